@@ -11,17 +11,14 @@ from steadygan.data import Data
 from steadygan.draws import Draws, generator
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network, Rule, State
-from steadygan.games import (
-    Clip,
-    FakeAsReal,
-    Term,
-    View,
-)
+from steadygan.games import Clip, FakeAsReal, Term, View
+from steadygan.networks import ROLES
 from steadygan.optim import Number
 from steadygan.state import Step, complete, initial, stack
 from steadygan.tables import (
     AUGMENTATIONS,
     CONSISTENCY,
+    CONSTRAINED,
     DATA,
     DYNAMICS,
     GAMES,
@@ -30,6 +27,7 @@ from steadygan.tables import (
     NORMALIZATIONS,
     OPTIMIZERS,
     PENALTIES,
+    PLAYERS,
 )
 from steadygan.train import Every
 from steadygan.values import (
@@ -101,14 +99,31 @@ def _data(config: "Config") -> Data:
 
 
 def _modules(config: "Config", data: Data) -> dict[str, nn.Module]:
-    G, D = make(NETWORKS, config.networks, "networks", config, shape=data.shape)
-    if config.critic.normalization.name == "spectral_normalized":
-        D = normalization.spectral_normalized(D)
-    noisy = {"G": config.noise.G, "D": config.noise.D}
-    return {
-        name: noise.noisy_layers(net, noisy[name]) if noisy[name] else net
-        for name, net in (("G", G), ("D", D))
-    }
+    """Each player's network, by its role, with noise in its hidden layers and a critic's weights normalized."""
+    pair = dict(
+        zip(("generator", "critic"), make(NETWORKS, config.networks, "networks", config, shape=data.shape))
+    )
+    made: dict[str, nn.Module] = {}
+    for name, role in PLAYERS[config.game.name].items():
+        net = pair.pop(role) if role in pair else _module(role, config, data)
+        if role == "critic" and config.critic.normalization.name == "spectral_normalized":
+            net = normalization.spectral_normalized(net)
+        std = {"generator": config.noise.G, "critic": config.noise.D}.get(role, 0)
+        made[name] = noise.noisy_layers(net, std) if std else net
+    return made
+
+
+def _module(role: str, config: "Config", data: Data) -> nn.Module:
+    """A network of any role. Raises UsageError where the chosen architecture has none of it."""
+    if role == "critic":  # a second one
+        return make(NETWORKS, config.networks, "networks", config, shape=data.shape)[1]
+    makers = ROLES[role]
+    if config.networks.name not in makers:
+        raise UsageError(
+            f"the game {config.game.name} needs a network in the role of {role}, which "
+            f"networks.name={config.networks.name} has not: choose {' or '.join(makers)}"
+        )
+    return makers[config.networks.name](data.shape, **options(config.networks, "networks", config))
 
 
 def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int) -> Game:
@@ -119,31 +134,37 @@ def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int)
     wrapped = {name: Network(net, autocast, layout) for name, net in nets.items()}
     if solved.is_bare(config):
         return make(GAMES, config.game, "game", config, **wrapped)
-    critic = config.critic
-    normalize, cheap = _normalize(config, data, nets["D"])
     game = options(config.game, "game", config)
-    game["loss"] = make(LOSSES, config.game.loss, "game.loss", config)
+    if hasattr(config.game, "loss"):
+        game["loss"] = make(LOSSES, config.game.loss, "game.loss", config)
+    if config.game.name in CONSTRAINED:
+        game |= _constraints(config, data, nets["D"])
+    elif not solved.is_plain(config) or config.critic.penalties or config.critic.clip:
+        raise UsageError(
+            f"the game {config.game.name} takes none of critic, augment, noise and fake_as_real: leave them out"
+        )
     made = GAMES[config.game.name].make(
-        **wrapped,
-        **game,
-        shape=data.shape,
-        batch=config.batch,
-        latent=latent,
-        penalties=[_term(config, index) for index in range(len(critic.penalties))],
-        agreements=[
+        **wrapped, **game, shape=data.shape, batch=config.batch, latent=latent
+    )
+    return made._replace(rest=solved.dirac_rest(config)) if config.networks.name == "dirac" else made
+
+
+def _constraints(config: "Config", data: Data, D: nn.Module) -> dict[str, Any]:
+    """What the critic is held by, as arguments of a game."""
+    critic = config.critic
+    normalize, cheap = _normalize(config, data, D)
+    noisy = number(config.noise.instance, "noise.instance", config) if _is_noisy(config) else None
+    return {
+        "penalties": [_term(config, index) for index in range(len(critic.penalties))],
+        "agreements": [
             make(CONSISTENCY, chosen, f"critic.consistency.{index}", config)
             for index, chosen in enumerate(critic.consistency)
         ],
-        view=View(
-            normalize,
-            make(AUGMENTATIONS, config.augment, "augment", config),
-            number(config.noise.instance, "noise.instance", config) if _is_noisy(config) else None,
-        ),
-        cheap=cheap,
-        clip=Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
-        far=_fake_as_real(config),
-    )
-    return made._replace(rest=solved.dirac_rest(config)) if config.networks.name == "dirac" else made
+        "view": View(normalize, make(AUGMENTATIONS, config.augment, "augment", config), noisy),
+        "cheap": cheap,
+        "clip": Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
+        "far": _fake_as_real(config),
+    }
 
 
 def _term(config: "Config", index: int) -> Term:

@@ -78,11 +78,12 @@ class Keep(Strict):
     best: str | None = None
 
 
+_players = {name for players in tables.PLAYERS.values() for name in players}
 _one: Any = choice(tables.OPTIMIZERS)
 _optimizer = Annotated[
     Annotated[_one, Tag("<one>")] | Annotated[dict[str, _one], Tag("<each>")],
     Discriminator(
-        lambda raw: "<each>" if isinstance(raw, dict) and raw and raw.keys() <= tables.PLAYERS else "<one>"
+        lambda raw: "<each>" if isinstance(raw, dict) and raw and raw.keys() <= _players else "<one>"
     ),
 ]
 

@@ -68,15 +68,18 @@ class Network:
         object.__setattr__(self, "shapes", {name: p.shape for name, p in self.module.named_parameters()})
         object.__setattr__(self, "tied", len(every) > len(self.shapes))
 
-    def __call__(self, params: Tensor, buffers: Buffers, x: Tensor) -> Tensor:
-        """Run the skeleton on x with `params` [P]; buffers that it updates are replaced in `buffers`."""
-        return self.bound(params, buffers)(x)
+    def __call__(self, params: Tensor, buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
+        """Run the skeleton on x with `params` [P]; buffers that it updates are replaced in `buffers`.
 
-    def bound(self, params: Tensor, buffers: Buffers) -> Callable[[Tensor], Tensor]:
+        Whatever else its forward takes follows x (labels), and a forward may return a tuple of tensors.
+        """
+        return self.bound(params, buffers)(x, *more)
+
+    def bound(self, params: Tensor, buffers: Buffers) -> Callable[..., Any]:
         """The skeleton with `params` [P], taken apart once for all the calls that a loss makes."""
         return partial(self._run, _parts(self.shapes, params), buffers)
 
-    def _run(self, parts: Mapping[str, Tensor], buffers: Buffers, x: Tensor) -> Tensor:
+    def _run(self, parts: Mapping[str, Tensor], buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
         if self.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         # Cloned here, at the innermost transform, because a module may update its buffers in place.
@@ -88,9 +91,10 @@ class Network:
             else nullcontext()
         )
         with context:
-            out = torch.func.functional_call(self.module, tensors, (x,), tie_weights=self.tied)
+            out = torch.func.functional_call(self.module, tensors, (x, *more), tie_weights=self.tied)
         buffers.update({name: tensors[name] for name in buffers})
-        return out.to(next(iter(parts.values())).dtype)
+        dtype = next(iter(parts.values())).dtype
+        return tuple(part.to(dtype) for part in out) if isinstance(out, tuple) else out.to(dtype)
 
 
 def flatten(module: nn.Module) -> Tensor:
@@ -116,7 +120,7 @@ def _parts(shapes: Mapping[str, torch.Size], vector: Tensor) -> dict[str, Tensor
     return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
-Nets = Mapping[str, Callable[[Tensor], Tensor]]
+Nets = Mapping[str, Callable[..., Any]]
 Loss = Callable[[Nets, Draw, Mapping[str, Tensor]], tuple[Tensor, Logs]]
 
 
@@ -159,7 +163,8 @@ class Game(NamedTuple):
 
     `scalars` are numbers that the game keeps in the state, at their start; `adapt(scalars, logs, repeats)` gives
     the next ones after a step in which the critics had `repeats` turns. `rest` is known for games
-    that are solved by hand.
+    that are solved by hand. `turns` says who moves after whom in an alternating step, where that is not the
+    critics and then each other player; a player's loss in a turn may be a part of its loss in the game.
     """
 
     players: dict[str, Player]
@@ -167,6 +172,7 @@ class Game(NamedTuple):
     scalars: Mapping[str, float] = MappingProxyType({})
     adapt: Callable[[Mapping[str, Tensor], Logs, int], dict[str, Tensor]] | None = None
     rest: Rest | None = None
+    turns: tuple[Mapping[str, Player], ...] = ()
 
 
 def _nothing(params: Tensor) -> Moments:

@@ -11,7 +11,7 @@ from steadygan.values import ends
 if TYPE_CHECKING:
     from steadygan.config import Config
 
-__all__ = ["closed_radius", "dirac_rest", "is_bare"]
+__all__ = ["closed_radius", "dirac_rest", "is_bare", "is_plain"]
 
 
 def is_bare(config: "Config") -> bool:
@@ -23,14 +23,14 @@ def is_bare(config: "Config") -> bool:
             "the games bilinear and quadratic, and no others, take networks.name=point and data.name=none: here "
             f"game.name={game}, networks.name={config.networks.name} and data.name={config.data.name}"
         )
-    if bare and (critic.penalties or critic.clip or config.ema or not _is_plain(config)):
+    if bare and (critic.penalties or critic.clip or config.ema or not is_plain(config)):
         raise UsageError(
             f"the game {game} has no critic and no samples: leave out critic, augment, noise, fake_as_real and ema"
         )
     return bare
 
 
-def _is_plain(config: "Config") -> bool:
+def is_plain(config: "Config") -> bool:
     """Whether the critic sees the samples as they are, and answers as it is."""
     noises = (max(ends(config.noise.instance)), config.noise.D, config.noise.G)
     altered = config.critic.consistency or config.augment.name != "none" or any(noises)
@@ -46,7 +46,7 @@ def dirac_rest(config: "Config") -> Rest:
     terms = config.critic.penalties
     plain = all(isinstance(t.weight, float) and t.interval == 1 for t in terms)
     plain = plain and all(getattr(t, "of", "logit") == "logit" for t in terms)
-    plain = plain and _is_plain(config)
+    plain = plain and is_plain(config)
     weights = [(t.name, t.weight) for t in terms] if plain else []
     return dirac.rest(config.game.loss.name if plain else "", weights)
 

@@ -16,6 +16,7 @@ from steadygan.values import Count, Natural, NonNegative, Part, Positive, Real, 
 __all__ = [
     "AUGMENTATIONS",
     "CONSISTENCY",
+    "CONSTRAINED",
     "DATA",
     "DYNAMICS",
     "GAMES",
@@ -173,5 +174,8 @@ GAMES = {
 
 SCHEDULES = dict.fromkeys(schedules.SCHEDULES, Part(dict))
 
-PLAYERS = {"G", "D"}
-"""Every player that a game of the table has: the keys under which `optimizer` may name one each."""
+PLAYERS = {name: {"G": "generator", "D": "critic"} for name in GAMES}
+"""Every game's players, and the role whose network each of them has."""
+
+CONSTRAINED = {"gan"}
+"""The games whose critic takes penalties, normalization, consistency, augmentation, noise and fake-as-real."""

@@ -13,6 +13,7 @@ from steadygan.networks.resnet import far_resnet
 
 __all__ = [
     "NETWORKS",
+    "ROLES",
     "dcgan",
     "dirac",
     "far_resnet",
@@ -37,3 +38,6 @@ NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "point": point,
 }
 """Every architecture under the name a recipe uses."""
+
+ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {}
+"""Networks of other roles than generator and critic: by role and architecture, each `make(shape, **options)`."""
