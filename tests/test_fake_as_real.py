@@ -207,6 +207,25 @@ def test_the_discriminator_sees_n_rows_of_which_n0_are_the_lowest_candidates():
     assert set(fake).isdisjoint(rows(candidates))  # y is never taken for real itself
 
 
+def test_candidates_may_be_scored_in_bfloat16_and_are_then_made_again():
+    """Spec A1: scoring may run in bf16, but what D is shown as real is G's sample in the run's precision."""
+    G, D = (net.float() for net in networks())
+    given = {name: values.float() for name, values in draw().items()}
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rough = D(G(given["z_pool"])).float()
+    far = FakeAsReal(N0, N0, POOL, torch.bfloat16)
+    seen = Seen(D)
+    made = gan(Network(G), Network(D), losses.hinge, shape=(2,), batch=N, latent=LATENT, far=far)
+    made.players["D"].loss({"G": G, "D": seen}, given, {})
+    scored, real = seen.batches[0], seen.batches[1]
+    assert torch.equal(scored, scored.bfloat16().to(scored.dtype))  # candidates made in float32
+    assert not torch.equal(real[N - N0 :], real[N - N0 :].bfloat16().float())  # rows left in bfloat16
+    gap, chosen = torch.cdist(real[N - N0 :], G(given["z_pool"]).detach()).min(1)
+    assert gap.max() < 1e-6
+    assert torch.equal(rough[chosen].sort().values, rough.sort().values[:N0])  # equal ones may change places
+    assert torch.equal(real[: N - N0], given["x_real"][: N - N0])
+
+
 @pytest.mark.parametrize(("given", "count"), [(0.3, 0), (1.2, 1), (1.8, 2), (3.0, 3)])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_count_below_the_most_has_as_many_fewer_candidates(given, count, sign):

@@ -195,7 +195,8 @@ def _normalize(config: "Config", data: Data, D: nn.Module) -> tuple[Any, bool]:
 def _fake_as_real(config: "Config") -> FakeAsReal | None:
     most = round(max(ends(config.fake_as_real.count)))
     count: Number = number(config.fake_as_real.count, "fake_as_real.count", config)
-    return FakeAsReal(count, most, config.fake_as_real.pool) if most else None
+    scoring = torch.bfloat16 if config.fake_as_real.scoring == "bfloat16" else None
+    return FakeAsReal(count, most, config.fake_as_real.pool, scoring) if most else None
 
 
 def _optimizers(config: "Config", game: Game) -> dict[str, optim.Optimizer]:

@@ -50,10 +50,15 @@ class Noise(Strict):
 
 
 class FakeAsReal(Strict):
-    """N0 (`count`, which may change over training) and f (`pool`); count 0 turns fake-as-real off."""
+    """N0 (`count`, which may change over training) and f (`pool`); count 0 turns fake-as-real off.
+
+    `scoring` is the precision in which candidates are made and scored: the run's, or bfloat16, which is cheaper;
+    what is chosen is made again in the run's.
+    """
 
     count: value(low=0) = 0  # type: ignore[valid-type]
     pool: Count = 8
+    scoring: Literal["same", "bfloat16"] = "same"
 
 
 class Average(Strict):

@@ -24,12 +24,14 @@ __all__ = ["Clip", "FakeAsReal", "Term", "gan"]
 class FakeAsReal:
     """`count` (N0) of the N real rows are fakes, the lowest of `pool` (f) x `most` candidates.
 
-    `most` is the largest value `count` takes; they differ when the count follows a schedule.
+    `most` is the largest value `count` takes; they differ when the count follows a schedule. With `scoring`
+    candidates are made and scored in that precision, and the chosen ones made again in the run's own.
     """
 
     count: Number
     most: int
     pool: int
+    scoring: torch.dtype | None = None
 
 
 @dataclass(frozen=True)
@@ -230,13 +232,17 @@ def _rows(
     G, far, x_real = nets["G"], parts.far, draw["x_real"]
     if not far:
         return x_real, G(draw["z"]), len(x_real)
-    x_fake, candidates = G(torch.cat([draw["z"], draw["z_pool"]])).split(
-        [len(draw["z"]), len(draw["z_pool"])]
-    )
+    z, pool = draw["z"], draw["z_pool"]
     count = torch.as_tensor(at(far.count, scalars)).round()
-    D = parts.view.normalize(nets["D"]) if parts.view.normalize else nets["D"]
-    # Not detached: how they move with G is part of the field's Jacobian, and of no player's own gradient.
-    selected = candidates[fake_as_real.lowest(_among_first(D, far.pool * count), candidates, far.most)]
+    D = _among_first(parts.view.normalize(nets["D"]) if parts.view.normalize else nets["D"], far.pool * count)
+    if far.scoring:
+        with torch.no_grad(), torch.autocast(pool.device.type, far.scoring, cache_enabled=False):
+            chosen = fake_as_real.lowest(D, G(pool), far.most)
+        x_fake, selected = G(torch.cat([z, pool[chosen]])).split([len(z), far.most])
+    else:
+        x_fake, candidates = G(torch.cat([z, pool])).split([len(z), len(pool)])
+        # Not detached: how they move with G is part of the field's Jacobian, and of no player's own gradient.
+        selected = candidates[fake_as_real.lowest(D, candidates, far.most)]
     return fake_as_real.mix(x_real, selected, count), x_fake, len(x_real) - count
 
 
