@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from step import interleaved, ours
+from step import Candidate, interleaved, ours
 from torch import Tensor, nn
 
 from steadygan.build import Run
@@ -127,15 +127,15 @@ def table(options: argparse.Namespace) -> dict[str, bool]:
     # All rules' steps are one code object to torch.compile, which would give up after eight of them.
     torch._dynamo.config.recompile_limit = 64
     runs: dict[str, Run] = {}
-    calls: dict[str, tuple[Callable[[], None], int]] = {}
+    calls: dict[str, Candidate] = {}
     for rule in RULES:
-        eager, runs[rule], _ = ours(settings(rule, options.batch), compile=False)
-        calls[f"{rule} eager"] = eager, max(1, options.calls // 4)
+        calls[f"{rule} eager"], runs[rule], _ = ours(
+            settings(rule, options.batch), max(1, options.calls // 4), compile=False
+        )
         if not options.eager:
-            fast, _, seconds = ours(settings(rule, options.batch))
-            calls[f"{rule} compiled"] = fast, options.calls
+            calls[f"{rule} compiled"], _, seconds = ours(settings(rule, options.batch), options.calls)
             print(f"compiling {rule} took {seconds:.0f} s", flush=True)
-    calls["naive consensus"] = naive(options.batch), max(1, options.calls // 4)
+    calls["naive consensus"] = Candidate(naive(options.batch), max(1, options.calls // 4))
     medians = interleaved(calls, options.repeats)
     field = in_theory(runs["simultaneous"], options.batch)
     print(

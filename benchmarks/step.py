@@ -9,7 +9,8 @@ loops are what one writes by hand: modules, `.backward()`, `torch.optim`. All dr
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from steadygan import config
 from steadygan.build import Run, build
 from steadygan.meter import Meter
 from steadygan.networks import dcgan, mlp
+from steadygan.processor import LARGE, products, work
 from steadygan.program import compiled, vectorised
 
 RING = {
@@ -37,6 +39,14 @@ FASHION = {
     "optimizer": {"name": "rmsprop", "lr": 1e-4},
     "steps": 100_000,
 }
+
+
+class Candidate(NamedTuple):
+    """An iteration, how often it is called in a repeat, and its largest product (0: as torch multiplies)."""
+
+    iteration: Callable[[], None]
+    calls: int
+    largest: int = 0
 
 
 def naive(
@@ -76,14 +86,16 @@ def naive(
     return iteration
 
 
-def ours(settings: dict, **overrides: object) -> tuple[Callable[[], None], Run, float]:
-    """Our step with its own draws, made ready; also the seconds that compiling took."""
+def ours(settings: dict, calls: int, **overrides: object) -> tuple[Candidate, Run, float]:
+    """Our step with its own draws, made ready as the trainer does; also the seconds that compiling took."""
     run = build(config.parse({**settings, **overrides}))
+    largest = work(run.game, 64 * len(run.members))
     step = vectorised(run.step) if run.ensemble else run.step
     began = time.perf_counter()
     if overrides.get("compile", True):
         step = compiled(step, print, overrides.get("precision", "float32"))
-        step(run.state, run.draws(0))
+        with products(largest):
+            step(run.state, run.draws(0))
     seconds = time.perf_counter() - began
     state, number = run.state, 0
 
@@ -92,32 +104,39 @@ def ours(settings: dict, **overrides: object) -> tuple[Callable[[], None], Run, 
         state, _ = step(state, run.draws(number))
         number += 1
 
-    return iteration, run, seconds
+    return Candidate(iteration, calls, largest), run, seconds
 
 
-def interleaved(candidates: dict[str, tuple[Callable[[], None], int]], repeats: int) -> dict[str, float]:
+def interleaved(candidates: Mapping[str, tuple[Callable[[], None], int]], repeats: int) -> dict[str, float]:
     """Median milliseconds per call: every repeat times each candidate in turn, so that load hits all alike."""
+    each = {name: Candidate(*given) for name, given in candidates.items()}
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for iteration, calls in candidates.values():
-        for _ in range(max(3, calls // 20)):
-            iteration()
+    for one in each.values():
+        _timed(one, max(3, one.calls // 20))
     for _ in range(repeats):
-        for name, (iteration, calls) in candidates.items():
-            began = time.perf_counter()
-            for _ in range(calls):
-                iteration()
-            times[name].append((time.perf_counter() - began) / calls * 1e3)
+        for name, one in each.items():
+            times[name].append(_timed(one, one.calls))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def _timed(one: Candidate, calls: int) -> float:
+    with products(one.largest):
+        began = time.perf_counter()
+        for _ in range(calls):
+            one.iteration()
+        return (time.perf_counter() - began) / calls * 1e3
+
+
 def peak_gflops(size: int = 1024) -> float:
-    """Fastest float32 matrix product measured here, in GFLOP/s."""
+    """Fastest float32 matrix product measured here, by whichever library, in GFLOP/s."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     best = 0.0
-    for _ in range(8):
-        began = time.perf_counter()
-        a @ b
-        best = max(best, 2 * size**3 / (time.perf_counter() - began) / 1e9)
+    for largest in (0, LARGE):
+        with products(largest):
+            for _ in range(8):
+                began = time.perf_counter()
+                a @ b
+                best = max(best, 2 * size**3 / (time.perf_counter() - began) / 1e9)
     return best
 
 
@@ -129,15 +148,15 @@ def ring_table(repeats: int, members: int = 16) -> None:
     def real(n: int) -> torch.Tensor:
         return (centres[torch.randint(8, (n,))] + 0.02 * torch.randn(n, 2)) / 1.414
 
-    eager, run, _ = ours(RING, compile=False)
-    fast, _, first = ours(RING)
-    ensemble, _, second = ours(RING, seeds=members)
+    eager, run, _ = ours(RING, 100, compile=False)
+    fast, _, first = ours(RING, 1000)
+    ensemble, _, second = ours(RING, 100, seeds=members)
     medians = interleaved(
         {
             "naive eager loop": (naive(G, D, lambda p: torch.optim.SGD(p, 0.003), real, 2, 16), 300),
-            "our eager step": (eager, 100),
-            "our compiled step": (fast, 1000),
-            f"ensemble of {members}, per run": (ensemble, 100),
+            "our eager step": eager,
+            "our compiled step": fast,
+            f"ensemble of {members}, per run": ensemble,
         },
         repeats,
     )
@@ -175,10 +194,10 @@ def image_table(repeats: int) -> None:
     candidates = {
         "naive eager loop": (loop(False), 5),
         "naive eager loop, channels-last": (loop(True), 5),
-        "our eager step": (ours(FASHION, compile=False, channels_last=True)[0], 5),
-        "our compiled step": (ours(FASHION, channels_last=True)[0], 5),
-        "our eager step, bfloat16": (ours(FASHION, compile=False, **fast)[0], 5),
-        "our compiled step, bfloat16": (ours(FASHION, **fast)[0], 5),
+        "our eager step": ours(FASHION, 5, compile=False, channels_last=True)[0],
+        "our compiled step": ours(FASHION, 5, channels_last=True)[0],
+        "our eager step, bfloat16": ours(FASHION, 5, compile=False, **fast)[0],
+        "our compiled step, bfloat16": ours(FASHION, 5, **fast)[0],
     }
     print(f"\nFARGAN's DCGAN on 1x32x32, N0 = 32, f = 8, one iteration, {torch.get_num_threads()} thread(s)")
     report(interleaved(candidates, repeats), "naive eager loop")

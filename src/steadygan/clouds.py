@@ -20,7 +20,8 @@ from steadygan.draws import Draws
 from steadygan.errors import UsageError
 from steadygan.files import write_whole
 from steadygan.game import Draw, Game, State
-from steadygan.run import CONFIG, Note, read_config, restore_member, threads
+from steadygan.processor import threads
+from steadygan.run import CONFIG, Note, read_config, restore_member
 
 __all__ = ["Cloud", "measure", "spectrum"]
 

@@ -117,7 +117,8 @@ def unflatten(module: nn.Module, vector: Tensor) -> dict[str, Tensor]:
 
 def _parts(shapes: Mapping[str, torch.Size], vector: Tensor) -> dict[str, Tensor]:
     parts = vector.split([shape.numel() for shape in shapes.values()])
-    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    # An ensemble's parts lie apart: copied once here, not once for every product that they are in.
+    return {name: p.contiguous().view(shape) for (name, shape), p in zip(shapes.items(), parts, strict=True)}
 
 
 Nets = Mapping[str, Callable[..., Any]]

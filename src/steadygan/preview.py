@@ -9,8 +9,8 @@ from steadygan import config
 from steadygan.build import Run, build
 from steadygan.config import Config
 from steadygan.meter import Meter
+from steadygan.processor import threads
 from steadygan.program import vectorised
-from steadygan.run import threads
 
 __all__ = ["preview"]
 

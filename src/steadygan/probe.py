@@ -13,7 +13,7 @@ from steadygan.bind import make, sweeps
 from steadygan.build import build
 from steadygan.errors import UsageError
 from steadygan.losses import Loss
-from steadygan.run import threads
+from steadygan.processor import threads
 from steadygan.tables import LOSSES
 
 __all__ = ["Reading", "measure", "probe_gamma", "recommend"]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from torch import Tensor
 
@@ -17,13 +16,14 @@ from steadygan.config import Config
 from steadygan.errors import UsageError, nearest
 from steadygan.files import write_whole
 from steadygan.game import State
+from steadygan.processor import products, threads, work
 from steadygan.program import compiled, vectorised
 from steadygan.scoring import Look, looker, reference, score_names
 from steadygan.sinks import checkpoint_sink, console_sink, line_sink, portrait_sink, sample_sink
 from steadygan.sinks.lines import rewind
 from steadygan.train import Diverged, Event, lost_members, train
 
-__all__ = ["fresh_folder", "read_config", "restore", "restore_member", "resume", "sample", "start", "threads"]
+__all__ = ["fresh_folder", "read_config", "restore", "restore_member", "resume", "sample", "start"]
 
 Note = Callable[[str], None]
 CONFIG, EVENTS, CHECKPOINTS, SAMPLES = "config.yaml", "events.jsonl", "checkpoints", "samples"
@@ -194,7 +194,8 @@ def _go(
     show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))
     lost = lost_members(state)
     diverged = Diverged(first, first, sorted(lost)) if lost else None
-    with threads(settings.threads), show as shown:
+    largest = work(run.game, settings.batch * len(run.members))
+    with threads(settings.threads), products(largest), show as shown:
         sinks = [
             line_sink(folder / EVENTS, images),
             _picture_sink(run, folder),
@@ -240,17 +241,6 @@ def layout(run: Run) -> dict[str, dict[str, list[int]]]:
         name: {key: list(p.shape) for key, p in player.network.module.named_parameters()}
         for name, player in run.game.players.items()
     }
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Use `count` threads inside the block; torch's own choice when None."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _noter(console: Console) -> Note:

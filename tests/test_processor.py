@@ -1,0 +1,73 @@
+"""Which library multiplies is nobody's business but the clock's: products stay exact, and the setting comes back."""
+
+import pytest
+import torch
+
+from steadygan.game import Network
+from steadygan.games import bilinear, gan
+from steadygan.losses import non_saturating
+from steadygan.networks import mlp, point
+from steadygan.processor import LARGE, products, threads, work
+
+matmul = getattr(torch.backends.mkldnn, "matmul", None)
+needs_setting = pytest.mark.skipif(matmul is None, reason="this torch has no setting for products")
+
+
+@needs_setting
+@pytest.mark.parametrize("shape", [(64, 512, 500), (16, 64, 64, 64), (3, 1000, 7)], ids=str)
+def test_products_keep_the_accuracy_of_float32(shape):
+    """A library left to round to bfloat16 errs by 2^-9 of each term; float32's sum of k terms by less than k 2^-24."""
+    *batch, m, k, n = shape
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(*batch, m, k, generator=g), torch.randn(*batch, k, n, generator=g)
+    with products(LARGE):
+        found = a @ b
+    allowed = k * 2.0**-24 * (a.abs() @ b.abs())
+    assert ((found.double() - a.double() @ b.double()).abs() <= allowed).all()
+
+
+@needs_setting
+def test_a_processor_that_would_round_is_left_alone(monkeypatch):
+    monkeypatch.setattr("steadygan.processor._exact", lambda: False)
+    with products(LARGE):
+        assert matmul.fp32_precision == "none"
+
+
+@needs_setting
+@pytest.mark.parametrize("largest", [0, LARGE - 1, LARGE])
+def test_the_setting_comes_back_even_when_a_run_fails(largest):
+    seen = []
+
+    def run() -> None:
+        with products(largest):
+            seen.append(matmul.fp32_precision)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    assert seen == ["none"] or largest == LARGE
+    assert matmul.fp32_precision == "none"
+
+
+@needs_setting
+def test_a_choice_of_the_users_stays():
+    matmul.fp32_precision = "ieee"
+    try:
+        with products(LARGE):
+            assert matmul.fp32_precision == "ieee"
+    finally:
+        matmul.fp32_precision = "none"
+
+
+def test_work_is_rows_times_the_largest_layer():
+    G, D = mlp((2,), latent=5, width=7, depth=2)  # layers of 5x7, 7x7, 7x2 and 2x7, 7x7, 7x1
+    game = gan(Network(G), Network(D), non_saturating, shape=(2,), batch=3, latent=5)
+    assert work(game, 11) == 11 * 49
+    assert work(bilinear(*(Network(net) for net in point(()))), 11) == 0
+
+
+def test_threads_come_back():
+    before = torch.get_num_threads()
+    with threads(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
