@@ -15,6 +15,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from steadygan.augment import ADA_NUMBERS, DIFFAUGMENT_NUMBERS, ada, adapt, diffaugment
 from steadygan.errors import UsageError
+from steadygan.games import differentiable
 
 ALL = ("color", "translation", "cutout")
 
@@ -370,6 +371,8 @@ def test_samples_do_not_know_of_each_other(name):
     ("call", "words"),
     [
         (lambda: diffaugment(torch.ones(2, 3, 8, 8), torch.ones(2, 7), ("colour",)), "did you mean 'color'"),
+        (lambda: differentiable(()), "augment=none"),
+        (lambda: differentiable(("color", "color")), r"each once, not \['color', 'color'\]"),
         (lambda: diffaugment(torch.ones(2, 3, 8, 8), torch.ones(2, 5)), r"\[2, 7\], not \[2, 5\]"),
         (lambda: diffaugment(torch.ones(2, 3), torch.ones(2, 7)), r"\[N, C, H, W\], not \[2, 3\]"),
         (
@@ -378,7 +381,7 @@ def test_samples_do_not_know_of_each_other(name):
         ),
         (lambda: ada(torch.ones(2, 2, 8, 8), torch.tensor(0.5), torch.ones(2, 28)), "1 or 3 channels, not 2"),
     ],
-    ids=["policy", "numbers", "points", "ada numbers", "channels"],
+    ids=["policy", "no policy", "doubled", "numbers", "points", "ada numbers", "channels"],
 )
 def test_wrong_arguments_are_refused_in_a_sentence(call, words):
     with pytest.raises(UsageError, match=words):

@@ -172,6 +172,13 @@ def test_pgn_on_images_starts_as_a_softsign_of_scale_root_n(side, expected):
             assert found[0].item() == pytest.approx(expected, abs=5e-5)
 
 
+@pytest.mark.parametrize("normalize", [gradient_normalized, penalty_gradient_normalized])
+@pytest.mark.parametrize("eps", [-1e-3, float("nan")])
+def test_an_eps_below_zero_is_refused(normalize, eps):
+    with pytest.raises(UsageError, match="eps"):
+        normalize(lambda x: x[:, 0], eps=eps)
+
+
 def test_an_unknown_reading_is_refused_by_name():
     with pytest.raises(UsageError, match=r"elementwise, proof, scalar.*'vector'"):
         penalty_gradient_normalized(lambda x: x[:, 0], "vector")

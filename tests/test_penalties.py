@@ -550,7 +550,7 @@ def test_a_lazy_penalty_hands_all_arguments_on_and_has_interval_times_the_gradie
     torch.testing.assert_close(gradients[2], gradients[1])
 
 
-@pytest.mark.parametrize("interval", [0, -2])
+@pytest.mark.parametrize("interval", [0, -2, 1.5])
 def test_a_lazy_penalty_without_an_interval_is_refused(interval):
     with pytest.raises(UsageError, match=str(interval)):
         lazy(penalties.r1, interval)

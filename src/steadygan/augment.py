@@ -15,7 +15,7 @@ from torch import Tensor
 from steadygan.consistency import check_images, pixels, translate
 from steadygan.errors import UsageError, nearest
 
-__all__ = ["ADA_NUMBERS", "DIFFAUGMENT", "DIFFAUGMENT_NUMBERS", "ada", "adapt", "diffaugment"]
+__all__ = ["ADA_NUMBERS", "DIFFAUGMENT", "DIFFAUGMENT_NUMBERS", "ada", "adapt", "check_policy", "diffaugment"]
 
 
 def _integer(u: Tensor, count: int) -> Tensor:
@@ -71,19 +71,31 @@ def diffaugment(x: Tensor, u: Tensor, policy: Sequence[str] = ("color", "transla
 
     color: brightness + U(-1/2, 1/2), saturation x U(0, 2), contrast x U(1/2, 3/2); translation by up to 1/8 of
     the side, zero-filled; cutout of 1/2 of the side, zero. Always applied, to reals and fakes, in D's loss and
-    G's. Zhao 2020 (DiffAugment), ranges of their code. Raises UsageError on an unknown policy or other shapes.
+    G's. Zhao 2020 (DiffAugment), ranges of their code. Raises UsageError on unknown or repeated names in
+    the policy and on other shapes.
 
     >>> x, u = torch.ones(1, 1, 1, 8), torch.tensor([[0.75, 0.5, 0.5, 0.5, 0.9, 0.0, 0.5]])
     >>> diffaugment(x, u, ("color", "translation")).flatten()
     tensor([0.0000, 1.2500, 1.2500, 1.2500, 1.2500, 1.2500, 1.2500, 1.2500])
     """
     check_images(x, u, (DIFFAUGMENT_NUMBERS,))
+    check_policy(policy)
     for name in policy:
-        if name not in DIFFAUGMENT:
-            raise UsageError(f"DiffAugment has no policy {name!r}: {nearest(name, DIFFAUGMENT)}")
         augment, own = DIFFAUGMENT[name]
         x = augment(x, u[:, own])
     return x
+
+
+def check_policy(policy: Sequence[str]) -> None:
+    """Raise UsageError where `policy` names a change that DiffAugment has not, or one twice.
+
+    >>> check_policy(("color", "cutout"))
+    """
+    for name in policy:
+        if name not in DIFFAUGMENT:
+            raise UsageError(f"DiffAugment has no policy {name!r}: {nearest(name, DIFFAUGMENT)}")
+    if len(set(policy)) < len(policy):
+        raise UsageError(f"DiffAugment's policy names each change once, not {list(policy)}")
 
 
 # -------------------------------------------------------------------------------------------------------- ADA

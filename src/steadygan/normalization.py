@@ -33,17 +33,24 @@ def gradient_normalized(critic: Critic, eps: float = EPS) -> Critic:
     The norm is over all input dimensions of a sample. It jumps where the norm does (at the kinks of a ReLU
     net), so it is no global Lipschitz bound. `eps` saves 0/0 where f and its gradient both vanish; 0 is the
     published formula. Its gradient there is 1 / eps, so do not start from a last layer of zeros.
-    Wu 2021 (GN-GAN), Eqn 8.
+    Raises UsageError on a negative eps. Wu 2021 (GN-GAN), Eqn 8.
 
     >>> gradient_normalized(lambda x: 3 * x[:, 0])(torch.tensor([[1.0], [-1.0]])).detach()
     tensor([ 0.5000, -0.5000])
     """
+
+    _check_eps(eps)
 
     def normalized(x: Tensor) -> Tensor:
         logits, gradient = input_gradient(critic, x)
         return logits / (norm(gradient) + logits.abs() + eps)
 
     return normalized
+
+
+def _check_eps(eps: float) -> None:
+    if not eps >= 0:
+        raise UsageError(f"eps is added to a norm and is 0 or more, not {eps}")
 
 
 READINGS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -61,13 +68,14 @@ def penalty_gradient_normalized(critic: Critic, reading: str = "elementwise", ep
     it does not bound the gradient, and while |grad f| << sqrt(n) it is a softsign of fixed scale sqrt(n).
     `proof` is what the paper proves bounded: `gradient_normalized` of 1 - f. The result falls as f rises, so
     training drives f down on real samples; the normalized output keeps high = real. Raises UsageError on an
-    unknown reading. Xia 2023 (PGN), Algorithm 1, Eqns 11 to 14.
+    unknown reading or a negative eps. Xia 2023 (PGN), Algorithm 1, Eqns 11 to 14.
 
     >>> penalty_gradient_normalized(lambda x: 3 * x[:, 0], "proof")(torch.tensor([[2.0]])).detach()
     tensor([-0.6250])
     """
     if reading not in READINGS:
         raise UsageError(f"PGN's reading is one of {', '.join(READINGS)}, not {reading!r}")
+    _check_eps(eps)
 
     def normalized(x: Tensor) -> Tensor:
         logits, gradient = input_gradient(critic, x)

@@ -253,14 +253,14 @@ def lazy(penalty: Callable[..., Tensor], interval: int) -> Callable[..., Tensor 
     """A penalty taken every `interval` steps only, and `interval` times as heavy then, so its mean is unchanged.
 
     Returns f(step, ...): interval * penalty(...) where step % interval == 0, else 0.0. Karras 2020, App. B.
-    Raises UsageError unless interval is at least 1.
+    Raises UsageError unless interval is a whole number from 1 up.
 
     >>> lazily = lazy(r1, 16)
     >>> [float(lazily(step, lambda x: x[:, 0], torch.ones(4, 2))) for step in (0, 1, 16)]
     [16.0, 0.0, 16.0]
     """
-    if interval < 1:
-        raise UsageError(f"a lazy penalty's interval must be at least 1, not {interval}")
+    if interval < 1 or interval % 1:
+        raise UsageError(f"a lazy penalty's interval must be a whole number from 1 up, not {interval}")
     return lambda step, *args, **kwargs: interval * penalty(*args, **kwargs) if step % interval == 0 else 0.0
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from steadygan import augment, noise
+from steadygan.errors import UsageError
 from steadygan.game import Draw, Field
 from steadygan.losses import check_logits
 from steadygan.normalization import tangent
@@ -35,6 +36,9 @@ class Augmentation:
 
 def differentiable(policy: tuple[str, ...] = ("color", "translation", "cutout")) -> Augmentation:
     """DiffAugment (Zhao 2020): every sample is changed, of one kind for each name in `policy`."""
+    augment.check_policy(policy)
+    if not policy:
+        raise UsageError("DiffAugment's policy is empty: name a change in it, or choose augment=none")
     return Augmentation(
         augment.DIFFAUGMENT_NUMBERS, lambda x, u, scalars: augment.diffaugment(x, u, policy=tuple(policy))
     )
