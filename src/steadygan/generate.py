@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_map
 from steadygan.draws import generator
 from steadygan.game import Buffers, Network, State
 from steadygan.noise import HiddenNoise
+from steadygan.normalization import SpectralNorm
 from steadygan.state import averaged
 
 __all__ = ["latents", "member", "samples", "standing_statistics"]
@@ -49,8 +50,8 @@ def standing_statistics(network: Network, params: Tensor, buffers: Buffers, z: T
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._NormBase):
             part.momentum = 1.0  # so that each batch leaves exactly its own statistics
-        if isinstance(part, HiddenNoise):
-            part.eval()  # the statistics are for samples, which have none
+        if isinstance(part, HiddenNoise | SpectralNorm):
+            part.eval()  # the statistics are for samples, which have no noise and one and the same norm
     total = {name: torch.zeros_like(buffers[name]) for name in names}
     for batch in z:
         seen = {name: b.clone() for name, b in buffers.items()}
