@@ -115,7 +115,7 @@ CASES = {
 }
 
 OTHERS = ("dirac", "point", "biggan32")
-"""Numbers instead of networks, and the pair that always takes labels: in test_views.py and test_conditional.py."""
+"""Numbers instead of networks, and the pair that always takes labels (test_conditional.py)."""
 
 each_case = pytest.mark.parametrize(
     ("name", "case"),

@@ -1,6 +1,7 @@
 """Samples from a state: raw or averaged weights, batch norm with statistics of the generator's own output."""
 
 import copy
+import math
 from dataclasses import replace
 
 import torch
@@ -9,11 +10,12 @@ from torch.utils._pytree import tree_map
 
 from steadygan.draws import generator
 from steadygan.game import Buffers, Network, State
+from steadygan.networks import of_classes
 from steadygan.noise import HiddenNoise
 from steadygan.normalization import SpectralNorm
 from steadygan.state import averaged
 
-__all__ = ["latents", "member", "samples", "standing_statistics"]
+__all__ = ["columns", "in_rows", "latents", "member", "samples", "standing_statistics"]
 
 CHUNK = 512
 STANDING_BATCHES = 16
@@ -27,6 +29,28 @@ def member(state: State, index: int | None) -> State:
 def latents(seed: int, purpose: str, count: int, size: int, dtype: torch.dtype) -> Tensor:
     """`count` fixed latents [count, size] for one purpose: the same ones in every run with this seed."""
     return torch.randn(count, size, generator=generator(seed, "latents", purpose), dtype=dtype)
+
+
+def columns(count: int, classes: int) -> int | None:
+    """How many of `count` samples stand in a row of a picture whose rows are classes; None without classes.
+
+    As many as let every class have a row, in a picture that is no wider than high.
+
+    >>> columns(64, 10), columns(64, 3), columns(64, 0)
+    (7, 8, None)
+    """
+    return min(math.ceil(count / classes), math.ceil(math.sqrt(count))) if classes else None
+
+
+def in_rows(z: Tensor, classes: int, label: int | None = None) -> Tensor:
+    """The latents z [n, classes + latent] with one class a row of `columns`, or all with one `label`.
+
+    >>> in_rows(torch.zeros(4, 3), 2)[:, :2].argmax(1)
+    tensor([0, 0, 1, 1])
+    """
+    wide = columns(len(z), classes) or 1
+    row = torch.arange(len(z), device=z.device) // wide % classes
+    return of_classes(z, row if label is None else torch.full_like(row, label), classes)
 
 
 def weights(state: State, player: str, *, average: bool = True) -> tuple[Tensor, Buffers]:
