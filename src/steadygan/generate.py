@@ -37,9 +37,9 @@ def columns(count: int, classes: int) -> int | None:
     As many as let every class have a row, in a picture that is no wider than high.
 
     >>> columns(64, 10), columns(64, 3), columns(64, 0)
-    (7, 8, None)
+    (6, 8, None)
     """
-    return min(math.ceil(count / classes), math.ceil(math.sqrt(count))) if classes else None
+    return min(max(1, count // classes), math.ceil(math.sqrt(count))) if classes else None
 
 
 def in_rows(z: Tensor, classes: int, label: int | None = None) -> Tensor:

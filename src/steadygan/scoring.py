@@ -11,7 +11,7 @@ from steadygan import metrics
 from steadygan.data import Data
 from steadygan.draws import generator
 from steadygan.game import Game, State
-from steadygan.generate import in_rows, latents, member, samples, weights
+from steadygan.generate import columns, in_rows, latents, member, samples, weights
 
 __all__ = ["GRID", "LOWER_IS_BETTER", "Look", "looker", "score_names"]
 
@@ -56,16 +56,18 @@ def looker(
     real images. The averaged generator is looked at where there is one. With `classes` scores are those of labels
     drawn at random, and the images of a look are others, with a class a row.
     """
+    wide = columns(GRID, classes) if len(data.shape) == 3 else None
+    pictured = GRID // wide * wide if wide else 0  # so that the last row is as long as the others
     target = reference(data, POINTS if len(data.shape) == 1 else IMAGES)
 
     def look(state: State) -> Look:
         drawn, scores = [], []
         for index, seed in enumerate(seeds):
             one = member(state, index if ensemble else None)
-            z = latents(seed, "look", len(target), latent, one.params["G"].dtype).to(device)
-            pictured = min(GRID, len(z)) if classes and len(data.shape) == 3 else 0
-            z = torch.cat([in_rows(z[:pictured], classes), z]) if pictured else z
-            found = samples(game.players["G"].network, one, z, seed=seed)
+            z = latents(seed, "look", len(target), latent, one.params["G"].dtype)
+            if pictured:
+                z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
+            found = samples(game.players["G"].network, one, z.to(device), seed=seed)
             drawn.append((found[:pictured] if pictured else found).cpu())
             found = found[pictured:]
             scores.append(_scores(game, data, one, found, target) if found.isfinite().all() else {})
