@@ -146,7 +146,7 @@ DATA = st.one_of(
 NETWORKS = st.one_of(
     part("mlp", latent=leaf("count"), width=leaf("count"), depth=leaf("count")),
     part("dcgan", latent=leaf("count"), width=leaf("count"), batch_norm=leaf("flag")),
-    *[part(name, latent=leaf("count"), width=leaf("count")) for name in ("far_resnet", "gn_cnn")],
+    *[part(name, latent=leaf("count"), width=leaf("count")) for name in ("far_resnet", "gn_cnn", "biggan32")],
     part("numerics_dcgan", layers=leaf("layers"), batch_norm=leaf("flag"), constant_filters=leaf("flag")),
     part("numerics_conv", layers=leaf("layers"), hidden=leaf("count")),
     part("numerics_resnet", latent=leaf("count"), width=leaf("count")),
@@ -195,7 +195,7 @@ VALID = st.fixed_dictionaries(
     },
     optional={
         "name": leaf("label"),
-        "game": part("gan", loss=LOSS),
+        "game": part("gan", loss=LOSS, conditional=leaf("flag")),
         "critic": group(
             penalties=st.lists(PENALTY, max_size=2),
             normalization=NORMALIZATION,
@@ -227,7 +227,7 @@ threads every keep penalties count pool decay log score checkpoint last best los
 latent width depth batch_norm weight of n_critic momentum alpha eps betas schedule begin G D
 normalization clip piecewise_linear interval reading bound when consistency move weight_fake weight_G sigma augment
 policy target over instance D G
-layers hidden constant_filters"""
+layers hidden constant_filters conditional"""
 KEYS = REQUIRED | set(re.findall(r"\w+", OPTIONAL))
 
 

@@ -114,9 +114,12 @@ CASES = {
     ],
 }
 
+OTHERS = ("dirac", "point", "biggan32")
+"""Numbers instead of networks, and the pair that always takes labels (test_conditional.py)."""
+
 each_case = pytest.mark.parametrize(
     ("name", "case"),
-    [(name, case) for name in NETWORKS if name not in ("dirac", "point") for case in CASES[name]],
+    [(name, case) for name in NETWORKS if name not in OTHERS for case in CASES[name]],
     ids=str,
 )
 

@@ -17,7 +17,7 @@ from steadygan.draws import Draws
 from steadygan.dynamics import alternating
 from steadygan.game import Network, flatten
 from steadygan.games import FakeAsReal, Term, View, cr, gan
-from steadygan.networks import dcgan, mlp
+from steadygan.networks import Classed, dcgan, mlp
 from steadygan.normalization import gradient_normalized, penalty_gradient_normalized
 from steadygan.penalties import PENALTIES
 from steadygan.state import complete, initial
@@ -30,9 +30,13 @@ class Example(NamedTuple):
 
     game: dict[str, Any]
     options: dict[str, Any]
+    labelled: bool = False
 
 
 GAMES = {
+    "own_loop_conditional": Example(
+        {"loss": losses.non_saturating, "penalties": [Term(PENALTIES["r1"](), 10.0)]}, {"weight": 10.0}, True
+    ),
     "own_loop_consistency": Example(
         {"loss": losses.non_saturating, "agreements": [cr(10.0, move="jitter")]}, {"weight": 10.0}
     ),
@@ -68,25 +72,28 @@ OPTIMIZERS: dict[str, tuple[optim.Optimizer, Callable[..., torch.optim.Optimizer
 Nets = tuple[nn.Module, nn.Module]
 
 
-def points() -> tuple[Data, Nets]:
-    return ring(size=None), mlp((2,), latent=LATENT, width=16, depth=2)
+def points(labelled: bool) -> tuple[Data, Nets]:
+    return ring(size=None), mlp((2,), latent=LATENT, width=16, depth=2, classes=8 * labelled)
 
 
-def images() -> tuple[Data, Nets]:
+def images(labelled: bool) -> tuple[Data, Nets]:
     rows = torch.randint(256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
-    nets = dcgan((1, 8, 8), latent=LATENT, width=4, batch_norm=True)
-    return Data("noise", (1, 8, 8), rows, flip=True), nets
+    nets = dcgan((1, 8, 8), latent=LATENT, width=4, batch_norm=True, classes=8 * labelled)
+    return Data("noise", (1, 8, 8), rows, flip=True, labels=torch.arange(40) % 8, classes=8), nets
 
 
 def pure(data: Data, nets: Nets, optimizer: optim.Optimizer, example: Example) -> tuple[Any, Draws]:
     """The state after STEPS pure steps, and the draws that led there."""
     G, D = nets
+    classes = data.classes if example.labelled else 0
+    G = Classed(G, classes) if classes else G
     game = gan(
         Network(G),
         Network(D),
         shape=data.shape,
         batch=BATCH,
-        latent=LATENT,
+        latent=classes + LATENT,
+        classes=classes,
         **example.game,
     )
     optimizers = {"G": optimizer, "D": optimizer}
@@ -101,6 +108,10 @@ def pure(data: Data, nets: Nets, optimizer: optim.Optimizer, example: Example) -
 def batches(draws: Draws) -> Iterator[tuple[Tensor, ...]]:
     for number in range(STEPS):
         for_D, for_G = draws(number)
+        if "y_real" in for_D:
+            fakes = (part for z in (for_D["z"], for_G["z"]) for part in (z[:, 8:], z[:, :8].argmax(1)))
+            yield for_D["x_real"], for_D["y_real"], *fakes
+            continue
         yield (
             *(for_D[name] for name in ("x_real", "move/real", "z", "z_pool", "alpha") if name in for_D),
             for_G["z"],
@@ -112,10 +123,10 @@ def batches(draws: Draws) -> Iterator[tuple[Tensor, ...]]:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_ends_where_the_pure_step_ends(path, of, optimizer):
     torch.manual_seed(0)
-    data, nets = of()
+    example = GAMES[path.stem]
+    data, nets = of(example.labelled)
     G, D = (net.double() for net in nets)
     functional, of_torch = OPTIMIZERS[optimizer]
-    example = GAMES[path.stem]
     state, draws = pure(data, (G, D), functional, example)
 
     start = {net: flatten(net) for net in (G, D)}
@@ -125,6 +136,7 @@ def test_ends_where_the_pure_step_ends(path, of, optimizer):
         assert (flatten(net) - start[net]).norm() > 0.01
         torch.testing.assert_close(state.params[name], flatten(net), rtol=0, atol=1e-9)
         for key, buffer in net.named_buffers():
+            key = f"G.{key}" if example.labelled else key
             torch.testing.assert_close(state.buffers[name][key], buffer, rtol=0, atol=1e-9)
 
 
@@ -149,7 +161,7 @@ def test_covers_the_ring(path, monkeypatch, capsys):
 @each_example
 def test_is_short_and_takes_only_the_ideas(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 40
+    assert len(text.splitlines()) <= (60 if GAMES[path.stem].labelled else 40)
     taken = {
         name.name
         for node in ast.walk(ast.parse(text))

@@ -379,7 +379,7 @@ def test_samples_are_those_of_the_averaged_generator(whole, quiet):
     for average, name in ((True, "average/G/params"), (False, "params/G")):
         G, _ = networks.mlp((2,), latent=2, width=8, depth=2)
         vector_to_parameters(tensors[name], G.parameters())
-        found, _ = run.sample(folder, 50, average=average, member=0, note=print)
+        found, *_ = run.sample(folder, 50, average=average, member=0, note=print)
         torch.testing.assert_close(found, G(z).detach())
     assert not torch.allclose(tensors["average/G/params"], tensors["params/G"])
 
@@ -391,7 +391,7 @@ def test_what_is_scored_is_what_is_sampled(name, whole):
     scores = [event["kd_pixels8"] for event in events(folder) if "kd_pixels8" in event]
     recomputed, real = {}, reference(build(parse(RECIPES[name][0])).data, 1000)
     for average in (True, False):
-        found, _ = run.sample(folder, 1000, average=average, member=0, note=print)
+        found, *_ = run.sample(folder, 1000, average=average, member=0, note=print)
         pooled = [metrics.pooled_pixels(images) for images in (found, real)]
         recomputed[average] = metrics.kernel_distance(*pooled)
     assert scores[-1] == pytest.approx(recomputed[True])
@@ -425,8 +425,8 @@ def test_the_best_is_the_highest_or_the_lowest_as_the_score_wants_it(tmp_path, s
 def test_samples_of_a_generator_with_batch_norm_use_statistics_of_its_own_output(whole):
     """Neither the running averages of training, nor those of the batch: a sample depends on its latent alone."""
     folder = whole("batch norm and average")
-    few, _ = run.sample(folder, 8, average=True, member=0, note=print)
-    many, _ = run.sample(folder, 40, average=True, member=0, note=print)
+    few, *_ = run.sample(folder, 8, average=True, member=0, note=print)
+    many, *_ = run.sample(folder, 40, average=True, member=0, note=print)
     torch.testing.assert_close(many[:8], few, rtol=1e-4, atol=1e-5)
     tensors = newest(folder)
     G, _ = networks.dcgan((1, 8, 8), latent=4, width=4, batch_norm=True)

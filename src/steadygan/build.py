@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from steadygan import dynamics, noise, normalization, optim, solved
 from steadygan.bind import DTYPES, make, members, number, options
 from steadygan.data import Data
-from steadygan.draws import Draws, generator
+from steadygan.draws import Draws, check_labels, generator
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network, Rule, State
 from steadygan.games import Clip, FakeAsReal, Term, View
-from steadygan.networks import ROLES
+from steadygan.games.rows import labelled
+from steadygan.networks import CONDITIONAL, ROLES, Classed
 from steadygan.optim import Number
 from steadygan.state import Step, complete, initial, stack
 from steadygan.tables import (
@@ -52,10 +53,11 @@ class Run(NamedTuple):
     state: State
     members: list[dict[str, float]]  # each one's seed and swept values; a single run has one
     ensemble: bool
-    latent: int
+    latent: int  # of z; in a conditional game its first `classes` numbers are the label
     every: Every
     device: torch.device
     radius: float | None = None  # of a step at the equilibrium, for games that are solved by hand
+    classes: int = 0
 
 
 def build(config: "Config") -> Run:
@@ -64,7 +66,8 @@ def build(config: "Config") -> Run:
     data = _data(config)
     dtype = DTYPES[config.precision]
     nets = _modules(config, data)
-    latent = getattr(config.networks, "latent", 1)
+    classes = _classes(config, data)
+    latent = classes + getattr(config.networks, "latent", 1)
     game = _game(config, data, nets, latent)
     rule = make(
         DYNAMICS, config.dynamics, "dynamics", config, game=game, optimizers=_optimizers(config, game)
@@ -89,7 +92,30 @@ def build(config: "Config") -> Run:
         for span in (config.every.log, config.every.score, config.every.checkpoint)
     )
     closed = solved.closed_radius(config, game)
-    return Run(game, rule, data, step, draws, state, listed, ensemble, latent, Every(*steps), device, closed)
+    every = Every(*steps)
+    return Run(game, rule, data, step, draws, state, listed, ensemble, latent, every, device, closed, classes)
+
+
+def _classes(config: "Config", data: Data) -> int:
+    """How many classes the game tells apart, 0 for none. Raises UsageError where data or networks have none."""
+    if not getattr(config.game, "conditional", False):
+        return 0
+    check_labels(data)
+    if config.networks.name not in CONDITIONAL:
+        raise UsageError(
+            f"networks.name={config.networks.name} takes no labels: choose {' or '.join(CONDITIONAL)}, or "
+            "game.conditional=false"
+        )
+    return data.classes
+
+
+def _pair(config: "Config", data: Data) -> tuple[nn.Module, nn.Module]:
+    """Generator and critic as the architecture has them, the former a function of z alone."""
+    classes = _classes(config, data)
+    if not classes:
+        return make(NETWORKS, config.networks, "networks", config, shape=data.shape)
+    G, D = make(NETWORKS, config.networks, "networks", config, shape=data.shape, classes=classes)
+    return Classed(G, classes), D
 
 
 def _data(config: "Config") -> Data:
@@ -100,9 +126,7 @@ def _data(config: "Config") -> Data:
 
 def _modules(config: "Config", data: Data) -> dict[str, nn.Module]:
     """Each player's network, by its role, with noise in its hidden layers and a critic's weights normalized."""
-    pair = dict(
-        zip(("generator", "critic"), make(NETWORKS, config.networks, "networks", config, shape=data.shape))
-    )
+    pair = dict(zip(("generator", "critic"), _pair(config, data)))
     made: dict[str, nn.Module] = {}
     for name, role in PLAYERS[config.game.name].items():
         net = pair.pop(role) if role in pair else _module(role, config, data)
@@ -116,7 +140,7 @@ def _modules(config: "Config", data: Data) -> dict[str, nn.Module]:
 def _module(role: str, config: "Config", data: Data) -> nn.Module:
     """A network of any role. Raises UsageError where the chosen architecture has none of it."""
     if role == "critic":  # a second one
-        return make(NETWORKS, config.networks, "networks", config, shape=data.shape)[1]
+        return _pair(config, data)[1]
     makers = ROLES[role]
     if config.networks.name not in makers:
         raise UsageError(
@@ -137,6 +161,8 @@ def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int)
     game = options(config.game, "game", config)
     if hasattr(config.game, "loss"):
         game["loss"] = make(LOSSES, config.game.loss, "game.loss", config)
+    if game.pop("conditional", False):
+        game["classes"] = data.classes
     if config.game.name in CONSTRAINED:
         game |= _constraints(config, data, nets["D"])
     elif not solved.is_plain(config) or config.critic.penalties or config.critic.clip:
@@ -185,7 +211,8 @@ def _normalize(config: "Config", data: Data, D: nn.Module) -> tuple[Any, bool]:
         return None, False
     if declared:
         look = torch.randn(4, *data.shape, generator=generator("piecewise linear"))
-        normalization.check_piecewise_linear(D, look)
+        some = {"real": torch.zeros(4, dtype=torch.int64)} if _classes(config, data) else {}
+        normalization.check_piecewise_linear(labelled(D, some, "real"), look)
     cheap = normalization.is_piecewise_linear(D) if declared is None else declared
     # A tangent plane has no derivative in D, which these rules and the Dirac-GAN's portrait take.
     cheap = cheap and config.dynamics.name not in dynamics.TWICE and config.networks.name != "dirac"

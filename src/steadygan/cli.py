@@ -102,14 +102,17 @@ def sample(
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator itself, not its average.")] = False,
     member: Annotated[int, typer.Option(help="Which member of an ensemble.")] = 0,
+    label: Annotated[
+        int | None, typer.Option(help="The class of all, of a conditional run; a class a row when not given.")
+    ] = None,
 ) -> None:
     """Draw samples of a run's newest checkpoint."""
     from steadygan import pictures, run
     from steadygan.sinks.samples import picture
 
-    found, real = run.sample(folder, n, average=not raw, member=member, note=_note)
+    found, real, columns = run.sample(folder, n, average=not raw, member=member, note=_note, label=label)
     target = out or folder / "samples.png"
-    image = pictures.grid(found) if found.ndim == 4 else picture(found, real, folder.name)
+    image = pictures.grid(found, columns) if found.ndim == 4 else picture(found, real, folder.name)
     pictures.save(image, target)
     console.print(f"{n} samples: {target}", soft_wrap=True, markup=False)
 

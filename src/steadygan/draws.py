@@ -16,7 +16,7 @@ from steadygan.data import Data
 from steadygan.errors import UsageError
 from steadygan.game import Field, Game
 
-__all__ = ["Draws", "generator"]
+__all__ = ["Draws", "check_labels", "generator", "nearest_centre"]
 
 BLOCK, LARGEST = 64, 2**22
 """Steps a block, or fewer for a field that would then have more than `LARGEST` numbers in one."""
@@ -66,17 +66,25 @@ class Draws:
                 f"data {data.name} has {len(data.rows)} samples, fewer than the {need} that a step takes: "
                 f"choose batch at most {len(data.rows) * self.fields['x_real'].shape[0] // need}"
             )
+        if any(field.kind == "label" for field in game.fields.values()):
+            check_labels(data)
         self.permutation = lru_cache(maxsize=2 * len(self.seeds))(self._permutation)
 
     def __call__(self, step: int) -> list[dict[str, Tensor]]:
         """Return the batch of `step`."""
         return [
             self._finish(
-                {name: self._at(step, turn, name) for name in names if step % self.fields[name].every == 0},
+                {name: self._at(step, turn, name) for name in names if self._drawn(name, step)},
                 self._at(step, turn, "flip") if self.data.flip and "x_real" in names else None,
+                labelled="y_real" in names,
             )
             for turn, names in enumerate(self.reads)
         ]
+
+    def _drawn(self, name: str, step: int) -> bool:
+        """Whether a field has numbers of its own at this step; labels follow from x_real."""
+        field = self.fields[name]
+        return field.kind != "label" and step % field.every == 0
 
     def _size(self, field: Field) -> int:
         """Steps a block: a power of two, at most 64, so that no block of drawn numbers is large."""
@@ -130,14 +138,54 @@ class Draws:
         assert self.data.rows is not None
         return torch.randperm(len(self.data.rows), generator=generator(seed, "epoch", epoch))
 
-    def _finish(self, draw: dict[str, Tensor], flip: Tensor | None) -> dict[str, Tensor]:
+    def _finish(self, draw: dict[str, Tensor], flip: Tensor | None, *, labelled: bool) -> dict[str, Tensor]:
         """Rows looked up by number, mirrored, moved to the device while still bytes, then made -1..1."""
-        if "x_real" in draw and self.data.rows is not None:
-            images = self.data.rows[draw["x_real"]]
+        rows = draw.get("x_real")
+        if rows is not None and self.data.rows is not None:
+            images = self.data.rows[rows]
             if flip is not None:
                 images = torch.where(flip.view(*flip.shape, 1, 1, 1), images.flip(-1), images)
             images = images.to(self.device)
             draw["x_real"] = (
                 images.to(self.dtype).div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
             )
-        return {name: values.to(self.device, self.dtype) for name, values in draw.items()}
+        draw = {name: values.to(self.device, self.dtype) for name, values in draw.items()}
+        return draw | ({"y_real": self._labels(rows, draw["x_real"])} if labelled else {})
+
+    def _labels(self, rows: Tensor | None, x_real: Tensor) -> Tensor:
+        """The labels of the samples x_real, which are these `rows` of finite data."""
+        if self.data.labels is not None:
+            return self.data.labels[rows].to(self.device)
+        assert self.data.modes is not None
+        return nearest_centre(x_real, self.data.modes.centres.to(x_real))
+
+
+def check_labels(data: Data) -> None:
+    """Raise UsageError unless the data have a label in 0 .. classes - 1 for each sample."""
+    labels, rows = data.labels, data.rows
+    if data.classes < 1 or (labels is None and data.modes is None):
+        raise UsageError(
+            f"a conditional game needs labels, and data {data.name} has none: choose ring8, grid25, digits, "
+            "fashion-mnist (with its file of labels), cifar10 or images in one folder a class, or "
+            "game.conditional=false"
+        )
+    if labels is None:
+        return
+    if rows is None or labels.dtype != torch.int64 or labels.shape != rows.shape[:1]:
+        raise UsageError(
+            f"labels are one int64 for each row of the data, not {labels.dtype} {list(labels.shape)}: mend them"
+        )
+    if not bool(((labels >= 0) & (labels < data.classes)).all()):
+        raise UsageError(
+            f"data {data.name} has labels from {int(labels.min())} to {int(labels.max())}, but its {data.classes} "
+            f"classes are 0 to {data.classes - 1}: mend them"
+        )
+
+
+def nearest_centre(x: Tensor, centres: Tensor) -> Tensor:
+    """Which of the centres [m, d] each point of x [..., d] is nearest to: int64 [...].
+
+    >>> nearest_centre(torch.tensor([[0.1, 0.0], [0.9, 2.0]]), torch.eye(2))
+    tensor([0, 1])
+    """
+    return (x.unsqueeze(-2) - centres).square().sum(-1).argmin(-1)

@@ -141,10 +141,10 @@ class Player(NamedTuple):
 
 
 class Field(NamedTuple):
-    """One field of a draw: `kind` is `real` (samples of the data), `normal`, `uniform` or `due`.
+    """One field of a draw: `kind` is `real` (samples of the data), `label`, `normal`, `uniform` or `due`.
 
-    `shape` has the batch first. A field with `every` > 1 is in the draws of every so many steps only, and
-    `due`, a zero, says nothing but that.
+    `shape` has the batch first. Labels are int64, those of the very samples in the same draw. A field with
+    `every` > 1 is in the draws of every so many steps only, and `due`, a zero, says nothing but that.
     """
 
     kind: str

@@ -1,6 +1,7 @@
 """Samples from a state: raw or averaged weights, batch norm with statistics of the generator's own output."""
 
 import copy
+import math
 from dataclasses import replace
 
 import torch
@@ -9,10 +10,12 @@ from torch.utils._pytree import tree_map
 
 from steadygan.draws import generator
 from steadygan.game import Buffers, Network, State
+from steadygan.networks import of_classes
 from steadygan.noise import HiddenNoise
+from steadygan.normalization import SpectralNorm
 from steadygan.state import averaged
 
-__all__ = ["latents", "member", "samples", "standing_statistics"]
+__all__ = ["columns", "in_rows", "latents", "member", "samples", "standing_statistics"]
 
 CHUNK = 512
 STANDING_BATCHES = 16
@@ -26,6 +29,28 @@ def member(state: State, index: int | None) -> State:
 def latents(seed: int, purpose: str, count: int, size: int, dtype: torch.dtype) -> Tensor:
     """`count` fixed latents [count, size] for one purpose: the same ones in every run with this seed."""
     return torch.randn(count, size, generator=generator(seed, "latents", purpose), dtype=dtype)
+
+
+def columns(count: int, classes: int) -> int | None:
+    """How many of `count` samples stand in a row of a picture whose rows are classes; None without classes.
+
+    As many as let every class have a row, in a picture that is no wider than high.
+
+    >>> columns(64, 10), columns(64, 3), columns(64, 0)
+    (6, 8, None)
+    """
+    return min(max(1, count // classes), math.ceil(math.sqrt(count))) if classes else None
+
+
+def in_rows(z: Tensor, classes: int, label: int | None = None) -> Tensor:
+    """The latents z [n, classes + latent] with one class a row of `columns`, or all with one `label`.
+
+    >>> in_rows(torch.zeros(4, 3), 2)[:, :2].argmax(1)
+    tensor([0, 0, 1, 1])
+    """
+    wide = columns(len(z), classes) or 1
+    row = torch.arange(len(z), device=z.device) // wide % classes
+    return of_classes(z, row if label is None else torch.full_like(row, label), classes)
 
 
 def weights(state: State, player: str, *, average: bool = True) -> tuple[Tensor, Buffers]:
@@ -49,8 +74,8 @@ def standing_statistics(network: Network, params: Tensor, buffers: Buffers, z: T
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._NormBase):
             part.momentum = 1.0  # so that each batch leaves exactly its own statistics
-        if isinstance(part, HiddenNoise):
-            part.eval()  # the statistics are for samples, which have none
+        if isinstance(part, HiddenNoise | SpectralNorm):
+            part.eval()  # the statistics are for samples, which have no noise and one and the same norm
     total = {name: torch.zeros_like(buffers[name]) for name in names}
     for batch in z:
         seen = {name: b.clone() for name, b in buffers.items()}

@@ -224,8 +224,8 @@ class SpectralNorm(nn.Module):
         return weight.movedim(self.dim, 0).flatten(1)
 
 
-def spectral_normalized(module: nn.Module) -> nn.Module:
-    """Divide every linear and convolutional weight of `module` by its spectral norm; returns `module`.
+def spectral_normalized(module: nn.Module, eps: float = EPS) -> nn.Module:
+    """Divide every linear and convolutional weight of `module` by its spectral norm, or `eps`; returns `module`.
 
     sigma(W) is that of W as a matrix [outputs, everything else], as in Miyato 2018 (for a convolution not the
     operator's own norm). Works under double backward, two forwards before a backward, eval, vmap and compile.
@@ -238,7 +238,7 @@ def spectral_normalized(module: nn.Module) -> nn.Module:
         if isinstance(part, nn.Linear | nn.modules.conv._ConvNd) and not parametrize.is_parametrized(part):
             transposed = isinstance(part, nn.modules.conv._ConvTransposeNd)
             parametrize.register_parametrization(
-                part, "weight", SpectralNorm(part.weight, dim=int(transposed))
+                part, "weight", SpectralNorm(part.weight, dim=int(transposed), eps=eps)
             )
     return module
 

@@ -18,7 +18,7 @@ from steadygan.files import write_whole
 from steadygan.game import State
 from steadygan.processor import products, threads, work
 from steadygan.program import compiled, vectorised
-from steadygan.scoring import Look, looker, reference, score_names
+from steadygan.scoring import GRID, Look, looker, reference, score_names
 from steadygan.sinks import checkpoint_sink, console_sink, line_sink, portrait_sink, sample_sink
 from steadygan.sinks.lines import rewind
 from steadygan.train import Diverged, Event, lost_members, train
@@ -106,18 +106,31 @@ def read_config(folder: Path) -> dict:
     return config.load(folder / CONFIG)
 
 
-def sample(folder: Path, count: int, *, average: bool, member: int, note: Note) -> tuple[Tensor, Tensor]:
-    """`count` samples of a run folder's newest checkpoint, and real ones beside them (points only)."""
+def sample(
+    folder: Path, count: int, *, average: bool, member: int, note: Note, label: int | None = None
+) -> tuple[Tensor, Tensor, int | None]:
+    """`count` samples of a run folder's newest checkpoint, real ones beside them (points only), and grid columns.
+
+    Of a conditional run all samples have the class `label`, or each row of the grid its own, in turn.
+    """
     settings = config.parse(read_config(folder), str(folder / CONFIG))
     run = build(settings)
     if run.game.rest:
         raise UsageError(
             f"the game of {folder} has no samples to draw: its pictures are in {folder / SAMPLES}"
         )
+    if label is not None and not 0 <= label < run.classes:
+        raise UsageError(
+            f"--label is 0 to {run.classes - 1}, one of this run's classes, not {label}"
+            if run.classes
+            else f"the game of {folder} is not conditional: leave out --label"
+        )
     state, seed = restore_member(folder, run, member, note)
     z = generate.latents(seed, "look", count, run.latent, state.params["G"].dtype).to(run.device)
+    z = generate.in_rows(z, run.classes, label) if run.classes else z
     found = generate.samples(run.game.players["G"].network, state, z, seed=seed, average=average)
-    return found.cpu(), reference(run.data, max(count, 4096))
+    columns = generate.columns(count, run.classes) if label is None else None
+    return found.cpu(), reference(run.data, max(count, 4096)), columns
 
 
 def fresh_folder(name: str) -> Path:
@@ -177,7 +190,13 @@ def _looker(run: Run) -> Callable[[State], Look]:
         )
     seeds = [int(m["seed"]) for m in run.members]
     return looker(
-        run.game, run.data, latent=run.latent, seeds=seeds, ensemble=run.ensemble, device=run.device
+        run.game,
+        run.data,
+        latent=run.latent,
+        seeds=seeds,
+        ensemble=run.ensemble,
+        device=run.device,
+        classes=run.classes,
     )
 
 
@@ -223,7 +242,7 @@ def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
     """What is drawn to samples/: samples, or the portrait of a game that is solved by hand (of its first member)."""
     if not run.game.rest:
         target = reference(run.data, 4096) if len(run.data.shape) == 1 else None
-        return sample_sink(folder / SAMPLES, target)
+        return sample_sink(folder / SAMPLES, target, generate.columns(GRID, run.classes))
     index = 0 if run.ensemble else None
 
     def velocities(state: State, points: Tensor) -> Tensor:

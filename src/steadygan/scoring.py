@@ -11,12 +11,12 @@ from steadygan import metrics
 from steadygan.data import Data
 from steadygan.draws import generator
 from steadygan.game import Game, State
-from steadygan.generate import latents, member, samples, weights
+from steadygan.generate import columns, in_rows, latents, member, samples, weights
 
-__all__ = ["LOWER_IS_BETTER", "Look", "looker", "score_names"]
+__all__ = ["GRID", "LOWER_IS_BETTER", "Look", "looker", "score_names"]
 
-POINTS, IMAGES = 4096, 1000
-"""How many samples a look takes."""
+POINTS, IMAGES, GRID = 4096, 1000, 64
+"""How many samples a look takes, of points and of images, and how many of the latter are pictured."""
 
 LOWER_IS_BETTER = frozenset(
     {
@@ -40,23 +40,36 @@ class Look(NamedTuple):
 
 
 def looker(
-    game: Game, data: Data, *, latent: int, seeds: list[int], ensemble: bool, device: torch.device
+    game: Game,
+    data: Data,
+    *,
+    latent: int,
+    seeds: list[int],
+    ensemble: bool,
+    device: torch.device,
+    classes: int = 0,
 ) -> Callable[[State], Look]:
     """Make the function that looks at a state.
 
     Points: `modes`, `high_quality`, `mode_kl` for a mixture, `unbalance`, `close_pairs`, `close_gradient` for
     a finite set. Images: `kd_pixels8`, the kernel distance of 8x8-pooled pixels between 1,000 samples and 1,000
-    real images. The averaged generator is looked at where there is one.
+    real images. The averaged generator is looked at where there is one. With `classes` scores are those of labels
+    drawn at random, and the images of a look are others, with a class a row.
     """
+    wide = columns(GRID, classes) if len(data.shape) == 3 else None
+    pictured = GRID // wide * wide if wide else 0  # so that the last row is as long as the others
     target = reference(data, POINTS if len(data.shape) == 1 else IMAGES)
 
     def look(state: State) -> Look:
         drawn, scores = [], []
         for index, seed in enumerate(seeds):
             one = member(state, index if ensemble else None)
-            z = latents(seed, "look", len(target), latent, one.params["G"].dtype).to(device)
-            found = samples(game.players["G"].network, one, z, seed=seed)
-            drawn.append(found.cpu())
+            z = latents(seed, "look", len(target), latent, one.params["G"].dtype)
+            if pictured:
+                z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
+            found = samples(game.players["G"].network, one, z.to(device), seed=seed)
+            drawn.append((found[:pictured] if pictured else found).cpu())
+            found = found[pictured:]
             scores.append(_scores(game, data, one, found, target) if found.isfinite().all() else {})
         keys = list(next((s for s in scores if s), {}))
         rows = {key: [s.get(key, float("nan")) for s in scores] for key in keys}

@@ -119,6 +119,7 @@ NETWORKS = {
         networks.numerics_conv, {**_numerics, "layers": (Literal[3, 4], 3), "hidden": (Count, 512)}
     ),
     "numerics_resnet": Part(networks.numerics_resnet, {**_numerics, "width": (Count, 128)}),
+    "biggan32": Part(networks.biggan32, {"latent": (Count, 128), "width": (Count, 256)}),
     "dirac": Part(networks.dirac, {"theta": (Real, 1.0), "psi": (Real, 1.0)}),
     "point": Part(networks.point, dict.fromkeys(("G", "D"), (tuple[Real, ...], (1.0,)))),
 }
@@ -163,7 +164,13 @@ OPTIMIZERS = {
 }
 
 GAMES = {
-    "gan": Part(gan, {"loss": (choice(LOSSES, default="non_saturating"), "non_saturating")}),
+    "gan": Part(
+        gan,
+        {
+            "loss": (choice(LOSSES, default="non_saturating"), "non_saturating"),
+            "conditional": (bool, False),
+        },
+    ),
     "bilinear": Part(bilinear),
     "quadratic": Part(
         lambda eigenvalues, skew, **nets: quadratic(**nets, matrix=blocks(eigenvalues, skew)),

@@ -20,6 +20,9 @@ class Data(NamedTuple):
     images. Finite sets keep `rows` [n, *shape]: uint8 for images (0..255, shown to networks as
     x / 127.5 - 1), floating point for points. A stream's `draw(generator, count)` returns float32
     [count, *shape]. With `flip` a step sees each image mirrored left to right with probability 1/2.
+
+    Samples of `classes` > 0 classes are labelled 0 .. classes - 1: `labels` [n] int64, one for each row, or, for
+    a mixture without them, the nearest of its `modes`.
     """
 
     name: str
@@ -28,3 +31,5 @@ class Data(NamedTuple):
     draw: Callable[[Generator, int], Tensor] | None = None
     modes: Modes | None = None
     flip: bool = False
+    labels: Tensor | None = None
+    classes: int = 0

@@ -61,6 +61,20 @@ def list_images(source: Path, below: str = "") -> Listing:
     return Listing(source, below, sorted(entries))
 
 
+def folders(listing: Listing) -> list[str] | None:
+    """The folder of each listed image, if they are classes: all one level below `below`, and two or more of them.
+
+    Like the rows of `decode_once` they are in the listing's order, which is what the cache is checked against.
+
+    >>> folders(Listing(Path(), "train", [Entry("train/cat/1.png", 1, 1), Entry("train/dog/0.png", 1, 1)]))
+    ['cat', 'dog']
+    """
+    below = PurePosixPath(listing.below)
+    paths = [PurePosixPath(entry.name).relative_to(below).parts for entry in listing.entries]
+    names = [path[0] for path in paths]
+    return names if all(len(path) == 2 for path in paths) and len(set(names)) > 1 else None
+
+
 def decode_once(listing: Listing, size: int | None = None) -> Tensor:
     """Give the listed images as uint8 [n, channels, height, width], from the cache where it is up to date.
 

@@ -111,7 +111,7 @@ def _mixture(
 ) -> Data:
     modes = Modes(centres.float(), std)
     draw = partial(_draw_mixture, modes, stratified=stratified)
-    return _points(name, draw, size, seed)._replace(modes=modes)
+    return _points(name, draw, size, seed)._replace(modes=modes, classes=len(centres))
 
 
 def _points(name: str, draw: partial[Tensor], size: int | None, seed: int) -> Data:

@@ -110,6 +110,9 @@ def _check_apart(game: Game) -> None:
     if alike and not buffered and all(min(shape) > 0 for shape in shapes.values()):
         g = torch.Generator().manual_seed(0)
         draw = {name: torch.rand(rows, *shape[1:], generator=g) for name, shape in shapes.items()}
+        draw |= {
+            name: torch.zeros(rows, dtype=torch.int64) for name, f in game.fields.items() if f.kind == "label"
+        }
         params = {name: flatten(p.network.module).float() for name, p in game.players.items()}
         anything: dict[str, Tensor] = defaultdict(lambda: torch.ones(()))
         state = State(params, {name: {} for name in params}, {}, {}, anything)

@@ -7,31 +7,18 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from steadygan import fake_as_real
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
 from steadygan.games.agreement import Agreement, Seen
+from steadygan.games.rows import FakeAsReal, Labels, labelled, same_classes, shown
 from steadygan.games.view import PLAIN, View
 from steadygan.losses import Loss
+from steadygan.networks import latent_labels
 from steadygan.normalization import clip_weights
 from steadygan.optim import Number, at
 from steadygan.penalties import Critic, Penalty, input_gradient, interpolate, perturb
 
 __all__ = ["Clip", "FakeAsReal", "Term", "gan"]
-
-
-@dataclass(frozen=True)
-class FakeAsReal:
-    """`count` (N0) of the N real rows are fakes, the lowest of `pool` (f) x `most` candidates.
-
-    `most` is the largest value `count` takes; they differ when the count follows a schedule. With `scoring`
-    candidates are made and scored in that precision, and the chosen ones made again in the run's own.
-    """
-
-    count: Number
-    most: int
-    pool: int
-    scoring: torch.dtype | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +52,14 @@ def gan(
     cheap: bool = False,
     clip: Clip | None = None,
     far: FakeAsReal | None = None,
+    classes: int = 0,
 ) -> Game:
     """Build the game: D minimises loss.discriminator + sum of weight * penalty, G minimises loss.generator.
 
     FARGAN's Algorithm 1 with `far`: D sees c = N - N0 reals and N0 selected fakes (N = `batch` rows, all of
     them penalised) against `batch` other fakes. Samples have `shape`, latents are N(0, I) of size `latent`.
+    With `classes` every row has a label y, the critic is D(x, y), and a fake's label is that of the first
+    `classes` numbers of its latent (`networks.Classed`); what is made of a row, a real one first, has its label.
     Both losses see the critic through `view`, candidates are scored as they are; `cheap` lets G's step take D
     on the tangent plane, which is exact for a piecewise linear one. Raises UsageError for a critic with batch
     norm where each sample's gradient is taken alone.
@@ -83,7 +73,7 @@ def gan(
     # Buffers that a forward updates (spectral norm, hidden noise) would be stuck inside the tangent plane's vjp.
     pure = not any(True for _ in D.module.buffers())
     joint = pure and view.augment is None and view.normalize is not None
-    parts = _Parts(loss, tuple(penalties), tuple(agreements), view, cheap and pure, far, joint)
+    parts = _Parts(loss, tuple(penalties), tuple(agreements), view, cheap and pure, far, joint, classes)
     fields = _fields(shape, batch, latent, parts)
     change = view.augment
     return Game(
@@ -115,6 +105,7 @@ class _Parts:
     cheap: bool
     far: FakeAsReal | None
     joint: bool  # whether D sees real and fake in one pass, as GN-GAN does
+    classes: int
 
 
 def _check(
@@ -144,6 +135,8 @@ def _check(
 def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> dict[str, Field]:
     places = {term.penalty.where for term in parts.penalties}
     fields = {"x_real": Field("real", (batch, *shape)), "z": Field("normal", (batch, latent))}
+    if parts.classes:
+        fields["y_real"] = Field("label", (batch,))
     if parts.far:
         fields["z_pool"] = Field("normal", (parts.far.pool * parts.far.most, latent))
     if places & {"between", "around"}:
@@ -163,7 +156,7 @@ def _read_by_G(fields: Mapping[str, Field], parts: _Parts) -> tuple[str, ...]:
     sides = ("real", "fake") if parts.loss.pairs else ("fake",)
     wanted = {"z", *(f"{kind}/{side}" for kind in ("instance", "augment") for side in sides)}
     if parts.loss.pairs:
-        wanted.add("x_real")
+        wanted |= {"x_real", "y_real"}
     if any(agreement.G for agreement in parts.agreements):
         wanted.add("z_step")
     return tuple(name for name in fields if name in wanted)
@@ -177,73 +170,69 @@ def _due(interval: int) -> str:
 def _discriminator(
     parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]
 ) -> tuple[Tensor, Logs]:
-    x_real, x_fake, kept = _rows(parts, nets, draw, scalars)
-    critics = {side: parts.view.critic(nets["D"], side, draw, scalars) for side in ("real", "fake")}
-    noisy = {side: partial(parts.view.samples, side=side, draw=draw, scalars=scalars) for side in critics}
-    points = {"real": noisy["real"](x_real), "fake": noisy["fake"](x_fake)}
+    rows = shown(nets, draw, scalars, parts.far, parts.view.normalize, parts.classes)
+    critic = partial(_critic, parts, nets, draw, scalars, rows.labels)
+    noisy = {
+        side: partial(parts.view.samples, side=side, draw=draw, scalars=scalars) for side in ("real", "fake")
+    }
+    points = {"real": noisy["real"](rows.real), "fake": noisy["fake"](rows.fake)}
     due = [term for term in parts.penalties if term.interval == 1 or _due(term.interval) in draw]
     places = {term.penalty.where for term in due}
     if "between" in places:
         points["between"] = interpolate(points["real"], points["fake"], draw["alpha"])
     if "around" in places:
         points["around"] = perturb(points["real"], draw["noise"], draw["alpha"])
-    seen = _seen(critics, points, places, joint=parts.joint)
+    seen = _seen(critic, points, places, joint=parts.joint)
     real_logits, fake_logits = seen["real"][0], seen["fake"][0]
 
     total = parts.loss.discriminator(real_logits, fake_logits)
     logs = {"logit/real": real_logits.mean(), "logit/fake": fake_logits.mean()}
     if parts.view.augment and parts.view.augment.adapt:
-        logs["sign/real"] = _sureness(parts.loss, real_logits, fake_logits, kept)
+        logs["sign/real"] = _sureness(parts.loss, real_logits, fake_logits, rows.kept)
     for term in due:
         value = term.penalty.reduce(term.penalty.term(*seen[term.penalty.where]))
         key = f"penalty/{term.penalty.name}"
         logs[key] = logs.get(key, 0.0) + value
         total = total + term.interval * at(term.weight, scalars) * value
-    real = Seen(points["real"], critics["real"], real_logits, noisy["real"])
-    fake = Seen(points["fake"], critics["fake"], fake_logits, noisy["fake"])
+    real = Seen(points["real"], critic("real"), real_logits, noisy["real"])
+    fake = Seen(points["fake"], critic("fake"), fake_logits, noisy["fake"])
     for agreement in parts.agreements:
-        value = agreement.D(real, fake, nets["G"], draw, scalars)
+        value = agreement.D(real, fake, same_classes(nets["G"], draw["z"], parts.classes), draw, scalars)
         key = f"consistency/{agreement.name}"
         logs[key] = logs.get(key, 0.0) + value
         total = total + value
     return total, logs
 
 
+def _critic(
+    parts: _Parts,
+    nets: Nets,
+    draw: Draw,
+    scalars: Mapping[str, Tensor],
+    labels: Labels,
+    *places: str,
+    cheap: bool = False,
+) -> Critic:
+    """The critic of the points at these places, end to end; all but the fakes are seen, and labelled, as reals."""
+    sides = ["fake" if place == "fake" else "real" for place in places]
+    D = labelled(nets["D"], labels, *sides)
+    return parts.view.critic(D, "fake" if places == ("fake",) else "real", draw, scalars, cheap=cheap)
+
+
 def _seen(
-    critics: Mapping[str, Critic], points: Mapping[str, Tensor], places: set[str], *, joint: bool
+    critic: Callable[..., Critic], points: Mapping[str, Tensor], places: set[str], *, joint: bool
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Logits at each of `points`, and the critic's gradient there for `places`; with `joint` in one pass each."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
     for sloped in (True, False):
         names = [where for where in points if (where in places) == sloped]
         for group in [names] if joint and names else [[name] for name in names]:
-            D = critics["fake" if group == ["fake"] else "real"]
+            D = critic(*group)
             x = torch.cat([points[name] for name in group]) if len(group) > 1 else points[group[0]]
             logits, slope = input_gradient(D, x) if sloped else (D(x), x)
             sizes = [len(points[name]) for name in group]
             seen |= dict(zip(group, zip(logits.split(sizes), slope.split(sizes)), strict=True))
     return seen
-
-
-def _rows(
-    parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor, float | Tensor]:
-    """The rows that D is shown as real and as fake, and how many of the former, the first ones, are real."""
-    G, far, x_real = nets["G"], parts.far, draw["x_real"]
-    if not far:
-        return x_real, G(draw["z"]), len(x_real)
-    z, pool = draw["z"], draw["z_pool"]
-    count = torch.as_tensor(at(far.count, scalars)).round()
-    D = _among_first(parts.view.normalize(nets["D"]) if parts.view.normalize else nets["D"], far.pool * count)
-    if far.scoring:
-        with torch.no_grad(), torch.autocast(pool.device.type, far.scoring, cache_enabled=False):
-            chosen = fake_as_real.lowest(D, G(pool), far.most)
-        x_fake, selected = G(torch.cat([z, pool[chosen]])).split([len(z), far.most])
-    else:
-        x_fake, candidates = G(torch.cat([z, pool])).split([len(z), len(pool)])
-        # Not detached: how they move with G is part of the field's Jacobian, and of no player's own gradient.
-        selected = candidates[fake_as_real.lowest(D, candidates, far.most)]
-    return fake_as_real.mix(x_real, selected, count), x_fake, len(x_real) - count
 
 
 def _sureness(loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float | Tensor) -> Tensor:
@@ -257,8 +246,12 @@ def _sureness(loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float 
 
 
 def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:
+    labels = {"fake": latent_labels(draw["z"], parts.classes)} if parts.classes else {}
+    if "y_real" in draw:
+        labels["real"] = draw["y_real"]
+
     def logits(x: Tensor, side: str) -> Tensor:
-        critic = parts.view.critic(nets["D"], side, draw, scalars, cheap=parts.cheap)
+        critic = _critic(parts, nets, draw, scalars, labels, side, cheap=parts.cheap)
         return critic(parts.view.samples(x, side, draw, scalars))
 
     x_fake = nets["G"](draw["z"])
@@ -266,15 +259,7 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
     total = parts.loss.generator(logits(x_fake, "fake"), real_logits)
     for agreement in parts.agreements:
         if agreement.G:
-            total = total + agreement.G(x_fake, nets["G"], draw, scalars)
+            total = total + agreement.G(
+                x_fake, same_classes(nets["G"], draw["z"], parts.classes), draw, scalars
+            )
     return total, {}
-
-
-def _among_first(critic: Callable[[Tensor], Tensor], count: float | Tensor) -> Callable[[Tensor], Tensor]:
-    """The critic with all but the first `count` samples out of the running: f x N0 are candidates, no more."""
-
-    def ranked(x: Tensor) -> Tensor:
-        outside = torch.arange(len(x), device=x.device) >= count
-        return critic(x).masked_fill(outside, torch.inf)
-
-    return ranked

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from torch import nn
 
+from steadygan.networks.biggan import biggan32
+from steadygan.networks.conditional import Classed, latent_labels, of_classes
 from steadygan.networks.dcgan import dcgan
 from steadygan.networks.gn import gn_cnn
 from steadygan.networks.mlp import mlp
@@ -12,16 +14,21 @@ from steadygan.networks.point import dirac, point
 from steadygan.networks.resnet import far_resnet
 
 __all__ = [
+    "CONDITIONAL",
     "NETWORKS",
     "ROLES",
+    "Classed",
+    "biggan32",
     "dcgan",
     "dirac",
     "far_resnet",
     "gn_cnn",
+    "latent_labels",
     "mlp",
     "numerics_conv",
     "numerics_dcgan",
     "numerics_resnet",
+    "of_classes",
     "point",
 ]
 
@@ -34,10 +41,14 @@ NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "numerics_dcgan": numerics_dcgan,
     "numerics_conv": numerics_conv,
     "numerics_resnet": numerics_resnet,
+    "biggan32": biggan32,
     "dirac": dirac,
     "point": point,
 }
 """Every architecture under the name a recipe uses."""
+
+CONDITIONAL = ("mlp", "dcgan", "biggan32")
+"""Those that take `classes`, and then make G(z, y) and D(x, y)."""
 
 ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {}
 """Networks of other roles than generator and critic: by role and architecture, each `make(shape, **options)`."""

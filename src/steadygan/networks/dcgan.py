@@ -4,20 +4,22 @@ from itertools import pairwise
 
 from torch import nn
 
+from steadygan.networks.conditional import ClassBatchNorm, Labelled, OneHot, Projection
 from steadygan.networks.pieces import stages
 
 __all__ = ["dcgan"]
 
 
 def dcgan(
-    shape: tuple[int, ...], latent: int = 128, width: int = 64, batch_norm: bool = False
+    shape: tuple[int, ...], latent: int = 128, width: int = 64, batch_norm: bool = False, classes: int = 0
 ) -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator for square images (channels, 4 x 2^k, 4 x 2^k), k stages of stride 2.
 
     G: linear to 4x4, then k transposed convolutions (kernel 4, stride 2, padding 1) with ReLU, at last tanh.
     D: k convolutions of the same kind with leaky ReLU 0.2, then linear to one logit. The channels double
     with each halving, from `width`. `batch_norm` puts it into G only. At (3, 32, 32): FARGAN's Tables 5 and 6.
-    Raises UsageError for any other shape.
+    With `classes` they are G(z, y), whose batch norm is each class's own (without batch norm y's one-hot row
+    follows z), and D(x, y), a projection critic. Raises UsageError for any other shape.
 
     >>> G, D = dcgan((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -26,11 +28,19 @@ def dcgan(
     channels, count = stages(shape, "dcgan")
     widths = [width << k for k in range(count)]
     top = widths[-1]
+    hot = 0 if batch_norm else classes
 
     def norm(size: int) -> list[nn.Module]:
-        return [nn.BatchNorm2d(size)] if batch_norm else []
+        if not batch_norm:
+            return []
+        return [ClassBatchNorm(size, classes) if classes else nn.BatchNorm2d(size)]
 
-    G: list[nn.Module] = [nn.Linear(latent, top * 16), nn.Unflatten(1, (top, 4, 4)), *norm(top), nn.ReLU()]
+    G: list[nn.Module] = [
+        nn.Linear(latent + hot, top * 16),
+        nn.Unflatten(1, (top, 4, 4)),
+        *norm(top),
+        nn.ReLU(),
+    ]
     for i, o in pairwise(reversed(widths)):
         G += [nn.ConvTranspose2d(i, o, 4, 2, 1), *norm(o), nn.ReLU()]
     G += [nn.ConvTranspose2d(widths[0], channels, 4, 2, 1), nn.Tanh()]
@@ -38,5 +48,8 @@ def dcgan(
     D: list[nn.Module] = []
     for i, o in pairwise([channels, *widths]):
         D += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(0.2)]
+    if classes:
+        made = Labelled(G) if batch_norm else OneHot(nn.Sequential(*G), classes)
+        return made, Projection(nn.Sequential(*D, nn.Flatten(1)), top * 16, classes)
     D += [nn.Flatten(1), nn.Linear(top * 16, 1), nn.Flatten(0)]
     return nn.Sequential(*G), nn.Sequential(*D)

@@ -5,15 +5,18 @@ from itertools import pairwise
 
 from torch import nn
 
+from steadygan.networks.conditional import OneHot
+
 __all__ = ["mlp"]
 
 
 def mlp(
-    shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3
+    shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3, classes: int = 0
 ) -> tuple[nn.Module, nn.Module]:
     """Generator `latent`-width-...-n and discriminator n-width-...-1, `depth` hidden ReLU layers each.
 
     n is the number of elements of `shape`; no output activation; torch's default initialisation.
+    With `classes` they are G(z, y) and D(x, y), which see the label's one-hot row after z and after x.
     The defaults are FARGAN's synthetic networks (their Tables 3 and 4), 8,642 and 8,577 parameters.
 
     >>> G, D = mlp((2,))
@@ -21,9 +24,13 @@ def mlp(
     [8642, 8577]
     """
     size = math.prod(shape)
-    G = nn.Sequential(*_hidden(latent, width, depth), nn.Linear(width, size), nn.Unflatten(1, shape))
-    D = nn.Sequential(nn.Flatten(1), *_hidden(size, width, depth), nn.Linear(width, 1), nn.Flatten(0))
-    return G, D
+    G = nn.Sequential(
+        *_hidden(latent + classes, width, depth), nn.Linear(width, size), nn.Unflatten(1, shape)
+    )
+    D = nn.Sequential(
+        nn.Flatten(1), *_hidden(size + classes, width, depth), nn.Linear(width, 1), nn.Flatten(0)
+    )
+    return (OneHot(G, classes), OneHot(D, classes)) if classes else (G, D)
 
 
 def _hidden(inputs: int, width: int, depth: int) -> list[nn.Module]:

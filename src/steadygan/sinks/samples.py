@@ -6,21 +6,23 @@ from pathlib import Path
 from torch import Tensor
 
 from steadygan import pictures
+from steadygan.scoring import GRID
 from steadygan.train import Event, Scored
 
 __all__ = ["picture", "sample_name", "sample_sink"]
 
-MEMBERS, GRID = 4, 64
+MEMBERS = 4
 
 
-def sample_sink(folder: Path, target: Tensor | None) -> Callable[[Event], None]:
+def sample_sink(folder: Path, target: Tensor | None, columns: int | None = None) -> Callable[[Event], None]:
     """Draw each look's samples to folder/step-XXXXXXXX.png: of an ensemble, the first four members."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def sink(event: Event) -> None:
         if isinstance(event, Scored):
             parts = [
-                picture(samples, target, f"step {event.step:,}") for samples in event.look.samples[:MEMBERS]
+                picture(samples, target, f"step {event.step:,}", columns)
+                for samples in event.look.samples[:MEMBERS]
             ]
             image = parts[0] if len(parts) == 1 else pictures.strip(parts)
             pictures.save(image, folder / sample_name(event.step))
@@ -37,8 +39,10 @@ def sample_name(step: int) -> str:
     return f"step-{step:08d}.png"
 
 
-def picture(samples: Tensor, target: Tensor | None, title: str) -> "pictures.Image.Image":
+def picture(
+    samples: Tensor, target: Tensor | None, title: str, columns: int | None = None
+) -> "pictures.Image.Image":
     """Points as a scatter over their target, images, which have none, as a grid."""
     if target is not None:
         return pictures.scatter(samples, target, title=title)
-    return pictures.grid(samples[:GRID])
+    return pictures.grid(samples[:GRID], columns)
