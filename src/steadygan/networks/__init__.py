@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from steadygan.networks.dcgan import dcgan
+from steadygan.networks.dcgan import dcgan, dcgan_encoder
 from steadygan.networks.gn import gn_cnn
-from steadygan.networks.mlp import mlp
+from steadygan.networks.mlp import mlp, mlp_encoder
 from steadygan.networks.numerics import numerics_conv, numerics_dcgan, numerics_resnet
 from steadygan.networks.point import dirac, point
 from steadygan.networks.resnet import far_resnet
@@ -15,10 +15,12 @@ __all__ = [
     "NETWORKS",
     "ROLES",
     "dcgan",
+    "dcgan_encoder",
     "dirac",
     "far_resnet",
     "gn_cnn",
     "mlp",
+    "mlp_encoder",
     "numerics_conv",
     "numerics_dcgan",
     "numerics_resnet",
@@ -39,5 +41,7 @@ NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
 }
 """Every architecture under the name a recipe uses."""
 
-ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {}
+ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {
+    "encoder": {"mlp": mlp_encoder, "dcgan": dcgan_encoder},
+}
 """Networks of other roles than generator and critic: by role and architecture, each `make(shape, **options)`."""

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import nn
 
-__all__ = ["mlp"]
+__all__ = ["mlp", "mlp_encoder"]
 
 
 def mlp(
@@ -24,6 +24,16 @@ def mlp(
     G = nn.Sequential(*_hidden(latent, width, depth), nn.Linear(width, size), nn.Unflatten(1, shape))
     D = nn.Sequential(nn.Flatten(1), *_hidden(size, width, depth), nn.Linear(width, 1), nn.Flatten(0))
     return G, D
+
+
+def mlp_encoder(shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3) -> nn.Module:
+    """Encoder n-width-...-`latent` of `mlp`: x [N, *shape] -> z [N, latent], `depth` hidden ReLU layers, linear output.
+
+    >>> sum(p.numel() for p in mlp_encoder((2,)).parameters())
+    8642
+    """
+    size = math.prod(shape)
+    return nn.Sequential(nn.Flatten(1), *_hidden(size, width, depth), nn.Linear(width, latent))
 
 
 def _hidden(inputs: int, width: int, depth: int) -> list[nn.Module]:
