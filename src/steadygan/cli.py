@@ -102,11 +102,20 @@ def sample(
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator itself, not its average.")] = False,
     member: Annotated[int, typer.Option(help="Which member of an ensemble.")] = 0,
+    reconstruct: Annotated[
+        bool, typer.Option("--reconstruct", help="Real samples with what G makes of their encodings.")
+    ] = False,
 ) -> None:
     """Draw samples of a run's newest checkpoint."""
-    from steadygan import pictures, run
+    from steadygan import pictures, reconstructed, run
     from steadygan.sinks.samples import picture
 
+    if reconstruct:
+        target = out or folder / "reconstructions.png"
+        image, n = reconstructed.picture(folder, n, average=not raw, member=member, note=_note)
+        pictures.save(image, target)
+        console.print(f"{n} reconstructions: {target}", soft_wrap=True, markup=False)
+        return
     found, real = run.sample(folder, n, average=not raw, member=member, note=_note)
     target = out or folder / "samples.png"
     image = pictures.grid(found) if found.ndim == 4 else picture(found, real, folder.name)
