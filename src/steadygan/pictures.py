@@ -162,6 +162,8 @@ def links(starts: Tensor, ends: Tensor, title: str = "", size: int = 720) -> Ima
         raise UsageError(f"pairs are of one shape, not of {list(starts.shape)} and {list(ends.shape)}")
     whole = (starts.isfinite() & ends.isfinite()).all(1)
     starts, ends, lost = starts[whole], ends[whole], int((~whole).sum())
+    if not len(starts):
+        raise UsageError("no pair is finite, so there is nothing to draw: look at an earlier checkpoint")
     frame = _frame(torch.cat([starts, ends]))
     letters = 3 * min(1.4, max(1, math.sqrt(720 / size)))
     sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
