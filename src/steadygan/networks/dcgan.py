@@ -47,7 +47,7 @@ def dcgan_encoder(
     `batch_norm` is for the generator and changes nothing here. Shapes and errors of `dcgan`.
 
     >>> sum(p.numel() for p in dcgan_encoder((3, 32, 32)).parameters())
-    1183232
+    1183296
     """
     channels, count = stages(shape, "dcgan")
     widths = [width << k for k in range(count)]
