@@ -246,12 +246,15 @@ def test_a_missing_and_a_surplus_tensor_are_refused_by_name(tmp_path):
     assert "moments/D/velocity" in refused(path, fewer)
 
 
-def test_a_tensor_that_was_put_in_by_hand_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "words"), [("params/X", "also holds a player X"), ("scalars/x", "also holds scalars/x")]
+)
+def test_a_tensor_that_was_put_in_by_hand_is_refused(name, words, tmp_path):
     path = checkpoint.save(tmp_path, state(), FACTS)
     tensors = load_file(path / "state.safetensors")
-    save_file({**tensors, "params/X": torch.zeros(1)}, path / "state.safetensors")
+    save_file({**tensors, name: torch.zeros(1)}, path / "state.safetensors")
     resign(path)
-    assert "params/X" in refused(path)
+    assert words in refused(path)
 
 
 # ------------------------------------------------------------------------------------- the newest whole one

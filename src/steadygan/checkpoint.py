@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -105,6 +105,7 @@ def load(path: Path, like: State) -> State:
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
     wanted = tensors(like)
+    _check_players(path, _players(found), _players(wanted))
     for name, tensor in wanted.items():
         if name not in found:
             raise UsageError(f"checkpoint {path} has no {name}: it belongs to another configuration")
@@ -124,6 +125,20 @@ def load(path: Path, like: State) -> State:
         return {name: fill(part, f"{path}/{name}") for name, part in tree.items()}
 
     return State(**{name: fill(part, name) for name, part in like._asdict().items()})  # type: ignore[arg-type]
+
+
+def _players(names: Iterable[str]) -> list[str]:
+    return sorted(name.removeprefix("params/") for name in names if name.startswith("params/"))
+
+
+def _check_players(path: Path, found: list[str], wanted: list[str]) -> None:
+    missing = [name for name in wanted if name not in found]
+    if missing or len(found) > len(wanted):
+        odd = missing or [name for name in found if name not in wanted]
+        raise UsageError(
+            f"checkpoint {path} {'has no' if missing else 'also holds a'} player {' and '.join(odd)}: it was made "
+            f"with the players {', '.join(found)}, and game.name in the configuration wants {', '.join(wanted)}"
+        )
 
 
 def checkpoints(folder: Path) -> list[Path]:

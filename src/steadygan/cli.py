@@ -105,11 +105,20 @@ def sample(
     label: Annotated[
         int | None, typer.Option(help="The class of all, of a conditional run; a class a row when not given.")
     ] = None,
+    reconstruct: Annotated[
+        bool, typer.Option("--reconstruct", help="Real samples with what G makes of their encodings.")
+    ] = False,
 ) -> None:
     """Draw samples of a run's newest checkpoint."""
-    from steadygan import pictures, run
+    from steadygan import pictures, reconstructed, run
     from steadygan.sinks.samples import picture
 
+    if reconstruct:
+        target = out or folder / "reconstructions.png"
+        image, n = reconstructed.picture(folder, n, average=not raw, member=member, note=_note)
+        pictures.save(image, target)
+        console.print(f"{n} reconstructions: {target}", soft_wrap=True, markup=False)
+        return
     found, real, columns = run.sample(folder, n, average=not raw, member=member, note=_note, label=label)
     target = out or folder / "samples.png"
     image = pictures.grid(found, columns) if found.ndim == 4 else picture(found, real, folder.name)

@@ -6,7 +6,7 @@ adds leaves the others' draws as they were, and no generator state is ever saved
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from steadygan.data import Data
 from steadygan.errors import UsageError
-from steadygan.game import Field, Game
+from steadygan.game import Field, Game, Player
 
 __all__ = ["Draws", "check_labels", "generator", "nearest_centre"]
 
@@ -42,7 +42,7 @@ class Draws:
     def __init__(
         self,
         game: Game,
-        rounds: Sequence[Sequence[str]],
+        rounds: Sequence[Collection[str]],
         data: Data,
         seeds: Sequence[int],
         *,
@@ -53,8 +53,8 @@ class Draws:
         """Bind the draws of `game` under a rule's `rounds` to `data` and `seeds`."""
         self.fields = game.fields
         self.reads = [
-            [name for name in game.fields if any(name in game.players[p].reads for p in players)]
-            for players in rounds
+            [name for name in game.fields if any(name in player.reads for player in _movers(game, turn))]
+            for turn in rounds
         ]
         self.data, self.seeds, self.members = data, tuple(seeds), members
         self.dtype, self.device = dtype, torch.device(device)
@@ -189,3 +189,8 @@ def nearest_centre(x: Tensor, centres: Tensor) -> Tensor:
     tensor([0, 1])
     """
     return (x.unsqueeze(-2) - centres).square().sum(-1).argmin(-1)
+
+
+def _movers(game: Game, turn: Collection[str]) -> Iterable[Player]:
+    """The players of a round: those of a turn of the game's own, or the game's by their names."""
+    return turn.values() if isinstance(turn, Mapping) else [game.players[name] for name in turn]

@@ -4,7 +4,7 @@ Everything that changes is in `State`. A player's parameters are one flat vector
 operations, the game's vector field is a few vectors, and an ensemble is one more dimension in front.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -183,13 +183,14 @@ def _nothing(params: Tensor) -> Moments:
 class Rule(NamedTuple):
     """An update rule made ready: a pure `step(state, batch)`, whose batch has one draw for each of `rounds`.
 
+    A round is the names of those who move in it, or a turn of the game's own, which may read less than they do.
     `init(parameters) -> moments` is what the rule itself remembers of a player (a previous gradient, slow
     weights) before the first step; it is kept beside the optimizer's moments, under names of its own.
     `period` is after how many steps the rule begins anew.
     """
 
     step: Callable[[State, Sequence[Draw]], tuple[State, Logs]]
-    rounds: tuple[tuple[str, ...], ...]
+    rounds: tuple[Collection[str], ...]
     init: Callable[[Tensor], Moments] = _nothing
     period: int = 1
 

@@ -15,7 +15,7 @@ from steadygan.noise import HiddenNoise
 from steadygan.normalization import SpectralNorm
 from steadygan.state import averaged
 
-__all__ = ["columns", "in_rows", "latents", "member", "samples", "standing_statistics"]
+__all__ = ["columns", "in_rows", "latents", "member", "reconstructions", "samples", "standing_statistics"]
 
 CHUNK = 512
 STANDING_BATCHES = 16
@@ -82,6 +82,17 @@ def standing_statistics(network: Network, params: Tensor, buffers: Buffers, z: T
         replace(network, module=module)(params, seen, batch)
         total = {name: value + seen[name] for name, value in total.items()}
     return {**buffers, **{name: value / len(z) for name, value in total.items()}}
+
+
+@torch.no_grad()
+def reconstructions(
+    G: Network, E: Network, state: State, x: Tensor, *, seed: int = 0, average: bool = True
+) -> Tensor:
+    """G(E(x)) [n, ...] of real samples x [n, ...], of one member's state: E as it is, G as in `samples`."""
+    frozen = replace(E, module=copy.deepcopy(E.module).eval())
+    params = state.params["E"]
+    z = torch.cat([frozen(params, dict(state.buffers["E"]), part) for part in x.to(params).split(CHUNK)])
+    return samples(G, state, z, seed=seed, average=average)
 
 
 @torch.no_grad()

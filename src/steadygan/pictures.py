@@ -14,7 +14,7 @@ from steadygan.errors import UsageError
 from steadygan.losses import check_logits
 from steadygan.penalties import Critic
 
-__all__ = ["grid", "save", "scatter", "strip"]
+__all__ = ["grid", "links", "pairs", "save", "scatter", "strip"]
 
 WIDTH, GAP = 900, 2  # pixels: a grid's greatest width, and the space between its images
 CANVAS, LEFT, TOP, BOX = 2160, 144, 186, 1872  # pixels of a scatter, and of its box, before it is shrunk
@@ -61,6 +61,18 @@ def _bytes(images: Tensor) -> Tensor:
     values = images.detach().cpu().float().permute(0, 2, 3, 1)
     grey = (values.nan_to_num().clamp(-1, 1) * 127.5 + 127.5).round().byte()
     return torch.where(values.isfinite().all(-1, keepdim=True), grey, grey.new_tensor(MAGENTA))
+
+
+def pairs(left: Tensor, right: Tensor) -> Image.Image:
+    """Draw images [n, 1 or 3, H, W] two by two, each of `left` with its own of `right` at its right: a `grid`.
+
+    >>> pairs(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)).size[0] > 0
+    True
+    """
+    if left.shape != right.shape:
+        raise UsageError(f"pairs are of one shape, not of {list(left.shape)} and {list(right.shape)}")
+    columns = 2 * math.ceil(math.sqrt(len(left) / 2))
+    return grid(torch.stack([left, right], 1).flatten(0, 1), columns=columns)
 
 
 def strip(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -135,6 +147,35 @@ def scatter(
         draw.circle(place(u, v), 30, None, INK, 4)
     texts = legend(fakes, target, centres is not None, critic is not None)
     header(draw, " ".join(title.split()), texts, letters)
+    return sheet.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def links(starts: Tensor, ends: Tensor, title: str = "", size: int = 720) -> Image.Image:
+    """Draw real points [n, 2], their reconstructions [n, 2], and a line between each two; all of them are in view.
+
+    Pairs that are not finite are left out, and the legend counts them. Raises UsageError as `scatter` does.
+
+    >>> links(torch.randn(9, 2), torch.randn(9, 2), size=360).size
+    (360, 360)
+    """
+    if starts.shape != ends.shape:
+        raise UsageError(f"pairs are of one shape, not of {list(starts.shape)} and {list(ends.shape)}")
+    whole = (starts.isfinite() & ends.isfinite()).all(1)
+    starts, ends, lost = starts[whole], ends[whole], int((~whole).sum())
+    if not len(starts):
+        raise UsageError("no pair is finite, so there is nothing to draw: look at an earlier checkpoint")
+    frame = _frame(torch.cat([starts, ends]))
+    letters = 3 * min(1.4, max(1, math.sqrt(720 / size)))
+    sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
+    draw = ImageDraw.Draw(sheet, "RGBA")
+    axes(draw, frame, letters)
+    a, b = _unit(starts, frame), _unit(ends, frame)
+    for start, end in zip(a.tolist(), b.tolist()):
+        draw.line([place(*start), place(*end)], (*GREY, 160), 4)
+    _points(draw, a, (*TARGET, 220))
+    _points(draw, b, (*FAKES, 220))
+    words = f"reconstruction ({lost} not finite)" if lost else "reconstruction"
+    header(draw, " ".join(title.split()), {"target": "real", "fakes": words}, letters)
     return sheet.resize((size, size), Image.Resampling.LANCZOS)
 
 

@@ -111,8 +111,9 @@ def _scores(game: Game, data: Data, state: State, found: Tensor, target: Tensor)
         return metrics.modes(found.cpu(), data.modes)
     if _is_small(data):
         assert data.rows is not None
-        params, buffers = weights(state, "D", average=False)
-        critic = partial(game.players["D"].network, params, dict(buffers))
+        D = [name for name, player in game.players.items() if player.critic][-1]  # the one that judges G(z)
+        params, buffers = weights(state, D, average=False)
+        critic = partial(game.players[D].network, params, dict(buffers))
         rows = data.rows.to(found.device, params.dtype)
         return metrics.finite_gaussian(found.to(params.dtype), rows, critic)
     return {}

@@ -8,7 +8,7 @@ from steadygan.data import images, synthetic
 from steadygan.dynamics.smoothing import READINGS
 from steadygan.errors import UsageError
 from steadygan.game import Game, Rule
-from steadygan.games import adaptive, bcr, bilinear, cr, differentiable, gan, quadratic, zcr
+from steadygan.games import adaptive, bcr, bilinear, cr, differentiable, gan, mdgan, quadratic, reg_gan, zcr
 from steadygan.games.agreement import MOVES
 from steadygan.games.quadratic import blocks
 from steadygan.values import Count, Natural, NonNegative, Part, Positive, Real, Share, choice, value
@@ -163,26 +163,34 @@ OPTIMIZERS = {
     "adam": Part(optim.adam, {**_lr, "betas": (tuple[Share, Share], (0.9, 0.999)), "eps": (Positive, 1e-8)}),
 }
 
+_loss: dict[str, tuple[Any, Any]] = {"loss": (choice(LOSSES, default="non_saturating"), "non_saturating")}
+
 GAMES = {
-    "gan": Part(
-        gan,
-        {
-            "loss": (choice(LOSSES, default="non_saturating"), "non_saturating"),
-            "conditional": (bool, False),
-        },
-    ),
+    "gan": Part(gan, {**_loss, "conditional": (bool, False)}),
     "bilinear": Part(bilinear),
     "quadratic": Part(
         lambda eigenvalues, skew, **nets: quadratic(**nets, matrix=blocks(eigenvalues, skew)),
         {"eigenvalues": (tuple[tuple[Real, Real], ...], ((-1.0, 3.0),)), "skew": (Positive, 1.0)},
     ),
+    "reg_gan": Part(
+        reg_gan,
+        {
+            **_loss,
+            "weight_distance": (value(low=0), 0.2),
+            "weight_mode": (value(low=0), 0.4),
+            "paper_sign": (bool, False),
+        },
+    ),
+    "mdgan": Part(mdgan, {"weight_mode": (value(low=0), 0.01)}),
 }
-"""The last two are of bare vectors (networks.name=point) and read no data."""
+"""bilinear and quadratic are of bare vectors (networks.name=point) and read no data."""
 
 SCHEDULES = dict.fromkeys(schedules.SCHEDULES, Part(dict))
 
 PLAYERS = {name: {"G": "generator", "D": "critic"} for name in GAMES}
+PLAYERS["reg_gan"] = {"G": "generator", "D": "critic", "E": "encoder"}
+PLAYERS["mdgan"] = {"D1": "critic", "G": "generator", "E": "encoder", "D2": "critic"}
 """Every game's players, and the role whose network each of them has."""
 
-CONSTRAINED = {"gan"}
+CONSTRAINED = {"gan", "reg_gan"}
 """The games whose critic takes penalties, normalization, consistency, augmentation, noise and fake-as-real."""

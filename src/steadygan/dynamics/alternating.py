@@ -30,7 +30,7 @@ def alternating(game: Game, optimizers: Mapping[str, Optimizer], *, n_critic: in
             logs |= new
         return state, logs
 
-    return Rule(step, tuple(tuple(turn) for turn in turns))
+    return Rule(step, tuple(turn if game.turns else tuple(turn) for turn in turns))
 
 
 def _in_turn(game: Game) -> list[dict[str, Player]]:

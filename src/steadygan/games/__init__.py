@@ -2,7 +2,9 @@
 
 from steadygan.games.agreement import bcr, cr, zcr
 from steadygan.games.gan import Clip, FakeAsReal, Term, gan
+from steadygan.games.mdgan import mdgan
 from steadygan.games.quadratic import bilinear, quadratic
+from steadygan.games.reg_gan import reg_gan
 from steadygan.games.view import View, adaptive, differentiable
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "cr",
     "differentiable",
     "gan",
+    "mdgan",
     "quadratic",
+    "reg_gan",
     "zcr",
 ]

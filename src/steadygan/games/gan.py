@@ -70,8 +70,7 @@ def gan(
             "augmentation and flip_and_shift change images, and these data are points: choose augment=none, "
             "and move=jitter for consistency"
         )
-    # Buffers that a forward updates (spectral norm, hidden noise) would be stuck inside the tangent plane's vjp.
-    pure = not any(True for _ in D.module.buffers())
+    pure = bufferless(D.module)
     joint = pure and view.augment is None and view.normalize is not None
     parts = _Parts(loss, tuple(penalties), tuple(agreements), view, cheap and pure, far, joint, classes)
     fields = _fields(shape, batch, latent, parts)
@@ -130,6 +129,11 @@ def _check(
             "penalties and gradient normalization differentiate each sample's logit alone, and batch norm in the "
             "critic mixes samples: use a critic without batch norm, or neither of them"
         )
+
+
+def bufferless(module: nn.Module) -> bool:
+    """Whether a forward updates nothing (spectral norm, hidden noise), which a tangent plane's vjp would swallow."""
+    return not any(True for _ in module.buffers())
 
 
 def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> dict[str, Field]:

@@ -6,9 +6,9 @@ from torch import nn
 
 from steadygan.networks.biggan import biggan32
 from steadygan.networks.conditional import Classed, latent_labels, of_classes
-from steadygan.networks.dcgan import dcgan
+from steadygan.networks.dcgan import dcgan, dcgan_encoder
 from steadygan.networks.gn import gn_cnn
-from steadygan.networks.mlp import mlp
+from steadygan.networks.mlp import mlp, mlp_encoder
 from steadygan.networks.numerics import numerics_conv, numerics_dcgan, numerics_resnet
 from steadygan.networks.point import dirac, point
 from steadygan.networks.resnet import far_resnet
@@ -20,11 +20,13 @@ __all__ = [
     "Classed",
     "biggan32",
     "dcgan",
+    "dcgan_encoder",
     "dirac",
     "far_resnet",
     "gn_cnn",
     "latent_labels",
     "mlp",
+    "mlp_encoder",
     "numerics_conv",
     "numerics_dcgan",
     "numerics_resnet",
@@ -50,5 +52,7 @@ NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
 CONDITIONAL = ("mlp", "dcgan", "biggan32")
 """Those that take `classes`, and then make G(z, y) and D(x, y)."""
 
-ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {}
+ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {
+    "encoder": {"mlp": mlp_encoder, "dcgan": dcgan_encoder},
+}
 """Networks of other roles than generator and critic: by role and architecture, each `make(shape, **options)`."""

@@ -7,7 +7,7 @@ from torch import nn
 from steadygan.networks.conditional import ClassBatchNorm, Labelled, OneHot, Projection
 from steadygan.networks.pieces import stages
 
-__all__ = ["dcgan"]
+__all__ = ["dcgan", "dcgan_encoder"]
 
 
 def dcgan(
@@ -45,11 +45,32 @@ def dcgan(
         G += [nn.ConvTranspose2d(i, o, 4, 2, 1), *norm(o), nn.ReLU()]
     G += [nn.ConvTranspose2d(widths[0], channels, 4, 2, 1), nn.Tanh()]
 
-    D: list[nn.Module] = []
-    for i, o in pairwise([channels, *widths]):
-        D += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(0.2)]
+    convolutions = _convolutions(channels, widths)
     if classes:
         made = Labelled(G) if batch_norm else OneHot(nn.Sequential(*G), classes)
-        return made, Projection(nn.Sequential(*D, nn.Flatten(1)), top * 16, classes)
-    D += [nn.Flatten(1), nn.Linear(top * 16, 1), nn.Flatten(0)]
+        return made, Projection(nn.Sequential(*convolutions, nn.Flatten(1)), top * 16, classes)
+    D = [*convolutions, nn.Flatten(1), nn.Linear(top * 16, 1), nn.Flatten(0)]
     return nn.Sequential(*G), nn.Sequential(*D)
+
+
+def dcgan_encoder(
+    shape: tuple[int, ...], latent: int = 128, width: int = 64, batch_norm: bool = False
+) -> nn.Module:
+    """Encoder of `dcgan`, x [N, *shape] -> z [N, latent]: its discriminator's convolutions, then linear.
+
+    `batch_norm` is for the generator and changes nothing here. Shapes and errors of `dcgan`.
+
+    >>> sum(p.numel() for p in dcgan_encoder((3, 32, 32)).parameters())
+    1183296
+    """
+    channels, count = stages(shape, "dcgan")
+    widths = [width << k for k in range(count)]
+    return nn.Sequential(*_convolutions(channels, widths), nn.Flatten(1), nn.Linear(widths[-1] * 16, latent))
+
+
+def _convolutions(channels: int, widths: list[int]) -> list[nn.Module]:
+    """One convolution of stride 2 for each width, with leaky ReLU 0.2."""
+    layers: list[nn.Module] = []
+    for i, o in pairwise([channels, *widths]):
+        layers += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(0.2)]
+    return layers

@@ -7,7 +7,7 @@ from torch import nn
 
 from steadygan.networks.conditional import OneHot
 
-__all__ = ["mlp"]
+__all__ = ["mlp", "mlp_encoder"]
 
 
 def mlp(
@@ -31,6 +31,16 @@ def mlp(
         nn.Flatten(1), *_hidden(size + classes, width, depth), nn.Linear(width, 1), nn.Flatten(0)
     )
     return (OneHot(G, classes), OneHot(D, classes)) if classes else (G, D)
+
+
+def mlp_encoder(shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3) -> nn.Module:
+    """Encoder n-width-...-`latent` of `mlp`: x [N, *shape] -> z [N, latent], `depth` hidden ReLU layers, linear output.
+
+    >>> sum(p.numel() for p in mlp_encoder((2,)).parameters())
+    8642
+    """
+    size = math.prod(shape)
+    return nn.Sequential(nn.Flatten(1), *_hidden(size, width, depth), nn.Linear(width, latent))
 
 
 def _hidden(inputs: int, width: int, depth: int) -> list[nn.Module]:
