@@ -8,7 +8,7 @@ from steadygan.data import images, synthetic
 from steadygan.dynamics.smoothing import READINGS
 from steadygan.errors import UsageError
 from steadygan.game import Game, Rule
-from steadygan.games import adaptive, bcr, bilinear, cr, differentiable, gan, quadratic, zcr
+from steadygan.games import adaptive, bcr, began, bilinear, cr, differentiable, ebgan, gan, quadratic, zcr
 from steadygan.games.agreement import MOVES
 from steadygan.games.quadratic import blocks
 from steadygan.values import Count, Natural, NonNegative, Part, Positive, Real, Share, choice, value
@@ -169,12 +169,19 @@ GAMES = {
         lambda eigenvalues, skew, **nets: quadratic(**nets, matrix=blocks(eigenvalues, skew)),
         {"eigenvalues": (tuple[tuple[Real, Real], ...], ((-1.0, 3.0),)), "skew": (Positive, 1.0)},
     ),
+    "ebgan": Part(ebgan, {"margin": (value(above=0), ...), "pull_away": (value(low=0), 0.0)}),
+    "began": Part(
+        began,
+        {"gamma": (value(low=0, high=1), 0.5), "rate": (value(low=0), 0.001), "eta": (value(low=1), 1.0)},
+    ),
 }
-"""The last two are of bare vectors (networks.name=point) and read no data."""
+"""bilinear and quadratic are of bare vectors (networks.name=point) and read no data."""
 
 SCHEDULES = dict.fromkeys(schedules.SCHEDULES, Part(dict))
 
 PLAYERS = {name: {"G": "generator", "D": "critic"} for name in GAMES}
+PLAYERS["ebgan"] = {"G": "generator", "D": "autoencoder"}
+PLAYERS["began"] = {"G": "uniform generator", "D": "autoencoder"}
 """Every game's players, and the role whose network each of them has."""
 
 CONSTRAINED = {"gan"}

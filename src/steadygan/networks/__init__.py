@@ -4,6 +4,12 @@ from collections.abc import Callable
 
 from torch import nn
 
+from steadygan.networks.autoencoder import (
+    dcgan_autoencoder,
+    dcgan_uniform,
+    mlp_autoencoder,
+    mlp_uniform,
+)
 from steadygan.networks.dcgan import dcgan
 from steadygan.networks.gn import gn_cnn
 from steadygan.networks.mlp import mlp
@@ -15,10 +21,14 @@ __all__ = [
     "NETWORKS",
     "ROLES",
     "dcgan",
+    "dcgan_autoencoder",
+    "dcgan_uniform",
     "dirac",
     "far_resnet",
     "gn_cnn",
     "mlp",
+    "mlp_autoencoder",
+    "mlp_uniform",
     "numerics_conv",
     "numerics_dcgan",
     "numerics_resnet",
@@ -39,5 +49,8 @@ NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
 }
 """Every architecture under the name a recipe uses."""
 
-ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {}
+ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {
+    "autoencoder": {"mlp": mlp_autoencoder, "dcgan": dcgan_autoencoder},
+    "uniform generator": {"mlp": mlp_uniform, "dcgan": dcgan_uniform},
+}
 """Networks of other roles than generator and critic: by role and architecture, each `make(shape, **options)`."""
