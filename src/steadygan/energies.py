@@ -6,7 +6,6 @@ never detached: G's gradient goes through both. With D(x) = (reconstruction, cod
 `distance(D(y)[0], y).mean()`.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,6 +22,7 @@ def distance(reconstruction: Tensor, x: Tensor) -> Tensor:
     unless both have one shape [N, ...]. Zhao 2017, section 2.3; public implementations take the mean square instead,
     so their margins are of another unit.
 
+    >>> import torch
     >>> distance(torch.zeros(2, 2), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([5., 0.])
     """
@@ -34,6 +34,7 @@ def mean_error(reconstruction: Tensor, x: Tensor, eta: float | Tensor = 1.0) -> 
 
     Raises UsageError unless both have one shape [N, ...]. Berthelot 2017, section 3.1 (eta 1 or 2).
 
+    >>> import torch
     >>> mean_error(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])), mean_error(torch.zeros(1, 1), torch.ones(1, 1), 2)
     (tensor([3.5000]), tensor([1.]))
     """
@@ -46,6 +47,7 @@ def ebgan_discriminator(real: Tensor, fake: Tensor, margin: float | Tensor) -> T
     Zhao 2017, Eqn 1. G's loss is mean e(G(z)), Eqn 2. Where p_g = p_data every constant energy in [0, m] is best,
     and this is m (their Theorem 1).
 
+    >>> import torch
     >>> ebgan_discriminator(torch.tensor([1.0]), torch.tensor([2.0, 6.0]), margin=5.0)
     tensor(2.5000)
     """
@@ -55,6 +57,7 @@ def ebgan_discriminator(real: Tensor, fake: Tensor, margin: float | Tensor) -> T
 def began_discriminator(real: Tensor, fake: Tensor, k: float | Tensor) -> Tensor:
     """mean L(x) - k mean L(G(z)), with `mean_error` for L. Berthelot 2017, section 3.4; G's loss is mean L(G(z)).
 
+    >>> import torch
     >>> began_discriminator(torch.tensor([1.0]), torch.tensor([0.5]), k=0.5)
     tensor(0.7500)
     """
@@ -72,6 +75,7 @@ def balance(
 
     G's reconstructions are to be gamma times as bad as the data's. Berthelot 2017, section 3.4.
 
+    >>> import torch
     >>> balance(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(0.2))
     tensor(0.0003)
     """
@@ -81,6 +85,7 @@ def balance(
 def convergence(real: Tensor, fake: Tensor, gamma: float | Tensor = 0.5) -> Tensor:
     """M = L(x) + |gamma L(x) - L(G(z))| of two mean losses: falls as a BEGAN converges. Berthelot 2017, section 3.4.1.
 
+    >>> import torch
     >>> convergence(torch.tensor(1.0), torch.tensor(0.2))
     tensor(1.3000)
     """

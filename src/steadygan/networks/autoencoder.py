@@ -95,4 +95,5 @@ def _autoencoder(pair: tuple[nn.Module, nn.Module], code: int) -> Autoencoder:
     """Of a pair whose generator has latents of the code's size, and whose critic ends in a linear logit, flattened."""
     decoder, critic = pair
     *layers, logit, _ = critic.children()
+    assert isinstance(logit, nn.Linear)
     return Autoencoder(nn.Sequential(*layers, nn.Linear(logit.in_features, code)), decoder)
