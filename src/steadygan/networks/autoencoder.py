@@ -47,13 +47,12 @@ class Uniform(nn.Module):
 
 
 def mlp_autoencoder(shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3) -> Autoencoder:
-    """Encoder n-width-...-c and decoder c-width-...-n of `mlp`, `depth` hidden ReLU layers each, c = `code_size`.
+    """Encoder n-width-...-c and decoder c-width-...-n of `mlp`, `depth` hidden ReLU layers each, c = `latent`.
 
     >>> [out.shape for out in mlp_autoencoder((2,))(torch.zeros(5, 2))]
-    [torch.Size([5, 2]), torch.Size([5, 1])]
+    [torch.Size([5, 2]), torch.Size([5, 2])]
     """
-    code = code_size(shape, latent)
-    return _autoencoder(mlp(shape, code, width, depth), code)
+    return _autoencoder(mlp(shape, latent, width, depth), latent)
 
 
 def dcgan_autoencoder(
@@ -61,13 +60,12 @@ def dcgan_autoencoder(
 ) -> Autoencoder:
     """`dcgan`'s critic up to a linear code, and its generator as decoder; activations are the family's own, no ELU.
 
-    `batch_norm` is for the generator only: an energy is of one sample alone. The size of the code is `code_size`.
+    `batch_norm` is for the generator only: an energy is of one sample alone. The code has `latent` numbers.
 
     >>> [out.shape for out in dcgan_autoencoder((1, 8, 8), 16, 4)(torch.zeros(5, 1, 8, 8))]
     [torch.Size([5, 1, 8, 8]), torch.Size([5, 16])]
     """
-    code = code_size(shape, latent)
-    return _autoencoder(dcgan(shape, code, width), code)
+    return _autoencoder(dcgan(shape, latent, width), latent)
 
 
 def mlp_uniform(shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3) -> nn.Module:
@@ -80,15 +78,6 @@ def dcgan_uniform(
 ) -> nn.Module:
     """`dcgan`'s generator behind `Uniform`."""
     return nn.Sequential(Uniform(), dcgan(shape, latent, width, batch_norm)[0])
-
-
-def code_size(shape: tuple[int, ...], latent: int) -> int:
-    """`latent`, but at most half as many numbers as a sample has: a code that holds all of it could copy anything.
-
-    >>> code_size((2,), 8), code_size((1, 8, 8), 16)
-    (1, 16)
-    """
-    return min(latent, max(1, math.prod(shape) // 2))
 
 
 def _autoencoder(pair: tuple[nn.Module, nn.Module], code: int) -> Autoencoder:
