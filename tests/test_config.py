@@ -218,15 +218,19 @@ VALID = st.fixed_dictionaries(
         "threads": leaf("size"),
         "every": group(log=leaf("span"), score=leaf("span"), checkpoint=leaf("span")),
         "keep": group(last=leaf("count"), best=leaf("text or none")),
+        "stop": st.fixed_dictionaries(
+            {"log": leaf("text"), "below": real(-1e6, 1e6).map(lambda value: Leaf("end", value))},
+            optional={"after": leaf("span")},
+        ),
     },
 )
 
-REQUIRED = {"data", "networks", "optimizer", "steps", "lr", "path", "start", "stop", "value", "over"}
+REQUIRED = {"data", "networks", "optimizer", "steps", "lr", "path", "start", "stop", "value", "over", "below"}
 OPTIONAL = """name game critic fake_as_real dynamics ema batch seed seeds compile precision channels_last device
 threads every keep penalties count pool decay log score checkpoint last best loss scale size std noise flip root
 latent width depth batch_norm weight of n_critic momentum alpha eps betas schedule begin G D
 normalization clip piecewise_linear interval reading bound when consistency move weight_fake weight_G sigma augment
-policy target over instance D G
+policy after target over instance D G
 layers hidden constant_filters conditional"""
 KEYS = REQUIRED | set(re.findall(r"\w+", OPTIONAL))
 
@@ -436,7 +440,8 @@ def test_a_missing_key_is_named(tree, data):
         for key in node
         if key in REQUIRED
         and not (key == "over" and "warmup" not in plain(node).values())
-        and not (key in ("start",) and path == ("ema",))
+        and not (key == "start" and path == ("ema",))
+        and not (key == "stop" and path == ())
     ]
     path, key = data.draw(st.sampled_from(places))
     raw = plain(tree)

@@ -10,7 +10,18 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from steadygan import tables
 from steadygan.errors import UsageError, nearest
-from steadygan.values import Count, Natural, NonNegative, Positive, Span, Strict, choice, steps_of, value
+from steadygan.values import (
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    Real,
+    Span,
+    Strict,
+    choice,
+    steps_of,
+    value,
+)
 
 __all__ = ["Config", "dump", "load", "override", "parse", "resolved", "with_root"]
 
@@ -83,6 +94,14 @@ class Keep(Strict):
     best: str | None = None
 
 
+class Stop(Strict):
+    """The run ends early when the scalar `log`, as it is logged, is less than `below`, from step `after` on."""
+
+    log: str
+    below: Real
+    after: Span = "10%"
+
+
 _players = {name for players in tables.PLAYERS.values() for name in players}
 _one: Any = choice(tables.OPTIMIZERS)
 _optimizer = Annotated[
@@ -118,6 +137,7 @@ class Config(Strict):
     threads: Count | None = None
     every: Every = Every()
     keep: Keep = Keep()
+    stop: Stop | None = None
 
 
 def parse(raw: Any, source: str = "the configuration") -> Config:

@@ -20,8 +20,9 @@ from steadygan.processor import products, threads, work
 from steadygan.program import compiled, vectorised
 from steadygan.scoring import GRID, Look, looker, reference, score_names
 from steadygan.sinks import checkpoint_sink, console_sink, line_sink, portrait_sink, sample_sink
-from steadygan.sinks.lines import rewind
-from steadygan.train import Diverged, Event, lost_members, train
+from steadygan.sinks.lines import logged, rewind
+from steadygan.train import Diverged, Event, Stop, lost_members, stops, train
+from steadygan.values import steps_of
 
 __all__ = ["fresh_folder", "read_config", "restore", "restore_member", "resume", "sample", "start"]
 
@@ -33,6 +34,7 @@ def start(settings: Config, folder: Path, console: Console) -> Diverged | None:
     """Train from the first step in `folder`, which must be new or empty. Returns how it diverged, if it did."""
     run = build(settings)
     _check_score(settings, run)
+    _check_stop(settings, run)
     _looker(run)(run.state)  # what cannot be scored is told before anything is written
     _claim(folder)
     with _locked(folder):
@@ -52,12 +54,21 @@ def resume(
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
     run = build(settings)
     _check_score(settings, run)
+    _check_stop(settings, run)
     with _locked(folder):
         begun = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it was stopped before its first one
         state = restore(folder, run, _noter(console)) if begun else run.state
         step = int(state.scalars["step"].flatten()[0])
         if step >= settings.steps:
             text = f"{folder} is complete: step {step:,} of {settings.steps:,}; resume it with steps=... to go on"
+            console.print(text, markup=False, soft_wrap=True)
+            return None
+        rule = _stop(settings)
+        if rule and stops(rule, step, logged(folder / EVENTS, step).get(rule.log)):
+            text = (
+                f"{folder} has ended by its rule at step {step:,} of {settings.steps:,}: {rule.log} is below "
+                f"{rule.below:g}; resume it with stop=null, or another stop.below, to go on"
+            )
             console.print(text, markup=False, soft_wrap=True)
             return None
         if assignments or root:
@@ -154,6 +165,23 @@ def _check_score(settings: Config, run: Run) -> None:
         raise UsageError(f"keep.best: a run on {run.data.name} has no score {name!r}: {hint}")
 
 
+def _stop(settings: Config) -> Stop | None:
+    rule = settings.stop
+    return Stop(rule.log, rule.below, steps_of(rule.after, settings.steps)) if rule else None
+
+
+def _check_stop(settings: Config, run: Run) -> None:
+    """Refuse a rule on what is not logged: a step is taken to see what is."""
+    if settings.stop:
+        step = vectorised(run.step) if run.ensemble else run.step
+        with threads(settings.threads):
+            _, logs = step(run.state, run.draws(0))
+        if settings.stop.log not in logs:
+            raise UsageError(
+                f"stop.log: this run logs no {settings.stop.log!r}: {nearest(settings.stop.log, logs)}"
+            )
+
+
 def _claim(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: choose another --out")
@@ -229,6 +257,7 @@ def _go(
             steps=settings.steps,
             every=run.every,
             wall_s=wall_s,
+            stop=_stop(settings),
         ):
             for sink in sinks:
                 sink(event)

@@ -115,5 +115,6 @@ def _scores(game: Game, data: Data, state: State, found: Tensor, target: Tensor)
         params, buffers = weights(state, D, average=False)
         critic = partial(game.players[D].network, params, dict(buffers))
         rows = data.rows.to(found.device, params.dtype)
-        return metrics.finite_gaussian(found.to(params.dtype), rows, critic)
+        is_critic = isinstance(critic(rows[:1]), Tensor)  # an autoencoder has no logit to be looked at
+        return metrics.finite_gaussian(found.to(params.dtype), rows, critic if is_critic else None)
     return {}

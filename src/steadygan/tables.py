@@ -8,7 +8,20 @@ from steadygan.data import images, synthetic
 from steadygan.dynamics.smoothing import READINGS
 from steadygan.errors import UsageError
 from steadygan.game import Game, Rule
-from steadygan.games import adaptive, bcr, bilinear, cr, differentiable, gan, mdgan, quadratic, reg_gan, zcr
+from steadygan.games import (
+    adaptive,
+    bcr,
+    began,
+    bilinear,
+    cr,
+    differentiable,
+    ebgan,
+    gan,
+    mdgan,
+    quadratic,
+    reg_gan,
+    zcr,
+)
 from steadygan.games.agreement import MOVES
 from steadygan.games.quadratic import blocks
 from steadygan.values import Count, Natural, NonNegative, Part, Positive, Real, Share, choice, value
@@ -182,6 +195,11 @@ GAMES = {
         },
     ),
     "mdgan": Part(mdgan, {"weight_mode": (value(low=0), 0.01)}),
+    "ebgan": Part(ebgan, {"margin": (value(above=0), ...), "pull_away": (value(low=0), 0.0)}),
+    "began": Part(
+        began,
+        {"gamma": (value(low=0, high=1), 0.5), "rate": (value(low=0), 0.001), "eta": (value(low=1), 1.0)},
+    ),
 }
 """bilinear and quadratic are of bare vectors (networks.name=point) and read no data."""
 
@@ -190,6 +208,8 @@ SCHEDULES = dict.fromkeys(schedules.SCHEDULES, Part(dict))
 PLAYERS = {name: {"G": "generator", "D": "critic"} for name in GAMES}
 PLAYERS["reg_gan"] = {"G": "generator", "D": "critic", "E": "encoder"}
 PLAYERS["mdgan"] = {"D1": "critic", "G": "generator", "E": "encoder", "D2": "critic"}
+PLAYERS["ebgan"] = {"G": "generator", "D": "autoencoder"}
+PLAYERS["began"] = {"G": "uniform generator", "D": "autoencoder"}
 """Every game's players, and the role whose network each of them has."""
 
 CONSTRAINED = {"gan", "reg_gan"}

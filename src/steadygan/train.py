@@ -1,5 +1,6 @@
 """The loop: a generator of events that knows none of their consumers."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -19,7 +20,10 @@ __all__ = [
     "Progress",
     "Scored",
     "Snapshot",
+    "Stop",
+    "Stopped",
     "lost_members",
+    "stops",
     "train",
 ]
 
@@ -30,6 +34,14 @@ class Every(NamedTuple):
     log: int
     score: int
     checkpoint: int
+
+
+class Stop(NamedTuple):
+    """A rule that ends a run early: the logged scalar `log` is less than `below`, at step `after` or later."""
+
+    log: str
+    below: float
+    after: int = 0
 
 
 class Progress(NamedTuple):
@@ -64,6 +76,13 @@ class Diverged(NamedTuple):
     members: list[int]
 
 
+class Stopped(NamedTuple):
+    """The run's rule ends it at `step`, before its last; the events of a last step come as well."""
+
+    step: int
+    rule: Stop
+
+
 class Finished(NamedTuple):
     """The last step is done."""
 
@@ -72,7 +91,7 @@ class Finished(NamedTuple):
     state: State
 
 
-Event = Progress | Scored | Snapshot | Diverged | Finished
+Event = Progress | Scored | Snapshot | Diverged | Stopped | Finished
 
 
 def train(
@@ -84,19 +103,23 @@ def train(
     steps: int,
     every: Every,
     wall_s: float = 0.0,
+    stop: Stop | None = None,
 ) -> Iterator[Event]:
     """Run `step` from the state's own step counter up to `steps`, and yield what happens.
 
     The run ends at a NaN or infinite parameter (in an ensemble: when no member is finite any more), after a
-    Snapshot of the last state known to be good. `wall_s` is the time spent before, when resuming.
+    Snapshot of the last state known to be good; or where `stop` says so, with all that a last step has. `wall_s`
+    is the time spent before, when resuming.
     """
     began = time.perf_counter() - wall_s
     first = int(state.scalars["step"].flatten()[0])
     good, diverged = (first, state), lost_members(state)
     for done in range(first + 1, steps + 1):
         state, logs = step(state, draws(done - 1))
-        last = done == steps
-        looks = last or done % every.log == 0 or done % every.score == 0 or done % every.checkpoint == 0
+        log = done == steps or done % every.log == 0
+        stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
+        last = done == steps or stopped
+        looks = log or done % every.score == 0 or done % every.checkpoint == 0
         if not looks:
             continue
         new = _not_finite(logs["finite"]) - diverged
@@ -108,13 +131,32 @@ def train(
             if len(diverged) == logs["finite"].numel():
                 return
         good = (done, state)
-        if last or done % every.log == 0:
+        if log:
             yield Progress(done, time.perf_counter() - began, logs)
         if last or done % every.score == 0:
             yield Scored(done, time.perf_counter() - began, state, look(state))
         if last or done % every.checkpoint == 0:
             yield Snapshot(done, state)
+        if stopped and stop:
+            yield Stopped(done, stop)
+            steps = done
+            break
     yield Finished(steps, time.perf_counter() - began, state)
+
+
+def stops(rule: Stop, step: int, value: Tensor | Sequence[float | None] | float | None) -> bool:
+    """Whether the rule is met by its scalar at `step`: in an ensemble by every member whose number is finite.
+
+    >>> rule = Stop("convergence", below=0.5, after=10)
+    >>> stops(rule, 10, torch.tensor([0.4, torch.nan])), stops(rule, 10, [0.4, 0.6]), stops(rule, 9, 0.4)
+    (True, False, False)
+    """
+    if step < rule.after or value is None:
+        return False
+    values = value.flatten().tolist() if isinstance(value, Tensor) else value
+    each = values if isinstance(values, Sequence) else [values]
+    found = [v for v in each if v is not None and math.isfinite(v)]
+    return bool(found) and all(v < rule.below for v in found)
 
 
 def lost_members(state: State) -> set[int]:

@@ -1,6 +1,8 @@
 """Games: which players there are and what each minimises. None owns a training loop."""
 
 from steadygan.games.agreement import bcr, cr, zcr
+from steadygan.games.began import began
+from steadygan.games.ebgan import ebgan
 from steadygan.games.gan import Clip, FakeAsReal, Term, gan
 from steadygan.games.mdgan import mdgan
 from steadygan.games.quadratic import bilinear, quadratic
@@ -14,9 +16,11 @@ __all__ = [
     "View",
     "adaptive",
     "bcr",
+    "began",
     "bilinear",
     "cr",
     "differentiable",
+    "ebgan",
     "gan",
     "mdgan",
     "quadratic",

@@ -112,13 +112,14 @@ def generator_gradient(critic: Critic, samples: Tensor) -> Tensor:
 
 
 def finite_gaussian(
-    samples: Tensor, rows: Tensor, critic: Critic, delta: float | None = None
+    samples: Tensor, rows: Tensor, critic: Critic | None, delta: float | None = None
 ) -> dict[str, float]:
     """Measure overfitting to finite real points: crowding, close pairs, and the generator's gradient there.
 
     `unbalance`; `rows_covered`, the share of real points with a fake within delta; `close_pairs`, a count;
     `close_gradient`, the largest `generator_gradient` over fakes in a close pair (0 if none); `gradient_max`,
-    over all fakes. delta is a quarter of `smallest_gap(rows)` unless given. Raises what the parts raise.
+    over all fakes; without a critic neither of these two. delta is a quarter of `smallest_gap(rows)` unless given.
+    Raises what the parts raise.
     Source: FARGAN (Tao and Wang 2020), Definition 1, Eqn 5.
 
     >>> rows = torch.tensor([[0.0], [1.0]])
@@ -126,11 +127,16 @@ def finite_gaussian(
     1.0
     """
     fakes, reals = close_pairs(samples, rows, smallest_gap(rows) / 4 if delta is None else delta)
-    gradient = generator_gradient(critic, samples)
-    return {
+    crowding = {
         "unbalance": unbalance(samples, rows),
         "rows_covered": len(reals.unique()) / len(rows),
         "close_pairs": float(len(fakes)),
+    }
+    if critic is None:
+        return crowding
+    gradient = generator_gradient(critic, samples)
+    return {
+        **crowding,
         "close_gradient": gradient[fakes].max().item() if len(fakes) else 0.0,
         "gradient_max": gradient.max().item(),
     }

@@ -4,6 +4,12 @@ from collections.abc import Callable
 
 from torch import nn
 
+from steadygan.networks.autoencoder import (
+    dcgan_autoencoder,
+    dcgan_uniform,
+    mlp_autoencoder,
+    mlp_uniform,
+)
 from steadygan.networks.biggan import biggan32
 from steadygan.networks.conditional import Classed, latent_labels, of_classes
 from steadygan.networks.dcgan import dcgan, dcgan_encoder
@@ -20,13 +26,17 @@ __all__ = [
     "Classed",
     "biggan32",
     "dcgan",
+    "dcgan_autoencoder",
     "dcgan_encoder",
+    "dcgan_uniform",
     "dirac",
     "far_resnet",
     "gn_cnn",
     "latent_labels",
     "mlp",
+    "mlp_autoencoder",
     "mlp_encoder",
+    "mlp_uniform",
     "numerics_conv",
     "numerics_dcgan",
     "numerics_resnet",
@@ -54,5 +64,7 @@ CONDITIONAL = ("mlp", "dcgan", "biggan32")
 
 ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "encoder": {"mlp": mlp_encoder, "dcgan": dcgan_encoder},
+    "autoencoder": {"mlp": mlp_autoencoder, "dcgan": dcgan_autoencoder},
+    "uniform generator": {"mlp": mlp_uniform, "dcgan": dcgan_uniform},
 }
 """Networks of other roles than generator and critic: by role and architecture, each `make(shape, **options)`."""

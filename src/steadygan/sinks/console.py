@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from steadygan.sinks.samples import sample_name
-from steadygan.train import Event, Scored
+from steadygan.train import Event, Scored, Stopped
 from steadygan.train import Progress as Logged
 
 __all__ = ["console_sink"]
@@ -48,6 +48,9 @@ def console_sink(
             if not console.is_terminal:
                 values = "  ".join(f"{key} {value}" for key, value in shown.items())
                 console.print(f"step {event.step:,}  {values}", markup=False, soft_wrap=True)
+        elif isinstance(event, Stopped):
+            text = f"ended by its rule at step {event.step:,}: {event.rule.log} is below {event.rule.below:g}"
+            console.print(text, markup=False, soft_wrap=True)
 
     with live:
         yield sink

@@ -2,16 +2,16 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from steadygan.files import write_whole
-from steadygan.train import Diverged, Event, Progress, Scored
+from steadygan.train import Diverged, Event, Progress, Scored, Stopped
 
-__all__ = ["line_sink", "rewind"]
+__all__ = ["line_sink", "logged", "rewind"]
 
 
 def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
@@ -24,6 +24,8 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
             _append(path, {**_when(event, images_per_step), **_finite(event.look.scores)})
         elif isinstance(event, Diverged):
             _append(path, {"step": event.step, "diverged": event.members, "good_step": event.good_step})
+        elif isinstance(event, Stopped):
+            _append(path, {"step": event.step, "stopped": f"{event.rule.log} is below {event.rule.below:g}"})
 
     return sink
 
@@ -31,16 +33,28 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
 def rewind(path: Path, step: int) -> float:
     """Drop the lines after `step` (and a torn last one) and return the seconds that the run had then taken."""
     wall_s, kept = 0.0, []
+    for line, values in _whole(path):
+        if values["step"] <= step:
+            kept.append(line + "\n")
+            wall_s = values.get("wall_s", wall_s)
+    write_whole(path, "".join(kept))
+    return wall_s
+
+
+def logged(path: Path, step: int) -> dict[str, Any]:
+    """All that the lines of `step` say; nothing where it has none."""
+    return {key: v for _, values in _whole(path) if values["step"] == step for key, v in values.items()}
+
+
+def _whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line that is whole and belongs to a step, and what it says."""
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
         try:
             values = json.loads(line)
         except ValueError:
             continue
-        if isinstance(values, dict) and isinstance(values.get("step"), int) and values["step"] <= step:
-            kept.append(line + "\n")
-            wall_s = values.get("wall_s", wall_s)
-    write_whole(path, "".join(kept))
-    return wall_s
+        if isinstance(values, dict) and isinstance(values.get("step"), int):
+            yield line, values
 
 
 def _when(event: Progress | Scored, images_per_step: int) -> dict[str, Any]:
