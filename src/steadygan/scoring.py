@@ -12,6 +12,7 @@ from steadygan.data import Data
 from steadygan.draws import generator
 from steadygan.game import Game, State
 from steadygan.generate import latents, member, samples, weights
+from steadygan.networks import logits_of
 
 __all__ = ["LOWER_IS_BETTER", "Look", "looker", "score_names"]
 
@@ -99,7 +100,7 @@ def _scores(game: Game, data: Data, state: State, found: Tensor, target: Tensor)
     if _is_small(data):
         assert data.rows is not None
         params, buffers = weights(state, "D", average=False)
-        critic = partial(game.players["D"].network, params, dict(buffers))
+        critic = logits_of(partial(game.players["D"].network, params, dict(buffers)))
         rows = data.rows.to(found.device, params.dtype)
         return metrics.finite_gaussian(found.to(params.dtype), rows, critic)
     return {}

@@ -8,18 +8,21 @@ from steadygan.data import images, synthetic
 from steadygan.dynamics.smoothing import READINGS
 from steadygan.errors import UsageError
 from steadygan.game import Game, Rule
-from steadygan.games import adaptive, bcr, bilinear, cr, differentiable, gan, quadratic, zcr
+from steadygan.games import adaptive, bcr, bilinear, cr, differentiable, gan, infogan, quadratic, zcr
 from steadygan.games.agreement import MOVES
 from steadygan.games.quadratic import blocks
-from steadygan.values import Count, Natural, NonNegative, Part, Positive, Real, Share, choice, value
+from steadygan.values import Classes, Count, Natural, NonNegative, Part, Positive, Real, Share, choice, value
 
 __all__ = [
     "AUGMENTATIONS",
     "CONSISTENCY",
     "CONSTRAINED",
+    "CRITICS",
     "DATA",
     "DYNAMICS",
     "GAMES",
+    "GIVEN",
+    "LATENTS",
     "LOSSES",
     "NETWORKS",
     "NORMALIZATIONS",
@@ -164,6 +167,15 @@ OPTIMIZERS = {
 
 GAMES = {
     "gan": Part(gan, {"loss": (choice(LOSSES, default="non_saturating"), "non_saturating")}),
+    "infogan": Part(
+        infogan,
+        {
+            "loss": (choice(LOSSES, default="non_saturating"), "non_saturating"),
+            "categorical": (tuple[Classes, ...], (10,)),
+            "continuous": (Natural, 2),
+            "weight": (value(low=0), 1.0),
+        },
+    ),
     "bilinear": Part(bilinear),
     "quadratic": Part(
         lambda eigenvalues, skew, **nets: quadratic(**nets, matrix=blocks(eigenvalues, skew)),
@@ -175,7 +187,18 @@ GAMES = {
 SCHEDULES = dict.fromkeys(schedules.SCHEDULES, Part(dict))
 
 PLAYERS = {name: {"G": "generator", "D": "critic"} for name in GAMES}
+PLAYERS["infogan"] = {"G": "generator", "D": "informed critic", "Q": "code head"}
 """Every game's players, and the role whose network each of them has."""
 
-CONSTRAINED = {"gan"}
+CRITICS = {"critic", "informed critic"}
+"""The roles whose networks answer with logits: they take noise in their hidden layers and normalized weights."""
+
+CONSTRAINED = {"gan", "infogan"}
 """The games whose critic takes penalties, normalization, consistency, augmentation, noise and fake-as-real."""
+
+LATENTS = {"infogan": networks.Codes}
+"""What a game's generator begins with, where its latents have another law than N(0, I)."""
+
+_codes = ("categorical", "continuous")
+GIVEN = {("infogan", "generator"): _codes, ("infogan", "code head"): _codes}
+"""By game and role, the game's options that a network is given too (the generator: what it begins with)."""

@@ -2,6 +2,7 @@
 
 from steadygan.games.agreement import bcr, cr, zcr
 from steadygan.games.gan import Clip, FakeAsReal, Term, gan
+from steadygan.games.infogan import infogan
 from steadygan.games.quadratic import bilinear, quadratic
 from steadygan.games.view import View, adaptive, differentiable
 
@@ -16,6 +17,7 @@ __all__ = [
     "cr",
     "differentiable",
     "gan",
+    "infogan",
     "quadratic",
     "zcr",
 ]
