@@ -18,9 +18,9 @@ LEVELS = {
     0: "__init__ errors files losses information penalties fake_as_real schedules normalization consistency augment noise gamma",
     1: "optim game draws games networks data",
     2: "dynamics metrics spectrum theory diagnostics",
-    3: "state generate program scoring checkpoint train meter pictures phase portrait ensemble distributed",
+    3: "state generate program scoring checkpoint train meter pictures coloured phase portrait ensemble distributed",
     4: "values bind tables config solved build recipes",
-    5: "sinks run preview probe clouds cli __main__ report",
+    5: "sinks run preview probe traversal clouds cli __main__ report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 

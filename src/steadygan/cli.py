@@ -102,11 +102,22 @@ def sample(
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The generator itself, not its average.")] = False,
     member: Annotated[int, typer.Option(help="Which member of an ensemble.")] = 0,
+    traverse: Annotated[
+        int | None, typer.Option(metavar="CODE", help="The same noise under each value of a code, from 0 on.")
+    ] = None,
 ) -> None:
     """Draw samples of a run's newest checkpoint."""
     from steadygan import pictures, run
     from steadygan.sinks.samples import picture
 
+    if traverse is not None:
+        from steadygan import traversal
+
+        target = out or folder / f"traversal-{traverse}.png"
+        image, n = traversal.picture(folder, traverse, n, average=not raw, member=member, note=_note)
+        pictures.save(image, target)
+        console.print(f"{n} samples by code {traverse}: {target}", soft_wrap=True, markup=False)
+        return
     found, real = run.sample(folder, n, average=not raw, member=member, note=_note)
     target = out or folder / "samples.png"
     image = pictures.grid(found) if found.ndim == 4 else picture(found, real, folder.name)
