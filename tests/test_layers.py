@@ -15,7 +15,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "steadygan"
 
 LEVELS = {
-    0: "__init__ errors files losses information penalties fake_as_real schedules normalization consistency augment noise gamma",
+    0: "__init__ errors files losses information penalties fake_as_real schedules normalization consistency "
+    "augment noise gamma",
     1: "optim game draws games networks data",
     2: "dynamics metrics spectrum theory diagnostics",
     3: "state generate program scoring checkpoint train meter pictures coloured phase portrait ensemble distributed",

@@ -3,7 +3,7 @@
 import ast
 import re
 import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,21 +15,36 @@ from steadygan import losses, optim
 from steadygan.data import Data, ring
 from steadygan.draws import Draws
 from steadygan.dynamics import alternating
-from steadygan.game import Network, flatten
-from steadygan.games import FakeAsReal, Term, View, cr, gan
-from steadygan.networks import dcgan, mlp
+from steadygan.game import Draw, Game, Network, flatten
+from steadygan.games import FakeAsReal, Term, View, cr, gan, infogan
+from steadygan.networks import NETWORKS, ROLES, Codes
 from steadygan.normalization import gradient_normalized, penalty_gradient_normalized
 from steadygan.penalties import PENALTIES
 from steadygan.state import complete, initial
+from steadygan.tables import GIVEN, PLAYERS
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("own_loop_*.py"))
 
 
+def of_gan(for_D: Draw, for_G: Draw) -> tuple[Tensor, ...]:
+    """What a loop of G and D is fed of a step's draws."""
+    fields = ("x_real", "move/real", "z", "z_pool", "alpha")
+    return *(for_D[name] for name in fields if name in for_D), for_G["z"]
+
+
 class Example(NamedTuple):
-    """The game that a loop is to play, and the options of its `train`."""
+    """The game that a loop is to play, the options of its `train`, and what this is fed of a step's draws.
+
+    With other `players` than the two, `train` takes the networks and their optimizers under the players' names.
+    `first` is what the generator begins with, which a loop of one's own does by itself.
+    """
 
     game: dict[str, Any]
     options: dict[str, Any]
+    make: Callable[..., Game] = gan
+    players: dict[str, str] = PLAYERS["gan"]
+    feed: Callable[..., tuple[Any, ...]] = of_gan
+    first: nn.Module | None = None
 
 
 GAMES = {
@@ -47,6 +62,19 @@ GAMES = {
     "own_loop_gradient_normalization": Example(
         {"loss": losses.wasserstein, "view": View(gradient_normalized)}, {}
     ),
+    "own_loop_infogan": Example(
+        {
+            "loss": losses.non_saturating,
+            "penalties": [Term(PENALTIES["r1"](), 10.0)],
+            "categorical": (2,),
+            "continuous": 1,
+            "weight": 0.5,
+        },
+        {"classes": 2, "numbers": 1, "weight": 0.5, "penalty": 10.0},
+        infogan,
+        PLAYERS["infogan"],
+        first=Codes((2,), 1),
+    ),
     "own_loop_pgn": Example({"loss": losses.wasserstein, "view": View(penalty_gradient_normalized)}, {}),
     "own_loop_r1": Example(
         {"loss": losses.non_saturating, "penalties": [Term(PENALTIES["r1"](), 10.0)]}, {"weight": 10.0}
@@ -55,7 +83,7 @@ GAMES = {
         {"loss": losses.wasserstein, "penalties": [Term(PENALTIES["one_centered"](), 10.0)]}, {"weight": 10.0}
     ),
 }
-STEPS, BATCH, LATENT = 20, 16, 3
+STEPS, BATCH, LATENT = 20, 16, 4
 
 each_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 
@@ -65,46 +93,43 @@ OPTIMIZERS: dict[str, tuple[optim.Optimizer, Callable[..., torch.optim.Optimizer
     "rmsprop": (optim.rmsprop(0.003), lambda params: torch.optim.RMSprop(params, 0.003)),
 }
 
-Nets = tuple[nn.Module, nn.Module]
+Nets = dict[str, nn.Module]
 
 
-def points() -> tuple[Data, Nets]:
-    return ring(size=None), mlp((2,), latent=LATENT, width=16, depth=2)
+def points(example: Example) -> tuple[Data, Nets]:
+    return ring(size=None), modules("mlp", example, (2,), latent=LATENT, width=16, depth=2)
 
 
-def images() -> tuple[Data, Nets]:
+def images(example: Example) -> tuple[Data, Nets]:
     rows = torch.randint(256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
-    nets = dcgan((1, 8, 8), latent=LATENT, width=4, batch_norm=True)
+    nets = modules("dcgan", example, (1, 8, 8), latent=LATENT, width=4, batch_norm=True)
     return Data("noise", (1, 8, 8), rows, flip=True), nets
+
+
+def modules(name: str, example: Example, shape: tuple[int, ...], **options: Any) -> Nets:
+    """A network of double precision for each player, by its role."""
+
+    def one(role: str) -> nn.Module:
+        pair = dict(zip(("generator", "critic"), NETWORKS[name](shape, **options)))
+        given = {key: example.game[key] for key in GIVEN.get((example.make.__name__, role), ())}
+        return pair[role] if role in pair else ROLES[role][name](shape, **options, **given)
+
+    return {player: one(role).double() for player, role in example.players.items()}
 
 
 def pure(data: Data, nets: Nets, optimizer: optim.Optimizer, example: Example) -> tuple[Any, Draws]:
     """The state after STEPS pure steps, and the draws that led there."""
-    G, D = nets
-    game = gan(
-        Network(G),
-        Network(D),
-        shape=data.shape,
-        batch=BATCH,
-        latent=LATENT,
-        **example.game,
-    )
-    optimizers = {"G": optimizer, "D": optimizer}
+    if example.first:
+        nets = {**nets, "G": nn.Sequential(example.first, nets["G"])}
+    wrapped = {name: Network(net) for name, net in nets.items()}
+    game = example.make(**wrapped, shape=data.shape, batch=BATCH, latent=LATENT, **example.game)
+    optimizers = dict.fromkeys(nets, optimizer)
     rule = alternating(game, optimizers)
     draws = Draws(game, rule.rounds, data, [0], members=False, dtype=torch.float64)
-    step, state = complete(rule, game), initial({"G": G, "D": D}, optimizers, dtype=torch.float64)
+    step, state = complete(rule, game), initial(nets, optimizers, dtype=torch.float64)
     for number in range(STEPS):
         state, _ = step(state, draws(number))
     return state, draws
-
-
-def batches(draws: Draws) -> Iterator[tuple[Tensor, ...]]:
-    for number in range(STEPS):
-        for_D, for_G = draws(number)
-        yield (
-            *(for_D[name] for name in ("x_real", "move/real", "z", "z_pool", "alpha") if name in for_D),
-            for_G["z"],
-        )
 
 
 @each_example
@@ -112,19 +137,21 @@ def batches(draws: Draws) -> Iterator[tuple[Tensor, ...]]:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_ends_where_the_pure_step_ends(path, of, optimizer):
     torch.manual_seed(0)
-    data, nets = of()
-    G, D = (net.double() for net in nets)
-    functional, of_torch = OPTIMIZERS[optimizer]
     example = GAMES[path.stem]
-    state, draws = pure(data, (G, D), functional, example)
+    data, nets = of(example)
+    functional, of_torch = OPTIMIZERS[optimizer]
+    state, draws = pure(data, nets, functional, example)
 
-    start = {net: flatten(net) for net in (G, D)}
+    start = {name: flatten(net) for name, net in nets.items()}
     train = runpy.run_path(str(path))["train"]
-    train(G, D, of_torch(G.parameters()), of_torch(D.parameters()), batches(draws), **example.options)
-    for name, net in (("G", G), ("D", D)):
-        assert (flatten(net) - start[net]).norm() > 0.01
+    optimizers = {name: of_torch(net.parameters()) for name, net in nets.items()}
+    apart = nets.keys() == {"G", "D"}
+    given = (nets["G"], nets["D"], optimizers["G"], optimizers["D"]) if apart else (nets, optimizers)
+    train(*given, (example.feed(*draws(number)) for number in range(STEPS)), **example.options)
+    for name, net in nets.items():
+        assert (flatten(net) - start[name]).norm() > 0.01
         torch.testing.assert_close(state.params[name], flatten(net), rtol=0, atol=1e-9)
-        for key, buffer in net.named_buffers():
+        for key, buffer in net.named_buffers() if apart else ():
             torch.testing.assert_close(state.buffers[name][key], buffer, rtol=0, atol=1e-9)
 
 
@@ -149,7 +176,7 @@ def test_covers_the_ring(path, monkeypatch, capsys):
 @each_example
 def test_is_short_and_takes_only_the_ideas(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 40
+    assert len(text.splitlines()) <= (40 if GAMES[path.stem].make is gan else 60)
     taken = {
         name.name
         for node in ast.walk(ast.parse(text))
@@ -157,7 +184,7 @@ def test_is_short_and_takes_only_the_ideas(path):
         for name in node.names
     }
     assert taken
-    assert taken <= {"losses", "penalties", "fake_as_real", "normalization", "consistency"}
+    assert taken <= {"losses", "penalties", "fake_as_real", "normalization", "consistency", "information"}
     assert text.count("steadygan") == text.count("from steadygan import")
 
 

@@ -3,7 +3,6 @@
 import colorsys
 from collections.abc import Sequence
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -23,10 +22,15 @@ def coloured(
     Colours run around the wheel in the order of the groups. Points outside the view, or not finite, are left
     out. Raises UsageError on other shapes, no group, or not one name each.
 
+    >>> import torch
     >>> coloured([torch.zeros(3, 2), torch.ones(3, 2)], ["0", "1"], torch.randn(9, 2), size=360).size
     (360, 360)
     """
-    if not groups or len(names) != len(groups) or any(g.ndim != 2 or g.shape[1] != 2 for g in (*groups, target)):
+    if (
+        not groups
+        or len(names) != len(groups)
+        or any(g.ndim != 2 or g.shape[1] != 2 for g in (*groups, target))
+    ):
         raise UsageError("a coloured picture is of one group of points [n, 2] or more, each with a name")
     low, high = target.double().amin(0), target.double().amax(0)
     frame = (low + high) / 2, 0.75 * (high - low).max().item() or 1.0

@@ -13,7 +13,7 @@ from steadygan.game import Draw, Game, Logs, Loss, Nets, Network, Player
 from steadygan.games.gan import gan
 from steadygan.losses import Loss as Objective
 from steadygan.networks.informed import logits_of
-from steadygan.networks.latent import blocks, coded
+from steadygan.networks.latent import blocks, check_codes, coded
 from steadygan.optim import Number, at
 
 __all__ = ["infogan"]
@@ -67,11 +67,7 @@ class _Codes:
 
 def _check(codes: _Codes, latent: int) -> None:
     need = sum(codes.categorical) + codes.continuous
-    if any(count < 2 for count in codes.categorical) or codes.continuous < 0 or not need:
-        raise UsageError(
-            "InfoGAN needs a code: give game.categorical class counts of 2 or more, or game.continuous 1 or more, "
-            f"not {list(codes.categorical)} and {codes.continuous}"
-        )
+    check_codes(codes.categorical, codes.continuous)
     if latent < need:
         raise UsageError(
             f"networks.latent is {latent}, but the codes alone take {need} numbers (one a class, one a "
@@ -110,7 +106,9 @@ def _bounds(codes: _Codes, answer: Tensor, z: Tensor) -> dict[str, Tensor]:
     *classes, numbers, _ = blocks(coded(z, *sizes), *sizes)
     found = {}
     if classes:
-        terms = [information.categorical(guess, code).mean() for guess, code in zip(guesses, classes, strict=True)]
+        terms = [
+            information.categorical(guess, code).mean() for guess, code in zip(guesses, classes, strict=True)
+        ]
         found["categorical"] = sum(terms[1:], terms[0])
     if codes.continuous:
         found["continuous"] = information.continuous(means, numbers).mean()

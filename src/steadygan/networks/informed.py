@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from steadygan.networks.latent import check_codes
+
 __all__ = ["Informed", "code_head", "informed_critic", "logits_of"]
 
 Pair = Callable[..., tuple[nn.Module, nn.Module]]
@@ -55,6 +57,7 @@ def code_head(
     >>> sum(p.numel() for p in code_head(mlp, (2,), categorical=[8], continuous=1, width=16).parameters())
     3337
     """
+    check_codes(categorical, continuous)
     with torch.device("meta"):  # of which only a size is wanted
         last = _parts(pair, shape, options)[1]
     features = next(part.in_features for part in last.modules() if isinstance(part, nn.Linear))
@@ -76,7 +79,9 @@ def _first(critic: Callable[..., Any], x: Tensor) -> Tensor:
     return answer[0] if isinstance(answer, tuple) else answer
 
 
-def _parts(pair: Pair, shape: tuple[int, ...], options: dict[str, object]) -> tuple[nn.Sequential, nn.Sequential]:
+def _parts(
+    pair: Pair, shape: tuple[int, ...], options: dict[str, object]
+) -> tuple[nn.Sequential, nn.Sequential]:
     """The critic of an architecture that ends in a linear layer and Flatten(0), cut before the former."""
     critic = pair(shape, **options)[1]
     assert isinstance(critic, nn.Sequential)

@@ -8,7 +8,21 @@ from torch import Tensor, nn
 
 from steadygan.errors import UsageError
 
-__all__ = ["Codes", "blocks", "coded", "set_code", "uniform"]
+__all__ = ["Codes", "blocks", "check_codes", "coded", "set_code", "uniform"]
+
+
+def check_codes(categorical: Sequence[int], continuous: int) -> None:
+    """Raise UsageError where there is no code, or one that says nothing.
+
+    >>> check_codes(categorical=[1], continuous=0)
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: a latent with codes needs one: give game.categorical class counts of 2 or more, or game.continuous 1 or more, not [1] and 0
+    """
+    if any(count < 2 for count in categorical) or continuous < 0 or not sum(categorical) + continuous:
+        raise UsageError(
+            "a latent with codes needs one: give game.categorical class counts of 2 or more, or game.continuous 1 "
+            f"or more, not {list(categorical)} and {continuous}"
+        )
 
 
 def uniform(z: Tensor) -> Tensor:
@@ -62,7 +76,9 @@ def set_code(z: Tensor, code: int, value: float, categorical: Sequence[int], con
         )
     parts = blocks(z, categorical, continuous)
     if code < len(categorical):
-        parts[code] = nn.functional.one_hot(torch.tensor(int(value)), categorical[code]).to(z).expand_as(parts[code])
+        parts[code] = (
+            nn.functional.one_hot(torch.tensor(int(value)), categorical[code]).to(z).expand_as(parts[code])
+        )
     else:
         place = torch.arange(continuous, device=z.device) == code - len(categorical)
         normal = math.sqrt(2) * torch.erfinv(torch.tensor(value, dtype=torch.float64)).to(z)
