@@ -85,4 +85,4 @@ def _parts(
     """The critic of an architecture that ends in a linear layer and Flatten(0), cut before the former."""
     critic = pair(shape, **options)[1]
     assert isinstance(critic, nn.Sequential)
-    return critic[:-2], critic[-2:]
+    return nn.Sequential(*critic[:-2]), nn.Sequential(*critic[-2:])

@@ -14,9 +14,9 @@ __all__ = ["Codes", "blocks", "check_codes", "coded", "set_code", "uniform"]
 def check_codes(categorical: Sequence[int], continuous: int) -> None:
     """Raise UsageError where there is no code, or one that says nothing.
 
-    >>> check_codes(categorical=[1], continuous=0)
+    >>> check_codes([1], 0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    steadygan.errors.UsageError: a latent with codes needs one: give game.categorical class counts of 2 or more, or game.continuous 1 or more, not [1] and 0
+    steadygan.errors.UsageError: a latent with codes needs one: give game.categorical class counts of 2 or more, ...
     """
     if any(count < 2 for count in categorical) or continuous < 0 or not sum(categorical) + continuous:
         raise UsageError(
