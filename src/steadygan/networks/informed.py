@@ -83,6 +83,5 @@ def _parts(
     pair: Pair, shape: tuple[int, ...], options: dict[str, object]
 ) -> tuple[nn.Sequential, nn.Sequential]:
     """The critic of an architecture that ends in a linear layer and Flatten(0), cut before the former."""
-    critic = pair(shape, **options)[1]
-    assert isinstance(critic, nn.Sequential)
-    return nn.Sequential(*critic[:-2]), nn.Sequential(*critic[-2:])
+    *trunk, linear, flat = pair(shape, **options)[1].children()
+    return nn.Sequential(*trunk), nn.Sequential(linear, flat)
