@@ -69,6 +69,7 @@ GOOD: dict[str, st.SearchStrategy] = {
     "of": st.sampled_from(["logit", "probability"]),
     "reading": st.sampled_from(["elementwise", "proof", "scalar"]),
     "layers": st.sampled_from([3, 4]),
+    "classes": st.lists(st.integers(2, 10**6), max_size=3),
     "precision": st.sampled_from(["float32", "float64", "bfloat16"]),
 }
 BAD: dict[str, list[Any]] = {
@@ -95,6 +96,7 @@ BAD: dict[str, list[Any]] = {
     "of": ["logits", "", 3, None, {}],
     "reading": ["proofs", "", 3, None, {}],
     "layers": [2, 5, 3.5, "many", None, {}],
+    "classes": [[1], [3, 0], [2.5], ["x"], 3, "many", None, {}],
     "precision": ["float16", "single", 32, None, {}],
     "name": ["no such name", 3, None, [], {"x": 1}],
 }
@@ -182,6 +184,9 @@ OPTIMIZER = st.one_of(
 LOSS = st.one_of(part("hinge"), part("non_saturating"), part("least_squares", scale=leaf("positive")))
 
 
+INFOGAN = part("infogan", loss=LOSS, categorical=leaf("classes"), continuous=leaf("natural"), weight=NUMBER)
+
+
 def group(**optional: Any) -> st.SearchStrategy:
     return st.fixed_dictionaries({}, optional=optional)
 
@@ -195,7 +200,7 @@ VALID = st.fixed_dictionaries(
     },
     optional={
         "name": leaf("label"),
-        "game": part("gan", loss=LOSS, conditional=leaf("flag")),
+        "game": st.one_of(part("gan", loss=LOSS, conditional=leaf("flag")), INFOGAN),
         "critic": group(
             penalties=st.lists(PENALTY, max_size=2),
             normalization=NORMALIZATION,
@@ -231,7 +236,7 @@ threads every keep penalties count pool decay log score checkpoint last best los
 latent width depth batch_norm weight of n_critic momentum alpha eps betas schedule begin G D
 normalization clip piecewise_linear interval reading bound when consistency move weight_fake weight_G sigma augment
 policy after target over instance D G
-layers hidden constant_filters conditional"""
+layers hidden constant_filters conditional categorical continuous"""
 KEYS = REQUIRED | set(re.findall(r"\w+", OPTIONAL))
 
 

@@ -15,13 +15,14 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "steadygan"
 
 LEVELS = {
-    0: "__init__ errors files losses penalties fake_as_real schedules normalization consistency augment noise gamma "
-    "energies",
+    0: "__init__ errors files losses information penalties fake_as_real schedules normalization consistency augment "
+    "noise gamma energies",
     1: "optim game draws games networks data",
     2: "dynamics metrics spectrum theory diagnostics",
-    3: "state generate program processor scoring checkpoint train meter pictures phase portrait ensemble distributed",
+    3: "state generate program processor scoring checkpoint train meter pictures coloured phase portrait "
+    "ensemble distributed",
     4: "values bind tables config solved build recipes",
-    5: "sinks run reconstructed preview probe clouds cli __main__ report",
+    5: "sinks run reconstructed preview probe traversal clouds cli __main__ report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 

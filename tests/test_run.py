@@ -114,6 +114,15 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         {**POINTS, "critic": {"normalization": "gradient_normalized", "clip": 0.1}},
         7,
     ),
+    "codes and their reader, an ensemble": (
+        {
+            **POINTS,
+            "game": {"name": "infogan", "categorical": [3], "continuous": 1, "weight": [0.5, 1.0]},
+            "networks": {"name": "mlp", "latent": 6, "width": 8, "depth": 2},
+            "ema": {"decay": 0.9},
+        },
+        7,
+    ),
     "the best is kept": (
         {
             **DIGITS,

@@ -13,16 +13,19 @@ from steadygan.errors import UsageError
 from steadygan.game import Game, Network, Rule, State
 from steadygan.games import Clip, FakeAsReal, Term, View
 from steadygan.games.rows import labelled
-from steadygan.networks import CONDITIONAL, ROLES, Classed
+from steadygan.networks import CONDITIONAL, ROLES, Classed, logits_of
 from steadygan.optim import Number
 from steadygan.state import Step, complete, initial, stack
 from steadygan.tables import (
     AUGMENTATIONS,
     CONSISTENCY,
     CONSTRAINED,
+    CRITICS,
     DATA,
     DYNAMICS,
     GAMES,
+    GIVEN,
+    LATENTS,
     LOSSES,
     NETWORKS,
     NORMALIZATIONS,
@@ -130,11 +133,19 @@ def _modules(config: "Config", data: Data) -> dict[str, nn.Module]:
     made: dict[str, nn.Module] = {}
     for name, role in PLAYERS[config.game.name].items():
         net = pair.pop(role) if role in pair else _module(role, config, data)
-        if role == "critic" and config.critic.normalization.name == "spectral_normalized":
+        if role in CRITICS and config.critic.normalization.name == "spectral_normalized":
             net = normalization.spectral_normalized(net)
-        std = {"generator": config.noise.G, "critic": config.noise.D}.get(role, 0)
+        std = config.noise.G if role == "generator" else config.noise.D if role in CRITICS else 0
         made[name] = noise.noisy_layers(net, std) if std else net
+        if role == "generator" and config.game.name in LATENTS:
+            law = LATENTS[config.game.name](**_given(config, role))
+            made[name] = nn.Sequential(law, made[name])
     return made
+
+
+def _given(config: "Config", role: str) -> dict[str, Any]:
+    """What a role's network is given of the game's options."""
+    return {key: getattr(config.game, key) for key in GIVEN.get((config.game.name, role), ())}
 
 
 def _module(role: str, config: "Config", data: Data) -> nn.Module:
@@ -147,7 +158,8 @@ def _module(role: str, config: "Config", data: Data) -> nn.Module:
             f"the game {config.game.name} needs a network in the role of {role}, which "
             f"networks.name={config.networks.name} has not: choose {' or '.join(makers)}"
         )
-    return makers[config.networks.name](data.shape, **options(config.networks, "networks", config))
+    given = {**options(config.networks, "networks", config), **_given(config, role)}
+    return makers[config.networks.name](data.shape, **given)
 
 
 def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int) -> Game:
@@ -212,7 +224,7 @@ def _normalize(config: "Config", data: Data, D: nn.Module) -> tuple[Any, bool]:
     if declared:
         look = torch.randn(4, *data.shape, generator=generator("piecewise linear"))
         some = {"real": torch.zeros(4, dtype=torch.int64)} if _classes(config, data) else {}
-        normalization.check_piecewise_linear(labelled(D, some, "real"), look)
+        normalization.check_piecewise_linear(labelled(logits_of(D), some, "real"), look)
     cheap = normalization.is_piecewise_linear(D) if declared is None else declared
     # A tangent plane has no derivative in D, which these rules and the Dirac-GAN's portrait take.
     cheap = cheap and config.dynamics.name not in dynamics.TWICE and config.networks.name != "dirac"

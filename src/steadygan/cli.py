@@ -108,6 +108,9 @@ def sample(
     reconstruct: Annotated[
         bool, typer.Option("--reconstruct", help="Real samples with what G makes of their encodings.")
     ] = False,
+    traverse: Annotated[
+        int | None, typer.Option(metavar="CODE", help="The same noise under each value of a code, from 0 on.")
+    ] = None,
 ) -> None:
     """Draw samples of a run's newest checkpoint."""
     from steadygan import pictures, reconstructed, run
@@ -118,6 +121,14 @@ def sample(
         image, n = reconstructed.picture(folder, n, average=not raw, member=member, note=_note)
         pictures.save(image, target)
         console.print(f"{n} reconstructions: {target}", soft_wrap=True, markup=False)
+        return
+    if traverse is not None:
+        from steadygan import traversal
+
+        target = out or folder / f"traversal-{traverse}.png"
+        image, n = traversal.picture(folder, traverse, n, average=not raw, member=member, note=_note)
+        pictures.save(image, target)
+        console.print(f"{n} samples by code {traverse}: {target}", soft_wrap=True, markup=False)
         return
     found, real, columns = run.sample(folder, n, average=not raw, member=member, note=_note, label=label)
     target = out or folder / "samples.png"

@@ -165,7 +165,8 @@ class Game(NamedTuple):
     `scalars` are numbers that the game keeps in the state, at their start; `adapt(scalars, logs, repeats)` gives
     the next ones after a step in which the critics had `repeats` turns. `rest` is known for games
     that are solved by hand. `turns` says who moves after whom in an alternating step, where that is not the
-    critics and then each other player; a player's loss in a turn may be a part of its loss in the game.
+    critics and then each other player; a player's loss in a turn may be a part of its loss in the game. `judge` is the
+    player whose logits tell samples of G from real ones, None where nobody has such logits.
     """
 
     players: dict[str, Player]
@@ -174,6 +175,7 @@ class Game(NamedTuple):
     adapt: Callable[[Mapping[str, Tensor], Logs, int], dict[str, Tensor]] | None = None
     rest: Rest | None = None
     turns: tuple[Mapping[str, Player], ...] = ()
+    judge: str | None = "D"
 
 
 def _nothing(params: Tensor) -> Moments:

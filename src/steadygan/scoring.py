@@ -12,6 +12,8 @@ from steadygan.data import Data
 from steadygan.draws import generator
 from steadygan.game import Game, State
 from steadygan.generate import columns, in_rows, latents, member, samples, weights
+from steadygan.networks import logits_of
+from steadygan.penalties import Critic
 
 __all__ = ["GRID", "LOWER_IS_BETTER", "Look", "looker", "score_names"]
 
@@ -111,10 +113,14 @@ def _scores(game: Game, data: Data, state: State, found: Tensor, target: Tensor)
         return metrics.modes(found.cpu(), data.modes)
     if _is_small(data):
         assert data.rows is not None
-        D = [name for name, player in game.players.items() if player.critic][-1]  # the one that judges G(z)
-        params, buffers = weights(state, D, average=False)
-        critic = partial(game.players[D].network, params, dict(buffers))
-        rows = data.rows.to(found.device, params.dtype)
-        is_critic = isinstance(critic(rows[:1]), Tensor)  # an autoencoder has no logit to be looked at
-        return metrics.finite_gaussian(found.to(params.dtype), rows, critic if is_critic else None)
+        rows = data.rows.to(found.device, state.params["G"].dtype)
+        critic = _judge(game, state) if game.judge else None
+        return metrics.finite_gaussian(found.to(rows.dtype), rows, critic)
     return {}
+
+
+def _judge(game: Game, state: State) -> Critic:
+    """The critic of the game's samples, as it is at this state."""
+    assert game.judge is not None
+    params, buffers = weights(state, game.judge, average=False)
+    return logits_of(partial(game.players[game.judge].network, params, dict(buffers)))

@@ -17,6 +17,7 @@ from steadygan.games import (
     differentiable,
     ebgan,
     gan,
+    infogan,
     mdgan,
     quadratic,
     reg_gan,
@@ -24,15 +25,18 @@ from steadygan.games import (
 )
 from steadygan.games.agreement import MOVES
 from steadygan.games.quadratic import blocks
-from steadygan.values import Count, Natural, NonNegative, Part, Positive, Real, Share, choice, value
+from steadygan.values import Classes, Count, Natural, NonNegative, Part, Positive, Real, Share, choice, value
 
 __all__ = [
     "AUGMENTATIONS",
     "CONSISTENCY",
     "CONSTRAINED",
+    "CRITICS",
     "DATA",
     "DYNAMICS",
     "GAMES",
+    "GIVEN",
+    "LATENTS",
     "LOSSES",
     "NETWORKS",
     "NORMALIZATIONS",
@@ -180,6 +184,15 @@ _loss: dict[str, tuple[Any, Any]] = {"loss": (choice(LOSSES, default="non_satura
 
 GAMES = {
     "gan": Part(gan, {**_loss, "conditional": (bool, False)}),
+    "infogan": Part(
+        infogan,
+        {
+            **_loss,
+            "categorical": (tuple[Classes, ...], (10,)),
+            "continuous": (Natural, 2),
+            "weight": (value(low=0), 1.0),
+        },
+    ),
     "bilinear": Part(bilinear),
     "quadratic": Part(
         lambda eigenvalues, skew, **nets: quadratic(**nets, matrix=blocks(eigenvalues, skew)),
@@ -209,8 +222,19 @@ PLAYERS = {name: {"G": "generator", "D": "critic"} for name in GAMES}
 PLAYERS["reg_gan"] = {"G": "generator", "D": "critic", "E": "encoder"}
 PLAYERS["mdgan"] = {"D1": "critic", "G": "generator", "E": "encoder", "D2": "critic"}
 PLAYERS["ebgan"] = {"G": "generator", "D": "autoencoder"}
-PLAYERS["began"] = {"G": "uniform generator", "D": "autoencoder"}
+PLAYERS["began"] = {"G": "generator", "D": "autoencoder"}
+PLAYERS["infogan"] = {"G": "generator", "D": "informed critic", "Q": "code head"}
 """Every game's players, and the role whose network each of them has."""
 
-CONSTRAINED = {"gan", "reg_gan"}
+CRITICS = {"critic", "informed critic"}
+"""The roles whose networks answer with logits: they take noise in their hidden layers and normalized weights."""
+
+CONSTRAINED = {"gan", "reg_gan", "infogan"}
 """The games whose critic takes penalties, normalization, consistency, augmentation, noise and fake-as-real."""
+
+LATENTS = {"infogan": networks.Codes, "began": networks.Uniform}
+"""What a game's generator begins with, where its latents have another law than N(0, I)."""
+
+_codes = ("categorical", "continuous")
+GIVEN = {("infogan", "generator"): _codes, ("infogan", "code head"): _codes}
+"""By game and role, the game's options that a network is given too (the generator: what it begins with)."""

@@ -22,6 +22,7 @@ from steadygan.errors import nearest
 from steadygan.schedules import SCHEDULES
 
 __all__ = [
+    "Classes",
     "Count",
     "Natural",
     "Part",
@@ -70,6 +71,7 @@ def _no_truth(raw: Any) -> Any:
 _Number = BeforeValidator(_no_truth)  # YAML reads `yes` and `on` as true, which Python counts as one
 
 Count = Annotated[int, Field(ge=1, lt=2**31), _Number]
+Classes = Annotated[int, Field(ge=2, lt=2**31), _Number]
 Natural = Annotated[int, Field(ge=0, lt=2**63), _Number]
 Real = Annotated[float, _Number]
 Positive = Annotated[float, Field(gt=0), _Number]

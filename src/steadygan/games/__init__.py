@@ -4,6 +4,7 @@ from steadygan.games.agreement import bcr, cr, zcr
 from steadygan.games.began import began
 from steadygan.games.ebgan import ebgan
 from steadygan.games.gan import Clip, FakeAsReal, Term, gan
+from steadygan.games.infogan import infogan
 from steadygan.games.mdgan import mdgan
 from steadygan.games.quadratic import bilinear, quadratic
 from steadygan.games.reg_gan import reg_gan
@@ -22,6 +23,7 @@ __all__ = [
     "differentiable",
     "ebgan",
     "gan",
+    "infogan",
     "mdgan",
     "quadratic",
     "reg_gan",

@@ -32,7 +32,7 @@ def began(
     D minimises L(x) - k L(G(z_D)), G minimises L(G(z_G)). k starts at 0 and after each step becomes
     clip_[0,1](k + rate (gamma L(x) - L(G(z_G)))). Logs `began/k` and M = L(x) + |gamma L(x) - L(G(z_G))| of the same
     step as `convergence`. Latents are N(0, I) as everywhere: for the paper's U[-1, 1], G begins with
-    `networks.autoencoder.Uniform`. Raises UsageError for gamma outside [0, 1], a rate below 0 or eta below 1.
+    `networks.Uniform`. Raises UsageError for gamma outside [0, 1], a rate below 0 or eta below 1.
     Berthelot 2017, section 3.4.
     """
     _within("gamma", gamma, 0, 1)
@@ -47,6 +47,7 @@ def began(
         fields=fields,
         scalars={K: 0.0, M: 0.0},
         adapt=partial(_adapt, gamma, rate),
+        judge=None,
     )
 
 

@@ -53,6 +53,7 @@ def mdgan(
             {"D2": players["D2"]},
             {"G": Player(G, _diffusion, ("z",))},
         ),
+        judge="D2",
     )
 
 

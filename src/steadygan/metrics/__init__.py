@@ -1,5 +1,6 @@
 """Scores: of points in the plane while they train, and of two sample sets by a kernel."""
 
+from steadygan.metrics.clusters import purity
 from steadygan.metrics.kernel import kernel_distance, pooled_pixels
 from steadygan.metrics.points import (
     close_pairs,
@@ -17,6 +18,7 @@ __all__ = [
     "kernel_distance",
     "modes",
     "pooled_pixels",
+    "purity",
     "smallest_gap",
     "unbalance",
 ]

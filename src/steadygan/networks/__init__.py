@@ -1,19 +1,20 @@
 """Architectures, with channels and resolution derived from the data's shape."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from steadygan.networks.autoencoder import (
     dcgan_autoencoder,
-    dcgan_uniform,
     mlp_autoencoder,
-    mlp_uniform,
 )
 from steadygan.networks.biggan import biggan32
 from steadygan.networks.conditional import Classed, latent_labels, of_classes
 from steadygan.networks.dcgan import dcgan, dcgan_encoder
 from steadygan.networks.gn import gn_cnn
+from steadygan.networks.informed import code_head, informed_critic, logits_of
+from steadygan.networks.latent import Codes, Uniform
 from steadygan.networks.mlp import mlp, mlp_encoder
 from steadygan.networks.numerics import numerics_conv, numerics_dcgan, numerics_resnet
 from steadygan.networks.point import dirac, point
@@ -24,19 +25,20 @@ __all__ = [
     "NETWORKS",
     "ROLES",
     "Classed",
+    "Codes",
+    "Uniform",
     "biggan32",
     "dcgan",
     "dcgan_autoencoder",
     "dcgan_encoder",
-    "dcgan_uniform",
     "dirac",
     "far_resnet",
     "gn_cnn",
     "latent_labels",
+    "logits_of",
     "mlp",
     "mlp_autoencoder",
     "mlp_encoder",
-    "mlp_uniform",
     "numerics_conv",
     "numerics_dcgan",
     "numerics_resnet",
@@ -62,9 +64,12 @@ NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
 CONDITIONAL = ("mlp", "dcgan", "biggan32")
 """Those that take `classes`, and then make G(z, y) and D(x, y)."""
 
+_pairs = {"mlp": mlp, "dcgan": dcgan}
+
 ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "encoder": {"mlp": mlp_encoder, "dcgan": dcgan_encoder},
     "autoencoder": {"mlp": mlp_autoencoder, "dcgan": dcgan_autoencoder},
-    "uniform generator": {"mlp": mlp_uniform, "dcgan": dcgan_uniform},
+    "informed critic": {name: partial(informed_critic, pair) for name, pair in _pairs.items()},
+    "code head": {name: partial(code_head, pair) for name, pair in _pairs.items()},
 }
 """Networks of other roles than generator and critic: by role and architecture, each `make(shape, **options)`."""

@@ -1,0 +1,119 @@
+"""What a generator makes of N(0, I) first, where a game's latents have another law: classes and uniform codes."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.errors import UsageError
+
+__all__ = ["Codes", "Uniform", "blocks", "check_codes", "coded", "set_code", "uniform"]
+
+
+def check_codes(categorical: Sequence[int], continuous: int) -> None:
+    """Raise UsageError where there is no code, or one that says nothing.
+
+    >>> check_codes([1], 0)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: a latent with codes needs one: give game.categorical class counts of 2 or more, ...
+    """
+    if any(count < 2 for count in categorical) or continuous < 0 or not sum(categorical) + continuous:
+        raise UsageError(
+            "a latent with codes needs one: give game.categorical class counts of 2 or more, or game.continuous 1 "
+            f"or more, not {list(categorical)} and {continuous}"
+        )
+
+
+def uniform(z: Tensor) -> Tensor:
+    """2 Phi(z) - 1, uniform on [-1, 1] where z is N(0, 1): any shape.
+
+    >>> uniform(torch.tensor([-torch.inf, 0.0, torch.inf]))
+    tensor([-1.,  0.,  1.])
+    """
+    return torch.erf(z / math.sqrt(2))
+
+
+def blocks(z: Tensor, categorical: Sequence[int], continuous: int) -> list[Tensor]:
+    """z [N, m] taken apart: K numbers for each categorical code, those of the continuous ones, the rest.
+
+    >>> [part.shape[1] for part in blocks(torch.zeros(1, 20), [10, 3], 2)]
+    [10, 3, 2, 5]
+    """
+    sizes = [*categorical, continuous]
+    return list(z.split([*sizes, z.shape[1] - sum(sizes)], dim=1))
+
+
+def coded(z: Tensor, categorical: Sequence[int] = (), continuous: int = 0) -> Tensor:
+    """z [N, m], N(0, I), with its first numbers made codes: one-hots, then numbers uniform on [-1, 1]: [N, m].
+
+    Each categorical code takes as many numbers as it has classes and is one-hot at the largest of them, which
+    makes every class as likely; a continuous one is `uniform` of its number. The rest stays.
+
+    >>> coded(torch.tensor([[0.1, 0.5, -2.0, 0.0, 7.0]]), categorical=[3], continuous=1)
+    tensor([[0., 1., 0., 0., 7.]])
+    """
+    *classes, numbers, rest = blocks(z, categorical, continuous)
+    return torch.cat([*(_largest(part) for part in classes), uniform(numbers), rest], dim=1)
+
+
+def _largest(part: Tensor) -> Tensor:
+    places = torch.arange(part.shape[1], device=part.device)
+    return (part.argmax(1, keepdim=True) == places).to(part.dtype)
+
+
+def set_code(z: Tensor, code: int, value: float, categorical: Sequence[int], continuous: int) -> Tensor:
+    """z [N, m] changed so that `coded` finds code number `code` (classes first) at `value`, all else as it was.
+
+    `value` is a class's number or a continuous code in [-1, 1]. Raises UsageError where there is no such code.
+
+    >>> coded(set_code(torch.zeros(1, 4), 1, 0.5, [3], 1), [3], 1)
+    tensor([[1.0000, 0.0000, 0.0000, 0.5000]])
+    """
+    if not 0 <= code < len(categorical) + continuous:
+        raise UsageError(
+            f"there is no code {code} among {len(categorical) + continuous}: number them from 0, classes first"
+        )
+    parts = blocks(z, categorical, continuous)
+    if code < len(categorical):
+        parts[code] = (
+            nn.functional.one_hot(torch.tensor(int(value)), categorical[code]).to(z).expand_as(parts[code])
+        )
+    else:
+        place = torch.arange(continuous, device=z.device) == code - len(categorical)
+        normal = math.sqrt(2) * torch.erfinv(torch.tensor(value, dtype=torch.float64)).to(z)
+        parts[-2] = torch.where(place, normal, parts[-2])
+    return torch.cat(parts, dim=1)
+
+
+class Codes(nn.Module):
+    """`coded` as the first layer of a generator: no parameters, z [N, m] -> [N, m].
+
+    >>> Codes(categorical=[2])(torch.tensor([[3.0, 1.0, -1.0]]))
+    tensor([[ 1.,  0., -1.]])
+    """
+
+    def __init__(self, categorical: Sequence[int] = (), continuous: int = 0) -> None:
+        """Remember the codes: class counts of the categorical ones, how many continuous ones."""
+        super().__init__()
+        self.categorical, self.continuous = tuple(categorical), continuous
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The latent that the generator's own layers get."""
+        return coded(z, self.categorical, self.continuous)
+
+    def extra_repr(self) -> str:
+        """What `print` shows of it."""
+        return f"categorical={list(self.categorical)}, continuous={self.continuous}"
+
+
+class Uniform(nn.Module):
+    """`uniform` as the first layer of a generator: whoever draws N(0, I) gives it U[-1, 1]; no parameters.
+
+    >>> Uniform()(torch.tensor([0.0, 0.6745, -1.96])).round(decimals=3)
+    tensor([ 0.0000,  0.5000, -0.9500])
+    """
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z [N, m] to the same shape."""
+        return uniform(z)
