@@ -551,9 +551,12 @@ def played(game: Game, player: str, **scalars: float) -> tuple[Tensor, dict[str,
     [(None, 0.0), (FAR, 0.0), (FALLING, 5.0), (FALLING, 2.0), (FALLING, 0.0)],
     ids=["none", "five", "falling: five", "falling: two", "falling: none"],
 )
-def test_every_row_is_seen_with_its_own_label(view, far, count):
+@pytest.mark.parametrize("penalties", [[], ["r1"], ["zero_centered"]], ids=str)
+def test_every_row_is_seen_with_its_own_label(penalties, view, far, count):
     # labels of the plain reals for rows that are fakes, of z for the pool, real and fake in the other order
-    game = matching(view=VIEWS[view], far=far, penalties=[Term(PENALTIES["r1"](), 1.0)])
+    # where a normalized critic sees both in one pass
+    terms = [Term(PENALTIES[name](), 1.0) for name in penalties]
+    game = matching(view=VIEWS[view], far=far, penalties=terms)
     _, logs = played(game, "D", count=count)
     assert logs["logit/real"].item() == pytest.approx(EQUAL[view], abs=1e-9)
     assert logs["logit/fake"].item() == pytest.approx(EQUAL[view], abs=1e-9)

@@ -504,7 +504,7 @@ def test_a_run_that_diverges_leaves_its_last_good_state(name, interval, tmp_path
         "diverged": [0],
         "good_step": diverged.good_step,
     }
-    samples, _ = run.sample(tmp_path / "run", 4, average=True, member=0, note=print)
+    samples, *_ = run.sample(tmp_path / "run", 4, average=True, member=0, note=print)
     assert len(samples) == 4
 
 
