@@ -20,7 +20,7 @@ LEVELS = {
     2: "dynamics metrics spectrum theory diagnostics",
     3: "state generate program scoring checkpoint train meter pictures phase portrait ensemble distributed",
     4: "values bind tables config solved build recipes",
-    5: "sinks run preview probe clouds cli __main__ report",
+    5: "sinks run preview probe clouds classifiers cli __main__ report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 

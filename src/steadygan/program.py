@@ -3,7 +3,8 @@
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch._inductor.exc import InductorError
 from steadygan.game import Draw, Logs, State
 from steadygan.state import Step
 
-__all__ = ["CompiledStepDiffers", "compiled", "vectorised"]
+__all__ = ["CompiledStepDiffers", "compiled", "threads", "vectorised"]
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-2, "bfloat16": 0.25}
 """How far, relative to the update itself, rounding may move the first compiled step from the eager one.
@@ -77,3 +78,14 @@ def _compare(before: State, eager: State, fast: State, tolerance: float) -> None
                 f"{expected.norm():.6g}, and they differ by {gap.max():.3g}: "
                 "run with compile=false, and report the recipe"
             )
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Use `count` threads inside the block; torch's own choice when None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

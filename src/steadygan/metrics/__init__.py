@@ -1,5 +1,6 @@
-"""Scores: of points in the plane while they train, and of two sample sets by a kernel."""
+"""Scores: of points in the plane while they train, of two sample sets by a kernel, of modes by a classifier."""
 
+from steadygan.metrics.classifier import Classifier
 from steadygan.metrics.kernel import kernel_distance, pooled_pixels
 from steadygan.metrics.points import (
     close_pairs,
@@ -9,14 +10,19 @@ from steadygan.metrics.points import (
     smallest_gap,
     unbalance,
 )
+from steadygan.metrics.stacked import expected_kl, expected_modes, stacked_modes
 
 __all__ = [
+    "Classifier",
     "close_pairs",
+    "expected_kl",
+    "expected_modes",
     "finite_gaussian",
     "generator_gradient",
     "kernel_distance",
     "modes",
     "pooled_pixels",
     "smallest_gap",
+    "stacked_modes",
     "unbalance",
 ]
