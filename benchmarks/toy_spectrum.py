@@ -43,14 +43,20 @@ ZERO = torch.finfo(torch.float64).eps ** 0.5  # of the largest modulus, as `stea
 
 
 def trained(rule: str, folder: Path, seeds: int, steps: int) -> Path:
-    """Train a recipe unless it is there, finished, with as many seeds."""
+    """Train a rule's recipe unless it is there, with a checkpoint at each fifth of the run."""
+    words = ["keep.last=6", f"every.checkpoint={max(1, steps // 5)}"]
+    return train_once(f"ring8-{rule}", folder, seeds, steps, *words)
+
+
+def train_once(recipe: str, folder: Path, seeds: int, steps: int, *words: str) -> Path:
+    """Train a recipe with these overrides unless it is there, finished, with as many seeds."""
     if not _finished(folder, seeds, steps):
         subprocess.run(["rm", "-rf", str(folder)], check=True)
-        words = ["-m", "steadygan", "train", f"ring8-{rule}", f"steps={steps}", "keep.last=6"]
-        words += [f"every.checkpoint={max(1, steps // 5)}", "--seeds", str(seeds), "--out", str(folder)]
-        ended = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+        command = ["-m", "steadygan", "train", recipe, f"steps={steps}", *words]
+        command += ["--seeds", str(seeds), "--out", str(folder)]
+        ended = subprocess.run([sys.executable, *command], capture_output=True, text=True)
         if ended.returncode not in (0, 1):
-            raise SystemExit(f"ring8-{rule}: {ended.stderr}")
+            raise SystemExit(f"{recipe}: {ended.stderr}")
     return folder
 
 

@@ -181,6 +181,20 @@ def probe_gamma(
     probe.probe_gamma(raw, source, steps, console)
 
 
+@app.command()
+def classifier(
+    name: Annotated[str, typer.Argument(help="A labelled set: digits or fashion-mnist.")],
+    out: Annotated[Path | None, typer.Option(help="Its folder; else that of the user's cache.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="The set's own number when not given.")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Train a classifier of NAME, for scores in its domain, and say how good it is on held-out images."""
+    from steadygan import classifiers
+
+    classifiers.classifier(name, out, seed, steps, data_root, console)
+
+
 @app.command("list")
 def list_(what: Annotated[str, typer.Argument(help="recipes, losses, penalties, ...")] = "recipes") -> None:
     """List what a recipe may name: recipes, losses, penalties, dynamics, optimizers, networks, data, games."""

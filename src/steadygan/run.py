@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from steadygan import checkpoint, config, generate, portrait
+from steadygan import checkpoint, classifiers, config, generate, portrait
 from steadygan.build import Run, build
 from steadygan.config import Config
 from steadygan.errors import UsageError, nearest
@@ -18,7 +18,7 @@ from steadygan.files import write_whole
 from steadygan.game import State
 from steadygan.processor import products, threads, work
 from steadygan.program import compiled, vectorised
-from steadygan.scoring import GRID, Look, looker, reference, score_names
+from steadygan.scoring import CLASSIFIERS, GRID, Look, looker, reference, score_names
 from steadygan.sinks import checkpoint_sink, console_sink, line_sink, portrait_sink, sample_sink
 from steadygan.sinks.lines import logged, rewind
 from steadygan.train import Diverged, Event, Stop, lost_members, stops, train
@@ -35,11 +35,12 @@ def start(settings: Config, folder: Path, console: Console) -> Diverged | None:
     run = build(settings)
     _check_score(settings, run)
     _check_stop(settings, run)
-    _looker(run)(run.state)  # what cannot be scored is told before anything is written
+    look = _looker(run, _noter(console))
+    look(run.state)  # what cannot be scored is told before anything is written
     _claim(folder)
     with _locked(folder):
         write_whole(folder / CONFIG, config.dump(config.resolved(settings)))
-        return _go(settings, run, run.state, folder, 0.0, console)
+        return _go(settings, run, run.state, look, folder, 0.0, console)
 
 
 def resume(
@@ -75,7 +76,8 @@ def resume(
             write_whole(folder / CONFIG, config.dump(config.resolved(settings)))
         wall_s = rewind(folder / EVENTS, step)
         console.print(f"going on from step {step:,} of {settings.steps:,}", markup=False)
-        return _go(settings, run, state, folder, wall_s, console)
+        look = _looker(run, _noter(console))
+        return _go(settings, run, state, look, folder, wall_s, console)
 
 
 def restore(folder: Path, run: Run, note: Note, step: int | None = None) -> State:
@@ -210,13 +212,14 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _looker(run: Run) -> Callable[[State], Look]:
+def _looker(run: Run, note: Note) -> Callable[[State], Look]:
     if run.game.rest:
         members, ensemble = len(run.members), run.ensemble
         return portrait.portrait(
             run.game, run.rule, run.draws, members=members, ensemble=ensemble, closed=run.radius
         )
     seeds = [int(m["seed"]) for m in run.members]
+    needed = CLASSIFIERS.get(run.data.name)
     return looker(
         run.game,
         run.data,
@@ -225,11 +228,18 @@ def _looker(run: Run) -> Callable[[State], Look]:
         ensemble=run.ensemble,
         device=run.device,
         classes=run.classes,
+        classifier=classifiers.ready(needed, note) if needed else None,
     )
 
 
 def _go(
-    settings: Config, run: Run, state: State, folder: Path, wall_s: float, console: Console
+    settings: Config,
+    run: Run,
+    state: State,
+    look: Callable[[State], Look],
+    folder: Path,
+    wall_s: float,
+    console: Console,
 ) -> Diverged | None:
     step = vectorised(run.step) if run.ensemble else run.step
     if settings.compile:
@@ -253,7 +263,7 @@ def _go(
             step,
             run.draws,
             state,
-            look=_looker(run),
+            look=look,
             steps=settings.steps,
             every=run.every,
             wall_s=wall_s,

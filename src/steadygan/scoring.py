@@ -15,10 +15,16 @@ from steadygan.generate import columns, in_rows, latents, member, samples, weigh
 from steadygan.networks import logits_of
 from steadygan.penalties import Critic
 
-__all__ = ["GRID", "LOWER_IS_BETTER", "Look", "looker", "score_names"]
+__all__ = ["CLASSIFIERS", "GRID", "LOWER_IS_BETTER", "Look", "looker", "score_names"]
 
 POINTS, IMAGES, GRID = 4096, 1000, 64
 """How many samples a look takes, of points and of images, and how many of the latter are pictured."""
+
+STACKED = 5000
+"""How many are looked at for the modes of stacked images: perfect ones show 993 of 1,000 and a mode_kl of 0.106."""
+
+CLASSIFIERS = {"stacked_digits": "digits"}
+"""The data whose modes are counted by a classifier, and which."""
 
 LOWER_IS_BETTER = frozenset(
     {
@@ -50,29 +56,33 @@ def looker(
     ensemble: bool,
     device: torch.device,
     classes: int = 0,
+    classifier: metrics.Classifier | None = None,
 ) -> Callable[[State], Look]:
     """Make the function that looks at a state.
 
     Points: `modes`, `high_quality`, `mode_kl` for a mixture, `unbalance`, `close_pairs`, `close_gradient` for
     a finite set. Images: `kd_pixels8`, the kernel distance of 8x8-pooled pixels between 1,000 samples and 1,000
-    real images. The averaged generator is looked at where there is one. With `classes` scores are those of labels
-    drawn at random, and the images of a look are others, with a class a row.
+    real images; with a classifier, `modes` and `mode_kl` of 5,000 stacked images too. The averaged generator is
+    looked at where there is one. With `classes` scores are those of labels drawn at random, and the images of a
+    look are others, with a class a row.
     """
     wide = columns(GRID, classes) if len(data.shape) == 3 else None
     pictured = GRID // wide * wide if wide else 0  # so that the last row is as long as the others
     target = reference(data, POINTS if len(data.shape) == 1 else IMAGES)
+    count = max(len(target), STACKED if classifier else 0)
 
     def look(state: State) -> Look:
         drawn, scores = [], []
         for index, seed in enumerate(seeds):
             one = member(state, index if ensemble else None)
-            z = latents(seed, "look", len(target), latent, one.params["G"].dtype)
+            z = latents(seed, "look", count, latent, one.params["G"].dtype)
             if pictured:
                 z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
             found = samples(game.players["G"].network, one, z.to(device), seed=seed)
-            drawn.append((found[:pictured] if pictured else found).cpu())
+            drawn.append(found[: pictured or len(target)].cpu())
             found = found[pictured:]
-            scores.append(_scores(game, data, one, found, target) if found.isfinite().all() else {})
+            finite = found.isfinite().all()
+            scores.append(_scores(game, data, one, found, target, classifier) if finite else {})
         keys = list(next((s for s in scores if s), {}))
         rows = {key: [s.get(key, float("nan")) for s in scores] for key in keys}
         return Look(drawn, {key: values if ensemble else values[0] for key, values in rows.items()})
@@ -83,7 +93,7 @@ def looker(
 def score_names(data: Data) -> tuple[str, ...]:
     """The names of the scores that a look at this kind of data gives."""
     if len(data.shape) == 3:
-        return ("kd_pixels8",)
+        return ("kd_pixels8", "modes", "mode_kl") if data.name in CLASSIFIERS else ("kd_pixels8",)
     if data.modes is not None:
         return ("modes", "high_quality", "mode_kl")
     if _is_small(data):
@@ -105,10 +115,18 @@ def reference(data: Data, count: int) -> Tensor:
     return rows.float() / 127.5 - 1 if rows.dtype == torch.uint8 else rows.float()
 
 
-def _scores(game: Game, data: Data, state: State, found: Tensor, target: Tensor) -> dict[str, float]:
+def _scores(
+    game: Game,
+    data: Data,
+    state: State,
+    found: Tensor,
+    target: Tensor,
+    classifier: metrics.Classifier | None,
+) -> dict[str, float]:
     if len(data.shape) == 3:
-        features = metrics.pooled_pixels(found.cpu()), metrics.pooled_pixels(target)
-        return {"kd_pixels8": metrics.kernel_distance(*features)}
+        features = metrics.pooled_pixels(found[: len(target)].cpu()), metrics.pooled_pixels(target)
+        counted = metrics.stacked_modes(found.cpu(), classifier) if classifier else {}
+        return {"kd_pixels8": metrics.kernel_distance(*features), **counted}
     if data.modes is not None:
         return metrics.modes(found.cpu(), data.modes)
     if _is_small(data):

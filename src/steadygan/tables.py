@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, Literal
 
 from steadygan import augment, dynamics, losses, networks, normalization, optim, penalties, schedules
-from steadygan.data import images, synthetic
+from steadygan.data import images, stacked, synthetic
 from steadygan.dynamics.smoothing import READINGS
 from steadygan.errors import UsageError
 from steadygan.game import Game, Rule
@@ -59,6 +59,7 @@ DATA = {
     "dirac": Part(synthetic.dirac),
     "none": Part(synthetic.nothing),
     "digits": Part(images.digits),
+    "stacked-digits": Part(stacked.stacked_digits, {"size": (Count, 51_200), **_seed}),
     "fashion-mnist": Part(images.fashion_mnist, {**_root, **_images}),
     "cifar10": Part(images.cifar10, {**_root, "flip": (bool, True)}),
     "images": Part(images.image_folder, {"path": (str, ...), "size": (Count | None, None), **_images}),

@@ -2,6 +2,7 @@
 
 from steadygan.data.contract import Data, Modes
 from steadygan.data.images import cifar10, digits, fashion_mnist, image_folder
+from steadygan.data.stacked import stacked_digits
 from steadygan.data.synthetic import dirac, gaussian, grid, nothing, ring, swissroll
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "image_folder",
     "nothing",
     "ring",
+    "stacked_digits",
     "swissroll",
 ]

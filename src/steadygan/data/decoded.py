@@ -1,7 +1,7 @@
 """Image files in a folder or a zip, decoded once into an array on disk that is then mapped into memory.
 
 The array and a manifest (JSON: the source, a fingerprint of its files, count and shape) lie in
-$STEADYGAN_CACHE, else ~/.cache/steadygan. A source that changed since is decoded again.
+$STEADYGAN_CACHE, else in the user's cache folder. A source that changed since is decoded again.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from steadygan.errors import UsageError
+from steadygan.files import cache_folder
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -92,8 +93,7 @@ def decode_once(listing: Listing, size: int | None = None) -> Tensor:
     """
     key = {"source": str(listing.source.resolve()), "below": listing.below, "resized": size}
     wanted = key | {"rules": RULES, "fingerprint": _hash(listing.entries)}
-    folder = Path(os.environ.get("STEADYGAN_CACHE") or "~/.cache/steadygan").expanduser()
-    place = folder / f"{listing.source.stem}-{_hash(key)[:16]}.npy"
+    place = cache_folder() / f"{listing.source.stem}-{_hash(key)[:16]}.npy"
     rows = _read_cache(place, wanted)
     if rows is None:
         _write_cache(place, wanted, listing, size)

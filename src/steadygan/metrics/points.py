@@ -15,7 +15,15 @@ from steadygan.errors import UsageError
 from steadygan.metrics.kernel import check_points
 from steadygan.penalties import Critic, input_gradient
 
-__all__ = ["close_pairs", "finite_gaussian", "generator_gradient", "modes", "smallest_gap", "unbalance"]
+__all__ = [
+    "close_pairs",
+    "finite_gaussian",
+    "generator_gradient",
+    "kl_to_uniform",
+    "modes",
+    "smallest_gap",
+    "unbalance",
+]
 
 BLOCK = 2**22  # distances held at once: 32 MB
 
@@ -40,13 +48,21 @@ def modes(samples: Tensor, modes: Modes, least: int | None = None) -> dict[str, 
         raise UsageError(f"least is {least}, but a covered mode needs 1 sample or more")
     counts = torch.bincount(centre[distance <= 3 * modes.std], minlength=m).double()
     good = counts.sum().item()
-    p = counts / max(good, 1)
-    kl = torch.xlogy(p, m * p).sum().item() if good else math.log(m)
     return {
         "modes": float((counts >= least).sum()),
         "high_quality": good / n,
-        "mode_kl": max(kl, 0.0),  # never negative but for rounding
+        "mode_kl": kl_to_uniform(counts) if good else math.log(m),
     }
+
+
+def kl_to_uniform(counts: Tensor) -> float:
+    """KL divergence in nats of the histogram counts [m] from the uniform one: sum_j p_j log(m p_j).
+
+    >>> kl_to_uniform(torch.tensor([3, 3])), kl_to_uniform(torch.tensor([6, 0]))
+    (0.0, 0.6931471805599453)
+    """
+    p = counts.double() / counts.sum()
+    return max(torch.xlogy(p, len(p) * p).sum().item(), 0.0)  # never negative but for rounding
 
 
 def unbalance(samples: Tensor, rows: Tensor) -> float:
