@@ -3,9 +3,10 @@
     python benchmarks/stacked_digits.py [RECIPE...] [--seeds 4] [--steps 6000] [--runs runs/stacked] [--out DIR]
 
 Each recipe is trained for its own steps (--steps: all for as many), its seeds as one ensemble; then once more for as
-many steps as take the seconds of the first recipe with the same networks, its schedules brought to their end there. The seconds of a
-step are the median over the run's logged lines, so neither compiling nor looking at samples counts: a quiet machine is
-wanted. A run that is there already and finished is not repeated. Each seed's averaged generator gives 26,000 samples.
+many steps as take the seconds of the first recipe with the same networks, its schedules brought to their end there.
+The seconds of a step are the median over the run's logged lines, so neither compiling nor looking at samples counts: a
+quiet machine is wanted. A run that is there already and finished is not repeated. Each seed's averaged generator gives
+26,000 samples.
 Figures go to docs/games.json, from which the table in docs/games.md is drawn anew (--out DIR: both there).
 """
 
