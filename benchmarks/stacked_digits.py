@@ -3,9 +3,10 @@
     python benchmarks/stacked_digits.py [RECIPE...] [--seeds 4] [--steps 6000] [--runs runs/stacked] [--out DIR]
 
 Each recipe is trained for its own steps (--steps: all for as many), its seeds as one ensemble; then once more for as
-many steps as take the seconds that the first recipe took, its schedules brought to their end there. The seconds of a
-step are the median over the run's logged lines, so neither compiling nor looking at samples counts: a quiet machine is
-wanted. A run that is there already and finished is not repeated. Each seed's averaged generator gives 26,000 samples.
+many steps as take the seconds of the first recipe with the same networks, its schedules brought to their end there.
+The seconds of a step are the median over the run's logged lines, so neither compiling nor looking at samples counts: a
+quiet machine is wanted. A run that is there already and finished is not repeated. Each seed's averaged generator gives
+26,000 samples.
 Figures go to docs/games.json, from which the table in docs/games.md is drawn anew (--out DIR: both there).
 """
 
@@ -38,7 +39,8 @@ from steadygan.metrics.stacked import SAMPLES
 from steadygan.scoring import IMAGES, reference
 
 DOCS = Path(__file__).parent.parent / "docs"
-DEFAULT = ["stacked-digits-nsgan", "stacked-digits-0gp", "stacked-digits-fargan"]
+DEFAULT = [f"stacked-digits-{name}" for name in ("nsgan", "0gp", "fargan")]
+DEFAULT += [f"stacked-digits-dcgan-{name}" for name in ("nsgan", "0gp", "fargan")]
 COLUMNS = {"modes": 1, "mode_kl": 3, "kd_pixels8": 4}
 """The scores, and the digits that they are shown with."""
 
@@ -77,19 +79,21 @@ def measured(folder: Path, step: int, count: int, real: Tensor, classifier: Clas
 
 
 def compared(options: argparse.Namespace, classifier: Classifier) -> dict[str, Any]:
-    """Train and measure every recipe at its own steps, and at the seconds of the first one."""
+    """Train and measure every recipe at its own steps, and at the seconds of the first one with its networks."""
     count, data = options.samples, stacked_digits()
     real = reference(data, max(count, 2 * IMAGES))
     figures: dict[str, Any] = {}
-    budget = 0.0
+    budgets: dict[str, float] = {}
     for recipe in options.recipes:
-        steps = options.steps or config.load(RECIPES / f"{recipe}.yaml")["steps"]
+        raw = config.load(RECIPES / f"{recipe}.yaml")
+        steps = options.steps or raw["steps"]
         folder = train_once(recipe, options.runs / recipe, options.seeds, steps)
         each = seconds_a_step(folder)
-        budget = budget or each * steps
+        first = str(raw["networks"]) not in budgets
+        budget = budgets.setdefault(str(raw["networks"]), each * steps)
         at = {"equal steps": measured(folder, steps, count, real, classifier)}
         fitting = max(1, round(budget / each))
-        if recipe != options.recipes[0]:
+        if not first:
             shorter = train_once(recipe, options.runs / f"{recipe}-{fitting}", options.seeds, fitting)
             at["equal seconds"] = measured(shorter, fitting, count, real, classifier)
         figures[recipe] = {"seconds_a_step": each, "at": at}
@@ -147,7 +151,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipes", nargs="*", default=DEFAULT, help="the first one sets the seconds")
+    parser.add_argument(
+        "recipes", nargs="*", default=DEFAULT, help="the first with its networks sets the seconds"
+    )
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=None, help="each recipe's own when not given")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="of each seed")

@@ -16,7 +16,7 @@ from steadygan.build import build
 
 FILE = Path(__file__).with_name("golden.json")
 STEPS = 20
-HERE = {"ring8", "grid25", "gaussian", "swissroll", "digits", "dirac", "none"}
+HERE = {"ring8", "grid25", "gaussian", "swissroll", "digits", "stacked-digits", "dirac", "none"}
 """Data sets that need nothing but the package and scikit-learn."""
 
 
