@@ -366,7 +366,7 @@ def test_finite_points_are_scored_without_a_logit():
     from steadygan.run import _looker
 
     run = build(parse({**RAW, "data": {"name": "gaussian", "size": 20}}))
-    assert set(_looker(run)(run.state).scores) == {"unbalance", "rows_covered", "close_pairs"}
+    assert set(_looker(run, pytest.fail)(run.state).scores) == {"unbalance", "rows_covered", "close_pairs"}
 
 
 @pytest.mark.parametrize("options", [{"margin": 0.0}, {"margin": -1.0}, {"margin": 1.0, "pull_away": -0.1}])

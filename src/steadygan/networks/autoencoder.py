@@ -25,6 +25,7 @@ class Autoencoder(nn.Module):
 def mlp_autoencoder(shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3) -> Autoencoder:
     """Encoder n-width-...-c and decoder c-width-...-n of `mlp`, `depth` hidden ReLU layers each, c = `latent`.
 
+    >>> import torch
     >>> [out.shape for out in mlp_autoencoder((2,))(torch.zeros(5, 2))]
     [torch.Size([5, 2]), torch.Size([5, 2])]
     """
@@ -38,6 +39,7 @@ def dcgan_autoencoder(
 
     `batch_norm` is for the generator only: an energy is of one sample alone. The code has `latent` numbers.
 
+    >>> import torch
     >>> [out.shape for out in dcgan_autoencoder((1, 8, 8), 16, 4)(torch.zeros(5, 1, 8, 8))]
     [torch.Size([5, 1, 8, 8]), torch.Size([5, 16])]
     """
