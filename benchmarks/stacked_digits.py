@@ -24,7 +24,7 @@ from torch import Tensor
 from toy_spectrum import opened, train_once
 
 from steadygan import classifiers, config
-from steadygan.cli import RECIPES
+from steadygan.catalogue import RECIPES
 from steadygan.data import stacked_digits
 from steadygan.generate import latents, member, samples
 from steadygan.metrics import (

@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
-from steadygan import checkpoint, cli, config, losses, penalties, program, run, schedules, tables
+from steadygan import catalogue, checkpoint, cli, config, losses, penalties, program, run, schedules, tables
 from steadygan.checkpoint import checkpoints
 from steadygan.optim import OPTIMIZERS
 
@@ -109,7 +109,9 @@ def test_overrides_alone_change_the_default_recipe(place, command, monkeypatch):
     (first, folder), (second, _) = seen
     assert (first.name, first.steps, first.compile) == (cli.DEFAULT, 7, False)
     assert folder == Path("runs") / cli.DEFAULT
-    assert second == config.parse({"name": cli.DEFAULT, **config.load(cli.RECIPES / f"{cli.DEFAULT}.yaml")})
+    assert second == config.parse(
+        {"name": cli.DEFAULT, **config.load(catalogue.RECIPES / f"{cli.DEFAULT}.yaml")}
+    )
 
 
 def test_seeds_make_an_ensemble(place, command):
@@ -512,7 +514,7 @@ LISTS = {
     "games": tables.GAMES,
     "dynamics": tables.DYNAMICS,
     "schedules": schedules.SCHEDULES,
-    "recipes": {file.stem for file in cli.RECIPES.glob("*.yaml")},
+    "recipes": {file.stem for file in catalogue.RECIPES.glob("*.yaml")},
 }
 
 

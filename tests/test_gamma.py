@@ -12,7 +12,7 @@ from scipy import optimize
 
 from steadygan import config, gamma, losses, penalties
 from steadygan.build import build
-from steadygan.cli import find_recipe
+from steadygan.catalogue import find_recipe
 from steadygan.errors import UsageError
 from steadygan.probe import Reading, measure, recommend
 

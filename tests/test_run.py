@@ -645,7 +645,7 @@ def last_step(folder: Path) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that holds torch")
 def test_a_run_killed_at_random_moments_is_the_run_that_was_not(tmp_path, quiet):
     """Real SIGKILLs of a real recipe, each at a random step and a random moment within it."""
-    from steadygan.cli import find_recipe
+    from steadygan.catalogue import find_recipe
 
     name, raw = find_recipe("digits-fargan")
     changes = ["compile=false", "steps=40", "batch=16", "every.log=1", "every.score=20", "every.checkpoint=3"]

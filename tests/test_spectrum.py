@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from steadygan import cli, clouds, config, losses, spectrum, theory
+from steadygan import catalogue, clouds, config, losses, spectrum, theory
 from steadygan.build import Run, build
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Game, Network, State, flatten
@@ -308,7 +308,7 @@ def test_scipy_is_named_where_it_is_missing(monkeypatch):
 
 
 def run_of(recipe: str, *assignments: str) -> Run:
-    name, raw = cli.find_recipe(recipe)
+    name, raw = catalogue.find_recipe(recipe)
     return build(config.parse(config.override({"name": name, **raw}, list(assignments)), name))
 
 

@@ -1,8 +1,6 @@
 """The command line. Heavy imports wait until a command needs them, so that help answers at once."""
 
 import json
-import os
-import re
 import sys
 import time
 from contextlib import suppress
@@ -12,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from steadygan.errors import UsageError, nearest
+from steadygan.catalogue import find_recipe, listed
+from steadygan.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console()
 errors = Console(stderr=True)
 
-RECIPES = Path(__file__).parent / "recipes"
 DEFAULT = "ring8-fargan"
 
 Overrides = Annotated[
@@ -113,28 +111,11 @@ def sample(
     ] = None,
 ) -> None:
     """Draw samples of a run's newest checkpoint."""
-    from steadygan import pictures, reconstructed, run
-    from steadygan.sinks.samples import picture
+    from steadygan import drawn
 
-    if reconstruct:
-        target = out or folder / "reconstructions.png"
-        image, n = reconstructed.picture(folder, n, average=not raw, member=member, note=_note)
-        pictures.save(image, target)
-        console.print(f"{n} reconstructions: {target}", soft_wrap=True, markup=False)
-        return
-    if traverse is not None:
-        from steadygan import traversal
-
-        target = out or folder / f"traversal-{traverse}.png"
-        image, n = traversal.picture(folder, traverse, n, average=not raw, member=member, note=_note)
-        pictures.save(image, target)
-        console.print(f"{n} samples by code {traverse}: {target}", soft_wrap=True, markup=False)
-        return
-    found, real, columns = run.sample(folder, n, average=not raw, member=member, note=_note, label=label)
-    target = out or folder / "samples.png"
-    image = pictures.grid(found, columns) if found.ndim == 4 else picture(found, real, folder.name)
-    pictures.save(image, target)
-    console.print(f"{n} samples: {target}", soft_wrap=True, markup=False)
+    kind: dict[str, Any] = {"label": label, "reconstruct": reconstruct, "traverse": traverse}
+    line = drawn.draw(folder, n, out, average=not raw, member=member, note=_note, **kind)
+    console.print(line, soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -198,30 +179,8 @@ def classifier(
 @app.command("list")
 def list_(what: Annotated[str, typer.Argument(help="recipes, losses, penalties, ...")] = "recipes") -> None:
     """List what a recipe may name: recipes, losses, penalties, dynamics, optimizers, networks, data, games."""
-    if what == "recipes":
-        for file in sorted(RECIPES.glob("*.yaml")):
-            first = file.read_text().splitlines()[0].lstrip("# ")
-            console.print(f"{file.stem:28} {first}", markup=False, highlight=False, soft_wrap=True)
-        return
-    from steadygan import tables
-
-    known: dict[str, Any] = {
-        "losses": tables.LOSSES,
-        "penalties": tables.PENALTIES,
-        "normalizations": tables.NORMALIZATIONS,
-        "consistency": tables.CONSISTENCY,
-        "augmentations": tables.AUGMENTATIONS,
-        "dynamics": tables.DYNAMICS,
-        "optimizers": tables.OPTIMIZERS,
-        "networks": tables.NETWORKS,
-        "data": tables.DATA,
-        "games": tables.GAMES,
-        "schedules": tables.SCHEDULES,
-    }
-    if what not in known:
-        raise UsageError(f"there is no list of {what!r}: {nearest(what, [*known, 'recipes'])}")
-    for name, part in known[what].items():
-        console.print(f"{name:20} {' '.join(part.options)}", markup=False, highlight=False, soft_wrap=True)
+    for line in listed(what):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -261,32 +220,6 @@ def _table(verdicts: "list[Verdict]") -> None:
     for v in verdicts:
         table.add_row(*map(Text, (f"{v.name}\n{v.source}", v.claim, v.measured, v.verdict)))
     console.print(table)
-
-
-def find_recipe(name: str) -> tuple[str, dict[str, Any]]:
-    """The name and the plain data of a packaged recipe, a run folder's configuration or a YAML file."""
-    from steadygan import config
-
-    packaged = RECIPES / f"{name}.yaml"
-    if os.sep not in name and packaged.is_file():
-        return name, config.load(packaged)
-    path = Path(name)
-    if (path / "config.yaml").is_file():
-        return _plain(path.resolve().name), config.load(path / "config.yaml")
-    if path.is_dir():
-        raise UsageError(
-            f"{path} holds no config.yaml, so it is no run folder: name one that steadygan train made"
-        )
-    if path.suffix in (".yaml", ".yml"):
-        return _plain(path.stem), config.load(path)
-    raise UsageError(
-        f"there is no recipe {name!r}: {nearest(name, [file.stem for file in RECIPES.glob('*.yaml')])}"
-    )
-
-
-def _plain(name: str) -> str:
-    """A name for a run from a file's, which may hold anything."""
-    return re.sub(r"[^\w.-]", "-", name).lstrip(".-") or "custom"
 
 
 def _go(folder: Path, job: "Callable[[], Diverged | None]") -> None:
