@@ -1,10 +1,8 @@
 """Classifiers: what they learn, that the files hold what they should, and that bad ones are told in a sentence."""
 
-import gzip
 import hashlib
 import json
 import math
-import struct
 from pathlib import Path
 
 import pytest
@@ -210,31 +208,11 @@ def test_the_digits_are_split_and_keep_their_labels():
     assert seen[0] | seen[1] == known  # as many as all: none is in both
 
 
-def idx_labels(values: list[int], magic: int = 2049) -> bytes:
-    return struct.pack(">II", magic, len(values)) + bytes(values)
-
-
-def test_labels_lie_beside_the_images(tmp_path, monkeypatch):
-    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_labels([9, 0, 3])))
-    found = classifiers._idx_labels(tmp_path, images.FASHION_FILES["train"], 3)
-    assert (found.tolist(), found.dtype) == ([9, 0, 3], torch.int64)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        idx_labels([1, 2]),
-        idx_labels([1, 2, 10]),
-        idx_labels([1, 2, 3], magic=2051),
-        idx_labels([1, 2, 3])[:-1],
-        b"",
-    ],
-    ids=["two", "a ten", "of images", "cut", "empty"],
-)
-def test_labels_that_are_none(tmp_path, raw):
-    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(raw)
-    with pytest.raises(UsageError, match="is not an IDX file of 3 labels from 0 to 9"):
-        classifiers._idx_labels(tmp_path, images.FASHION_FILES["test"], 3)
+def test_a_set_without_its_labels_is_refused(monkeypatch):
+    bare = images.digits()._replace(labels=None)
+    monkeypatch.setattr(images, "digits", lambda: bare)
+    with pytest.raises(UsageError, match="put their file beside"):
+        classifiers.labelled("digits")
 
 
 def test_the_published_labels():

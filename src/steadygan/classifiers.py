@@ -1,20 +1,18 @@
 """Classifiers of the labelled sets: made by name, kept in the user's cache folder, and there when a score needs one."""
 
-import gzip
 import hashlib
 import time
-import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
 import steadygan
-from steadygan.data import images
+from steadygan.data import Data, images
 from steadygan.draws import generator
 from steadygan.errors import UsageError, nearest
 from steadygan.files import cache_folder
@@ -47,63 +45,38 @@ class Set(NamedTuple):
 # ------------------------------------------------------------------------------------------------------------ sets
 
 
+def _labels(data: Data) -> tuple[Tensor, Tensor]:
+    """A set's rows and labels. Raises UsageError where it has none."""
+    if data.rows is None or data.labels is None:
+        raise UsageError(
+            f"a classifier needs labels, and {data.name} was found without: put their file beside it"
+        )
+    return data.rows, data.labels
+
+
 def _digits(root: str | Path | None) -> Labelled:
     """The 1,797 digits; a fifth of them, drawn once for all seeds, is held out."""
-    rows = images.digits().rows
-    from sklearn.datasets import load_digits
-
-    assert rows is not None
-    labels = torch.from_numpy(load_digits().target).long()
+    rows, labels = _labels(images.digits())
     order = torch.randperm(len(rows), generator=generator("held out", "digits"))
     held, rest = order.split([len(rows) // 5, len(rows) - len(rows) // 5])
     names, split = [str(n) for n in range(10)], "a random fifth is held out, the same one for every seed"
     return Labelled(rows[rest], labels[rest], rows[held], labels[held], names, split)
 
 
-FASHION = [
-    "T-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-]
+def _published(read: Callable[..., Data], names: str, root: str | Path | None) -> Labelled:
+    """A set with published training and test parts; `names` of its classes, in the order of their labels."""
+    shown, held = _labels(read(root, "train")), _labels(read(root, "test"))
+    return Labelled(*shown, *held, names.split(", "), "the published test set is held out")
 
 
-def _fashion(root: str | Path | None) -> Labelled:
-    """Fashion-MNIST's published training and test sets."""
-    both = []
-    for split in ("train", "test"):
-        rows = images.fashion_mnist(root, split).rows
-        assert rows is not None
-        both += [rows, _idx_labels(root, images.FASHION_FILES[split], len(rows))]
-    rows, labels, held_rows, held_labels = both
-    return Labelled(rows, labels, held_rows, held_labels, FASHION, "the published test set is held out")
+FASHION = "T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot"
+CIFAR10 = "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck"
 
-
-def _idx_labels(root: str | Path | None, name: str, count: int) -> Tensor:
-    """The labels [count] int64 that lie beside the images' file `name`, an IDX file of bytes, plain or gzip."""
-    name = name.replace("images-idx3", "labels-idx1")
-    folders = [p / f for p in images._places(root) for f in images.FASHION_FOLDERS] + [images.DEBIAN_FASHION]
-    files = [folder / (name + suffix) for folder in folders for suffix in ("", ".gz")]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        raise UsageError(f"Fashion-MNIST's {name} was not found: put it beside the images")
-    try:
-        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{file} cannot be read ({error}); download it again") from error
-    values = np.frombuffer(raw, np.uint8)[8:]
-    if raw[:8] != b"\0\0\x08\x01" + count.to_bytes(4, "big") or len(values) != count or values.max() > 9:
-        raise UsageError(f"{file} is not an IDX file of {count} labels from 0 to 9; download it again")
-    return torch.from_numpy(values.astype(np.int64))
-
-
-SETS = {"digits": Set(_digits, steps=1000, width=32), "fashion-mnist": Set(_fashion, steps=4000, width=16)}
+SETS = {
+    "digits": Set(_digits, steps=1000, width=32),
+    "fashion-mnist": Set(partial(_published, images.fashion_mnist, FASHION), steps=4000, width=16),
+    "cifar10": Set(partial(_published, images.cifar10, CIFAR10), steps=4000, width=32),
+}
 """The sets that have a classifier."""
 
 
