@@ -937,6 +937,17 @@ def test_debiasing_is_judged_alike_whatever_the_weights(what):
         consensus(mixing(what, nets), dict.fromkeys(nets, optim.sgd(0.1)), debiased=True)
 
 
+def test_debiasing_needs_samples_that_are_drawn_alone(command, tmp_path):
+    """Pairs within one batch have a mean product that is not |E v|^2 where each mode has its share of the rows."""
+    words = ("train", "ring8-consensus", "dynamics.debiased=true", "batch=16", "steps=1", "compile=false")
+    done = command(*words, "--out", tmp_path / "strata")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "data.stratified=false" in done.err
+    assert command(*words, "data.stratified=false", "--out", tmp_path / "drawn").code == 0
+    # of a finite set, batches are shuffled rows, whatever the set is made of
+    assert command(*words, "data.size=64", "--out", tmp_path / "rows").code == 0
+
+
 def test_debiasing_needs_two_samples(command, tmp_path):
     with pytest.raises(UsageError, match="at least 2"):
         debiased_norm(torch.ones(1, 3))

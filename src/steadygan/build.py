@@ -62,6 +62,7 @@ def build(config: "Config") -> Run:
     """Make every object that `config` names. Raises UsageError where the pieces do not fit."""
     device = _device(config.device)
     data = _data(config)
+    _check_independent(config, data)
     dtype = DTYPES[config.precision]
     nets = _modules(config, data)
     latent = getattr(config.networks, "latent", 1)
@@ -96,6 +97,16 @@ def _data(config: "Config") -> Data:
     given = options(config.data, "data", config)
     flip = given.pop("flip", False)
     return DATA[config.data.name].make(**given)._replace(flip=flip)
+
+
+def _check_independent(config: "Config", data: Data) -> None:
+    """Raise UsageError where samples that hang together are debiased as if each were drawn alone."""
+    strata = data.rows is None and getattr(config.data, "stratified", False)
+    if strata and getattr(config.dynamics, "debiased", False):
+        raise UsageError(
+            "dynamics.debiased takes out the noise of samples that are drawn independently, and stratified ones "
+            "take the modes in turn: use data.stratified=false, or dynamics.debiased=false"
+        )
 
 
 def _modules(config: "Config", data: Data) -> dict[str, nn.Module]:
