@@ -309,6 +309,8 @@ BAD = {
     "rule": lambda: spectrum.rule_cloud(torch.eye(2), "alternate", 1, 0.1),
     "a matrix": lambda: spectrum.jacobian(lambda x: x, torch.eye(2)),
     "no cloud": lambda: spectrum.draw_clouds({}),
+    "far cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([1e200 + 0j], dtype=torch.complex128)}),
+    "infinite cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([math.inf + 0j])}),
     "NaN cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([math.nan + 0j])}),
 }
 
@@ -317,6 +319,11 @@ BAD = {
 def test_what_has_no_answer_is_a_usage_error(case):
     with pytest.raises(UsageError):
         BAD[case]()
+
+
+def test_a_far_cloud_is_drawn():
+    far = torch.tensor([-1e150 + 0j, 1e140j, -1e-150 + 0j, 0j], dtype=torch.complex128)
+    assert spectrum.draw_clouds({"near": far / 1e150, "far": far}).size[0] > 600
 
 
 def test_scipy_is_named_where_it_is_missing(monkeypatch):
@@ -470,6 +477,8 @@ MISTAKES = {
     "no step": ("run", "--checkpoint", "last"),
     "format": ("run", "--out", "picture.jpg"),
     "gamma": ("run", "--gamma", "nan"),
+    "large gamma": ("run", "--gamma", "1e308"),
+    "negative gamma": ("run", "--gamma", "-1"),
     "batches": ("run", "--batches", "0"),
     "folder": ("nowhere",),
 }
