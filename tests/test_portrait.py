@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -133,6 +134,63 @@ def test_members_have_their_own_radius():
     for index, h in enumerate((0.1, 0.2)):
         found = portrait.spectrum(run.game, run.rule, run.draws, member(run.state, index), index).radius
         assert found == pytest.approx(max(abs(1 + h * complex(*z)) for z in pairs))
+
+
+def preconditioner(optimizer: dict[str, Any], state: Any) -> np.ndarray:
+    """What the next step of an optimizer multiplies its (mean) gradient by, by hand, D first."""
+    rows = []
+    for name in "DG":
+        moments = {key: m.numpy() for key, m in state.moments[name].items()}
+        if optimizer["name"] == "adam":
+            b1, b2 = optimizer["betas"]
+            t = moments["count"] + 1
+            spread = np.sqrt(b2 * moments["square"] / (1 - b2**t)) + 1e-8
+            rows.append(optimizer["lr"] / (1 - b1**t) / spread)
+        elif optimizer["name"] == "rmsprop":
+            rows.append(optimizer["lr"] / (np.sqrt(optimizer["alpha"] * moments["square"]) + 1e-8))
+        else:
+            rows.append(optimizer["lr"] / np.sqrt(0.9 * moments["square"] + 1e-10))
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"name": "adam", "lr": 0.01, "betas": [0.5, 0.9]},
+        {"name": "adam", "lr": 0.03, "betas": [0.0, 0.99]},
+        {"name": "rmsprop", "lr": 0.01, "alpha": 0.9},
+        {"name": "tf_rmsprop", "lr": 0.01},
+    ],
+    ids=lambda o: " ".join(map(str, o.values())),
+)
+def test_the_radius_under_an_optimizer_is_that_of_the_preconditioned_step(optimizer):
+    """x' = x - P m', m' = b m + (1 - b) g with g = -V x: the squares and the count are numbers, not coordinates."""
+    run = made(raw(dynamics="simultaneous", optimizer=optimizer, steps=30))
+    state = run.state
+    for step in range(7):
+        state, _ = run.step(state, run.draws(step))
+    V, P = blocks([(-0.5, 2.0), (-0.1, 0.3)], 1.7).numpy(), np.diag(preconditioner(optimizer, state))
+    b, one = optimizer.get("betas", [0.0])[0], np.eye(4)
+    matrix = np.block([[one + (1 - b) * P @ V, -b * P], [-(1 - b) * V, b * one]])
+    expected = abs(np.linalg.eigvals(matrix)).max()
+    found = portrait.spectrum(run.game, run.rule, run.draws, state)
+    assert found.radius == pytest.approx(expected, abs=1e-9)
+    assert abs(found.radius - 1) > 1e-4
+    assert len(found.step) == (8 if "betas" in optimizer else 4)
+
+
+def test_an_adam_run_shrinks_at_the_radius_it_reports():
+    """Where the squares change little from step to step, the distance shrinks by the radius."""
+    game = {"name": "quadratic", "eigenvalues": [[-1.0, 0.5]]}
+    optimizer = {"name": "adam", "lr": 0.005, "betas": [0.5, 0.999999]}
+    run = made(raw(game=game, networks="point", dynamics="simultaneous", optimizer=optimizer, steps=200))
+    state, distances = run.state, []
+    for step in range(200):
+        state, _ = run.step(state, run.draws(step))
+        distances.append(math.hypot(*(state.params[name].item() for name in "DG")))
+    radius = portrait.spectrum(run.game, run.rule, run.draws, state).radius
+    assert 0.99 < radius < 0.995
+    assert (distances[-1] / distances[-11]) ** (1 / 10) == pytest.approx(radius, abs=2e-4)
 
 
 def test_velocities_are_those_of_the_first_parameters():

@@ -12,12 +12,14 @@ from steadygan.draws import Draws
 from steadygan.dynamics.linear import radius
 from steadygan.game import Game, Rule, State, field
 from steadygan.generate import member
+from steadygan.optim import Moments
 from steadygan.scoring import Look
 from steadygan.state import Step, complete
 
 __all__ = ["SCORES", "Spectrum", "portrait", "spectrum", "velocities"]
 
 SCORES = ("distance", "radius")
+HELD = ("square", "count")  # moments that precondition a step, and do not rest
 
 
 class Spectrum(NamedTuple):
@@ -58,7 +60,8 @@ def spectrum(game: Game, rule: Rule, draws: Draws, state: State, index: int | No
     """The eigenvalues at the equilibrium, by differentiating a whole step there, in float64.
 
     The step is taken over all that the rule carries along, with the hyper-parameters of one member's `state`;
-    an optimizer's moments are at rest too, but for its squares, which precondition the step.
+    an optimizer's moments are at rest too. Its squares and its count stay what they are in `state`, as a
+    preconditioner of the step: they are no coordinates, or the radius would be that of their own decay.
     """
     assert game.rest is not None
     first = int(state.scalars["step"]) // rule.period * rule.period
@@ -103,24 +106,30 @@ def _velocity(game: Game, state: State, batch: list[dict[str, Tensor]]) -> Calla
 
 
 def _step_matrix(step: Step, start: State, batches: list[list[dict[str, Tensor]]]) -> Tensor:
-    leaves, layout = tree_flatten((start.params, start.moments))
+    leaves, layout = tree_flatten((start.params, _moving(start.moments)))
+    sizes = [leaf.numel() for leaf in leaves]
 
     def whole(vector: Tensor) -> Tensor:
         parts = [part.view(leaf.shape) for part, leaf in zip(vector.split(sizes), leaves, strict=True)]
-        params, moments = tree_unflatten(parts, layout)
-        state = start._replace(params=params, moments=moments)
+        params, moving = tree_unflatten(parts, layout)
+        state = start._replace(params=params, moments={n: {**start.moments[n], **moving[n]} for n in moving})
         for batch in batches:
             state, _ = step(state, batch)
-        return torch.cat([leaf.reshape(-1) for leaf in tree_flatten((state.params, state.moments))[0]])
+        return torch.cat(
+            [leaf.reshape(-1) for leaf in tree_flatten((state.params, _moving(state.moments)))[0]]
+        )
 
-    sizes = [leaf.numel() for leaf in leaves]
     return torch.func.jacrev(whole)(torch.cat([leaf.reshape(-1) for leaf in leaves]))
+
+
+def _moving(moments: dict[str, Moments]) -> dict[str, Moments]:
+    return {name: {key: m for key, m in own.items() if key not in HELD} for name, own in moments.items()}
 
 
 def _at_rest(name: str, moment: Tensor, point: Tensor) -> Tensor:
     if name == "slow":
         return point
-    return moment if name in ("square", "count") else torch.zeros_like(moment)
+    return moment if name in HELD else torch.zeros_like(moment)
 
 
 def _batch(draws: Draws, step: int, index: int | None) -> list[dict[str, Tensor]]:
