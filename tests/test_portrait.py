@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from steadygan import build, config, phase, portrait
 from steadygan.dynamics import DYNAMICS, linear
@@ -97,6 +98,41 @@ def test_the_dirac_gan_is_linearised_as_it_is(loss, penalty):
         wanted = torch.linalg.eigvals(known)
         gaps = (found[:, None] - wanted[None]).abs()
         assert max(gaps.amin(0).max(), gaps.amin(1).max()) < 1e-7
+
+
+STILL = [
+    ({}, True),
+    ({"penalties": [{"name": "r1", "of": "probability"}]}, True),
+    ({"penalties": ["one_sided"]}, True),
+    ({"penalties": ["max_gradient"]}, True),
+    ({"penalties": [{"name": "r1", "weight": 1e6}]}, True),
+    ({"penalties": ["one_centered"]}, False),
+    ({"penalties": [{"name": "one_centered", "weight": 1e-4}]}, False),
+    ({"penalties": ["dragan"]}, False),
+    ({"normalization": "gradient_normalized"}, False),
+    ({"normalization": "penalty_gradient_normalized"}, False),
+]
+
+
+@pytest.mark.parametrize(("critic", "still"), STILL, ids=lambda v: str(v))
+def test_the_dirac_gan_rests_only_where_its_field_is_zero(critic, still):
+    """(|psi| - 1)^2 and f / |grad f| have a cusp at psi = 0; PGN's f^ is 1/2 there, which a loss wants larger."""
+    run = made(dirac(critic=critic))
+    assert run.game.rest.still is still
+    look = portrait.portrait(run.game, run.rule, run.draws, members=1, ensemble=False, closed=run.radius)
+    named = {"distance", "radius"} if still else set()
+    assert named == set(portrait.score_names(run.game.rest))
+    assert set(look(run.state).scores) - {"radius/closed_form"} == {"at/D", "at/G"} | named
+
+
+def test_a_run_without_an_equilibrium_draws_its_path_alone(tmp_path, command):
+    words = ("train", "dirac-alternating", "critic.penalties=[{name: one_centered}]", "steps=20")
+    done = command(*words, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "radius" not in done.out + (tmp_path / "run" / "events.jsonl").read_text()
+    picture = sorted((tmp_path / "run" / "samples").glob("*.png"))[-1]
+    assert Image.open(picture).size == (720, 720)
+    assert command(*words, "keep.best=radius", "--out", tmp_path / "other").code == 2
 
 
 def test_rest_by_hand():

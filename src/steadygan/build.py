@@ -157,7 +157,7 @@ def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int)
     made = GAMES[config.game.name].make(
         **wrapped, **game, shape=data.shape, batch=config.batch, latent=latent
     )
-    return made._replace(rest=solved.dirac_rest(config)) if config.networks.name == "dirac" else made
+    return made._replace(rest=solved.dirac_rest(config, made)) if config.networks.name == "dirac" else made
 
 
 def _constraints(config: "Config", data: Data, D: nn.Module) -> dict[str, Any]:

@@ -10,15 +10,14 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from steadygan.draws import Draws
 from steadygan.dynamics.linear import radius
-from steadygan.game import Game, Rule, State, field
+from steadygan.game import Game, Rest, Rule, State, field
 from steadygan.generate import member
 from steadygan.optim import Moments
 from steadygan.scoring import Look
 from steadygan.state import Step, complete
 
-__all__ = ["SCORES", "Spectrum", "portrait", "spectrum", "velocities"]
+__all__ = ["Spectrum", "portrait", "score_names", "spectrum", "velocities"]
 
-SCORES = ("distance", "radius")
 HELD = ("square", "count")  # moments that precondition a step, and do not rest
 
 
@@ -30,26 +29,35 @@ class Spectrum(NamedTuple):
     radius: float
 
 
+def score_names(rest: Rest) -> tuple[str, ...]:
+    """What is told of a game beside where it is: nothing that has no meaning where the field is not zero."""
+    return ("distance", "radius") if rest.still else ()
+
+
 def portrait(
     game: Game, rule: Rule, draws: Draws, *, members: int, ensemble: bool, closed: float | None
 ) -> Callable[[State], Look]:
     """Make the function that looks at a state of a game with a known equilibrium.
 
     `distance` to it, `radius`: the spectral radius of a step there, `radius/closed_form` where that is known, and
-    `at/NAME`, each player's first parameter. A look has no samples.
+    `at/NAME`, each player's first parameter, which is all where the field at the point is not zero. A look has no
+    samples.
     """
     assert game.rest is not None
-    rest = game.rest.point
+    rest, still = game.rest.point, game.rest.still
 
     def look(state: State) -> Look:
         rows = []
         for index in range(members):
             one = member(state, index if ensemble else None)
-            gaps = [one.params[name].cpu() - p.to(one.params[name].dtype).cpu() for name, p in rest.items()]
-            at = {f"at/{name}": one.params[name][0].item() for name in rest}
-            scores = {"distance": torch.cat(gaps).norm().item(), **at}
-            scores["radius"] = spectrum(game, rule, draws, one, index if ensemble else None).radius
-            rows.append(scores | ({"radius/closed_form": closed} if closed is not None else {}))
+            scores = {f"at/{name}": one.params[name][0].item() for name in rest}
+            if still:
+                gaps = [
+                    one.params[name].cpu() - p.to(one.params[name].dtype).cpu() for name, p in rest.items()
+                ]
+                scores = {"distance": torch.cat(gaps).norm().item(), **scores}
+                scores["radius"] = spectrum(game, rule, draws, one, index if ensemble else None).radius
+            rows.append(scores | ({"radius/closed_form": closed} if still and closed is not None else {}))
         found = {key: [row[key] for row in rows] for key in rows[0]}
         return Look([], {key: values if ensemble else values[0] for key, values in found.items()})
 
