@@ -40,6 +40,7 @@ def verdicts():
 def test_every_verdict_is_the_expected_one(verdicts):
     assert statements.surprises(verdicts) == []
     assert len({(v.name, v.source) for v in verdicts}) == len(verdicts) == 36
+    assert [(v.name, v.source) for v in verdicts] == [(s.name, s.source) for s in statements.STATEMENTS]
     assert {v.verdict for v in verdicts} == {HOLDS, AS_CORRECTED, FALSE}
     assert all(v.cases >= 20 and re.search(r"\d", v.measured) for v in verdicts)
 
@@ -340,6 +341,9 @@ def test_committed_page_is_what_the_command_writes(verdicts):
             assert a == pytest.approx(b, rel=0.05, abs=1e-6), new[2]
 
 
+EVERY = statements.STATEMENTS
+
+
 @pytest.fixture
 def few(monkeypatch):
     """Three quick statements, one of each expected verdict."""
@@ -386,16 +390,25 @@ def test_command_refuses_a_bad_seed(seed, command):
     assert done.out == ""
 
 
-def test_command_without_scipy_names_the_extra(command, monkeypatch):
+def test_a_check_that_raises_is_a_verdict_on_its_statement_alone(few, command, monkeypatch):
+    def broken(seed):
+        raise ZeroDivisionError("by nothing")
+
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    monkeypatch.setattr(
-        statements,
-        "STATEMENTS",
-        [s for s in statements.STATEMENTS if s.check is survey_wasserstein.check_kantorovich],
+    few[1] = few[1]._replace(check=broken)
+    few += [s for s in EVERY if s.check is survey_wasserstein.check_kantorovich]
+    done = command("verify", "--json")
+    rows = json.loads(done.out)
+    assert done.code == 1
+    assert [row["verdict"] for row in rows] == [FALSE, FAILS, AS_CORRECTED, FAILS]
+    assert (rows[1]["name"], rows[1]["measured"], rows[1]["cases"]) == (
+        "Lemma 4",
+        "ZeroDivisionError: by nothing",
+        0,
     )
-    done = command("verify")
-    assert done.code == 2
+    assert rows[3]["measured"] == "optimal transport needs scipy: pip install steadygan[metrics]"
     assert "steadygan[metrics]" in done.err
+    assert command("verify").code == 1
 
 
 def test_command_says_where_it_cannot_write(few, command, tmp_path):
