@@ -261,6 +261,20 @@ def test_a_recipe_arrives_at_the_rate_it_says(name, tmp_path, command):
     assert len(list((folder / "samples").glob("step-*.png"))) == 2
 
 
+def test_a_path_is_drawn_from_the_initial_state(tmp_path, command, monkeypatch):
+    """Neither the first scored step nor, in a resumed run, the checkpoint that it goes on from."""
+    paths: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        phase, "phase", lambda path, *_, f=phase.phase, **more: paths.append(path) or f(path, *_, **more)
+    )
+    words = ("networks.theta=0.75", "networks.psi=-0.5", "every.score=10", "every.checkpoint=20")
+    assert command("train", "dirac-consensus", "steps=20", *words, "--out", tmp_path / "run").code == 0
+    assert command("resume", tmp_path / "run", "steps=40").code == 0
+    assert [len(path) for path in paths] == [3, 5]
+    for path in paths:
+        assert path[0].tolist() == [-0.5, 0.75]
+
+
 def test_a_resumed_run_draws_its_whole_path(tmp_path, command):
     for folder, steps in ((tmp_path / "whole", 40), (tmp_path / "parts", 20)):
         assert command("train", "bilinear-optimistic", f"steps={steps}", "--out", folder).code == 0

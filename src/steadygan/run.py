@@ -236,7 +236,8 @@ def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
             return None
         return portrait.spectrum(run.game, run.rule, run.draws, generate.member(state, index), index)
 
-    return portrait_sink(folder / SAMPLES, folder / EVENTS, velocities, spectrum)
+    start = generate.member(run.state, index)  # a resumed run's too: its folder has the whole path
+    return portrait_sink(folder / SAMPLES, folder / EVENTS, start, velocities, spectrum)
 
 
 def layout(run: Run) -> dict[str, dict[str, list[int]]]:
