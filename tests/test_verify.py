@@ -8,18 +8,22 @@ import json
 import math
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from steadygan import theory
 from steadygan.errors import UsageError
 from steadygan.theory import (
     fargan,
     fargan_optimum,
     numerics_batches,
+    numerics_consensus,
     numerics_games,
     numerics_modified,
+    numerics_rules,
     numerics_steps,
     pgn,
     statements,
@@ -52,8 +56,16 @@ def test_other_seeds_come_to_the_same_verdicts(seed):
     assert statements.surprises(found) == []
 
 
+def test_every_statement_is_one_public_function():
+    checks = [s.check.func if isinstance(s.check, partial) else s.check for s in statements.STATEMENTS]
+    public = {name for name in theory.__all__ if name.startswith("check_")}
+    assert {check.__name__ for check in checks} == public
+    assert all(getattr(theory, check.__name__) is check for check in checks)
+    assert len(public) == 34  # Theorem 6 has three readings
+
+
 def test_other_seeds_draw_other_cases_and_the_same_seed_the_same():
-    zero, again, one = (numerics_games.check_lemma9(seed, each=50) for seed in (0, 0, 1))
+    zero, again, one = (numerics_consensus.check_lemma9(seed, each=50) for seed in (0, 0, 1))
     assert zero == again
     assert zero.measured != one.measured
 
@@ -150,16 +162,16 @@ WRONG = {
         "corollary2",
     ),
     "consensus of the wrong sign": (
-        numerics_games,
+        numerics_consensus,
         "consensus_matrix",
-        lambda J, g, f=numerics_games.consensus_matrix: f(J, -g),
+        lambda J, g, f=numerics_consensus.consensus_matrix: f(J, -g),
         "lemma7",
     ),
-    "consensus left out": (numerics_games, "consensus_matrix", lambda J, g: J, "corollary8"),
+    "consensus left out": (numerics_consensus, "consensus_matrix", lambda J, g: J, "corollary8"),
     "lemma 9 as printed": (
-        numerics_games,
+        numerics_consensus,
         "lemma9_bound",
-        always(numerics_games.lemma9_bound, printed=True),
+        always(numerics_consensus.lemma9_bound, printed=True),
         "lemma9",
     ),
     "lemma 4 without the imaginary part": (
@@ -175,7 +187,7 @@ WRONG = {
         "lemma4",
     ),
     "corollary 5 with four times the step": (
-        numerics_steps,
+        numerics_rules,
         "lemma4_largest_step",
         lambda e: -8 * e.real / e.abs() ** 2,
         "corollary5",
@@ -193,15 +205,15 @@ WRONG = {
         "proposition10",
     ),
     "proposition 14 in the other order": (
-        numerics_steps,
+        numerics_rules,
         "proposition14_jacobian",
-        bent(numerics_steps.proposition14_jacobian, lambda F: F.T),
+        bent(numerics_rules.proposition14_jacobian, lambda F: F.T),
         "proposition14",
     ),
     "proposition 14 taken simultaneous": (
-        numerics_steps,
+        numerics_rules,
         "alternating",
-        numerics_steps.simultaneous,
+        numerics_rules.simultaneous,
         "proposition14",
     ),
     "lemma 11 with gamma of the wrong sign": (
@@ -301,7 +313,7 @@ def test_a_wrong_formula_fails(wrong, monkeypatch):
 
 NOTHING_TO_CORRECT = {
     "eqn 30": (fargan_optimum, "eqn30", "eqn30"),
-    "lemma 9": (numerics_games, "lemma9_bound", "lemma9"),
+    "lemma 9": (numerics_consensus, "lemma9_bound", "lemma9"),
     "eqn 41": (numerics_modified, "eqn41", "eqn41"),
 }
 

@@ -10,8 +10,10 @@ from steadygan.theory import (
     fargan,
     fargan_optimum,
     numerics_batches,
+    numerics_consensus,
     numerics_games,
     numerics_modified,
+    numerics_rules,
     numerics_steps,
     pgn,
     survey_divergences,
@@ -57,19 +59,19 @@ STATEMENTS: tuple[Statement, ...] = (
     Statement("Loss section (hinge)", PGN, pgn.check_hinge, HOLDS),
     Statement("Lemma 1", NUMERICS, numerics_games.check_lemma1, HOLDS),
     Statement("Corollary 2", NUMERICS, numerics_games.check_corollary2, HOLDS),
-    Statement("Proposition 3 (Numerics)", NUMERICS, numerics_steps.check_proposition3, AS_CORRECTED),
+    Statement("Proposition 3 (Numerics)", NUMERICS, numerics_steps.check_numerics_proposition3, AS_CORRECTED),
     Statement("Lemma 4", NUMERICS, numerics_steps.check_lemma4, HOLDS),
-    Statement("Corollary 5", NUMERICS, numerics_steps.check_corollary5, HOLDS),
+    Statement("Corollary 5", NUMERICS, numerics_rules.check_corollary5, HOLDS),
     Statement("Lemma 6", NUMERICS, numerics_steps.check_lemma6, HOLDS),
-    Statement("Lemma 7", NUMERICS, numerics_games.check_lemma7, HOLDS),
-    Statement("Corollary 8", NUMERICS, numerics_games.check_corollary8, AS_CORRECTED),
-    Statement("Lemma 9", NUMERICS, numerics_games.check_lemma9, FALSE),
+    Statement("Lemma 7", NUMERICS, numerics_consensus.check_lemma7, HOLDS),
+    Statement("Corollary 8", NUMERICS, numerics_consensus.check_corollary8, AS_CORRECTED),
+    Statement("Lemma 9", NUMERICS, numerics_consensus.check_lemma9, FALSE),
     Statement("Proposition 10", NUMERICS, numerics_steps.check_proposition10, HOLDS),
     Statement("Lemma 11", NUMERICS, numerics_modified.check_lemma11, HOLDS),
     Statement("Corollary 12", NUMERICS, numerics_modified.check_corollary12, HOLDS),
     Statement("Eqn 41 (Proposition 13)", NUMERICS, numerics_modified.check_eqn41, FALSE),
     Statement("Proposition 13", NUMERICS, numerics_modified.check_proposition13, HOLDS),
-    Statement("Proposition 14", NUMERICS, numerics_steps.check_proposition14, HOLDS),
+    Statement("Proposition 14", NUMERICS, numerics_rules.check_proposition14, HOLDS),
     Statement("Lemma 15", NUMERICS, numerics_batches.check_lemma15, HOLDS),
     Statement("Debiased consensus", NUMERICS, numerics_batches.check_debiased, AS_CORRECTED),
     Statement("Optimal discriminator", SURVEY, survey_divergences.check_optimal_discriminator, HOLDS),
@@ -123,7 +125,8 @@ both sides of every statement, and lets the verdict follow from the numbers:
 - **false as printed**: cases violate the printed formula, none violates the corrected one;
 - **fails**: cases violate even that. `steadygan verify` exits with 1 when a verdict is not the expected one.
 
-The functions behind it are public in `steadygan.theory`. s is the logistic function, |.| a norm, v' a field's Jacobian.
+`steadygan.theory` has one function for each statement, `check_lemma9(seed)` for Lemma 9, and those that compute its
+sides, such as `lemma9_bound`. s is the logistic function, |.| a norm, v' a field's Jacobian.
 """
 
 
