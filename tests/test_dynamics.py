@@ -37,7 +37,7 @@ from steadygan.errors import UsageError
 from steadygan.game import Field, Game, Network, Player, Rule, State, field, flatten, jacobian, update
 from steadygan.games import Clip, FakeAsReal, Term, bilinear, gan, quadratic
 from steadygan.games.quadratic import blocks
-from steadygan.networks import dirac, point
+from steadygan.networks import dirac, mlp, point
 from steadygan.penalties import PENALTIES
 from steadygan.program import compiled, vectorised
 from steadygan.state import complete, initial
@@ -884,29 +884,77 @@ def test_debiased_consensus_is_a_plain_loop_over_samples():
     assert_ends(state, nets, 1e-12)
 
 
-@pytest.mark.parametrize("what", ["batch norm", "fake as real", "dragan", "max_gradient", "lazy"])
-def test_debiasing_refuses_games_that_mix_samples(what):
-    nets = curved()
-    if what == "batch norm":
-        nets["G"].append(nn.BatchNorm1d(2).double())
+MIXING = ["batch norm", "batch norm without buffers", "fake as real", "dragan", "max_gradient", "lazy"]
+
+
+def straight(width: int) -> dict[str, nn.Module]:
+    """Piecewise linear networks: neighbours of a sample have the very same gradient."""
+    nets = {"D": mlp((2,), width=width, latent=LATENT)[1], "G": mlp((2,), width=width, latent=LATENT)[0]}
+    return {name: net.double() for name, net in nets.items()}
+
+
+def mixing(what: str, nets: dict[str, nn.Module]) -> Game:
+    if what.startswith("batch norm"):
+        nets["G"] = nn.Sequential(
+            nets["G"], nn.BatchNorm1d(2, track_running_stats=what == "batch norm").double()
+        )
     terms = {
         "dragan": [Term(PENALTIES["dragan"](), 1.0)],
         "max_gradient": [Term(PENALTIES["max_gradient"](), 1.0)],
         "lazy": [Term(PENALTIES["r1"](), 1.0, 4)],
+        "interpolated": [Term(PENALTIES["zero_centered"](), 1.0)],
     }.get(what, [])
     far = FakeAsReal(2, 2, 2) if what == "fake as real" else None
+    loss = losses.relativistic if what == "pairs" else losses.non_saturating
     wrapped = {name: Network(net) for name, net in nets.items()}
-    made = gan(
-        **wrapped,
-        loss=losses.non_saturating,
-        shape=(2,),
-        batch=BATCH,
-        latent=LATENT,
-        penalties=terms,
-        far=far,
-    )
+    return gan(**wrapped, loss=loss, shape=(2,), batch=BATCH, latent=LATENT, penalties=terms, far=far)
+
+
+@pytest.mark.parametrize(
+    "networks", [curved, lambda: straight(64), lambda: straight(3)], ids=["curved", "64", "3"]
+)
+@pytest.mark.parametrize("what", MIXING)
+def test_debiasing_refuses_games_that_mix_samples(what, networks):
+    nets = networks()
     with pytest.raises(UsageError, match="mixes samples"):
-        consensus(made, dict.fromkeys(nets, optim.sgd(0.1)), debiased=True)
+        consensus(mixing(what, nets), dict.fromkeys(nets, optim.sgd(0.1)), debiased=True)
+
+
+@pytest.mark.parametrize("what", ["plain", "interpolated", "pairs"])
+def test_debiasing_takes_games_that_do_not(what):
+    nets = straight(64)
+    assert consensus(mixing(what, nets), dict.fromkeys(nets, optim.sgd(0.1)), debiased=True)
+
+
+@pytest.mark.parametrize("what", ["dragan", "max_gradient"])
+def test_debiasing_is_judged_alike_whatever_the_weights(what):
+    """Dead units hide that samples are mixed: the networks' own weights have no say."""
+    nets = straight(8)
+    for net in nets.values():
+        for p in net.parameters():
+            p.data.zero_()
+    with pytest.raises(UsageError, match="mixes samples"):
+        consensus(mixing(what, nets), dict.fromkeys(nets, optim.sgd(0.1)), debiased=True)
+
+
+def test_debiasing_needs_samples_that_are_drawn_alone(command, tmp_path):
+    """Pairs within one batch have a mean product that is not |E v|^2 where each mode has its share of the rows."""
+    words = ("train", "ring8-consensus", "dynamics.debiased=true", "batch=16", "steps=1", "compile=false")
+    done = command(*words, "--out", tmp_path / "strata")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "data.stratified=false" in done.err
+    assert command(*words, "data.stratified=false", "--out", tmp_path / "drawn").code == 0
+    # of a finite set, batches are shuffled rows, whatever the set is made of
+    assert command(*words, "data.size=64", "--out", tmp_path / "rows").code == 0
+
+
+def test_debiasing_needs_two_samples(command, tmp_path):
+    with pytest.raises(UsageError, match="at least 2"):
+        debiased_norm(torch.ones(1, 3))
+    words = ("dynamics.debiased=true", "data.stratified=false", "batch=1", "steps=2", "compile=false")
+    done = command("train", "ring8-consensus", *words, "--out", tmp_path / "run")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "at least 2" in done.err
 
 
 # ------------------------------------------------------------------------------------------ quadratic games

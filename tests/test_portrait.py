@@ -5,8 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from steadygan import build, config, phase, portrait
 from steadygan.dynamics import DYNAMICS, linear
@@ -98,6 +100,41 @@ def test_the_dirac_gan_is_linearised_as_it_is(loss, penalty):
         assert max(gaps.amin(0).max(), gaps.amin(1).max()) < 1e-7
 
 
+STILL = [
+    ({}, True),
+    ({"penalties": [{"name": "r1", "of": "probability"}]}, True),
+    ({"penalties": ["one_sided"]}, True),
+    ({"penalties": ["max_gradient"]}, True),
+    ({"penalties": [{"name": "r1", "weight": 1e6}]}, True),
+    ({"penalties": ["one_centered"]}, False),
+    ({"penalties": [{"name": "one_centered", "weight": 1e-4}]}, False),
+    ({"penalties": ["dragan"]}, False),
+    ({"normalization": "gradient_normalized"}, False),
+    ({"normalization": "penalty_gradient_normalized"}, False),
+]
+
+
+@pytest.mark.parametrize(("critic", "still"), STILL, ids=lambda v: str(v))
+def test_the_dirac_gan_rests_only_where_its_field_is_zero(critic, still):
+    """(|psi| - 1)^2 and f / |grad f| have a cusp at psi = 0; PGN's f^ is 1/2 there, which a loss wants larger."""
+    run = made(dirac(critic=critic))
+    assert run.game.rest.still is still
+    look = portrait.portrait(run.game, run.rule, run.draws, members=1, ensemble=False, closed=run.radius)
+    named = {"distance", "radius"} if still else set()
+    assert named == set(portrait.score_names(run.game.rest))
+    assert set(look(run.state).scores) - {"radius/closed_form"} == {"at/D", "at/G"} | named
+
+
+def test_a_run_without_an_equilibrium_draws_its_path_alone(tmp_path, command):
+    words = ("train", "dirac-alternating", "critic.penalties=[{name: one_centered}]", "steps=20")
+    done = command(*words, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "radius" not in done.out + (tmp_path / "run" / "events.jsonl").read_text()
+    picture = sorted((tmp_path / "run" / "samples").glob("*.png"))[-1]
+    assert Image.open(picture).size == (720, 720)
+    assert command(*words, "keep.best=radius", "--out", tmp_path / "other").code == 2
+
+
 def test_rest_by_hand():
     assert rest("kl", [("r1", 0.5), ("r2", 1.0)]).velocity.tolist() == [[-3.0, -0.5], [1.0, 0.0]]
     assert rest("least_squares", []).velocity is None
@@ -135,6 +172,63 @@ def test_members_have_their_own_radius():
         assert found == pytest.approx(max(abs(1 + h * complex(*z)) for z in pairs))
 
 
+def preconditioner(optimizer: dict[str, Any], state: Any) -> np.ndarray:
+    """What the next step of an optimizer multiplies its (mean) gradient by, by hand, D first."""
+    rows = []
+    for name in "DG":
+        moments = {key: m.numpy() for key, m in state.moments[name].items()}
+        if optimizer["name"] == "adam":
+            b1, b2 = optimizer["betas"]
+            t = moments["count"] + 1
+            spread = np.sqrt(b2 * moments["square"] / (1 - b2**t)) + 1e-8
+            rows.append(optimizer["lr"] / (1 - b1**t) / spread)
+        elif optimizer["name"] == "rmsprop":
+            rows.append(optimizer["lr"] / (np.sqrt(optimizer["alpha"] * moments["square"]) + 1e-8))
+        else:
+            rows.append(optimizer["lr"] / np.sqrt(0.9 * moments["square"] + 1e-10))
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"name": "adam", "lr": 0.01, "betas": [0.5, 0.9]},
+        {"name": "adam", "lr": 0.03, "betas": [0.0, 0.99]},
+        {"name": "rmsprop", "lr": 0.01, "alpha": 0.9},
+        {"name": "tf_rmsprop", "lr": 0.01},
+    ],
+    ids=lambda o: " ".join(map(str, o.values())),
+)
+def test_the_radius_under_an_optimizer_is_that_of_the_preconditioned_step(optimizer):
+    """x' = x - P m', m' = b m + (1 - b) g with g = -V x: the squares and the count are numbers, not coordinates."""
+    run = made(raw(dynamics="simultaneous", optimizer=optimizer, steps=30))
+    state = run.state
+    for step in range(7):
+        state, _ = run.step(state, run.draws(step))
+    V, P = blocks([(-0.5, 2.0), (-0.1, 0.3)], 1.7).numpy(), np.diag(preconditioner(optimizer, state))
+    b, one = optimizer.get("betas", [0.0])[0], np.eye(4)
+    matrix = np.block([[one + (1 - b) * P @ V, -b * P], [-(1 - b) * V, b * one]])
+    expected = abs(np.linalg.eigvals(matrix)).max()
+    found = portrait.spectrum(run.game, run.rule, run.draws, state)
+    assert found.radius == pytest.approx(expected, abs=1e-9)
+    assert abs(found.radius - 1) > 1e-4
+    assert len(found.step) == (8 if "betas" in optimizer else 4)
+
+
+def test_an_adam_run_shrinks_at_the_radius_it_reports():
+    """Where the squares change little from step to step, the distance shrinks by the radius."""
+    game = {"name": "quadratic", "eigenvalues": [[-1.0, 0.5]]}
+    optimizer = {"name": "adam", "lr": 0.005, "betas": [0.5, 0.999999]}
+    run = made(raw(game=game, networks="point", dynamics="simultaneous", optimizer=optimizer, steps=200))
+    state, distances = run.state, []
+    for step in range(200):
+        state, _ = run.step(state, run.draws(step))
+        distances.append(math.hypot(*(state.params[name].item() for name in "DG")))
+    radius = portrait.spectrum(run.game, run.rule, run.draws, state).radius
+    assert 0.99 < radius < 0.995
+    assert (distances[-1] / distances[-11]) ** (1 / 10) == pytest.approx(radius, abs=2e-4)
+
+
 def test_velocities_are_those_of_the_first_parameters():
     run = made(raw())
     points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, -3.0]], dtype=torch.float64)
@@ -165,6 +259,20 @@ def test_a_recipe_arrives_at_the_rate_it_says(name, tmp_path, command):
         assert count > 3
         assert (slopes[-1] - slopes[0]) / span == pytest.approx(math.log(radius), abs=0.01)
     assert len(list((folder / "samples").glob("step-*.png"))) == 2
+
+
+def test_a_path_is_drawn_from_the_initial_state(tmp_path, command, monkeypatch):
+    """Neither the first scored step nor, in a resumed run, the checkpoint that it goes on from."""
+    paths: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        phase, "phase", lambda path, *_, f=phase.phase, **more: paths.append(path) or f(path, *_, **more)
+    )
+    words = ("networks.theta=0.75", "networks.psi=-0.5", "every.score=10", "every.checkpoint=20")
+    assert command("train", "dirac-consensus", "steps=20", *words, "--out", tmp_path / "run").code == 0
+    assert command("resume", tmp_path / "run", "steps=40").code == 0
+    assert [len(path) for path in paths] == [3, 5]
+    for path in paths:
+        assert path[0].tolist() == [-0.5, 0.75]
 
 
 def test_a_resumed_run_draws_its_whole_path(tmp_path, command):

@@ -209,6 +209,27 @@ def test_leading_says_what_did_not_converge():
     assert "of 20 eigenvalues (imaginary) converged within 1 restarts" in found.note
 
 
+@pytest.mark.parametrize("which", ORDERS)
+@pytest.mark.parametrize("power", [1, 4], ids=["zero", "nilpotent"])
+def test_leading_eigenvalues_of_what_only_sends_to_zero(which, power):
+    """ARPACK cannot start there, but all eigenvalues are known: some power of the matrix is zero."""
+    J = torch.zeros(9, 9, dtype=torch.float64)
+    J[:power, 1 : 1 + power] = 0.0 if power == 1 else torch.eye(power, dtype=torch.float64)
+    found = spectrum.leading(as_operator(J), 3, which)
+    assert (found.values.tolist(), found.note) == ([0, 0, 0], "")
+
+
+def test_leading_is_one_sentence_where_arpack_gives_up(monkeypatch):
+    import scipy.sparse.linalg as linalg
+
+    def gives_up(*args, **kwargs):
+        raise linalg.ArpackError(-9)
+
+    monkeypatch.setattr(linalg, "eigs", gives_up)
+    with pytest.raises(UsageError, match="ARPACK"):
+        spectrum.leading(as_operator(random(9)), 2)
+
+
 def test_consensus_of_an_operator_is_that_of_the_matrix():
     nets = modules()
     game, state, draw = game_of(nets, penalties=[Term(PENALTIES["r1"](), 3.0)]), state_of(nets), draw_of(0)
@@ -288,6 +309,8 @@ BAD = {
     "rule": lambda: spectrum.rule_cloud(torch.eye(2), "alternate", 1, 0.1),
     "a matrix": lambda: spectrum.jacobian(lambda x: x, torch.eye(2)),
     "no cloud": lambda: spectrum.draw_clouds({}),
+    "far cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([1e200 + 0j], dtype=torch.complex128)}),
+    "infinite cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([math.inf + 0j])}),
     "NaN cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([math.nan + 0j])}),
 }
 
@@ -296,6 +319,11 @@ BAD = {
 def test_what_has_no_answer_is_a_usage_error(case):
     with pytest.raises(UsageError):
         BAD[case]()
+
+
+def test_a_far_cloud_is_drawn():
+    far = torch.tensor([-1e150 + 0j, 1e140j, -1e-150 + 0j, 0j], dtype=torch.complex128)
+    assert spectrum.draw_clouds({"near": far / 1e150, "far": far}).size[0] > 600
 
 
 def test_scipy_is_named_where_it_is_missing(monkeypatch):
@@ -432,12 +460,25 @@ def test_digits_are_measured_at_the_ends(place, command, monkeypatch):
         assert (ends[cloud]["signs"], len(ends[cloud]["eigenvalues"]) <= 9) == (None, True)
 
 
+def test_a_clipped_field_that_is_zero_has_zero_eigenvalues(place, command, monkeypatch):
+    """A critic clipped to 1e-30 has no slope in float32, so J = 0, on the matrix-free path too."""
+    trained(command, "ring8-wgan", *TINY, "networks.depth=3", "critic.clip.bound=1e-30")
+    for exact in (4000, 10):
+        monkeypatch.setattr(clouds, "EXACT", exact)
+        done = command("spectrum", "run", "--batches", "1")
+        assert done.code == 0, done.err
+        for cloud in ("simultaneous", "consensus"):
+            assert max(abs(complex(*value)) for value in numbers()[cloud]["eigenvalues"]) < 1e-20
+
+
 MISTAKES = {
     "member": ("run", "--member", "1"),
     "checkpoint": ("run", "--checkpoint", "7"),
     "no step": ("run", "--checkpoint", "last"),
     "format": ("run", "--out", "picture.jpg"),
     "gamma": ("run", "--gamma", "nan"),
+    "large gamma": ("run", "--gamma", "1e308"),
+    "negative gamma": ("run", "--gamma", "-1"),
     "batches": ("run", "--batches", "0"),
     "folder": ("nowhere",),
 }

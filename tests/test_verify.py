@@ -8,18 +8,22 @@ import json
 import math
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from steadygan import theory
 from steadygan.errors import UsageError
 from steadygan.theory import (
     fargan,
     fargan_optimum,
     numerics_batches,
+    numerics_consensus,
     numerics_games,
     numerics_modified,
+    numerics_rules,
     numerics_steps,
     pgn,
     statements,
@@ -40,6 +44,7 @@ def verdicts():
 def test_every_verdict_is_the_expected_one(verdicts):
     assert statements.surprises(verdicts) == []
     assert len({(v.name, v.source) for v in verdicts}) == len(verdicts) == 36
+    assert [(v.name, v.source) for v in verdicts] == [(s.name, s.source) for s in statements.STATEMENTS]
     assert {v.verdict for v in verdicts} == {HOLDS, AS_CORRECTED, FALSE}
     assert all(v.cases >= 20 and re.search(r"\d", v.measured) for v in verdicts)
 
@@ -51,8 +56,16 @@ def test_other_seeds_come_to_the_same_verdicts(seed):
     assert statements.surprises(found) == []
 
 
+def test_every_statement_is_one_public_function():
+    checks = [s.check.func if isinstance(s.check, partial) else s.check for s in statements.STATEMENTS]
+    public = {name for name in theory.__all__ if name.startswith("check_")}
+    assert {check.__name__ for check in checks} == public
+    assert all(getattr(theory, check.__name__) is check for check in checks)
+    assert len(public) == 34  # Theorem 6 has three readings
+
+
 def test_other_seeds_draw_other_cases_and_the_same_seed_the_same():
-    zero, again, one = (numerics_games.check_lemma9(seed, each=50) for seed in (0, 0, 1))
+    zero, again, one = (numerics_consensus.check_lemma9(seed, each=50) for seed in (0, 0, 1))
     assert zero == again
     assert zero.measured != one.measured
 
@@ -149,16 +162,16 @@ WRONG = {
         "corollary2",
     ),
     "consensus of the wrong sign": (
-        numerics_games,
+        numerics_consensus,
         "consensus_matrix",
-        lambda J, g, f=numerics_games.consensus_matrix: f(J, -g),
+        lambda J, g, f=numerics_consensus.consensus_matrix: f(J, -g),
         "lemma7",
     ),
-    "consensus left out": (numerics_games, "consensus_matrix", lambda J, g: J, "corollary8"),
+    "consensus left out": (numerics_consensus, "consensus_matrix", lambda J, g: J, "corollary8"),
     "lemma 9 as printed": (
-        numerics_games,
+        numerics_consensus,
         "lemma9_bound",
-        always(numerics_games.lemma9_bound, printed=True),
+        always(numerics_consensus.lemma9_bound, printed=True),
         "lemma9",
     ),
     "lemma 4 without the imaginary part": (
@@ -174,7 +187,7 @@ WRONG = {
         "lemma4",
     ),
     "corollary 5 with four times the step": (
-        numerics_steps,
+        numerics_rules,
         "lemma4_largest_step",
         lambda e: -8 * e.real / e.abs() ** 2,
         "corollary5",
@@ -192,15 +205,15 @@ WRONG = {
         "proposition10",
     ),
     "proposition 14 in the other order": (
-        numerics_steps,
+        numerics_rules,
         "proposition14_jacobian",
-        bent(numerics_steps.proposition14_jacobian, lambda F: F.T),
+        bent(numerics_rules.proposition14_jacobian, lambda F: F.T),
         "proposition14",
     ),
     "proposition 14 taken simultaneous": (
-        numerics_steps,
+        numerics_rules,
         "alternating",
-        numerics_steps.simultaneous,
+        numerics_rules.simultaneous,
         "proposition14",
     ),
     "lemma 11 with gamma of the wrong sign": (
@@ -300,7 +313,7 @@ def test_a_wrong_formula_fails(wrong, monkeypatch):
 
 NOTHING_TO_CORRECT = {
     "eqn 30": (fargan_optimum, "eqn30", "eqn30"),
-    "lemma 9": (numerics_games, "lemma9_bound", "lemma9"),
+    "lemma 9": (numerics_consensus, "lemma9_bound", "lemma9"),
     "eqn 41": (numerics_modified, "eqn41", "eqn41"),
 }
 
@@ -338,6 +351,9 @@ def test_committed_page_is_what_the_command_writes(verdicts):
         for a, b in zip(numbers(new[2]), numbers(old[2]), strict=True):
             # Rounding errors differ between machines.
             assert a == pytest.approx(b, rel=0.05, abs=1e-6), new[2]
+
+
+EVERY = statements.STATEMENTS
 
 
 @pytest.fixture
@@ -386,16 +402,25 @@ def test_command_refuses_a_bad_seed(seed, command):
     assert done.out == ""
 
 
-def test_command_without_scipy_names_the_extra(command, monkeypatch):
+def test_a_check_that_raises_is_a_verdict_on_its_statement_alone(few, command, monkeypatch):
+    def broken(seed):
+        raise ZeroDivisionError("by nothing")
+
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    monkeypatch.setattr(
-        statements,
-        "STATEMENTS",
-        [s for s in statements.STATEMENTS if s.check is survey_wasserstein.check_kantorovich],
+    few[1] = few[1]._replace(check=broken)
+    few += [s for s in EVERY if s.check is survey_wasserstein.check_kantorovich]
+    done = command("verify", "--json")
+    rows = json.loads(done.out)
+    assert done.code == 1
+    assert [row["verdict"] for row in rows] == [FALSE, FAILS, AS_CORRECTED, FAILS]
+    assert (rows[1]["name"], rows[1]["measured"], rows[1]["cases"]) == (
+        "Lemma 4",
+        "ZeroDivisionError: by nothing",
+        0,
     )
-    done = command("verify")
-    assert done.code == 2
+    assert rows[3]["measured"] == "optimal transport needs scipy: pip install steadygan[metrics]"
     assert "steadygan[metrics]" in done.err
+    assert command("verify").code == 1
 
 
 def test_command_says_where_it_cannot_write(few, command, tmp_path):

@@ -67,6 +67,7 @@ def build(config: "Config") -> Run:
     """Make every object that `config` names. Raises UsageError where the pieces do not fit."""
     device = _device(config.device)
     data = _data(config)
+    _check_independent(config, data)
     dtype = DTYPES[config.precision]
     nets = _modules(config, data)
     classes = _classes(config, data)
@@ -127,6 +128,16 @@ def _data(config: "Config") -> Data:
     return DATA[config.data.name].make(**given)._replace(flip=flip)
 
 
+def _check_independent(config: "Config", data: Data) -> None:
+    """Raise UsageError where samples that hang together are debiased as if each were drawn alone."""
+    strata = data.rows is None and getattr(config.data, "stratified", False)
+    if strata and getattr(config.dynamics, "debiased", False):
+        raise UsageError(
+            "dynamics.debiased takes out the noise of samples that are drawn independently, and stratified ones "
+            "take the modes in turn: use data.stratified=false, or dynamics.debiased=false"
+        )
+
+
 def _modules(config: "Config", data: Data) -> dict[str, nn.Module]:
     """Each player's network, by its role, with noise in its hidden layers and a critic's weights normalized."""
     pair = dict(zip(("generator", "critic"), _pair(config, data)))
@@ -184,7 +195,7 @@ def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int)
     made = GAMES[config.game.name].make(
         **wrapped, **game, shape=data.shape, batch=config.batch, latent=latent
     )
-    return made._replace(rest=solved.dirac_rest(config)) if config.networks.name == "dirac" else made
+    return made._replace(rest=solved.dirac_rest(config, made)) if config.networks.name == "dirac" else made
 
 
 def _constraints(config: "Config", data: Data, D: nn.Module) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from steadygan.run import CONFIG, Note, read_config, restore_member
 __all__ = ["Cloud", "measure", "spectrum"]
 
 EXACT = 4000  # parameters up to which the whole Jacobian is taken
+MOST = 1e6  # gamma
 LEADING, ENDS = 10, ("real", "smallest_real", "imaginary")
 ROUGH = 1e-3  # of the largest modulus: how near the iterated ones are, in float32
 
@@ -201,8 +202,8 @@ def _check(picture: Path, gamma: float) -> None:
     """Raise UsageError for what would fail only after the long computation."""
     if picture.suffix.lower() != ".png":
         raise UsageError(f"pictures are written as PNG: end the name {picture.name} in .png")
-    if not math.isfinite(gamma):
-        raise UsageError(f"--gamma is a finite number, not {gamma}")
+    if not 0 <= gamma <= MOST:  # beyond it J is lost in the rounding of gamma J^T J
+        raise UsageError(f"--gamma is a number from 0 to {MOST:g}, not {gamma}")
     spectra.check_matplotlib()
 
 

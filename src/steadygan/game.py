@@ -153,10 +153,14 @@ class Field(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """Where each player's parameters rest, and v' [P, P] there, the critic's rows first, if it is known."""
+    """Where each player's parameters rest, and v' [P, P] there, the critic's rows first, if it is known.
+
+    Not `still` is a point which they would rest at but for what else is in the game: the field is not zero there.
+    """
 
     point: dict[str, Tensor]
     velocity: Tensor | None = None
+    still: bool = True
 
 
 class Game(NamedTuple):

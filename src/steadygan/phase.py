@@ -33,10 +33,11 @@ def extent(path: Tensor) -> float:
     return 1.25 * finite.abs().max().item() or 1.0 if len(finite) else 1.0
 
 
-def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720) -> Image.Image:
+def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720, rest: bool = True) -> Image.Image:
     """Draw a path [t, 2] over the velocities `arrows` [k, 2] at the points of `grid(extent(path))`, 0 circled.
 
-    Both axes alike, upwards; arrows are shortened by the root of their speed, to be seen everywhere.
+    Both axes alike, upwards; arrows are shortened by the root of their speed, to be seen everywhere. Without
+    `rest` there is no circle.
 
     >>> phase(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(17 * 17, 2), size=360).size
     (360, 360)
@@ -54,13 +55,16 @@ def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720) -> Ima
         a, b = place(*start), place(*tip)
         draw.line([a, b], GREY, 4)
         draw.circle(b, 7, GREY)
-    draw.circle(place(0, 0), 24, None, INK, 5)
+    legend = {"target": "start", "fakes": "path of (D, G)"}
+    if rest:
+        draw.circle(place(0, 0), 24, None, INK, 5)
+        legend["centres"] = "equilibrium"
     shown = [place(*point) for point in (path[path.isfinite().all(1)] / half).tolist()]
     if len(shown) > 1:
         draw.line(shown, FAKES, 7, joint="curve")
     for point, colour in zip(shown[:1] + shown[-1:], (TARGET, FAKES)):
         draw.circle(point, 17, colour)
-    header(draw, title, {"target": "start", "fakes": "path of (D, G)", "centres": "equilibrium"}, LETTERS)
+    header(draw, title, legend, LETTERS)
     return sheet.resize((size, size), Image.Resampling.LANCZOS)
 
 

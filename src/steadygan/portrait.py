@@ -10,14 +10,15 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from steadygan.draws import Draws
 from steadygan.dynamics.linear import radius
-from steadygan.game import Game, Rule, State, field
+from steadygan.game import Game, Rest, Rule, State, field
 from steadygan.generate import member
+from steadygan.optim import Moments
 from steadygan.scoring import Look
 from steadygan.state import Step, complete
 
-__all__ = ["SCORES", "Spectrum", "portrait", "spectrum", "velocities"]
+__all__ = ["Spectrum", "portrait", "score_names", "spectrum", "velocities"]
 
-SCORES = ("distance", "radius")
+HELD = ("square", "count")  # moments that precondition a step, and do not rest
 
 
 class Spectrum(NamedTuple):
@@ -28,26 +29,35 @@ class Spectrum(NamedTuple):
     radius: float
 
 
+def score_names(rest: Rest) -> tuple[str, ...]:
+    """What is told of a game beside where it is: nothing that has no meaning where the field is not zero."""
+    return ("distance", "radius") if rest.still else ()
+
+
 def portrait(
     game: Game, rule: Rule, draws: Draws, *, members: int, ensemble: bool, closed: float | None
 ) -> Callable[[State], Look]:
     """Make the function that looks at a state of a game with a known equilibrium.
 
     `distance` to it, `radius`: the spectral radius of a step there, `radius/closed_form` where that is known, and
-    `at/NAME`, each player's first parameter. A look has no samples.
+    `at/NAME`, each player's first parameter, which is all where the field at the point is not zero. A look has no
+    samples.
     """
     assert game.rest is not None
-    rest = game.rest.point
+    rest, still = game.rest.point, game.rest.still
 
     def look(state: State) -> Look:
         rows = []
         for index in range(members):
             one = member(state, index if ensemble else None)
-            gaps = [one.params[name].cpu() - p.to(one.params[name].dtype).cpu() for name, p in rest.items()]
-            at = {f"at/{name}": one.params[name][0].item() for name in rest}
-            scores = {"distance": torch.cat(gaps).norm().item(), **at}
-            scores["radius"] = spectrum(game, rule, draws, one, index if ensemble else None).radius
-            rows.append(scores | ({"radius/closed_form": closed} if closed is not None else {}))
+            scores = {f"at/{name}": one.params[name][0].item() for name in rest}
+            if still:
+                gaps = [
+                    one.params[name].cpu() - p.to(one.params[name].dtype).cpu() for name, p in rest.items()
+                ]
+                scores = {"distance": torch.cat(gaps).norm().item(), **scores}
+                scores["radius"] = spectrum(game, rule, draws, one, index if ensemble else None).radius
+            rows.append(scores | ({"radius/closed_form": closed} if still and closed is not None else {}))
         found = {key: [row[key] for row in rows] for key in rows[0]}
         return Look([], {key: values if ensemble else values[0] for key, values in found.items()})
 
@@ -58,7 +68,8 @@ def spectrum(game: Game, rule: Rule, draws: Draws, state: State, index: int | No
     """The eigenvalues at the equilibrium, by differentiating a whole step there, in float64.
 
     The step is taken over all that the rule carries along, with the hyper-parameters of one member's `state`;
-    an optimizer's moments are at rest too, but for its squares, which precondition the step.
+    an optimizer's moments are at rest too. Its squares and its count stay what they are in `state`, as a
+    preconditioner of the step: they are no coordinates, or the radius would be that of their own decay.
     """
     assert game.rest is not None
     first = int(state.scalars["step"]) // rule.period * rule.period
@@ -103,24 +114,30 @@ def _velocity(game: Game, state: State, batch: list[dict[str, Tensor]]) -> Calla
 
 
 def _step_matrix(step: Step, start: State, batches: list[list[dict[str, Tensor]]]) -> Tensor:
-    leaves, layout = tree_flatten((start.params, start.moments))
+    leaves, layout = tree_flatten((start.params, _moving(start.moments)))
+    sizes = [leaf.numel() for leaf in leaves]
 
     def whole(vector: Tensor) -> Tensor:
         parts = [part.view(leaf.shape) for part, leaf in zip(vector.split(sizes), leaves, strict=True)]
-        params, moments = tree_unflatten(parts, layout)
-        state = start._replace(params=params, moments=moments)
+        params, moving = tree_unflatten(parts, layout)
+        state = start._replace(params=params, moments={n: {**start.moments[n], **moving[n]} for n in moving})
         for batch in batches:
             state, _ = step(state, batch)
-        return torch.cat([leaf.reshape(-1) for leaf in tree_flatten((state.params, state.moments))[0]])
+        return torch.cat(
+            [leaf.reshape(-1) for leaf in tree_flatten((state.params, _moving(state.moments)))[0]]
+        )
 
-    sizes = [leaf.numel() for leaf in leaves]
     return torch.func.jacrev(whole)(torch.cat([leaf.reshape(-1) for leaf in leaves]))
+
+
+def _moving(moments: dict[str, Moments]) -> dict[str, Moments]:
+    return {name: {key: m for key, m in own.items() if key not in HELD} for name, own in moments.items()}
 
 
 def _at_rest(name: str, moment: Tensor, point: Tensor) -> Tensor:
     if name == "slow":
         return point
-    return moment if name in ("square", "count") else torch.zeros_like(moment)
+    return moment if name in HELD else torch.zeros_like(moment)
 
 
 def _batch(draws: Draws, step: int, index: int | None) -> list[dict[str, Tensor]]:

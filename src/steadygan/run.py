@@ -161,7 +161,10 @@ def fresh_folder(name: str) -> Path:
 
 
 def _check_score(settings: Config, run: Run) -> None:
-    name, known = settings.keep.best, portrait.SCORES if run.game.rest else score_names(run.data)
+    name, known = (
+        settings.keep.best,
+        portrait.score_names(run.game.rest) if run.game.rest else score_names(run.data),
+    )
     if name and name not in known:
         hint = nearest(name, known) if known else "it has none"
         raise UsageError(f"keep.best: a run on {run.data.name} has no score {name!r}: {hint}")
@@ -287,10 +290,13 @@ def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
     def velocities(state: State, points: Tensor) -> Tensor:
         return portrait.velocities(run.game, run.draws, generate.member(state, index), points, index)
 
-    def spectrum(state: State) -> portrait.Spectrum:
+    def spectrum(state: State) -> portrait.Spectrum | None:
+        if not run.game.rest or not run.game.rest.still:
+            return None
         return portrait.spectrum(run.game, run.rule, run.draws, generate.member(state, index), index)
 
-    return portrait_sink(folder / SAMPLES, folder / EVENTS, velocities, spectrum)
+    start = generate.member(run.state, index)  # a resumed run's too: its folder has the whole path
+    return portrait_sink(folder / SAMPLES, folder / EVENTS, start, velocities, spectrum)
 
 
 def layout(run: Run) -> dict[str, dict[str, list[int]]]:

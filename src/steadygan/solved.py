@@ -1,10 +1,15 @@
 """What is known beforehand of the games that are solved by hand: where they rest, and how fast they get there."""
 
+from collections import defaultdict
+from itertools import product
 from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from steadygan.dynamics.linear import MATRICES, radius
 from steadygan.errors import UsageError
-from steadygan.game import Game, Rest
+from steadygan.game import Game, Rest, State, field
 from steadygan.games import dirac
 from steadygan.values import ends
 
@@ -41,14 +46,46 @@ def is_plain(config: "Config") -> bool:
     )
 
 
-def dirac_rest(config: "Config") -> Rest:
+def dirac_rest(config: "Config", game: Game) -> Rest:
     """The Dirac-GAN's equilibrium; linearised where weights are plain numbers and nothing else is in the game."""
     terms = config.critic.penalties
     plain = all(isinstance(t.weight, float) and t.interval == 1 for t in terms)
     plain = plain and all(getattr(t, "of", "logit") == "logit" for t in terms)
     plain = plain and is_plain(config)
     weights = [(t.name, t.weight) for t in terms] if plain else []
-    return dirac.rest(config.game.loss.name if plain else "", weights)
+    rest = dirac.rest(config.game.loss.name if plain else "", weights)
+    return rest._replace(still=_is_still(game, rest.point))
+
+
+def _is_still(game: Game, point: dict[str, Tensor]) -> bool:
+    """Whether the field falls to zero towards a point, from all quarters, and does not jump there.
+
+    Looked at beside the point: at it autograd takes one side of a kink (|psi| under WGAN-GP) for the whole.
+    """
+    g = torch.Generator().manual_seed(0)
+    draw = {name: _drawn(of.kind, of.shape, g) for name, of in game.fields.items()}
+    anything: dict[str, Tensor] = defaultdict(lambda: torch.ones(()))
+    modules = {name: player.network.module for name, player in game.players.items()}
+    buffers = {
+        n: {k: b.double() if b.is_floating_point() else b for k, b in m.named_buffers()}
+        for n, m in modules.items()
+    }
+
+    def largest(far: float) -> float:
+        sizes = []
+        for signs in product((-far, far), repeat=len(point)):
+            params = {n: p.double() + sign for (n, p), sign in zip(point.items(), signs, strict=True)}
+            found = field(game, tuple(point), State(params, buffers, {}, {}, anything), draw)[0]
+            sizes += [v.abs().max().item() for v in found.values()]
+        return max(sizes)
+
+    return largest(1e-8) <= 1e-2 * largest(1e-4) + 1e-12
+
+
+def _drawn(kind: str, shape: tuple[int, ...], g: torch.Generator) -> Tensor:
+    """A field of a draw of the Dirac-GAN, whose data are zeros."""
+    make = {"normal": torch.randn, "uniform": torch.rand}.get(kind)
+    return make(shape, generator=g, dtype=torch.float64) if make else torch.zeros(shape, dtype=torch.float64)
 
 
 def closed_radius(config: "Config", game: Game) -> float | None:

@@ -5,18 +5,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from steadygan.errors import UsageError
 from steadygan.game import (
     Buffers,
     Draw,
+    Field,
     Game,
     Logs,
+    Network,
     Rule,
     State,
     field,
-    flatten,
     jacobian_transpose,
     move,
     projected,
@@ -26,6 +27,7 @@ from steadygan.optim import Number, Optimizer, at
 __all__ = ["consensus", "debiased_norm"]
 
 Vectors = dict[str, Tensor]
+NUMBERS = 2**25  # of samples' fields at once, where a game is tried out: 256 MB
 
 
 def consensus(
@@ -39,7 +41,7 @@ def consensus(
     correction): that needs networks without buffers and losses that are means over samples.
 
     The rows that fake-as-real selects move with G like every other fake; which ones they are has no derivative.
-    Raises UsageError for `debiased` where a sample's field depends on other samples.
+    Raises UsageError for `debiased` where a sample's field depends on other samples, and for a batch of one.
     """
     everyone = tuple(game.players)
     if debiased:
@@ -62,11 +64,14 @@ def debiased_norm(fields: Tensor) -> Tensor:
 
     Its mean over batches is exact, where |mean v|^2 / 2 is too large by Var[v] / 2B; so it may be negative.
     The same number as |mean v|^2 / 2 - S / (2B - 2) with S the 1/B variance. Mescheder 2017, Lemma 15.
+    Raises UsageError for B = 1.
 
     >>> debiased_norm(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     tensor(-0.5000)
     """
     count = len(fields)
+    if count < 2:
+        raise UsageError(f"a bias cannot be told from a batch of {count}: take at least 2 samples")
     return (fields.sum(0).square().sum() - fields.square().sum()) / (2 * count * (count - 1))
 
 
@@ -104,24 +109,53 @@ def _one(game: Game, state: State, row: Draw) -> tuple[Vectors, Logs]:
 
 def _check_apart(game: Game) -> None:
     """Refuse a game whose field on a batch is not the mean of its fields on each row, on random numbers."""
-    rows, shapes = 3, {name: f.shape for name, f in game.fields.items()}
-    alike = len({shape[:1] for shape in shapes.values()}) == 1 and () not in shapes.values()
-    buffered = any(True for p in game.players.values() for _ in p.network.module.buffers())
-    if alike and not buffered and all(min(shape) > 0 for shape in shapes.values()):
-        g = torch.Generator().manual_seed(0)
-        draw = {name: torch.rand(rows, *shape[1:], generator=g) for name, shape in shapes.items()}
-        draw |= {
-            name: torch.zeros(rows, dtype=torch.int64) for name, f in game.fields.items() if f.kind == "label"
-        }
-        params = {name: flatten(p.network.module).float() for name, p in game.players.items()}
-        anything: dict[str, Tensor] = defaultdict(lambda: torch.ones(()))
-        state = State(params, {name: {} for name in params}, {}, {}, anything)
-        whole, _, _ = field(game, tuple(params), state, draw)
-        each, _ = _each(game, state, draw)
-        gaps = [(each[name].mean(0) - whole[name]).norm() - 1e-3 * whole[name].norm() for name in params]
-        if max(gaps) <= 1e-6:
-            return
-    raise UsageError(
-        "dynamics.debiased takes each sample's field alone, and this game mixes samples (batch norm or other "
-        "buffers, fake-as-real, DRAGAN, a maximum, lazy penalties): use dynamics.debiased=false, or none of them"
-    )
+    shapes = [f.shape for f in game.fields.values()]
+    modules = [player.network.module for player in game.players.values()]
+    joined = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for net in modules for m in net.modules())
+    joined = joined or any(True for net in modules for _ in net.buffers())
+    alike = len({shape[:1] for shape in shapes}) == 1 and () not in shapes
+    if alike and shapes[0][0] < 2:
+        raise UsageError("dynamics.debiased compares the samples of a batch: choose batch of at least 2")
+    if not alike or joined or not _is_mean(game):
+        raise UsageError(
+            "dynamics.debiased takes each sample's field alone, and this game mixes samples (batch norm or "
+            "other buffers, fake-as-real, DRAGAN, a maximum, lazy penalties) or reads none: use "
+            "dynamics.debiased=false, or none of them"
+        )
+
+
+def _is_mean(game: Game) -> bool:
+    """Whether the field on a batch is the mean over its rows, to rounding in float64.
+
+    Of random weights at rows of many sizes, so that the pieces of a piecewise linear network are many.
+    """
+    g = torch.Generator().manual_seed(0)
+    nets = {name: Network(player.network.module) for name, player in game.players.items()}  # no autocast
+    plain = game._replace(players={n: p._replace(network=nets[n]) for n, p in game.players.items()})
+    params = {name: _random(net, g) for name, net in nets.items()}
+    rows = max(8, min(64, NUMBERS // sum(map(len, params.values()))))
+    draw = {name: _rows(f, rows, g) for name, f in game.fields.items()}
+    anything: dict[str, Tensor] = defaultdict(lambda: torch.ones(()))
+    state = State(params, {name: {} for name in params}, {}, {}, anything)
+    whole, _, _ = field(plain, tuple(params), state, draw)
+    each, _ = _each(plain, state, draw)
+    gaps = [(each[name].mean(0) - whole[name]).norm() / (1e-30 + whole[name].norm()) for name in params]
+    return bool((torch.stack(gaps) <= 1e-9).all())
+
+
+def _random(network: Network, g: torch.Generator) -> Tensor:
+    """Weights [P] that keep the size of what passes, whatever the module's own are."""
+    each = [torch.randn(shape.numel(), generator=g, dtype=torch.float64) for shape in network.shapes.values()]
+    shares = [max(1, shape[1:].numel()) ** -0.5 for shape in network.shapes.values()]
+    return torch.cat([weights * share for weights, share in zip(each, shares, strict=True)])
+
+
+def _rows(of: Field, rows: int, g: torch.Generator) -> Tensor:
+    """Numbers for a field of a draw: uniform ones as they are, all others of sizes from .3 to 10 by row."""
+    shape = (rows, *of.shape[1:])
+    if of.kind == "label":
+        return torch.zeros(shape, dtype=torch.int64)
+    if of.kind == "uniform":
+        return torch.rand(shape, generator=g, dtype=torch.float64)
+    sizes = torch.logspace(-0.5, 1, rows, dtype=torch.float64).view(-1, *[1] * (len(shape) - 1))
+    return sizes * torch.randn(shape, generator=g, dtype=torch.float64)

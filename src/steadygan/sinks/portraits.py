@@ -19,23 +19,28 @@ __all__ = ["portrait_sink"]
 def portrait_sink(
     folder: Path,
     events: Path,
+    start: State,
     velocities: Callable[[State, Tensor], Tensor],
-    spectrum: Callable[[State], Spectrum],
+    spectrum: Callable[[State], Spectrum | None],
 ) -> Callable[[Event], None]:
-    """Draw folder/step-XXXXXXXX.png at each checkpoint, from the places that stand in the file `events`.
+    """Draw folder/step-XXXXXXXX.png at each checkpoint: the path from `start` over the places in the file `events`.
 
-    Of an ensemble, the first member: `velocities(state, points)` and `spectrum(state)` are its.
+    Of an ensemble, the first member: `start`, `velocities(state, points)` and `spectrum(state)` are its. Without a
+    spectrum the path is drawn alone, and no equilibrium.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    first = torch.stack([start.params[name][0].double().cpu() for name in "DG"]).view(1, 2)
 
     def sink(event: Event) -> None:
         if isinstance(event, Snapshot):
-            path = _path(events)
+            path = torch.cat([first, _path(events)])
             found = spectrum(event.state)
             arrows = velocities(event.state, phase.grid(phase.extent(path)))
-            left = phase.phase(path, arrows, f"step {event.step:,}")
-            right = phase.plane(found.field, found.step, f"spectral radius of a step {found.radius:.6g}")
-            pictures.save(pictures.strip([left, right]), folder / sample_name(event.step))
+            panels = [phase.phase(path, arrows, f"step {event.step:,}", rest=found is not None)]
+            if found:
+                title = f"spectral radius of a step {found.radius:.6g}"
+                panels.append(phase.plane(found.field, found.step, title))
+            pictures.save(pictures.strip(panels), folder / sample_name(event.step))
 
     return sink
 

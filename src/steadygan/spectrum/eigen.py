@@ -57,7 +57,8 @@ def leading(
     what the operator's dtype can give. It keeps max(4k, 40) vectors: with fewer, imaginary parts inside the
     cloud come out wrong. Where not all converge in `restarts` restarts, the result has those that did, and a
     note.
-    Raises UsageError unless 1 <= k <= size - 2, on an unknown `which`, and where the operator gives NaN.
+    Raises UsageError unless 1 <= k <= size - 2, on an unknown `which`, where the operator gives NaN, and where
+    ARPACK gives up.
 
     >>> double = Operator(lambda w: 2 * w, lambda w: 2 * w, torch.zeros(5, dtype=torch.float64))
     >>> round(leading(double, k=1).values.real.item(), 6)
@@ -73,7 +74,10 @@ def leading(
     product = _matvec(operator)
     # ARPACK's tolerance is relative to each eigenvalue, so that one near zero would never converge: moved to
     # the right by twice the largest modulus, all are of that size, in the same order.
-    shift = 0.0 if which == "modulus" else 2 * _modulus(product, start)
+    modulus = _modulus(product, start)
+    if modulus == 0:  # some power of the operator is zero, and so is every eigenvalue: ARPACK cannot start
+        return Leading(torch.zeros(k, dtype=torch.complex128))
+    shift = 0.0 if which == "modulus" else 2 * modulus
     linear = linalg.LinearOperator((size, size), matvec=lambda w: product(w) + shift * w, dtype="float64")
     if tolerance is None:
         tolerance = 1e-9 if operator.like.dtype == torch.float64 else 1e-3
@@ -84,6 +88,8 @@ def leading(
     except linalg.ArpackNoConvergence as error:
         found = error.eigenvalues
         note = f"{len(found)} of {k} eigenvalues ({which}) converged within {restarts} restarts"
+    except linalg.ArpackError as error:
+        raise UsageError(f"ARPACK found no eigenvalues ({error}): take another draw or checkpoint") from error
     return Leading(_ordered(torch.as_tensor(found, dtype=torch.complex128) - shift, which), note)
 
 

@@ -13,6 +13,7 @@ from steadygan.errors import UsageError
 __all__ = ["check_matplotlib", "draw_clouds"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's, unlike to every eye
+FARTHEST = 1e150  # beyond, the axes' own arithmetic overflows
 NEAR = 0.02  # of the first cloud's greatest modulus: so far from zero the axes are linear
 
 
@@ -21,14 +22,15 @@ def draw_clouds(clouds: Mapping[str, Tensor], title: str = "") -> Image.Image:
 
     All panels have the same axes, linear near zero and logarithmic beyond, since the outermost eigenvalues lie
     some hundred times as far out as the median; the stable half-plane is shaded. A step of size h multiplies
-    the distance along an eigenvector by 1 + h lambda. Raises UsageError on no clouds, empty ones, NaN, or
-    without matplotlib.
+    the distance along an eigenvector by 1 + h lambda. Raises UsageError on no clouds, empty ones, NaN, moduli
+    above 1e150, or without matplotlib.
     """
     check_matplotlib()
     from matplotlib.figure import Figure
 
-    if not clouds or not all(len(values) and bool(values.isfinite().all()) for values in clouds.values()):
-        raise UsageError("a cloud is drawn of one or more finite eigenvalues: pass some")
+    near_enough = (bool((v.to(torch.complex128).abs() <= FARTHEST).all()) for v in clouds.values() if len(v))
+    if not clouds or not all(len(v) for v in clouds.values()) or not all(near_enough):
+        raise UsageError(f"a cloud is drawn of one or more eigenvalues up to {FARTHEST:g}: pass some")
     figure = Figure(figsize=(5.5 * len(clouds) + 0.5, 5.6), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold")
     panels = figure.subplots(1, len(clouds), squeeze=False)[0]

@@ -1,34 +1,90 @@
 """The source papers' statements as functions, each with a check that draws random cases and says what held."""
 
-from steadygan.theory.fargan import Construction, definition1, eqn5, proposition1, proposition1_objective
-from steadygan.theory.fargan_optimum import Optimum, eqn30, objective, proposition2, proposition3
-from steadygan.theory.numerics_batches import debiased, half_square, lemma15_bias
-from steadygan.theory.numerics_games import (
+from steadygan.theory.fargan import (
+    Construction,
+    check_definition1,
+    check_eqn3,
+    check_eqn5,
+    check_proposition1,
+    definition1,
+    eqn5,
+    proposition1,
+    proposition1_objective,
+)
+from steadygan.theory.fargan_optimum import (
+    Optimum,
+    check_eqn30,
+    check_proposition2,
+    check_proposition3,
+    eqn30,
+    objective,
+    proposition2,
+    proposition3,
+)
+from steadygan.theory.numerics_batches import (
+    check_debiased,
+    check_lemma15,
+    debiased,
+    half_square,
+    lemma15_bias,
+)
+from steadygan.theory.numerics_consensus import (
+    check_corollary8,
+    check_lemma7,
+    check_lemma9,
     consensus_matrix,
-    is_negative,
     lemma9_bound,
     lemma9_constant,
     lemma9_ratio,
+)
+from steadygan.theory.numerics_games import (
+    check_corollary2,
+    check_lemma1,
+    is_negative,
     zero_sum_field,
     zero_sum_matrix,
 )
 from steadygan.theory.numerics_modified import (
+    check_corollary12,
+    check_eqn41,
+    check_lemma11,
+    check_proposition13,
     corollary12_stable,
     eqn41,
     lemma11_eigenvalues,
     momentum_matrix,
     rescaled_step,
 )
-from steadygan.theory.numerics_steps import (
-    lemma4_largest_step,
-    lemma6_jacobian,
+from steadygan.theory.numerics_rules import (
+    check_corollary5,
+    check_proposition14,
     proposition14_jacobian,
     quadratic_game,
     step_jacobian,
 )
-from steadygan.theory.pgn import lemma3, theorem5, theorem6_bound, theorem6_gradient
+from steadygan.theory.numerics_steps import (
+    check_lemma4,
+    check_lemma6,
+    check_numerics_proposition3,
+    check_proposition10,
+    lemma4_largest_step,
+    lemma6_jacobian,
+)
+from steadygan.theory.pgn import (
+    check_hinge,
+    check_lemma3,
+    check_theorem5,
+    check_theorem6,
+    lemma3,
+    theorem5,
+    theorem6_bound,
+    theorem6_gradient,
+)
 from steadygan.theory.statements import STATEMENTS, Statement, surprises, verify
 from steadygan.theory.survey_divergences import (
+    check_jensen_shannon,
+    check_kl_less_jsd,
+    check_optimal_discriminator,
     generator_loss,
     jensen_shannon,
     kullback_leibler,
@@ -36,6 +92,9 @@ from steadygan.theory.survey_divergences import (
     value,
 )
 from steadygan.theory.survey_wasserstein import (
+    check_clipping,
+    check_kantorovich,
+    check_parallel_lines,
     clipping_bound,
     kantorovich,
     lipschitz_extension,
@@ -50,6 +109,40 @@ __all__ = [
     "Optimum",
     "Statement",
     "Verdict",
+    "check_clipping",
+    "check_corollary2",
+    "check_corollary5",
+    "check_corollary8",
+    "check_corollary12",
+    "check_debiased",
+    "check_definition1",
+    "check_eqn3",
+    "check_eqn5",
+    "check_eqn30",
+    "check_eqn41",
+    "check_hinge",
+    "check_jensen_shannon",
+    "check_kantorovich",
+    "check_kl_less_jsd",
+    "check_lemma1",
+    "check_lemma3",
+    "check_lemma4",
+    "check_lemma6",
+    "check_lemma7",
+    "check_lemma9",
+    "check_lemma11",
+    "check_lemma15",
+    "check_numerics_proposition3",
+    "check_optimal_discriminator",
+    "check_parallel_lines",
+    "check_proposition1",
+    "check_proposition2",
+    "check_proposition3",
+    "check_proposition10",
+    "check_proposition13",
+    "check_proposition14",
+    "check_theorem5",
+    "check_theorem6",
     "clipping_bound",
     "consensus_matrix",
     "corollary12_stable",

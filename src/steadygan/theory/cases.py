@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from steadygan.errors import UsageError
 
 __all__ = [
+    "eye",
     "generator",
     "integers",
     "log_uniform",
@@ -77,6 +78,11 @@ def stable(g: Generator, *shape: int) -> Tensor:
     draw = normal(g, *shape)
     shift = torch.linalg.eigvals(draw).real.amax(-1) + uniform(g, 0.3, 1.0, *shape[:-2])
     return draw - shift[..., None, None] * torch.eye(shape[-1], dtype=torch.float64)
+
+
+def eye(n: int) -> Tensor:
+    """The identity in float64."""
+    return torch.eye(n, dtype=torch.float64)
 
 
 def spectral_radius(matrix: Tensor) -> Tensor:

@@ -14,6 +14,10 @@ from steadygan.theory.verdicts import AS_CORRECTED, FARGAN, Verdict, judge
 
 __all__ = [
     "Construction",
+    "check_definition1",
+    "check_eqn3",
+    "check_eqn5",
+    "check_proposition1",
     "definition1",
     "eqn5",
     "proposition1",
@@ -38,7 +42,11 @@ def definition1(x: Tensor, y: Tensor, delta: float, much: float = 10.0, distinct
 
 
 def check_definition1(seed: int = 0) -> Verdict:
-    """Plant fakes beside some reals, and look for exactly them."""
+    """Plant fakes beside some reals, and look for exactly them.
+
+    >>> check_definition1().verdict
+    'holds as corrected'
+    """
     g = cases.generator(seed)
     printed, corrected = [], []
     for _ in range(100):
@@ -77,7 +85,11 @@ def eqn5(critic: Critic, x0: Tensor, y0: Tensor) -> Tensor:
 
 
 def check_eqn5(seed: int = 0) -> Verdict:
-    """Close pairs in random directions and along the gradient, at smooth random critics."""
+    """Close pairs in random directions and along the gradient, at smooth random critics.
+
+    >>> check_eqn5().verdict
+    'false as printed'
+    """
     g = cases.generator(seed)
     random: list[Tensor] = []
     along: list[Tensor] = []
@@ -105,7 +117,11 @@ def check_eqn5(seed: int = 0) -> Verdict:
 
 
 def check_eqn3(seed: int = 0) -> Verdict:
-    """Critics that keep a gap of epsilon while the pair closes: the steepest point between, against epsilon/delta."""
+    """Critics that keep a gap of epsilon while the pair closes: the steepest point between, against epsilon/delta.
+
+    >>> check_eqn3().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     steepness, largest = [], []
     for _ in range(50):
@@ -192,7 +208,11 @@ def proposition1_objective(n: int, m: int, epsilon: float) -> float:
 
 
 def check_proposition1(seed: int = 0) -> Verdict:
-    """The construction on random unit vectors with one close pair."""
+    """The construction on random unit vectors with one close pair.
+
+    >>> check_proposition1().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     errors, weights, gains = [], [], []
     for _ in range(100):

@@ -17,7 +17,16 @@ from steadygan.errors import UsageError
 from steadygan.theory import cases
 from steadygan.theory.verdicts import FARGAN, Verdict, judge
 
-__all__ = ["Optimum", "eqn30", "objective", "proposition2", "proposition3"]
+__all__ = [
+    "Optimum",
+    "check_eqn30",
+    "check_proposition2",
+    "check_proposition3",
+    "eqn30",
+    "objective",
+    "proposition2",
+    "proposition3",
+]
 
 
 class Optimum(NamedTuple):
@@ -134,7 +143,11 @@ def stationarity(found: Optimum, model: Model, lam: float = 0.0) -> float:
 
 
 def check_proposition2(seed: int = 0) -> Verdict:
-    """Stationary, and the pull P falls as k grows and rises with m0, while xi* falls with m0."""
+    """Stationary, and the pull P falls as k grows and rises with m0, while xi* falls with m0.
+
+    >>> check_proposition2().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     slopes, held = [], []
     for _ in range(200):
@@ -159,7 +172,11 @@ def check_proposition2(seed: int = 0) -> Verdict:
 
 
 def check_proposition3(seed: int = 0) -> Verdict:
-    """Stationary, and the pull P falls to zero as the weight of fake-as-real grows."""
+    """Stationary, and the pull P falls to zero as the weight of fake-as-real grows.
+
+    >>> check_proposition3().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     slopes, held, last = [], [], []
     for _ in range(200):
@@ -182,7 +199,11 @@ def check_proposition3(seed: int = 0) -> Verdict:
 
 
 def check_eqn30(seed: int = 0) -> Verdict:
-    """Solve for xi_0 at a known weight, and ask both closed forms for the weight."""
+    """Solve for xi_0 at a known weight, and ask both closed forms for the weight.
+
+    >>> check_eqn30().verdict
+    'false as printed'
+    """
     g = cases.generator(seed)
     errors: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(200):

@@ -7,7 +7,13 @@ from steadygan.errors import UsageError
 from steadygan.theory import cases
 from steadygan.theory.verdicts import AS_CORRECTED, NUMERICS, Verdict, judge
 
-__all__ = ["debiased", "half_square", "lemma15_bias"]
+__all__ = [
+    "check_debiased",
+    "check_lemma15",
+    "debiased",
+    "half_square",
+    "lemma15_bias",
+]
 
 
 def half_square(v: Tensor) -> Tensor:
@@ -50,7 +56,11 @@ def every_batch(values: Tensor, batch: int) -> Tensor:
 
 
 def check_lemma15(seed: int = 0) -> Verdict:
-    """Exact expectations, by enumeration of every batch from small random sets of gradients."""
+    """Exact expectations, by enumeration of every batch from small random sets of gradients.
+
+    >>> check_lemma15().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     errors, shares = [], []
     for _ in range(50):
@@ -72,7 +82,11 @@ def check_lemma15(seed: int = 0) -> Verdict:
 
 
 def check_debiased(seed: int = 0) -> Verdict:
-    """Exact expectations of both corrections, and the sum over pairs that the right one equals."""
+    """Exact expectations of both corrections, and the sum over pairs that the right one equals.
+
+    >>> check_debiased().verdict
+    'holds as corrected'
+    """
     g = cases.generator(seed)
     off: dict[bool, list[Tensor]] = {True: [], False: []}
     pairs = []

@@ -12,6 +12,10 @@ from steadygan.theory.numerics_steps import lemma4_largest_step
 from steadygan.theory.verdicts import FALSE, NUMERICS, Verdict, judge
 
 __all__ = [
+    "check_corollary12",
+    "check_eqn41",
+    "check_lemma11",
+    "check_proposition13",
     "corollary12_stable",
     "eqn41",
     "lemma11_eigenvalues",
@@ -48,7 +52,11 @@ def lemma11_eigenvalues(mu: Tensor, gamma: float | Tensor) -> Tensor:
 
 
 def check_lemma11(seed: int = 0) -> Verdict:
-    """Eigenvalues of G' against the roots from those of v', as sets, both ways."""
+    """Eigenvalues of G' against the roots from those of v', as sets, both ways.
+
+    >>> check_lemma11().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     apart = []
     for n in range(1, 6):
@@ -83,7 +91,11 @@ def corollary12_stable(mu: Tensor, gamma: float | Tensor) -> Tensor:
 
 
 def check_corollary12(seed: int = 0) -> Verdict:
-    """Fields with real negative eigenvalues, and what becomes of complex ones."""
+    """Fields with real negative eigenvalues, and what becomes of complex ones.
+
+    >>> check_corollary12().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     radii = []
     gamma = cases.log_uniform(g, 0.1, 3, 200)
@@ -161,7 +173,11 @@ def curved(M: Tensor, bend: Tensor, x: Tensor) -> Tensor:
 
 
 def check_eqn41(seed: int = 0) -> Verdict:
-    """Both forms against automatic differentiation of the step."""
+    """Both forms against automatic differentiation of the step.
+
+    >>> check_eqn41().verdict
+    'false as printed'
+    """
     g = cases.generator(seed)
     errors: dict[bool, list[Tensor]] = {True: [], False: []}
     for _ in range(50):
@@ -188,7 +204,11 @@ def check_eqn41(seed: int = 0) -> Verdict:
 
 
 def check_proposition13(seed: int = 0) -> Verdict:
-    """Rescaled ascent iterated from near the fixed point, and its eigenvalues there."""
+    """Rescaled ascent iterated from near the fixed point, and its eigenvalues there.
+
+    >>> check_proposition13().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     count, n, steps = 100, 3, 2000
     J, bend = cases.stable(g, count, n, n), cases.normal(g, count, n, n, n)

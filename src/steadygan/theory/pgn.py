@@ -12,7 +12,16 @@ from steadygan.penalties import Critic, input_gradient, norm
 from steadygan.theory import cases
 from steadygan.theory.verdicts import FALSE, PGN, Verdict, judge
 
-__all__ = ["lemma3", "theorem5", "theorem6_bound", "theorem6_gradient"]
+__all__ = [
+    "check_hinge",
+    "check_lemma3",
+    "check_theorem5",
+    "check_theorem6",
+    "lemma3",
+    "theorem5",
+    "theorem6_bound",
+    "theorem6_gradient",
+]
 
 
 def lemma3(critic: Critic, x: Tensor, y: Tensor, nodes: int = 64) -> tuple[Tensor, Tensor, Tensor]:
@@ -42,7 +51,11 @@ def gauss_legendre(nodes: int) -> tuple[Tensor, Tensor]:
 
 
 def check_lemma3(seed: int = 0) -> Verdict:
-    """Smooth random networks: quotients never above the gradients between, and equal to them as pairs close."""
+    """Smooth random networks: quotients never above the gradients between, and equal to them as pairs close.
+
+    >>> check_lemma3().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     above, apart, near = [], [], []
     for _ in range(30):
@@ -87,7 +100,11 @@ def theorem5(weights: Sequence[Tensor], biases: Sequence[Tensor], x: Tensor) -> 
 
 
 def check_theorem5(seed: int = 0) -> Verdict:
-    """Random ReLU networks whose layers all have spectral norm 1 or less; every other one keeps all directions."""
+    """Random ReLU networks whose layers all have spectral norm 1 or less; every other one keeps all directions.
+
+    >>> check_theorem5().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     ratios = []
     for i in range(40):
@@ -148,7 +165,11 @@ def raised(critic: Critic, shift: Tensor) -> Critic:
 
 
 def check_theorem6(seed: int = 0, reading: str = "elementwise") -> Verdict:
-    """The toolkit's PGN critic over random ReLU networks, shifted so that f lies about 1."""
+    """The toolkit's PGN critic over random ReLU networks, shifted so that f lies about 1.
+
+    >>> check_theorem6().verdict
+    'false as printed'
+    """
     g = cases.generator(seed)
     found, formula, bound = [], [], []
     for n in (1, 2, 3, 8, 16) * 8:
@@ -178,7 +199,11 @@ def check_theorem6(seed: int = 0, reading: str = "elementwise") -> Verdict:
 
 
 def check_hinge(seed: int = 0) -> Verdict:
-    """Hinge against Wasserstein losses on normalized critics."""
+    """Hinge against Wasserstein losses on normalized critics.
+
+    >>> check_hinge().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     apart, slopes = [], []
     for reading in READINGS:

@@ -17,7 +17,16 @@ from steadygan.theory import cases
 from steadygan.theory.survey_divergences import jensen_shannon, kullback_leibler
 from steadygan.theory.verdicts import AS_CORRECTED, SURVEY, Verdict, judge
 
-__all__ = ["clipping_bound", "kantorovich", "lipschitz_extension", "parallel_lines", "wasserstein1"]
+__all__ = [
+    "check_clipping",
+    "check_kantorovich",
+    "check_parallel_lines",
+    "clipping_bound",
+    "kantorovich",
+    "lipschitz_extension",
+    "parallel_lines",
+    "wasserstein1",
+]
 
 
 def wasserstein1(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> float:
@@ -91,7 +100,11 @@ def lipschitz_extension(points: Tensor, values: Tensor, x: Tensor) -> Tensor:
 
 
 def check_kantorovich(seed: int = 0) -> Verdict:
-    """Both linear programs on weighted samples, and the best critic extended to the space."""
+    """Both linear programs on weighted samples, and the best critic extended to the space.
+
+    >>> check_kantorovich().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     gaps, slopes, kept = [], [], []
     for _ in range(30):
@@ -128,7 +141,11 @@ def parallel_lines(theta: float) -> tuple[float, float, float]:
 
 
 def check_parallel_lines(seed: int = 0) -> Verdict:
-    """Samples at the same heights on both lines, by transport and by histograms over all points."""
+    """Samples at the same heights on both lines, by transport and by histograms over all points.
+
+    >>> check_parallel_lines().verdict
+    'holds'
+    """
     g = cases.generator(seed)
     errors, smallest = [], math.inf
     for theta in [0.0, *cases.log_uniform(g, 1e-3, 10, 20).tolist()]:
@@ -164,7 +181,11 @@ def clipping_bound(sizes: Sequence[int], c: float) -> float:
 
 
 def check_clipping(seed: int = 0) -> Verdict:
-    """Slopes of random and of all-c networks clipped by the toolkit, against the bound and against 1."""
+    """Slopes of random and of all-c networks clipped by the toolkit, against the bound and against 1.
+
+    >>> check_clipping().verdict
+    'holds as corrected'
+    """
     g = cases.generator(seed)
     found, tight = [], []
     sizes = (2, 64, 64, 64, 1)
