@@ -51,7 +51,7 @@ COLUMNS = {"modes": 1, "mode_kl": 3, "kd_pixels8": 4}
 def seconds_a_step(folder: Path) -> float:
     """The median time of a step of all seeds together, between logged lines."""
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    logged = [(line["step"], line["wall_s"]) for line in lines if "loss/D" in line]
+    logged = [(line["step"], line["wall_s"]) for line in lines if "loss/G" in line]
     return statistics.median((b - a) / (last - first) for (first, a), (last, b) in pairwise(logged))
 
 
