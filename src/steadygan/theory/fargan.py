@@ -28,13 +28,15 @@ __all__ = [
 def definition1(x: Tensor, y: Tensor, delta: float, much: float = 10.0, distinct: bool = True) -> Tensor:
     """Which (x_i, y_j) are delta-close pairs, bool [n, m]: d(x_i, y_j) <= delta, and much * delta <= all d(x_i, x_k).
 
-    The paper takes "all" with i = k too, where d = 0, and then no pair is ever close; `distinct` takes i != k.
-    Tao and Wang 2020 (FARGAN), Definition 1.
+    The paper takes "all" with i = k too, where d = 0, and then no pair is ever close; `distinct` takes i != k,
+    which needs two points x or more (UsageError). Tao and Wang 2020 (FARGAN), Definition 1.
 
     >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.01], [0.5]])
     >>> definition1(x, y, 0.05).tolist(), bool(definition1(x, y, 0.05, distinct=False).any())
     ([[True, False], [False, False]], False)
     """
+    if distinct and len(x) < 2:
+        raise UsageError("Definition 1 compares a pair with the real points' own distances: give two or more")
     between = torch.cdist(x, x)
     if distinct:
         between = between[~torch.eye(len(x), dtype=torch.bool)]

@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from steadygan.errors import UsageError, nearest
 from steadygan.losses import hinge, wasserstein
 from steadygan.normalization import READINGS, penalty_gradient_normalized
 from steadygan.penalties import Critic, input_gradient, norm
@@ -148,12 +149,13 @@ def check_theorem5(seed: int = 0) -> Verdict:
 def theorem6_gradient(logits: Tensor, gradient: Tensor, reading: str) -> Tensor:
     """|grad f^| of the PGN critic from f = `logits` [N] and grad f [N, ...]: |grad f| c / (c + |1 - f|)^2, [N].
 
-    c is the reading's norm term; f is linear near each sample. Xia 2023 (PGN), Theorem 6, Eqn 30.
+    c is the reading's norm term; f is linear near each sample. Raises UsageError on a reading that is not known.
+    Xia 2023 (PGN), Theorem 6, Eqn 30.
 
     >>> theorem6_gradient(torch.tensor([1.0]), torch.tensor([[2.0]]), "elementwise")
     tensor([2.])
     """
-    c = READINGS[reading](gradient)
+    c = _norm_term(reading, gradient)
     return norm(gradient) * c / (c + (1 - logits).abs()) ** 2
 
 
@@ -161,13 +163,19 @@ def theorem6_bound(gradient: Tensor, reading: str) -> Tensor:
     """The largest |grad f^| over all values of f for a grad f [N, ...]: |grad f|/c, reached at f = 1; [N].
 
     1 for the proof's reading. Elementwise it is at most 1 only where <1, grad f> <= n/2, and as a scalar only
-    where |grad f| <= 1/2; neither is bounded otherwise. Corrects Xia 2023 (PGN), Theorem 6.
+    where |grad f| <= 1/2; neither is bounded otherwise. Same errors. Corrects Xia 2023 (PGN), Theorem 6.
 
     >>> theorem6_bound(torch.full((1, 3), 0.9), "elementwise")
     tensor([9.0000])
     """
     length = norm(gradient)
-    return torch.where(length > 0, length / READINGS[reading](gradient), 0.0)
+    return torch.where(length > 0, length / _norm_term(reading, gradient), 0.0)
+
+
+def _norm_term(reading: str, gradient: Tensor) -> Tensor:
+    if reading not in READINGS:
+        raise UsageError(f"there is no reading {reading!r} of Theorem 6: {nearest(reading, READINGS)}")
+    return READINGS[reading](gradient)
 
 
 CLAIMS = {

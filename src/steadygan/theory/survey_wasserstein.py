@@ -33,7 +33,7 @@ def wasserstein1(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None
     """The least cost of carrying weights a [n] at x [n, d] to b [m] at y [m, d], cost the distance carried.
 
     Weights sum to 1; even ones unless given. Exact, by linear programming, for small sets. Raises UsageError
-    without scipy, or on weights that are not a distribution. Arjovsky 2017, Eqn 1.
+    without scipy, on an empty set, or on weights that are not a distribution. Arjovsky 2017, Eqn 1.
 
     >>> wasserstein1(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [2.0]]))
     2.0
@@ -83,6 +83,8 @@ def linear_program(cost: Tensor, **constraints: Any) -> Any:
 
 def weights(given: Tensor | None, count: int) -> Tensor:
     """The given distribution over `count` points in float64, or the even one."""
+    if not count:
+        raise UsageError("there is nothing to carry from or to an empty set: give one point or more")
     if given is None:
         return torch.full((count,), 1 / count, dtype=torch.float64)
     if given.shape != (count,) or bool((given < 0).any()) or abs(float(given.sum()) - 1) > 1e-6:
