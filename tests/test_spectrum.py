@@ -154,6 +154,9 @@ def test_draws_are_averaged_and_players_can_be_put_in_another_order():
     torch.testing.assert_close(
         spectrum.operator(game, state, draws).forward(mean[0]), mean @ mean[0], rtol=1e-10, atol=1e-12
     )
+    torch.testing.assert_close(
+        spectrum.operator(game, state, draws).transpose(mean[0]), mean.T @ mean[0], rtol=1e-10, atol=1e-12
+    )
     turned = spectrum.game_jacobian(game, state, draws, names=["G", "D"])
     torch.testing.assert_close(turned, mean.roll((12, 12), (0, 1)), rtol=1e-12, atol=1e-15)
     own = spectrum.game_jacobian(game, state, draws, names=["D"])
@@ -231,6 +234,12 @@ def test_leading_is_one_sentence_where_arpack_gives_up(monkeypatch):
     monkeypatch.setattr(linalg, "eigs", gives_up)
     with pytest.raises(UsageError, match="ARPACK"):
         spectrum.leading(as_operator(random(9)), 2)
+
+
+def test_a_union_has_every_eigenvalue_once():
+    parts = [[3.0, 1.0], [1.0 + 1e-7, -2.0], [], [2j, -2j, -2.0, 3.0 + 1e-2], [4.0, 2j]]
+    found = spectrum.union([torch.tensor(part, dtype=torch.complex128) for part in parts], 1e-6)
+    assert found.tolist() == [3, 1, -2, 2j, -2j, 3.01, 4]
 
 
 def test_consensus_of_an_operator_is_that_of_the_matrix():
@@ -341,6 +350,16 @@ def test_what_is_zero_to_rounding_stays_zero_under_momentum():
     found = clouds.momentum(cloud, 1.0).values
     assert int((found == 0).sum()) == 2
     assert found.real.max() == 0
+
+
+def test_momentum_by_hand():
+    J = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert theory.momentum_matrix(J, 0.5).tolist() == [
+        [0, 0, 1, 0],
+        [0, 0, 0, 1],
+        [1, 2, -0.5, 0],
+        [3, 4, 0, -0.5],
+    ]
 
 
 def test_momentum_takes_each_eigenvalue_to_two():
@@ -535,6 +554,73 @@ def test_a_clipped_field_that_is_zero_has_zero_eigenvalues(place, command, monke
         assert done.code == 0, done.err
         for cloud in ("simultaneous", "consensus"):
             assert max(abs(complex(*value)) for value in numbers()[cloud]["eigenvalues"]) < 1e-20
+
+
+EXTREMES = ("largest_real", "smallest_real", "largest_imaginary")
+
+
+def extremes() -> list[float]:
+    return [numbers()[cloud][key] for cloud in ("simultaneous", "consensus") for key in EXTREMES]
+
+
+@pytest.mark.parametrize("exact", [4000, 10])
+def test_a_run_in_bfloat16_is_measured_in_its_parameters_own_numbers(exact, place, command, monkeypatch):
+    """The very eigenvalues that the same checkpoint has as a run in float32, whole and at the ends."""
+    monkeypatch.setattr(clouds, "EXACT", exact)
+    monkeypatch.setattr(clouds, "LEADING", 3)
+    trained(command, "ring8-simultaneous", *TINY, "precision=bfloat16")
+    assert command("spectrum", "run", "--batches", "2").code == 0
+    rough = extremes()
+    with open("run/config.yaml") as file:
+        text = file.read()
+    assert "precision: bfloat16" in text
+    with open("run/config.yaml", "w") as file:
+        file.write(text.replace("precision: bfloat16", "precision: float32"))
+    assert command("spectrum", "run", "--batches", "2").code == 0
+    assert rough == extremes()
+
+
+def test_a_cheap_generator_step_is_not_what_is_measured(place, command):
+    """It is exact for training and detaches what the Jacobian is about: both runs have the same field."""
+    found = []
+    for cheap in ("true", "false"):
+        given = (
+            "ring8-gn",
+            *TINY,
+            "dynamics=simultaneous",
+            f"critic.piecewise_linear={cheap}",
+            "compile=false",
+        )
+        assert command("train", *given, "precision=float64", "--out", f"run-{cheap}").code == 0
+        assert command("spectrum", f"run-{cheap}", "--batches", "2").code == 0
+        with open(f"run-{cheap}/spectrum.json") as file:
+            facts = json.load(file)
+        found.append([facts["simultaneous"][key] for key in EXTREMES])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert found[0][2] > 0  # G's gradient moves with D, so that the two turn
+
+
+def test_a_lost_member_is_named_as_such(place, command):
+    rates = "optimizer={name: sgd, lr: [0.001, 1.0e+30]}"
+    done = command("train", "ring8-simultaneous", *TINY, rates, "compile=false", "--out", "run")
+    assert done.code == 1
+    assert command("spectrum", "run", "--batches", "1").code == 0
+    lost = command("spectrum", "run", "--batches", "1", "--member", "1")
+    assert (lost.code, len(lost.err.splitlines())) == (2, 1)
+    assert "had diverged by step" in lost.err
+    assert "--checkpoint" in lost.err
+
+
+def test_lazy_penalties_have_their_weight(place, command):
+    """Due at one step of three, with three times the weight: the mean is over whole intervals."""
+    penalty = "critic.penalties=[{name: r1, weight: 5, interval: 3}]"
+    trained(command, "ring8-simultaneous", *TINY, penalty)
+    done = command("spectrum", "run", "--batches", "4")
+    assert done.code == 0
+    assert numbers()["batches"] == 6
+    assert "6 batches" in done.out + done.err
+    assert command("spectrum", "run", "--batches", "6").code == 0
+    assert "batches, a multiple" not in command("spectrum", "run", "--batches", "6").err
 
 
 MISTAKES = {
