@@ -246,7 +246,7 @@ def measured(s: Setting, rule: Rule, h: float, steps: int = 1) -> float:
 
 @each_setting
 @each_case
-@pytest.mark.parametrize("h", [0.3])
+@pytest.mark.parametrize("h", [0.3, 0.8])
 def test_a_step_contracts_at_its_rate(case, setting, h):
     """To 1e-7, on every game: rotation alone, with attraction, skewed, and the Dirac-GAN's own losses."""
     s = SETTINGS[setting]()
