@@ -246,7 +246,7 @@ def measured(s: Setting, rule: Rule, h: float, steps: int = 1) -> float:
 
 @each_setting
 @each_case
-@pytest.mark.parametrize("h", [0.3])
+@pytest.mark.parametrize("h", [0.3, 0.8])
 def test_a_step_contracts_at_its_rate(case, setting, h):
     """To 1e-7, on every game: rotation alone, with attraction, skewed, and the Dirac-GAN's own losses."""
     s = SETTINGS[setting]()
@@ -609,6 +609,57 @@ def test_lookahead_is_its_plain_loop(kind):
                 s.lerp_(p.detach(), 0.3)
                 p.data.copy_(s)
     assert_ends(state, nets)
+
+
+# ------------------------------------------------------------------------- buffers, and projection beforehand
+
+
+PASSES: dict[str, tuple[dict[str, Any], list[int]]] = {
+    **{name: ({}, [0, 0]) for name in DYNAMICS if name not in ("alternating", "extragradient", "lookahead")},
+    "alternating": ({}, [0, 1]),
+    "lookahead": ({}, [0, 1]),
+    "extragradient": ({}, [0, 0, 1, 1]),
+    "extragradient past": ({"past": True}, [0, 0]),
+}
+"""Which draw each of G's passes sees in a step: both players' losses have one, on the draw of their turn."""
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_batch_norm_sees_every_pass_of_a_step(name):
+    """Its first layer's running mean is an average of the latents' means, whatever the parameters are."""
+    options, passes = PASSES[name]
+    nets = curved()
+    nets["G"] = nn.Sequential(nn.BatchNorm1d(LATENT), nets["G"]).double()
+    made, chosen = curved_game(nets, penalised=False), dict.fromkeys("DG", optim.sgd(0.1))
+    rule = DYNAMICS[name.split()[0]](made, chosen, **options)
+    state = initial(nets, chosen, dtype=torch.float64, rule=rule)
+    mean, count = torch.zeros(LATENT, dtype=torch.float64), 0
+    for number in range(3):
+        given = [draw(10 * number + turn) for turn in range(len(rule.rounds))]
+        state, _ = complete(rule, made)(state, given)
+        for turn in passes:
+            mean, count = 0.9 * mean + 0.1 * given[turn]["z"].mean(0), count + 1
+        torch.testing.assert_close(state.buffers["G"]["0.running_mean"], mean, rtol=0, atol=1e-12)
+        assert state.buffers["G"]["0.num_batches_tracked"] == count
+
+
+@pytest.mark.parametrize(
+    ("past", "path"), [(False, [(0.65, 0.9), (0.6, 0.8)]), (True, [(0.7, 0.9), (0.6, 0.8)])]
+)
+def test_extragradient_clips_where_it_looks_ahead_too(past, path):
+    """phi held to .2 before each gradient on the saddle, h = .5 from (1, 1), by hand: v = (theta, -phi).
+
+    From (.2, 1) it looks at (.7, .9), clipped (.2, .9), and goes on to (.2 + .45, 1 - .1); then from (.2, .9) at
+    (.65, .8), clipped (.2, .8), and on to (.2 + .4, .9 - .1). From the past it looks at (.2, 1) first.
+    """
+    s = saddle()
+    held = s.game.players["D"]._replace(project=lambda p: p.clamp(-0.2, 0.2), project_first=True)
+    game = s.game._replace(players={**s.game.players, "D": held})
+    rule = extragradient(game, optimizers(0.5), past=past)
+    state = initial(s.nets, optimizers(0.5), dtype=torch.float64, rule=rule)
+    for number, place in enumerate(path):
+        state, _ = rule.step(state, batches(rule, game, 2)[number])
+        assert (state.params["D"].item(), state.params["G"].item()) == pytest.approx(place)
 
 
 # ------------------------------------------------------------------------------------------- three players

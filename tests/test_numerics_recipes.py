@@ -18,6 +18,7 @@ from steadygan.game import field
 RECIPES = sorted((Path(config.__file__).parent / "recipes").glob("*-numerics-*.yaml"))
 SHAPES = {"cifar10": (3, 32, 32), "fashion-mnist": (1, 32, 32)}
 OBJECTIVES = {"standard": "non_saturating", "js": "minimax", "indicator": "indicator"}
+OBJECTIVE_NAMES = {"standard": "standard", "js": "zero-sum JS", "indicator": "indicator"}
 NETWORKS = ["dcgan3", "dcgan3-nobn", "dcgan3-nobn-cf", "dcgan4", "dcgan4-nobn", "dcgan4-nobn-cf"]
 NETWORKS += ["conv3", "conv4", "resnet"]
 
@@ -115,9 +116,21 @@ def test_settings_are_the_papers(file):
 
 
 @pytest.mark.parametrize("data", SHAPES)
-def test_every_network_and_the_trio_are_there(data):
-    """Each network with the standard objective, and the three objectives of figure 9 on one."""
+def test_every_network_and_every_objective_of_a_dcgan_are_there(data):
+    """Each network with the standard objective, and all three objectives on each DCGAN."""
     named = {parts(file)[1:] for file in RECIPES if parts(file)[0] == data}
     wanted = {(net, "standard") for net in NETWORKS}
-    wanted |= {("dcgan4-nobn-cf", objective) for objective in OBJECTIVES}
+    wanted |= {(net, objective) for net in NETWORKS if net.startswith("dcgan") for objective in OBJECTIVES}
     assert named == wanted
+
+
+@each_recipe
+def test_a_header_claims_figures_of_what_the_paper_has_alone(file):
+    """Fig. 6 and 7 have JS, and figure 9 all three objectives, with dcgan4-nobn-cf and with nothing else."""
+    _, net, objective = parts(file)
+    header = " ".join(line.lstrip("# ") for line in file.read_text().splitlines() if line.startswith("#"))
+    assert f"steadygan train {file.stem} " in header + " "
+    assert OBJECTIVE_NAMES[objective] in header.split(" Command:")[0]
+    if objective != "standard":
+        shown = net == "dcgan4-nobn-cf"
+        assert ("Fig." in header, "nothing is published" in header) == (shown, not shown)

@@ -1,6 +1,7 @@
 """Spectra of games: against finite differences of fields written out with ordinary modules, and closed forms."""
 
 import copy
+import inspect
 import json
 import math
 from collections.abc import Callable
@@ -12,11 +13,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from steadygan import catalogue, clouds, config, losses, spectrum, theory
+from steadygan import catalogue, clouds, config, losses, portrait, spectrum, theory
 from steadygan.build import Run, build
+from steadygan.dynamics import linear
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Game, Network, State, flatten
 from steadygan.games import FakeAsReal, Term, gan
+from steadygan.games.quadratic import blocks
 from steadygan.normalization import spectral_normalized
 from steadygan.penalties import PENALTIES
 
@@ -151,6 +154,9 @@ def test_draws_are_averaged_and_players_can_be_put_in_another_order():
     torch.testing.assert_close(
         spectrum.operator(game, state, draws).forward(mean[0]), mean @ mean[0], rtol=1e-10, atol=1e-12
     )
+    torch.testing.assert_close(
+        spectrum.operator(game, state, draws).transpose(mean[0]), mean.T @ mean[0], rtol=1e-10, atol=1e-12
+    )
     turned = spectrum.game_jacobian(game, state, draws, names=["G", "D"])
     torch.testing.assert_close(turned, mean.roll((12, 12), (0, 1)), rtol=1e-12, atol=1e-15)
     own = spectrum.game_jacobian(game, state, draws, names=["D"])
@@ -230,6 +236,12 @@ def test_leading_is_one_sentence_where_arpack_gives_up(monkeypatch):
         spectrum.leading(as_operator(random(9)), 2)
 
 
+def test_a_union_has_every_eigenvalue_once():
+    parts = [[3.0, 1.0], [1.0 + 1e-7, -2.0], [], [2j, -2j, -2.0, 3.0 + 1e-2], [4.0, 2j]]
+    found = spectrum.union([torch.tensor(part, dtype=torch.complex128) for part in parts], 1e-6)
+    assert found.tolist() == [3, 1, -2, 2j, -2j, 3.01, 4]
+
+
 def test_consensus_of_an_operator_is_that_of_the_matrix():
     nets = modules()
     game, state, draw = game_of(nets, penalties=[Term(PENALTIES["r1"](), 3.0)]), state_of(nets), draw_of(0)
@@ -287,6 +299,69 @@ def test_rules_on_the_saddle(rule, options, radius):
     assert cloud.abs().max().item() == pytest.approx(radius, abs=1e-6)
 
 
+def test_every_option_of_a_rule_is_listed():
+    for name, matrix in linear.STEPS.items():
+        taken = tuple(inspect.signature(matrix).parameters)
+        assert taken == ("V", "n", "h", *linear.OPTIONS.get(name, ()))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
+def test_a_step_with_momentum_is_that_of_the_optimizer(beta):
+    """Against the step that trains, differentiated: a quadratic game under simultaneous steps of SGD."""
+    optimizer = f"optimizer={{name: sgd, lr: 0.1, momentum: {beta}}}"
+    run = run_of("quadratic-simultaneous", "game.eigenvalues=[[-1.0, 3.0]]", "game.skew=1.7", optimizer)
+    J = blocks([(-1.0, 3.0)], 1.7)
+    found = spectrum.rule_cloud(J, "momentum", 1, 0.1, beta=beta)
+    step = portrait.spectrum(run.game, run.rule, run.draws, run.state).step
+    wanted = torch.cat([step, torch.zeros(len(found) - len(step))])  # without momentum there is no sum
+    gaps = (found[:, None] - wanted[None]).abs()
+    assert max(gaps.amin(0).max(), gaps.amin(1).max()) < 1e-9
+
+
+def test_momentum_of_a_cloud_is_that_of_the_matrix():
+    J, friction = random(6) - torch.eye(6, dtype=torch.float64), 0.7
+    found = spectrum.momentum_cloud(spectrum.eigenvalues(J), friction)
+    whole = np.block([[np.zeros((6, 6)), np.eye(6)], [J.numpy(), -friction * np.eye(6)]])
+    gaps = abs(found.numpy()[:, None] - np.linalg.eigvals(whole))
+    assert len(found) == 12
+    assert max(gaps.min(0).max(), gaps.min(1).max()) < 1e-9
+
+
+def test_the_command_shows_momentum(place, command):
+    """-1 +- 3i attracts plain steps and not these: |Im|^2 = 9 is above 1 * friction^2."""
+    trained(command, "quadratic-simultaneous", "steps=2", "networks.G=[1.0]")
+    done = command("spectrum", "run", "--batches", "1", "--friction", "2")
+    assert (done.code, done.err) == (0, "")
+    facts = numbers()
+    roots = np.concatenate([np.roots([1, 2, -mu]) for mu in (-1 + 3j, -1 - 3j)])
+    found = np.array([complex(*value) for value in facts["momentum"]["eigenvalues"]])
+    assert abs(np.sort_complex(found) - np.sort_complex(roots)).max() < 1e-9
+    assert (facts["friction"], facts["momentum"]["largest_step"]) == (2, 0)
+    assert facts["momentum"]["signs"]["positive"] == 0.5
+    assert "with momentum, friction 2" in done.out
+    assert command("spectrum", "run", "--batches", "1", "--friction", "4").code == 0
+    assert numbers()["momentum"]["signs"]["negative"] == 1
+    assert numbers()["momentum"]["largest_step"] > 0
+
+
+def test_what_is_zero_to_rounding_stays_zero_under_momentum():
+    """The root of a rounding error is none: dead units are as still under momentum as they were."""
+    cloud = clouds.Cloud(torch.tensor([-1.0 + 0j, 1e-12, -1e-12j], dtype=torch.complex128), True, 1e-8)
+    found = clouds.momentum(cloud, 1.0).values
+    assert int((found == 0).sum()) == 2
+    assert found.real.max() == 0
+
+
+def test_momentum_by_hand():
+    J = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert theory.momentum_matrix(J, 0.5).tolist() == [
+        [0, 0, 1, 0],
+        [0, 0, 0, 1],
+        [1, 2, -0.5, 0],
+        [3, 4, 0, -0.5],
+    ]
+
+
 def test_momentum_takes_each_eigenvalue_to_two():
     """The roots of lambda (lambda + gamma) = mu, and consensus and momentum of float64 use gamma as it is."""
     J, gamma = random(6), 0.7
@@ -307,6 +382,16 @@ BAD = {
     "no draws": lambda: spectrum.game_jacobian(game_of(modules()), state_of(modules()), []),
     "no player": lambda: spectrum.game_jacobian(game_of(modules()), state_of(modules()), draw_of(0), ["E"]),
     "rule": lambda: spectrum.rule_cloud(torch.eye(2), "alternate", 1, 0.1),
+    "rule's reading": lambda: spectrum.rule_cloud(torch.eye(2), "smoothing", 1, 0.1, reading="ful"),
+    "rule's inner": lambda: spectrum.rule_cloud(torch.eye(2), "lookahead", 1, 0.1, inner="simultaneus"),
+    "rule's option": lambda: spectrum.rule_cloud(torch.eye(2), "consensus", 1, 0.1, gama=1.0),
+    "rule without options": lambda: spectrum.rule_cloud(torch.eye(2), "simultaneous", 1, 0.1, gamma=1.0),
+    "rule's count": lambda: spectrum.rule_cloud(torch.eye(2), "alternating", 1, 0.1, n_critic=-1),
+    "rule of more than all": lambda: spectrum.rule_cloud(torch.eye(2), "alternating", 3, 0.1),
+    "rule of fewer than none": lambda: spectrum.rule_cloud(torch.eye(2), "alternating", -1, 0.1),
+    "rule of no square": lambda: spectrum.rule_cloud(torch.ones(2, 3), "simultaneous", 1, 0.1),
+    "rule of no matrix": lambda: spectrum.rule_cloud(torch.ones(2), "simultaneous", 1, 0.1),
+    "no friction": lambda: spectrum.momentum_cloud(torch.zeros(2) + 0j, 0.0),
     "a matrix": lambda: spectrum.jacobian(lambda x: x, torch.eye(2)),
     "no cloud": lambda: spectrum.draw_clouds({}),
     "far cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([1e200 + 0j], dtype=torch.complex128)}),
@@ -471,6 +556,73 @@ def test_a_clipped_field_that_is_zero_has_zero_eigenvalues(place, command, monke
             assert max(abs(complex(*value)) for value in numbers()[cloud]["eigenvalues"]) < 1e-20
 
 
+EXTREMES = ("largest_real", "smallest_real", "largest_imaginary")
+
+
+def extremes() -> list[float]:
+    return [numbers()[cloud][key] for cloud in ("simultaneous", "consensus") for key in EXTREMES]
+
+
+@pytest.mark.parametrize("exact", [4000, 10])
+def test_a_run_in_bfloat16_is_measured_in_its_parameters_own_numbers(exact, place, command, monkeypatch):
+    """The very eigenvalues that the same checkpoint has as a run in float32, whole and at the ends."""
+    monkeypatch.setattr(clouds, "EXACT", exact)
+    monkeypatch.setattr(clouds, "LEADING", 3)
+    trained(command, "ring8-simultaneous", *TINY, "precision=bfloat16")
+    assert command("spectrum", "run", "--batches", "2").code == 0
+    rough = extremes()
+    with open("run/config.yaml") as file:
+        text = file.read()
+    assert "precision: bfloat16" in text
+    with open("run/config.yaml", "w") as file:
+        file.write(text.replace("precision: bfloat16", "precision: float32"))
+    assert command("spectrum", "run", "--batches", "2").code == 0
+    assert rough == extremes()
+
+
+def test_a_cheap_generator_step_is_not_what_is_measured(place, command):
+    """It is exact for training and detaches what the Jacobian is about: both runs have the same field."""
+    found = []
+    for cheap in ("true", "false"):
+        given = (
+            "ring8-gn",
+            *TINY,
+            "dynamics=simultaneous",
+            f"critic.piecewise_linear={cheap}",
+            "compile=false",
+        )
+        assert command("train", *given, "precision=float64", "--out", f"run-{cheap}").code == 0
+        assert command("spectrum", f"run-{cheap}", "--batches", "2").code == 0
+        with open(f"run-{cheap}/spectrum.json") as file:
+            facts = json.load(file)
+        found.append([facts["simultaneous"][key] for key in EXTREMES])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert found[0][2] > 0  # G's gradient moves with D, so that the two turn
+
+
+def test_a_lost_member_is_named_as_such(place, command):
+    rates = "optimizer={name: sgd, lr: [0.001, 1.0e+30]}"
+    done = command("train", "ring8-simultaneous", *TINY, rates, "compile=false", "--out", "run")
+    assert done.code == 1
+    assert command("spectrum", "run", "--batches", "1").code == 0
+    lost = command("spectrum", "run", "--batches", "1", "--member", "1")
+    assert (lost.code, len(lost.err.splitlines())) == (2, 1)
+    assert "had diverged by step" in lost.err
+    assert "--checkpoint" in lost.err
+
+
+def test_lazy_penalties_have_their_weight(place, command):
+    """Due at one step of three, with three times the weight: the mean is over whole intervals."""
+    penalty = "critic.penalties=[{name: r1, weight: 5, interval: 3}]"
+    trained(command, "ring8-simultaneous", *TINY, penalty)
+    done = command("spectrum", "run", "--batches", "4")
+    assert done.code == 0
+    assert numbers()["batches"] == 6
+    assert "6 batches" in done.out + done.err
+    assert command("spectrum", "run", "--batches", "6").code == 0
+    assert "batches, a multiple" not in command("spectrum", "run", "--batches", "6").err
+
+
 MISTAKES = {
     "member": ("run", "--member", "1"),
     "checkpoint": ("run", "--checkpoint", "7"),
@@ -478,6 +630,8 @@ MISTAKES = {
     "format": ("run", "--out", "picture.jpg"),
     "gamma": ("run", "--gamma", "nan"),
     "large gamma": ("run", "--gamma", "1e308"),
+    "friction": ("run", "--friction", "0"),
+    "large friction": ("run", "--friction", "1e300"),
     "negative gamma": ("run", "--gamma", "-1"),
     "batches": ("run", "--batches", "0"),
     "folder": ("nowhere",),

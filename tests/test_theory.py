@@ -473,6 +473,24 @@ def test_clipping_bound_is_reached_by_equal_weights():
     assert theory.clipping_bound(sizes, c) == pytest.approx(np.linalg.norm(slope, 2))
 
 
+NONE = {
+    "one real point": lambda: theory.definition1(torch.zeros(1, 2), torch.zeros(3, 2), 0.1),
+    "a reading of the bound": lambda: theory.theorem6_bound(torch.ones(1, 2), "typo"),
+    "a reading of the gradient": lambda: theory.theorem6_gradient(torch.ones(1), torch.ones(1, 2), "prof"),
+    "no points": lambda: theory.wasserstein1(torch.zeros(0, 2), torch.zeros(3, 2)),
+    "no points to go to": lambda: theory.kantorovich(torch.zeros(3, 2), torch.zeros(0, 2)),
+    "nowhere": lambda: theory.optimal_logits(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])),
+    "on one side": lambda: theory.optimal_logits(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0])),
+    "not a number": lambda: theory.optimal_logits(torch.tensor([math.nan]), torch.tensor([1.0])),
+}
+
+
+@pytest.mark.parametrize("what", NONE)
+def test_what_has_no_answer_is_refused(what):
+    with pytest.raises(UsageError):
+        NONE[what]()
+
+
 def test_public_functions_have_a_doctest():
     functions = [
         getattr(theory, name) for name in theory.__all__ if not isinstance(getattr(theory, name), tuple)

@@ -79,6 +79,7 @@ def test_judge_follows_from_its_cases():
         FAILS,
     ]
     assert judge(torch.tensor([math.nan]) <= 1) == FAILS  # what is not a number has not held
+    assert [judge(yes[:0]), judge(yes, yes[:0]), judge(yes[:0], yes)] == [FAILS] * 3  # nothing was asked
 
 
 def bent(function, change):
@@ -89,6 +90,25 @@ def bent(function, change):
 def always(function, **fixed):
     """The function with an option that callers cannot change."""
     return lambda *args, **kwargs: function(*args, **{**kwargs, **fixed})
+
+
+def unmasked(weights, biases, x):
+    """Theorem 5's norms as if every unit were active."""
+    norms, product = [], torch.eye(x.shape[1], dtype=x.dtype)
+    for weight in weights:
+        product = weight @ product
+        norms.append(torch.linalg.matrix_norm(product, 2).expand(len(x)))
+    return torch.stack(norms)
+
+
+def without_square(v, h, alpha, eps):
+    """Rescaled ascent whose beta only decays."""
+
+    def step(point):
+        x, beta = point[:-1], point[-1:]
+        return torch.cat([x + h / (beta + eps).sqrt() * v(x), (1 - alpha) * beta])
+
+    return step
 
 
 WRONG = {
@@ -127,7 +147,7 @@ WRONG = {
     "lemma 3 with half the gradient": (
         pgn,
         "lemma3",
-        lambda f, x, y, g=pgn.lemma3: (*g(f, x, y)[:2], g(f, x, y)[2] / 2),
+        bent(pgn.lemma3, lambda found: (*found[:2], found[2] / 2)),
         "lemma3",
     ),
     "theorem 5 with norms of 2": (
@@ -295,6 +315,89 @@ WRONG = {
         lambda points, values, x: (values + 2 * torch.cdist(x, points)).amin(1),
         "kantorovich",
     ),
+    "eqn 3 with ten times the gradient": (
+        fargan,
+        "input_gradient",
+        bent(fargan.input_gradient, lambda found: (found[0], 10 * found[1])),
+        "eqn3",
+    ),
+    "lemma 3 with a hundred times the largest": (
+        pgn,
+        "lemma3",
+        bent(pgn.lemma3, lambda found: (*found[:2], 100 * found[2])),
+        "lemma3",
+    ),
+    "theorem 5 halved at every layer": (
+        pgn,
+        "theorem5",
+        bent(pgn.theorem5, lambda norms: norms / 2.0 ** torch.arange(1, len(norms) + 1)[:, None]),
+        "theorem5",
+    ),
+    "theorem 5 without the activations": (pgn, "theorem5", unmasked, "theorem5"),
+    **{
+        f"theorem 6 bounded by {factor} times as much, {reading}": (
+            pgn,
+            "theorem6_bound",
+            bent(pgn.theorem6_bound, lambda t, factor=factor: factor * t),
+            f"theorem6 {reading}",
+        )
+        for reading in ("elementwise", "proof", "scalar")
+        for factor in (2, math.inf)
+    },
+    "nothing is definite": (
+        numerics_games,
+        "is_negative",
+        lambda M, strictly=True: torch.zeros(M.shape[:-2], dtype=torch.bool),
+        "lemma1",
+    ),
+    "everything is definite": (
+        numerics_games,
+        "is_negative",
+        lambda M, strictly=True: torch.ones(M.shape[:-2], dtype=torch.bool),
+        "lemma1",
+    ),
+    **{
+        f"consensus with J J^T in {check}": (
+            numerics_consensus,
+            "consensus_matrix",
+            lambda J, g: J - torch.as_tensor(g, dtype=J.dtype)[..., None, None] * J @ J.mT,
+            check,
+        )
+        for check in ("lemma7", "corollary8", "lemma9")
+    },
+    **{
+        f"lemma 9 with a bound {factor} times as large": (
+            numerics_consensus,
+            "lemma9_bound",
+            lambda A, g, printed=False, k=factor, f=numerics_consensus.lemma9_bound: (
+                f(A, g, printed) * (1 if printed else k)
+            ),
+            "lemma9",
+        )
+        for factor in (1.01, 3.0, math.inf)
+    },
+    "lemma 9 with half the ratio": (
+        numerics_consensus,
+        "lemma9_ratio",
+        bent(numerics_consensus.lemma9_ratio, lambda q: q / 2),
+        "lemma9",
+    ),
+    **{
+        f"momentum of J^T in {check}": (
+            numerics_modified,
+            "momentum_matrix",
+            lambda J, g, f=numerics_modified.momentum_matrix: f(J.mT, g),
+            check,
+        )
+        for check in ("lemma11", "corollary12")
+    },
+    "proposition 13 without |v|^2": (numerics_modified, "rescaled_step", without_square, "proposition13"),
+    "a clipping bound ten times as large": (
+        survey_wasserstein,
+        "clipping_bound",
+        bent(survey_wasserstein.clipping_bound, lambda bound: 10 * bound),
+        "clipping",
+    ),
     "a clipping bound without widths": (
         survey_wasserstein,
         "clipping_bound",
@@ -308,7 +411,8 @@ WRONG = {
 def test_a_wrong_formula_fails(wrong, monkeypatch):
     module, name, replacement, check = WRONG[wrong]
     monkeypatch.setattr(module, name, replacement)
-    assert getattr(module, f"check_{check}")(0).verdict == FAILS
+    check, *reading = check.split()
+    assert getattr(module, f"check_{check}")(0, *reading).verdict == FAILS
 
 
 NOTHING_TO_CORRECT = {

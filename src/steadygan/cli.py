@@ -124,6 +124,7 @@ def spectrum(
     batches: Annotated[int, typer.Option(min=1, help="Average the field over this many batches.")] = 10,
     member: Annotated[int, typer.Option(help="Which member of an ensemble.")] = 0,
     gamma: Annotated[float, typer.Option(min=0, help="Consensus: J - gamma J^T J.")] = 10.0,
+    friction: Annotated[float | None, typer.Option(help="Momentum too: x'' = v - friction x'.")] = None,
     checkpoint: Annotated[str, typer.Option(help="newest, or a step that has one.")] = "newest",
     out: Annotated[
         Path | None,
@@ -135,7 +136,7 @@ def spectrum(
     """Eigenvalues of a run's vector field, before and after consensus: spectrum.json and a picture."""
     from steadygan import clouds
 
-    clouds.spectrum(folder, batches, member, gamma, checkpoint, out, console, _note)
+    clouds.spectrum(folder, batches, member, gamma, friction, checkpoint, out, console, _note)
 
 
 probe = typer.Typer(no_args_is_help=True, help="Measure for a few hundred steps what a recipe wants.")

@@ -48,6 +48,7 @@ def spectrum(
     batches: int,
     member: int,
     gamma: float,
+    friction: float | None,
     checkpoint: str,
     out: Path | None,
     console: Console,
@@ -58,7 +59,7 @@ def spectrum(
     Raises UsageError when there is no such run, member or checkpoint, when it diverged, or a package is missing.
     """
     picture = out or folder / "spectrum.png"
-    _check(picture, gamma)
+    _check(picture, gamma, friction)
     settings = config.parse(read_config(folder), str(folder / CONFIG))
     with threads(settings.threads):
         # The cheap generator step detaches what the Jacobian is about: build the game without it.
@@ -69,16 +70,21 @@ def spectrum(
         draws = _draws(run, state, seed, batches, note)
         before, after = measure(plain(run.game), state, draws, gamma, note)
     facts = {"run": folder.resolve().name, "member": member, "seed": seed}
+    shown = {"simultaneous": before, "consensus": after}
+    names = {"simultaneous": "simultaneous steps", "consensus": f"with consensus, γ = {gamma:g}"}
     facts |= {"batches": len(draws), "batch": settings.batch, "gamma": gamma}
+    if friction is not None:
+        shown["momentum"], names["momentum"] = (
+            momentum(before, friction),
+            f"with momentum, friction {friction:g}",
+        )
+        facts["friction"] = friction
     facts |= _protocol(run.game, state, before)
-    facts |= {"simultaneous": summary(before), "consensus": summary(after)}
+    facts |= {name: summary(cloud) for name, cloud in shown.items()}
     title = f"{facts['run']}, step {facts['step']:,}: {facts['P']:,} parameters"
-    headings = [
-        f"simultaneous steps: {sentence(facts['simultaneous'])}",
-        f"with consensus, γ = {gamma:g}: {sentence(facts['consensus'])}",
-    ]
+    headings = [f"{names[name]}: {sentence(facts[name])}" for name in shown]
     lines = [re.sub("[:;] ", "\n", heading) for heading in headings]
-    panels = dict(zip(lines, (before.values, after.values), strict=True))
+    panels = dict(zip(lines, (cloud.values for cloud in shown.values()), strict=True))
     numbers = picture.with_suffix(".json")
     pictures.save(spectra.draw_clouds(panels, title), picture)
     write_whole(numbers, json.dumps(facts) + "\n")
@@ -128,6 +134,13 @@ def _ends(J: spectra.Operator, note: Note) -> Cloud:
     if missed:
         note(missed)
     return Cloud(values, False, ROUGH, missed)
+
+
+def momentum(cloud: Cloud, friction: float) -> Cloud:
+    """What becomes of a cloud under momentum; what is zero to rounding stays zero, whose root would be no rounding."""
+    values = cloud.values.to(torch.complex128)
+    zero = values.abs() <= cloud.rounding * values.abs().max()
+    return cloud._replace(values=spectra.momentum_cloud(torch.where(zero, 0, values), friction))
 
 
 def plain(game: Game) -> Game:
@@ -198,12 +211,14 @@ def _step(checkpoint: str) -> int | None:
     return int(checkpoint)
 
 
-def _check(picture: Path, gamma: float) -> None:
+def _check(picture: Path, gamma: float, friction: float | None) -> None:
     """Raise UsageError for what would fail only after the long computation."""
     if picture.suffix.lower() != ".png":
         raise UsageError(f"pictures are written as PNG: end the name {picture.name} in .png")
     if not 0 <= gamma <= MOST:  # beyond it J is lost in the rounding of gamma J^T J
         raise UsageError(f"--gamma is a number from 0 to {MOST:g}, not {gamma}")
+    if friction is not None and not 0 < friction <= MOST:
+        raise UsageError(f"--friction is a positive number up to {MOST:g}, not {friction}")
     spectra.check_matplotlib()
 
 

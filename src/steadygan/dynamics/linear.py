@@ -6,11 +6,15 @@ steps that matrix is one of a cycle. Mescheder 2017 (Numerics of GANs), Lemma 6 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["MATRICES", "radius"]
+from steadygan.dynamics.smoothing import READINGS
+from steadygan.errors import UsageError, nearest
+
+__all__ = ["MATRICES", "momentum", "radius", "step_matrix"]
 
 Cycle = tuple[Tensor, int]
 
@@ -34,6 +38,7 @@ def consensus(V: Tensor, n: int, h: float, gamma: float = 10.0, debiased: bool =
 
 def smoothing(V: Tensor, n: int, h: float, gamma: float = 10.0, reading: str = "generator") -> Cycle:
     """1 + h (V - gamma [critic's rows of V^T W]), W = V or its generator's rows."""
+    _one_of("reading", reading, READINGS)
     W = V if reading == "full" else V - _rows(V, n)
     return _eye(V) + h * (V - gamma * _rows(V.T @ W, n)), 1
 
@@ -65,9 +70,17 @@ def lookahead(
     n_critic: int = 1,
 ) -> Cycle:
     """1 - alpha + alpha M^steps, a cycle of `steps` steps, with M the matrix of the inner rule."""
+    _one_of("inner", inner, INNER)
     M, _ = alternating(V, n, h, n_critic) if inner == "alternating" else simultaneous(V, n, h)
     return (1 - alpha) * _eye(V) + alpha * torch.linalg.matrix_power(M, steps), steps
 
+
+def momentum(V: Tensor, n: int, h: float, beta: float = 0.9) -> Cycle:
+    """[[1 + h V, -h beta], [-V, beta]] over (x, the sum b): simultaneous steps with b <- beta b + g (Polyak 1964)."""
+    return _blocks(_eye(V) + h * V, -h * beta * _eye(V), -V, beta * _eye(V)), 1
+
+
+INNER = ("alternating", "simultaneous")
 
 MATRICES: dict[str, Callable[..., Cycle]] = {
     "alternating": alternating,
@@ -80,6 +93,43 @@ MATRICES: dict[str, Callable[..., Cycle]] = {
     "lookahead": lookahead,
 }
 """The matrix of every update rule, under the name of the rule."""
+
+STEPS = {**MATRICES, "momentum": momentum}
+OPTIONS = {
+    "alternating": ("n_critic",),
+    "consensus": ("gamma", "debiased"),
+    "smoothing": ("gamma", "reading"),
+    "extragradient": ("past",),
+    "symplectic": ("weight", "align"),
+    "lookahead": ("steps", "alpha", "inner", "n_critic"),
+    "momentum": ("beta",),
+}
+
+
+def step_matrix(rule: str, V: Tensor, n: int, h: float, **options: Any) -> Cycle:
+    """The matrix of a rule, or of simultaneous steps with `momentum`, under its name, from arguments that fit.
+
+    Raises UsageError on a rule or an option that is not known, unless V is square and 0 <= n <= d, and on counts
+    (n_critic, steps) below 1.
+
+    >>> step_matrix("momentum", torch.tensor([[-1.0]]), 1, 0.1, beta=0.5)[0]
+    tensor([[ 0.9000, -0.0500],
+            [ 1.0000,  0.5000]])
+    """
+    if rule not in STEPS:
+        raise UsageError(f"there is no rule {rule!r}: {nearest(rule, STEPS)}")
+    known = OPTIONS.get(rule, ())
+    for name, value in options.items():
+        if name not in known:
+            hint = nearest(name, known) if known else "it has none"
+            raise UsageError(f"{rule} has no option {name!r}: {hint}")
+        if name in ("n_critic", "steps") and value < 1:
+            raise UsageError(f"{rule} takes a {name} of 1 or more, not {value}")
+    if V.ndim != 2 or V.shape[0] != V.shape[1]:
+        raise UsageError(f"v' is a square matrix, not {list(V.shape)}")
+    if not 0 <= n <= len(V):
+        raise UsageError(f"the critic has n of the {len(V)} parameters, 0 to {len(V)}, not {n}")
+    return STEPS[rule](V, n, h, **options)
 
 
 def radius(matrix: Tensor, period: int = 1) -> float:
@@ -97,6 +147,11 @@ def radius(matrix: Tensor, period: int = 1) -> float:
 
 def _eye(V: Tensor) -> Tensor:
     return torch.eye(len(V), dtype=V.dtype)
+
+
+def _one_of(what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise UsageError(f"{what} is {' or '.join(known)}, not {given!r}")
 
 
 def _rows(matrix: Tensor, n: int) -> Tensor:

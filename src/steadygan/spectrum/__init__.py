@@ -9,7 +9,7 @@ Mescheder 2017 (The Numerics of GANs).
 from steadygan.spectrum.eigen import Leading, eigenvalues, largest_step, leading, signs, union
 from steadygan.spectrum.jacobian import Operator, adjoint_gap, ascent_field, game_jacobian, jacobian, operator
 from steadygan.spectrum.picture import check_matplotlib, draw_clouds
-from steadygan.spectrum.rules import consensus_cloud, consensus_operator, rule_cloud
+from steadygan.spectrum.rules import consensus_cloud, consensus_operator, momentum_cloud, rule_cloud
 
 __all__ = [
     "Leading",
@@ -25,6 +25,7 @@ __all__ = [
     "jacobian",
     "largest_step",
     "leading",
+    "momentum_cloud",
     "operator",
     "rule_cloud",
     "signs",

@@ -28,13 +28,15 @@ __all__ = [
 def definition1(x: Tensor, y: Tensor, delta: float, much: float = 10.0, distinct: bool = True) -> Tensor:
     """Which (x_i, y_j) are delta-close pairs, bool [n, m]: d(x_i, y_j) <= delta, and much * delta <= all d(x_i, x_k).
 
-    The paper takes "all" with i = k too, where d = 0, and then no pair is ever close; `distinct` takes i != k.
-    Tao and Wang 2020 (FARGAN), Definition 1.
+    The paper takes "all" with i = k too, where d = 0, and then no pair is ever close; `distinct` takes i != k,
+    which needs two points x or more (UsageError). Tao and Wang 2020 (FARGAN), Definition 1.
 
     >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.01], [0.5]])
     >>> definition1(x, y, 0.05).tolist(), bool(definition1(x, y, 0.05, distinct=False).any())
     ([[True, False], [False, False]], False)
     """
+    if distinct and len(x) < 2:
+        raise UsageError("Definition 1 compares a pair with the real points' own distances: give two or more")
     between = torch.cdist(x, x)
     if distinct:
         between = between[~torch.eye(len(x), dtype=torch.bool)]
@@ -123,7 +125,7 @@ def check_eqn3(seed: int = 0) -> Verdict:
     'holds'
     """
     g = cases.generator(seed)
-    steepness, largest = [], []
+    steepness, means, largest = [], [], []
     for _ in range(50):
         net, epsilon = cases.network(g, (3, 16, 1), torch.tanh), float(cases.uniform(g, 0.1, 0.9))
         for delta in (1e-1, 1e-3, 1e-5):
@@ -131,17 +133,20 @@ def check_eqn3(seed: int = 0) -> Verdict:
             x0 = y0 + delta * step / step.norm()
             scale = epsilon / (net(x0) - net(y0))
             points = y0 + torch.linspace(0, 1, 201, dtype=torch.float64)[:, None] * (x0 - y0)
-            norm = (scale * input_gradient(net, points)[1]).norm(dim=1).max()
+            gradients = scale * input_gradient(net, points)[1]
+            norm = gradients.norm(dim=1).max()
             steepness.append(norm * delta / epsilon)
+            means.append(torch.trapezoid(gradients @ (x0 - y0).squeeze(0), dx=1 / 200) / epsilon)
             largest.append(norm)
-    ratio = torch.stack(steepness)
+    ratio, mean = torch.stack(steepness), torch.stack(means)
     return Verdict(
         "Eqn 3",
         FARGAN,
         "if D(x0) - D(y0) >= epsilon stays while the pair closes, the critic's gradient explodes",
         f"steepest point between them over epsilon/delta: at least {ratio.min():.3f}; norms up to "
-        f"{torch.stack(largest).max():.1e}",
-        judge(ratio >= 1 - 1e-4),
+        f"{torch.stack(largest).max():.1e}; the slope towards x0 is epsilon/delta on average to "
+        f"{(mean - 1).abs().max():.0e}",
+        judge((ratio >= 1 - 1e-4) & ((mean - 1).abs() <= 1e-3)),
         len(ratio),
     )
 

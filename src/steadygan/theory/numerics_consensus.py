@@ -3,8 +3,11 @@
 import torch
 from torch import Tensor
 
+from steadygan.dynamics import consensus
+from steadygan.optim import sgd
 from steadygan.theory import cases
 from steadygan.theory.numerics_games import is_negative, zero_sum_matrix
+from steadygan.theory.numerics_rules import quadratic_game, step_jacobian
 from steadygan.theory.numerics_steps import lemma4_largest_step
 from steadygan.theory.verdicts import AS_CORRECTED, FALSE, NUMERICS, Verdict, judge
 
@@ -32,7 +35,7 @@ def consensus_matrix(J: Tensor, gamma: float | Tensor) -> Tensor:
 
 
 def check_lemma7(seed: int = 0) -> Verdict:
-    """Semi-definite invertible matrices, definite and not.
+    """Semi-definite invertible matrices, definite and not, few of them normal.
 
     >>> check_lemma7().verdict
     'holds'
@@ -44,23 +47,33 @@ def check_lemma7(seed: int = 0) -> Verdict:
         J = J[torch.linalg.svdvals(J)[:, -1] > 1e-2]
         gamma = cases.log_uniform(g, 1e-2, 10, len(J))
         degenerate += int((~is_negative(J)).sum())
-        AJ, square = consensus_matrix(J, gamma), gamma[:, None, None] * J.mT @ J
-        least = torch.linalg.eigvalsh(square)[:, 0]
-        top.append(torch.linalg.eigvalsh((AJ + AJ.mT) / 2)[:, -1] / least)
+        AJ, back = consensus_matrix(J, gamma), torch.linalg.inv(J)
+        # In u = v' w: the largest of w^T A v' w where |v' w| = 1.
+        top.append(torch.linalg.eigvalsh(back.mT @ (AJ + AJ.mT) @ back / 2)[:, -1] / gamma)
     ratio = torch.cat(top)
     return Verdict(
         "Lemma 7",
         NUMERICS,
         "v' negative semi-definite and invertible: A v' is negative definite",
-        f"largest w^T A v' w over gamma min |v' w|^2: {ratio.max():.3g} (the proof: at most -1); {degenerate} of the "
-        "v' are not definite",
-        judge(ratio <= -1 + 1e-6),
+        f"largest w^T A v' w over gamma |v' w|^2: {ratio.max():.3g} (the proof: at most -1, reached where v' is not "
+        f"definite, as {degenerate} are not)",
+        judge((ratio <= -1 + 1e-6) & (ratio.max() >= -1 - 1e-6)),
         len(ratio),
     )
 
 
+def own_step(J: Tensor, gamma: float) -> Tensor:
+    """A v' as the toolkit's consensus step has it, on the game whose field is J x: (F' - 1)/h at h = 1."""
+    n = len(J) // 2
+    game = quadratic_game(J, n)
+    rule = consensus(game, {"D": sgd(1.0), "G": sgd(1.0)}, gamma=gamma)
+    return step_jacobian(rule, torch.zeros(len(J), dtype=J.dtype), n) - cases.eye(len(J))
+
+
 def check_corollary8(seed: int = 0) -> Verdict:
     """Equilibria of quadratic zero-sum games with and without a direction in which nothing changes.
+
+    The matrix is that of the toolkit's own step on some of them.
 
     >>> check_corollary8().verdict
     'holds as corrected'
@@ -80,7 +93,11 @@ def check_corollary8(seed: int = 0) -> Verdict:
     J = zero_sum_matrix(P, B, -Q)
     drawn = flat | (torch.linalg.svdvals(J)[:, -1] > 0.05)  # nearly singular ones take too long
     J, flat = J[drawn], flat[drawn]
-    AJ = consensus_matrix(J, cases.log_uniform(g, 0.1, 10, len(J)))
+    gamma = cases.log_uniform(g, 0.1, 10, len(J))
+    AJ = consensus_matrix(J, gamma)
+    apart = torch.stack(
+        [(own_step(J[i], float(gamma[i])) - AJ[i]).abs().max() for i in range(0, len(J), 9)]
+    ).max()
     eigenvalues = torch.linalg.eigvals(AJ)
     decaying = torch.where(eigenvalues.real < -1e-9, eigenvalues, -1.0)
     step = cases.eye(6) + (lemma4_largest_step(decaying).amin(1) / 2)[:, None, None] * AJ
@@ -92,8 +109,9 @@ def check_corollary8(seed: int = 0) -> Verdict:
         NUMERICS,
         "zero-sum: consensus with small h converges to every local Nash equilibrium",
         f"converged to {int(converged[~flat].sum())} of {int((~flat).sum())} with v' invertible, to "
-        f"{int(converged[flat].sum())} of {int(flat.sum())} with v' singular (Lemma 7's hypothesis, left out)",
-        judge(converged, converged[~flat], AS_CORRECTED),
+        f"{int(converged[flat].sum())} of {int(flat.sum())} with v' singular (Lemma 7's hypothesis, left out); the "
+        f"toolkit's step is I + h A v' to {apart:.0e}",
+        judge(converged & (apart <= 1e-9), converged[~flat] & (apart <= 1e-9), AS_CORRECTED),
         len(J),
     )
 
@@ -139,6 +157,14 @@ def lemma9_bound(A: Tensor, gamma: float | Tensor, printed: bool = False) -> Ten
     return 1 / (lemma9_constant(A) + 2 * rho**2 * gamma / size)
 
 
+def _eigenvalues_of_forms(A: Tensor, gamma: Tensor) -> Tensor:
+    """Whether each eigenvalue is w^H A w - gamma |A w|^2 at its own vector w, for A [N, n, n]: [N]."""
+    values, w = torch.linalg.eig(consensus_matrix(A, gamma))
+    moved = A.to(w.dtype) @ w
+    forms = (w.conj() * moved).sum(1) - gamma[:, None] * moved.abs().square().sum(1)
+    return (values - forms).abs().amax(1) <= 1e-6 * values.abs().amax(1)
+
+
 def check_lemma9(seed: int = 0, each: int = 2000) -> Verdict:
     """`each` matrices of every size from 2 to 6, of all ranks of the symmetric part, against both bounds.
 
@@ -147,6 +173,7 @@ def check_lemma9(seed: int = 0, each: int = 2000) -> Verdict:
     """
     g = cases.generator(seed)
     over: dict[bool, list[Tensor]] = {True: [], False: []}
+    forms = []
     for n in range(2, 7):
         ranks = range(n % 2, n + 1)  # a skew matrix of odd size is not invertible
         parts = [cases.negative(g, each // len(ranks) + 1, n, n, rank=rank) for rank in ranks]
@@ -155,16 +182,23 @@ def check_lemma9(seed: int = 0, each: int = 2000) -> Verdict:
         gamma = cases.log_uniform(g, 1e-2, 10, each)
         for form, ratios in over.items():
             ratios.append(lemma9_ratio(A, gamma) / lemma9_bound(A, gamma, printed=form))
+        forms.append(_eigenvalues_of_forms(A, gamma))
     J = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
-    q, bound = lemma9_ratio(J, 1.0), lemma9_bound(J, 1.0, printed=True)
-    printed, corrected = torch.cat([*over[True], (q / bound)[None]]), torch.cat(over[False])
+    q, bound, tight = lemma9_ratio(J, 1.0), *(lemma9_bound(J, 1.0, printed=form) for form in (True, False))
+    printed, corrected = torch.cat(over[True]), torch.cat(over[False])
+    by_hand = ((q - 1).abs() <= 1e-9) & ((tight - 1).abs() <= 1e-9)
+    reached = corrected.max() >= 0.999  # as it is where A is skew and n = 2
     return Verdict(
         "Lemma 9",
         NUMERICS,
         "q(gamma) = max |Im/Re| over eig(A - gamma A^T A) <= 1/(c + 2 rho^2 gamma)",
         f"A = [[0, 1], [-1, 0]], gamma = 1: q = {q:.3g}, printed bound {bound:.3g}; violated by "
-        f"{int((printed > 1 + 1e-6).sum())} of {len(corrected)} matrices, with gamma/|A - A^T| for gamma by "
+        f"{int((printed > 1 + 1e-6).sum())} of {len(corrected)} random matrices, with gamma/|A - A^T| for gamma by "
         f"{int((corrected > 1 + 1e-6).sum())} (largest q over bound {corrected.max():.4f})",
-        judge(printed <= 1 + 1e-6, corrected <= 1 + 1e-6, FALSE),
+        judge(
+            torch.cat([printed, (q / bound)[None]]) <= 1 + 1e-6,
+            (corrected <= 1 + 1e-6) & by_hand & reached & torch.cat(forms),
+            FALSE,
+        ),
         len(corrected),
     )

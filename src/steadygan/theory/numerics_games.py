@@ -65,6 +65,7 @@ def check_lemma1(seed: int = 0) -> Verdict:
     """
     g = cases.generator(seed)
     agree: list[Tensor] = []
+    forms = []
     semi: list[Tensor] = []
     kinds = []
     for i in range(100):
@@ -81,19 +82,24 @@ def check_lemma1(seed: int = 0) -> Verdict:
 
         whole = torch.func.jacrev(zero_sum_field(f, 3))(x)
         (own, _), (_, other) = torch.func.hessian(f, (0, 1))(x[:3], x[3:])
+        w, u = cases.normal(g, 20, 3), cases.normal(g, 20, 3)
+        both = torch.cat([w, u], 1)
+        forms.append(
+            (((both @ whole) * both).sum(1) - ((w @ own) * w).sum(1) + ((u @ other) * u).sum(1)).abs().max()
+        )
         for strictly, found in ((True, agree), (False, semi)):
             parts = is_negative(own, strictly) & is_negative(-other, strictly)
             found.append(is_negative(whole, strictly) == parts)
         kinds.append(int(is_negative(whole)) + int(is_negative(whole, False)))
-    held = torch.stack(agree) & torch.stack(semi)
-    counts = [kinds.count(kind) for kind in (2, 1, 0)]
+    held, form = torch.stack(agree) & torch.stack(semi), torch.stack(forms)
+    counts = [kinds.count(kind) for kind in (2, 1, 0)]  # of each there must be some, or nothing was asked
     return Verdict(
         "Lemma 1",
         NUMERICS,
         "zero-sum: v' is negative (semi-)definite iff f is concave in phi and convex in theta at second order",
         f"agreed in {int(held.sum())} of {len(held)} games: {counts[0]} definite, {counts[1]} semi-definite, "
-        f"{counts[2]} neither",
-        judge(held),
+        f"{counts[2]} neither; w^T v' w is that of the two Hessians to {form.max():.0e}",
+        judge(held & (form <= 1e-9) & (min(counts) > 0)),
         len(held),
     )
 

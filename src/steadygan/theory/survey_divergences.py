@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from steadygan.errors import UsageError
 from steadygan.losses import minimax, non_saturating
 from steadygan.theory import cases
 from steadygan.theory.verdicts import AS_CORRECTED, SURVEY, Verdict, judge
@@ -46,9 +47,15 @@ def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
 def optimal_logits(p: Tensor, q: Tensor) -> Tensor:
     """The logits log p - log q of the best discriminator D* = p/(p + q), [K]. Goodfellow 2014, Proposition 1.
 
+    Raises UsageError unless all of p and q are positive: elsewhere the best logit is infinite, or anything.
+
     >>> torch.sigmoid(optimal_logits(torch.tensor([0.6, 0.4]), torch.tensor([0.2, 0.8])))
     tensor([0.7500, 0.3333])
     """
+    if not bool((p > 0).all() & (q > 0).all()):
+        raise UsageError(
+            "the best logits are finite where both distributions are positive: leave out the other places"
+        )
     return p.log() - q.log()
 
 

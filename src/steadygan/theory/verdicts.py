@@ -44,13 +44,16 @@ def judge(printed: Tensor, corrected: Tensor | None = None, broken: str = FALSE)
 
     HOLDS if the printed claim held in every case; else `broken`: FALSE for a claim that needs another formula,
     AS_CORRECTED for one that needs a hypothesis or a reading which it does not state. FAILS if the corrected
-    claim did not hold in every case, or if the printed one did not and there is none to correct it.
+    claim did not hold in every case, or if the printed one did not and there is none to correct it, and where
+    there are no cases, which would say nothing.
 
     >>> import torch
     >>> true, mixed = torch.tensor([True, True]), torch.tensor([True, False])
-    >>> judge(true), judge(mixed), judge(mixed, true), judge(mixed, mixed)
-    ('holds', 'fails', 'false as printed', 'fails')
+    >>> judge(true), judge(mixed), judge(mixed, true), judge(mixed, mixed), judge(true[:0])
+    ('holds', 'fails', 'false as printed', 'fails', 'fails')
     """
+    if not printed.numel() or (corrected is not None and not corrected.numel()):
+        return FAILS
     if corrected is not None and not bool(corrected.all()):
         return FAILS
     if bool(printed.all()):
