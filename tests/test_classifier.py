@@ -1,5 +1,6 @@
 """Classifiers: what they learn, that the files hold what they should, and that bad ones are told in a sentence."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -272,3 +273,11 @@ def test_what_the_command_refuses(command, tmp_path, monkeypatch, words, told):
 def test_the_digits_classifier_reaches_98_percent(tmp_path):
     found = classifiers.make("digits", tmp_path)
     assert found.card["accuracy"] >= 0.98
+
+
+@pytest.mark.parametrize(
+    "card", [{"accuracy": 0.9, "accuracy_error": 0.1}, {"split": {"held_out": 3}}], ids=str
+)
+def test_a_card_without_its_accuracy_is_told_in_a_sentence(small, card):
+    with pytest.raises(UsageError, match="card does not say"):
+        classifiers.right(dataclasses.replace(small, card=card))

@@ -35,6 +35,7 @@ from steadygan.generate import columns, in_rows, member, samples, standing_stati
 from steadygan.networks import NETWORKS, Classed, biggan32, dcgan, latent_labels, mlp, of_classes
 from steadygan.networks.conditional import ClassBatchNorm, OneHot, Projection, check_labels
 from steadygan.normalization import (
+    SpectralNorm,
     gradient_normalized,
     is_piecewise_linear,
     penalty_gradient_normalized,
@@ -188,6 +189,12 @@ def test_biggan32_has_the_papers_parameter_counts():
     """Spec F9: 4,304,387 and 4,207,361."""
     counts = [sum(p.numel() for p in net.parameters()) for net in biggan32((3, 32, 32), classes=10)]
     assert counts == [4_304_387, 4_207_361]
+
+
+def test_biggan32_normalizes_g_alone_with_the_papers_eps():
+    G, D = biggan32((3, 32, 32), classes=10)
+    found = [[m.eps for m in net.modules() if isinstance(m, SpectralNorm)] for net in (G, D)]
+    assert found == [[1e-6] * 11, []]
 
 
 def test_biggan32_starts_xavier_uniform():

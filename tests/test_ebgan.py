@@ -369,6 +369,24 @@ def test_finite_points_are_scored_without_a_logit():
     assert set(_looker(run, pytest.fail)(run.state).scores) == {"unbalance", "rows_covered", "close_pairs"}
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("train", "ring8-ebgan", "data=gaussian", "keep.best=gradient_max"), "no score 'gradient_max'"),
+        (("train", "ring8-ebgan", "dynamics={name: consensus, debiased: true}"), "mixes samples"),
+        (("probe", "gamma", "ring8-ebgan"), "takes no penalty"),
+        (("probe", "gamma", "ring8-mdgan"), "takes no penalty"),
+    ],
+    ids=["score", "debiased", "probe ebgan", "probe mdgan"],
+)
+def test_what_an_energy_has_not_is_told_in_a_sentence(command, tmp_path, words, told):
+    out = ("batch=16", "steps=2", "compile=false", "--out", tmp_path / "run") if words[0] == "train" else ()
+    done = command(*words, *out)
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert told in done.err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("options", [{"margin": 0.0}, {"margin": -1.0}, {"margin": 1.0, "pull_away": -0.1}])
 def test_options_out_of_range_are_refused(options):
     G, D = nets()

@@ -24,7 +24,7 @@ from steadygan.game import Game, Network, State, field
 from steadygan.games import mdgan
 from steadygan.optim import sgd
 from steadygan.program import compiled, vectorised
-from steadygan.scoring import reference
+from steadygan.scoring import _judge, reference
 from steadygan.state import initial
 
 
@@ -281,6 +281,13 @@ def test_a_small_finite_set_is_scored_with_the_critic_of_generated_samples(tmp_p
     assert any("unbalance" in line for line in lines)
 
 
+def test_samples_are_judged_by_the_critic_that_sees_them():
+    """D2 is shown G(z); D1 has only ever met reconstructions."""
+    game = made()
+    now, x = state(game), torch.tensor([[1.0, 2.0], [-0.5, 3.0]], dtype=torch.float64)
+    torch.testing.assert_close(_judge(game, now)(x), game.players["D2"].network(now.params["D2"], {}, x))
+
+
 # ------------------------------------------------------------------------ what a run folder can be asked
 
 
@@ -298,6 +305,19 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     for name, raw in kinds.items():
         run.start(parse({**raw, "steps": 4}), base / name, quiet)
     return {name: base / name for name in kinds}
+
+
+def test_reconstructions_are_of_the_average_where_it_is_wanted(folders):
+    options = {"member": 0, "note": pytest.fail}
+    raw, mean = (
+        reconstructed.reconstruct(folders["digits"], 5, average=on, **options)[1] for on in (False, True)
+    )
+    made = build(parse(run.read_config(folders["digits"])))
+    now = run.restore(folders["digits"], made, pytest.fail)
+    x, G, E = reference(made.data, 5), *(made.game.players[n].network for n in "GE")
+    swapped = now._replace(params={**now.params, "G": now.average["G"]["params"]}, average={})
+    torch.testing.assert_close(mean, generate.reconstructions(G, E, swapped, x, average=False))
+    assert (raw - mean).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["points", "digits"])

@@ -150,12 +150,14 @@ def ready(name: str, note: Callable[[str], None]) -> Classifier:
 
 
 def right(found: Classifier) -> str:
-    """How good a classifier is, in words."""
-    share, error, count = (
-        found.card["accuracy"],
-        found.card["accuracy_error"],
-        found.card["split"]["held_out"],
-    )
+    """How good a classifier is, in words. Raises UsageError where its card does not say."""
+    try:
+        card = found.card
+        share, error, count = card["accuracy"], card["accuracy_error"], card["split"]["held_out"]
+    except (KeyError, TypeError) as missing:
+        raise UsageError(
+            f"the classifier's card does not say {missing}: make it again with steadygan classifier"
+        ) from None
     return f"{share:.1%} ± {error:.1%} of {count:,} held-out images right"
 
 

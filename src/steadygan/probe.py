@@ -14,7 +14,7 @@ from steadygan.build import build
 from steadygan.errors import UsageError
 from steadygan.losses import Loss
 from steadygan.processor import threads
-from steadygan.tables import LOSSES
+from steadygan.tables import CONSTRAINED, LOSSES
 
 __all__ = ["Reading", "measure", "probe_gamma", "recommend"]
 
@@ -60,6 +60,11 @@ def probe_gamma(raw: dict[str, Any], source: str, steps: int, console: Console) 
 
 
 def _start(settings: config.Config, places: Sequence[int], source: str) -> float:
+    if settings.game.name not in CONSTRAINED:
+        raise UsageError(
+            f"{source} plays {settings.game.name}, whose critic takes no penalty to be probed: probe a recipe of "
+            f"{' or '.join(sorted(CONSTRAINED))}"
+        )
     if not places:
         raise UsageError(
             f"{source} has no {', '.join(ZERO_CENTERED)} penalty whose weight could be probed: add "

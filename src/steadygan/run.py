@@ -163,7 +163,7 @@ def fresh_folder(name: str) -> Path:
 def _check_score(settings: Config, run: Run) -> None:
     name, known = (
         settings.keep.best,
-        portrait.score_names(run.game.rest) if run.game.rest else score_names(run.data),
+        portrait.score_names(run.game.rest) if run.game.rest else score_names(run.data, run.game),
     )
     if name and name not in known:
         hint = nearest(name, known) if known else "it has none"

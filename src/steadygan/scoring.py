@@ -90,14 +90,15 @@ def looker(
     return look
 
 
-def score_names(data: Data) -> tuple[str, ...]:
-    """The names of the scores that a look at this kind of data gives."""
+def score_names(data: Data, game: Game) -> tuple[str, ...]:
+    """The names of the scores that a look at a game on this kind of data gives."""
     if len(data.shape) == 3:
         return ("kd_pixels8", "modes", "mode_kl") if data.name in CLASSIFIERS else ("kd_pixels8",)
     if data.modes is not None:
         return ("modes", "high_quality", "mode_kl")
     if _is_small(data):
-        return ("unbalance", "rows_covered", "close_pairs", "close_gradient", "gradient_max")
+        of_judge = ("close_gradient", "gradient_max") if game.judge else ()
+        return ("unbalance", "rows_covered", "close_pairs", *of_judge)
     return ()
 
 

@@ -119,7 +119,7 @@ def _check_apart(game: Game) -> None:
     if not alike or joined or not _is_mean(game):
         raise UsageError(
             "dynamics.debiased takes each sample's field alone, and this game mixes samples (batch norm or "
-            "other buffers, fake-as-real, DRAGAN, a maximum, lazy penalties) or reads none: use "
+            "other buffers, fake-as-real, DRAGAN, a maximum, lazy penalties, pull-away) or reads none: use "
             "dynamics.debiased=false, or none of them"
         )
 
@@ -138,7 +138,10 @@ def _is_mean(game: Game) -> bool:
     anything: dict[str, Tensor] = defaultdict(lambda: torch.ones(()))
     state = State(params, {name: {} for name in params}, {}, {}, anything)
     whole, _, _ = field(plain, tuple(params), state, draw)
-    each, _ = _each(plain, state, draw)
+    try:
+        each, _ = _each(plain, state, draw)
+    except UsageError:  # a term that one sample has no value for
+        return False
     gaps = [(each[name].mean(0) - whole[name]).norm() / (1e-30 + whole[name].norm()) for name in params]
     return bool((torch.stack(gaps) <= 1e-9).all())
 
