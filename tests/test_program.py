@@ -284,3 +284,12 @@ def test_the_compiler_is_the_one_that_cxx_names(monkeypatch):
     step = made().step
     assert compiled(step, notes.append) is step
     assert "CXX" in notes[0]
+
+
+def test_every_program_has_a_code_object_of_its_own(monkeypatch):
+    """torch.compile gives up at the ninth program of one code object, whichever runs they belong to."""
+    given = []
+    monkeypatch.setattr(torch, "compile", lambda step, **options: given.append(step) or step)
+    for run in (made(), made()):
+        compiled(run.step, pytest.fail)
+    assert given[0].__code__ is not given[1].__code__
