@@ -5,10 +5,9 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from steadygan import config, generate, pictures
-from steadygan.build import build
+from steadygan import generate, pictures
 from steadygan.errors import UsageError
-from steadygan.run import Note, read_config, restore_member
+from steadygan.run import Note, opened, restore_member
 from steadygan.scoring import reference
 
 __all__ = ["picture", "reconstruct"]
@@ -26,8 +25,7 @@ def reconstruct(folder: Path, count: int, *, average: bool, member: int, note: N
 
     Always the same samples; `average` is of G alone. Raises UsageError where the run has no encoder.
     """
-    settings = config.parse(read_config(folder), str(folder / "config.yaml"))
-    run = build(settings)
+    settings, run = opened(folder)
     players = run.game.players
     if "E" not in players:
         raise UsageError(

@@ -24,7 +24,7 @@ from steadygan.sinks.lines import logged, rewind
 from steadygan.train import Diverged, Event, Stop, lost_members, stops, train
 from steadygan.values import steps_of
 
-__all__ = ["fresh_folder", "read_config", "restore", "restore_member", "resume", "sample", "start"]
+__all__ = ["fresh_folder", "opened", "read_config", "restore", "restore_member", "resume", "sample", "start"]
 
 Note = Callable[[str], None]
 CONFIG, EVENTS, CHECKPOINTS, SAMPLES = "config.yaml", "events.jsonl", "checkpoints", "samples"
@@ -119,6 +119,12 @@ def read_config(folder: Path) -> dict:
     return config.load(folder / CONFIG)
 
 
+def opened(folder: Path) -> tuple[Config, Run]:
+    """A run folder's configuration and all that it names. Raises UsageError when the folder holds no run."""
+    settings = config.parse(read_config(folder), str(folder / CONFIG))
+    return settings, build(settings)
+
+
 def sample(
     folder: Path, count: int, *, average: bool, member: int, note: Note, label: int | None = None
 ) -> tuple[Tensor, Tensor, int | None]:
@@ -126,8 +132,7 @@ def sample(
 
     Of a conditional run all samples have the class `label`, or each row of the grid its own, in turn.
     """
-    settings = config.parse(read_config(folder), str(folder / CONFIG))
-    run = build(settings)
+    _, run = opened(folder)
     if run.game.rest:
         raise UsageError(
             f"the game of {folder} has no samples to draw: its pictures are in {folder / SAMPLES}"

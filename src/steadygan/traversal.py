@@ -6,13 +6,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from steadygan import config, generate, pictures
-from steadygan.build import Run, build
+from steadygan import generate, pictures
+from steadygan.build import Run
 from steadygan.coloured import coloured
 from steadygan.errors import UsageError
 from steadygan.networks import Codes
 from steadygan.networks.latent import set_code
-from steadygan.run import Note, read_config, restore_member
+from steadygan.run import Note, opened, restore_member
 from steadygan.scoring import reference
 
 __all__ = ["picture", "traverse"]
@@ -25,8 +25,7 @@ def picture(
     folder: Path, code: int, count: int, *, average: bool, member: int, note: Note
 ) -> tuple[Image.Image, int]:
     """Draw `traverse`, images in a row for each noise, points in a colour for each value; and how many there are."""
-    settings = config.parse(read_config(folder), str(folder / "config.yaml"))
-    run = build(settings)
+    _, run = opened(folder)
     values, found = traverse(run, folder, code, count, average=average, member=member, note=note)
     rows, columns = found.shape[:2]
     if len(run.data.shape) == 3:

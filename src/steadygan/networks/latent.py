@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UsageError
+from steadygan.networks.conditional import one_hot
 
 __all__ = ["Codes", "Uniform", "blocks", "check_codes", "coded", "set_code", "uniform"]
 
@@ -54,12 +55,9 @@ def coded(z: Tensor, categorical: Sequence[int] = (), continuous: int = 0) -> Te
     tensor([[0., 1., 0., 0., 7.]])
     """
     *classes, numbers, rest = blocks(z, categorical, continuous)
-    return torch.cat([*(_largest(part) for part in classes), uniform(numbers), rest], dim=1)
-
-
-def _largest(part: Tensor) -> Tensor:
-    places = torch.arange(part.shape[1], device=part.device)
-    return (part.argmax(1, keepdim=True) == places).to(part.dtype)
+    return torch.cat(
+        [*(one_hot(p.argmax(1), p.shape[1], p.dtype) for p in classes), uniform(numbers), rest], dim=1
+    )
 
 
 def set_code(z: Tensor, code: int, value: float, categorical: Sequence[int], continuous: int) -> Tensor:
