@@ -3,7 +3,7 @@
     python benchmarks/stacked_digits.py [RECIPE...] [--seeds 4] [--steps 6000] [--runs runs/stacked] [--out DIR]
 
 Each recipe is trained for its own steps (--steps: all for as many), its seeds as one ensemble; then once more for as
-many steps as take the seconds of the first recipe with the same networks, its schedules brought to their end there.
+many steps as take the seconds of the first recipe of the same architecture, its schedules brought to their end there.
 The seconds of a step are the median over the run's logged lines, so neither compiling nor looking at samples counts: a
 quiet machine is wanted. A run that is there already and finished is not repeated. Each seed's averaged generator gives
 26,000 samples.
@@ -79,7 +79,7 @@ def measured(folder: Path, step: int, count: int, real: Tensor, classifier: Clas
 
 
 def compared(options: argparse.Namespace, classifier: Classifier) -> dict[str, Any]:
-    """Train and measure every recipe at its own steps, and at the seconds of the first one with its networks."""
+    """Train and measure every recipe at its own steps, and at the seconds of its architecture's first."""
     count, data = options.samples, stacked_digits()
     real = reference(data, max(count, 2 * IMAGES))
     figures: dict[str, Any] = {}
@@ -89,8 +89,8 @@ def compared(options: argparse.Namespace, classifier: Classifier) -> dict[str, A
         steps = options.steps or raw["steps"]
         folder = train_once(recipe, options.runs / recipe, options.seeds, steps)
         each = seconds_a_step(folder)
-        first = str(raw["networks"]) not in budgets
-        budget = budgets.setdefault(str(raw["networks"]), each * steps)
+        first = raw["networks"]["name"] not in budgets
+        budget = budgets.setdefault(raw["networks"]["name"], each * steps)
         at = {"equal steps": measured(folder, steps, count, real, classifier)}
         fitting = max(1, round(budget / each))
         if not first:
@@ -152,7 +152,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "recipes", nargs="*", default=DEFAULT, help="the first with its networks sets the seconds"
+        "recipes", nargs="*", default=DEFAULT, help="the first of its architecture sets the seconds"
     )
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=None, help="each recipe's own when not given")
