@@ -17,10 +17,12 @@ from steadygan.draws import generator
 from steadygan.errors import UsageError, nearest
 from steadygan.files import cache_folder
 from steadygan.metrics.classifier import Classifier, accuracy, train
+from steadygan.metrics.extractor import Extractor
+from steadygan.metrics.extractors import EXTRACTORS, of_classifier
 from steadygan.metrics.saved import CARD, load_classifier, save_classifier
 from steadygan.processor import threads
 
-__all__ = ["SETS", "Labelled", "classifier", "labelled", "make", "place", "ready"]
+__all__ = ["SETS", "Labelled", "classifier", "extractor", "labelled", "make", "place", "ready"]
 
 
 class Labelled(NamedTuple):
@@ -145,8 +147,17 @@ def ready(name: str, note: Callable[[str], None]) -> Classifier:
         note(f"training the classifier of {name} first, once for all runs: {folder}")
         make(name, folder)
     found = load_classifier(folder)
-    note(f"modes are counted by the classifier of {name} in {folder}, {right(found)}")
+    note(f"scores look through the classifier of {name} in {folder}, {right(found)}")
     return found
+
+
+def extractor(name: str, note: Callable[[str], None]) -> Extractor:
+    """The extractor of this name; that of a labelled set is its classifier, made first where it is not there."""
+    if name in SETS:
+        return of_classifier(ready(name, note))
+    if name not in EXTRACTORS:
+        raise UsageError(f"there is no extractor {name!r}: {nearest(name, [*EXTRACTORS, *SETS])}")
+    return EXTRACTORS[name]()
 
 
 def right(found: Classifier) -> str:

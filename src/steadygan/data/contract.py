@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Generator, Tensor
 
 
@@ -22,7 +23,8 @@ class Data(NamedTuple):
     [count, *shape]. With `flip` a step sees each image mirrored left to right with probability 1/2.
 
     Samples of `classes` > 0 classes are labelled 0 .. classes - 1: `labels` [n] int64, one for each row, or, for
-    a mixture without them, the nearest of its `modes`.
+    a mixture without them, the nearest of its `modes`. `held()` gives rows like these that are held out of training:
+    the published test set, where there is one.
     """
 
     name: str
@@ -33,3 +35,13 @@ class Data(NamedTuple):
     flip: bool = False
     labels: Tensor | None = None
     classes: int = 0
+    held: Callable[[], Tensor] | None = None
+
+
+def as_seen(rows: Tensor) -> Tensor:
+    """Rows as networks see them, float32: bytes as x / 127.5 - 1.
+
+    >>> as_seen(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    """
+    return rows.float() / 127.5 - 1 if rows.dtype == torch.uint8 else rows.float()
