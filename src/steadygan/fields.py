@@ -70,9 +70,10 @@ def _mean(found: list[tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
 
 
 def accumulated(game: Game, parts: int) -> Game:
-    """The same game on batches `parts` times as large, whose field is the mean over the parts: less memory, more time.
+    """The same game on batches `parts` times as large, its field the mean over the parts: less memory at a time.
 
-    What is relative to a batch (batch norm, a relativistic loss, fake-as-real's choice) is so to a part.
+    What is relative to a batch (batch norm, DRAGAN's noise, the pull-away term, fake-as-real's choice) is so to a
+    part.
     """
     if parts == 1:
         return game

@@ -13,6 +13,7 @@ from steadygan.draws import generator
 from steadygan.errors import UsageError
 from steadygan.game import Game, State
 from steadygan.generate import columns, in_rows, latents, member, samples, weights
+from steadygan.metrics.summary import BLOCKS
 from steadygan.networks import logits_of
 from steadygan.penalties import Critic
 
@@ -96,7 +97,7 @@ def looker(
             finite = found.isfinite().all()
             scores.append(_scores(game, data, one, found, target, classifier) if finite else {})
             if finite and extractor and seen:
-                fake = metrics.summarised(found[: len(target)].cpu(), extractor)
+                fake = metrics.summarised(found[: len(target)].cpu(), extractor, blocks=BLOCKS)
                 scores[-1] |= {
                     f"{key}_{extractor.name}": s.value for key, s in metrics.scores(fake, seen).items()
                 }

@@ -198,10 +198,10 @@ def real_summary(
 
 
 def summarised(
-    images: Tensor, look: Extractor, batch: int = 500, progress: Progress | None = None
+    images: Tensor, look: Extractor, batch: int = 500, progress: Progress | None = None, blocks: int = 1
 ) -> Summary:
-    """What scores need of images [n, C, H, W], bytes or in [-1, 1], read `batch` at a time."""
-    summary = Summary(look.size)
+    """What scores need of images [n, C, H, W], bytes or in [-1, 1], read `batch` at a time; 10 `blocks` of fakes."""
+    summary = Summary(look.size, blocks=blocks)
     for part in images.split(batch):
         summary.add(*look.read(as_seen(part)))
         if progress:
