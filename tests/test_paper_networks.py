@@ -196,10 +196,8 @@ def gn_resnet_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) ->
     x = mean_of_four(conv(conv(x, D).clamp(min=0), D)) + F.conv2d(mean_of_four(x), next(D), next(D))
     for block in range(1, BLOCKS[side]):
         body = conv(conv(x.clamp(min=0), D).clamp(min=0), D)
-        if block < HALVINGS[side]:
-            x = mean_of_four(body) + mean_of_four(F.conv2d(x, next(D), next(D)))
-        else:
-            x = x + body
+        halving = block < HALVINGS[side]
+        x = mean_of_four(body + F.conv2d(x, next(D), next(D))) if halving else x + body
     return fake, linear(x.clamp(min=0).mean((2, 3)), D)[:, 0]
 
 
@@ -389,7 +387,10 @@ def test_convolutions_are_padded_as_tensorflow_pads_them(side):
         *[(Case("gn_cnn", (3, 32, 32), {"latent": 128, "width": 16}), lambda W: 0.02)],
         # Kaiming, fan in, of its ResNets
         *[
-            (Case("gn_resnet", (3, side, side), {"latent": 64, "width": 8}), lambda W: (2 / W[0].numel()) ** 0.5)
+            (
+                Case("gn_resnet", (3, side, side), {"latent": 64, "width": 8}),
+                lambda W: (2 / W[0].numel()) ** 0.5,
+            )
             for side in (32, 48)
         ],
         # Glorot: variance 2 / (fan in + fan out), a 5x5 kernel counted in both

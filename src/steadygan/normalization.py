@@ -201,7 +201,8 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """`weight` divided by its estimated spectral norm, which is taken in the weight's own precision."""
-        with torch.autocast(weight.device.type, enabled=False):
+        device = "cpu" if weight.is_meta else weight.device.type  # meta: parameters are only counted
+        with torch.autocast(device, enabled=False):
             return self._normalized(weight)
 
     def _normalized(self, weight: Tensor) -> Tensor:
