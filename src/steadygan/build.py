@@ -37,10 +37,7 @@ from steadygan.tables import (
     PLAYERS,
 )
 from steadygan.train import Every
-from steadygan.values import (
-    ends,
-    steps_of,
-)
+from steadygan.values import ends, steps_of
 
 if TYPE_CHECKING:
     from steadygan.config import Config
@@ -148,6 +145,7 @@ def _modules(config: "Config", data: Data) -> dict[str, nn.Module]:
     for name, role in PLAYERS[config.game.name].items():
         net = pair.pop(role) if role in pair else _module(role, config, data)
         if role in CRITICS and config.critic.normalization.name == "spectral_normalized":
+            normalization.check_no_zero_weights(net)
             net = normalization.spectral_normalized(net)
         std = config.noise.G if role == "generator" else config.noise.D if role in CRITICS else 0
         made[name] = noise.noisy_layers(net, std) if std else net
