@@ -62,7 +62,7 @@ def test_fake_as_real_has_its_share_in_every_part():
     run = build(parse({**RAW, "fake_as_real": {"count": 6, "pool": 2}, "accumulate": 3}))
     # two of four rows a part, of four candidates each: a pool of 3 x 4
     assert run.game.fields["z_pool"].shape == (12, 2)
-    state, logs = run.step(run.state, run.draws(0))
+    _, logs = run.step(run.state, run.draws(0))
     assert logs["loss/D"].isfinite()
 
 

@@ -18,11 +18,11 @@ from steadygan.errors import UsageError, nearest
 from steadygan.files import cache_folder
 from steadygan.metrics.classifier import Classifier, accuracy, train
 from steadygan.metrics.extractor import Extractor
-from steadygan.metrics.extractors import EXTRACTORS, of_classifier
+from steadygan.metrics.extractors import extractor
 from steadygan.metrics.saved import CARD, load_classifier, save_classifier
 from steadygan.processor import threads
 
-__all__ = ["SETS", "Labelled", "classifier", "extractor", "labelled", "make", "place", "ready"]
+__all__ = ["SETS", "Labelled", "classifier", "labelled", "look_through", "make", "place", "ready"]
 
 
 class Labelled(NamedTuple):
@@ -151,13 +151,12 @@ def ready(name: str, note: Callable[[str], None]) -> Classifier:
     return found
 
 
-def extractor(name: str, note: Callable[[str], None]) -> Extractor:
-    """The extractor of this name; that of a labelled set is its classifier, made first where it is not there."""
-    if name in SETS:
-        return of_classifier(ready(name, note))
-    if name not in EXTRACTORS:
-        raise UsageError(f"there is no extractor {name!r}: {nearest(name, [*EXTRACTORS, *SETS])}")
-    return EXTRACTORS[name]()
+def look_through(
+    name: str, channels: int, note: Callable[[str], None], weights: Path | None = None
+) -> Extractor:
+    """The extractor of this name for so many channels; a labelled set's classifier is made if it is not there."""
+    found = partial(ready, note=note)
+    return extractor(name.replace("-", "_"), weights=weights, classifier=found, channels=channels)
 
 
 def right(found: Classifier) -> str:

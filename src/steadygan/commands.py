@@ -59,6 +59,7 @@ def evaluate(
         int | None, typer.Option("-n", min=2, help="Samples; 10,000 images or 2,000 points when not given.")
     ] = None,
     real: Annotated[int | None, typer.Option(min=2, help="Real images; all when not given.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="The file of lite0's or inception's weights.")] = None,
     split: Annotated[str, typer.Option(help="train, or test: what is compared with.")] = "train",
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Draws the latents.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Images made at a time; changes no score.")] = 500,
@@ -75,12 +76,14 @@ def evaluate(
         if against is None:
             raise UsageError("--images need a set to be compared with: --against fashion-mnist, for one")
         data = evaluated.real_images(against, data_root)
-        evaluated.evaluate_images(images, data, protocol, batch=batch, note=note, console=console)
+        evaluated.evaluate_images(
+            images, data, protocol, batch=batch, weights=weights, note=note, console=console
+        )
         return
     assert folder is not None
     if against is not None:
         raise UsageError("a run is compared with its own data: leave out --against")
-    kind = {"which": checkpoint, "average": ema, "member": member, "batch": batch}
+    kind = {"which": checkpoint, "average": ema, "member": member, "batch": batch, "weights": weights}
     evaluated.evaluate_run(folder, protocol, **kind, root=data_root, note=note, console=console)
 
 

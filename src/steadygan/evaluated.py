@@ -40,6 +40,7 @@ def evaluate_run(
     member: int | None,
     batch: int,
     root: Path | None,
+    weights: Path | None,
     note: Note,
     console: Console,
 ) -> list[Card]:
@@ -56,7 +57,7 @@ def evaluate_run(
         raise UsageError(f"--ema {average!r}: {nearest(average, AVERAGES)}")
     averages = AVERAGES[average] if settings.ema else (False,)
     data = _of_split(run.data, protocol.split, settings.looks.images)
-    protocol = _with_extractor(protocol, run.data, note)
+    protocol = _with_extractor(protocol, run.data, weights, note)
     protocol = replace(protocol, batch_norm=generate.batch_norm(run.game.players["G"].network))
     members = range(len(run.members)) if member is None else [member]
     made = []
@@ -85,7 +86,14 @@ def evaluate_run(
 
 
 def evaluate_images(
-    path: Path, against: Data, protocol: Protocol, *, batch: int, note: Note, console: Console
+    path: Path,
+    against: Data,
+    protocol: Protocol,
+    *,
+    batch: int,
+    weights: Path | None,
+    note: Note,
+    console: Console,
 ) -> Card:
     """Score the images in a folder or zip, made by any tool, against a set's; print the card.
 
@@ -101,7 +109,7 @@ def evaluate_images(
         )
     data = _of_split(against, protocol.split)
     protocol = replace(protocol, generated=len(rows), weights="images", batch_norm="images")
-    protocol = _with_extractor(protocol, against, note)
+    protocol = _with_extractor(protocol, against, weights, note)
     done = 0
 
     def taken(count: int) -> Tensor:
@@ -164,12 +172,12 @@ def _of_split(data: Data, split: str, looks: int = IMAGES) -> Data:
     return data._replace(rows=rows, held=data.held if split == "train" else None)
 
 
-def _with_extractor(protocol: Protocol, data: Data, note: Note) -> Protocol:
+def _with_extractor(protocol: Protocol, data: Data, weights: Path | None, note: Note) -> Protocol:
     """The protocol with its extractor made, which points do without."""
     name = protocol.extractor
     if isinstance(name, Extractor) or len(data.shape) != 3:
         return protocol
-    return replace(protocol, extractor=classifiers.extractor(name, note))
+    return replace(protocol, extractor=classifiers.look_through(name, data.shape[0], note, weights))
 
 
 def real_images(name: str, root: Path | None) -> Data:

@@ -31,7 +31,7 @@ def look_of(settings: Config, run: Run, note: Note) -> Callable[[State], Look]:
         device=run.device,
         classes=run.classes,
         classifier=classifiers.ready(needed, note) if needed else None,
-        extractor=_extractor(settings, note),
+        extractor=_extractor(settings, run, note),
         images=settings.looks.images,
     )
 
@@ -42,9 +42,9 @@ def through(settings: Config) -> str | None:
     return None if name == "pixels8" else name
 
 
-def _extractor(settings: Config, note: Note) -> Extractor | None:
+def _extractor(settings: Config, run: Run, note: Note) -> Extractor | None:
     name = through(settings)
-    return classifiers.extractor(name, note) if name else None
+    return classifiers.look_through(name, run.data.shape[0], note) if name else None
 
 
 def protocol_of(settings: Config, run: Run, note: Note) -> dict[str, object]:
@@ -53,7 +53,7 @@ def protocol_of(settings: Config, run: Run, note: Note) -> dict[str, object]:
     if images:
         data = data._replace(rows=looked_at(data, settings.looks.images))
     protocol = Protocol(
-        extractor=_extractor(settings, note) or "pixels8",
+        extractor=_extractor(settings, run, note) or "pixels8",
         generated=len(data.rows) if images and data.rows is not None else POINTS,
         split="test" if data.held else "train",
         weights="EMA" if settings.ema else "raw",

@@ -111,7 +111,11 @@ def looker(
 def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[str, ...]:
     """The names of the scores that a look at a game on this kind of data gives, through this extractor too."""
     if len(data.shape) == 3:
-        through = tuple(metrics.score_name(key, extractor) for key in metrics.SCORES) if extractor else ()
+        through = (
+            tuple(metrics.score_name(key, extractor.replace("-", "_")) for key in metrics.SCORES)
+            if extractor
+            else ()
+        )
         return ("kd_pixels8", *(("modes", "mode_kl") if data.name in CLASSIFIERS else ()), *through)
     if data.modes is not None:
         return ("modes", "high_quality", "mode_kl")

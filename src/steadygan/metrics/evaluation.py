@@ -92,13 +92,13 @@ def evaluate(
         return Card(
             dict(subject or {}), described, points_scores(found, _points(data, len(found)), data.modes)
         )
-    look = _extractor(protocol)
+    look = _extractor(protocol, data)
     real = real_summary(data, protocol.real, look, batch, progress)
     fake, pooled = Summary(look.size), []
     for x in made:
         fake.add(*look.read(x))
         pooled.append(pooled_pixels(x)[: max(0, MEMORISED - batch * len(pooled))])
-    found = {score_name(name, look): score for name, score in scores(fake, real).items()}
+    found = {score_name(name, look.name): score for name, score in scores(fake, real).items()}
     if data.held is not None and protocol.split == "train":
         found["memorised_pixels8"] = _memorised(torch.cat(pooled), data, batch)
     return Card(dict(subject or {}), described, found)
@@ -119,12 +119,12 @@ def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
         "generated": protocol.samples(data),
         "seed": protocol.seed,
     }
-    return {**described, **_looked_through(_extractor(protocol))} if len(data.shape) == 3 else described
+    return {**described, **_looked_through(_extractor(protocol, data))} if len(data.shape) == 3 else described
 
 
-def _extractor(protocol: Protocol) -> Extractor:
+def _extractor(protocol: Protocol, data: Data) -> Extractor:
     look = protocol.extractor
-    return extractor(look) if isinstance(look, str) else look
+    return extractor(look, channels=data.shape[0]) if isinstance(look, str) else look
 
 
 def _looked_through(look: Extractor) -> dict[str, str]:
