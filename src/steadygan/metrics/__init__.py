@@ -2,7 +2,9 @@
 
 from steadygan.metrics.classifier import Classifier
 from steadygan.metrics.clusters import purity
+from steadygan.metrics.extractors import EXTRACTORS, of_classifier, score_name
 from steadygan.metrics.kernel import kernel_distance, pooled_pixels
+from steadygan.metrics.plane import points_scores
 from steadygan.metrics.points import (
     close_pairs,
     finite_gaussian,
@@ -12,8 +14,10 @@ from steadygan.metrics.points import (
     unbalance,
 )
 from steadygan.metrics.stacked import expected_kl, expected_modes, stacked_modes
+from steadygan.metrics.transport import sliced_wasserstein2, wasserstein1, wasserstein2
 
 __all__ = [
+    "EXTRACTORS",
     "Classifier",
     "close_pairs",
     "expected_kl",
@@ -22,9 +26,15 @@ __all__ = [
     "generator_gradient",
     "kernel_distance",
     "modes",
+    "of_classifier",
+    "points_scores",
     "pooled_pixels",
     "purity",
+    "score_name",
+    "sliced_wasserstein2",
     "smallest_gap",
     "stacked_modes",
     "unbalance",
+    "wasserstein1",
+    "wasserstein2",
 ]
