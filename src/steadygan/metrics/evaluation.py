@@ -21,7 +21,7 @@ from steadygan.metrics.extractor import Extractor, Score
 from steadygan.metrics.extractors import extractor, score_name
 from steadygan.metrics.kernel import pooled_pixels
 from steadygan.metrics.neighbours import memorisation
-from steadygan.metrics.points import points_scores
+from steadygan.metrics.plane import EXACT, points_scores
 from steadygan.metrics.summary import Summary, scores
 
 __all__ = ["Generate", "Progress", "Protocol", "describe", "evaluate", "real_summary", "summarised"]
@@ -119,7 +119,9 @@ def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
         "generated": protocol.samples(data),
         "seed": protocol.seed,
     }
-    return {**described, **_looked_through(_extractor(protocol, data))} if len(data.shape) == 3 else described
+    if len(data.shape) != 3:
+        return {**described, "exact": min(EXACT, protocol.samples(data))}
+    return {**described, **_looked_through(_extractor(protocol, data))}
 
 
 def _extractor(protocol: Protocol, data: Data) -> Extractor:

@@ -17,9 +17,10 @@ from steadygan.metrics.moments import Moments, check_features, distance_to, merg
 from steadygan.metrics.neighbours import manifold_scores
 from steadygan.metrics.subset import Subset, block_of
 
-__all__ = ["BLOCKS", "KEPT", "Summary", "frechet", "inception", "kernel", "scores"]
+__all__ = ["BLOCKS", "KEPT", "SCORES", "Summary", "frechet", "inception", "kernel", "scores"]
 
 BLOCKS, KEPT = 10, 10_000
+SCORES = ("fd", "kd", "is", "precision", "recall", "density", "coverage")
 SPLITS, SPLIT = 10, 1000  # of the kernel distance, and the most images in one
 
 
