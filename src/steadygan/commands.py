@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -83,7 +83,7 @@ def evaluate(
     assert folder is not None
     if against is not None:
         raise UsageError("a run is compared with its own data: leave out --against")
-    kind = {"which": checkpoint, "average": ema, "member": member, "batch": batch, "weights": weights}
+    kind: dict[str, Any] = {"which": checkpoint, "average": ema, "member": member, "batch": batch, "weights": weights}
     evaluated.evaluate_run(folder, protocol, **kind, root=data_root, note=note, console=console)
 
 

@@ -19,7 +19,8 @@ from steadygan.data.decoded import by
 from steadygan.errors import UsageError, nearest
 from steadygan.folders import CHECKPOINTS, Note, opened, restore_member
 from steadygan.game import State
-from steadygan.metrics import Card, Extractor, Progress, Protocol, describe, evaluate
+from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
+from steadygan.metrics.evaluation import Progress
 from steadygan.scoring import IMAGES, not_looked_at
 from steadygan.sinks.checkpoints import best_checkpoint
 from steadygan.tables import DATA

@@ -88,13 +88,13 @@ def evaluate(
     made = _made(generate, data, protocol, batch, progress)
     described = describe(protocol, data)
     if len(data.shape) != 3:
-        found = torch.cat(list(made))
-        return Card(
-            dict(subject or {}), described, points_scores(found, _points(data, len(found)), data.modes)
-        )
+        points = torch.cat(list(made))
+        found = points_scores(points, _points(data, len(points)), data.modes)
+        return Card(dict(subject or {}), described, found)
     look = _extractor(protocol, data)
     real = real_summary(data, protocol.real, look, batch, progress)
-    fake, pooled = Summary(look.size), []
+    fake = Summary(look.size)
+    pooled: list[Tensor] = []
     for x in made:
         fake.add(*look.read(x))
         pooled.append(pooled_pixels(x)[: max(0, MEMORISED - batch * len(pooled))])
