@@ -22,7 +22,8 @@ LEVELS = {
     3: "state generate program processor scoring checkpoint train meter pictures coloured phase portrait "
     "ensemble distributed",
     4: "values bind tables config solved build recipes",
-    5: "sinks run reconstructed drawn preview probe traversal clouds classifiers catalogue cli __main__ report",
+    5: "sinks run reconstructed drawn preview probe traversal clouds classifiers datasets catalogue "
+    "data_command cli __main__ report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from steadygan.catalogue import find_recipe, listed
+from steadygan.data_command import data
 from steadygan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def spectrum(
 
 probe = typer.Typer(no_args_is_help=True, help="Measure for a few hundred steps what a recipe wants.")
 app.add_typer(probe, name="probe")
+app.add_typer(data, name="data")
 
 
 @probe.callback()

@@ -1,22 +1,39 @@
 """Real samples: finite sets held in memory, or streams drawn on demand."""
 
 from steadygan.data.contract import Data, Modes
-from steadygan.data.images import cifar10, digits, fashion_mnist, image_folder
+from steadygan.data.images import (
+    celeba_hq,
+    cifar10,
+    cifar100,
+    digits,
+    emoji,
+    fashion_mnist,
+    image_folder,
+    imagenet64,
+    lsun,
+    stl10,
+)
 from steadygan.data.stacked import stacked_digits
 from steadygan.data.synthetic import dirac, gaussian, grid, nothing, ring, swissroll
 
 __all__ = [
     "Data",
     "Modes",
+    "celeba_hq",
     "cifar10",
+    "cifar100",
     "digits",
     "dirac",
+    "emoji",
     "fashion_mnist",
     "gaussian",
     "grid",
     "image_folder",
+    "imagenet64",
+    "lsun",
     "nothing",
     "ring",
     "stacked_digits",
+    "stl10",
     "swissroll",
 ]

@@ -1,6 +1,7 @@
 """What a data set is: the two records that every builder in this folder returns."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Generator, Tensor
@@ -22,7 +23,8 @@ class Data(NamedTuple):
     [count, *shape]. With `flip` a step sees each image mirrored left to right with probability 1/2.
 
     Samples of `classes` > 0 classes are labelled 0 .. classes - 1: `labels` [n] int64, one for each row, or, for
-    a mixture without them, the nearest of its `modes`.
+    a mixture without them, the nearest of its `modes`. `mapped` is the file that `rows` are mapped from, if any:
+    its manifest lies beside it.
     """
 
     name: str
@@ -33,3 +35,4 @@ class Data(NamedTuple):
     flip: bool = False
     labels: Tensor | None = None
     classes: int = 0
+    mapped: Path | None = None
