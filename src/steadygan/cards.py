@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from steadygan.data.decoded import by
+from steadygan.data.listing import by
 from steadygan.errors import UsageError
 from steadygan.files import write_whole
 from steadygan.metrics import Card, compare, read_card

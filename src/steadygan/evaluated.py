@@ -15,7 +15,7 @@ from steadygan import checkpoint, classifiers, generate
 from steadygan.build import Run
 from steadygan.cards import add, known, show
 from steadygan.data import Data, image_folder
-from steadygan.data.decoded import by
+from steadygan.data.listing import by
 from steadygan.errors import UsageError, nearest
 from steadygan.folders import CHECKPOINTS, Note, opened, restore_member
 from steadygan.game import State
