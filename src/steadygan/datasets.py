@@ -13,7 +13,7 @@ from rich.console import Console
 from steadygan import tables
 from steadygan.data import prepared
 from steadygan.data.cifar import cifar10_source, cifar100_source
-from steadygan.data.folders import celeba_hq_source, image_folder_source, lsun_source
+from steadygan.data.folders import any_sizes, celeba_hq_source, image_folder_source, lsun_source
 from steadygan.data.idx import fashion_mnist_source
 from steadygan.data.imagenet import imagenet64_source
 from steadygan.data.images import digits_source
@@ -125,8 +125,11 @@ def _described(name: str) -> str:
 
 
 def _shape(source: Source) -> str:
-    """The shape of the first image that can be decoded."""
-    images = next((block.images for block in source.blocks(True) if len(block.images)), None)
+    """The shape of the first images that can be decoded, or what is wrong with them."""
+    try:
+        images = next((block.images for block in source.blocks(True) if len(block.images)), None)
+    except UsageError as error:
+        return f"({error})"
     return "that do not decode" if images is None else by(images.shape[1:])
 
 
@@ -175,7 +178,10 @@ def _made(manifest: dict[str, Any]) -> str:
 
 
 def verify(which: str, root: Path | None, split: str | None, console: Console) -> None:
-    """The command `steadygan data verify`: read all of a set's files. Raises UsageError where any is wrong."""
+    """The command `steadygan data verify`: read all of a set's files. Raises UsageError where any is wrong.
+
+    Images of a folder may be unlike each other: they are only to decode.
+    """
     wrong, known = [], KNOWN[which].files if which in KNOWN else {}
     seen: set[Path] = set()
     for part, source in sources(which, root, split, {}):
@@ -189,8 +195,9 @@ def verify(which: str, root: Path | None, split: str | None, console: Console) -
                 f"{file}: {'the known checksum' if as_known else 'NOT the known checksum'}",
             )
             wrong += [] if as_known else [f"{file.name} differs from the published file"]
-        count, shape, corrupt = _read_all(source)
-        _say(console, f"{part}: {count:,} images {shape} decode in {source.place}")
+        count, shape, corrupt = _read_all(source if which in SOURCES else any_sizes(which, split))
+        shape = f" {shape}" if which in SOURCES else ""
+        _say(console, f"{part}: {count:,} images{shape} decode in {source.place}")
         _say_each(console, "corrupt", [f"{name} ({why})" for name, why in corrupt])
         wrong += [f"{len(corrupt):,} images of {part} are corrupt"] * bool(corrupt)
         prepared.check_count(source, count, len(corrupt))

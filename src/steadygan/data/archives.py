@@ -12,6 +12,8 @@ from steadygan.errors import UsageError
 
 __all__ = ["reading"]
 
+CHUNK = 2**20
+
 
 @contextmanager
 def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
@@ -28,8 +30,10 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
         if place.is_dir():
             yield lambda name: _in_folder(place, name)
         else:
-            with tarfile.open(place, "r:*") as archive:
+            with gzip.open(place) as whole, tarfile.open(fileobj=whole) as archive:
                 yield lambda name: _in_archive(archive, place, f"{top}/{name}")
+                while whole.read(CHUNK):  # its checksum comes last
+                    pass
     except (gzip.BadGzipFile, EOFError, tarfile.TarError, zlib.error) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else "it ends too soon"
         raise UsageError(f"{place} is no whole archive ({reason}); download it again") from error

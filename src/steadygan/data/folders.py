@@ -10,7 +10,15 @@ from steadygan.data.prepared import load
 from steadygan.data.sources import Source, find, missing, places, split_count
 from steadygan.errors import UsageError
 
-__all__ = ["celeba_hq", "celeba_hq_source", "image_folder", "image_folder_source", "lsun", "lsun_source"]
+__all__ = [
+    "any_sizes",
+    "celeba_hq",
+    "celeba_hq_source",
+    "image_folder",
+    "image_folder_source",
+    "lsun",
+    "lsun_source",
+]
 
 CELEBA_HQ = ("celeba_hq", "celeba-hq", "CelebA-HQ", "CelebA-HQ-img", "CelebAMask-HQ", "celeba_hq_256")
 INSIDE = ("CelebAMask-HQ/CelebA-HQ-img", "CelebA-HQ-img", "")
@@ -52,6 +60,12 @@ def image_folder_source(
         raise UsageError(f"{source} does not exist; give a folder or a zip of images")
     how = Fit(size, filter, crop).check()
     return image_source(source.stem, _listed(source, split), how)
+
+
+def any_sizes(path: str | Path, split: str | None = None) -> Source:
+    """A folder's or zip's images made alike somehow, 3x8x8: for those who ask only whether all decode."""
+    source = Path(path).expanduser().resolve()
+    return image_source(source.stem, _listed(source, split), Fit(8, "nearest", "none", colour=True))
 
 
 def celeba_hq(
