@@ -74,10 +74,10 @@ def blur(source: Source, deviation: float) -> Tensor:
 
 
 def copies(source: Source, share: float) -> Tensor:
-    """This share of the images replaced by training images, a different one each."""
+    """This share of the images replaced by training images, a different one each, in another order than theirs."""
     x = untouched(source)
     places = torch.randperm(len(x), generator=generator("score response copies"))[: round(share * len(x))]
-    x[places] = as_seen(source.train[places])
+    x[places] = as_seen(source.train.flip(0)[places])
     return x
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from damages import DAMAGES, Source, exceptions, source, untouched
 from safetensors.torch import load_file, save_file
+from score_page import draw, page, tables
 from torch import Tensor
 
 from steadygan import classifiers
@@ -47,6 +48,7 @@ class Kept:
         self.extractor = look._replace(read=self.read)
 
     def read(self, x: Tensor) -> Read:
+        """Features and logits of images, those that were read before from what was kept."""
         keys = [hashlib.blake2b(one.numpy().tobytes(), digest_size=16).digest() for one in x.contiguous()]
         if new := {key: i for i, key in enumerate(keys) if key not in self.rows}:
             features, logits = self.look.read(x[list(new.values())])
@@ -79,7 +81,7 @@ def scored(x: Tensor, data: Data, look: Extractor, file: Path) -> Card:
         protocol, data
     ):
         return card
-    card = evaluate(in_turn, data, protocol, subject={"images": file.stem}, batch=100)
+    card = evaluate(in_turn, data, protocol, subject={"images": file.stem}, batch=96)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(card.plain()))
     return card
@@ -167,6 +169,8 @@ def main() -> None:
     for each in figures["exceptions"]:
         print("not as it must be:", *each.values())
     write_whole(options.out / "scores.json", json.dumps(figures, indent=1) + "\n")
+    draw(figures, options.out / "scores.png")
+    (options.out / "scores.md").write_text(page((DOCS / "scores.md").read_text(), tables(figures)))
 
 
 if __name__ == "__main__":
