@@ -132,15 +132,18 @@ def contradiction(claim: str, curve: Sequence[Score]) -> str:
     A curve that `rises` ends above its beginning, and nowhere falls on the way; `falls` is the same downwards. One
     that `never rises` has no level above an earlier one, and one that `stays` none above or below.
     """
-    up = max((_apart(a, b), i, j) for i, a in enumerate(curve) for j, b in enumerate(curve) if i < j)
-    down = max((_apart(b, a), i, j) for i, a in enumerate(curve) for j, b in enumerate(curve) if i < j)
+    pairs = [(i, j) for j in range(len(curve)) for i in range(j)]
+    up, down = (
+        max(((sign * _apart(curve[i], curve[j]), i, j) for i, j in pairs), key=lambda each: each[0])
+        for sign in (1, -1)
+    )
     rise = _apart(curve[0], curve[-1])
     found = {
         "rises": (down, rise),
         "falls": (up, -rise),
         "never rises": (up, NOISE),
         "never falls": (down, NOISE),
-        "stays": (max(up, down), NOISE),
+        "stays": (max(up, down, key=lambda each: each[0]), NOISE),
     }
     (size, i, j), answer = found[claim]
     if size >= NOISE:

@@ -87,15 +87,14 @@ def scored(x: Tensor, data: Data, look: Extractor, file: Path) -> Card:
     return card
 
 
-def measured(name: str, made: Source, look: Extractor, folder: Path) -> dict[str, Any]:
+def measured(name: str, which: str, made: Source, look: Extractor, folder: Path) -> dict[str, Any]:
     """The cards of all damages of one set through one extractor, as curves; and fd of fewer untouched images."""
-    held = made.held
-    data = Data(name, tuple(held.shape[1:]), rows=made.train, held=lambda: held)
-    n, clean = len(held), untouched(made)
+    data = Data(name, tuple(made.held.shape[1:]), rows=made.train, held=lambda: made.held)
+    n, clean = len(made.train), untouched(made)
 
     def card(x: Tensor, what: str) -> Card:
-        print(name, look.name, what, flush=True)
-        return scored(x, data, look, folder / f"{look.name}-{n}" / f"{what}.json")
+        print(name, which, what, flush=True)
+        return scored(x, data, look, folder / f"{which}-{n}" / f"{what}.json")
 
     first = card(clean, "untouched")
     curves = []
@@ -103,19 +102,9 @@ def measured(name: str, made: Source, look: Extractor, folder: Path) -> dict[str
         cards = [first, *(card(make(made, level), f"{damage} {level}") for level in levels[1:])]
         for key in first.scores:
             score, _, through = key.partition("_")
-            found = [one.scores[key] for one in cards]
-            curves.append(
-                {
-                    "set": name,
-                    "extractor": {look.name: "lite0" if look.name == "lite0" else "own"}.get(
-                        through, through
-                    ),
-                    "damage": damage,
-                    "score": score,
-                    "values": [s.value for s in found],
-                    "errors": [s.error for s in found],
-                }
-            )
+            known = {"set": name, "extractor": which if through == look.name else through}
+            values, errors = zip(*(one.scores[key] for one in cards), strict=True)
+            curves.append({**known, "damage": damage, "score": score, "values": values, "errors": errors})
     fewer = {count: card(clean[:count], f"untouched {count}") for count in (n // 4, n // 2)}
     fds = {str(count): one.scores[f"fd_{look.name}"] for count, one in {**fewer, n: first}.items()}
     return {"curves": curves, "protocol": dict(first.protocol), "bias": fds}
@@ -131,7 +120,8 @@ def compared(options: argparse.Namespace) -> dict[str, Any]:
         for which in options.extractors:
             chosen = name if which == "own" else which
             look = classifiers.look_through(chosen, parts[0].shape[0], print)
-            found = measured(name, made, Kept(look, options.runs / name).extractor, options.runs / name)
+            kept = Kept(look, options.runs / name)
+            found = measured(name, which, made, kept.extractor, options.runs / name)
             curves += [curve for curve in found["curves"] if not _has(curves, curve)]
             bias += [{"set": name, "extractor": which, "fd": found["bias"]}]
             protocols += [found["protocol"]]
