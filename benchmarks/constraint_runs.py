@@ -20,9 +20,9 @@ import torch
 
 from steadygan import config
 from steadygan.build import build
+from steadygan.folders import read_config, restore
 from steadygan.game import State
 from steadygan.generate import latents, member, samples, weights
-from steadygan.run import read_config, restore
 
 DOCS = Path(__file__).parent.parent / "docs"
 FIGURES, PAGE = DOCS / "constraint-runs.json", DOCS / "constraints.md"

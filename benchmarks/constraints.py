@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from steadygan import losses, normalization, optim
-from steadygan.game import Game, Network, State, field
+from steadygan.fields import field
+from steadygan.game import Game, Network, State
 from steadygan.games import FakeAsReal, Term, View, gan
 from steadygan.meter import Meter
 from steadygan.networks import far_resnet, gn_cnn, mlp

@@ -26,10 +26,10 @@ from torch import Tensor
 
 from steadygan import checkpoint, config, spectrum
 from steadygan.build import Run, build
+from steadygan.folders import read_config
 from steadygan.game import State
 from steadygan.generate import latents, member, samples
 from steadygan.metrics import modes
-from steadygan.run import read_config
 from steadygan.scoring import POINTS
 
 DOCS = Path(__file__).parent.parent / "docs"

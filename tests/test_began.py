@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 from torch import Tensor, nn
 
-from steadygan import checkpoint, run
+from steadygan import checkpoint, folders, run
 from steadygan.build import build
 from steadygan.config import parse
 from steadygan.dynamics import alternating, simultaneous
 from steadygan.energies import balance, began_discriminator, convergence
 from steadygan.errors import UsageError
-from steadygan.game import Network, State, field, flatten
+from steadygan.fields import field
+from steadygan.game import Network, State, flatten
 from steadygan.games import began
 from steadygan.networks import Uniform
 from steadygan.optim import sgd
@@ -321,17 +322,17 @@ def test_a_stopped_run_goes_on_under_another_rule_as_if_it_had_had_none(tmp_path
     )
     run.resume(tmp_path / "a", [change], quiet())
     run.start(parse(raw), tmp_path / "b", quiet())
-    same(*(run.restore(tmp_path / name, build(parse(raw)), print) for name in "ab"))
+    same(*(folders.restore(tmp_path / name, build(parse(raw)), print) for name in "ab"))
     assert lines(tmp_path / "a")[-1]["step"] == 12
 
 
 def test_k_is_restored(tmp_path):
     run.start(parse({**RAW, "steps": 8}), tmp_path / "a", quiet())
     made = build(parse(RAW))
-    half = run.restore(tmp_path / "a", made, print)
+    half = folders.restore(tmp_path / "a", made, print)
     assert half.scalars["began/k"] == after(RAW, 8).scalars["began/k"] > 0
     run.resume(tmp_path / "a", ["steps=12"], quiet())
-    same(run.restore(tmp_path / "a", made, print), after(RAW, 12))
+    same(folders.restore(tmp_path / "a", made, print), after(RAW, 12))
 
 
 def test_an_ensemble_stops_when_all_are_below(tmp_path):

@@ -148,7 +148,12 @@ DATA = st.one_of(
 NETWORKS = st.one_of(
     part("mlp", latent=leaf("count"), width=leaf("count"), depth=leaf("count")),
     part("dcgan", latent=leaf("count"), width=leaf("count"), batch_norm=leaf("flag")),
-    *[part(name, latent=leaf("count"), width=leaf("count")) for name in ("far_resnet", "gn_cnn", "biggan32")],
+    *[
+        part(name, latent=leaf("count"), width=leaf("count"))
+        for name in ("far_resnet", "far_resnet_deep", "gn_cnn", "gn_resnet", "biggan32")
+    ],
+    part("far_conventional", latent=leaf("count"), width=leaf("count")),
+    part("r3gan", width=leaf("count"), depth=leaf("count"), group=leaf("count")),
     part("numerics_dcgan", layers=leaf("layers"), batch_norm=leaf("flag"), constant_filters=leaf("flag")),
     part("numerics_conv", layers=leaf("layers"), hidden=leaf("count")),
     part("numerics_resnet", latent=leaf("count"), width=leaf("count")),

@@ -34,9 +34,11 @@ from steadygan.dynamics import (
 from steadygan.dynamics.consensus import debiased_norm
 from steadygan.dynamics.symplectic import alignment
 from steadygan.errors import UsageError
-from steadygan.game import Field, Game, Network, Player, Rule, State, field, flatten, jacobian, update
+from steadygan.fields import field, jacobian
+from steadygan.game import Field, Game, Network, Player, Rule, State, flatten
 from steadygan.games import Clip, FakeAsReal, Term, bilinear, gan, quadratic
 from steadygan.games.quadratic import blocks
+from steadygan.moves import update
 from steadygan.networks import dirac, mlp, point
 from steadygan.penalties import PENALTIES
 from steadygan.program import compiled, vectorised

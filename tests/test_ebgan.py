@@ -16,7 +16,8 @@ from steadygan.build import build
 from steadygan.config import parse
 from steadygan.energies import distance, ebgan_discriminator, mean_error
 from steadygan.errors import UsageError
-from steadygan.game import Network, Player, State, field, flatten
+from steadygan.fields import field
+from steadygan.game import Network, Player, State, flatten
 from steadygan.games import ebgan
 from steadygan.losses import pull_away
 from steadygan.networks import ROLES, dcgan, mlp
@@ -363,10 +364,15 @@ def test_images():
 
 
 def test_finite_points_are_scored_without_a_logit():
-    from steadygan.run import _looker
+    from steadygan.looking import look_of
 
-    run = build(parse({**RAW, "data": {"name": "gaussian", "size": 20}}))
-    assert set(_looker(run, pytest.fail)(run.state).scores) == {"unbalance", "rows_covered", "close_pairs"}
+    settings = parse({**RAW, "data": {"name": "gaussian", "size": 20}})
+    run = build(settings)
+    assert set(look_of(settings, run, pytest.fail)(run.state).scores) == {
+        "unbalance",
+        "rows_covered",
+        "close_pairs",
+    }
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from steadygan import losses, optim
 from steadygan.dynamics import DYNAMICS, alternating, simultaneous
 from steadygan.errors import UsageError
-from steadygan.game import Game, Network, Rule, State, field, flatten, unflatten
+from steadygan.fields import field
+from steadygan.game import Game, Network, Rule, State, flatten, unflatten
 from steadygan.games import FakeAsReal, Term, gan
 from steadygan.generate import member, samples, standing_statistics
 from steadygan.losses import LOSSES, Loss

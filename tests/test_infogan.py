@@ -18,7 +18,8 @@ from steadygan import config, information, losses, metrics, optim
 from steadygan.build import build
 from steadygan.coloured import coloured
 from steadygan.errors import UsageError
-from steadygan.game import Game, Network, State, field, flatten
+from steadygan.fields import field
+from steadygan.game import Game, Network, State, flatten
 from steadygan.games import FakeAsReal, Term, View, bcr, gan, infogan
 from steadygan.generate import member
 from steadygan.networks import NETWORKS, ROLES, Codes

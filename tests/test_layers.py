@@ -17,13 +17,13 @@ PACKAGE = Path(__file__).parent.parent / "src" / "steadygan"
 LEVELS = {
     0: "__init__ errors files losses information penalties fake_as_real schedules normalization consistency augment "
     "noise gamma energies",
-    1: "optim game draws games networks data",
+    1: "optim game fields moves draws games networks data",
     2: "dynamics metrics spectrum theory diagnostics",
     3: "state generate program processor scoring checkpoint train meter pictures coloured phase portrait "
     "ensemble distributed",
     4: "values bind tables config solved build recipes",
-    5: "sinks run reconstructed drawn preview probe traversal clouds classifiers datasets catalogue "
-    "data_command cli __main__ report",
+    5: "sinks folders looking run reconstructed drawn preview probe traversal clouds classifiers cards evaluated "
+    "commands datasets data_command catalogue cli __main__ report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 

@@ -20,7 +20,9 @@ from steadygan import checkpoint, generate, pictures, reconstructed, run
 from steadygan.build import Run, build
 from steadygan.config import parse
 from steadygan.errors import UsageError
-from steadygan.game import Game, Network, State, field
+from steadygan.fields import field
+from steadygan.folders import read_config, restore
+from steadygan.game import Game, Network, State
 from steadygan.games import mdgan
 from steadygan.optim import sgd
 from steadygan.program import compiled, vectorised
@@ -312,8 +314,8 @@ def test_reconstructions_are_of_the_average_where_it_is_wanted(folders):
     raw, mean = (
         reconstructed.reconstruct(folders["digits"], 5, average=on, **options)[1] for on in (False, True)
     )
-    made = build(parse(run.read_config(folders["digits"])))
-    now = run.restore(folders["digits"], made, pytest.fail)
+    made = build(parse(read_config(folders["digits"])))
+    now = restore(folders["digits"], made, pytest.fail)
     x, G, E = reference(made.data, 5), *(made.game.players[n].network for n in "GE")
     swapped = now._replace(params={**now.params, "G": now.average["G"]["params"]}, average={})
     torch.testing.assert_close(mean, generate.reconstructions(G, E, swapped, x, average=False))
@@ -324,8 +326,8 @@ def test_reconstructions_are_of_the_average_where_it_is_wanted(folders):
 def test_reconstructions_are_the_modules_own(name, folders):
     """Samples of other latents, a batch norm in training mode, x normalized twice."""
     x, again = reconstructed.reconstruct(folders[name], 5, average=False, member=0, note=pytest.fail)
-    made = build(parse(run.read_config(folders[name])))
-    now = run.restore(folders[name], made, pytest.fail)
+    made = build(parse(read_config(folders[name])))
+    now = restore(folders[name], made, pytest.fail)
     G, E = (made.game.players[n].network.module for n in "GE")
     for n, net in (("G", G), ("E", E)):
         nn.utils.vector_to_parameters(now.params[n], net.to(now.params[n].dtype).parameters())

@@ -14,11 +14,11 @@ from steadygan.data import Modes, ring
 from steadygan.errors import UsageError
 from steadygan.metrics import (
     close_pairs,
+    distances,
     finite_gaussian,
     generator_gradient,
     kernel_distance,
     modes,
-    points,
     pooled_pixels,
     smallest_gap,
     unbalance,
@@ -206,7 +206,7 @@ def test_close_pairs_of_a_configuration_made_by_hand(delta, expected):
 
 @pytest.mark.parametrize("block", [1, 100, 2**22])  # one fake at a time, three, all: indices must carry on
 def test_close_pairs_equal_a_double_loop_in_blocks_of_any_size(block, monkeypatch):
-    monkeypatch.setattr(points, "BLOCK", block)
+    monkeypatch.setattr(distances, "BLOCK", block)
     rows = torch.tensor([[i, j] for i in range(6) for j in range(5)], dtype=torch.float32)
     samples = 6 * torch.rand(80, 2, generator=seeded(0))
     fakes, reals = close_pairs(samples, rows, 0.4)

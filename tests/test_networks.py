@@ -70,6 +70,57 @@ CASES = {
             (768 + 29 * 85 + 2 * 15 + 20 + 30, 28 + 29 * 85 + 3 * 15 + 257),
         ),
     ],
+    "far_conventional": [  # FARGAN's Tables 9 and 10 (spec F9), at both kernels of the layers next to the image
+        Case((3, 32, 32), {}, (8_945_731, 7_053_377)),
+        Case((3, 32, 32), {"image_kernel": 1}, (8_944_195, 7_051_841)),
+        # one stage of 2 and 4 channels. G: 5 -> 4, 4 -> 4 x 16 and a bias each, then 4-4-2-2-1. D: 1-2-2-4, 4-4-4
+        Case(
+            (1, 8, 8),
+            {"latent": 5, "width": 2},
+            (24 + (256 + 4) + 148 + 74 + 38 + 19, 20 + 38 + 76 + 2 * 148 + 65),
+        ),
+    ],
+    "far_resnet_deep": [  # the paper's own is in test_residual_networks.py: it is too large to be made often
+        # one stage of 2 and 4 channels. A block h -> h has 18 h^2 + 2 h, h -> 2h 29 h^2 + 3 h, 2h -> h 29 h^2 + 2 h
+        Case(
+            (1, 8, 8),
+            {"latent": 5, "width": 2},
+            (6 * 64 + 2 * 296 + 120 + 76 + 19, 20 + 76 + 122 + 2 * 296 + 65),
+        ),
+    ],
+    "gn_resnet": [
+        Case((3, 32, 32), {}, (4_276_739, 1_053_825)),  # GN-GAN's ResNet-32 and ResNet-48 (spec F9)
+        Case((3, 48, 48), {}, (4_878_083, 4_859_073)),
+        # constant: G 3 -> 4 x 16, a block 4 -> 4 and its two norms, norm, 4 -> 1. D 1 -> 2, 2 -> 2 with shortcuts
+        Case(
+            (1, 8, 8),
+            {"latent": 3, "width": 1},
+            (256 + (2 * 148 + 20 + 16) + 8 + 37, (20 + 38 + 4) + (2 * 38 + 6) + 2 * 76 + 3),
+        ),
+        # one doubling from side 6: G 3 -> 2 x 36, a block 2 -> 1, norm, 1 -> 1. D 1 -> 1, 1 -> 2
+        Case(
+            (1, 12, 12),
+            {"latent": 3, "width": 1},
+            (288 + (4 + 19 + 2 + 10 + 3) + 2 + 10, (10 + 10 + 2) + (20 + 38 + 4) + 3),
+        ),
+    ],
+    "r3gan": [  # the paper's own are in test_residual_networks.py
+        # two stages of one block, 2 -> 4 in 2 groups -> 2: 8 + 4 weights and biases, 72 + 4, 8
+        Case(
+            (1, 8, 8),
+            {"latent": 3, "width": 2, "depth": 1, "group": 2},
+            (2 * 3 + 2 * 16 + 2 * 96 + 2, 2 + 2 * 96 + 2 * 16 + 2),
+        ),
+        # the stages at 8 and 16 have half and a quarter of 4 channels; one group where there are fewer than 16
+        Case(
+            (3, 16, 16),
+            {"latent": 3, "width": 4, "depth": 1, "widest": 4},
+            (
+                (12 + 64) + (64 + 576 + 16) + 8 + (16 + 144 + 8) + 2 + (4 + 36 + 4) + 3,
+                3 + (4 + 36 + 4) + 2 + (16 + 144 + 8) + 8 + (64 + 576 + 16) + (64 + 4),
+            ),
+        ),
+    ],
     "gn_cnn": [
         Case((3, 32, 32), {}, (3_813_379, 5_860_865)),  # GN-GAN's CNN-32 and CNN-48 (spec F9)
         Case((3, 48, 48), {}, (5_134_339, 5_871_105)),
@@ -131,7 +182,7 @@ def made(name: str, case: Case) -> tuple[nn.Module, nn.Module]:
 
 
 def latents(case: Case, name: str, count: int = 3) -> Tensor:
-    default = 2 if name == "mlp" else 256 if name.startswith("numerics") else 128
+    default = {"mlp": 2, "r3gan": 64}.get(name, 256 if name.startswith("numerics") else 128)
     return torch.randn(count, case.options.get("latent", default), dtype=torch.float64)
 
 
@@ -208,7 +259,7 @@ def test_samples_look_like_data_and_the_critic_gives_one_logit_each(name, case):
         fake = G.eval()(latents(case, name, count))
         assert fake.shape == (count, *case.shape)
         assert D.eval()(fake).shape == (count,)
-        assert name == "mlp" or fake.abs().max() <= 1
+        assert name in ("mlp", "r3gan") or fake.abs().max() <= 1
 
 
 @each_case
@@ -226,7 +277,11 @@ def test_the_critic_treats_samples_apart(name, case):
 
 @pytest.mark.parametrize(
     ("name", "case"),
-    [(name, case) for name in ("mlp", "dcgan", "far_resnet") for case in CASES[name]],
+    [
+        (name, case)
+        for name in ("mlp", "dcgan", "far_conventional", "far_resnet", "far_resnet_deep")
+        for case in CASES[name]
+    ],
     ids=str,
 )
 def test_initialisation_is_torchs_default(name, case):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from steadygan import config, tables
 from steadygan.build import Run, build
 from steadygan.data import Data
-from steadygan.game import field
+from steadygan.fields import field
 
 RECIPES = sorted((Path(config.__file__).parent / "recipes").glob("*-numerics-*.yaml"))
 SHAPES = {"cifar10": (3, 32, 32), "fashion-mnist": (1, 32, 32)}

@@ -37,6 +37,18 @@ PLAIN, CONSTANT = {"batch_norm": False}, {"batch_norm": False, "constant_filters
 CASES = [
     Case("far_resnet", (1, 8, 8), {"latent": 3, "width": 2}),
     Case("far_resnet", (3, 32, 32), {"latent": 3, "width": 2}),
+    Case("far_resnet_deep", (1, 8, 8), {"latent": 3, "width": 2}),
+    Case("far_resnet_deep", (3, 16, 16), {"latent": 3, "width": 2}),
+    Case("far_conventional", (1, 8, 8), {"latent": 3, "width": 2, "image_kernel": 1}),
+    Case("far_conventional", (3, 16, 16), {"latent": 3, "width": 2}),
+    Case("gn_resnet", (1, 8, 8), {"latent": 3, "width": 2}),
+    Case("gn_resnet", (3, 32, 32), {"latent": 3, "width": 1}),
+    Case("gn_resnet", (3, 48, 48), {"latent": 3, "width": 1}),
+    Case("gn_resnet", (1, 64, 64), {"latent": 3, "width": 1}),
+    Case("gn_resnet", (3, 128, 128), {"latent": 3, "width": 1}),
+    Case("gn_resnet", (1, 256, 256), {"latent": 3, "width": 1}),
+    Case("r3gan", (1, 8, 8), {"latent": 3, "width": 4, "group": 4}),
+    Case("r3gan", (3, 32, 32), {"latent": 3, "width": 4, "group": 2, "widest": 8, "depth": 1}),
     Case("gn_cnn", (1, 8, 8), {"latent": 3, "width": 2}),
     Case("gn_cnn", (3, 48, 48), {"latent": 3, "width": 1}),
     *[
@@ -116,6 +128,119 @@ def far_resnet_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -
     while x.shape[-1] > 4:
         x = pooled(residual(x, D, 2 * x.shape[1]))
     return fake, linear(leaky(x).flatten(1), D)[:, 0]
+
+
+def doubled(x: Tensor) -> Tensor:
+    return x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+
+def far_resnet_deep_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """FARGAN's Tables 11 and 12 row by row; a block comes before a side's end in D, after its start in G."""
+    width, side = case.options["width"], case.shape[-1]
+    h = linear(z, G).view(len(z), -1, 4, 4)
+    for _ in range(2):
+        h = residual(h, G, h.shape[1])
+    while h.shape[-1] < side:
+        h = residual(doubled(h), G, h.shape[1] // 2)
+        h = residual(h, G, h.shape[1])
+    assert h.shape[1] == width
+    fake = torch.tanh(conv(leaky(h), G))
+
+    x = conv(x, D)
+    while x.shape[-1] > 4:
+        x = residual(x, D, x.shape[1])
+        x = pooled(residual(x, D, 2 * x.shape[1]))
+    for _ in range(2):
+        x = residual(x, D, x.shape[1])
+    return fake, linear(leaky(x).flatten(1), D)[:, 0]
+
+
+def mean_of_four(x: Tensor) -> Tensor:
+    return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
+
+
+def far_conventional_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    padding, side = case.options.get("image_kernel", 3) // 2, case.shape[-1]
+    h = leaky(linear(z, G))
+    # a transposed convolution of a single place: its kernel, weighed by that place
+    h = leaky(conv(leaky(add(torch.einsum("nc,cohw->nohw", h, next(G)), next(G))), G))
+    while h.shape[-1] < side:
+        h = leaky(conv(leaky(conv(doubled(h), G)), G))
+    fake = torch.tanh(F.conv2d(h, next(G), next(G), padding=padding))
+
+    x = leaky(F.conv2d(x, next(D), next(D), padding=padding))
+    while x.shape[-1] > 4:
+        x = mean_of_four(leaky(conv(leaky(conv(x, D)), D)))
+    x = leaky(conv(leaky(conv(x, D)), D))
+    return fake, linear(x.flatten(1), D)[:, 0]
+
+
+HALVINGS = {8: 2, 32: 2, 48: 4, 64: 5, 128: 5, 256: 6}
+"""Of gn_resnet's critic: the arrows in spec B4, and at 8 and 64 those of 32 and 48."""
+BLOCKS = {8: 4, 32: 4, 48: 4, 64: 5, 128: 6, 256: 7}
+
+
+def gn_resnet_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    side = case.shape[-1]
+
+    def norm(h: Tensor) -> Tensor:
+        return add(standard(h, 1e-5) * next(G).view(1, -1, 1, 1), next(G)).clamp(min=0)
+
+    start = 6 if side == 48 else 4
+    h = linear(z, G).view(len(z), -1, start, start)
+    while h.shape[-1] < side:
+        body = conv(norm(conv(doubled(norm(h)), G)), G)
+        h = body + F.conv2d(doubled(h), next(G), next(G))
+    fake = torch.tanh(conv(norm(h), G))
+
+    x = mean_of_four(conv(conv(x, D).clamp(min=0), D)) + F.conv2d(mean_of_four(x), next(D), next(D))
+    for block in range(1, BLOCKS[side]):
+        body = conv(conv(x.clamp(min=0), D).clamp(min=0), D)
+        halving = block < HALVINGS[side]
+        x = mean_of_four(body + F.conv2d(x, next(D), next(D))) if halving else x + body
+    return fake, linear(x.clamp(min=0).mean((2, 3)), D)[:, 0]
+
+
+def smooth(x: Tensor) -> Tensor:
+    """Half the side: out[i] = (x[2i-1] + 3 x[2i] + 3 x[2i+1] + x[2i+2]) / 8, in both directions, zeros outside."""
+    f = torch.tensor([1.0, 3, 3, 1], dtype=x.dtype) / 8
+    return F.conv2d(x.flatten(0, 1)[:, None], f.outer(f)[None, None], stride=2, padding=1).unflatten(
+        0, x.shape[:2]
+    )[:, :, 0]
+
+
+def smooth_up(x: Tensor) -> Tensor:
+    """Twice the side, each pixel spread by [1, 3, 3, 1] / 4: four times the adjoint of `smooth`."""
+    image = torch.zeros(*x.shape[:2], 2 * x.shape[-1], 2 * x.shape[-1], dtype=x.dtype)
+    return 4 * torch.func.vjp(smooth, image)[1](x)[0]
+
+
+def r3gan_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    width, group, depth = case.options["width"], case.options["group"], case.options.get("depth", 2)
+    widest, side = case.options.get("widest", 32), case.shape[-1]
+
+    def stage(x: Tensor, p: Params) -> Tensor:
+        for _ in range(depth):
+            h = leaky(F.conv2d(x, next(p), next(p)))
+            h = leaky(F.conv2d(h, next(p), next(p), padding=1, groups=h.shape[1] // group))
+            x = x + F.conv2d(h, next(p))
+        return x
+
+    images, W = next(G), next(G)
+    h = stage(torch.einsum("ni,ci,chw->nchw", z, W, images), G)
+    while h.shape[-1] < side:
+        if h.shape[-1] >= widest:
+            h = F.conv2d(h, next(G))
+        h = stage(smooth_up(h), G)
+    fake = F.conv2d(h, next(G))
+
+    x = F.conv2d(x, next(D))
+    while x.shape[-1] > 4:
+        x = smooth(stage(x, D))
+        if x.shape[-1] >= widest:
+            x = F.conv2d(x, next(D))
+    assert x.shape[1] == width
+    return fake, ((stage(x, D) * next(D)[:, 0]).sum((2, 3)) @ next(D).T)[:, 0]
 
 
 def gn_cnn_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,6 +337,10 @@ def numerics_resnet_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tens
 
 BY_HAND = {
     "far_resnet": far_resnet_by_hand,
+    "far_resnet_deep": far_resnet_deep_by_hand,
+    "far_conventional": far_conventional_by_hand,
+    "gn_resnet": gn_resnet_by_hand,
+    "r3gan": r3gan_by_hand,
     "gn_cnn": gn_cnn_by_hand,
     "numerics_dcgan": numerics_dcgan_by_hand,
     "numerics_conv": numerics_conv_by_hand,
@@ -256,6 +385,14 @@ def test_convolutions_are_padded_as_tensorflow_pads_them(side):
     [
         # N(0, 0.02^2) of GN-GAN
         *[(Case("gn_cnn", (3, 32, 32), {"latent": 128, "width": 16}), lambda W: 0.02)],
+        # Kaiming, fan in, of its ResNets
+        *[
+            (
+                Case("gn_resnet", (3, side, side), {"latent": 64, "width": 8}),
+                lambda W: (2 / W[0].numel()) ** 0.5,
+            )
+            for side in (32, 48)
+        ],
         # Glorot: variance 2 / (fan in + fan out), a 5x5 kernel counted in both
         *[
             (
@@ -319,6 +456,9 @@ def test_the_numerics_have_three_or_four_layers(name, layers):
 def test_gradients_are_finite_and_reach_every_parameter(case):
     # a layer made and not used, an activation that is dead from the start
     G, D = made(case)
+    if case.name == "r3gan":  # whose blocks are the identity at first
+        for p in [*G.parameters(), *D.parameters()]:
+            p.data += 0.1 * torch.randn_like(p)
     z, x = inputs(case, 8)
     D(G(z)).sum().backward()
     if is_piecewise_linear(D):
@@ -371,6 +511,10 @@ DIGITS = {
 }
 SMALL = {
     "far_resnet": {"width": 2},
+    "far_resnet_deep": {"width": 2},
+    "far_conventional": {"width": 2},
+    "gn_resnet": {"width": 1},
+    "r3gan": {"width": 4, "group": 4, "depth": 1},
     "gn_cnn": {"width": 1},
     "numerics_dcgan": {"width": 2, "layers": 3},
     "numerics_conv": {"width": 2, "layers": 3, "hidden": 4},

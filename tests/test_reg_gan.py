@@ -15,7 +15,8 @@ from steadygan.build import build
 from steadygan.config import parse
 from steadygan.dynamics import simultaneous
 from steadygan.errors import UsageError
-from steadygan.game import Game, Network, Player, State, field, flatten
+from steadygan.fields import field
+from steadygan.game import Game, Network, Player, State, flatten
 from steadygan.games import Term, View, reg_gan
 from steadygan.networks import dcgan_encoder, mlp_encoder
 from steadygan.normalization import gradient_normalized

@@ -1,5 +1,7 @@
 """From a config to a run: every object that it names, made and put together."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -10,11 +12,12 @@ from steadygan.bind import DTYPES, make, members, number, options
 from steadygan.data import Data
 from steadygan.draws import Draws, check_labels, generator
 from steadygan.errors import UsageError
+from steadygan.fields import accumulated
 from steadygan.game import Game, Network, Rule, State
 from steadygan.games import Clip, FakeAsReal, Term, View
 from steadygan.games.rows import labelled
 from steadygan.networks import CONDITIONAL, ROLES, Classed, logits_of
-from steadygan.optim import Number
+from steadygan.optim import Number, at
 from steadygan.state import Step, complete, initial, stack
 from steadygan.tables import (
     AUGMENTATIONS,
@@ -34,10 +37,7 @@ from steadygan.tables import (
     PLAYERS,
 )
 from steadygan.train import Every
-from steadygan.values import (
-    ends,
-    steps_of,
-)
+from steadygan.values import ends, steps_of
 
 if TYPE_CHECKING:
     from steadygan.config import Config
@@ -145,6 +145,7 @@ def _modules(config: "Config", data: Data) -> dict[str, nn.Module]:
     for name, role in PLAYERS[config.game.name].items():
         net = pair.pop(role) if role in pair else _module(role, config, data)
         if role in CRITICS and config.critic.normalization.name == "spectral_normalized":
+            normalization.check_no_zero_weights(net)
             net = normalization.spectral_normalized(net)
         std = config.noise.G if role == "generator" else config.noise.D if role in CRITICS else 0
         made[name] = noise.noisy_layers(net, std) if std else net
@@ -193,9 +194,19 @@ def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int)
             f"the game {config.game.name} takes none of critic, augment, noise and fake_as_real: leave them out"
         )
     made = GAMES[config.game.name].make(
-        **wrapped, **game, shape=data.shape, batch=config.batch, latent=latent
+        **wrapped, **game, shape=data.shape, batch=_part(config), latent=latent
     )
+    made = accumulated(made, config.accumulate)
     return made._replace(rest=solved.dirac_rest(config, made)) if config.networks.name == "dirac" else made
+
+
+def _part(config: "Config") -> int:
+    """The rows of a part of a batch, whose gradients are added up."""
+    if config.batch % config.accumulate:
+        raise UsageError(
+            f"accumulate={config.accumulate} does not divide the batch of {config.batch}: choose one that does"
+        )
+    return config.batch // config.accumulate
 
 
 def _constraints(config: "Config", data: Data, D: nn.Module) -> dict[str, Any]:
@@ -246,7 +257,20 @@ def _fake_as_real(config: "Config") -> FakeAsReal | None:
     most = round(max(ends(config.fake_as_real.count)))
     count: Number = number(config.fake_as_real.count, "fake_as_real.count", config)
     scoring = torch.bfloat16 if config.fake_as_real.scoring == "bfloat16" else None
-    return FakeAsReal(count, most, config.fake_as_real.pool, scoring) if most else None
+    if not most:
+        return None
+    if config.accumulate > 1:
+        if most % config.accumulate:
+            raise UsageError(
+                f"accumulate={config.accumulate} does not divide the {most} fakes of fake_as_real.count, of which each "
+                "part of the batch has its share: choose one that does"
+            )
+        count, most = partial(_share, count, config.accumulate), most // config.accumulate
+    return FakeAsReal(count, most, config.fake_as_real.pool, scoring)
+
+
+def _share(count: Number, parts: int, scalars: Mapping[str, Any]) -> Any:
+    return at(count, scalars) / parts
 
 
 def _optimizers(config: "Config", game: Game) -> dict[str, optim.Optimizer]:

@@ -17,10 +17,12 @@ from steadygan.draws import generator
 from steadygan.errors import UsageError, nearest
 from steadygan.files import cache_folder
 from steadygan.metrics.classifier import Classifier, accuracy, train
+from steadygan.metrics.extractor import Extractor
+from steadygan.metrics.extractors import extractor
 from steadygan.metrics.saved import CARD, load_classifier, save_classifier
 from steadygan.processor import threads
 
-__all__ = ["SETS", "Labelled", "classifier", "labelled", "make", "place", "ready"]
+__all__ = ["SETS", "Labelled", "classifier", "labelled", "look_through", "make", "place", "ready"]
 
 
 class Labelled(NamedTuple):
@@ -145,8 +147,16 @@ def ready(name: str, note: Callable[[str], None]) -> Classifier:
         note(f"training the classifier of {name} first, once for all runs: {folder}")
         make(name, folder)
     found = load_classifier(folder)
-    note(f"modes are counted by the classifier of {name} in {folder}, {right(found)}")
+    note(f"scores look through the classifier of {name} in {folder}, {right(found)}")
     return found
+
+
+def look_through(
+    name: str, channels: int, note: Callable[[str], None], weights: Path | None = None
+) -> Extractor:
+    """The extractor of this name for so many channels; a labelled set's classifier is made if it is not there."""
+    found = partial(ready, note=note)
+    return extractor(name.replace("-", "_"), weights=weights, classifier=found, channels=channels)
 
 
 def right(found: Classifier) -> str:

@@ -1,6 +1,5 @@
 """The command line. Heavy imports wait until a command needs them, so that help answers at once."""
 
-import json
 import sys
 import time
 from contextlib import suppress
@@ -8,28 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from steadygan import commands
 from steadygan.catalogue import find_recipe, listed
+from steadygan.commands import DEFAULT, DataRoot, Overrides, console, errors, note
 from steadygan.data_command import data
 from steadygan.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from steadygan.theory import Verdict
     from steadygan.train import Diverged
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console()
-errors = Console(stderr=True)
 
-DEFAULT = "ring8-fargan"
-
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. steps=1000 optimizer.lr=1e-4")
-]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of image data sets; else STEADYGAN_DATA.")]
 
 CommandLineError: Any = typer.BadParameter.__mro__[2]
 """The base of all that is wrong with a command line, which typer raises and does not export."""
@@ -54,7 +45,7 @@ def train(
     ] = False,
 ) -> None:
     """Train RECIPE (ring8-fargan when not given) and leave a run folder with samples and checkpoints."""
-    from steadygan import config, run
+    from steadygan import config, folders, run
 
     assignments = list(overrides or [])
     if recipe and "=" in recipe:
@@ -70,7 +61,7 @@ def train(
 
         preview(settings, console)
         return
-    folder = out or run.fresh_folder(settings.name)
+    folder = out or folders.fresh_folder(settings.name)
     try:
         _go(folder, lambda: run.start(settings, folder, console))
     finally:
@@ -115,68 +106,8 @@ def sample(
     from steadygan import drawn
 
     kind: dict[str, Any] = {"label": label, "reconstruct": reconstruct, "traverse": traverse}
-    line = drawn.draw(folder, n, out, average=not raw, member=member, note=_note, **kind)
+    line = drawn.draw(folder, n, out, average=not raw, member=member, note=note, **kind)
     console.print(line, soft_wrap=True, markup=False)
-
-
-@app.command()
-def spectrum(
-    folder: Annotated[Path, typer.Argument(help="A run folder.")],
-    batches: Annotated[int, typer.Option(min=1, help="Average the field over this many batches.")] = 10,
-    member: Annotated[int, typer.Option(help="Which member of an ensemble.")] = 0,
-    gamma: Annotated[float, typer.Option(min=0, help="Consensus: J - gamma J^T J.")] = 10.0,
-    friction: Annotated[float | None, typer.Option(help="Momentum too: x'' = v - friction x'.")] = None,
-    checkpoint: Annotated[str, typer.Option(help="newest, or a step that has one.")] = "newest",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The picture, and its numbers beside it; spectrum.png in the run folder when not given."
-        ),
-    ] = None,
-) -> None:
-    """Eigenvalues of a run's vector field, before and after consensus: spectrum.json and a picture."""
-    from steadygan import clouds
-
-    clouds.spectrum(folder, batches, member, gamma, friction, checkpoint, out, console, _note)
-
-
-probe = typer.Typer(no_args_is_help=True, help="Measure for a few hundred steps what a recipe wants.")
-app.add_typer(probe, name="probe")
-app.add_typer(data, name="data")
-
-
-@probe.callback()
-def probing() -> None:
-    """Measure for a few hundred steps what a recipe wants."""
-
-
-@probe.command("gamma")
-def probe_gamma(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, a run folder or a YAML file.")] = DEFAULT,
-    overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=10, help="Steps with each of five weights.")] = 300,
-    data_root: DataRoot = None,
-) -> None:
-    """Recommend the weight (no 1/2) of a recipe's r1, r2 or zero_centered penalty, with its reason."""
-    from steadygan import config, probe
-
-    source, raw = find_recipe(recipe)
-    raw = config.with_root(config.override({"name": source, **raw}, overrides or []), data_root)
-    probe.probe_gamma(raw, source, steps, console)
-
-
-@app.command()
-def classifier(
-    name: Annotated[str, typer.Argument(help="A labelled set: digits or fashion-mnist.")],
-    out: Annotated[Path | None, typer.Option(help="Its folder; else that of the user's cache.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="The set's own number when not given.")] = None,
-    data_root: DataRoot = None,
-) -> None:
-    """Train a classifier of NAME, for scores in its domain, and say how good it is on held-out images."""
-    from steadygan import classifiers
-
-    classifiers.classifier(name, out, seed, steps, data_root, console)
 
 
 @app.command("list")
@@ -186,43 +117,10 @@ def list_(what: Annotated[str, typer.Argument(help="recipes, losses, penalties, 
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
-def verify(
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Draws the random cases.")] = 0,
-    json_: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
-    page: Annotated[Path | None, typer.Option(help="Write the page of docs/theory.md here too.")] = None,
-) -> None:
-    """Check every statement of the source papers on random cases: claim, measured, verdict."""
-    from steadygan.theory import statements
-
-    began = time.perf_counter()
-    verdicts = statements.verify(seed)
-    if json_:
-        pairs = zip(verdicts, statements.STATEMENTS, strict=True)
-        typer.echo(json.dumps([{**v._asdict(), "expected": s.expected} for v, s in pairs], indent=1))
-    else:
-        _table(verdicts)
-        count, seconds = sum(v.cases for v in verdicts), time.perf_counter() - began
-        console.print(f"{len(verdicts)} statements on {count:,} cases in {seconds:.0f} s, seed {seed}")
-    if page:
-        page.write_text(statements.page(verdicts, seed), encoding="utf-8")
-    unexpected = statements.surprises(verdicts)
-    for sentence in unexpected:
-        errors.print(f"unexpected: {sentence}", soft_wrap=True, markup=False, highlight=False)
-    if unexpected:
-        raise typer.Exit(1)
-
-
-def _table(verdicts: "list[Verdict]") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_lines=True, expand=True)
-    for name, ratio in {"statement": 3, "claim": 4, "measured": 5, "verdict": 2}.items():
-        table.add_column(name, ratio=ratio)
-    for v in verdicts:
-        table.add_row(*map(Text, (f"{v.name}\n{v.source}", v.claim, v.measured, v.verdict)))
-    console.print(table)
+for command in (commands.spectrum, commands.classifier, commands.verify, commands.evaluate, commands.compare):
+    app.command()(command)
+app.add_typer(commands.probe, name="probe")
+app.add_typer(data, name="data")
 
 
 def _go(folder: Path, job: "Callable[[], Diverged | None]") -> None:
@@ -257,15 +155,11 @@ def _go(folder: Path, job: "Callable[[], Diverged | None]") -> None:
 
 def _lost(folder: Path, members: list[int]) -> str:
     """Who diverged, in words: the run, or which members of an ensemble."""
-    from steadygan import bind, config, run
+    from steadygan import bind, config, folders
 
-    if len(bind.members(config.parse(run.read_config(folder)))) == 1:
+    if len(bind.members(config.parse(folders.read_config(folder)))) == 1:
         return "the run"
     return f"member{'s' if len(members) > 1 else ''} {', '.join(str(member) for member in members)}"
-
-
-def _note(text: str) -> None:
-    errors.print(f"note: {text}", soft_wrap=True, markup=False)
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from steadygan.build import Run, build
 from steadygan.draws import Draws
 from steadygan.errors import UsageError
 from steadygan.files import write_whole
+from steadygan.folders import CONFIG, Note, read_config, restore_member
 from steadygan.game import Draw, Game, State
 from steadygan.processor import threads
-from steadygan.run import CONFIG, Note, read_config, restore_member
 
 __all__ = ["Cloud", "measure", "spectrum"]
 

@@ -94,6 +94,17 @@ class Keep(Strict):
     best: str | None = None
 
 
+class Looks(Strict):
+    """What images are looked at through while a run trains: `images` samples and as many real ones.
+
+    The kernel distance of pooled pixels is always taken; another extractor is a name of `metrics.EXTRACTORS` or a
+    labelled set, whose classifier it then is.
+    """
+
+    extractor: str = "pixels8"
+    images: Annotated[int, Field(ge=100)] = 1000
+
+
 class Stop(Strict):
     """The run ends early when the scalar `log`, as it is logged, is less than `below`, from step `after` on."""
 
@@ -128,6 +139,7 @@ class Config(Strict):
     ema: Average | None = None
     steps: Count
     batch: Count = 64
+    accumulate: Count = 1
     seed: Natural = 0
     seeds: Count = 1
     compile: bool = True
@@ -136,6 +148,7 @@ class Config(Strict):
     device: str = "auto"
     threads: Count | None = None
     every: Every = Every()
+    looks: Looks = Looks()
     keep: Keep = Keep()
     stop: Stop | None = None
 

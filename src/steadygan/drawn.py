@@ -4,6 +4,7 @@ from pathlib import Path
 
 from steadygan import pictures, reconstructed, run, traversal
 from steadygan.errors import UsageError
+from steadygan.folders import Note
 from steadygan.sinks.samples import picture
 
 __all__ = ["draw"]
@@ -16,7 +17,7 @@ def draw(
     *,
     average: bool,
     member: int,
-    note: run.Note,
+    note: Note,
     label: int | None = None,
     reconstruct: bool = False,
     traverse: int | None = None,

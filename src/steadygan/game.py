@@ -1,4 +1,4 @@
-"""A game: players that each minimise a loss of their own, and the pure step that moves them.
+"""A game: players that each minimise a loss of their own, and the state that a pure step moves.
 
 Everything that changes is in `State`. A player's parameters are one flat vector, so that an optimizer is a few
 operations, the game's vector field is a few vectors, and an ensemble is one more dimension in front.
@@ -14,26 +14,25 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
-from steadygan.optim import Moments, Optimizer
+from steadygan.optim import Moments
 
 __all__ = [
+    "Buffers",
+    "Draw",
     "Field",
     "Game",
+    "Logs",
+    "Loss",
+    "Nets",
     "Network",
     "Player",
     "Rest",
     "Rule",
     "State",
-    "field",
+    "Vectors",
     "flatten",
-    "jacobian",
-    "jacobian_transpose",
-    "move",
-    "projected",
     "unflatten",
-    "update",
 ]
 
 Buffers = dict[str, Tensor]
@@ -170,7 +169,8 @@ class Game(NamedTuple):
     the next ones after a step in which the critics had `repeats` turns. `rest` is known for games
     that are solved by hand. `turns` says who moves after whom in an alternating step, where that is not the
     critics and then each other player; a player's loss in a turn may be a part of its loss in the game. `judge` is the
-    player whose logits tell samples of G from real ones, None where nobody has such logits.
+    player whose logits tell samples of G from real ones, None where nobody has such logits. The field of a draw
+    is the mean of those of its `parts`, taken one after the other.
     """
 
     players: dict[str, Player]
@@ -180,6 +180,7 @@ class Game(NamedTuple):
     rest: Rest | None = None
     turns: tuple[Mapping[str, Player], ...] = ()
     judge: str | None = "D"
+    parts: int = 1
 
 
 def _nothing(params: Tensor) -> Moments:
@@ -199,124 +200,3 @@ class Rule(NamedTuple):
     rounds: tuple[Collection[str], ...]
     init: Callable[[Tensor], Moments] = _nothing
     period: int = 1
-
-
-def play(
-    game: Game, name: str, state: State, draw: Draw, own: Tensor
-) -> tuple[Tensor, tuple[Logs, dict[str, Buffers]]]:
-    """One player's loss on one draw, were its parameters `own` [P]: (loss, (logs, buffers after the passes))."""
-    params = {**state.params, name: own}
-    fresh = {n: dict(buffers) for n, buffers in state.buffers.items()}
-    nets = {n: p.network.bound(params[n], fresh[n]) for n, p in game.players.items()}
-    loss, logs = game.players[name].loss(nets, draw, state.scalars)
-    # Buffers that a penalty's own vjp updated still wear its level, which is over: a clone takes it off.
-    return loss, (logs, {n: {key: b.clone() for key, b in buffers.items()} for n, buffers in fresh.items()})
-
-
-def field(
-    game: Game, names: Sequence[str], state: State, draw: Draw
-) -> tuple[dict[str, Tensor], dict[str, Buffers], Logs]:
-    """The vector field on one draw: for each named player the gradient [P] of its own loss in its own parameters.
-
-    Also returns the buffers after the forward passes and the logs (`loss/NAME` and what the losses add).
-    """
-    gradients: dict[str, Tensor] = {}
-    logs: Logs = {}
-    buffers = state.buffers
-    for name in names:
-        own = partial(play, game, name, state._replace(buffers=buffers), draw)
-        gradient, loss, (extra, buffers) = _gradient(own, state.params[name])
-        gradients[name] = gradient
-        logs |= {f"loss/{name}": loss, f"gradient/{name}": gradient.norm(), **extra}
-    return gradients, buffers, {key: value.detach() for key, value in logs.items()}
-
-
-def _gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Tensor, Any]:
-    """The gradient [P] of a scalar function at x [P], its value, and what it returns aside.
-
-    Ordinary autograd in a plain step: torch.func keeps the whole graph to be differentiated again, which costs a
-    step of its own in page faults. torch.func inside a transform (a Jacobian, an ensemble, a compiled program).
-    """
-    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
-        gradient, (value, aside) = torch.func.grad_and_value(function, has_aux=True)(x)
-        return gradient, value, aside
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        value, aside = function(x)
-        gradient = torch.zeros_like(x)
-        if value.requires_grad:  # else a loss without this player in it
-            (gradient,) = torch.autograd.grad(value, x, materialize_grads=True)
-    return gradient, value.detach(), tree_map(Tensor.detach, aside)
-
-
-# Inner functions of a step are module-level ones with `partial`: torch.compile cannot evaluate their annotations.
-
-
-def everyone(
-    game: Game, state: State, draw: Draw, params: Vectors
-) -> tuple[Vectors, tuple[dict[str, Buffers], Logs]]:
-    """The field g of all players on one draw, were their parameters `params`; aside, buffers and logs."""
-    gradients, buffers, logs = field(game, tuple(game.players), state._replace(params=params), draw)
-    return gradients, (buffers, logs)
-
-
-def jacobian_transpose(
-    game: Game, state: State, draw: Draw
-) -> tuple[Vectors, Callable[[Vectors], Vectors], dict[str, Buffers], Logs]:
-    """The field g of all players on one draw, and the function u -> J^T u with J = dg/dx its whole Jacobian.
-
-    x are the parameters of all players: each player's gradient is also differentiated in the others'
-    parameters. Also returns the buffers and logs of `field`.
-    """
-    g, pull, *aside = torch.func.vjp(partial(everyone, game, state, draw), state.params, has_aux=True)
-    buffers, logs = aside[0]
-    return g, lambda u: _like(g, pull(_like(g, u))[0]), buffers, logs
-
-
-def jacobian(game: Game, state: State, draw: Draw) -> Callable[[Vectors], Vectors]:
-    """The function u -> J u, J = dg/dx the whole Jacobian of the field of all players on one draw.
-
-    As the transpose of w -> J^T w, in reverse mode alone: forward mode does not know every layer (spectral norm).
-    """
-    nowhere = {name: torch.zeros_like(state.params[name]) for name in game.players}
-    _, pull, *_ = torch.func.vjp(partial(_transposed, game, state, draw), nowhere)
-    return lambda u: pull(_like(nowhere, u))[0]
-
-
-def _transposed(game: Game, state: State, draw: Draw, w: Vectors) -> Vectors:
-    return jacobian_transpose(game, state, draw)[1](w)
-
-
-def _like(vectors: Vectors, u: Vectors) -> Vectors:
-    """`u` in the order of `vectors`: torch.func wants the two sides of a product laid out alike."""
-    return {name: u[name] for name in vectors}
-
-
-def move(
-    game: Game, optimizers: Mapping[str, Optimizer], gradients: Mapping[str, Tensor], state: State
-) -> State:
-    """Let each player that has a gradient [P] take one step of its own optimizer along it."""
-    params, moments = dict(state.params), dict(state.moments)
-    for name, gradient in gradients.items():
-        params[name], new = optimizers[name].update(gradient, moments[name], params[name], state.scalars)
-        moments[name] = {**moments[name], **new}  # what the rule itself remembers stays
-    return projected(game, tuple(gradients), state._replace(params=params, moments=moments))
-
-
-def projected(game: Game, names: Sequence[str], state: State, *, first: bool = False) -> State:
-    """The state with the projection that each named player has after its step, or (`first`) before it."""
-    params = dict(state.params)
-    for name in names:
-        player = game.players[name]
-        if player.project and player.project_first == first:
-            params[name] = player.project(params[name])
-    return state._replace(params=params)
-
-
-def update(
-    game: Game, optimizers: Mapping[str, Optimizer], names: Sequence[str], state: State, draw: Draw
-) -> tuple[State, Logs]:
-    """Move the named players at once, each along its own gradient at the present point."""
-    state = projected(game, names, state, first=True)
-    gradients, buffers, logs = field(game, names, state, draw)
-    return move(game, optimizers, gradients, state._replace(buffers=buffers)), logs

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -15,10 +16,19 @@ from steadygan.noise import HiddenNoise
 from steadygan.normalization import SpectralNorm
 from steadygan.state import averaged
 
-__all__ = ["columns", "in_rows", "latents", "member", "reconstructions", "samples", "standing_statistics"]
+__all__ = [
+    "columns",
+    "in_rows",
+    "latents",
+    "member",
+    "reconstructions",
+    "sampler",
+    "samples",
+    "standing_statistics",
+]
 
 CHUNK = 512
-STANDING_BATCHES = 16
+STANDING_BATCHES, STANDING_BATCH = 16, 64
 
 
 def member(state: State, index: int | None) -> State:
@@ -95,13 +105,32 @@ def reconstructions(
     return samples(G, state, z, seed=seed, average=average)
 
 
-@torch.no_grad()
-def samples(network: Network, state: State, z: Tensor, *, seed: int = 0, average: bool = True) -> Tensor:
-    """G's samples [n, ...] at latents z [n, latent], in evaluation mode, float32, of one member's state."""
+def batch_norm(network: Network) -> str:
+    """What batch norm's statistics are when samples are drawn, as a protocol says it."""
+    if not any(isinstance(part, nn.modules.batchnorm._NormBase) for part in network.module.modules()):
+        return "none in the generator"
+    return f"standing statistics of {STANDING_BATCHES} batches of {STANDING_BATCH}"
+
+
+def sampler(
+    network: Network, state: State, size: int, *, seed: int = 0, average: bool = True
+) -> Callable[[Tensor], Tensor]:
+    """G as a function of latents z [n, size]: samples [n, ...] in evaluation mode, float32, of one member's state."""
     params, buffers = weights(state, "G", average=average)
-    shape = (STANDING_BATCHES, 64)
-    standing = latents(seed, "standing", shape[0] * shape[1], z.shape[1], z.dtype).view(*shape, -1)
-    buffers = standing_statistics(network, params, buffers, standing.to(z.device))
+    shape = (STANDING_BATCHES, STANDING_BATCH)
+    standing = latents(seed, "standing", math.prod(shape), size, params.dtype).view(*shape, -1)
     frozen = replace(network, module=copy.deepcopy(network.module).eval())
-    parts = [frozen(params, {n: b.clone() for n, b in buffers.items()}, part) for part in z.split(CHUNK)]
-    return torch.cat(parts).float()
+    with torch.no_grad():
+        buffers = standing_statistics(network, params, buffers, standing.to(params.device))
+
+    @torch.no_grad()
+    def made(z: Tensor) -> Tensor:
+        parts = [frozen(params, {n: b.clone() for n, b in buffers.items()}, part) for part in z.split(CHUNK)]
+        return torch.cat(parts).float()
+
+    return made
+
+
+def samples(network: Network, state: State, z: Tensor, *, seed: int = 0, average: bool = True) -> Tensor:
+    """G's samples [n, ...] at latents z [n, latent], as `sampler` makes them."""
+    return sampler(network, state, z.shape[1], seed=seed, average=average)(z)

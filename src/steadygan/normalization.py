@@ -15,6 +15,7 @@ from steadygan.penalties import Critic, input_gradient, norm
 
 __all__ = [
     "READINGS",
+    "check_no_zero_weights",
     "check_piecewise_linear",
     "clip_weights",
     "gradient_normalized",
@@ -121,6 +122,7 @@ LINEAR_PIECES = (
     nn.AvgPool2d,
     nn.AdaptiveAvgPool2d,
     nn.MaxPool2d,
+    nn.Upsample,
     nn.ZeroPad2d,
     nn.Flatten,
     nn.Unflatten,
@@ -199,7 +201,8 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """`weight` divided by its estimated spectral norm, which is taken in the weight's own precision."""
-        with torch.autocast(weight.device.type, enabled=False):
+        device = "cpu" if weight.is_meta else weight.device.type  # meta: parameters are only counted
+        with torch.autocast(device, enabled=False):
             return self._normalized(weight)
 
     def _normalized(self, weight: Tensor) -> Tensor:
@@ -241,6 +244,21 @@ def spectral_normalized(module: nn.Module, eps: float = EPS) -> nn.Module:
                 part, "weight", SpectralNorm(part.weight, dim=int(transposed), eps=eps)
             )
     return module
+
+
+def check_no_zero_weights(module: nn.Module) -> None:
+    """Raise UsageError where a linear or convolutional weight is all zero, which has no spectral norm to divide by.
+
+    W / eps would leave it at zero with a gradient of 1 / eps, and power iteration never leaves zero vectors.
+
+    >>> check_no_zero_weights(nn.Linear(2, 2))
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.modules.conv._ConvNd) and not bool(part.weight.any()):
+            raise UsageError(
+                "spectral norm cannot divide a weight that starts at zero, as these networks' residual branches do: "
+                "choose other networks, or another critic.normalization"
+            )
 
 
 def clip_weights(params: Tensor, c: float) -> Tensor:

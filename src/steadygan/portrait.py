@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from steadygan.draws import Draws
 from steadygan.dynamics.linear import radius
-from steadygan.game import Game, Rest, Rule, State, field
+from steadygan.fields import field
+from steadygan.game import Game, Rest, Rule, State
 from steadygan.generate import member
 from steadygan.optim import Moments
 from steadygan.scoring import Look

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from steadygan import generate, pictures
 from steadygan.errors import UsageError
-from steadygan.run import Note, opened, restore_member
+from steadygan.folders import Note, opened, restore_member
 from steadygan.scoring import reference
 
 __all__ = ["picture", "reconstruct"]

@@ -1,33 +1,42 @@
 """A run in its folder: started, resumed, looked into."""
 
-import fcntl
-import itertools
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from torch import Tensor
 
-from steadygan import checkpoint, classifiers, config, generate, portrait
+from steadygan import checkpoint, config, generate, portrait
 from steadygan.build import Run, build
 from steadygan.config import Config
 from steadygan.errors import UsageError, nearest
 from steadygan.files import write_whole
+from steadygan.folders import (
+    CHECKPOINTS,
+    CONFIG,
+    EVENTS,
+    LOOKS,
+    SAMPLES,
+    Note,
+    claim,
+    locked,
+    opened,
+    read_config,
+    restore,
+    restore_member,
+)
 from steadygan.game import State
+from steadygan.looking import look_of, protocol_of, through
 from steadygan.processor import products, threads, work
 from steadygan.program import compiled, vectorised
-from steadygan.scoring import CLASSIFIERS, GRID, Look, looker, reference, score_names
+from steadygan.scoring import GRID, Look, reference, score_names
 from steadygan.sinks import checkpoint_sink, console_sink, line_sink, portrait_sink, sample_sink
 from steadygan.sinks.lines import logged, rewind
 from steadygan.train import Diverged, Event, Stop, lost_members, stops, train
 from steadygan.values import steps_of
 
-__all__ = ["fresh_folder", "opened", "read_config", "restore", "restore_member", "resume", "sample", "start"]
-
-Note = Callable[[str], None]
-CONFIG, EVENTS, CHECKPOINTS, SAMPLES = "config.yaml", "events.jsonl", "checkpoints", "samples"
+__all__ = ["resume", "sample", "start"]
 
 
 def start(settings: Config, folder: Path, console: Console) -> Diverged | None:
@@ -35,10 +44,10 @@ def start(settings: Config, folder: Path, console: Console) -> Diverged | None:
     run = build(settings)
     _check_score(settings, run)
     _check_stop(settings, run)
-    look = _looker(run, _noter(console))
+    look = look_of(settings, run, _noter(console))
     look(run.state)  # what cannot be scored is told before anything is written
-    _claim(folder)
-    with _locked(folder):
+    claim(folder)
+    with locked(folder):
         write_whole(folder / CONFIG, config.dump(config.resolved(settings)))
         return _go(settings, run, run.state, look, folder, 0.0, console)
 
@@ -56,7 +65,7 @@ def resume(
     run = build(settings)
     _check_score(settings, run)
     _check_stop(settings, run)
-    with _locked(folder):
+    with locked(folder):
         begun = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it was stopped before its first one
         state = restore(folder, run, _noter(console)) if begun else run.state
         step = int(state.scalars["step"].flatten()[0])
@@ -76,53 +85,8 @@ def resume(
             write_whole(folder / CONFIG, config.dump(config.resolved(settings)))
         wall_s = rewind(folder / EVENTS, step)
         console.print(f"going on from step {step:,} of {settings.steps:,}", markup=False)
-        look = _looker(run, _noter(console))
+        look = look_of(settings, run, _noter(console))
         return _go(settings, run, state, look, folder, wall_s, console)
-
-
-def restore(folder: Path, run: Run, note: Note, step: int | None = None) -> State:
-    """The newest whole checkpoint of a run folder, or that of `step`, with the configuration's swept values."""
-    if step is None:
-        state = checkpoint.load_newest(folder / CHECKPOINTS, run.state, note)
-    else:
-        state = checkpoint.load(_checkpoint(folder, step), run.state)
-    swept = {path: run.state.scalars[path] for path in run.members[0] if path != "seed"}
-    return state._replace(scalars={**state.scalars, **swept})
-
-
-def restore_member(
-    folder: Path, run: Run, member: int, note: Note, step: int | None = None
-) -> tuple[State, int]:
-    """One member's state at a checkpoint, as a single run's, and its seed. Raises UsageError if there is none."""
-    if not 0 <= member < len(run.members):
-        raise UsageError(
-            f"member {member} is not among this run's {len(run.members)}: choose 0 to {len(run.members) - 1}"
-        )
-    state = generate.member(restore(folder, run, note, step), member if run.ensemble else None)
-    return state, int(run.members[member]["seed"])
-
-
-def _checkpoint(folder: Path, step: int) -> Path:
-    path = folder / CHECKPOINTS / checkpoint.name(step)
-    if not path.is_dir():
-        steps = [str(int(p.name[5:])) for p in checkpoint.checkpoints(folder / CHECKPOINTS)]
-        raise UsageError(f"{folder} holds no checkpoint of step {step}: it has {', '.join(steps) or 'none'}")
-    return path
-
-
-def read_config(folder: Path) -> dict:
-    """A run folder's configuration as plain data. Raises UsageError when the folder holds no run."""
-    if not (folder / CONFIG).is_file():
-        raise UsageError(
-            f"{folder} holds no {CONFIG}, so it is no run folder: name one that steadygan train made"
-        )
-    return config.load(folder / CONFIG)
-
-
-def opened(folder: Path) -> tuple[Config, Run]:
-    """A run folder's configuration and all that it names. Raises UsageError when the folder holds no run."""
-    settings = config.parse(read_config(folder), str(folder / CONFIG))
-    return settings, build(settings)
 
 
 def sample(
@@ -151,24 +115,12 @@ def sample(
     return found.cpu(), reference(run.data, max(count, 4096)), columns
 
 
-def fresh_folder(name: str) -> Path:
-    """Make runs/NAME, or the first runs/NAME-2, runs/NAME-3, ... that nobody has, and return it, empty."""
-    for number in itertools.count(1):
-        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UsageError(f"cannot write to {folder} ({error.strerror}): choose an --out") from None
-        return folder
-    raise AssertionError("there is always a next number")
-
-
 def _check_score(settings: Config, run: Run) -> None:
     name, known = (
         settings.keep.best,
-        portrait.score_names(run.game.rest) if run.game.rest else score_names(run.data, run.game),
+        portrait.score_names(run.game.rest)
+        if run.game.rest
+        else score_names(run.data, run.game, through(settings)),
     )
     if name and name not in known:
         hint = nearest(name, known) if known else "it has none"
@@ -192,54 +144,6 @@ def _check_stop(settings: Config, run: Run) -> None:
             )
 
 
-def _claim(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: choose another --out")
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(
-            f"{folder} is not empty: steadygan resume {folder} goes on with a run, or choose another --out"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder} ({error.strerror}): choose another --out") from None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder against other processes that would write to it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise UsageError(
-            f"another process is training in {folder}: wait for it, or choose another folder"
-        ) from None
-    finally:
-        os.close(handle)
-
-
-def _looker(run: Run, note: Note) -> Callable[[State], Look]:
-    if run.game.rest:
-        members, ensemble = len(run.members), run.ensemble
-        return portrait.portrait(
-            run.game, run.rule, run.draws, members=members, ensemble=ensemble, closed=run.radius
-        )
-    seeds = [int(m["seed"]) for m in run.members]
-    needed = CLASSIFIERS.get(run.data.name)
-    return looker(
-        run.game,
-        run.data,
-        latent=run.latent,
-        seeds=seeds,
-        ensemble=run.ensemble,
-        device=run.device,
-        classes=run.classes,
-        classifier=classifiers.ready(needed, note) if needed else None,
-    )
-
-
 def _go(
     settings: Config,
     run: Run,
@@ -249,6 +153,8 @@ def _go(
     wall_s: float,
     console: Console,
 ) -> Diverged | None:
+    if not run.game.rest:
+        write_whole(folder / LOOKS, json.dumps(protocol_of(settings, run, _noter(console)), indent=1) + "\n")
     step = vectorised(run.step) if run.ensemble else run.step
     if settings.compile:
         console.print("compiling the step ...")

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from steadygan.dynamics.linear import MATRICES, radius
 from steadygan.errors import UsageError
-from steadygan.game import Game, Rest, State, field
+from steadygan.fields import field
+from steadygan.game import Game, Rest, State
 from steadygan.games import dirac
 from steadygan.values import ends
 

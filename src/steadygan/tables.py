@@ -136,15 +136,17 @@ AUGMENTATIONS = {
     "ada": Part(adaptive, {"target": (Share, 0.6), "over": (Positive, 500_000.0)}),
 }
 
+_sizes: dict[str, tuple[Any, Any]] = {"latent": (Count, 128), "width": (Count, 64)}
 _numerics: dict[str, tuple[Any, Any]] = {"latent": (Count, 256), "width": (Count, 64)}
 
 NETWORKS = {
     "mlp": Part(networks.mlp, {"latent": (Count, 2), "width": (Count, 64), "depth": (Count, 3)}),
-    "dcgan": Part(
-        networks.dcgan, {"latent": (Count, 128), "width": (Count, 64), "batch_norm": (bool, False)}
-    ),
-    "far_resnet": Part(networks.far_resnet, {"latent": (Count, 128), "width": (Count, 64)}),
-    "gn_cnn": Part(networks.gn_cnn, {"latent": (Count, 128), "width": (Count, 64)}),
+    "dcgan": Part(networks.dcgan, {**_sizes, "batch_norm": (bool, False)}),
+    "far_conventional": Part(networks.far_conventional, {**_sizes, "image_kernel": (Literal[1, 3], 3)}),
+    "far_resnet": Part(networks.far_resnet, _sizes),
+    "far_resnet_deep": Part(networks.far_resnet_deep, {**_sizes, "latent": (Count, 256)}),
+    "gn_cnn": Part(networks.gn_cnn, _sizes),
+    "gn_resnet": Part(networks.gn_resnet, _sizes),
     "numerics_dcgan": Part(
         networks.numerics_dcgan,
         {
@@ -159,6 +161,16 @@ NETWORKS = {
     ),
     "numerics_resnet": Part(networks.numerics_resnet, {**_numerics, "width": (Count, 128)}),
     "biggan32": Part(networks.biggan32, {"latent": (Count, 128), "width": (Count, 256)}),
+    "r3gan": Part(
+        networks.r3gan,
+        {
+            "latent": (Count, 64),
+            "width": (Count, 768),
+            "depth": (Count, 2),
+            "group": (Count, 16),
+            "widest": (Literal[4, 8, 16, 32, 64, 128, 256], 32),
+        },
+    ),
     "dirac": Part(networks.dirac, {"theta": (Real, 1.0), "psi": (Real, 1.0)}),
     "point": Part(networks.point, dict.fromkeys(("G", "D"), (tuple[Real, ...], (1.0,)))),
 }

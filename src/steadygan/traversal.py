@@ -10,9 +10,9 @@ from steadygan import generate, pictures
 from steadygan.build import Run
 from steadygan.coloured import coloured
 from steadygan.errors import UsageError
+from steadygan.folders import Note, opened, restore_member
 from steadygan.networks import Codes
 from steadygan.networks.latent import set_code
-from steadygan.run import Note, opened, restore_member
 from steadygan.scoring import reference
 
 __all__ = ["picture", "traverse"]

@@ -1,6 +1,6 @@
 """Real samples: finite sets held in memory, or streams drawn on demand."""
 
-from steadygan.data.contract import Data, Modes
+from steadygan.data.contract import Data, Modes, as_seen
 from steadygan.data.images import (
     celeba_hq,
     cifar10,
@@ -19,6 +19,7 @@ from steadygan.data.synthetic import dirac, gaussian, grid, nothing, ring, swiss
 __all__ = [
     "Data",
     "Modes",
+    "as_seen",
     "celeba_hq",
     "cifar10",
     "cifar100",

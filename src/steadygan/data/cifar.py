@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100: the original archives of python pickles, or CIFAR-10 as image files."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from steadygan.data.decoding import Fit, image_source
 from steadygan.data.known import KNOWN
 from steadygan.data.listing import by, list_images
 from steadygan.data.pickled import read_pickle
-from steadygan.data.prepared import load
+from steadygan.data.prepared import load, with_test
 from steadygan.data.sources import Block, Source, find, missing, places, split_count, stat
 from steadygan.errors import UsageError
 
@@ -50,7 +51,7 @@ def cifar10(root: str | Path | None = None, split: str = "train") -> Data:
     Traceback (most recent call last):
     steadygan.errors.UsageError: CIFAR-10 has no split 'tests'; did you mean 'test'?
     """
-    return load(cifar10_source(root, split))
+    return with_test(load(cifar10_source(root, split)), split, partial(cifar10_source, root, "test"))
 
 
 def cifar100(root: str | Path | None = None, split: str = "train") -> Data:
@@ -63,7 +64,7 @@ def cifar100(root: str | Path | None = None, split: str = "train") -> Data:
     Traceback (most recent call last):
     steadygan.errors.UsageError: CIFAR-100 has no split 'tests'; did you mean 'test'?
     """
-    return load(cifar100_source(root, split))
+    return with_test(load(cifar100_source(root, split)), split, partial(cifar100_source, root, "test"))
 
 
 def cifar10_source(root: str | Path | None = None, split: str = "train") -> Source:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Generator, Tensor
 
 
@@ -23,8 +24,9 @@ class Data(NamedTuple):
     [count, *shape]. With `flip` a step sees each image mirrored left to right with probability 1/2.
 
     Samples of `classes` > 0 classes are labelled 0 .. classes - 1: `labels` [n] int64, one for each row, or, for
-    a mixture without them, the nearest of its `modes`. `mapped` is the file that `rows` are mapped from, if any:
-    its manifest lies beside it.
+    a mixture without them, the nearest of its `modes`. `held()` gives rows like these that are held out of training:
+    the published test set, where there is one. `mapped` is the file that `rows` are mapped from, if any: its manifest
+    lies beside it.
     """
 
     name: str
@@ -35,4 +37,14 @@ class Data(NamedTuple):
     flip: bool = False
     labels: Tensor | None = None
     classes: int = 0
+    held: Callable[[], Tensor] | None = None
     mapped: Path | None = None
+
+
+def as_seen(rows: Tensor) -> Tensor:
+    """Rows as networks see them, float32: bytes as x / 127.5 - 1.
+
+    >>> as_seen(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    """
+    return rows.float() / 127.5 - 1 if rows.dtype == torch.uint8 else rows.float()

@@ -5,6 +5,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from steadygan.data.contract import Data
 from steadygan.data.known import KNOWN
 from steadygan.data.listing import Entry, by
-from steadygan.data.prepared import load
+from steadygan.data.prepared import load, with_test
 from steadygan.data.sources import Block, Source, missing, places, split_count
 from steadygan.errors import UsageError
 
@@ -36,7 +37,9 @@ def fashion_mnist(root: str | Path | None = None, split: str = "train") -> Data:
     Traceback (most recent call last):
     steadygan.errors.UsageError: Fashion-MNIST has no split 'tests'; did you mean 'test'?
     """
-    return load(fashion_mnist_source(root, split))
+    return with_test(
+        load(fashion_mnist_source(root, split)), split, partial(fashion_mnist_source, root, "test")
+    )
 
 
 def fashion_mnist_source(root: str | Path | None = None, split: str = "train") -> Source:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 from zipfile import BadZipFile, ZipFile
@@ -12,7 +13,7 @@ from steadygan.data.contract import Data
 from steadygan.data.decoding import Fit, image_source
 from steadygan.data.known import KNOWN
 from steadygan.data.listing import Entry, by, list_images, open_zip
-from steadygan.data.prepared import load
+from steadygan.data.prepared import load, with_test
 from steadygan.data.sources import BLOCK, Block, Source, find, missing, places, split_count
 from steadygan.errors import UsageError
 
@@ -36,7 +37,7 @@ def imagenet64(root: str | Path | None = None, split: str = "train") -> Data:
     Traceback (most recent call last):
     steadygan.errors.UsageError: ImageNet-64 has no split 'tests'; did you mean 'test'?
     """
-    return load(imagenet64_source(root, split))
+    return with_test(load(imagenet64_source(root, split)), split, partial(imagenet64_source, root, "test"))
 
 
 def imagenet64_source(root: str | Path | None = None, split: str = "train") -> Source:

@@ -12,7 +12,7 @@ import mmap
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from steadygan.data.sources import Source
 from steadygan.errors import UsageError
 from steadygan.files import cache_folder
 
-__all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "where"]
+__all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "where", "with_test"]
 
 RULES = 1  # raise it when images come to be decoded differently, so that older arrays are not used
 HEADER = 128  # bytes before the first image
@@ -52,6 +52,22 @@ def load(source: Source) -> Data:
     found, place = _made(source, None), where(source)
     shape = tuple(found.rows.shape[1:])
     return Data(source.name, shape, found.rows, labels=found.labels, classes=source.classes, mapped=place)
+
+
+def with_test(data: Data, split: str, test: Callable[[], Source]) -> Data:
+    """The training part of a set with its published test part as what is held out, where that is there."""
+    if split != "train":
+        return data
+    try:
+        test()
+    except UsageError:
+        return data
+    return data._replace(held=lambda: _rows(load(test())))
+
+
+def _rows(data: Data) -> Tensor:
+    assert data.rows is not None
+    return data.rows
 
 
 def prepare(source: Source, skip: bool = False) -> dict[str, Any]:

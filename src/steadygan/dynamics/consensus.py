@@ -8,20 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UsageError
-from steadygan.game import (
-    Buffers,
-    Draw,
-    Field,
-    Game,
-    Logs,
-    Network,
-    Rule,
-    State,
-    field,
-    jacobian_transpose,
-    move,
-    projected,
-)
+from steadygan.fields import field, jacobian_transpose
+from steadygan.game import Buffers, Draw, Field, Game, Logs, Network, Rule, State
+from steadygan.moves import move, projected
 from steadygan.optim import Number, Optimizer, at
 
 __all__ = ["consensus", "debiased_norm"]

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from steadygan.game import Draw, Game, Logs, Rule, State, field, move, projected
+from steadygan.fields import field
+from steadygan.game import Draw, Game, Logs, Rule, State
+from steadygan.moves import move, projected
 from steadygan.optim import Optimizer
 
 __all__ = ["extragradient"]

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from steadygan.game import Draw, Game, Logs, Rule, State, update
+from steadygan.game import Draw, Game, Logs, Rule, State
+from steadygan.moves import update
 from steadygan.optim import Optimizer
 
 __all__ = ["simultaneous"]

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from steadygan.errors import UsageError
-from steadygan.game import Draw, Game, Logs, Rule, State, jacobian_transpose, move, projected
+from steadygan.fields import jacobian_transpose
+from steadygan.game import Draw, Game, Logs, Rule, State
+from steadygan.moves import move, projected
 from steadygan.optim import Number, Optimizer, at
 
 __all__ = ["READINGS", "smoothing"]

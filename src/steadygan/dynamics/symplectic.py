@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from steadygan.game import Draw, Game, Logs, Rule, State, jacobian, jacobian_transpose, move, projected
+from steadygan.fields import jacobian, jacobian_transpose
+from steadygan.game import Draw, Game, Logs, Rule, State
+from steadygan.moves import move, projected
 from steadygan.optim import Number, Optimizer, at
 
 __all__ = ["alignment", "symplectic"]

@@ -1,8 +1,16 @@
-"""Scores: of points in the plane while they train, of two sample sets by a kernel, of modes by a classifier."""
+"""Scores: of points in the plane while they train, of images by their features, of modes by a classifier."""
 
+from steadygan.metrics.card import Card, Comparison, compare, read_card
 from steadygan.metrics.classifier import Classifier
 from steadygan.metrics.clusters import purity
+from steadygan.metrics.evaluation import Protocol, describe, evaluate, summarised
+from steadygan.metrics.extractor import Extractor, Read, Score
+from steadygan.metrics.extractors import EXTRACTORS, of_classifier, score_name
+from steadygan.metrics.inception import inception_score
 from steadygan.metrics.kernel import kernel_distance, pooled_pixels
+from steadygan.metrics.moments import Moments, frechet_distance
+from steadygan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
+from steadygan.metrics.plane import points_scores
 from steadygan.metrics.points import (
     close_pairs,
     finite_gaussian,
@@ -12,19 +20,49 @@ from steadygan.metrics.points import (
     unbalance,
 )
 from steadygan.metrics.stacked import expected_kl, expected_modes, stacked_modes
+from steadygan.metrics.summary import SCORES, Summary, scores
+from steadygan.metrics.transport import sliced_wasserstein2, wasserstein1, wasserstein2
 
 __all__ = [
+    "EXTRACTORS",
+    "SCORES",
+    "Card",
     "Classifier",
+    "Comparison",
+    "Extractor",
+    "Moments",
+    "Protocol",
+    "Read",
+    "Score",
+    "Summary",
     "close_pairs",
+    "compare",
+    "density_coverage",
+    "describe",
+    "evaluate",
     "expected_kl",
     "expected_modes",
     "finite_gaussian",
+    "frechet_distance",
     "generator_gradient",
+    "inception_score",
     "kernel_distance",
+    "memorisation",
     "modes",
+    "nearest",
+    "of_classifier",
+    "points_scores",
     "pooled_pixels",
+    "precision_recall",
     "purity",
+    "read_card",
+    "score_name",
+    "scores",
+    "sliced_wasserstein2",
     "smallest_gap",
     "stacked_modes",
+    "summarised",
     "unbalance",
+    "wasserstein1",
+    "wasserstein2",
 ]

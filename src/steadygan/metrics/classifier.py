@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UsageError
+from steadygan.metrics.extractor import Score, share
 
 __all__ = ["Classifier", "accuracy", "cnn", "train"]
 
@@ -110,13 +111,7 @@ def train(
     return net.eval().requires_grad_(False)
 
 
-def accuracy(classifier: Classifier, rows: Tensor, labels: Tensor) -> tuple[float, float]:
-    """The share p of images rows [n, C, H, W] uint8 that are put in their class, and its sampling error.
-
-    The error is the binomial sqrt(p (1 - p) / n), with p brought to 1 / 2n from 0 or 1 for it: of a share that none
-    or all make up, nothing finer is known.
-    """
+def accuracy(classifier: Classifier, rows: Tensor, labels: Tensor) -> Score:
+    """The share p of images rows [n, C, H, W] uint8 that are put in their class, and its binomial error."""
     logits = torch.cat([classifier.logits(part.float() / 127.5 - 1) for part in rows.split(CHUNK)])
-    n, right = len(rows), (logits.argmax(1) == labels).double().mean().item()
-    inner = min(max(right, 0.5 / n), 1 - 0.5 / n)
-    return right, math.sqrt(inner * (1 - inner) / n)
+    return share((logits.argmax(1) == labels).double().mean().item(), len(rows))

@@ -1,17 +1,17 @@
 """How well fakes cover a mixture's modes or a finite set of real points, and how hard the critic pushes them.
 
-Samples are [n, d], real points [m, d]. Distances are taken in float64 from coordinate differences, since the
-usual matrix product loses small ones; results lie on the CPU. Samples that are not finite are an error.
+Samples are [n, d], real points [m, d]. Distances are taken in float64; results lie on the CPU. Samples that are not
+finite are an error.
 """
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from steadygan.data import Modes
 from steadygan.errors import UsageError
+from steadygan.metrics.distances import distances, nearest
 from steadygan.metrics.kernel import check_points
 from steadygan.penalties import Critic, input_gradient
 
@@ -24,8 +24,6 @@ __all__ = [
     "smallest_gap",
     "unbalance",
 ]
-
-BLOCK = 2**22  # distances held at once: 32 MB
 
 
 def modes(samples: Tensor, modes: Modes, least: int | None = None) -> dict[str, float]:
@@ -41,7 +39,7 @@ def modes(samples: Tensor, modes: Modes, least: int | None = None) -> dict[str, 
     >>> modes(torch.zeros(10, 2), Modes(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), std=0.1))
     {'modes': 1.0, 'high_quality': 1.0, 'mode_kl': 0.6931471805599453}
     """
-    distance, centre = _nearest(samples, modes.centres)
+    distance, centre = nearest(samples, modes.centres)
     n, m = len(samples), len(modes.centres)
     least = math.ceil(n / (10 * m)) if least is None else least
     if least < 1:
@@ -74,7 +72,7 @@ def unbalance(samples: Tensor, rows: Tensor) -> float:
     >>> unbalance(torch.tensor([[0.1], [-0.2], [0.9], [0.3]]), torch.tensor([[0.0], [1.0]]))
     0.75
     """
-    return torch.bincount(_nearest(samples, rows)[1]).max().item() / len(samples)
+    return torch.bincount(nearest(samples, rows)[1]).max().item() / len(samples)
 
 
 def smallest_gap(rows: Tensor) -> float:
@@ -109,7 +107,7 @@ def close_pairs(samples: Tensor, rows: Tensor, delta: float) -> tuple[Tensor, Te
     gap = smallest_gap(rows)
     if not 0 < delta < gap:
         raise UsageError(f"delta is {delta}, but must lie between 0 and the real points' smallest gap {gap}")
-    pairs = [(near <= delta).nonzero() + torch.tensor([i, 0]) for i, near in _distances(samples, rows)]
+    pairs = [(near <= delta).nonzero() + torch.tensor([i, 0]) for i, near in distances(samples, rows)]
     fakes, reals = torch.cat(pairs).unbind(1)
     return fakes, reals
 
@@ -156,17 +154,3 @@ def finite_gaussian(
         "close_gradient": gradient[fakes].max().item() if len(fakes) else 0.0,
         "gradient_max": gradient.max().item(),
     }
-
-
-def _distances(samples: Tensor, rows: Tensor) -> Iterator[tuple[int, Tensor]]:  # (first sample, [b, m])
-    a, b = check_points(samples, "samples"), check_points(rows, "real points")
-    if a.shape[1] != b.shape[1]:
-        raise UsageError(f"samples have {a.shape[1]} coordinates, but what they lie near has {b.shape[1]}")
-    size = max(1, BLOCK // len(b))
-    for i in range(0, len(a), size):
-        yield i, torch.cdist(a[i : i + size], b, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _nearest(samples: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    least = [near.min(dim=1) for _, near in _distances(samples, rows)]
-    return torch.cat([near.values for near in least]), torch.cat([near.indices for near in least])

@@ -11,14 +11,16 @@ from steadygan.networks.autoencoder import (
 )
 from steadygan.networks.biggan import biggan32
 from steadygan.networks.conditional import Classed, latent_labels, of_classes
+from steadygan.networks.conventional import far_conventional
 from steadygan.networks.dcgan import dcgan, dcgan_encoder
-from steadygan.networks.gn import gn_cnn
+from steadygan.networks.gn import gn_cnn, gn_resnet
 from steadygan.networks.informed import code_head, informed_critic, logits_of
 from steadygan.networks.latent import Codes, Uniform
 from steadygan.networks.mlp import mlp, mlp_encoder
 from steadygan.networks.numerics import numerics_conv, numerics_dcgan, numerics_resnet
 from steadygan.networks.point import dirac, point
-from steadygan.networks.resnet import far_resnet
+from steadygan.networks.r3gan import r3gan
+from steadygan.networks.resnet import far_resnet, far_resnet_deep
 
 __all__ = [
     "CONDITIONAL",
@@ -32,8 +34,11 @@ __all__ = [
     "dcgan_autoencoder",
     "dcgan_encoder",
     "dirac",
+    "far_conventional",
     "far_resnet",
+    "far_resnet_deep",
     "gn_cnn",
+    "gn_resnet",
     "latent_labels",
     "logits_of",
     "mlp",
@@ -44,18 +49,23 @@ __all__ = [
     "numerics_resnet",
     "of_classes",
     "point",
+    "r3gan",
 ]
 
 
 NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "mlp": mlp,
     "dcgan": dcgan,
+    "far_conventional": far_conventional,
     "far_resnet": far_resnet,
+    "far_resnet_deep": far_resnet_deep,
     "gn_cnn": gn_cnn,
+    "gn_resnet": gn_resnet,
     "numerics_dcgan": numerics_dcgan,
     "numerics_conv": numerics_conv,
     "numerics_resnet": numerics_resnet,
     "biggan32": biggan32,
+    "r3gan": r3gan,
     "dirac": dirac,
     "point": point,
 }

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UsageError
 from steadygan.networks.conditional import ClassBatchNorm, Labelled, Projection
-from steadygan.networks.pieces import base
+from steadygan.networks.pieces import Down, Same, base
 from steadygan.normalization import spectral_normalized
 
 __all__ = ["biggan32"]
@@ -76,41 +76,6 @@ class Up(nn.Module):
         return self.shortcut(x) + self.body(x, y)
 
 
-class Down(nn.Module):
-    """pool(conv(x)) + pool(conv(relu(conv(relu(x))))): average pooling by 2, a 1x1 shortcut.
-
-    The `first` block has no ReLU at its beginning, and pools before its shortcut's convolution.
-    """
-
-    piecewise_linear = True
-
-    def __init__(self, inputs: int, outputs: int, first: bool = False) -> None:
-        """Make the three convolutions."""
-        super().__init__()
-        self.body = nn.Sequential(*_body(inputs, outputs)[int(first) :], nn.AvgPool2d(2))
-        shortcut = [nn.Conv2d(inputs, outputs, 1), nn.AvgPool2d(2)]
-        self.shortcut = nn.Sequential(*(reversed(shortcut) if first else shortcut))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, inputs, H, W] to [N, outputs, H/2, W/2]."""
-        return self.shortcut(x) + self.body(x)
-
-
-class Same(nn.Module):
-    """x + conv(relu(conv(relu(x)))), which keeps channels and side."""
-
-    piecewise_linear = True
-
-    def __init__(self, width: int) -> None:
-        """Make the two convolutions."""
-        super().__init__()
-        self.body = nn.Sequential(*_body(width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, width, H, W] to the same shape."""
-        return x + self.body(x)
-
-
 class SumPool(nn.Module):
     """The sum over all places of an image: [N, C, H, W] to [N, C]."""
 
@@ -119,10 +84,6 @@ class SumPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The sums of x."""
         return x.sum((2, 3))
-
-
-def _body(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.ReLU(), nn.Conv2d(inputs, outputs, 3, 1, 1), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, 1, 1)]
 
 
 def _initialised(net: nn.Module) -> nn.Module:

@@ -1,10 +1,10 @@
-"""What several architectures share: how they read the data's shape, and the residual block."""
+"""What several architectures share: how they read the data's shape, and the residual blocks."""
 
 from torch import Tensor, nn
 
 from steadygan.errors import UsageError
 
-__all__ = ["Residual", "base", "stages"]
+__all__ = ["Down", "Residual", "Same", "base", "stages"]
 
 
 def stages(shape: tuple[int, ...], name: str) -> tuple[int, int]:
@@ -67,3 +67,52 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [N, inputs, H, W] to [N, outputs, H, W]."""
         return self.shortcut(x) + 0.1 * self.body(x)
+
+
+class Down(nn.Module):
+    """pool(shortcut(x)) + pool(conv(relu(conv(relu(x))))): average pooling by 2, a 1x1 shortcut, no factor.
+
+    The `first` block has no ReLU at its beginning, and pools before its shortcut's convolution. Convolutions have
+    biases; channels go `inputs` -> `outputs` -> `outputs`. Miyato 2018 (spectral normalization), appendix; Wu 2021.
+
+    >>> import torch
+    >>> Down(3, 8, first=True)(torch.zeros(1, 3, 4, 4)).shape
+    torch.Size([1, 8, 2, 2])
+    """
+
+    piecewise_linear = True
+
+    def __init__(self, inputs: int, outputs: int, first: bool = False) -> None:
+        """Make the three convolutions."""
+        super().__init__()
+        self.body = nn.Sequential(*_body(inputs, outputs)[int(first) :], nn.AvgPool2d(2))
+        shortcut = [nn.Conv2d(inputs, outputs, 1), nn.AvgPool2d(2)]
+        self.shortcut = nn.Sequential(*(reversed(shortcut) if first else shortcut))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, inputs, H, W] to [N, outputs, H/2, W/2]."""
+        return self.shortcut(x) + self.body(x)
+
+
+class Same(nn.Module):
+    """x + conv(relu(conv(relu(x)))), which keeps channels and side: `Down` without pooling.
+
+    >>> import torch
+    >>> Same(8)(torch.zeros(1, 8, 2, 2)).shape
+    torch.Size([1, 8, 2, 2])
+    """
+
+    piecewise_linear = True
+
+    def __init__(self, width: int) -> None:
+        """Make the two convolutions."""
+        super().__init__()
+        self.body = nn.Sequential(*_body(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, width, H, W] to the same shape."""
+        return x + self.body(x)
+
+
+def _body(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.ReLU(), nn.Conv2d(inputs, outputs, 3, 1, 1), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, 1, 1)]

@@ -8,10 +8,12 @@ from typing import Any
 
 from steadygan import checkpoint
 from steadygan.files import write_whole
-from steadygan.scoring import LOWER_IS_BETTER
+from steadygan.scoring import lower_is_better
 from steadygan.train import Event, Scored, Snapshot
 
-__all__ = ["checkpoint_sink"]
+__all__ = ["best_checkpoint", "checkpoint_sink"]
+
+BEST = "best.json"
 
 
 def checkpoint_sink(
@@ -22,12 +24,12 @@ def checkpoint_sink(
     Which one that is stands in folder/best.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record = folder / "best.json"
+    record = folder / BEST
 
     def sink(event: Event) -> None:
         if isinstance(event, Snapshot):
             checkpoint.save(folder, event.state, facts)
-            checkpoint.prune(folder, last, _best_path(record))
+            checkpoint.prune(folder, last, best_checkpoint(folder))
         elif isinstance(event, Scored) and best:
             value = _score(event, best)
             name = checkpoint.name(event.step)
@@ -52,12 +54,13 @@ def _improves(value: float, record: Path, score: str, name: str) -> bool:
     old = _read(record)
     if old is None or old["score"] != score or old["checkpoint"] == name:
         return True
-    return value < old["value"] if score in LOWER_IS_BETTER else value > old["value"]
+    return value < old["value"] if lower_is_better(score) else value > old["value"]
 
 
-def _best_path(record: Path) -> Path | None:
-    old = _read(record)
-    return record.parent / old["checkpoint"] if old else None
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the best score, where the folder keeps one."""
+    old = _read(folder / BEST)
+    return folder / old["checkpoint"] if old else None
 
 
 def _read(record: Path) -> dict[str, Any] | None:

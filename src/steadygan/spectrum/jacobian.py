@@ -9,7 +9,8 @@ from torch import Tensor
 
 from steadygan.draws import generator
 from steadygan.errors import UsageError
-from steadygan.game import Draw, Game, State, field
+from steadygan.fields import field
+from steadygan.game import Draw, Game, State
 
 __all__ = ["Operator", "adjoint_gap", "ascent_field", "game_jacobian", "jacobian", "operator"]
 

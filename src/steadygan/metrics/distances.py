@@ -1,0 +1,71 @@
+"""Distances between two sets of points, block by block, right to rounding where points coincide or are wide.
+
+Points are [n, d] and [m, d]. Everything is in float64 on the CPU. Besides the points, a copy of the second ones and
+a few blocks of at most 2^20 numbers (8 MB) are held at once. Points that are not finite are an error.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UsageError
+from steadygan.metrics.kernel import finite_points
+
+__all__ = ["distances", "nearest"]
+
+BLOCK = 2**20  # numbers held at once
+WIDE = 32  # from this many coordinates on, the matrix product is several times faster than differences
+LOST = (
+    1e-5  # |a - b|^2 below this share of |a|^2 + |b|^2 is taken from differences: the rest is right to 1e-9
+)
+
+
+def distances(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield (i, distances [rows, m] of a[i : i + rows] to all of b), one block of rows of a after the other.
+
+    Of few coordinates |a - b| is taken from differences. Of many, from |a|^2 + |b|^2 - 2 a.b about a point of b;
+    what cancellation would spoil is then taken from differences too, so equal points are exactly 0 apart. Raises
+    UsageError on unfit shapes or points that are not finite.
+
+    >>> [(i, block.tolist()) for i, block in distances(torch.tensor([[0.0], [3.0]]), torch.tensor([[3.0]]))]
+    [(0, [[3.0], [0.0]])]
+    """
+    a, b = finite_points(a, "samples"), finite_points(b, "real points")
+    if a.shape[1] != b.shape[1]:
+        raise UsageError(f"samples have {a.shape[1]} coordinates, but what they lie near has {b.shape[1]}")
+    wide = a.shape[1] >= WIDE
+    between = _by_products if wide else _by_differences
+    origin = b[0].double() if wide else b.new_zeros(1, dtype=torch.float64)
+    b, size = b.double() - origin, max(1, BLOCK // len(b))
+    for i in range(0, len(a), size):
+        yield i, between(a[i : i + size].double() - origin, b)
+
+
+def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each point of a's distance [n] to the nearest point of b, and that point's index [n].
+
+    Among equally near ones the first counts. Raises what `distances` raises.
+
+    >>> nearest(torch.tensor([[0.0, 0.0]]), torch.tensor([[6.0, 8.0], [3.0, 4.0]]))
+    (tensor([5.], dtype=torch.float64), tensor([1]))
+    """
+    least = [near.min(dim=1) for _, near in distances(a, b)]
+    return torch.cat([near.values for near in least]), torch.cat([near.indices for near in least])
+
+
+def _by_differences(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _by_products(a: Tensor, b: Tensor) -> Tensor:
+    """|a_i - b_j| [n, m] by a matrix product, and by differences where next to nothing is left of |a|^2 + |b|^2."""
+    size = a.square().sum(1, keepdim=True) + b.square().sum(1)
+    square = torch.addmm(size, a, b.T, alpha=-2)
+    lost = square < LOST * size
+    if lost.sum() > lost.numel() // 8:  # a collapsed generator: no gain from picking pairs
+        return _by_differences(a, b)
+    for pairs in lost.nonzero().split(max(1, BLOCK // a.shape[1])):
+        i, j = pairs.unbind(1)
+        square[i, j] = (a[i] - b[j]).square().sum(1)
+    return square.sqrt_()

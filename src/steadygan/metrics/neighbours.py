@@ -1,0 +1,140 @@
+"""Scores by nearest neighbours in feature space: precision, recall, density, coverage and memorisation.
+
+Fakes are features [n, d], reals [m, d], compared in float64. A few blocks of 2^20 distances (8 MB) are held at a
+time, so memory is O((n + m) d). A ball is closed, and 1e-9 of its radius wider for rounding: its border belongs to
+it, as do equal points at radius 0. A point is never its own neighbour, but its duplicates are.
+"""
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UsageError
+from steadygan.metrics.distances import distances, nearest
+from steadygan.metrics.extractor import Score, share
+
+__all__ = ["density_coverage", "manifold_scores", "memorisation", "nearest", "precision_recall"]
+
+
+def precision_recall(fake: Tensor, real: Tensor, k: int = 3) -> dict[str, Score]:
+    """`precision`, the share of fakes in a ball of the reals, and `recall`, of reals in a ball of the fakes.
+
+    A ball reaches from a point to its k-th nearest other point of the same set. Errors are binomial, of the points
+    counted; on Gaussians they are within a quarter of the spread that other fakes have against the same reals, and
+    with other reals too that is up to 1.4 times as much. Raises UsageError on fewer than
+    k + 1 points, unfit shapes or points that are not finite. Source: Kynkäänniemi 2019, Eqns 1 and 2.
+
+    >>> square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> found = precision_recall(0.5 + 0 * square, square)  # all fakes in the middle
+    >>> found["precision"].value, found["recall"].value
+    (1.0, 0.0)
+    """
+    mine, theirs = _radii(fake, k, "fake"), _radii(real, k, "real")
+    return _precision_recall(*_contained(fake, real, theirs[None], mine), 0)
+
+
+def density_coverage(fake: Tensor, real: Tensor, k: int = 5) -> dict[str, Score]:
+    """`density`, in how many balls of the reals a fake is, over k, and `coverage`, the share of balls with a fake.
+
+    sum_ij [fake_i in ball_j] / (n k), not bounded by 1; and mean_j [some fake in ball_j]. A ball reaches from a real
+    to its k-th nearest other one. Density's error is the standard error over the fakes, or one ball more where
+    they are all alike; coverage's is binomial, over the reals. Both are for other fakes against the same reals, as in
+    `precision_recall`; with other reals too density spreads up to 3 times as much. Copies of the reals have
+    density (k + 1) / k, as a copy is in the ball of its own. Raises UsageError as `precision_recall` does.
+    Source: Naeem 2020, section 3.
+
+    >>> line = torch.arange(6.0)[:, None]
+    >>> found = density_coverage(torch.tensor([[0.0], [0.0]]), line, k=1)
+    >>> found["density"].value, round(found["coverage"].value, 3)  # in the balls of 0 and 1
+    (2.0, 0.333)
+    """
+    return _density_coverage(*_contained(fake, real, _radii(real, k, "real")[None]), 0, k)
+
+
+def manifold_scores(fake: Tensor, real: Tensor, k: int = 3, k_density: int = 5) -> dict[str, Score]:
+    """Both `precision_recall` with k and `density_coverage` with k_density, for the price of the first."""
+    near = _nearest_others(real, max(k, k_density), "real")
+    theirs = torch.stack([near[:, k - 1], near[:, k_density - 1]])
+    counts, hit, inside = _contained(fake, real, theirs, _radii(fake, k, "fake"))
+    return _precision_recall(counts, hit, inside, 0) | _density_coverage(counts, hit, inside, 1, k_density)
+
+
+def memorisation(fake: Tensor, train: Tensor, held: Tensor) -> Score:
+    """P(d(fake, train) < d(held, train)): how often a fake is nearer to the training set than a held-out sample.
+
+    d is the distance to the nearest training sample; equal ones count half. 0.5 is a generator that knows the
+    training set no better than its distribution, 1 one that copies it, below 0.5 one that keeps away from it, or
+    is off the manifold. The Mann-Whitney statistic over n m; the error is DeLong's, with the training set as given,
+    or where that is 0 binomial. Raises UsageError on fewer than 2 fakes or held-out samples, unfit shapes or
+    features that are not finite. Source: Meehan 2020 (the statistic in C_T); DeLong 1988, for the error.
+
+    >>> train = torch.tensor([[0.0], [10.0]])
+    >>> memorisation(torch.tensor([[0.0], [9.5]]), train, torch.tensor([[1.0], [8.0]])).value
+    1.0
+    """
+    n, m = len(fake), len(held)
+    if min(n, m) < 2:
+        raise UsageError(f"memorisation compares 2 or more fakes and held-out samples, not {n} and {m}")
+    f, h = nearest(fake, train)[0], nearest(held, train)[0]
+    nearer = 1 - _below(h, f)  # of each fake: the share of held-out samples that are further away
+    overtaken = _below(f, h)
+    value = nearer.mean().item()
+    error = (nearer.var() / n + overtaken.var() / m).sqrt().item()
+    return Score(value, error or share(value, min(n, m)).error)
+
+
+def _below(values: Tensor, at: Tensor) -> Tensor:
+    """The share of values [m] that are below each of at [n], equal ones counting half."""
+    ordered = values.sort().values
+    return (torch.searchsorted(ordered, at) + torch.searchsorted(ordered, at, right=True)) / (2 * len(values))
+
+
+def _nearest_others(points: Tensor, k: int, name: str) -> Tensor:
+    """Distances [n, k] from each point to its k nearest other ones, in rising order."""
+    if k < 1 or len(points) < k + 1:
+        raise UsageError(
+            f"{max(k, 1)} nearest neighbours need {max(k, 1) + 1} or more {name} images, not {len(points)}"
+        )
+    parts = []
+    for i, block in distances(points, points):
+        block.diagonal(i).fill_(torch.inf)
+        parts.append(block.topk(k, largest=False).values)
+    return torch.cat(parts)
+
+
+def _radii(points: Tensor, k: int, name: str) -> Tensor:
+    return _nearest_others(points, k, name)[:, -1]
+
+
+def _contained(
+    fake: Tensor, real: Tensor, theirs: Tensor, mine: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Who is in whose ball, for radii `theirs` [r, m] of the reals and `mine` [n] of the fakes (none without them).
+
+    Returns in how many balls of the reals each fake is [r, n], whether each of those holds a fake [r, m], and
+    whether each real is in a ball of the fakes [m].
+    """
+    slack = 1 + 1e-9
+    mine = torch.full((len(fake),), -1.0).double() if mine is None else mine * slack
+    counts, hit, inside = [], torch.zeros(theirs.shape).bool(), torch.zeros(len(real)).bool()
+    for i, block in distances(fake, real):
+        within = [block <= radii * slack for radii in theirs]
+        counts.append(torch.stack([balls.sum(1) for balls in within]))
+        hit |= torch.stack([balls.any(0) for balls in within])
+        inside |= (block <= mine[i : i + len(block), None]).any(0)
+    return torch.cat(counts, 1), hit, inside
+
+
+def _precision_recall(counts: Tensor, hit: Tensor, inside: Tensor, row: int) -> dict[str, Score]:
+    held = counts[row] > 0
+    return {"precision": _share(held), "recall": _share(inside)}
+
+
+def _density_coverage(counts: Tensor, hit: Tensor, inside: Tensor, row: int, k: int) -> dict[str, Score]:
+    each = counts[row].double() / k
+    n = len(each)
+    error = each.std(correction=n > 1).item() / n**0.5
+    return {"density": Score(each.mean().item(), error or 1 / (n * k)), "coverage": _share(hit[row])}
+
+
+def _share(flags: Tensor) -> Score:
+    return share(flags.double().mean().item(), len(flags))

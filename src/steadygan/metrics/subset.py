@@ -1,0 +1,84 @@
+"""Which samples of a stream are kept and which are put together, by a hash of their numbers in the stream alone."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["Subset", "block_of", "priorities"]
+
+LAST = torch.iinfo(torch.int64).max
+
+
+class Subset:
+    """At most `keep` rows [d] of a stream, in float32: those whose numbers have the lowest `priorities` (bottom-k).
+
+    Which rows and in which order depends on how many there were, never on the parts they came in. The order is
+    random too, so any run of `rows` is a random subset. Source: Cohen and Kaplan 2007 (sketches).
+
+    >>> small = Subset(1, keep=2)
+    >>> small.add(torch.tensor([[0.0], [1.0], [2.0]]), start=0)
+    >>> small.rows.tolist()
+    [[0.0], [2.0]]
+    """
+
+    def __init__(self, size: int, keep: int) -> None:
+        """Begin empty."""
+        self.priority = torch.full((keep,), LAST)
+        self.kept = torch.zeros(keep, size)
+
+    @property
+    def order(self) -> Tensor:
+        """The slots in use, by priority."""
+        return self.priority.argsort()[: int((self.priority < LAST).sum())]
+
+    @property
+    def rows(self) -> Tensor:
+        """The rows [k, d] kept, in order of priority."""
+        return self.kept[self.order]
+
+    def add(self, rows: Tensor, start: int) -> None:
+        """Take in the rows that are number start, start + 1, ... of the stream."""
+        keep = len(self.priority)
+        priority = priorities(torch.arange(start, start + len(rows)))
+        chosen = torch.cat([self.priority, priority]).topk(keep, largest=False).indices
+        fresh = chosen[chosen >= keep] - keep
+        gone = torch.ones(keep, dtype=torch.bool)
+        gone[chosen[chosen < keep]] = False
+        self.kept[gone] = rows[fresh].float()
+        self.priority[gone] = priority[fresh]
+
+
+def priorities(numbers: Tensor) -> Tensor:
+    """SplitMix64's outputs [n] int64 of these numbers under seed 0: no two of a stream are equal.
+
+    Source: Steele 2014 (fast splittable pseudorandom number generators).
+
+    >>> [hex(number % 2**64) for number in priorities(torch.arange(2)).tolist()]
+    ['0xe220a8397b1dcdaf', '0x6e789e6aa1b965f4']
+    """
+    z = (numbers + 1) * _signed(0x9E3779B97F4A7C15)
+    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
+    return z ^ _shifted(z, 31)
+
+
+def block_of(numbers: Tensor, blocks: int) -> Tensor:
+    """The block [n] of each of these numbers of a stream: i % blocks, shifted by random for each run of `blocks`.
+
+    Blocks are equal but for one sample, and labels that are gone through in turn are spread over all of them.
+
+    >>> block_of(torch.arange(12), 3).view(4, 3)
+    tensor([[0, 1, 2],
+            [0, 1, 2],
+            [1, 2, 0],
+            [0, 1, 2]])
+    """
+    return (numbers + priorities(numbers // blocks) % blocks) % blocks
+
+
+def _signed(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number
+
+
+def _shifted(z: Tensor, by: int) -> Tensor:
+    """z >> by, filled with zeros as for unsigned numbers."""
+    return (z >> by) & (2 ** (64 - by) - 1)

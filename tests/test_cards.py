@@ -1,0 +1,152 @@
+"""Score cards: what they say, how they are kept, and when two of them compare."""
+
+import json
+import math
+
+import pytest
+from rich.console import Console
+
+from steadygan.cards import add, cards, compared, known
+from steadygan.errors import UsageError
+from steadygan.metrics import Card, Score, compare, read_card
+
+PROTOCOL = {"extractor": "lite0", "weights": "EMA", "generated": 100, "seed": 0, "shape": [3, 8, 8]}
+
+
+def card(value=1.0, error=0.1, step=10, member=0, **protocol):
+    return Card({"step": step, "member": member}, {**PROTOCOL, **protocol}, {"fd_lite0": Score(value, error)})
+
+
+def test_a_card_survives_json_to_the_last_bit():
+    one = card(0.1 + 0.2, math.pi)
+    assert read_card(json.loads(json.dumps(one.plain()))) == one
+
+
+@pytest.mark.parametrize(
+    "raw", [{}, {"scores": []}, {"scores": {"fd": {"value": "x", "error": 1}}, "protocol": {}, "subject": {}}]
+)
+def test_a_damaged_card_is_told_in_a_sentence(raw):
+    with pytest.raises(UsageError, match=r"score card is damaged .*evaluate again"):
+        read_card(raw)
+
+
+@pytest.mark.parametrize(
+    ("other", "apart", "exceeds"), [(15.0, 1.0, False), (20.0, 2.0, True), (10.0, 0.0, False)]
+)
+def test_a_difference_is_measured_in_standard_errors_of_the_difference(other, apart, exceeds):
+    # errors 3 and 4 make 5: the gaps 5, 10 and 0 are 1, 2 and 0 of them; a sum of errors would make 5/7
+    (found,) = compare([card(10.0, 3.0)], [card(other, 4.0)])
+    assert found.apart == pytest.approx(apart)
+    assert found.exceeds is exceeds
+
+
+def test_members_count_by_their_mean_and_its_error():
+    # 1, 2, 3: mean 2, sample variance 1, error 1/sqrt 3; against 5 without error: 3 sqrt 3 errors apart
+    (found,) = compare([card(v, 9.0, member=i) for i, v in enumerate((1.0, 2.0, 3.0))], [card(5.0, 0.0)])
+    assert found.one == pytest.approx(Score(2.0, 1 / math.sqrt(3)))
+    assert found.apart == pytest.approx(3 * math.sqrt(3))
+
+
+def test_without_any_error_any_difference_exceeds_the_noise():
+    assert compare([card(1.0, 0.0)], [card(1.5, 0.0)])[0].exceeds
+    assert not compare([card(1.0, 0.0)], [card(1.0, 0.0)])[0].exceeds
+
+
+@pytest.mark.parametrize("change", [{"weights": "raw"}, {"generated": 99}, {"resize": "box"}])
+def test_unlike_protocols_are_refused_by_the_field_that_differs(change):
+    (key,) = change
+    with pytest.raises(UsageError, match=f"protocols differ in {key}"):
+        compare([card()], [card(**change)])
+
+
+def test_every_card_of_a_group_is_held_to_the_protocol():
+    with pytest.raises(UsageError, match="protocols differ in seed"):
+        compare([card()], [card(member=0), card(member=1, seed=1)])
+
+
+def test_cards_without_a_score_in_common_are_refused():
+    other = Card({}, PROTOCOL, {"kd_lite0": Score(0.0, 0.0)})
+    with pytest.raises(UsageError, match="no score in common"):
+        compare([card()], [other])
+
+
+def test_only_the_scores_of_all_are_compared():
+    more = Card({}, PROTOCOL, {"fd_lite0": Score(1.0, 0.1), "kd_lite0": Score(0.0, 0.1)})
+    assert [found.name for found in compare([more], [card()])] == ["fd_lite0"]
+
+
+# ---------------------------------------------------------------------------------------------------- scores.json
+
+
+def test_a_folder_keeps_one_card_a_step_member_and_protocol(tmp_path):
+    for one in (card(1.0), card(2.0, step=20), card(3.0, member=1), card(4.0, weights="raw"), card(5.0)):
+        add(tmp_path, one)
+    kept = [
+        (c.subject["step"], c.subject["member"], c.protocol["weights"], c.scores["fd_lite0"].value)
+        for c in cards(tmp_path)
+    ]
+    assert kept == [(20, 0, "EMA", 2.0), (10, 1, "EMA", 3.0), (10, 0, "raw", 4.0), (10, 0, "EMA", 5.0)]
+
+
+def test_a_card_is_known_by_its_whole_subject_and_protocol(tmp_path):
+    one = card(7.0)
+    add(tmp_path, one)
+    assert known(tmp_path, dict(one.subject), dict(one.protocol)) == one
+    assert known(tmp_path, {**one.subject, "sha256": "other"}, dict(one.protocol)) is None
+    assert known(tmp_path, dict(one.subject), {**one.protocol, "seed": 1}) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 99, "cards": []}', '{"format": 1, "cards": [{}]}'])
+def test_a_damaged_file_of_scores_is_told_in_a_sentence(tmp_path, text):
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(UsageError, match="evaluate again"):
+        cards(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------- compare
+
+
+def shown(tmp_path, *groups):
+    folders = []
+    for number, group in enumerate(groups):
+        folder = tmp_path / f"run{number}"
+        folder.mkdir()
+        for one in group:
+            add(folder, one)
+        folders.append(folder)
+    console = Console(record=True, width=200)
+    compared(folders, console)
+    return console.export_text()
+
+
+def test_compare_takes_the_newest_step_and_its_average(tmp_path):
+    one = [card(1.0, step=5), card(2.0), card(9.0, weights="raw")]
+    text = shown(tmp_path, one, [card(2.1)])
+    assert "2 ± 0.1" in text
+    assert "2.1 ± 0.1" in text
+    assert "is noise" in text
+    assert "weights EMA" in text
+
+
+def test_compare_finds_the_protocol_that_both_were_scored_by(tmp_path):
+    text = shown(tmp_path, [card(1.0), card(3.0, extractor="pixels8")], [card(4.0, extractor="pixels8")])
+    assert "extractor pixels8" in text
+    assert "+1" in text
+    assert "exceeds" in text
+
+
+def test_compare_refuses_when_there_is_none(tmp_path):
+    with pytest.raises(UsageError, match="protocols differ in extractor"):
+        shown(tmp_path, [card(1.0)], [card(4.0, extractor="pixels8")])
+
+
+def test_compare_says_when_the_difference_exceeds_the_noise(tmp_path):
+    text = shown(tmp_path, [card(1.0)], [card(2.0)])
+    assert "exceeds noise" in text
+    assert "+1" in text
+
+
+def test_compare_refuses_a_folder_without_cards(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"holds no score cards: steadygan evaluate .* makes them"):
+        compared([tmp_path / "empty", tmp_path / "empty"], Console())

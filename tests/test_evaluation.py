@@ -1,0 +1,460 @@
+"""Evaluation: samples against real ones, by a protocol that stands on the card, the same again and again."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+from steadygan import run
+from steadygan.cards import cards
+from steadygan.config import parse
+from steadygan.data import Data, digits, ring
+from steadygan.errors import UsageError
+from steadygan.evaluated import evaluate_images, evaluate_run
+from steadygan.metrics import Extractor, Protocol, Read, evaluate
+from steadygan.scoring import looked_at, not_looked_at
+
+quiet = partial(Console, quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+
+
+class Toy:
+    """An extractor of two numbers, the means of an image's halves, that counts what it has read."""
+
+    def __init__(self, sha256="one", name="toy"):
+        self.seen = 0
+        self.extractor = Extractor(name, self.read, 2, sha256, "halves")
+
+    def read(self, x):
+        self.seen += len(x)
+        return Read(torch.stack([x[..., :4].mean((1, 2, 3)), x[..., 4:].mean((1, 2, 3))], 1))
+
+
+def images(count, mean, seed=0, std=40.0):
+    g = torch.Generator().manual_seed(seed)
+    rows = mean + std * torch.randn(count, 1, 1, 2, generator=g)
+    return rows.clamp(0, 255).round().byte().repeat_interleave(4, 3).expand(count, 1, 8, 8).contiguous()
+
+
+def in_turn(rows):
+    """A generator of these very images, one after the other."""
+    left = rows.float() / 127.5 - 1
+
+    def generate(count):
+        nonlocal left
+        found, left = left[:count], left[count:]
+        return found
+
+    return generate
+
+
+REAL, FAKE = images(400, 120.0), images(300, 150.0, seed=1)
+
+
+def scored(look=None, real=REAL, fake=FAKE, batch=500, data=None, **protocol):
+    look = look or Toy()
+    data = data or Data("halves", (1, 8, 8), rows=real)
+    made = Protocol(extractor=look.extractor, generated=len(fake), **protocol)
+    return evaluate(in_turn(fake), data, made, batch=batch)
+
+
+def halves(rows):
+    x = rows.numpy().astype(np.float64) / 127.5 - 1
+    return np.stack([x[..., :4].mean((1, 2, 3)), x[..., 4:].mean((1, 2, 3))], 1)
+
+
+def frechet(a, b):
+    """The distance in two dimensions by a root that is written out: tr root(M) = root(tr M + 2 root(det M))."""
+    a, b = halves(a), halves(b)
+    product = np.cov(a.T) @ np.cov(b.T)
+    root = np.sqrt(np.trace(product) + 2 * np.sqrt(np.linalg.det(product)))
+    return float(
+        ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T)) + np.trace(np.cov(b.T)) - 2 * root
+    )
+
+
+def test_the_frechet_distance_is_that_of_all_images_on_both_sides():
+    assert scored().scores["fd_toy"].value == pytest.approx(frechet(FAKE, REAL), rel=1e-6)
+
+
+def test_a_better_generator_scores_better():
+    near, far = scored(fake=images(300, 125.0, 2)).scores, scored(fake=images(300, 200.0, 3)).scores
+    assert near["fd_toy"].value < far["fd_toy"].value
+    assert near["kd_toy"].value < far["kd_toy"].value
+    assert near["coverage_toy"].value > far["coverage_toy"].value
+
+
+def test_the_card_carries_its_protocol():
+    card = scored(weights="EMA", batch_norm="none", seed=3)
+    wanted = {
+        "weights": "EMA",
+        "batch_norm": "none",
+        "data": "halves",
+        "split": "train",
+        "shape": [1, 8, 8],
+        "real": 400,
+        "generated": 300,
+        "seed": 3,
+        "extractor": "toy",
+        "extractor_sha256": "one",
+        "preprocessing": "halves",
+    }
+    assert wanted.items() <= card.protocol.items()
+    assert json.loads(json.dumps(card.plain()))["protocol"] == card.protocol
+
+
+def test_other_data_other_hash():
+    changed = REAL.clone()
+    changed[7, 0, 0, 0] ^= 1
+    hashes = [scored(real=rows).protocol["data_sha256"] for rows in (REAL, changed, REAL[:-1])]
+    assert len(set(hashes)) == 3
+
+
+def test_twice_is_the_same_to_the_last_bit():
+    assert scored() == scored()
+
+
+@pytest.mark.parametrize("batch", [1, 7, 300])
+def test_the_batch_moves_no_score(batch):
+    for name, score in scored().scores.items():
+        assert scored(batch=batch).scores[name].value == pytest.approx(score.value, rel=1e-6)
+
+
+def test_a_callable_that_draws_is_repeatable_and_leaves_the_random_numbers_alone():
+    data, look = Data("halves", (1, 8, 8), rows=REAL), Toy().extractor
+    draw = lambda n: torch.rand(n, 1, 8, 8)  # noqa: E731
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    one, two, other = (
+        evaluate(draw, data, Protocol(look, generated=100, seed=seed)).scores["fd_toy"].value
+        for seed in (0, 0, 1)
+    )
+    assert one == two != other
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_extractor_that_draws_does_not_change_what_is_drawn_next():
+    def read(x):
+        torch.rand(3)
+        return Read(x.mean((2, 3)).expand(-1, 2))
+
+    seen = []
+
+    def draw(n):
+        seen.append(torch.rand(n, 1, 8, 8))
+        return seen[-1]
+
+    data = Data("halves", (1, 8, 8), rows=REAL)
+    evaluate(draw, data, Protocol(Extractor("a", read, 2, "", ""), generated=60), batch=30)
+    evaluate(draw, data, Protocol(Toy().extractor, generated=60), batch=30)
+    assert torch.equal(torch.cat(seen[:2]), torch.cat(seen[2:]))
+
+
+# ------------------------------------------------------------------------------------------------ kept statistics
+
+
+def test_real_images_are_read_once():
+    first, second = Toy(), Toy()
+    assert scored(first).scores == scored(second).scores
+    assert first.seen == 700
+    assert second.seen == 300
+
+
+@pytest.mark.parametrize("change", ["extractor", "images", "number"])
+def test_what_was_kept_is_not_used_for_anything_else(change):
+    scored()
+    look = Toy("two") if change == "extractor" else Toy()
+    real = {"images": images(400, 121.0, seed=9)}.get(change, REAL)
+    evaluated = Protocol(look.extractor, generated=300, real=200 if change == "number" else None)
+    evaluate(in_turn(FAKE), Data("halves", (1, 8, 8), rows=real), evaluated)
+    assert look.seen == 300 + (200 if change == "number" else 400)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+def test_damaged_statistics_are_made_again(tmp_path, damage):
+    card = scored()
+    (file,) = (tmp_path / "cache" / "statistics").glob("*.safetensors")
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-9])
+    else:
+        save_file({"mean": torch.zeros(2)}, file)
+    assert scored() == card
+    assert "rows" in load_file(file)
+
+
+def test_real_images_of_a_number_are_always_the_same_ones():
+    look = Toy()
+    one, two = (
+        evaluate(in_turn(FAKE), Data("halves", (1, 8, 8), rows=REAL), Protocol(look.extractor, 300, real=50))
+        for _ in range(2)
+    )
+    assert one == two
+    assert one.protocol["real"] == 50
+
+
+# -------------------------------------------------------------------------------------------------- memorisation
+
+
+def test_copies_of_training_images_are_told_from_others():
+    held = digits().rows[1500:]
+    train = digits().rows[:1500]
+    data = Data("digits", (1, 8, 8), rows=train, held=lambda: held)
+    copies, honest = (
+        scored(Toy(), fake=rows, data=data).scores["memorised_pixels8"] for rows in (train[:297], held)
+    )
+    assert copies.value == 1.0
+    assert honest.value == pytest.approx(0.5)
+    assert "memorised_pixels8" not in scored().scores
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+def only(**change):
+    return {"generate": in_turn(FAKE), "data": Data("halves", (1, 8, 8), rows=REAL), **change}
+
+
+@pytest.mark.parametrize(
+    ("change", "protocol", "sentence"),
+    [
+        (
+            {"generate": lambda n: torch.full((n, 1, 8, 8), torch.nan)},
+            {},
+            "are not finite: the generator has diverged",
+        ),
+        ({"generate": lambda n: torch.zeros(n, 3, 8, 8)}, {}, r"shape \[1, 8, 8\]"),
+        ({"generate": lambda n: torch.zeros(n, 1, 4, 8)}, {}, r"shape \[1, 8, 8\]"),
+        ({"generate": lambda n: torch.zeros(n - 1, 1, 8, 8)}, {}, "was asked for 300"),
+        ({"generate": lambda n: torch.zeros(n, 1, 8, 8, dtype=torch.uint8)}, {}, "floating point"),
+        ({}, {"real": 401}, "has 400 images, fewer than the 401"),
+        ({}, {"real": 1}, "2 samples or more"),
+        ({}, {"generated": 1}, "2 samples or more"),
+        ({}, {"generated": 5}, "says nothing: take 20"),
+        ({}, {"extractor": "litte0"}, "did you mean 'lite0'"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_in_a_sentence(change, protocol, sentence):
+    made = replace(Protocol(Toy().extractor, generated=300), **protocol)
+    with pytest.raises(UsageError, match=sentence):
+        evaluate(**only(**change), protocol=made)
+
+
+def test_constant_images_have_scores():
+    card = scored(fake=torch.zeros(300, 1, 8, 8, dtype=torch.uint8))
+    assert all(np.isfinite(score.value) for score in card.scores.values())
+    a = halves(REAL)
+    wanted = ((a.mean(0) + 1) ** 2).sum() + np.trace(np.cov(a.T))
+    assert card.scores["fd_toy"].value == pytest.approx(wanted, rel=1e-6)
+
+
+# --------------------------------------------------------------------------------------------------------- points
+
+
+def test_points_are_scored_by_transport_and_modes():
+    data = ring()
+    perfect = evaluate(
+        lambda n: data.draw(torch.Generator().manual_seed(1), n), data, Protocol(generated=500)
+    )
+    one_mode = evaluate(lambda n: data.modes.centres[:1].expand(n, 2), data, Protocol(generated=500))
+    assert perfect.scores["modes"].value == 8
+    assert one_mode.scores["modes"].value == 1
+    assert one_mode.scores["w1"].value > 5 * perfect.scores["w1"].value
+    assert "extractor" not in perfect.protocol
+    assert perfect.protocol["real"] == perfect.protocol["generated"] == 500
+
+
+# ----------------------------------------------------------------------------------------- what looks leave to scores
+
+
+def test_looks_and_scores_share_no_image():
+    data = digits()
+    seen, left = looked_at(data, 1000), not_looked_at(data, "train", 1000)
+    assert (len(seen), len(left)) == (898, 899)
+    together = (
+        torch.cat([seen, left]).flatten(1).double()
+        @ torch.rand(64, generator=torch.Generator().manual_seed(0)).double()
+    )
+    everything = (
+        data.rows.flatten(1).double() @ torch.rand(64, generator=torch.Generator().manual_seed(0)).double()
+    )
+    torch.testing.assert_close(together.sort().values, everything.sort().values)
+
+
+def test_looks_are_at_held_out_images_where_there_are_any():
+    data = Data("a", (1, 8, 8), rows=REAL, held=lambda: FAKE)
+    assert len(looked_at(data, 1000)) == 150
+    assert torch.equal(not_looked_at(data, "train", 1000), REAL)
+    assert len(not_looked_at(data, "test", 1000)) == 150
+
+
+@pytest.mark.parametrize(
+    ("split", "sentence"), [("test", "no published test images"), ("valid", "train or test")]
+)
+def test_a_split_that_is_not_there_is_refused(split, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        not_looked_at(digits(), split)
+
+
+# ------------------------------------------------------------------------------------------------------ run folders
+
+RAW = {
+    "data": "digits",
+    "networks": {"name": "mlp", "latent": 4, "width": 8},
+    "optimizer": {"name": "sgd", "lr": 0.01},
+    "ema": {"decay": 0.5},
+    "steps": 4,
+    "every": {"checkpoint": 2, "score": 2, "log": 2},
+    "keep": {"last": 3, "best": "kd_pixels8"},
+    "compile": False,
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("runs") / "small"
+    run.start(parse(RAW), place, quiet())
+    return place
+
+
+def of_run(folder, protocol=None, **change):
+    options = {"which": "newest", "average": "on", "member": None, "batch": 50, "root": None, "weights": None}
+    protocol = protocol or Protocol("pixels8", generated=100)
+    return evaluate_run(folder, protocol, **{**options, **change}, note=print, console=quiet())
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    import shutil
+
+    return shutil.copytree(folder, tmp_path / "small")
+
+
+def test_a_checkpoint_gives_the_same_numbers_again(copied):
+    (first,) = of_run(copied)
+    (copied / "scores.json").unlink()
+    (again,) = of_run(copied, batch=33)
+    assert first.protocol == again.protocol
+    for name, score in first.scores.items():
+        assert again.scores[name].value == pytest.approx(score.value, rel=1e-5, abs=1e-9)
+    (copied / "scores.json").unlink()
+    assert of_run(copied) == [first]
+
+
+def test_an_evaluation_goes_on_where_it_was_stopped(copied):
+    every = of_run(copied, which="all", average="both")
+    assert [(c.subject["step"], c.protocol["weights"]) for c in every] == [
+        (2, "EMA"),
+        (2, "raw"),
+        (4, "EMA"),
+        (4, "raw"),
+    ]
+    raw = json.loads((copied / "scores.json").read_text())
+    raw["cards"] = raw["cards"][:1]
+    raw["cards"][0]["scores"]["fd_pixels8"]["value"] = -7.0  # so that one sees that it is not made again
+    (copied / "scores.json").write_text(json.dumps(raw))
+    again = of_run(copied, which="all", average="both")
+    assert again[0].scores["fd_pixels8"].value == -7.0
+    assert again[1:] == every[1:]
+    assert cards(copied) == again
+
+
+def test_raw_and_average_differ_in_protocol_and_scores(copied):
+    average, raw = of_run(copied, average="both")
+    assert average.protocol | {"weights": "raw"} == raw.protocol
+    assert average.scores["fd_pixels8"].value != raw.scores["fd_pixels8"].value
+
+
+def test_the_best_checkpoint_can_be_chosen(copied):
+    best = json.loads((copied / "checkpoints" / "best.json").read_text())["checkpoint"]
+    (card,) = of_run(copied, which="best")
+    assert card.subject["step"] == int(best[5:])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"which": "7"}, "one of the steps 2, 4"),
+        ({"which": "last"}, "newest, best, all"),
+        ({"average": "yes"}, "--ema"),
+        ({"member": 3}, "member 3"),
+    ],
+)
+def test_a_wrong_choice_is_refused(copied, change, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        of_run(copied, **change)
+    assert not (copied / "scores.json").exists()
+
+
+def test_looks_say_how_they_look(folder):
+    looks = json.loads((folder / "looks.json").read_text())
+    wanted = {"extractor": "pixels8", "real": 898, "generated": 898, "weights": "EMA", "split": "train"}
+    assert wanted.items() <= looks.items()
+
+
+def test_looks_take_another_extractor(tmp_path, monkeypatch):
+    from steadygan import classifiers
+
+    look = Toy(name="digits").extractor
+    monkeypatch.setattr(classifiers, "look_through", lambda *given, **more: look)
+    raw = {**RAW, "looks": {"extractor": "digits", "images": 200}, "keep": {"best": "fd_digits"}}
+    run.start(parse(raw), tmp_path / "run", quiet())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    found = [line for line in lines if "fd_digits" in line]
+    assert [line["step"] for line in found] == [2, 4]
+    assert {"kd_pixels8", "kd_digits", "precision_digits", "coverage_digits"} <= found[0].keys()
+    assert json.loads((tmp_path / "run" / "looks.json").read_text())["extractor"] == "digits"
+    best = json.loads((tmp_path / "run" / "checkpoints" / "best.json").read_text())
+    assert best["value"] == min(line["fd_digits"] for line in found)  # lower is better
+
+
+# ----------------------------------------------------------------------------------------------------- image folders
+
+
+def saved(folder, rows):
+    from PIL import Image
+
+    folder.mkdir()
+    for number, image in enumerate(rows):
+        Image.fromarray(image[0].numpy()).save(folder / f"{number:04d}.png")
+    return folder
+
+
+def of_images(path, against):
+    protocol = Protocol("pixels8", split="train")
+    return evaluate_images(path, against, protocol, batch=50, weights=None, note=print, console=quiet())
+
+
+def test_images_of_any_tool_score_as_the_same_samples_do(tmp_path):
+    data = Data("halves", (1, 8, 8), rows=REAL)
+    card = of_images(saved(tmp_path / "images", FAKE), data)
+    rows = not_looked_at(data, "train")
+    same = evaluate(in_turn(FAKE), data._replace(rows=rows), Protocol("pixels8", generated=300))
+    for name, score in same.scores.items():
+        assert card.scores[name].value == pytest.approx(score.value, rel=1e-6)
+    assert card.subject == {"images": "images"}
+
+
+def test_images_without_the_border_of_their_set_are_given_it(tmp_path):
+    bare = torch.randint(
+        0, 256, (40, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    framed = torch.nn.functional.pad(bare, [2] * 4)
+    data = Data("fashion_mnist", (1, 32, 32), rows=torch.cat([framed, framed]))
+    card = of_images(saved(tmp_path / "bare", bare), data)
+    assert card.scores == of_images(saved(tmp_path / "framed", framed), data).scores
+
+
+def test_images_of_another_shape_are_refused(tmp_path):
+    folder = saved(tmp_path / "images", FAKE[:30, :, :4, :4])
+    with pytest.raises(UsageError, match=r"are 1x4x4 .* and those of halves 1x8x8"):
+        of_images(folder, Data("halves", (1, 8, 8), rows=REAL))
