@@ -3,6 +3,7 @@
 from steadygan.data.contract import Data, Modes, as_seen
 from steadygan.data.images import cifar10, digits, fashion_mnist, image_folder
 from steadygan.data.stacked import stacked_digits
+from steadygan.data.subset import subset
 from steadygan.data.synthetic import dirac, gaussian, grid, nothing, ring, swissroll
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "nothing",
     "ring",
     "stacked_digits",
+    "subset",
     "swissroll",
 ]
