@@ -25,6 +25,7 @@ from steadygan import losses, run
 from steadygan.build import Run, build
 from steadygan.config import parse
 from steadygan.data import Data, images, ring
+from steadygan.data import idx as idx_files
 from steadygan.draws import BLOCK, Draws
 from steadygan.draws import check_labels as check_data_labels
 from steadygan.errors import UsageError
@@ -403,7 +404,7 @@ def idx(values: np.ndarray) -> bytes:
 
 @pytest.fixture
 def fashion(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(images, "DEBIAN_FASHION", tmp_path / "none")
+    monkeypatch.setattr(idx_files, "DEBIAN_FASHION", tmp_path / "none")
     monkeypatch.delenv("STEADYGAN_DATA", raising=False)
     shades = np.repeat(np.arange(10_000) % 250, 784).astype(np.uint8).reshape(-1, 28, 28)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(shades))

@@ -19,8 +19,9 @@ import torch
 from PIL import Image
 
 from steadygan import data
-from steadygan.data import images as images_module
+from steadygan.data import idx as idx_module
 from steadygan.data.contract import Data
+from steadygan.data.known import KNOWN
 from steadygan.errors import UsageError
 
 CIFAR_ZIP = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpeg.zip"
@@ -35,7 +36,7 @@ def private_folders(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_debian_package(monkeypatch, tmp_path):
-    monkeypatch.setattr(images_module, "DEBIAN_FASHION", tmp_path / "absent")
+    monkeypatch.setattr(idx_module, "DEBIAN_FASHION", tmp_path / "absent")
 
 
 def drawn(dataset: Data, count: int, seed: int = 0) -> torch.Tensor:
@@ -296,7 +297,7 @@ def test_fashion_mnist_damaged(name, content, words, tmp_path):
         data.fashion_mnist(tmp_path)
 
 
-@pytest.mark.skipif(not images_module.DEBIAN_FASHION.is_dir(), reason="needs dataset-fashion-mnist")
+@pytest.mark.skipif(not idx_module.DEBIAN_FASHION.is_dir(), reason="needs dataset-fashion-mnist")
 def test_fashion_mnist_has_its_published_statistics():
     rows = data.fashion_mnist().rows
     assert rows.shape == (60_000, 1, 32, 32)
@@ -583,7 +584,7 @@ def test_cifar10_missing_or_incomplete(tmp_path):
 
 
 def test_cifar10_in_a_folder_equals_its_zip(tmp_path, monkeypatch):
-    monkeypatch.setitem(images_module.CIFAR_COUNTS, "test", 4)
+    monkeypatch.setitem(KNOWN["cifar10"].counts, "test", 4)
     files = {
         f"cifar10/test/{c}/{i:04}.png": png(noise(32, 32, 3, seed=i)) for c in ("cat", "dog") for i in (0, 1)
     }
@@ -598,7 +599,7 @@ def test_cifar10_in_a_folder_equals_its_zip(tmp_path, monkeypatch):
 
 
 def test_cifar10_of_another_size_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setitem(images_module.CIFAR_COUNTS, "test", 1)
+    monkeypatch.setitem(KNOWN["cifar10"].counts, "test", 1)
     write_folder(tmp_path, {"cifar10/test/cat/0000.png": png(noise(16, 16, 3))})
     with refusal("3x16x16", "CIFAR-10 needs its 3x32x32 originals"):
         data.cifar10(tmp_path, "test")

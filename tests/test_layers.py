@@ -23,7 +23,7 @@ LEVELS = {
     "ensemble distributed",
     4: "values bind tables config solved build recipes",
     5: "sinks folders looking run reconstructed drawn preview probe traversal clouds classifiers cards evaluated "
-    "commands datasets catalogue cli __main__ report",
+    "commands datasets data_command catalogue cli __main__ report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 

@@ -25,9 +25,10 @@ from torch.nn.utils import vector_to_parameters
 from steadygan import checkpoint, config, draws, generate, metrics, networks, run
 from steadygan.build import build
 from steadygan.config import Config, parse
+from steadygan.data import as_seen
 from steadygan.errors import UsageError
 from steadygan.game import State
-from steadygan.scoring import Look, reference
+from steadygan.scoring import Look, looked_at
 from steadygan.sinks import checkpoint_sink
 from steadygan.train import Diverged, Scored, Snapshot
 
@@ -307,6 +308,7 @@ def test_what_a_run_folder_holds(whole):
         "checkpoints",
         "config.yaml",
         "events.jsonl",
+        "looks.json",
         "samples",
     ]
     assert [p.name for p in checkpoint.checkpoints(folder / "checkpoints")] == [
@@ -398,9 +400,9 @@ def test_what_is_scored_is_what_is_sampled(name, whole):
     """The average where there is one, at fixed latents: not the raw generator, not other samples each time."""
     folder = whole(name)
     scores = [event["kd_pixels8"] for event in events(folder) if "kd_pixels8" in event]
-    recomputed, real = {}, reference(build(parse(RECIPES[name][0])).data, 1000)
+    recomputed, real = {}, as_seen(looked_at(build(parse(RECIPES[name][0])).data, 1000))
     for average in (True, False):
-        found, *_ = run.sample(folder, 1000, average=average, member=0, note=print)
+        found, *_ = run.sample(folder, len(real), average=average, member=0, note=print)
         pooled = [metrics.pooled_pixels(images) for images in (found, real)]
         recomputed[average] = metrics.kernel_distance(*pooled)
     assert scores[-1] == pytest.approx(recomputed[True])

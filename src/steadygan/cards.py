@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from steadygan.data.decoded import by
+from steadygan.data.listing import by
 from steadygan.errors import UsageError
 from steadygan.files import write_whole
 from steadygan.metrics import Card, compare, read_card
@@ -109,10 +109,10 @@ def compared(folders: Sequence[Path], console: Console) -> None:
     for folder, more in others:
         ours, theirs = _alike(groups, more)
         table = Table(title=f"{first} and {folder}", title_justify="left")
-        for name in ("score", str(first), str(folder), "difference", "standard errors", "verdict"):
-            table.add_column(name)
+        for name in ("score", str(first), str(folder), "difference", "in errors", "which"):
+            table.add_column(name, no_wrap=name != str(folder) and name != str(first))
         for found in compare(ours, theirs):
-            verdict = "exceeds the noise" if found.exceeds else "within the noise"
+            verdict = "exceeds noise" if found.exceeds else "is noise"
             table.add_row(
                 found.name,
                 _number(found.one.value, found.one.error),

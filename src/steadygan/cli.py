@@ -11,6 +11,7 @@ import typer
 from steadygan import commands
 from steadygan.catalogue import find_recipe, listed
 from steadygan.commands import DEFAULT, DataRoot, Overrides, console, errors, note
+from steadygan.data_command import data
 from steadygan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def list_(what: Annotated[str, typer.Argument(help="recipes, losses, penalties, 
 for command in (commands.spectrum, commands.classifier, commands.verify, commands.evaluate, commands.compare):
     app.command()(command)
 app.add_typer(commands.probe, name="probe")
+app.add_typer(data, name="data")
 
 
 def _go(folder: Path, job: "Callable[[], Diverged | None]") -> None:

@@ -83,7 +83,13 @@ def evaluate(
     assert folder is not None
     if against is not None:
         raise UsageError("a run is compared with its own data: leave out --against")
-    kind: dict[str, Any] = {"which": checkpoint, "average": ema, "member": member, "batch": batch, "weights": weights}
+    kind: dict[str, Any] = {
+        "which": checkpoint,
+        "average": ema,
+        "member": member,
+        "batch": batch,
+        "weights": weights,
+    }
     evaluated.evaluate_run(folder, protocol, **kind, root=data_root, note=note, console=console)
 
 

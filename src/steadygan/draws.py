@@ -142,10 +142,10 @@ class Draws:
         """Rows looked up by number, mirrored, moved to the device while still bytes, then made -1..1."""
         rows = draw.get("x_real")
         if rows is not None and self.data.rows is not None:
-            images = self.data.rows[rows]
+            images = self.data.rows.index_select(0, rows.flatten())  # whole rows: much faster than rows[...]
             if flip is not None:
-                images = torch.where(flip.view(*flip.shape, 1, 1, 1), images.flip(-1), images)
-            images = images.to(self.device)
+                images = mirrored(images, flip.flatten())
+            images = images.view(*rows.shape, *images.shape[1:]).to(self.device)
             draw["x_real"] = (
                 images.to(self.dtype).div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
             )
@@ -158,6 +158,16 @@ class Draws:
             return self.data.labels[rows].to(self.device)
         assert self.data.modes is not None
         return nearest_centre(x_real, self.data.modes.centres.to(x_real))
+
+
+def mirrored(images: Tensor, flip: Tensor) -> Tensor:
+    """The images [n, ...], mirrored left to right where `flip` [n] says so.
+
+    >>> mirrored(torch.tensor([[1, 2], [1, 2]]), torch.tensor([False, True])).tolist()
+    [[1, 2], [2, 1]]
+    """
+    both = torch.cat([images, images.flip(-1)])
+    return both.index_select(0, torch.arange(len(flip)) + len(flip) * flip)
 
 
 def check_labels(data: Data) -> None:

@@ -15,7 +15,7 @@ from steadygan import checkpoint, classifiers, generate
 from steadygan.build import Run
 from steadygan.cards import add, known, show
 from steadygan.data import Data, image_folder
-from steadygan.data.decoded import by
+from steadygan.data.listing import by
 from steadygan.errors import UsageError, nearest
 from steadygan.folders import CHECKPOINTS, Note, opened, restore_member
 from steadygan.game import State
@@ -57,7 +57,7 @@ def evaluate_run(
     if average not in AVERAGES:
         raise UsageError(f"--ema {average!r}: {nearest(average, AVERAGES)}")
     averages = AVERAGES[average] if settings.ema else (False,)
-    data = _of_split(run.data, protocol.split, settings.looks.images)
+    data, protocol = _of_split(run.data, protocol, settings.looks.images)
     protocol = _with_extractor(protocol, run.data, weights, note)
     protocol = replace(protocol, batch_norm=generate.batch_norm(run.game.players["G"].network))
     members = range(len(run.members)) if member is None else [member]
@@ -108,7 +108,7 @@ def evaluate_images(
             f"the images in {path} are {by(rows.shape[1:])} (channels x height x width) and those of {against.name} "
             f"{by(against.shape)}: convert them, for a score of other images than the generator's would not be its own"
         )
-    data = _of_split(against, protocol.split)
+    data, protocol = _of_split(against, protocol)
     protocol = replace(protocol, generated=len(rows), weights="images", batch_norm="images")
     protocol = _with_extractor(protocol, against, weights, note)
     done = 0
@@ -165,12 +165,15 @@ def _generate(
     return next_ones
 
 
-def _of_split(data: Data, split: str, looks: int = IMAGES) -> Data:
-    """A split of a set, without the images that looks have compared with while a run trained."""
+def _of_split(data: Data, protocol: Protocol, looks: int = IMAGES) -> tuple[Data, Protocol]:
+    """A split of a set, without the images that looks have compared with while a run trained; the protocol says so."""
     if len(data.shape) != 3:
-        return data
-    rows = not_looked_at(data, split, looks)
-    return data._replace(rows=rows, held=data.held if split == "train" else None)
+        return data, protocol
+    rows = not_looked_at(data, protocol.split, looks)
+    left_out = data.held is None or protocol.split == "test"
+    held = data.held if protocol.split == "train" else None
+    split = f"{protocol.split}, without the images of looks" if left_out else protocol.split
+    return data._replace(rows=rows, held=held), replace(protocol, split=split)
 
 
 def _with_extractor(protocol: Protocol, data: Data, weights: Path | None, note: Note) -> Protocol:

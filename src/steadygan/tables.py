@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from steadygan import augment, dynamics, losses, networks, normalization, optim, penalties, schedules
 from steadygan.data import images, stacked, synthetic
+from steadygan.data.decoding import CROPS, FILTERS
+from steadygan.data.known import KNOWN
 from steadygan.dynamics.smoothing import READINGS
 from steadygan.errors import UsageError
 from steadygan.game import Game, Rule
@@ -50,6 +52,15 @@ _seed: dict[str, tuple[Any, Any]] = {"seed": (Natural, 0)}
 _points = {"scale": (Positive, 2.0), "size": (Count | None, None), **_seed}
 _images: dict[str, tuple[Any, Any]] = {"flip": (bool, False)}
 _root: dict[str, tuple[Any, Any]] = {"root": (str | None, None)}
+_filter = {"filter": (Literal[*FILTERS], "lanczos")}
+_fit: dict[str, tuple[Any, Any]] = {**_filter, "crop": (Literal[*CROPS], "center")}
+_below: dict[str, tuple[Any, Any]] = {"split": (str | None, None)}
+_flipped = {**_root, "flip": (bool, True)}
+
+
+def _split(name: str, default: str) -> dict[str, tuple[Any, Any]]:
+    return {"split": (Literal[*KNOWN[name].counts], default)}
+
 
 DATA = {
     "ring8": Part(synthetic.ring, {**_points, "std": (Positive, 0.02), "stratified": (bool, False)}),
@@ -61,8 +72,18 @@ DATA = {
     "digits": Part(images.digits),
     "stacked-digits": Part(stacked.stacked_digits, {"size": (Count, 51_200), **_seed}),
     "fashion-mnist": Part(images.fashion_mnist, {**_root, **_images}),
-    "cifar10": Part(images.cifar10, {**_root, "flip": (bool, True)}),
-    "images": Part(images.image_folder, {"path": (str, ...), "size": (Count | None, None), **_images}),
+    "cifar10": Part(images.cifar10, _flipped),
+    "cifar100": Part(images.cifar100, _flipped),
+    "stl10": Part(images.stl10, {**_flipped, **_split("stl10", "unlabeled"), "size": (Count, 48), **_filter}),
+    "celeba_hq": Part(
+        images.celeba_hq, {**_flipped, **_split("celeba_hq", "all"), "size": (Count, 128), **_fit}
+    ),
+    "imagenet64": Part(images.imagenet64, _flipped),
+    "emoji": Part(images.emoji, {**_root, **_images, "size": (Count, 64), **_filter}),
+    "lsun": Part(images.lsun, {**_flipped, **_below, "size": (Count, 256), **_fit}),
+    "images": Part(
+        images.image_folder, {"path": (str, ...), "size": (Count | None, None), **_images, **_below, **_fit}
+    ),
 }
 
 _limit: dict[str, tuple[Any, Any]] = {"limit": (Count | None, None), "limit_seed": (Natural, 0)}

@@ -1,6 +1,7 @@
 """What a data set is: the two records that every builder in this folder returns."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,8 @@ class Data(NamedTuple):
 
     Samples of `classes` > 0 classes are labelled 0 .. classes - 1: `labels` [n] int64, one for each row, or, for
     a mixture without them, the nearest of its `modes`. `held()` gives rows like these that are held out of training:
-    the published test set, where there is one.
+    the published test set, where there is one. `mapped` is the file that `rows` are mapped from, if any: its manifest
+    lies beside it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Data(NamedTuple):
     labels: Tensor | None = None
     classes: int = 0
     held: Callable[[], Tensor] | None = None
+    mapped: Path | None = None
 
 
 def as_seen(rows: Tensor) -> Tensor:

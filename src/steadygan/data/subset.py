@@ -29,4 +29,5 @@ def subset(data: Data, count: int | None, seed: int = 0) -> Data:
     key = hashlib.blake2b(repr((seed, "limit", data.name)).encode(), digest_size=8).digest()
     g = torch.Generator().manual_seed(int.from_bytes(key, "big") >> 1)
     chosen = torch.randperm(len(data.rows), generator=g)[:count].sort().values
-    return data._replace(rows=data.rows[chosen], labels=None if data.labels is None else data.labels[chosen])
+    labels = None if data.labels is None else data.labels[chosen]
+    return data._replace(rows=data.rows[chosen], labels=labels, mapped=None)

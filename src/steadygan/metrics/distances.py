@@ -1,7 +1,7 @@
 """Distances between two sets of points, block by block, right to rounding where points coincide or are wide.
 
-Points are [n, d] and [m, d]. Everything is in float64 on the CPU, with at most 2^22 distances (32 MB) held at once
-besides the points themselves. Points that are not finite are an error.
+Points are [n, d] and [m, d]. Everything is in float64 on the CPU. Besides the points, a copy of the second ones and
+a few blocks of at most 2^20 numbers (8 MB) are held at once. Points that are not finite are an error.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UsageError
-from steadygan.metrics.kernel import check_points
+from steadygan.metrics.kernel import finite_points
 
 __all__ = ["distances", "nearest"]
 
-BLOCK = 2**22  # numbers held at once
+BLOCK = 2**20  # numbers held at once
 WIDE = 32  # from this many coordinates on, the matrix product is several times faster than differences
 LOST = (
     1e-5  # |a - b|^2 below this share of |a|^2 + |b|^2 is taken from differences: the rest is right to 1e-9
@@ -31,15 +31,15 @@ def distances(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
     >>> [(i, block.tolist()) for i, block in distances(torch.tensor([[0.0], [3.0]]), torch.tensor([[3.0]]))]
     [(0, [[3.0], [0.0]])]
     """
-    a, b = check_points(a, "samples"), check_points(b, "real points")
+    a, b = finite_points(a, "samples"), finite_points(b, "real points")
     if a.shape[1] != b.shape[1]:
         raise UsageError(f"samples have {a.shape[1]} coordinates, but what they lie near has {b.shape[1]}")
-    between = _by_differences
-    if a.shape[1] >= WIDE:
-        between, a, b = _by_products, a - b[0], b - b[0]
-    size = max(1, BLOCK // len(b))
+    wide = a.shape[1] >= WIDE
+    between = _by_products if wide else _by_differences
+    origin = b[0].double() if wide else b.new_zeros(1, dtype=torch.float64)
+    b, size = b.double() - origin, max(1, BLOCK // len(b))
     for i in range(0, len(a), size):
-        yield i, between(a[i : i + size], b)
+        yield i, between(a[i : i + size].double() - origin, b)
 
 
 def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from steadygan.draws import generator
 from steadygan.errors import UsageError
 from steadygan.files import cache_folder
 from steadygan.metrics.card import Card
-from steadygan.metrics.extractor import Extractor, Score
+from steadygan.metrics.extractor import Extractor, Score, in_bytes
 from steadygan.metrics.extractors import extractor, score_name
 from steadygan.metrics.kernel import pooled_pixels
 from steadygan.metrics.neighbours import memorisation
@@ -121,7 +121,7 @@ def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
     }
     if len(data.shape) != 3:
         return {**described, "exact": min(EXACT, protocol.samples(data))}
-    return {**described, **_looked_through(_extractor(protocol, data))}
+    return {**described, "depth": "8 bits", **_looked_through(_extractor(protocol, data))}
 
 
 def _extractor(protocol: Protocol, data: Data) -> Extractor:
@@ -159,6 +159,7 @@ def _made(
 
 
 def _checked(x: Tensor, wanted: int, shape: tuple[int, ...]) -> Tensor:
+    """The samples if they are what was asked for; images rounded to bytes, as they are when saved."""
     x = x.detach().cpu()
     if x.shape != (wanted, *shape):
         raise UsageError(
@@ -172,7 +173,7 @@ def _checked(x: Tensor, wanted: int, shape: tuple[int, ...]) -> Tensor:
             f"{bad} of {wanted} generated samples are not finite: the generator has diverged, so evaluate an "
             "earlier checkpoint"
         )
-    return x.float()
+    return as_seen(in_bytes(x.float())) if x.ndim == 4 else x.float()
 
 
 # ------------------------------------------------------------------------------------------------------------ real

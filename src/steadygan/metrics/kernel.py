@@ -47,13 +47,18 @@ def pooled_pixels(images: Tensor) -> Tensor:
 
 def check_points(points: Tensor, name: str, least: int = 1) -> Tensor:
     """Return points [n, d] detached, on the CPU, in float64; UsageError if n < least or one is not finite."""
+    return finite_points(points, name, least).double()
+
+
+def finite_points(points: Tensor, name: str, least: int = 1) -> Tensor:
+    """`check_points` in the points' own type, so without a copy of points on the CPU."""
     if points.ndim != 2 or len(points) < least:
         raise UsageError(
             f"{name} must be [n, d] with n at least {least}, but have shape {list(points.shape)}"
         )
     if bad := int((~points.isfinite()).any(1).sum()):
         raise UsageError(f"{bad} of {len(points)} {name} are not finite: a diverged run has no score")
-    return points.detach().cpu().double()
+    return points.detach().cpu()
 
 
 def _within(a: Tensor, block: int) -> float:

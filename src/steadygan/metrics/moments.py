@@ -55,7 +55,8 @@ class Moments:
         """The unbiased covariance [d, d] in float64. Raises UsageError with fewer than 2 images."""
         self._check(2)
         scatter = self.settled().scatter
-        return (scatter.triu() + scatter.triu(1).T) / (self.count - 1)
+        upper = scatter.triu(1).T  # of which the lower triangle is a mirror image
+        return scatter.triu().add_(upper).div_(self.count - 1)
 
     def add(self, features: Tensor) -> None:
         """Take in features [n, d] of any n. Raises UsageError on another width or features that are not finite."""

@@ -1,8 +1,8 @@
 """Scores by nearest neighbours in feature space: precision, recall, density, coverage and memorisation.
 
-Fakes are features [n, d], reals [m, d], compared in float64. Distances are held 2^22 (32 MB) at a time, so memory is
-O((n + m) d) besides. A ball is closed, and 1e-9 of its radius wider for rounding: its border belongs to it, as do
-equal points at radius 0. A point is never its own neighbour, but its duplicates are.
+Fakes are features [n, d], reals [m, d], compared in float64. A few blocks of 2^20 distances (8 MB) are held at a
+time, so memory is O((n + m) d). A ball is closed, and 1e-9 of its radius wider for rounding: its border belongs to
+it, as do equal points at radius 0. A point is never its own neighbour, but its duplicates are.
 """
 
 import torch
@@ -19,7 +19,8 @@ def precision_recall(fake: Tensor, real: Tensor, k: int = 3) -> dict[str, Score]
     """`precision`, the share of fakes in a ball of the reals, and `recall`, of reals in a ball of the fakes.
 
     A ball reaches from a point to its k-th nearest other point of the same set. Errors are binomial, of the points
-    counted, with the balls taken as given: another set of balls would add to them. Raises UsageError on fewer than
+    counted; on Gaussians they are within a quarter of the spread that other fakes have against the same reals, and
+    with other reals too that is up to 1.4 times as much. Raises UsageError on fewer than
     k + 1 points, unfit shapes or points that are not finite. Source: Kynkäänniemi 2019, Eqns 1 and 2.
 
     >>> square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -36,7 +37,8 @@ def density_coverage(fake: Tensor, real: Tensor, k: int = 5) -> dict[str, Score]
 
     sum_ij [fake_i in ball_j] / (n k), not bounded by 1; and mean_j [some fake in ball_j]. A ball reaches from a real
     to its k-th nearest other one. Density's error is the standard error over the fakes, or one ball more where
-    they are all alike; coverage's is binomial, over the reals; both take the rest as given. Copies of the reals have
+    they are all alike; coverage's is binomial, over the reals. Both are for other fakes against the same reals, as in
+    `precision_recall`; with other reals too density spreads up to 3 times as much. Copies of the reals have
     density (k + 1) / k, as a copy is in the ball of its own. Raises UsageError as `precision_recall` does.
     Source: Naeem 2020, section 3.
 

@@ -51,7 +51,7 @@ def potential_error(cost: Tensor) -> float:
 
     `cost` is as `assigned` has it. The deviation that the limit law of optimal transport has for unlike
     distributions; for equal ones, where there is none of that order, it is too large, by a half on ring8.
-    Source: del Barrio and Loubes 2019, Theorem 4.1.
+    Source: del Barrio and Loubes 2019, for W_2^2.
 
     >>> potential_error(torch.tensor([[0.0, 1.0], [5.0, 2.0]]))
     0.7071067690849304

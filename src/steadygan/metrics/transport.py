@@ -61,7 +61,7 @@ def sliced_wasserstein2(a: Tensor, b: Tensor, projections: int = PROJECTIONS, se
     W_2^2 of a direction is mean_i (x_(i) - y_(i))^2 of the sorted values. The directions are `projections` ones
     drawn evenly from the unit sphere, a function of d and `seed`. A translation by v is |v| / sqrt(d) in
     expectation. Raises UsageError on unequal samples, ones that are not finite, or projections below 1.
-    Source: Rabin 2011; Bonneel 2015, Eqn 8.
+    Source: Rabin 2011; Bonneel 2015.
 
     >>> sliced_wasserstein2(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [2.0]]))
     2.0

@@ -1,0 +1,153 @@
+"""CIFAR-10 and CIFAR-100: the original archives of python pickles, or CIFAR-10 as image files."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from steadygan.data.archives import reading
+from steadygan.data.contract import Data
+from steadygan.data.decoding import Fit, image_source
+from steadygan.data.known import KNOWN
+from steadygan.data.listing import by, list_images
+from steadygan.data.pickled import read_pickle
+from steadygan.data.prepared import load, with_test
+from steadygan.data.sources import Block, Source, find, missing, places, split_count, stat
+from steadygan.errors import UsageError
+
+__all__ = ["cifar10", "cifar10_source", "cifar100", "cifar100_source"]
+
+
+class Archive(NamedTuple):
+    """How a set's archive is laid out: its file, its folder, the pickles of each split, and what they call labels."""
+
+    file: str
+    folder: str
+    batches: dict[str, list[str]]
+    labels: str
+
+
+CIFAR10 = Archive(
+    "cifar-10-python.tar.gz",
+    "cifar-10-batches-py",
+    {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]},
+    "labels",
+)
+CIFAR100 = Archive(
+    "cifar-100-python.tar.gz", "cifar-100-python", {"train": ["train"], "test": ["test"]}, "fine_labels"
+)
+
+
+def cifar10(root: str | Path | None = None, split: str = "train") -> Data:
+    """Load CIFAR-10: 3x32x32, 50,000 or 10,000 ("test"), labelled 0 to 9 by the alphabet.
+
+    `root`, then $STEADYGAN_DATA, is or holds cifar-10-python.tar.gz or its folder cifar-10-batches-py, else image
+    files: a zip (cifar10-jpeg.zip, cifar10.zip) or a folder of cifar10/{train,test}/CLASS/NNNN.jpg. Raises
+    UsageError when it is missing, incomplete, damaged or unsafe to read. Source: Krizhevsky 2009.
+
+    >>> cifar10(split="tests")
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: CIFAR-10 has no split 'tests'; did you mean 'test'?
+    """
+    return with_test(load(cifar10_source(root, split)), split, partial(cifar10_source, root, "test"))
+
+
+def cifar100(root: str | Path | None = None, split: str = "train") -> Data:
+    """Load CIFAR-100: 3x32x32, 50,000 or 10,000 ("test"), labelled 0 to 99 by the alphabet of the fine classes.
+
+    `root`, then $STEADYGAN_DATA, is or holds cifar-100-python.tar.gz or its folder cifar-100-python. Raises
+    UsageError when it is missing, incomplete, damaged or unsafe to read. Source: Krizhevsky 2009.
+
+    >>> cifar100(split="tests")
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: CIFAR-100 has no split 'tests'; did you mean 'test'?
+    """
+    return with_test(load(cifar100_source(root, split)), split, partial(cifar100_source, root, "test"))
+
+
+def cifar10_source(root: str | Path | None = None, split: str = "train") -> Source:
+    """Where CIFAR-10 is: in each folder the originals before image files. Raises UsageError where it is not."""
+    split_count("cifar10", split)
+    for place in places(root):
+        original = find([place], (CIFAR10.file, CIFAR10.folder))
+        if original:
+            return _pickled("cifar10", original, CIFAR10, split)
+        images = _find_images(place)
+        if images:
+            return _image_files(images, split)
+    raise missing("cifar10")
+
+
+def cifar100_source(root: str | Path | None = None, split: str = "train") -> Source:
+    """Where CIFAR-100 is. Raises UsageError where it is not."""
+    split_count("cifar100", split)
+    original = find(places(root), (CIFAR100.file, CIFAR100.folder))
+    if original is None:
+        raise missing("cifar100")
+    return _pickled("cifar100", original, CIFAR100, split)
+
+
+# -- Pickles -----------------------------------------------------------------------------------------------
+
+
+def _pickled(name: str, place: Path, archive: Archive, split: str) -> Source:
+    files, classes = archive.batches[split], KNOWN[name].classes
+
+    def blocks(skip: bool) -> Iterator[Block]:
+        with reading(place, archive.folder) as read:
+            for file in files:
+                with read(file) as opened:
+                    raw = opened.read()
+                yield _batch(
+                    read_pickle(raw, f"{file} in {place}"), archive.labels, classes, f"{file} in {place}"
+                )
+
+    count = split_count(name, split)
+    return Source(name, place, stat(place, files), count, blocks, {"split": split}, classes)
+
+
+def _batch(table: dict[str, Any], key: str, classes: int, place: str) -> Block:
+    """A batch's images, each 1,024 bytes of red, then green, then blue, row by row; and its labels."""
+    data, labels = table.get("data"), table.get(key)
+    if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 3072:
+        shape = by(data.shape) if isinstance(data, np.ndarray) else "no"
+        raise UsageError(f"{place} holds {shape} values where the set has n x 3072; download the set again")
+    listed = labels if isinstance(labels, list) else []
+    whole = all(type(label) is int and 0 <= label < classes for label in listed)
+    if not whole or len(listed) != len(data):
+        raise UsageError(
+            f"{place} has not one label ({key}) of 0 to {classes - 1} for each of its {len(data)} images; "
+            "download the set again"
+        )
+    return Block(data.reshape(-1, 3, 32, 32), np.array(listed, np.int64))
+
+
+# -- Image files -------------------------------------------------------------------------------------------
+
+
+def _find_images(place: Path) -> Path | None:
+    archives = (place, place / "cifar10-jpeg.zip", place / "cifar10.zip")
+    archive = next((path for path in archives if path.is_file()), None)
+    return archive or (place if (place / "cifar10").is_dir() else None)
+
+
+def _image_files(place: Path, split: str) -> Source:
+    count, listing = split_count("cifar10", split), list_images(place, f"cifar10/{split}")
+    if len(listing.entries) != count:
+        raise UsageError(
+            f"cifar10/{split} in {place} holds {len(listing.entries)} images instead of {count}; "
+            "unpack or copy the whole set again"
+        )
+    source = image_source("cifar10", listing, Fit(colour=True))
+
+    def blocks(skip: bool) -> Iterator[Block]:
+        for block in source.blocks(skip):
+            if len(block.images) and block.images.shape[1:] != (3, 32, 32):
+                raise UsageError(
+                    f"{place} holds {by(block.images.shape[1:])} images; CIFAR-10 needs its 3x32x32 originals"
+                )
+            yield block
+
+    return source._replace(blocks=blocks)

@@ -1,0 +1,166 @@
+"""ImageNet-64: the official npz batches, or a folder of images in one folder a class."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+
+from steadygan.data.contract import Data
+from steadygan.data.decoding import Fit, image_source
+from steadygan.data.known import KNOWN
+from steadygan.data.listing import Entry, by, list_images, open_zip
+from steadygan.data.prepared import load, with_test
+from steadygan.data.sources import BLOCK, Block, Source, find, missing, places, split_count
+from steadygan.errors import UsageError
+
+__all__ = ["imagenet64", "imagenet64_source"]
+
+BATCHES = {"train": [f"train_data_batch_{i}.npz" for i in range(1, 11)], "test": ["val_data.npz"]}
+VALUES = 3 * 64 * 64
+FIT = Fit(64, "box", colour=True)
+
+
+def imagenet64(root: str | Path | None = None, split: str = "train") -> Data:
+    """Load ImageNet-64: 3x64x64, 1,281,167 or the 50,000 of its validation ("test"), labelled 0 to 999.
+
+    `root`, then $STEADYGAN_DATA, holds the npz batches train_data_batch_1.npz to _10.npz and val_data.npz (in
+    folders at most two deep), else a folder or zip imagenet64 with train/CLASS/*.png and val/CLASS/*.png; images of
+    another size are cropped to their central square and resized (box). The batches number the classes in an order of
+    their own, the folders by their names. Raises UsageError when it is missing, incomplete, damaged or of another
+    size. Source: Chrabaszcz, Loshchilov and Hutter 2017.
+
+    >>> imagenet64(split="tests")
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: ImageNet-64 has no split 'tests'; did you mean 'test'?
+    """
+    return with_test(load(imagenet64_source(root, split)), split, partial(imagenet64_source, root, "test"))
+
+
+def imagenet64_source(root: str | Path | None = None, split: str = "train") -> Source:
+    """Where ImageNet-64 is: in each folder the batches before image files. Raises UsageError where it is not."""
+    split_count("imagenet64", split)
+    for place in places(root):
+        batches = _find_batches(place, split)
+        if batches:
+            return _batched(place, batches, split)
+        images = find([place], ("imagenet64", "imagenet64.zip"))
+        if images:
+            return _image_files(images, split)
+    raise missing("imagenet64")
+
+
+def _image_files(place: Path, split: str) -> Source:
+    count, below = split_count("imagenet64", split), "val" if split == "test" else split
+    listing = list_images(place, below)
+    if not listing.entries:
+        listing = list_images(place, f"imagenet64/{below}")
+    if len(listing.entries) != count:
+        raise UsageError(
+            f"{below} in {place} holds {len(listing.entries)} images instead of {count}; copy the whole set again"
+        )
+    return image_source("imagenet64", listing, FIT)
+
+
+# -- The official batches ----------------------------------------------------------------------------------
+
+
+def _find_batches(place: Path, split: str) -> list[Path]:
+    """All of a split's batches in order, none where there is not one. Raises UsageError where only some are there."""
+    found = {file.name: file for depth in ("", "*/", "*/*/") for file in sorted(place.glob(f"{depth}*.npz"))}
+    lacking = [name for name in BATCHES[split] if name not in found]
+    if lacking and len(lacking) < len(BATCHES[split]):
+        raise UsageError(
+            f"{place} lacks ImageNet-64's {', '.join(lacking)}; download all batches of the split"
+        )
+    return [] if lacking else [found[name] for name in BATCHES[split]]
+
+
+def _batched(place: Path, files: list[Path], split: str) -> Source:
+    count, lengths = split_count("imagenet64", split), [_length(file) for file in files]
+    if sum(lengths) != count:
+        raise UsageError(
+            f"ImageNet-64's {split} batches in {place} hold {sum(lengths)} images instead of {count}; "
+            "download the set again"
+        )
+
+    def blocks(skip: bool) -> Iterator[Block]:
+        for file, length in zip(files, lengths):
+            yield from _blocks(file, length)
+
+    stats = [(file, file.stat()) for file in files]
+    entries = [Entry(file.relative_to(place).as_posix(), s.st_size, s.st_mtime_ns) for file, s in stats]
+    return Source("imagenet64", place, entries, count, blocks, {"split": split}, KNOWN["imagenet64"].classes)
+
+
+def _length(file: Path) -> int:
+    """How many images a batch says that it holds. Raises UsageError where these are no 64x64 images."""
+    with open_zip(file) as archive, _member(archive, file, "data") as opened:
+        shape, dtype = _header(opened, file)
+    if dtype != np.uint8 or len(shape) != 2 or shape[1] != VALUES:
+        raise UsageError(
+            f"data in {file} is {by(shape)} of {dtype} where ImageNet-64 has n x {VALUES} bytes; "
+            "download the batches of 64x64"
+        )
+    return shape[0]
+
+
+def _blocks(file: Path, length: int) -> Iterator[Block]:
+    """A batch's images, each 4,096 bytes of red, then green, then blue, row by row; read as a stream, never whole."""
+    labels = _labels(file, length)
+    with open_zip(file) as archive, _member(archive, file, "data") as opened:
+        _header(opened, file)
+        for start in range(0, length, BLOCK):
+            count = min(BLOCK, length - start)
+            images = np.frombuffer(_read(opened, file, count * VALUES), np.uint8).reshape(count, 3, 64, 64)
+            yield Block(images, labels[start : start + count])
+
+
+def _labels(file: Path, length: int) -> np.ndarray:
+    """A batch's labels, 1 to 1000 in the file: int64 from 0 on."""
+    with open_zip(file) as archive, _member(archive, file, "labels") as opened:
+        shape, dtype = _header(opened, file)
+        whole = dtype.kind in "iu" and shape == (length,)
+        raw = _read(opened, file, length * dtype.itemsize) if whole else b""
+    labels, classes = np.frombuffer(raw, dtype if whole else np.uint8), KNOWN["imagenet64"].classes
+    if not whole or labels.min() < 1 or labels.max() > classes:
+        raise UsageError(
+            f"{file} has not one label of 1 to {classes} for each of its {length} images; download it again"
+        )
+    return labels.astype(np.int64) - 1
+
+
+def _member(archive: ZipFile, file: Path, name: str) -> IO[bytes]:
+    try:
+        return archive.open(f"{name}.npy")
+    except (BadZipFile, KeyError) as error:
+        raise UsageError(f"{file} holds no array {name!r}; it is no batch of ImageNet-64") from error
+
+
+def _header(opened: IO[bytes], file: Path) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array, whose values come next; such a header is read without unpickling anything."""
+    try:
+        version = np.lib.format.read_magic(opened)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, by_columns, dtype = read(opened)
+    except (BadZipFile, EOFError, ValueError) as error:
+        reason = re.split(r"[.\n]", str(error))[0]
+        raise UsageError(f"{file} holds no whole arrays ({reason}); download it again") from error
+    if by_columns and len(shape) > 1:
+        raise UsageError(f"{file} is stored by columns; ImageNet-64's own batches are not: download it again")
+    return shape, dtype
+
+
+def _read(opened: IO[bytes], file: Path, count: int) -> bytes:
+    try:
+        raw = opened.read(count)
+    except (BadZipFile, EOFError, OSError) as error:
+        raise UsageError(f"{file} is damaged ({error}); download it again") from error
+    if len(raw) != count:
+        raise UsageError(f"{file} is cut short; download it again")
+    return raw

@@ -1,0 +1,84 @@
+"""STL-10: the original binary files, 96x96 stored by columns, resized as they are prepared."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from steadygan.data.archives import reading
+from steadygan.data.contract import Data
+from steadygan.data.decoding import Fit, fit_all
+from steadygan.data.known import KNOWN
+from steadygan.data.prepared import load
+from steadygan.data.sources import BLOCK, Block, Source, find, missing, places, split_count, stat
+from steadygan.errors import UsageError
+
+__all__ = ["stl10", "stl10_source"]
+
+SIDE = 96
+IMAGE = 3 * SIDE * SIDE  # bytes
+
+
+def stl10(
+    root: str | Path | None = None, split: str = "unlabeled", size: int = 48, filter: str = "lanczos"
+) -> Data:
+    """Load STL-10: 3 x size x size; 100,000 ("unlabeled"), or 5,000 ("train") or 8,000 ("test") labelled 0 to 9.
+
+    `root`, then $STEADYGAN_DATA, is or holds stl10_binary.tar.gz or its folder stl10_binary. Images are resized
+    from 96x96 by `filter`, which published scores do not state. Raises UsageError when it is missing, cut short or
+    of another size. Source: Coates, Lee and Ng 2011.
+
+    >>> stl10(split="labeled")
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: STL-10 has no split 'labeled'; did you mean 'unlabeled'?
+    """
+    return load(stl10_source(root, split, size, filter))
+
+
+def stl10_source(
+    root: str | Path | None = None, split: str = "unlabeled", size: int = 48, filter: str = "lanczos"
+) -> Source:
+    """Where STL-10 is. Raises UsageError where it is not, and for a size or filter that there is not."""
+    count, how = split_count("stl10", split), Fit(size, filter, "none").check().of(SIDE)
+    place = find(places(root), ("stl10_binary.tar.gz", "stl10_binary"))
+    if place is None:
+        raise missing("stl10")
+    labelled = split != "unlabeled"
+    files = [f"{split}_X.bin"] + [f"{split}_y.bin"] * labelled
+
+    def blocks(skip: bool) -> Iterator[Block]:
+        with reading(place, "stl10_binary") as read:
+            labels = _labels(read(files[1]), count, f"{files[1]} in {place}") if labelled else None
+            with read(files[0]) as file:
+                for start in range(0, count, BLOCK):
+                    images = _images(file, min(BLOCK, count - start), f"{files[0]} in {place}", count)
+                    yield Block(
+                        fit_all(images, how), None if labels is None else labels[start : start + BLOCK]
+                    )
+                if file.read(1):
+                    raise UsageError(
+                        f"{files[0]} in {place} goes on after {count} images; download the set again"
+                    )
+
+    options = {"split": split, **how.options()}
+    classes = KNOWN["stl10"].classes if labelled else 0
+    return Source("stl10", place, stat(place, files), count, blocks, options, classes)
+
+
+def _images(file: IO[bytes], count: int, place: str, total: int) -> np.ndarray:
+    """The next images: each 96x96 bytes of red, then green, then blue, column by column."""
+    raw = file.read(count * IMAGE)
+    if len(raw) != count * IMAGE:
+        raise UsageError(f"{place} is cut short of its {total} images; download the set again")
+    return np.frombuffer(raw, np.uint8).reshape(count, 3, SIDE, SIDE).transpose(0, 1, 3, 2)
+
+
+def _labels(file: IO[bytes], count: int, place: str) -> np.ndarray:
+    """A byte an image, the classes from 1 on: int64 from 0 on."""
+    with file:
+        labels = np.frombuffer(file.read(), np.uint8)
+    classes = KNOWN["stl10"].classes
+    if len(labels) != count or labels.min() < 1 or labels.max() > classes:
+        raise UsageError(f"{place} has not {count} labels of 1 to {classes}; download the set again")
+    return labels.astype(np.int64) - 1
