@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from steadygan import dynamics, noise, normalization, optim, solved
 from steadygan.bind import DTYPES, make, members, number, options
-from steadygan.data import Data
+from steadygan.data import Data, subset
 from steadygan.draws import Draws, check_labels, generator
 from steadygan.errors import UsageError
 from steadygan.fields import accumulated
@@ -124,8 +124,8 @@ def _pair(config: "Config", data: Data) -> tuple[nn.Module, nn.Module]:
 
 def _data(config: "Config") -> Data:
     given = options(config.data, "data", config)
-    flip = given.pop("flip", False)
-    return DATA[config.data.name].make(**given)._replace(flip=flip)
+    flip, limit, limit_seed = given.pop("flip", False), given.pop("limit", None), given.pop("limit_seed", 0)
+    return subset(DATA[config.data.name].make(**given), limit, limit_seed)._replace(flip=flip)
 
 
 def _check_independent(config: "Config", data: Data) -> None:
@@ -187,6 +187,8 @@ def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int)
         game["loss"] = make(LOSSES, config.game.loss, "game.loss", config)
     if game.pop("conditional", False):
         game["classes"] = data.classes
+    if game.get("batch_G"):
+        game["batch_G"] = _part(config, game["batch_G"], "game.batch_G")
     if config.game.name in CONSTRAINED:
         game |= _constraints(config, data, nets["D"])
     elif not solved.is_plain(config) or config.critic.penalties or config.critic.clip:
@@ -194,19 +196,19 @@ def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int)
             f"the game {config.game.name} takes none of critic, augment, noise and fake_as_real: leave them out"
         )
     made = GAMES[config.game.name].make(
-        **wrapped, **game, shape=data.shape, batch=_part(config), latent=latent
+        **wrapped, **game, shape=data.shape, batch=_part(config, config.batch, "batch"), latent=latent
     )
     made = accumulated(made, config.accumulate)
     return made._replace(rest=solved.dirac_rest(config, made)) if config.networks.name == "dirac" else made
 
 
-def _part(config: "Config") -> int:
+def _part(config: "Config", batch: int, key: str) -> int:
     """The rows of a part of a batch, whose gradients are added up."""
-    if config.batch % config.accumulate:
+    if batch % config.accumulate:
         raise UsageError(
-            f"accumulate={config.accumulate} does not divide the batch of {config.batch}: choose one that does"
+            f"accumulate={config.accumulate} does not divide the {key} of {batch}: choose one that does"
         )
-    return config.batch // config.accumulate
+    return batch // config.accumulate
 
 
 def _constraints(config: "Config", data: Data, D: nn.Module) -> dict[str, Any]:
