@@ -6,10 +6,8 @@ recipes cost and writes src/steadygan/recipes/costs.json (`python tests/test_rec
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from steadygan import config, tables
@@ -21,7 +19,15 @@ FILES = sorted(RECIPES.glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
 COSTS = RECIPES / "costs.json"
 
-SIDES = {"cifar10": 32, "cifar100": 32, "stl10": 48, "imagenet64": 64, "celeba_hq": 128, "lsun": 256, "images": 64}
+SIDES = {
+    "cifar10": 32,
+    "cifar100": 32,
+    "stl10": 48,
+    "imagenet64": 64,
+    "celeba_hq": 128,
+    "lsun": 256,
+    "images": 64,
+}
 SHAPES = {name: (3, side, side) for name, side in SIDES.items()} | {"fashion-mnist": (1, 32, 32)}
 
 
