@@ -32,7 +32,8 @@ def r3gan(
     channel alone, then linear to one logit. Only the blocks have biases.
 
     Huang 2024 (R3GAN), section 4, and their code: (3, 32, 32) is CIFAR-10's, (3, 64, 64) FFHQ's, (3, 256, 256)
-    FFHQ's too; ImageNet at 32 and 64 has width=1536, group=32, widest=64 (and labels, which these have not).
+    FFHQ's too; ImageNet at 32 and 64 has width=1536, group=32, widest=64. Labels, which their ImageNet networks
+    have and CIFAR-10's may have, are not offered.
     Weights start N(0, 1 / fan in), in the blocks as `Grouped` says. A block's last convolution starts at 0, which
     spectral norm cannot divide. Raises UsageError for any other shape, and widths that groups do not divide.
 
