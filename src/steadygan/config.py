@@ -153,7 +153,7 @@ class Config(Strict):
     looks: Looks = Looks()
     keep: Keep = Keep()
     stop: Stop | None = None
-    scale: dict[str, dict[str, Any]] = {}
+    scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 def parse(raw: Any, source: str = "the configuration") -> Config:

@@ -27,7 +27,10 @@ def scaled(raw: dict[str, Any], name: str | None, source: str = "the recipe") ->
     changes = settings.scale[name] if name in settings.scale else tiny(settings)
     whole = {key: part for key, part in raw.items() if key != "scale"}
     if settings.paper:
-        whole["paper"] = {"source": settings.paper.source, "row": f"{settings.paper.row}, at the scale {name}"}
+        whole["paper"] = {
+            "source": settings.paper.source,
+            "row": f"{settings.paper.row}, at the scale {name}",
+        }
     if settings.name != "custom":
         whole["name"] = f"{settings.name}-{name}"
     return assigned(whole, changes.items())
@@ -81,11 +84,13 @@ def _shorter(tree: Any, share: float, path: str = "") -> Iterator[tuple[str, Any
             yield from _shorter(part, share, f"{path}{index}.")
     if not isinstance(tree, dict):
         return
-    spans = ("over", "begin") if "schedule" in tree else {"ema.": ("start",), "stop.": ("after",)}.get(path, ())
+    spans = (
+        ("over", "begin") if "schedule" in tree else {"ema.": ("start",), "stop.": ("after",)}.get(path, ())
+    )
     for key, part in tree.items():
         if key in spans and isinstance(part, int):
             yield path + key, max(round(part * share), int(key == "over"))
-        elif path + key != "fake_as_real.count":
+        else:
             yield from _shorter(part, share, f"{path}{key}.")
 
 

@@ -23,7 +23,9 @@ def subset(data: Data, count: int | None, seed: int = 0) -> Data:
     if count is None:
         return data
     if data.rows is None:
-        raise UsageError(f"data {data.name} is a stream and has no rows to take {count} of: leave out data.limit")
+        raise UsageError(
+            f"data {data.name} is a stream and has no rows to take {count} of: leave out data.limit"
+        )
     if count >= len(data.rows):
         return data
     key = hashlib.blake2b(repr((seed, "limit", data.name)).encode(), digest_size=8).digest()
