@@ -49,7 +49,7 @@ def listed(what: str) -> Iterator[str]:
 
 def _recipes() -> Iterator[str]:
     costs = json.loads(COSTS.read_text())
-    for file in sorted(RECIPES.glob("*.yaml")):
+    for file in sorted(RECIPES.glob("*.yaml"), key=lambda file: file.stem):
         text = file.read_text()
         paper, known = paper_of(text), costs.get(file.stem, {"parameters": {}, "flops": 0})
         nets = sorted(known["parameters"].items(), reverse=True)  # G, then its critic

@@ -90,7 +90,7 @@ def _shorter(tree: Any, share: float, path: str = "") -> Iterator[tuple[str, Any
     for key, part in tree.items():
         if key in spans and isinstance(part, int):
             yield path + key, max(round(part * share), int(key == "over"))
-        elif path + key != "fake_as_real.count":
+        else:
             yield from _shorter(part, share, f"{path}{key}.")
 
 
