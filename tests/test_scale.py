@@ -35,12 +35,12 @@ def shrunk(**changes) -> config.Config:
 
 def test_tiny_takes_an_eighth_of_the_width_and_few_steps_rows_and_images():
     made = shrunk()
-    assert (made.steps, made.batch, made.networks.width, made.data.limit) == (200, 16, 12, 1000)
+    assert (made.steps, made.batch, made.networks.width, made.data.limit) == (200, 8, 12, 1000)
     assert (made.networks.latent, made.optimizer.lr) == (4, 0.1)
 
 
 def test_what_is_counted_shrinks_with_what_it_is_counted_in():
-    """A 50th of the steps and a quarter of the rows: by hand."""
+    """A 50th of the steps and an eighth of the rows: by hand."""
     made = shrunk(
         fake_as_real={"count": {"schedule": "linear", "start": 48, "stop": 0, "over": 5000, "begin": 100}},
         ema={"decay": 0.999, "start": 1000},
@@ -53,10 +53,10 @@ def test_what_is_counted_shrinks_with_what_it_is_counted_in():
         optimizer={"D": {"name": "sgd", "lr": 1}, "G": {"name": "sgd", "lr": {**COSINE, "over": 40}}},
     )
     count = made.fake_as_real.count
-    assert (count.start, count.stop, count.over, count.begin) == (12, 0, 100, 2)
+    assert (count.start, count.stop, count.over, count.begin) == (6, 0, 100, 2)
     assert (made.ema.decay, made.ema.start) == (pytest.approx(0.95), 20)
-    assert made.augment.over == 200_000 / 50 / 4
-    assert made.game.batch_G == 32
+    assert made.augment.over == 200_000 / 50 / 8
+    assert made.game.batch_G == 16
     assert (made.seeds, made.precision, made.accumulate, made.compile) == (1, "float32", 1, False)
     assert made.stop.after == 10
     assert made.optimizer["G"].lr.over == 1
@@ -152,7 +152,7 @@ def test_the_command_keeps_the_numbers_and_overrides_go_last(command, tmp_path, 
     kept = config.load(tmp_path / "runs" / "digits-fargan-tiny" / "config.yaml")
     assert (kept["steps"], kept["batch"], kept["networks"]["width"], kept["data"]["limit"]) == (
         3,
-        16,
+        8,
         8,
         1000,
     )

@@ -9,7 +9,7 @@ from steadygan.errors import UsageError, nearest
 
 __all__ = ["scaled", "tiny"]
 
-STEPS, BATCH, ROWS, SIDE, LEAST_WIDTH, NARROWER = 200, 16, 1000, 64, 8, 8
+STEPS, BATCH, ROWS, SIDE, LEAST_WIDTH, NARROWER = 200, 8, 1000, 64, 8, 8
 """What the derived preset leaves at most of steps, rows a step, images and their side, and of a network's width."""
 
 
@@ -39,7 +39,7 @@ def scaled(raw: dict[str, Any], name: str | None, source: str = "the recipe") ->
 def tiny(config: Config) -> dict[str, Any]:
     """Changes that let a recipe run through in minutes on a laptop, derived from the recipe.
 
-    At most 200 steps of 16 rows on 1,000 images of side 64, an eighth of an image network's width (8 or more),
+    At most 200 steps of 8 rows on 1,000 images of side 64, an eighth of an image network's width (8 or more),
     looks at 100 images. What is counted in steps, rows or images shrinks with these, so that each thing happens in
     the same part of the run; so does the average's memory. One seed, float32, not compiled.
     """
