@@ -22,24 +22,24 @@ import argparse
 import json
 import math
 import re
-import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from out_of_time import OutOfTime, ending
 from results_page import page
-from results_scores import measured, real
+from results_scores import measured, real, seconds_a_step
 from rich.console import Console
 
 from steadygan import checkpoint, classifiers, config, run
-from steadygan.build import build
+from steadygan.errors import UsageError
 from steadygan.files import write_whole
 from steadygan.folders import CHECKPOINTS, CONFIG, EVENTS, opened
 from steadygan.metrics import Extractor
 from steadygan.processor import threads
-from steadygan.program import compiled
 
 ROOT = Path(__file__).parent.parent
 SETS = ("cifar10", "fashion-mnist")
@@ -85,6 +85,7 @@ class Regime(NamedTuple):
 
 
 REGIMES = {"full": Regime(None, 2500), "few": Regime(1000, 6000)}
+CHECKPOINT = 250  # about how many steps a run that is interrupted loses
 
 
 class Job(NamedTuple):
@@ -144,19 +145,6 @@ def described(job: Job, options: argparse.Namespace, every: int) -> dict[str, An
 # ------------------------------------------------------------------------------------------------------------ seconds
 
 
-def seconds_a_step(raw: dict[str, Any], stretches: int = 8, each: int = 5) -> float:
-    """The processor's seconds of one step with its draws, in the quickest of some stretches."""
-    made = build(config.parse(raw))
-    step = compiled(made.step, print, raw["precision"]) if raw["compile"] else made.step
-    state, taken, done = made.state, [], 0
-    for stretch in range(stretches + 1):  # the first one compiles
-        began = time.process_time()
-        for done in range(stretch * each, (stretch + 1) * each):
-            state, _ = step(state, made.draws(done))
-        taken.append((time.process_time() - began) / each)
-    return min(taken[1:])
-
-
 def seconds(job: Job, options: argparse.Namespace) -> float:
     """A method's seconds a step on a set; measured once."""
     file = options.results / "seconds.json"
@@ -168,13 +156,13 @@ def seconds(job: Job, options: argparse.Namespace) -> float:
     return known[key]
 
 
-def fitting(steps: int, first: float, each: float, least: int = 250) -> tuple[int, int]:
+def fitting(steps: int, first: float, each: float, least: int) -> tuple[int, int]:
     """How many of a method's steps take the seconds of `steps` of the first; a checkpoint interval that meets them.
 
     At most `steps`, and rounded down to a multiple of the interval, which is about `least`: by under one in `least`.
 
-    >>> fitting(2500, 0.05, 0.1), fitting(2500, 0.05, 0.04), fitting(2500, 0.053, 0.089)
-    ((1250, 250), (2500, 250), (1488, 248))
+    >>> [fitting(2500, *cost, 250) for cost in ((0.05, 0.1), (0.05, 0.04), (0.053, 0.089))]
+    [(1250, 250), (2500, 250), (1488, 248)]
     """
     wanted = max(1, min(steps, math.floor(steps * first / each + 1e-9)))
     parts = math.ceil(wanted / least)
@@ -214,10 +202,10 @@ def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any
     """Train and score one run; its figures, which are also written to its file."""
     steps, folder = options.steps or REGIMES[job.regime].steps, options.runs / str(job)
     each, first = seconds(job, options), seconds(job._replace(method=next(iter(METHODS))), options)
-    shorter, every = fitting(steps, first, each)
+    shorter, every = fitting(steps, first, each, CHECKPOINT)
     wanted = {"equal steps": steps, "equal seconds": shorter}
     if job.regime == "few":
-        wanted, every = {"end": steps}, min(500, steps)
+        wanted, every = {"end": steps}, min(CHECKPOINT, steps)
     raw = described(job, options, every)
     lost = trained(folder, raw)
     _, made = opened(folder, options.data_root)
@@ -243,36 +231,33 @@ def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any
     return figures
 
 
-class OutOfTime(KeyboardInterrupt):
-    """The sitting is over; not an Exception, which a compiler would take for a fault of its own."""
-
-
-def over(signum: int, frame: object) -> None:
-    raise OutOfTime
-
-
 def sitting(options: argparse.Namespace, looks: Looks = extractors) -> list[Job]:
-    """Run what is wanted and not there yet, until the time is over; what was finished."""
+    """Run what is wanted and not there yet, until the time is over; what was finished. A run that fails is told of."""
     options.results.mkdir(parents=True, exist_ok=True)
     done: list[Job] = []
-    previous = [signal.signal(which, over) for which in (signal.SIGALRM, signal.SIGTERM)]
-    signal.setitimer(signal.ITIMER_REAL, 60 * (options.minutes or 0))
     try:
-        for job in jobs(options.seeds):
-            if not re.search(options.only, str(job)) or (options.results / f"{job}.json").exists():
-                continue
-            print(time.strftime("%H:%M"), job, flush=True)
-            with threads(options.threads):
-                figures = finish(job, options, looks)
-            done.append(job)
-            print(time.strftime("%H:%M"), job, *(brief(at) for at in figures["at"].values()), flush=True)
+        with ending(options.minutes), threads(options.threads):
+            for job in jobs(options.seeds):
+                if re.search(options.only, str(job)) and not (options.results / f"{job}.json").exists():
+                    print(time.strftime("%H:%M"), job, flush=True)
+                    if told(job, partial(finish, job, options, looks)):
+                        done.append(job)
     except OutOfTime:
         print(f"out of time after {len(done)} runs; the next sitting goes on from here", flush=True)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for which, handler in zip((signal.SIGALRM, signal.SIGTERM), previous):
-            signal.signal(which, handler)
     return done
+
+
+def told(job: Job, make: Callable[[], dict[str, Any]]) -> bool:
+    """Whether a run could be made; its figures or its error are printed."""
+    found: list[str] = []
+    try:
+        found = [brief(at) for at in make()["at"].values()]
+    except (UsageError, RuntimeError) as error:  # the others can do without it
+        found = [f"failed, {type(error).__name__}: {error}"]
+        return False
+    finally:
+        print(time.strftime("%H:%M"), job, *found, flush=True)
+    return True
 
 
 def brief(at: dict[str, Any]) -> str:

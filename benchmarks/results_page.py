@@ -8,6 +8,7 @@ from typing import Any
 from results_words import (
     CLAIMS,
     NAMES,
+    Curve,
     Found,
     best,
     cards_at,
@@ -50,6 +51,10 @@ def figure_cell(keys: tuple[str, ...], digits: int) -> Cell:
     return cell
 
 
+def look_cell(value: Callable[[Curve], float]) -> Cell:
+    return lambda runs, at: spread([value(run["curve"]) for run in those_at(runs, at)], 1, 1000)
+
+
 def cost(runs: list[dict[str, Any]], at: str) -> str:
     """Steps and seconds, as all seeds have them."""
     there = those_at(runs, at)
@@ -73,9 +78,9 @@ def columns(regime: str, data: str) -> dict[str, Cell]:
     if regime == "full":
         return shared
     return shared | {
-        "kd_pixels8 x 1000 at the end": lambda runs, at: spread([r["curve"][-1][1] for r in runs], 1, 1000),
-        "its best": lambda runs, at: spread([best(r["curve"])[1] for r in runs], 1, 1000),
-        "at step": lambda runs, at: ", ".join(f"{best(r['curve'])[0]:,}" for r in runs),
+        "kd_pixels8 x 1000 at the end": look_cell(lambda curve: curve[-1][1]),
+        "its best": look_cell(lambda curve: best(curve)[1]),
+        "at step": lambda runs, at: ", ".join(f"{best(r['curve'])[0]:,}" for r in those_at(runs, at)),
         "memorised": figure_cell(("memorised_pixels8", "value"), 2),
     }
 
@@ -89,11 +94,11 @@ def table(found: Found, regime: str, at: str, data: str, real: list[dict[str, An
         if not runs:
             rows.append(f"| {NAMES[method]} | not run yet {'| ' * len(heads)}|")
             continue
-        cells = [cell([r for r in runs if r["curve"]], at) for cell in shown.values()]
+        cells = [cell(runs, at) for cell in shown.values()]
         lost = sum(run["diverged"] is not None for run in runs)
         rows.append(f"| {NAMES[method]} | {' | '.join(cells)} | {len(runs)} | {lost} |")
     if real:
-        truth: list[dict[str, Any]] = [{"at": {at: {"cards": real}}}]
+        truth = [{"at": {at: {"cards": real}}}]
         names = [name for card in real for name in card["scores"]]
         cells = [
             cell(truth, at) if head.removesuffix(" x 1000") in names else "" for head, cell in shown.items()
@@ -134,15 +139,11 @@ over the test images (`spread of D`; where that is next to nothing the critic is
 the raw generator's. Seconds are the processor's, for training alone. In the text, a difference of two standard errors
 or more exceeds the noise; with one seed a standard error is that of sampling, which leaves out how seeds differ.
 """
-NOTES = {
-    ("full", "equal seconds"): "As many steps as take the seconds of NSGAN's 2,500, but no more than that.",
-    (
-        "few",
-        "end",
-    ): "A random 1,000 of the training images. `kd_pixels8` is looked at every 250 steps, 1,000 samples "
-    "against 1,000 held-out images; `memorised` is how often a sample is nearer to the training images than a held-out "
-    "image is, 0.5 for neither.",
-}
+SECONDS = "As many steps as take the seconds of NSGAN's 2,500, but no more than that."
+FEW = """A random 1,000 of the training images. `kd_pixels8` is looked at every 250 steps, 1,000 samples against 1,000
+held-out images; `memorised` is how often a sample is nearer to the training images than a held-out image is: 0.5 for
+neither, 1 for copies."""
+NOTES = {"equal seconds": SECONDS, "end": FEW}
 
 
 def settled(folder: Path, seen: list[dict[str, Any]]) -> str:
@@ -161,7 +162,7 @@ def page(folder: Path, sets: Sequence[str], methods: Sequence[str], seeds: int) 
     blocks = [INTRO]
     for (regime, at), title in PARTS.items():
         blocks.append(f"## {title}\n")
-        if note := NOTES.get((regime, at)):
+        if note := NOTES.get(at):
             blocks.append(note + "\n")
         for data in sets:
             found = read(folder, regime, data, methods, seeds)

@@ -1,6 +1,7 @@
-"""The figures of a run of benchmarks/results.py: score cards, the critic's gap, memorisation."""
+"""The figures of a run of benchmarks/results.py: seconds, score cards, the critic's gap, memorisation."""
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadygan.build import Run
+from steadygan import config
+from steadygan.build import Run, build
 from steadygan.data import Data, as_seen
 from steadygan.draws import generator
 from steadygan.folders import restore_member
@@ -18,8 +20,22 @@ from steadygan.game import State
 from steadygan.generate import latents, sampler, weights
 from steadygan.metrics import Extractor, Protocol, Score, evaluate, memorisation, pooled_pixels
 from steadygan.networks import logits_of
+from steadygan.program import compiled
 
 BATCH = 500  # images that are scored at once
+
+
+def seconds_a_step(raw: dict[str, Any], stretches: int = 8, each: int = 5) -> float:
+    """The processor's seconds of one step with its draws, in the quickest of some stretches."""
+    made = build(config.parse(raw))
+    step = compiled(made.step, print, raw["precision"]) if raw["compile"] else made.step
+    state, taken, done = made.state, [], 0
+    for stretch in range(stretches + 1):  # the first one compiles
+        began = time.process_time()
+        for done in range(stretch * each, (stretch + 1) * each):
+            state, _ = step(state, made.draws(done))
+        taken.append((time.process_time() - began) / each)
+    return min(taken[1:])
 
 
 def cards(x: Tensor, held: Data, looks: Sequence[Extractor], subject: dict[str, Any]) -> list[dict]:

@@ -27,6 +27,7 @@ CLAIMS = {"fargan": ("0gp", "fargan-f1"), "pgn": ("gn", "sn"), "pgn-proof": ("gn
 """Whose papers say that they win, and over what above all."""
 
 JUDGE = "kd_lite0"
+Curve = list[list[float]]
 Found = dict[str, list[dict[str, Any]]]
 """The figures of each method's runs that are there, by seed."""
 
@@ -64,13 +65,13 @@ def spread(values: Sequence[float], digits: int, scale: float = 1.0) -> str:
     return f"{statistics.fmean(scaled):.{digits}f}{around}"
 
 
-def best(curve: list[list[float]]) -> tuple[int, float]:
+def best(curve: Curve) -> tuple[int, float]:
     """The step of the lowest value of a curve, and that value."""
     step, value = min(curve, key=lambda look: look[1])
     return int(step), value
 
 
-def has_turned(curve: list[list[float]]) -> bool:
+def has_turned(curve: Curve) -> bool:
     """Whether the last three looks lie above the lowest three in a row by twice what looks scatter by.
 
     A look's scatter is the standard deviation of differences between neighbours in the second half, over sqrt(2).
@@ -132,7 +133,13 @@ def verdict(claimant: str, found: Found, at: str) -> str:
             each = compared[rival]
             word = "lower" if each.one.value < each.other.value else "not lower"
             text += f" Against {NAMES[rival]} it is {word}: {numbers(each)} ({said(each)})."
-    return text
+    return text + "".join(f" {lost}" for m in (claimant, leader) if (lost := unscored(m, found)))
+
+
+def unscored(method: str, found: Found) -> str:
+    """How many of a method's runs became NaN, if any did: its mean is that of the others."""
+    lost, all_of = sum(run["diverged"] is not None for run in found[method]), len(found[method])
+    return f"Of {NAMES[method]} {lost} of {all_of} runs became NaN." if lost else ""
 
 
 def turned(found: Found) -> str:
