@@ -129,7 +129,7 @@ def described(job: Job, options: argparse.Namespace, every: int) -> dict[str, An
     """A run's configuration, with a checkpoint `every` so many steps."""
     regime = REGIMES[job.regime]
     steps = options.steps or regime.steps
-    raw = {
+    return {
         "name": str(job),
         "data": {"name": job.data} | ({"limit": regime.limit} if regime.limit else {}),
         **common(options),
@@ -139,7 +139,6 @@ def described(job: Job, options: argparse.Namespace, every: int) -> dict[str, An
         "every": {"log": min(50, steps), "score": min(250, steps), "checkpoint": every},
         "keep": {"last": steps},
     }
-    return config.with_root(raw, options.data_root)
 
 
 # ------------------------------------------------------------------------------------------------------------ seconds
@@ -151,7 +150,7 @@ def seconds(job: Job, options: argparse.Namespace) -> float:
     known = json.loads(file.read_text()) if file.exists() else {}
     key = f"{job.data}-{job.method}"
     if key not in known:
-        known[key] = seconds_a_step(described(job, options, 1))
+        known[key] = seconds_a_step(config.with_root(described(job, options, 1), options.data_root))
         write_whole(file, json.dumps(known, indent=1) + "\n")
     return known[key]
 
@@ -207,7 +206,7 @@ def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any
     if job.regime == "few":
         wanted, every = {"end": steps}, min(CHECKPOINT, steps)
     raw = described(job, options, every)
-    lost = trained(folder, raw)
+    lost = trained(folder, config.with_root(raw, options.data_root))
     _, made = opened(folder, options.data_root)
     seen = looks(job.data, made.data.shape[0])
     reals = options.results / f"real-{job.data}.json"

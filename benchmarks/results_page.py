@@ -117,7 +117,7 @@ Ten methods with one architecture, one optimizer and one budget on CIFAR-10 and 
 page is written by `benchmarks/results.py` from the files in `results/`, one for each run; sentences are derived from
 the figures.
 
-```sh
+```bash
 python benchmarks/results.py --data-root FOLDER                # every run that is missing; stop and start it at will
 python benchmarks/results.py --minutes 60 --only 's0$'         # an hour's sitting, seed 0 only
 python benchmarks/results.py --page                            # this page, from what is there
@@ -126,10 +126,10 @@ python benchmarks/results.py --page                            # this page, from
 Settings of all: the `dcgan` pair at width 32 without batch norm, z of 128, Adam at 0.0002 with betas (0, 0.9) and
 batch 64 for both players, an average of G with decay 0.995, no flips, no schedules; bfloat16, channels-last,
 compiled, one thread. Adam in place of FARGAN's RMSProp at 0.0001, which needs hundreds of thousands of steps; it is
-GN's and PGN's choice, and WGAN-GP's. From the papers: k = 10 without 1/2, f = 8 and N0 = 32 (FARGAN); the hinge loss,
-one critic's step for each of G's as in their small networks (GN, PGN, SN); penalty 10 and five critic's steps
-(WGAN-GP); R1 and R2 (R3GAN), here at weight 0.5 each, which is its authors' gamma = 1, without their schedules and
-networks.
+GN's, PGN's and WGAN-GP's own. From the papers: k = 10 without 1/2, f = 8 and N0 = 32 (FARGAN); the hinge loss, which
+PGN's text has throughout, and one critic's step for each of G's, as GN's and PGN's small networks have it, for GN,
+PGN and SN alike; penalty 10 and five critic's steps (WGAN-GP); R1 and R2 (R3GAN), here at weight 0.5 each, which is
+gamma = 1 in its authors' writing, without their schedules and networks.
 
 Every score is of the averaged generator's samples against the 10,000 published test images, which no run has trained
 on; ± is the standard deviation over seeds. `kd_` is the kernel distance (lower is better), `is_` an Inception-style

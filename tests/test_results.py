@@ -320,6 +320,12 @@ def test_the_page_tells_of_runs_that_became_nan(paged):
     assert "| 1 | 1 |" in text
 
 
+def test_the_page_of_the_docs_is_that_of_the_files(results):
+    options = results.arguments().parse_args([])
+    made = results.page(options.results, list(results.SETS), list(results.METHODS), options.seeds)
+    assert options.out.read_text() == made
+
+
 def test_unlike_protocols_are_refused(paged):
     with pytest.raises(UsageError, match="generated"):
         paged({"fargan": [0.03], "0gp": [0.02]}, fargan={"protocol": {"generated": 1000}})
