@@ -12,11 +12,9 @@ Where the two differ, torch does more than it needs to: at interpolates and pert
 the logits matters, yet the double backward of leaky ReLU and of average pooling is a zero, not nothing, and is
 carried down through the forward pass (12 for 10); and the naive G step under a normalization is 5 for 4, as a
 convolution's double backward does not spare the frozen weights. Ours has the 2 of a plain critic. On small critics
-our eager step pays for torch.func's transforms with every operation; `--compile` takes that away. An eager
-torch.func.grad also keeps the whole graph to its end (1.8 times the memory at its peak), and with glibc's defaults
-the allocator gives the pages back and faults them in again at every step, up to a tenth of the time. Then, for both:
-
-    GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
+our eager step pays for torch.func's transforms with every operation; `--compile` takes that away. Ours is timed as the
+trainer runs it, with freed memory kept (`processor.keep_memory`): glibc's defaults give pages back and fault them in
+again at every step, up to a sixth of the time.
 """
 
 import argparse

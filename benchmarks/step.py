@@ -2,14 +2,17 @@
 
     python benchmarks/step.py [--repeats 5] [--threads 1] [--skip-images]
 
-Everything is measured in one process, one after the other, and reported as the median over the repeats. The naive
+Everything is measured side by side, one after the other, and reported as the median over the repeats. The naive
 loops are what one writes by hand: modules, `.backward()`, `torch.optim`. All draw their own data.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import torch
@@ -20,7 +23,7 @@ from steadygan import config
 from steadygan.build import Run, build
 from steadygan.meter import Meter
 from steadygan.networks import dcgan, mlp
-from steadygan.processor import LARGE, products, work
+from steadygan.processor import LARGE, keep_memory, products, work
 from steadygan.program import compiled, vectorised
 
 RING = {
@@ -108,15 +111,50 @@ def ours(settings: dict, calls: int, **overrides: object) -> tuple[Candidate, Ru
 
 
 def interleaved(candidates: Mapping[str, tuple[Callable[[], None], int]], repeats: int) -> dict[str, float]:
-    """Median milliseconds per call: every repeat times each candidate in turn, so that load hits all alike."""
+    """Median milliseconds per call: every repeat times each candidate in turn, so that load hits all alike.
+
+    Ours run as the trainer runs them, in a process that keeps freed memory, and the naive ones, by their names, in one
+    that has the C library as it is. Threads do not survive the fork: with more than one all run here, as it is.
+    """
     each = {name: Candidate(*given) for name, given in candidates.items()}
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for one in each.values():
-        _timed(one, max(3, one.calls // 20))
-    for _ in range(repeats):
+    with ExitStack() as stack:
+        alone = torch.get_num_threads() == 1
+        timers = [stack.enter_context(_timer(each, kept)) if alone else None for kept in (False, True)]
         for name, one in each.items():
-            times[name].append(_timed(one, one.calls))
+            _ask(timers, name, one, max(3, one.calls // 20))
+        for _ in range(repeats):
+            for name, one in each.items():
+                times[name].append(_ask(timers, name, one, one.calls))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _ask(timers: list[Connection | None], name: str, one: Candidate, calls: int) -> float:
+    chosen = timers["naive" not in name]
+    if chosen is None:
+        return _timed(one, calls)
+    chosen.send((name, calls))
+    return chosen.recv()
+
+
+@contextmanager
+def _timer(each: Mapping[str, Candidate], kept: bool) -> Iterator[Connection]:
+    """A forked process that times a candidate whenever it is asked for one."""
+    here, there = Pipe()
+
+    def serve() -> None:
+        if kept:
+            keep_memory()
+        for name, calls in iter(there.recv, None):
+            there.send(_timed(each[name], calls))
+
+    process = get_context("fork").Process(target=serve, daemon=True)
+    process.start()
+    try:
+        yield here
+    finally:
+        here.send(None)
+        process.join(10)
 
 
 def _timed(one: Candidate, calls: int) -> float:

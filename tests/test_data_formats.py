@@ -322,6 +322,7 @@ def test_stl10_is_stored_by_columns(form: Form, tmp_path, counts):
     train = data.stl10(tmp_path, "train", size=96)
     np.testing.assert_array_equal(train.rows.numpy(), images)
     assert (train.labels.tolist(), train.classes) == ([9, 0, 6], 10)
+    assert found.held is train.held is None  # the stand-in has no test part
 
 
 def test_stl10_is_resized_by_the_filter_that_its_manifest_names(tmp_path, counts):
@@ -597,6 +598,8 @@ def test_celeba_hq_is_in_the_order_of_its_numbers(kind, tmp_path, counts):
     numbers = {split: part.rows[:, 0, 0, 0].tolist() for split, part in found.items()}
     assert numbers == {"all": [*range(12)], "train": [*range(10)], "test": [10, 11]}
     assert found["all"].shape == (3, 4, 4)
+    assert torch.equal(found["train"].held(), found["test"].rows)
+    assert found["all"].held is found["test"].held is None  # nothing is held out of the whole
     assert found["all"].classes == 0
 
 

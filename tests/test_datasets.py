@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import re
+import runpy
 import struct
 import subprocess
 import sys
@@ -423,3 +424,21 @@ def test_what_the_command_refuses(words, told, command, tmp_path, monkeypatch):
     assert done.code == 2
     assert told in one_sentence(done.err)
     assert not (tmp_path / "cache").exists()
+
+
+# -- The benchmark -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="reads the process's memory as Linux tells it"
+)
+@pytest.mark.parametrize(("taken", "code"), [("1", 0), ("1e15", 1)])
+def test_the_loaders_benchmark_judges_by_its_bar(taken, code, monkeypatch, capsys):
+    """At a stated appetite, for no test is timed: one image a second is given 20 times over, 1e15 are not."""
+    script = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "data.py"))
+    words = ["data.py", "--images", "640", "--repeats", "1", "--skip-step", taken]
+    monkeypatch.setattr(sys, "argv", words)
+    assert script["main"]() == code
+    out = capsys.readouterr().out
+    assert "640 images 3x32x32" in out
+    assert "(as stated)" in out

@@ -21,9 +21,9 @@ LEVELS = {
     2: "dynamics metrics spectrum theory diagnostics",
     3: "state generate program processor scoring checkpoint train meter pictures coloured phase portrait "
     "ensemble distributed",
-    4: "values bind tables config solved build recipes",
+    4: "values edits published scale bind tables config solved constrained build recipes",
     5: "sinks folders looking run reconstructed drawn preview probe traversal clouds classifiers cards evaluated "
-    "commands datasets data_command catalogue cli __main__ report",
+    "commands datasets data_command catalogue costs cli __main__ report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 

@@ -1,5 +1,9 @@
 """Which library multiplies is nobody's business but the clock's: products stay exact, and the setting comes back."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -7,7 +11,7 @@ from steadygan.game import Network
 from steadygan.games import bilinear, gan
 from steadygan.losses import non_saturating
 from steadygan.networks import mlp, point
-from steadygan.processor import LARGE, products, threads, work
+from steadygan.processor import LARGE, keep_memory, products, threads, work
 
 matmul = getattr(torch.backends.mkldnn, "matmul", None)
 needs_setting = pytest.mark.skipif(matmul is None, reason="this torch has no setting for products")
@@ -71,3 +75,36 @@ def test_threads_come_back():
     with threads(1):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+FAULTS = """
+import resource, sys, torch
+from steadygan.processor import keep_memory
+if sys.argv[1] == "kept":
+    assert keep_memory()
+for i in range(60):
+    if i == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    pair = [torch.ones(12_000_000), torch.ones(9_000_000)]
+    del pair
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has a setting for freed memory")
+def test_kept_memory_is_not_faulted_in_again():
+    """Fifty times 84 MB are a million pages of 4 kB (or 2,000 of 2 MB) that a process that keeps them has already."""
+    plain, kept = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for how in ("plain", "kept")
+    )
+    assert kept < plain / 20
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr("steadygan.processor.ctypes.CDLL", lambda name: object())
+    assert keep_memory() is False

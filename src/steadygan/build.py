@@ -1,27 +1,21 @@
 """From a config to a run: every object that it names, made and put together."""
 
-from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from steadygan import dynamics, noise, normalization, optim, solved
+from steadygan import noise, normalization, optim, solved
 from steadygan.bind import DTYPES, make, members, number, options
-from steadygan.data import Data
+from steadygan.constrained import constraints
+from steadygan.data import Data, subset
 from steadygan.draws import Draws, check_labels, generator
 from steadygan.errors import UsageError
 from steadygan.fields import accumulated
 from steadygan.game import Game, Network, Rule, State
-from steadygan.games import Clip, FakeAsReal, Term, View
-from steadygan.games.rows import labelled
-from steadygan.networks import CONDITIONAL, ROLES, Classed, logits_of
-from steadygan.optim import Number, at
+from steadygan.networks import CONDITIONAL, ROLES, Classed
 from steadygan.state import Step, complete, initial, stack
 from steadygan.tables import (
-    AUGMENTATIONS,
-    CONSISTENCY,
     CONSTRAINED,
     CRITICS,
     DATA,
@@ -31,13 +25,11 @@ from steadygan.tables import (
     LATENTS,
     LOSSES,
     NETWORKS,
-    NORMALIZATIONS,
     OPTIMIZERS,
-    PENALTIES,
     PLAYERS,
 )
 from steadygan.train import Every
-from steadygan.values import ends, steps_of
+from steadygan.values import steps_of
 
 if TYPE_CHECKING:
     from steadygan.config import Config
@@ -124,8 +116,8 @@ def _pair(config: "Config", data: Data) -> tuple[nn.Module, nn.Module]:
 
 def _data(config: "Config") -> Data:
     given = options(config.data, "data", config)
-    flip = given.pop("flip", False)
-    return DATA[config.data.name].make(**given)._replace(flip=flip)
+    flip, limit, limit_seed = given.pop("flip", False), given.pop("limit", None), given.pop("limit_seed", 0)
+    return subset(DATA[config.data.name].make(**given), limit, limit_seed)._replace(flip=flip)
 
 
 def _check_independent(config: "Config", data: Data) -> None:
@@ -187,90 +179,28 @@ def _game(config: "Config", data: Data, nets: dict[str, nn.Module], latent: int)
         game["loss"] = make(LOSSES, config.game.loss, "game.loss", config)
     if game.pop("conditional", False):
         game["classes"] = data.classes
+    if game.get("batch_G"):
+        game["batch_G"] = _part(config, game["batch_G"], "game.batch_G")
     if config.game.name in CONSTRAINED:
-        game |= _constraints(config, data, nets["D"])
+        game |= constraints(config, data, nets["D"], labels=bool(_classes(config, data)))
     elif not solved.is_plain(config) or config.critic.penalties or config.critic.clip:
         raise UsageError(
             f"the game {config.game.name} takes none of critic, augment, noise and fake_as_real: leave them out"
         )
     made = GAMES[config.game.name].make(
-        **wrapped, **game, shape=data.shape, batch=_part(config), latent=latent
+        **wrapped, **game, shape=data.shape, batch=_part(config, config.batch, "batch"), latent=latent
     )
     made = accumulated(made, config.accumulate)
     return made._replace(rest=solved.dirac_rest(config, made)) if config.networks.name == "dirac" else made
 
 
-def _part(config: "Config") -> int:
+def _part(config: "Config", batch: int, key: str) -> int:
     """The rows of a part of a batch, whose gradients are added up."""
-    if config.batch % config.accumulate:
+    if batch % config.accumulate:
         raise UsageError(
-            f"accumulate={config.accumulate} does not divide the batch of {config.batch}: choose one that does"
+            f"accumulate={config.accumulate} does not divide the {key} of {batch}: choose one that does"
         )
-    return config.batch // config.accumulate
-
-
-def _constraints(config: "Config", data: Data, D: nn.Module) -> dict[str, Any]:
-    """What the critic is held by, as arguments of a game."""
-    critic = config.critic
-    normalize, cheap = _normalize(config, data, D)
-    noisy = number(config.noise.instance, "noise.instance", config) if _is_noisy(config) else None
-    return {
-        "penalties": [_term(config, index) for index in range(len(critic.penalties))],
-        "agreements": [
-            make(CONSISTENCY, chosen, f"critic.consistency.{index}", config)
-            for index, chosen in enumerate(critic.consistency)
-        ],
-        "view": View(normalize, make(AUGMENTATIONS, config.augment, "augment", config), noisy),
-        "cheap": cheap,
-        "clip": Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
-        "far": _fake_as_real(config),
-    }
-
-
-def _term(config: "Config", index: int) -> Term:
-    chosen = config.critic.penalties[index]
-    given = options(chosen, f"critic.penalties.{index}", config)
-    weight, interval = given.pop("weight"), given.pop("interval")
-    return Term(PENALTIES[chosen.name].make(**given), weight, interval)
-
-
-def _is_noisy(config: "Config") -> bool:
-    return max(ends(config.noise.instance)) > 0
-
-
-def _normalize(config: "Config", data: Data, D: nn.Module) -> tuple[Any, bool]:
-    """What wraps the critic's output, and whether the generator's step may take it on the tangent plane."""
-    chosen, declared = config.critic.normalization, config.critic.piecewise_linear
-    if chosen.name in ("none", "spectral_normalized"):
-        return None, False
-    if declared:
-        look = torch.randn(4, *data.shape, generator=generator("piecewise linear"))
-        some = {"real": torch.zeros(4, dtype=torch.int64)} if _classes(config, data) else {}
-        normalization.check_piecewise_linear(labelled(logits_of(D), some, "real"), look)
-    cheap = normalization.is_piecewise_linear(D) if declared is None else declared
-    # A tangent plane has no derivative in D, which these rules and the Dirac-GAN's portrait take.
-    cheap = cheap and config.dynamics.name not in dynamics.TWICE and config.networks.name != "dirac"
-    return make(NORMALIZATIONS, chosen, "critic.normalization", config), cheap
-
-
-def _fake_as_real(config: "Config") -> FakeAsReal | None:
-    most = round(max(ends(config.fake_as_real.count)))
-    count: Number = number(config.fake_as_real.count, "fake_as_real.count", config)
-    scoring = torch.bfloat16 if config.fake_as_real.scoring == "bfloat16" else None
-    if not most:
-        return None
-    if config.accumulate > 1:
-        if most % config.accumulate:
-            raise UsageError(
-                f"accumulate={config.accumulate} does not divide the {most} fakes of fake_as_real.count, of which each "
-                "part of the batch has its share: choose one that does"
-            )
-        count, most = partial(_share, count, config.accumulate), most // config.accumulate
-    return FakeAsReal(count, most, config.fake_as_real.pool, scoring)
-
-
-def _share(count: Number, parts: int, scalars: Mapping[str, Any]) -> Any:
-    return at(count, scalars) / parts
+    return batch // config.accumulate
 
 
 def _optimizers(config: "Config", game: Game) -> dict[str, optim.Optimizer]:

@@ -40,12 +40,16 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME when not given.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Train this many seeds as one program.")] = None,
     data_root: DataRoot = None,
+    scale: Annotated[
+        str | None, typer.Option(help="A preset that shrinks the recipe: tiny, or one of its own.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run and what it costs.")
     ] = False,
 ) -> None:
     """Train RECIPE (ring8-fargan when not given) and leave a run folder with samples and checkpoints."""
     from steadygan import config, folders, run
+    from steadygan.scale import scaled
 
     assignments = list(overrides or [])
     if recipe and "=" in recipe:
@@ -54,8 +58,8 @@ def train(
     if seeds is not None:
         assignments.append(f"seeds={seeds}")
     source, raw = find_recipe(recipe or DEFAULT)
-    raw = config.with_root(config.override({"name": source, **raw}, assignments), data_root)
-    settings = config.parse(raw, source)
+    raw = config.override(scaled({"name": source, **raw}, scale, source), assignments)
+    settings = config.parse(config.with_root(raw, data_root), source)
     if dry_run:
         from steadygan.preview import preview
 

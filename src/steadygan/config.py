@@ -1,7 +1,6 @@
 """A run's configuration: frozen plain data that round-trips through YAML, and says what is wrong with it."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +8,9 @@ import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from steadygan import tables
+from steadygan.edits import override, read_yaml
 from steadygan.errors import UsageError, nearest
+from steadygan.published import Paper
 from steadygan.values import (
     Count,
     Natural,
@@ -127,6 +128,7 @@ class Config(Strict):
     """Everything that determines a run; a run folder's config.yaml is one, resolved."""
 
     name: str = Field("custom", pattern=r"^\w[\w.-]*$")
+    paper: Paper | None = None
     game: choice(tables.GAMES, default="gan") = "gan"  # type: ignore[valid-type]
     data: choice(tables.DATA)  # type: ignore[valid-type]
     networks: choice(tables.NETWORKS)  # type: ignore[valid-type]
@@ -151,6 +153,7 @@ class Config(Strict):
     looks: Looks = Looks()
     keep: Keep = Keep()
     stop: Stop | None = None
+    scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 def parse(raw: Any, source: str = "the configuration") -> Config:
@@ -173,28 +176,10 @@ def load(file: Path) -> dict[str, Any]:
         raise UsageError(
             f"cannot read {file} ({error}): name a recipe, a run folder or a YAML file"
         ) from None
-    raw = _read_yaml(text, str(file))
+    raw = read_yaml(text, str(file))
     if not isinstance(raw, dict):
         raise UsageError(f"{file} must hold keys such as steps and data, not {type(raw).__name__}")
     return raw
-
-
-def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """`raw` with `a.b=value` assignments applied, values read as YAML.
-
-    >>> override({"data": {"name": "ring8"}, "steps": 5}, ["steps=7", "data.scale=1.5"])
-    {'data': {'name': 'ring8', 'scale': 1.5}, 'steps': 7}
-    """
-    tree = _copy(raw)
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            raise UsageError(f"{assignment!r} is not an override: write key=value, such as steps=1000")
-        if not all(path.split(".")):
-            raise UsageError(f"{path!r} in {assignment!r} is no key: write a.b=value")
-        new = _read_yaml(text, f"the value of {assignment!r}")
-        _assign(tree, path.split("."), new, path)
-    return tree
 
 
 def dump(config: Config) -> str:
@@ -205,15 +190,6 @@ def dump(config: Config) -> str:
     True
     """
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def _read_yaml(text: str, source: str) -> Any:
-    """YAML as plain data. Raises UsageError for whatever the reader, or a document that holds itself, raises."""
-    try:
-        return _number_like(yaml.safe_load(text))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{source} is not YAML ({reason}): quote it, or mend it") from None
 
 
 def with_root(raw: dict[str, Any], root: Path | None) -> dict[str, Any]:
@@ -229,7 +205,7 @@ def with_root(raw: dict[str, Any], root: Path | None) -> dict[str, Any]:
 def resolved(config: Config) -> Config:
     """The same configuration with every share of the run (50%) as a number of steps.
 
-    So a run that is resumed for longer keeps the schedules that it had.
+    So a run that is resumed for longer keeps the schedules that it had. Presets keep their shares.
     """
 
     def steps(tree: Any, key: str = "") -> Any:
@@ -241,46 +217,8 @@ def resolved(config: Config) -> Config:
             return max(steps_of(tree, config.steps), int(key in ("over", "log", "score", "checkpoint")))
         return tree
 
-    return Config.model_validate(steps(config.model_dump(mode="json")))
-
-
-def _copy(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _copy(part) for key, part in tree.items()}
-    return [_copy(part) for part in tree] if isinstance(tree, list) else tree
-
-
-def _number_like(new: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; people mean the number."""
-    if isinstance(new, str):
-        try:
-            return float(new) if "e" in new.lower() else new
-        except ValueError:
-            return new
-    if isinstance(new, list):
-        return [_number_like(part) for part in new]
-    return {key: _number_like(part) for key, part in new.items()} if isinstance(new, dict) else new
-
-
-def _assign(tree: Any, keys: list[str], new: Any, path: str) -> None:
-    for depth, key in enumerate(keys):
-        last = depth == len(keys) - 1
-        if isinstance(tree, list):
-            if not key.isdecimal() or int(key) >= len(tree):
-                raise UsageError(f"{path}: there is no item {key!r} among {len(tree)}: number them from 0")
-            index: Any = int(key)
-        elif isinstance(tree, dict):
-            index = key
-        else:
-            raise UsageError(f"{path}: {'.'.join(keys[:depth])} has no keys of its own")
-        if last:
-            tree[index] = new
-            return
-        below = tree.get(index) if isinstance(tree, dict) else tree[index]
-        if isinstance(below, str):  # a bare name: make room for its options
-            below = {"name": below}
-        tree[index] = {} if below is None else below
-        tree = tree[index]
+    made = Config.model_validate(steps(config.model_dump(mode="json", exclude={"scale"})))
+    return made.model_copy(update={"scale": config.scale})
 
 
 def _sentence(error: ValidationError, raw: Any) -> str:

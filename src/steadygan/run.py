@@ -28,7 +28,7 @@ from steadygan.folders import (
 )
 from steadygan.game import State
 from steadygan.looking import look_of, protocol_of, through
-from steadygan.processor import products, threads, work
+from steadygan.processor import keep_memory, products, threads, work
 from steadygan.program import compiled, vectorised
 from steadygan.scoring import GRID, Look, reference, score_names
 from steadygan.sinks import checkpoint_sink, console_sink, line_sink, portrait_sink, sample_sink
@@ -166,6 +166,7 @@ def _go(
     lost = lost_members(state)
     diverged = Diverged(first, first, sorted(lost)) if lost else None
     largest = work(run.game, settings.batch * len(run.members))
+    keep_memory()
     with threads(settings.threads), products(largest), show as shown:
         sinks = [
             line_sink(folder / EVENTS, images),

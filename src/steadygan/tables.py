@@ -86,6 +86,14 @@ DATA = {
     ),
 }
 
+_limit: dict[str, tuple[Any, Any]] = {"limit": (Count | None, None), "limit_seed": (Natural, 0)}
+DATA |= {
+    name: part._replace(options={**part.options, **_limit})
+    for name, part in DATA.items()
+    if "flip" in part.options or name in ("digits", "stacked-digits")
+}
+"""Images may be cut to `limit` of them, drawn by `limit_seed`; `build` does it."""
+
 LOSSES = {name: Part(lambda loss=loss: loss) for name, loss in losses.LOSSES.items()}
 LOSSES["least_squares"] = Part(
     lambda scale: losses.Loss(
@@ -217,7 +225,7 @@ OPTIMIZERS = {
 _loss: dict[str, tuple[Any, Any]] = {"loss": (choice(LOSSES, default="non_saturating"), "non_saturating")}
 
 GAMES = {
-    "gan": Part(gan, {**_loss, "conditional": (bool, False)}),
+    "gan": Part(gan, {**_loss, "conditional": (bool, False), "batch_G": (Count | None, None)}),
     "infogan": Part(
         infogan,
         {

@@ -14,6 +14,7 @@ from steadygan.data.images import (
     stl10,
 )
 from steadygan.data.stacked import stacked_digits
+from steadygan.data.subset import subset
 from steadygan.data.synthetic import dirac, gaussian, grid, nothing, ring, swissroll
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "ring",
     "stacked_digits",
     "stl10",
+    "subset",
     "swissroll",
 ]

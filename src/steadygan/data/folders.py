@@ -1,12 +1,13 @@
 """Sets of image files in a folder or a zip: anybody's own, CelebA-HQ, and categories of LSUN."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 from steadygan.data.contract import Data
 from steadygan.data.decoding import Fit, image_source
 from steadygan.data.listing import SUFFIXES, Entry, Listing, list_images
-from steadygan.data.prepared import load
+from steadygan.data.prepared import load, with_test
 from steadygan.data.sources import Source, find, missing, places, split_count
 from steadygan.errors import UsageError
 
@@ -85,7 +86,8 @@ def celeba_hq(
     Traceback (most recent call last):
     steadygan.errors.UsageError: CelebA-HQ has no split 'tests'; did you mean 'test'?
     """
-    return load(celeba_hq_source(root, split, size, filter, crop))
+    found = load(celeba_hq_source(root, split, size, filter, crop))
+    return with_test(found, split, partial(celeba_hq_source, root, "test", size, filter, crop))
 
 
 def celeba_hq_source(

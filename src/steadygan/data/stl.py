@@ -1,6 +1,7 @@
 """STL-10: the original binary files, 96x96 stored by columns, resized as they are prepared."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -10,7 +11,7 @@ from steadygan.data.archives import reading
 from steadygan.data.contract import Data
 from steadygan.data.decoding import Fit, fit_all
 from steadygan.data.known import KNOWN
-from steadygan.data.prepared import load
+from steadygan.data.prepared import load, with_test
 from steadygan.data.sources import BLOCK, Block, Source, find, missing, places, split_count, stat
 from steadygan.errors import UsageError
 
@@ -33,7 +34,9 @@ def stl10(
     Traceback (most recent call last):
     steadygan.errors.UsageError: STL-10 has no split 'labeled'; did you mean 'unlabeled'?
     """
-    return load(stl10_source(root, split, size, filter))
+    found = load(stl10_source(root, split, size, filter))
+    shown = "train" if split == "unlabeled" else split
+    return with_test(found, shown, partial(stl10_source, root, "test", size, filter))
 
 
 def stl10_source(

@@ -53,6 +53,7 @@ def gan(
     clip: Clip | None = None,
     far: FakeAsReal | None = None,
     classes: int = 0,
+    batch_G: int | None = None,
 ) -> Game:
     """Build the game: D minimises loss.discriminator + sum of weight * penalty, G minimises loss.generator.
 
@@ -60,6 +61,7 @@ def gan(
     them penalised) against `batch` other fakes. Samples have `shape`, latents are N(0, I) of size `latent`.
     With `classes` every row has a label y, the critic is D(x, y), and a fake's label is that of the first
     `classes` numbers of its latent (`networks.Classed`); what is made of a row, a real one first, has its label.
+    `batch_G` gives G a batch of latents of its own, of another size than the critic's.
     Both losses see the critic through `view`, candidates are scored as they are; `cheap` lets G's step take D
     on the tangent plane, which is exact for a piecewise linear one. Raises UsageError for a critic with batch
     norm where each sample's gradient is taken alone.
@@ -74,13 +76,16 @@ def gan(
     joint = pure and view.augment is None and view.normalize is not None
     parts = _Parts(loss, tuple(penalties), tuple(agreements), view, cheap and pure, far, joint, classes)
     fields = _fields(shape, batch, latent, parts)
+    if batch_G:
+        _check_own_batch(parts)
+        fields["z_G"] = Field("normal", (batch_G, latent))
     change = view.augment
     return Game(
         players={
             "D": Player(
                 D,
                 partial(_discriminator, parts),
-                tuple(fields),
+                tuple(name for name in fields if name != "z_G"),
                 critic=True,
                 project=partial(clip_weights, c=clip.bound) if clip else None,
                 project_first=bool(clip and clip.when == "before"),
@@ -131,6 +136,16 @@ def _check(
         )
 
 
+def _check_own_batch(parts: _Parts) -> None:
+    """Raise UsageError where G's loss needs more of a draw than latents, which has the critic's batch."""
+    paired = parts.loss.pairs or any(agreement.G for agreement in parts.agreements)
+    if paired or parts.view.augment or parts.view.noise is not None:
+        raise UsageError(
+            "game.batch_G is for a generator's loss of its samples alone: leave it out with a relativistic loss, zcr, "
+            "augmentation and instance noise"
+        )
+
+
 def bufferless(module: nn.Module) -> bool:
     """Whether a forward updates nothing (spectral norm, hidden noise), which a tangent plane's vjp would swallow."""
     return not any(True for _ in module.buffers())
@@ -158,7 +173,8 @@ def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> d
 def _read_by_G(fields: Mapping[str, Field], parts: _Parts) -> tuple[str, ...]:
     """G's loss sees fakes, with a relativistic loss also reals, each with its noise and augmentation."""
     sides = ("real", "fake") if parts.loss.pairs else ("fake",)
-    wanted = {"z", *(f"{kind}/{side}" for kind in ("instance", "augment") for side in sides)}
+    wanted = {f"{kind}/{side}" for kind in ("instance", "augment") for side in sides}
+    wanted.add("z_G" if "z_G" in fields else "z")
     if parts.loss.pairs:
         wanted |= {"x_real", "y_real"}
     if any(agreement.G for agreement in parts.agreements):
@@ -250,7 +266,8 @@ def _sureness(loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float 
 
 
 def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:
-    labels = {"fake": latent_labels(draw["z"], parts.classes)} if parts.classes else {}
+    z = draw["z_G"] if "z_G" in draw else draw["z"]
+    labels = {"fake": latent_labels(z, parts.classes)} if parts.classes else {}
     if "y_real" in draw:
         labels["real"] = draw["y_real"]
 
@@ -258,7 +275,7 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
         critic = _critic(parts, nets, draw, scalars, labels, side, cheap=parts.cheap)
         return critic(parts.view.samples(x, side, draw, scalars))
 
-    x_fake = nets["G"](draw["z"])
+    x_fake = nets["G"](z)
     real_logits = logits(draw["x_real"], "real") if parts.loss.pairs else None
     total = parts.loss.generator(logits(x_fake, "fake"), real_logits)
     for agreement in parts.agreements:

@@ -32,7 +32,8 @@ def r3gan(
     channel alone, then linear to one logit. Only the blocks have biases.
 
     Huang 2024 (R3GAN), section 4, and their code: (3, 32, 32) is CIFAR-10's, (3, 64, 64) FFHQ's, (3, 256, 256)
-    FFHQ's too; ImageNet at 32 and 64 has width=1536, group=32, widest=64 (and labels, which these have not).
+    FFHQ's too; ImageNet at 32 and 64 has width=1536, group=32, widest=64. Labels, which their ImageNet networks
+    have and CIFAR-10's may have, are not offered.
     Weights start N(0, 1 / fan in), in the blocks as `Grouped` says. A block's last convolution starts at 0, which
     spectral norm cannot divide. Raises UsageError for any other shape, and widths that groups do not divide.
 
@@ -50,12 +51,12 @@ def r3gan(
 
     G: list[nn.Module] = [Basis(latent, widths[0]), *stage(widths[0])]
     for i, o in pairwise(widths):
-        G += [*_between(i, o), *_upsampling(), *stage(o)]
+        G += [*_between(i, o), Doubled(), *stage(o)]
     G += [_convolution(widths[-1], channels)]
 
     D: list[nn.Module] = [_convolution(channels, widths[-1])]
     for i, o in pairwise(reversed(widths)):
-        D += [*stage(i), *_downsampling(), *_between(i, o)]
+        D += [*stage(i), Halved(), *_between(i, o)]
     last = _started(nn.Conv2d(width, width, 4, groups=width, bias=False))
     D += [*stage(width), last, nn.Flatten(1), _started(nn.Linear(width, 1, bias=False)), nn.Flatten(0)]
     return nn.Sequential(*G), nn.Sequential(*D)
@@ -110,14 +111,42 @@ class Basis(nn.Module):
         return self.linear(z)[:, :, None, None] * self.images
 
 
-def _upsampling() -> list[nn.Module]:
-    """Twice the side, through the filter [1, 3, 3, 1] / 4 of the pixels set apart: [1, 2, 1] / 4 after nearest."""
-    return [nn.Upsample(scale_factor=2), nn.AvgPool2d(2, 1, 1), nn.AvgPool2d(2, 1)]
+class Doubled(nn.Module):
+    """Twice the side: each pixel is spread by the filter [1, 3, 3, 1] / 4 in both directions; zeros outside.
+
+    >>> Doubled()(torch.ones(1, 1, 2, 2))[0, 0, 0]
+    tensor([0.5625, 0.7500, 0.7500, 0.5625])
+    """
+
+    piecewise_linear = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] to [N, C, 2H, 2W]."""
+        return nn.functional.conv_transpose2d(x, 4 * _filter(x), stride=2, padding=1, groups=x.shape[1])
 
 
-def _downsampling() -> list[nn.Module]:
-    """Half the side, through the filter [1, 3, 3, 1] / 8, which is [1, 1] / 2 three times; zeros outside."""
-    return [nn.AvgPool2d(2, 1, 1), nn.AvgPool2d(2, 1), nn.AvgPool2d(2)]
+class Halved(nn.Module):
+    """Half the side: weighed by the filter [1, 3, 3, 1] / 8 in both directions, a quarter of `Doubled`'s adjoint.
+
+    >>> Halved()(torch.ones(1, 1, 6, 6))[0, 0, 0]
+    tensor([0.7656, 0.8750, 0.7656])
+    """
+
+    piecewise_linear = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W], both even, to [N, C, H/2, W/2]."""
+        return nn.functional.conv2d(x, _filter(x), stride=2, padding=1, groups=x.shape[1])
+
+
+def _filter(x: Tensor) -> Tensor:
+    """The outer product of [1, 3, 3, 1] / 8 with itself for each channel of x: [C, 1, 4, 4].
+
+    A convolution rather than slices or average pooling: torch.compile takes minutes over the former, and fails at
+    the second derivative of the latter where windows overlap twice.
+    """
+    line = x.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    return line.outer(line).expand(x.shape[1], 1, 4, 4)
 
 
 def _between(inputs: int, outputs: int) -> list[nn.Module]:

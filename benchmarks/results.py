@@ -1,0 +1,299 @@
+"""A small Table 2 (FARGAN) and Table II (PGN-GAN): ten methods on CIFAR-10 and Fashion-MNIST, in two regimes.
+
+    python benchmarks/results.py [--data-root DIR] [--only PATTERN] [--minutes N] [--seeds 3] [--page]
+
+Every run is trained in a folder of its own under --runs; when it is done and scored, its figures go to a JSON file
+under --results, by which it counts as finished. So the table is made in as many sittings as it takes: what has its
+file is not run again, what was interrupted goes on from its last checkpoint. --minutes (or SIGTERM) ends a sitting;
+--only takes the runs in whose name, REGIME-SET-METHOD-sSEED, the regular expression is found. The order: seed 0 of
+every set and method in the regime `full`, then in `few`, then the next seed.
+
+full    all images; 2,500 steps, and on the way as many steps as take the seconds of NSGAN's 2,500
+few     1,000 images, 6,000 steps: long enough for the penalty alone to pass its best score and turn
+
+Seconds are those of the processor, of the quickest of eight short stretches of one compiled step on one thread,
+measured once for each set and method and kept in --results/seconds.json, so that a busy machine does not change what
+a method is given. Scores are against the published test images. --page writes docs/results.md anew from the files
+that there are. On one core a run takes 3 to 10 minutes and its scores one more, the first of a set some minutes for
+its classifier too.
+"""
+
+import argparse
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from out_of_time import OutOfTime, ending
+from results_page import page
+from results_scores import measured, real, seconds_a_step
+from rich.console import Console
+
+from steadygan import checkpoint, classifiers, config, run
+from steadygan.errors import UsageError
+from steadygan.files import write_whole
+from steadygan.folders import CHECKPOINTS, CONFIG, EVENTS, opened
+from steadygan.metrics import Extractor
+from steadygan.processor import threads
+
+ROOT = Path(__file__).parent.parent
+SETS = ("cifar10", "fashion-mnist")
+QUIET = Console(quiet=True)
+
+PENALTY = {"penalties": [{"name": "r1", "weight": 10}]}
+HINGE = {"game": {"name": "gan", "loss": "hinge"}}
+
+
+def normalized(name: str, **given: Any) -> dict[str, Any]:
+    return {**HINGE, "critic": {"normalization": {"name": name, **given}}}
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "nsgan": {},
+    "0gp": {"critic": PENALTY},
+    "fargan": {"critic": PENALTY, "fake_as_real": {"count": 32, "pool": 8}},
+    "fargan-f1": {"critic": PENALTY, "fake_as_real": {"count": 32, "pool": 1}},
+    "gn": normalized("gradient_normalized"),
+    "pgn": normalized("penalty_gradient_normalized", reading="elementwise"),
+    "pgn-proof": normalized("penalty_gradient_normalized", reading="proof"),
+    "sn": normalized("spectral_normalized"),
+    "wgan-gp": {
+        "game": {"name": "gan", "loss": "wasserstein"},
+        "critic": {"penalties": [{"name": "one_centered", "weight": 10}]},
+        "dynamics": {"name": "alternating", "n_critic": 5},
+    },
+    "r3gan": {
+        "game": {"name": "gan", "loss": "relativistic"},
+        "critic": {"penalties": [{"name": "r1", "weight": 0.5}, {"name": "r2", "weight": 0.5}]},
+    },
+}
+"""What each adds to `common`; the first sets the seconds."""
+
+FALLING = ("pgn", "pgn-proof")  # whose f is low on real images: f^ has 1 - f above
+
+
+class Regime(NamedTuple):
+    """How many images there are to train on (None: all), and how long."""
+
+    limit: int | None
+    steps: int
+
+
+REGIMES = {"full": Regime(None, 2500), "few": Regime(1000, 6000)}
+CHECKPOINT = 250  # about how many steps a run that is interrupted loses
+
+
+class Job(NamedTuple):
+    """One run of the tables."""
+
+    regime: str
+    data: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.regime}-{self.data}-{self.method}-s{self.seed}"
+
+
+def jobs(seeds: int) -> list[Job]:
+    """All runs, in an order in which a part of them makes a table that is fair to every method."""
+    return [
+        Job(regime, data, method, seed)
+        for seed in range(seeds)
+        for regime in REGIMES
+        for data in SETS
+        for method in METHODS
+    ]
+
+
+def common(options: argparse.Namespace) -> dict[str, Any]:
+    """What all methods share: networks, optimizer, and the fastest settings."""
+    return {
+        "networks": {"name": "dcgan", "latent": 128, "width": options.width},
+        "optimizer": {"name": "adam", "lr": 2e-4, "betas": [0.0, 0.9]},
+        "ema": {"decay": 0.995},
+        "batch": options.batch,
+        "precision": "bfloat16",
+        "channels_last": True,
+        "compile": options.compile,
+        "threads": options.threads,
+    }
+
+
+def described(job: Job, options: argparse.Namespace, every: int) -> dict[str, Any]:
+    """A run's configuration, with a checkpoint `every` so many steps."""
+    regime = REGIMES[job.regime]
+    steps = options.steps or regime.steps
+    return {
+        "name": str(job),
+        "data": {"name": job.data} | ({"limit": regime.limit} if regime.limit else {}),
+        **common(options),
+        **METHODS[job.method],
+        "steps": steps,
+        "seed": job.seed,
+        "every": {"log": min(50, steps), "score": min(250, steps), "checkpoint": every},
+        "keep": {"last": steps},
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ seconds
+
+
+def seconds(job: Job, options: argparse.Namespace) -> float:
+    """A method's seconds a step on a set; measured once."""
+    file = options.results / "seconds.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    key = f"{job.data}-{job.method}"
+    if key not in known:
+        known[key] = seconds_a_step(config.with_root(described(job, options, 1), options.data_root))
+        write_whole(file, json.dumps(known, indent=1) + "\n")
+    return known[key]
+
+
+def fitting(steps: int, first: float, each: float, least: int) -> tuple[int, int]:
+    """How many of a method's steps take the seconds of `steps` of the first; a checkpoint interval that meets them.
+
+    At most `steps`, and rounded down to a multiple of the interval, which is about `least`: by under one in `least`.
+
+    >>> [fitting(2500, *cost, 250) for cost in ((0.05, 0.1), (0.05, 0.04), (0.053, 0.089))]
+    [(1250, 250), (2500, 250), (1488, 248)]
+    """
+    wanted = max(1, min(steps, math.floor(steps * first / each + 1e-9)))
+    parts = math.ceil(wanted / least)
+    return parts * (wanted // parts), wanted // parts
+
+
+# ----------------------------------------------------------------------------------------------------------- training
+
+
+def trained(folder: Path, raw: dict[str, Any]) -> int | None:
+    """Train in `folder`, or go on there; the step at which it was found to have diverged, if it has."""
+    if (folder / CONFIG).exists():
+        lost = run.resume(folder, [f"steps={raw['steps']}"], QUIET)
+    else:
+        lost = run.start(config.parse(raw), folder, QUIET)
+    return lost.step if lost else None
+
+
+def curve(folder: Path) -> list[list[float]]:
+    """The looks of a run: steps, and the kernel distance of pooled pixels to held-out images."""
+    lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
+    return [[line["step"], line["kd_pixels8"]] for line in lines if "kd_pixels8" in line]
+
+
+# --------------------------------------------------------------------------------------------------------------- runs
+
+
+Looks = Callable[[str, int], Sequence[Extractor]]
+"""The extractors of a set, of so many channels."""
+
+
+def extractors(data: str, channels: int) -> list[Extractor]:
+    return [classifiers.look_through(name, channels, print) for name in ("lite0", data)]
+
+
+def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any]:
+    """Train and score one run; its figures, which are also written to its file."""
+    steps, folder = options.steps or REGIMES[job.regime].steps, options.runs / str(job)
+    each, first = seconds(job, options), seconds(job._replace(method=next(iter(METHODS))), options)
+    shorter, every = fitting(steps, first, each, CHECKPOINT)
+    wanted = {"equal steps": steps, "equal seconds": shorter}
+    if job.regime == "few":
+        wanted, every = {"end": steps}, min(CHECKPOINT, steps)
+    raw = described(job, options, every)
+    lost = trained(folder, config.with_root(raw, options.data_root))
+    _, made = opened(folder, options.data_root)
+    seen = looks(job.data, made.data.shape[0])
+    reals = options.results / f"real-{job.data}.json"
+    if job.regime == "full" and not reals.exists():
+        write_whole(reals, json.dumps(real(made.data, seen, options.images), indent=1) + "\n")
+    there = {int(path.name[5:]) for path in checkpoint.checkpoints(folder / CHECKPOINTS)}
+    reached = [step for step in set(wanted.values()) if step in there]
+    at = {step: measured(folder, made, step, seen, options.images, job.method in FALLING) for step in reached}
+    figures = {
+        **job._asdict(),
+        "images": None if made.data.rows is None else len(made.data.rows),
+        "steps": steps,
+        "seconds_a_step": each,
+        "diverged": lost,
+        "curve": curve(folder),
+        "at": {name: at[step] for name, step in wanted.items() if step in at},
+        "config": raw,
+    }
+    write_whole(options.results / f"{job}.json", json.dumps(figures, indent=1) + "\n")
+    checkpoint.prune(folder / CHECKPOINTS, 1, None)
+    return figures
+
+
+def sitting(options: argparse.Namespace, looks: Looks = extractors) -> list[Job]:
+    """Run what is wanted and not there yet, until the time is over; what was finished. A run that fails is told of."""
+    options.results.mkdir(parents=True, exist_ok=True)
+    done: list[Job] = []
+    try:
+        with ending(options.minutes), threads(options.threads):
+            for job in jobs(options.seeds):
+                if re.search(options.only, str(job)) and not (options.results / f"{job}.json").exists():
+                    print(time.strftime("%H:%M"), job, flush=True)
+                    if told(job, partial(finish, job, options, looks)):
+                        done.append(job)
+    except OutOfTime:
+        print(f"out of time after {len(done)} runs; the next sitting goes on from here", flush=True)
+    return done
+
+
+def told(job: Job, make: Callable[[], dict[str, Any]]) -> bool:
+    """Whether a run could be made; its figures or its error are printed."""
+    found: list[str] = []
+    try:
+        found = [brief(at) for at in make()["at"].values()]
+    except (UsageError, RuntimeError) as error:  # the others can do without it
+        found = [f"failed, {type(error).__name__}: {error}"]
+        return False
+    finally:
+        print(time.strftime("%H:%M"), job, *found, flush=True)
+    return True
+
+
+def brief(at: dict[str, Any]) -> str:
+    """The kernel distances of a run at a step, for the log."""
+    scores = {name: s["value"] for card in at["cards"] for name, s in card["scores"].items()}
+    shown = ", ".join(f"{name} {v:.4f}" for name, v in scores.items() if name.startswith(("kd", "is")))
+    return f"step {at['steps']:,}: {shown};"
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data-root", type=Path, default=None, help="where CIFAR-10 lies")
+    parser.add_argument("--only", default="", help="a part of the names of the runs that are wanted")
+    parser.add_argument("--minutes", type=float, default=None, help="end the sitting after so long")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--images", type=int, default=2500, help="samples that are scored")
+    parser.add_argument("--steps", type=int, default=None, help="for trying it out: not the regime's own")
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--no-compile", dest="compile", action="store_false")
+    parser.add_argument("--runs", type=Path, default=Path("runs/results"))
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    parser.add_argument("--page", action="store_true", help="only write the page, from what is there")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
+    return parser
+
+
+def main() -> None:
+    options = arguments().parse_args()
+    torch.set_num_threads(options.threads)
+    if not options.page:
+        sitting(options)
+    options.out.write_text(page(options.results, list(SETS), list(METHODS), options.seeds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""What the figures of benchmarks/results.py say, in sentences: who wins, and by how much."""
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from steadygan.metrics import compare, read_card
+from steadygan.metrics.card import Card, Comparison
+
+NAMES = {
+    "nsgan": "NSGAN",
+    "0gp": "0GP-sample",
+    "fargan": "FARGAN (f = 8)",
+    "fargan-f1": "FARGAN, f = 1",
+    "gn": "GN",
+    "pgn": "PGN (elementwise)",
+    "pgn-proof": "PGN (proof)",
+    "sn": "SN",
+    "wgan-gp": "WGAN-GP",
+    "r3gan": "R3GAN",
+}
+CLAIMS = {"fargan": ("0gp", "fargan-f1"), "pgn": ("gn", "sn"), "pgn-proof": ("gn",)}
+"""Whose papers say that they win, and over what above all."""
+
+JUDGE = "kd_lite0"
+Curve = list[list[float]]
+Found = dict[str, list[dict[str, Any]]]
+"""The figures of each method's runs that are there, by seed."""
+
+
+# -------------------------------------------------------------------------------------------------------------- figures
+
+
+def read(folder: Path, regime: str, data: str, methods: Sequence[str], seeds: int) -> Found:
+    """The figures that are there."""
+    files = {m: [folder / f"{regime}-{data}-{m}-s{seed}.json" for seed in range(seeds)] for m in methods}
+    return {m: [json.loads(f.read_text()) for f in each if f.exists()] for m, each in files.items()}
+
+
+def those_at(runs: list[dict[str, Any]], at: str) -> list[dict[str, Any]]:
+    """The runs that got there, which those that diverged may not have."""
+    return [run for run in runs if at in run["at"]]
+
+
+def cards_at(runs: list[dict[str, Any]], at: str, score: str) -> list[Card]:
+    """The card of each run that has this score."""
+    found = [read_card(card) for run in those_at(runs, at) for card in run["at"][at]["cards"]]
+    return [card for card in found if score in card.scores]
+
+
+def spread(values: Sequence[float], digits: int, scale: float = 1.0) -> str:
+    """Mean ± standard deviation; of one value that alone.
+
+    >>> spread([1.0, 3.0], 1), spread([2.0], 1, 10), spread([], 1)
+    ('2.0 ± 1.4', '20.0', '')
+    """
+    scaled = [scale * v for v in values]
+    if not scaled:
+        return ""
+    around = f" ± {statistics.stdev(scaled):.{digits}f}" if len(scaled) > 1 else ""
+    return f"{statistics.fmean(scaled):.{digits}f}{around}"
+
+
+def best(curve: Curve) -> tuple[int, float]:
+    """The step of the lowest value of a curve, and that value."""
+    step, value = min(curve, key=lambda look: look[1])
+    return int(step), value
+
+
+def has_turned(curve: Curve) -> bool:
+    """Whether the last three looks lie above the lowest three in a row by twice what looks scatter by.
+
+    A look's scatter is the standard deviation of differences between neighbours in the second half, over sqrt(2).
+
+    >>> has_turned([[k, abs(k - 5.0) + 0.01 * (k % 2)] for k in range(20)])
+    True
+    >>> has_turned([[k, 1.0 / (k + 1)] for k in range(20)])
+    False
+    """
+    values = [value for _, value in curve]
+    if len(values) < 6:
+        return False
+    smooth = [statistics.fmean(values[k : k + 3]) for k in range(len(values) - 2)]
+    late = values[len(values) // 2 :]
+    scatter = statistics.stdev(b - a for a, b in pairwise(late)) / math.sqrt(2)
+    return smooth[-1] - min(smooth) > 2 * scatter * math.sqrt(2 / 3)
+
+
+# ------------------------------------------------------------------------------------------------------------ sentences
+
+
+def said(found: Comparison) -> str:
+    """How far apart two groups are, in words."""
+    if not math.isfinite(found.apart):
+        return "without a known error"
+    noise = "more than the noise" if found.exceeds else "within the noise"
+    return f"{found.apart:.1f} standard errors apart, {noise}"
+
+
+def against(groups: dict[str, list[Card]], one: str, other: str) -> Comparison:
+    """Two methods by the score that judges."""
+    return next(c for c in compare(groups[one], groups[other]) if c.name == JUDGE)
+
+
+def numbers(found: Comparison) -> str:
+    return f"{1000 * found.one.value:.2f} against {1000 * found.other.value:.2f}"
+
+
+def verdict(claimant: str, found: Found, at: str) -> str:
+    """Whether a method has the lowest mean of all that have been run, and how it does against its own rivals."""
+    groups = {m: cards for m, runs in found.items() if (cards := cards_at(runs, at, JUDGE))}
+    name = NAMES[claimant]
+    if claimant not in groups:
+        gone = found[claimant] and all(run["diverged"] is not None for run in found[claimant])
+        return f"{name} has {'no figures, for it diverged' if gone else 'not been run yet'}."
+    rivals = [m for m in groups if m != claimant]
+    if not rivals:
+        return f"{name} has been run alone so far."
+    compared = {m: against(groups, claimant, m) for m in rivals}
+    leader = min(rivals, key=lambda m: compared[m].other.value)
+    first = compared[leader]
+    if first.one.value < first.other.value:
+        text = f"**{name} wins** among the {len(groups)} methods that have been run: its {JUDGE} (x 1000) is "
+        text += f"{numbers(first)} of the next, {NAMES[leader]} ({said(first)})."
+    else:
+        text = f"**{name} does not win**: its {JUDGE} (x 1000) is {numbers(first)} of {NAMES[leader]} ({said(first)})."
+    for rival in CLAIMS[claimant]:
+        if rival in compared and rival != leader:
+            each = compared[rival]
+            word = "lower" if each.one.value < each.other.value else "not lower"
+            text += f" Against {NAMES[rival]} it is {word}: {numbers(each)} ({said(each)})."
+    return text + "".join(f" {lost}" for m in (claimant, leader) if (lost := unscored(m, found)))
+
+
+def unscored(method: str, found: Found) -> str:
+    """How many of a method's runs became NaN, if any did: its mean is that of the others."""
+    lost, all_of = sum(run["diverged"] is not None for run in found[method]), len(found[method])
+    return f"Of {NAMES[method]} {lost} of {all_of} runs became NaN." if lost else ""
+
+
+def turned(found: Found) -> str:
+    """Whether the penalty alone has passed its best score, without which the regime says nothing."""
+    runs = [run for run in found["0gp"] if run["curve"]]
+    if not runs:
+        return "0GP-sample has not been run yet, so nothing says whether this regime is long enough."
+    count = sum(has_turned(run["curve"]) for run in runs)
+    parts = []
+    for run in runs:
+        step, value = best(run["curve"])
+        last, end = run["curve"][-1]
+        parts.append(f"{1000 * value:.1f} at step {step:,}, {1000 * end:.1f} at step {int(last):,}")
+    word = "has turned" if count == len(runs) else f"has turned on {count} of {len(runs)} seeds"
+    return f"0GP-sample's kd_pixels8 (x 1000) {word if count else 'has not turned'}: its best {'; '.join(parts)}."
+
+
+def overfitting(found: Found, at: str) -> str:
+    """How much higher FARGAN's and the penalty's critics hold training images than held-out ones."""
+    gaps = {
+        m: statistics.fmean(run["at"][at]["critic"]["over_held"]["value"] for run in runs)
+        for m in ("fargan", "0gp")
+        if (runs := those_at(found[m], at))
+    }
+    if len(gaps) < 2:
+        return ""
+    word = "less" if gaps["fargan"] < gaps["0gp"] else "no less"
+    return (
+        f"FARGAN's critic tells training images from held-out ones {word} than that of 0GP-sample: "
+        f"{gaps['fargan']:.2f} against {gaps['0gp']:.2f} standard deviations."
+    )

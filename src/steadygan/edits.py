@@ -1,0 +1,89 @@
+"""Plain data as YAML has them, and changes to them: `a.b=value`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from steadygan.errors import UsageError
+
+__all__ = ["assigned", "override", "read_yaml"]
+
+
+def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """`raw` with `a.b=value` assignments applied, values read as YAML.
+
+    >>> override({"data": {"name": "ring8"}, "steps": 5}, ["steps=7", "data.scale=1.5"])
+    {'data': {'name': 'ring8', 'scale': 1.5}, 'steps': 7}
+    """
+    changes = []
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise UsageError(f"{assignment!r} is not an override: write key=value, such as steps=1000")
+        if not all(path.split(".")):
+            raise UsageError(f"{path!r} in {assignment!r} is no key: write a.b=value")
+        changes.append((path, read_yaml(text, f"the value of {assignment!r}")))
+    return assigned(raw, changes)
+
+
+def assigned(raw: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """`raw` with each value put at its path `a.b`, one after the other. Raises UsageError where a path leads nowhere.
+
+    >>> assigned({"data": "ring8", "steps": 5}, [("data.scale", 1.5)])
+    {'data': {'name': 'ring8', 'scale': 1.5}, 'steps': 5}
+    """
+    tree = _copy(raw)
+    for path, new in changes:
+        if not all(path.split(".")):
+            raise UsageError(f"{path!r} is no key: write a.b=value")
+        _assign(tree, path.split("."), new, path)
+    return tree
+
+
+def read_yaml(text: str, source: str) -> Any:
+    """YAML as plain data. Raises UsageError for whatever the reader, or a document that holds itself, raises."""
+    try:
+        return _number_like(yaml.safe_load(text))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{source} is not YAML ({reason}): quote it, or mend it") from None
+
+
+def _copy(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _copy(part) for key, part in tree.items()}
+    return [_copy(part) for part in tree] if isinstance(tree, list) else tree
+
+
+def _number_like(new: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; people mean the number."""
+    if isinstance(new, str):
+        try:
+            return float(new) if "e" in new.lower() else new
+        except ValueError:
+            return new
+    if isinstance(new, list):
+        return [_number_like(part) for part in new]
+    return {key: _number_like(part) for key, part in new.items()} if isinstance(new, dict) else new
+
+
+def _assign(tree: Any, keys: list[str], new: Any, path: str) -> None:
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(tree, list):
+            if not key.isdecimal() or int(key) >= len(tree):
+                raise UsageError(f"{path}: there is no item {key!r} among {len(tree)}: number them from 0")
+            index: Any = int(key)
+        elif isinstance(tree, dict):
+            index = key
+        else:
+            raise UsageError(f"{path}: {'.'.join(keys[:depth])} has no keys of its own")
+        if last:
+            tree[index] = new
+            return
+        below = tree.get(index) if isinstance(tree, dict) else tree[index]
+        if isinstance(below, str):  # a bare name: make room for its options
+            below = {"name": below}
+        tree[index] = {} if below is None else below
+        tree = tree[index]

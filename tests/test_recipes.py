@@ -1,0 +1,537 @@
+"""Every packaged recipe: what its header says, what it costs, and that it runs, at full size and tiny.
+
+The images need not be here: random ones of their shapes stand in. `python tests/test_recipes.py` counts anew what
+recipes cost and writes src/steadygan/recipes/costs.json; with --tiny it takes 50 steps of every recipe at that scale,
+with --full three steps of batch 4 of every architecture. NAME... after it stands for these recipes only.
+"""
+
+import json
+import re
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch.utils._pytree import tree_leaves
+
+from steadygan import checkpoint, config, tables
+from steadygan.build import Run, build
+from steadygan.catalogue import COSTS, RECIPES, paper_of
+from steadygan.costs import cost
+from steadygan.data import Data
+from steadygan.game import State
+from steadygan.meter import Meter
+from steadygan.program import vectorised
+from steadygan.scale import scaled
+
+NAMES = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+SIDES = {
+    "cifar10": 32,
+    "cifar100": 32,
+    "stl10": 48,
+    "imagenet64": 64,
+    "celeba_hq": 128,
+    "lsun": 256,
+    "images": 64,
+}
+SHAPES = {name: (3, side, side) for name, side in SIDES.items()} | {"fashion-mnist": (1, 32, 32)}
+
+
+def stand_in(name: str, count: int = 1200) -> Any:
+    """What makes random images, labelled with ten classes, of the shape that the set of this name has."""
+
+    def make(size: int | None = None, **_: Any) -> Data:
+        channels, *sides = SHAPES[name]
+        shape = (channels, size, size) if size else (channels, *sides)
+        g = torch.Generator().manual_seed(0)
+        rows = torch.randint(256, (count, *shape), dtype=torch.uint8, generator=g)
+        return Data(name, shape, rows, labels=torch.arange(count) % 10, classes=10)
+
+    return make
+
+
+def stand_ins(count: int = 1200) -> dict[str, Any]:
+    return {name: tables.DATA[name]._replace(make=stand_in(name, count)) for name in SHAPES}
+
+
+def raw(name: str) -> dict[str, Any]:
+    return {"name": name, **config.load(RECIPES / f"{name}.yaml")}
+
+
+@cache
+def settings(name: str) -> config.Config:
+    return config.parse(raw(name), name)
+
+
+def counted(name: str) -> dict[str, Any]:
+    """What costs.json says of a recipe."""
+    found = cost(settings(name))
+    return {"parameters": found.parameters, "flops": found.flops}
+
+
+# --------------------------------------------------------------------------------- what papers publish
+
+FARGAN = """
+    cifar10-far-resnet          6.26 0.09   6.81 0.03  24.22 0.72  17.82 0.33
+    cifar10-far-resnet-wgan     6.15 0.06   6.83 0.04  24.72 0.41  18.12 0.23
+    cifar10-far-resnet-hinge    6.19 0.08   6.88 0.07  24.55 0.31  16.99 0.18
+    cifar10-far-resnet-lsgan    5.90 0.05   6.63 0.02  26.41 0.12  19.97 0.38
+    cifar10-far-conventional    6.94 0.03   7.63 0.05  16.66 0.14  12.80 0.31
+    cifar100-far-resnet         6.27 0.04   7.03 0.06  28.46 0.28  21.95 0.35
+    cifar100-far-conventional   6.92 0.08   7.84 0.04  22.28 0.45  17.69 0.24
+    imagenet64-far-resnet      10.66 0.11  11.44 0.05  44.57 0.34  39.69 0.57
+"""
+"""Table 2: inception score of 0GP and of FAR, FID of 0GP and of FAR, each with its spread."""
+
+PGN = """
+    cifar10-gn-cnn-sn           7.58 .12      -
+    cifar10-gn-cnn-sn-cr        7.93 -        -
+    cifar10-gn-cnn-gn           7.71 .14      19.31 .76
+    cifar10-gn-cnn-gn-cr        8.04 .19      18.59 1.5
+    cifar10-gn-cnn-pgn          7.83 .081     18.675 -
+    cifar10-gn-cnn-pgn-cr       8.12 .062     18.938 -
+    cifar10-gn-resnet-wgan-gp   7.86 .08      -
+    cifar10-gn-resnet-sn        8.22 .05      -
+    cifar10-gn-resnet-sn-cr     8.40 -        -
+    cifar10-gn-resnet-gn        8.49 .11      11.13 .18
+    cifar10-gn-resnet-gn-cr     8.72 .11      9.55 .47
+    cifar10-gn-resnet-pgn       8.506 .126    11.597 -
+    cifar10-gn-resnet-pgn-cr    8.909 .123    9.079 -
+    stl10-gn-cnn-sn             8.79 .14      43.20 -
+    stl10-gn-cnn-sn-cr          8.69 .08      34.14 -
+    stl10-gn-cnn-gn             9.00 .15      32.41 .73
+    stl10-gn-cnn-gn-cr          9.00 .14      27.61 .69
+    stl10-gn-cnn-pgn            9.340 .178    27.378 -
+    stl10-gn-cnn-pgn-cr         9.207 .107    26.758 -
+    stl10-gn-resnet-sn          9.10 .04      40.10 .50
+    stl10-gn-resnet-sn-cr       9.38 .07      28.4 -
+    stl10-gn-resnet-gn          9.60 .14      26.14 .7
+    stl10-gn-resnet-gn-cr       9.74 .15      23.62 .89
+    stl10-gn-resnet-pgn         9.895 .114    23.588 -
+    stl10-gn-resnet-pgn-cr      9.800 .117    21.803 -
+    cifar10-biggan-sn           9.22 -        -
+    cifar10-biggan-gn-cr        9.35 .14      4.86 .07
+    cifar10-biggan-pgn-cr       9.471 .119    5.495 -
+    celebahq128-gn-resnet-pgn   -             14.66 -
+    celebahq128-gn-resnet-gn    -             14.78 -
+    celebahq128-gn-resnet-sn    -             25.95 -
+    celebahq256-gn-resnet-pgn   -             6.186 -
+    celebahq256-gn-resnet-gn    -             7.67 -
+    celebahq256-gn-resnet-sn    -             14.45 -
+"""
+"""Tables II, IV, V and VI: inception score and FID, each alone or with what stands after it."""
+
+
+def number(value: str, spread: str) -> Any:
+    return float(value) if spread == "-" else (float(value), float(spread))
+
+
+def published() -> dict[str, tuple[Any, Any]]:
+    """Inception score and FID by recipe, as the tables above have them."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for line in FARGAN.split("\n")[1:-1]:
+        name, *v = line.split()
+        found[f"{name}-0gp"] = number(*v[0:2]), number(*v[4:6])
+        found[f"{name}-fargan"] = number(*v[2:4]), number(*v[6:8])
+    for line in PGN.split("\n")[1:-1]:
+        name, *v = line.split()
+        score = None if v[0] == "-" else number(*v[:2])
+        rest = v[1:] if v[0] == "-" else v[2:]
+        found[name] = score, None if rest == ["-"] else number(*rest)
+    return found
+
+
+PUBLISHED = published()
+PAPERS = [name for name in NAMES if paper_of((RECIPES / f"{name}.yaml").read_text())]
+each_paper = pytest.mark.parametrize("name", PAPERS)
+
+
+def header(name: str) -> dict[str, str]:
+    """The parts of a recipe's header by their names: Command, Source, Expected, Time."""
+    lines = [line for line in (RECIPES / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
+    text = " ".join(line.lstrip("# ") for line in lines[1:])
+    parts = re.split(r"\b(Command|Source|Expected|Time): ", text)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def test_the_numbers_of_recipes_are_those_that_papers_publish():
+    """Typed from the papers' tables, row by row; no other recipe claims a number."""
+    for name in NAMES:
+        paper = settings(name).paper
+        wanted = PUBLISHED.get(name, (None, None))
+        assert ((paper.inception_score, paper.fid) if paper else (None, None)) == wanted, name
+
+
+@each_paper
+def test_a_header_says_what_the_recipes_paper_says(name):
+    """Paper and row as its source, and the very same numbers as published."""
+    paper, said = settings(name).paper, header(name)
+    assert said["Command"].split()[:3] == ["steadygan", "train", name]
+    assert paper.source in said["Source"]
+    row = paper.row.split(", ")[0] if paper.row[:3] in ("Tab", "Fig") else paper.row
+    assert row in said["Source"]
+    numbers = re.findall(
+        r"(inception score|FID)[^\d,;]*([\d.]+)(?: \+- ([\d.]+))?(?=[ ,;)])", said["Expected"]
+    )
+    claims = said["Expected"].startswith("published: ")
+    found = (
+        {key: number(v.rstrip("."), spread or "-") for key, v, spread in reversed(numbers)} if claims else {}
+    )
+    assert found == {k: v for k, v in (("inception score", paper.inception_score), ("FID", paper.fid)) if v}
+
+
+@each_paper
+def test_the_list_finds_a_recipes_paper_without_reading_all_of_it(name):
+    text = (RECIPES / f"{name}.yaml").read_text()
+    assert paper_of(text) == yaml.safe_load(text)["paper"]
+
+
+def test_a_row_that_recipes_shrink_from_keeps_no_numbers():
+    small = config.parse(scaled(raw("cifar10-far-resnet-fargan"), "tiny"))
+    assert small.paper.row == "Table 2, CIFAR-10, ResNet NSGAN, FAR, at the scale tiny"
+    assert (small.paper.inception_score, small.paper.fid, small.paper.protocol) == (None, None, None)
+
+
+# ------------------------------------------------------------------------------- what papers prescribe
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if "-far-" in n or n.startswith(("cifar100-dcgan", "cifar10-dcgan"))]
+)
+def test_settings_of_fargan(name):
+    """Its section 6.2 and 6.3: k = 10, N = M = 64, f = 8 and N0 = 32 but where an ablation names others."""
+    made = settings(name)
+    ablated = re.search(r"-(f|n)(\d+)$", name)
+    f, n0 = 8, 32 if "-fargan" in name else 0
+    if ablated:
+        f, n0 = (int(ablated[2]), 32) if ablated[1] == "f" else (8, int(ablated[2]))
+    assert (made.fake_as_real.count, made.fake_as_real.pool if n0 else f) == (n0, f)
+    assert [(p.name, p.weight, p.interval) for p in made.critic.penalties] == [("r1", 10, 1)]
+    losses = {"wgan": "wasserstein", "hinge": "hinge", "lsgan": "least_squares"}
+    assert made.game.loss.name == next((v for k, v in losses.items() if f"-{k}-" in name), "non_saturating")
+    far = name.startswith("imagenet64")
+    assert (made.steps, made.batch, made.dynamics.n_critic) == (600_000 if far else 500_000, 64, 1)
+    assert (made.optimizer.name, made.optimizer.lr) == ("adam" if far else "rmsprop", 1e-4)
+    assert made.optimizer.betas == (0, 0.9) if far else made.optimizer.alpha == 0.99
+    assert (made.networks.latent, made.networks.width, made.ema, made.data.flip) == (
+        256 if far else 128,
+        64,
+        None,
+        True,
+    )
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "-gn-" in n.replace("biggan-gn", "")])
+def test_settings_of_gradient_normalization(name):
+    """GN-GAN's configurations and what PGN-GAN's text changes: hinge for its CNN, 500k steps for its STL-10."""
+    made = settings(name)
+    data, _, method = name.partition("-gn-")
+    net, _, norm = method.partition("-")
+    norm, cr = norm.removesuffix("-cr"), norm.endswith("-cr")
+    large = data in ("celebahq128", "celebahq256", "church256")
+    kinds = {"gn": "gradient_normalized", "pgn": "penalty_gradient_normalized", "sn": "spectral_normalized"}
+    assert made.critic.normalization.name == kinds.get(norm, "none")
+    assert [(c.name, c.weight) for c in made.critic.consistency] == ([("cr", 5)] if cr else [])
+    assert made.networks.name == f"gn_{net}"
+    wanted = (
+        "wasserstein" if norm == "wgan-gp" else "non_saturating" if (norm, net) == ("gn", "cnn") else "hinge"
+    )
+    assert made.game.loss.name == wanted
+    assert made.steps == (100_000 if large else 500_000 if (data, norm) == ("stl10", "pgn") else 200_000)
+    assert (made.batch, made.game.batch_G, made.dynamics.n_critic) == (64, 128, 1 if net == "cnn" else 5)
+    each = made.optimizer if isinstance(made.optimizer, dict) else dict.fromkeys("DG", made.optimizer)
+    assert {part.betas for part in each.values()} == {(0, 0.9)}
+    falls = net == "resnet" and not large
+    rates = {k: (part.lr.start, part.lr.stop) if falls else part.lr for k, part in each.items()}
+    top = 2e-4 if large or net == "cnn" or norm == "wgan-gp" else 4e-4
+    assert rates == ({"D": (top, 0), "G": (2e-4, 0)} if falls else {"D": top, "G": 2e-4})
+    start = {"celebahq128": 10_000, "celebahq256": 10_000, "church256": 20_000}.get(data, 0)
+    assert (made.ema.decay, made.ema.start, made.data.flip) == (0.9999, start, True)
+    assert made.data.name == {
+        "celebahq128": "celeba_hq",
+        "celebahq256": "celeba_hq",
+        "church256": "lsun",
+    }.get(data, data)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("cifar10-biggan")])
+def test_settings_of_biggan(name):
+    made = settings(name)
+    kinds = {"gn": "gradient_normalized", "pgn": "penalty_gradient_normalized", "sn": "spectral_normalized"}
+    assert made.critic.normalization.name == kinds[name.split("-")[2]]
+    assert [c.weight for c in made.critic.consistency] == ([5] if name.endswith("-cr") else [])
+    assert (made.steps, made.batch, made.game.batch_G, made.dynamics.n_critic) == (125_000, 50, None, 4)
+    assert {k: (p.lr, p.betas) for k, p in made.optimizer.items()} == {
+        "D": (2e-4, (0, 0.999)),
+        "G": (1e-4, (0, 0.999)),
+    }
+    assert (made.ema.decay, made.ema.start, made.game.loss.name) == (0.9999, 1000, "hinge")
+
+
+def test_the_numerics_sweeps():
+    """Figures 12 to 14: which rule, which gamma, which rate; figure 10 on faces, 128 a step."""
+    lrs, gammas = settings("cifar10-numerics-dcgan3-nobn-lr"), settings("cifar10-numerics-dcgan4-nobn-gamma")
+    assert (lrs.dynamics.name, lrs.dynamics.gamma, 1e-4 in lrs.optimizer.lr.root) == ("consensus", 0.1, True)
+    assert settings("cifar10-numerics-dcgan4-nobn-lr").dynamics.gamma == 10
+    assert (gammas.optimizer.lr, {0.1, 10} < set(gammas.dynamics.gamma.root)) == (2e-4, True)
+    assert settings("cifar10-numerics-dcgan4-lr-alternating").dynamics.name == "alternating"
+    faces = settings("celeba64-numerics-resnet-standard")
+    assert (faces.batch, faces.dynamics.gamma, faces.networks.width, faces.data.size) == (128, 10, 128, 64)
+
+
+def test_twins_differ_in_what_their_names_say_alone():
+    def differing(one: str, other: str) -> set[str]:
+        a, b = raw(one), raw(other)
+        return {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)} - {"paper", "name"}
+
+    for name in NAMES:
+        if "-far-" in name and name.endswith("-fargan"):
+            assert differing(name, name.replace("-fargan", "-0gp")) == {"fake_as_real"}
+        if "-gn-resnet-gn" in name or "-biggan-gn" in name:
+            for norm in ("pgn", "sn"):
+                twin = re.sub(r"-gn(-cr)?$", rf"-{norm}\1", name)
+                if twin in NAMES:
+                    assert differing(name, twin) <= {"critic"} | ({"steps"} if "stl10" in name else set())
+
+
+# -------------------------------------------------------------------------------------- what they cost
+
+F9 = {
+    ("dcgan", 32): (1_187_011, 662_977),
+    ("far_resnet", 32): (3_627_715, 2_505_793),
+    ("far_conventional", 32): (8_945_731, 7_053_377),
+    ("far_resnet_deep", 64): (58_332_611, 54_139_329),
+    ("gn_cnn", 32): (3_813_379, 5_860_865),
+    ("gn_cnn", 48): (5_134_339, 5_871_105),
+    ("gn_resnet", 32): (4_276_739, 1_053_825),
+    ("gn_resnet", 48): (4_878_083, 4_859_073),
+    ("gn_resnet", 128): (32_150_787, 38_419_137),
+    ("gn_resnet", 256): (37_135_107, 43_401_409),
+    ("biggan32", 32): (4_304_387, 4_207_361),
+    ("numerics_resnet", 64): (2_208_067, 1_979_073),
+}
+"""Parameters of G and D, counted from the papers' layers by hand."""
+
+
+def test_costs_are_known_of_every_recipe_and_of_nothing_else():
+    assert sorted(json.loads(COSTS.read_text())) == NAMES, (
+        "run python tests/test_recipes.py NAME... of what is new"
+    )
+
+
+def test_costs_have_the_papers_networks():
+    costs, met = json.loads(COSTS.read_text()), set()
+    for name in NAMES:
+        made = settings(name)
+        key = (made.networks.name, getattr(made.data, "size", None) or SIDES.get(made.data.name))
+        if made.game.name == "gan" and key in F9:
+            met.add(key)
+            assert costs[name]["parameters"] == dict(zip("GD", F9[key])), name
+    assert met == F9.keys()
+
+
+COUNTED = [
+    "cifar10-dcgan-fargan",
+    "digits-infogan",
+    "digits-cr",
+    "ring8-lookahead",
+    "cifar10-gn-cnn-sn",
+    "cifar10-biggan-sn",
+]
+COUNTED += [
+    "cifar10-numerics-dcgan3-nobn-gamma",
+    "dirac-consensus",
+    "stacked-digits-mdgan",
+    "cifar100-far-resnet-fargan",
+]
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_costs_are_counted_anew(name, stood_in):
+    found = json.loads(COSTS.read_text())[name]
+    assert counted(name) == found, f"if that is meant, run python tests/test_recipes.py {name}"
+
+
+def test_a_cost_is_that_of_real_steps(stood_in):
+    """Against a step with numbers in it, for a penalty that is due at each fourth step."""
+    text = ["critic.penalties=[{name: r1, weight: 1, interval: 4}]", "steps=1000", "fake_as_real.count=0"]
+    made = config.parse(config.override(raw("digits-fargan"), text))
+    run = build(made)
+    with Meter() as with_penalty:
+        run.step(run.state, run.draws(0))
+    with Meter() as without:
+        run.step(run.state, run.draws(1))
+    assert with_penalty.flops > without.flops
+    assert cost(made).flops == 250 * (with_penalty.flops + 3 * without.flops)
+
+
+# --------------------------------------------------------------------------------------- that they run
+
+
+@pytest.fixture
+def stood_in(monkeypatch):
+    for name, part in stand_ins().items():
+        monkeypatch.setitem(tables.DATA, name, part)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_shrinks_to_a_recipe(name):
+    small = scaled(raw(name), "tiny", name)
+    made, large = config.parse(small, name), settings(name)
+    assert config.parse(yaml.safe_load(config.dump(config.resolved(made)))) == config.resolved(made)
+    assert made.name == f"{name}-tiny"
+    assert made.scale == {}
+    assert (made.steps, made.batch) == (min(large.steps, 200), min(large.batch, 8))
+    assert getattr(made.networks, "width", 0) <= getattr(large.networks, "width", 0)
+    assert getattr(made.data, "limit", 1000) == 1000
+    assert made.game.name == large.game.name
+    assert made.dynamics == large.dynamics
+    assert config.parse(scaled(small, "tiny", name)).steps == made.steps
+
+
+TINY = [
+    "cifar10-far-resnet-fargan",
+    "cifar10-far-resnet-wgan-0gp",
+    "cifar10-far-resnet-fargan-n48",
+    "cifar100-far-conventional-fargan",
+    "cifar100-dcgan-fargan",
+    "imagenet64-far-resnet-fargan",
+    "cifar10-gn-cnn-pgn-cr",
+    "stl10-gn-cnn-sn",
+    "cifar10-gn-resnet-wgan-gp",
+    "stl10-gn-resnet-gn",
+    "cifar10-biggan-sn",
+    "celeba64-numerics-resnet-standard",
+    "cifar10-numerics-dcgan3-nobn-gamma",
+    "cifar10-numerics-dcgan4-lr-alternating",
+    "fashion-mnist-ada",
+    "digits-mdgan",
+    "digits-infogan",
+    "digits-began",
+    "digits-zcr",
+    "stacked-digits-dcgan-fargan",
+    "ring8-conditional",
+    "grid25-reg-gan",
+    "gaussian-fargan",
+    "dirac-r1",
+]
+"""One for each family; `python tests/test_recipes.py --tiny` runs them all."""
+
+
+def trained(name: str, folder: Path | None = None, steps: int = 50) -> tuple[State, State | None]:
+    """A recipe's state after `steps` at the scale tiny, and that of one begun half way, from a checkpoint."""
+    made = config.parse(config.override(scaled(raw(name), "tiny", name), ["device=cpu"]), name)
+
+    def gone_on(run: Run, state: State, first: int) -> State:
+        step = vectorised(run.step) if run.ensemble else run.step
+        for number in range(first, steps):
+            if folder and not first and number == steps // 2:
+                checkpoint.save(folder, state, {"members": run.members})
+            state, logs = step(state, run.draws(number))
+            assert logs["finite"].all(), f"{name} is not finite after {number + 1} steps"
+            assert all(v.isfinite().all() for k, v in logs.items() if k.startswith("loss/")), (name, number)
+        assert (state.scalars["step"] == steps).all()
+        return state
+
+    run = build(made)
+    whole = gone_on(run, run.state, 0)
+    if not folder:
+        return whole, None
+    run = build(made)
+    return whole, gone_on(run, checkpoint.load_newest(folder, run.state, pytest.fail), steps // 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_a_recipe_trains_and_resumes_at_the_scale_tiny(name, stood_in, tmp_path):
+    """Fifty steps: finite all the way, and bit for bit the same when they are stopped, saved and gone on with."""
+    whole, resumed = trained(name, tmp_path)
+    for a, b in zip(tree_leaves(tuple(whole)), tree_leaves(tuple(resumed)), strict=True):
+        assert torch.equal(a, b)
+
+
+FULL = {
+    "cifar10-dcgan-fargan": 4,
+    "cifar10-far-resnet-fargan": 4,
+    "cifar10-far-conventional-fargan": 4,
+    "imagenet64-far-resnet-fargan": 2,
+    "cifar10-gn-cnn-pgn-cr": 4,
+    "stl10-gn-cnn-gn": 4,
+    "cifar10-gn-resnet-pgn": 4,
+    "stl10-gn-resnet-sn": 4,
+    "celebahq128-gn-resnet-gn": 1,
+    "celebahq256-gn-resnet-pgn": 1,
+    "cifar10-biggan-pgn": 4,
+    "celeba64-numerics-resnet-standard": 4,
+    "cifar10-numerics-dcgan4-standard": 4,
+    "cifar10-numerics-conv3-standard": 4,
+}
+"""A recipe for each architecture at each side, and the batch that a test has time for."""
+
+
+def stepped(name: str, batch: int, steps: int = 3, *changes: str) -> State:
+    """A recipe's state after steps with its own networks and so small a batch."""
+    text = [f"batch={batch}", "compile=false", "device=cpu", *changes]
+    if settings(name).fake_as_real.count:
+        text += [f"fake_as_real.count={max(1, batch // 2)}"]
+    if getattr(settings(name).game, "batch_G", None):
+        text += [f"game.batch_G={2 * batch}"]
+    run = build(config.parse(config.override(raw(name), text), name))
+    assert {k: len(v) for k, v in run.state.params.items()} == json.loads(COSTS.read_text())[name][
+        "parameters"
+    ]
+    state = run.state
+    for number in range(steps):
+        state, logs = run.step(state, run.draws(number))
+        assert logs["finite"] == 1, f"{name} is not finite after {number + 1} steps"
+        assert all(logs[f"loss/{player}"].isfinite() for player in "DG")
+    return state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FULL)
+def test_a_recipe_takes_three_steps_at_full_size(name, stood_in):
+    """One critic step each where the recipe has several: what they do is the same."""
+    several = getattr(settings(name).dynamics, "n_critic", 1) > 1
+    state = stepped(name, FULL[name], 3, *(["dynamics.n_critic=1"] if several else []))
+    assert state.scalars["step"] == 3
+
+
+# ----------------------------------------------------------------------------------------- as a script
+
+
+def write(names: list[str]) -> None:
+    """Count what recipes cost, all or those named."""
+    kept = json.loads(COSTS.read_text()) if COSTS.exists() and names else {}
+    for name in names or NAMES:
+        kept[name] = counted(name)
+        print(name, kept[name], flush=True)
+    lines = [f"  {json.dumps(name)}: {json.dumps(kept[name])}" for name in sorted(kept) if name in NAMES]
+    COSTS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def run_tiny(names: list[str]) -> None:
+    """Fifty steps at the scale tiny, of all or those named."""
+    for name in names or NAMES:
+        began = time.process_time()
+        trained(name)
+        print(f"{name}: 50 steps in {time.process_time() - began:.1f} s", flush=True)
+
+
+def run_full(names: list[str]) -> None:
+    """Three steps of batch 4 as the recipe has them, of one for each architecture at each side or those named."""
+    for name in names or FULL:
+        began = time.process_time()
+        stepped(name, 4)
+        print(f"{name}: 3 steps in {time.process_time() - began:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    tables.DATA.update(stand_ins())
+    action = {"--tiny": run_tiny, "--full": run_full}.get(sys.argv[1] if len(sys.argv) > 1 else "", write)
+    action([word for word in sys.argv[1:] if not word.startswith("--")])

@@ -1,0 +1,346 @@
+"""Our own tables: which runs there are, what is measured of them, sittings, and what the page makes of figures."""
+
+import doctest
+import importlib
+import json
+import math
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from steadygan import config, normalization, run, tables
+from steadygan.data import Data
+from steadygan.errors import UsageError
+from steadygan.game import Network, flatten
+from steadygan.metrics.extractors import extractor
+from steadygan.train import Snapshot, train
+
+ROOT = Path(__file__).parent.parent
+MODULES = ("results", "results_page", "results_scores", "results_words", "out_of_time", "constraint_runs")
+
+
+@pytest.fixture
+def results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield importlib.import_module("results")
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def module(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def stand_in(root: object = None) -> Data:
+    """A set of 120 images 1x8x8 and 60 that are held out, in place of Fashion-MNIST."""
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randint(0, 256, (180, 1, 8, 8), generator=g, dtype=torch.uint8)
+    return Data("fashion_mnist", (1, 8, 8), rows=rows[:120], held=lambda: rows[120:])
+
+
+@pytest.fixture
+def tiny(results, monkeypatch, tmp_path):
+    """Options for runs of a second, and what is looked through."""
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(tables.DATA, "fashion-mnist", tables.DATA["fashion-mnist"]._replace(make=stand_in))
+    monkeypatch.setattr(results, "CHECKPOINT", 2)
+    monkeypatch.setitem(results.REGIMES, "few", results.Regime(40, 6000))
+    monkeypatch.setattr(
+        results, "extractors", lambda data, channels: [extractor("pixels8", channels=channels)]
+    )
+
+    def options(folder: Path, *words: str):
+        given = [
+            "--steps",
+            "6",
+            "--width",
+            "4",
+            "--batch",
+            "8",
+            "--no-compile",
+            "--images",
+            "40",
+            "--seeds",
+            "1",
+        ]
+        given += ["--runs", str(folder / "runs"), "--results", str(folder / "results")]
+        made = results.arguments().parse_args([*given, *words])
+        made.results.mkdir(parents=True)
+        costs = {f"fashion-mnist-{method}": 2.0 for method in results.METHODS} | {"fashion-mnist-nsgan": 1.0}
+        (made.results / "seconds.json").write_text(json.dumps(costs))
+        return made
+
+    return options
+
+
+# --------------------------------------------------------------------------------------------------------------- runs
+
+
+def test_doctests_of_the_scripts(results):
+    for name in ("results", "results_words"):
+        assert doctest.testmod(module(name)).failed == 0
+
+
+def test_a_part_of_the_runs_is_fair(results):
+    listed = results.jobs(3)
+    assert len(set(listed)) == len(listed) == 3 * 2 * 2 * 10
+    assert [job.seed for job in listed] == sorted(job.seed for job in listed)
+    first = listed[:40]
+    assert [job.regime for job in first] == ["full"] * 20 + ["few"] * 20
+    assert {(job.data, job.method) for job in first[:20]} == {
+        (data, method) for data in results.SETS for method in results.METHODS
+    }
+
+
+def test_every_run_is_a_configuration_of_this_program(results):
+    options = results.arguments().parse_args([])
+    for job in results.jobs(1):
+        made = config.parse(results.described(job, options, 250))
+        assert made.steps == results.REGIMES[job.regime].steps
+        assert made.precision == "bfloat16"
+        assert made.channels_last
+        assert made.compile
+    far = config.parse(results.described(results.Job("few", "cifar10", "fargan", 1), options, 250))
+    assert (far.fake_as_real.count, far.fake_as_real.pool, far.seed) == (32, 8, 1)
+
+
+def test_equal_seconds_never_cost_more_and_meet_a_checkpoint(results):
+    for each in (0.03, 0.05, 0.0777, 0.1, 0.31):
+        steps, every = results.fitting(2500, 0.05, each, 250)
+        assert steps % every == 0
+        assert steps <= 2500
+        assert steps * each <= 2500 * 0.05 * (1 + 1e-9)
+        assert steps == 2500 or (steps + math.ceil(steps / 250) + 1) * each > 2500 * 0.05  # and are no fewer
+
+
+def test_seconds_are_the_quickest_stretch_of_the_processor_without_the_first(
+    results, tiny, tmp_path, monkeypatch
+):
+    scores = module("results_scores")
+    # the clock of the processor at the beginning and end of each stretch of two steps
+    readings = iter([0, 90, 100, 104, 200, 203, 300, 308])
+    monkeypatch.setattr(scores.time, "process_time", lambda: next(readings))
+    raw = results.described(results.Job("full", "fashion-mnist", "nsgan", 0), tiny(tmp_path), 2)
+    assert scores.seconds_a_step(raw, stretches=3, each=2) == 1.5
+
+
+# ------------------------------------------------------------------------------------------------------------ figures
+
+
+def critic_of(net: nn.Module) -> tuple[SimpleNamespace, SimpleNamespace]:
+    players = {"D": SimpleNamespace(network=Network(net, torch.bfloat16))}
+    state = SimpleNamespace(average={}, params={"D": flatten(net)}, buffers={"D": {}})
+    return SimpleNamespace(game=SimpleNamespace(players=players)), state
+
+
+def test_the_critics_gap_by_hand(results):
+    # D(x) = 3 x of one pixel in [-1, 1], whose bytes are 0 and 255, or -1 and 1 of the fakes that come as they are
+    net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Flatten(0))
+    nn.init.constant_(net[0].weight, 3.0)
+    made, state = critic_of(net)
+    rows = {
+        "train": torch.tensor([[255], [255], [255], [0]], dtype=torch.uint8),
+        "held": torch.tensor([[0], [255]], dtype=torch.uint8),
+        "fake": torch.tensor([[-1.0], [-1.0], [-0.5]]),
+    }
+    gap = module("results_scores").critic_gap(made, state, rows, falling=False)
+    unit = 3 * math.sqrt(2)  # of -3 and 3
+    assert gap["spread"] == pytest.approx(unit)
+    assert gap["over_held"]["value"] == pytest.approx(1.5 / unit)
+    assert gap["over_fake"]["value"] == pytest.approx((1.5 + 2.5) / unit)
+    # variances 9 and 18 of the logits, of 4 and of 2
+    assert gap["over_held"]["error"] == pytest.approx(math.sqrt(9 / 4 + 18 / 2) / unit)
+    low = module("results_scores").critic_gap(made, state, rows, falling=True)
+    assert low["over_fake"]["value"] == pytest.approx(-(1.5 + 2.5) / unit)
+
+
+def test_critics_that_fall_are_those_whose_raw_output_is_low_on_reals(results):
+    x, shown = torch.tensor([[1.0, 0.0]]), {}
+    for method, added in results.METHODS.items():
+        given = dict(added.get("critic", {}).get("normalization", {"name": "spectral_normalized"}))
+        if given["name"] != "spectral_normalized":
+            wrap = getattr(normalization, given.pop("name"))
+            # what the loss sees of f(x) = x / 2 + b, which for reals is to be high
+            low, high = (wrap(lambda x, b=b: x[:, 0] / 2 + b, **given)(x).item() for b in (-0.5, 0.2))
+            shown[method] = high > low
+    assert shown == {"gn": True, "pgn": False, "pgn-proof": False}
+    assert {method for method, rises in shown.items() if not rises} == set(results.FALLING)
+
+
+def test_runs_are_measured_once_and_cost_what_they_may(results, tiny, tmp_path):
+    options = tiny(tmp_path, "--only", "fashion-mnist-(nsgan|fargan-f1)-s0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(results.METHODS["fargan-f1"], "fake_as_real", {"count": 4, "pool": 1})
+        done = results.sitting(options, results.extractors)
+    assert [str(job) for job in done] == [
+        f"{regime}-fashion-mnist-{method}-s0"
+        for regime in ("full", "few")
+        for method in ("nsgan", "fargan-f1")
+    ]
+    assert results.sitting(options, results.extractors) == []  # all have their files
+    read = {str(job): json.loads((options.results / f"{job}.json").read_text()) for job in done}
+    full, few = read["full-fashion-mnist-fargan-f1-s0"], read["few-fashion-mnist-fargan-f1-s0"]
+    assert (full["images"], few["images"]) == (120, 40)
+    assert {at: found["steps"] for at, found in full["at"].items()} == {"equal steps": 6, "equal seconds": 2}
+    assert few["at"].keys() == {"end"}
+    [card] = few["at"]["end"]["cards"]
+    assert (card["protocol"]["split"], card["protocol"]["real"], card["protocol"]["generated"]) == (
+        "test",
+        60,
+        40,
+    )
+    assert card["scores"].keys() >= {"kd_pixels8", "fd_pixels8"}
+    assert few["curve"][-1][0] == 6
+    first = read["full-fashion-mnist-nsgan-s0"]["at"]
+    assert first["equal seconds"] == first["equal steps"]
+
+
+def test_an_interrupted_run_ends_with_the_same_figures(results, tiny, tmp_path, monkeypatch):
+    whole, parts = (
+        tiny(tmp_path / name, "--only", "few-fashion-mnist-0gp-s0") for name in ("whole", "parts")
+    )
+    results.sitting(whole, results.extractors)
+
+    def cut(*given, **options):
+        for event in train(*given, **options):
+            yield event
+            if isinstance(event, Snapshot) and event.step == 4:
+                raise results.OutOfTime
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "train", cut)
+        assert results.sitting(parts, results.extractors) == []
+    file = "few-fashion-mnist-0gp-s0.json"
+    assert not (parts.results / file).exists()
+    went_on = []
+    monkeypatch.setattr(run, "resume", lambda *given, old=run.resume: (went_on.append(1), old(*given))[1])
+    results.sitting(parts, results.extractors)
+    assert went_on
+    assert json.loads((parts.results / file).read_text()) == json.loads((whole.results / file).read_text())
+
+
+def test_a_run_that_diverges_has_a_file_without_scores(results, tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(results.METHODS, "nsgan", {"optimizer": {"name": "sgd", "lr": 1e30}})
+    options = tiny(tmp_path, "--only", "full-fashion-mnist-nsgan-s0")
+    results.sitting(options, results.extractors)
+    found = json.loads((options.results / "full-fashion-mnist-nsgan-s0.json").read_text())
+    assert found["diverged"] > 0
+    assert found["at"] == {}
+
+
+def test_a_run_that_fails_does_not_keep_the_others(results, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(results.METHODS, "nsgan", {"critic": {"penalties": [{"name": "r3"}]}})
+    options = tiny(tmp_path, "--only", "few-fashion-mnist-(nsgan|sn)-s0")
+    assert [job.method for job in results.sitting(options, results.extractors)] == ["sn"]
+    assert "few-fashion-mnist-nsgan-s0 failed, UsageError" in capsys.readouterr().out
+    assert not (options.results / "few-fashion-mnist-nsgan-s0.json").exists()
+
+
+def test_a_sitting_ends_after_its_minutes_and_leaves_signals_as_they_were(
+    results, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(results, "finish", lambda *given: time.sleep(60))
+    before = signal.getsignal(signal.SIGALRM), signal.getsignal(signal.SIGTERM)
+    assert results.sitting(tiny(tmp_path, "--minutes", "0.001"), results.extractors) == []
+    assert (signal.getsignal(signal.SIGALRM), signal.getsignal(signal.SIGTERM)) == before
+
+
+# --------------------------------------------------------------------------------------------------------------- page
+
+
+def written(folder: Path, regime: str, method: str, kds: list[float], at: str, **more: object) -> None:
+    """The files of a method's seeds, by hand."""
+    for seed, kd in enumerate(kds):
+        protocol = {"extractor": "lite0", "extractor_sha256": "ab" * 32, "preprocessing": "none"}
+        protocol |= {"generated": 2500, "real": 10_000, "split": "test"} | more.get("protocol", {})
+        card = {"subject": {}, "protocol": protocol, "scores": {"kd_lite0": {"value": kd, "error": 0.001}}}
+        critic = {"spread": 1.0, **{k: {"value": kd, "error": 0.1} for k in ("over_held", "over_fake")}}
+        found = {"steps": 100, "cards": [card], "critic": critic}
+        found["memorised_pixels8"] = {"value": 0.5, "error": 0.01}
+        lost = more.get("lost")
+        figures = {
+            "seconds_a_step": 0.5,
+            "diverged": lost,
+            "curve": more.get("curve", [[100, 1.0]]),
+            "at": {} if lost else {at: found},
+        }
+        (folder / f"{regime}-cifar10-{method}-s{seed}.json").write_text(json.dumps(figures))
+
+
+@pytest.fixture
+def paged(results, tmp_path):
+    def make(methods: dict[str, list[float]], regime="full", at="equal steps", **more: dict) -> str:
+        for method, kds in methods.items():
+            written(tmp_path, regime, method, kds, at, **more.get(method.replace("-", "_"), {}))
+        return results.page(tmp_path, ["cifar10"], list(results.METHODS), 3)
+
+    return make
+
+
+def test_the_page_has_means_and_deviations_over_the_seeds_that_are_there(paged):
+    text = paged({"0gp": [0.020, 0.022, 0.024], "nsgan": [0.05]})
+    assert statistics.stdev([20, 22, 24]) == 2
+    assert "| 0GP-sample | 100 | 50 | 22.00 ± 2.00 |" in text
+    assert "| NSGAN | 100 | 50 | 50.00 |" in text
+    assert "| WGAN-GP | not run yet |" in text
+    assert "lite0: none, SHA-256 abababababab, 2,500 generated against 10,000 of the split test" in text
+
+
+def test_the_page_says_when_fargan_loses(paged):
+    text = paged({"fargan": [0.030, 0.034], "0gp": [0.020, 0.022], "fargan-f1": [0.040, 0.044]})
+    # errors 2 and 1 (deviation over sqrt 2): 11 / sqrt(5)
+    assert (
+        "**FARGAN (f = 8) does not win**: its kd_lite0 (x 1000) is 32.00 against 21.00 of 0GP-sample" in text
+    )
+    assert f"({11 / math.sqrt(5):.1f} standard errors apart, more than the noise)" in text
+    assert "Against FARGAN, f = 1 it is lower: 32.00 against 42.00" in text
+    assert "wins**" not in text
+    assert "PGN (elementwise) has not been run yet." in text
+
+
+def test_the_page_says_when_a_method_wins_and_whether_that_is_noise(paged):
+    text = paged({"pgn": [0.0200, 0.0240], "gn": [0.0210, 0.0250], "sn": [0.05, 0.06]})
+    assert "**PGN (elementwise) wins** among the 3 methods that have been run: its kd_lite0" in text
+    # errors 2 and 2: 1 / sqrt(8)
+    assert "22.00 against 23.00 of the next, GN (0.4 standard errors apart, within the noise)." in text
+    assert "Against SN it is lower: 22.00 against 55.00" in text
+
+
+def test_the_page_tells_of_runs_that_became_nan(paged):
+    text = paged({"fargan": [0.03], "0gp": [0.02]}, fargan={"lost": 7})
+    assert "FARGAN (f = 8) has no figures, for it diverged." in text
+    assert "| FARGAN (f = 8) |  |" in text
+    assert "| 1 | 1 |" in text
+
+
+def test_the_page_of_the_docs_is_that_of_the_files(results):
+    options = results.arguments().parse_args([])
+    made = results.page(options.results, list(results.SETS), list(results.METHODS), options.seeds)
+    assert options.out.read_text() == made
+
+
+def test_unlike_protocols_are_refused(paged):
+    with pytest.raises(UsageError, match="generated"):
+        paged({"fargan": [0.03], "0gp": [0.02]}, fargan={"protocol": {"generated": 1000}})
+
+
+def test_the_page_says_whether_the_penalty_alone_has_turned(paged):
+    down = [[250 * k, 1 / k] for k in range(1, 13)]
+    up = [[250 * k, 0.1 + abs(k - 5) / 10] for k in range(1, 13)]
+    few = {"regime": "few", "at": "end"}
+    assert "(x 1000) has not turned: its best 83.3 at step 3,000" in paged(
+        {"0gp": [0.1]}, **few, **{"0gp": {"curve": down}}
+    )
+    text = paged({"0gp": [0.1], "fargan": [0.05]}, **few, **{"0gp": {"curve": up}})
+    assert "(x 1000) has turned: its best 100.0 at step 1,250, 800.0 at step 3,000." in text
+    assert (
+        "FARGAN's critic tells training images from held-out ones less than that of 0GP-sample: 0.05 against 0.10"
+        in text
+    )
