@@ -35,6 +35,7 @@ SIDES = {
     "cifar100": 32,
     "stl10": 48,
     "imagenet64": 64,
+    "emoji": 64,
     "celeba_hq": 128,
     "lsun": 256,
     "images": 64,
