@@ -68,8 +68,8 @@ def columns(regime: str, data: str) -> dict[str, Cell]:
     own = data.replace("-", "_")
     shared = {
         "steps | seconds": cost,
-        "kd_lite0 x 1000": score_cell("kd_lite0", 2, 1000),
-        f"kd_{own}": score_cell(f"kd_{own}", 3),
+        "kd_lite0 x 1000": score_cell("kd_lite0", 1, 1000),
+        f"kd_{own}": score_cell(f"kd_{own}", 2),
         f"is_{own}": score_cell(f"is_{own}", 2),
         "D, train over held-out": figure_cell(("critic", "over_held", "value"), 2),
         "D, train over fakes": figure_cell(("critic", "over_fake", "value"), 2),

@@ -107,7 +107,7 @@ def against(groups: dict[str, list[Card]], one: str, other: str) -> Comparison:
 
 
 def numbers(found: Comparison) -> str:
-    return f"{1000 * found.one.value:.2f} against {1000 * found.other.value:.2f}"
+    return f"{1000 * found.one.value:.1f} against {1000 * found.other.value:.1f}"
 
 
 def verdict(claimant: str, found: Found, at: str) -> str:
