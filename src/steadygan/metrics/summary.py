@@ -5,6 +5,7 @@ probabilities; a random subset of the features is kept beside, for scores by ker
 """
 
 from collections.abc import Mapping
+from statistics import pstdev
 
 import torch
 from torch import Tensor
@@ -141,8 +142,8 @@ def frechet(fake: Summary, real: Summary) -> Score:
             "the Fréchet distance's error needs 2 or more blocks of fakes: make their Summary with 10"
         )
     distance = distance_to(merge(real.settled()))
-    left = torch.tensor([distance(merge(blocks[:j] + blocks[j + 1 :])) for j in range(len(blocks))])
-    error = (left.var(correction=0) * (len(blocks) - 1)).sqrt().item()
+    left = [distance(merge(blocks[:j] + blocks[j + 1 :])) for j in range(len(blocks))]
+    error = pstdev(left) * (len(blocks) - 1) ** 0.5
     return Score(distance(merge(blocks)), error)
 
 
