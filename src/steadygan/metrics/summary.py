@@ -27,7 +27,7 @@ SPLITS, SPLIT = 10, 1000  # of the kernel distance, and the most images in one
 class Summary:
     """The features [n, d], and logits [n, k] where there are any, of any number of images, added in any parts.
 
-    8 blocks (d^2 + 512 d) + 4 keep d bytes: 230 MB at d = 1280, and 70 MB with one block, which is enough for the
+    8 blocks (d^2 + 256 d) + 4 keep d bytes: 210 MB at d = 1280, and 67 MB with one block, which is enough for the
     reals that others are compared with. Of all images `keep` random ones have their features kept, in float32,
     chosen by their numbers in the stream alone. The parts they came in change nothing but rounding in the classes'
     sums.
