@@ -16,7 +16,8 @@ batch and are not held by the script; making them is not timed. The rows:
     all ours          Summary and every score, neighbours among 10,000 of each included
 
 Then whether ours is not slower, whether the distances agree to 1e-4, and all of ours again with a third of the reals:
-the others must not cost a tenth of what their features would take. For these two glibc gives back at once what is above 1 MB, lest holes in the heap count.
+the others must not cost a tenth of what their features would take. For these two glibc gives back at once what is
+above 1 MB, lest holes in the heap count.
 """
 
 import argparse
