@@ -1,7 +1,7 @@
 """Distances between two sets of points, block by block, right to rounding where points coincide or are wide.
 
 Points are [n, d] and [m, d]. Everything is in float64 on the CPU. Besides the points, a copy of the second ones and
-a few blocks of at most 2^20 numbers (8 MB) are held at once. Points that are not finite are an error.
+two blocks of at most 5 million distances (40 MB) are held at once. Points that are not finite are an error.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from steadygan.metrics.kernel import finite_points
 
 __all__ = ["distances", "nearest"]
 
-BLOCK = 2**20  # numbers held at once
+BLOCK = 5 * 2**20  # distances held at once: 40 MB, which glibc gives back when they are freed (above 32 MiB)
 WIDE = 32  # from this many coordinates on, the matrix product is several times faster than differences
 LOST = (
     1e-5  # |a - b|^2 below this share of |a|^2 + |b|^2 is taken from differences: the rest is right to 1e-9
@@ -62,7 +62,7 @@ def _by_products(a: Tensor, b: Tensor) -> Tensor:
     """|a_i - b_j| [n, m] by a matrix product, and by differences where next to nothing is left of |a|^2 + |b|^2."""
     size = a.square().sum(1, keepdim=True) + b.square().sum(1)
     square = torch.addmm(size, a, b.T, alpha=-2)
-    lost = square < LOST * size
+    lost = square < size.mul_(LOST)
     if lost.sum() > lost.numel() // 8:  # a collapsed generator: no gain from picking pairs
         return _by_differences(a, b)
     for pairs in lost.nonzero().split(max(1, BLOCK // a.shape[1])):

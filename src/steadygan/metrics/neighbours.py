@@ -1,9 +1,11 @@
 """Scores by nearest neighbours in feature space: precision, recall, density, coverage and memorisation.
 
-Fakes are features [n, d], reals [m, d], compared in float64. A few blocks of 2^20 distances (8 MB) are held at a
+Fakes are features [n, d], reals [m, d], compared in float64. Two blocks of 5 million distances (40 MB) are held at a
 time, so memory is O((n + m) d). A ball is closed, and 1e-9 of its radius wider for rounding: its border belongs to
 it, as do equal points at radius 0. A point is never its own neighbour, but its duplicates are.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,7 +31,7 @@ def precision_recall(fake: Tensor, real: Tensor, k: int = 3) -> dict[str, Score]
     (1.0, 0.0)
     """
     mine, theirs = _radii(fake, k, "fake"), _radii(real, k, "real")
-    return _precision_recall(*_contained(fake, real, theirs[None], mine), 0)
+    return _contained(fake, real, theirs[None], mine).precision_recall(0)
 
 
 def density_coverage(fake: Tensor, real: Tensor, k: int = 5) -> dict[str, Score]:
@@ -47,15 +49,15 @@ def density_coverage(fake: Tensor, real: Tensor, k: int = 5) -> dict[str, Score]
     >>> found["density"].value, round(found["coverage"].value, 3)  # in the balls of 0 and 1
     (2.0, 0.333)
     """
-    return _density_coverage(*_contained(fake, real, _radii(real, k, "real")[None]), 0, k)
+    return _contained(fake, real, _radii(real, k, "real")[None]).density_coverage(0, k)
 
 
 def manifold_scores(fake: Tensor, real: Tensor, k: int = 3, k_density: int = 5) -> dict[str, Score]:
     """Both `precision_recall` with k and `density_coverage` with k_density, for the price of the first."""
     near = _nearest_others(real, max(k, k_density), "real")
     theirs = torch.stack([near[:, k - 1], near[:, k_density - 1]])
-    counts, hit, inside = _contained(fake, real, theirs, _radii(fake, k, "fake"))
-    return _precision_recall(counts, hit, inside, 0) | _density_coverage(counts, hit, inside, 1, k_density)
+    found = _contained(fake, real, theirs, _radii(fake, k, "fake"))
+    return found.precision_recall(0) | found.density_coverage(1, k_density)
 
 
 def memorisation(fake: Tensor, train: Tensor, held: Tensor) -> Score:
@@ -105,14 +107,25 @@ def _radii(points: Tensor, k: int, name: str) -> Tensor:
     return _nearest_others(points, k, name)[:, -1]
 
 
-def _contained(
-    fake: Tensor, real: Tensor, theirs: Tensor, mine: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Who is in whose ball, for radii `theirs` [r, m] of the reals and `mine` [n] of the fakes (none without them).
+class _Contained(NamedTuple):
+    """Who is in whose ball, for r radii of each of m reals and one of each of n fakes."""
 
-    Returns in how many balls of the reals each fake is [r, n], whether each of those holds a fake [r, m], and
-    whether each real is in a ball of the fakes [m].
-    """
+    counts: Tensor  # [r, n] in how many balls of the reals each fake is
+    hit: Tensor  # [r, m] whether a real's ball holds a fake
+    inside: Tensor  # [m] whether a real is in a ball of the fakes
+
+    def precision_recall(self, row: int) -> dict[str, Score]:
+        return {"precision": _share(self.counts[row] > 0), "recall": _share(self.inside)}
+
+    def density_coverage(self, row: int, k: int) -> dict[str, Score]:
+        each = self.counts[row].double() / k
+        n = len(each)
+        error = each.std(correction=int(n > 1)).item() / n**0.5
+        return {"density": Score(each.mean().item(), error or 1 / (n * k)), "coverage": _share(self.hit[row])}
+
+
+def _contained(fake: Tensor, real: Tensor, theirs: Tensor, mine: Tensor | None = None) -> _Contained:
+    """Compare all fakes and reals once, for radii `theirs` [r, m] of the reals and `mine` [n] of the fakes, if any."""
     slack = 1 + 1e-9
     mine = torch.full((len(fake),), -1.0).double() if mine is None else mine * slack
     counts, hit, inside = [], torch.zeros(theirs.shape).bool(), torch.zeros(len(real)).bool()
@@ -121,19 +134,7 @@ def _contained(
         counts.append(torch.stack([balls.sum(1) for balls in within]))
         hit |= torch.stack([balls.any(0) for balls in within])
         inside |= (block <= mine[i : i + len(block), None]).any(0)
-    return torch.cat(counts, 1), hit, inside
-
-
-def _precision_recall(counts: Tensor, hit: Tensor, inside: Tensor, row: int) -> dict[str, Score]:
-    held = counts[row] > 0
-    return {"precision": _share(held), "recall": _share(inside)}
-
-
-def _density_coverage(counts: Tensor, hit: Tensor, inside: Tensor, row: int, k: int) -> dict[str, Score]:
-    each = counts[row].double() / k
-    n = len(each)
-    error = each.std(correction=n > 1).item() / n**0.5
-    return {"density": Score(each.mean().item(), error or 1 / (n * k)), "coverage": _share(hit[row])}
+    return _Contained(torch.cat(counts, 1), hit, inside)
 
 
 def _share(flags: Tensor) -> Score:
