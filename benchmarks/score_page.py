@@ -57,6 +57,7 @@ def page(text: str, made: str) -> str:
 COLOURS = ("#0072B2", "#D55E00")
 """Of the sets, told apart by every eye."""
 STYLES = {"lite0": ("-", "o"), "own": ("--", "s"), "pixels8": (":", "^")}
+"""Of the extractors: line and marker."""
 MUST = {
     "rises": "must rise",
     "falls": "must fall",
@@ -87,6 +88,7 @@ def draw(figures: dict[str, Any], out: Path) -> None:
             axis.set_title(claim, fontsize=8, color="#555555", loc="right", pad=2)
             axis.set_xticks(range(len(damage.levels)), [f"{level:g}" for level in damage.levels])
             axis.grid(alpha=0.25)
+            axis.set_xlim(-0.25, len(damage.levels) + 0.15)
             axis.tick_params(labelsize=8)
             if score in SCALED:
                 axis.set_yscale("function", functions=(_root, _square))
@@ -124,7 +126,8 @@ def _line(axis: Any, curve: dict[str, Any], scale: float, colour: str) -> None:
         range(len(values)), values, errors, color=colour, ls=line, marker=marker, ms=3.5, lw=1.2, capsize=1.5
     )
     if exceptions([curve]):
-        axis.plot(len(values) - 0.7, values[-1], "x", color=colour, ms=7, mew=2)
+        place = len(values) - 0.7 + 0.22 * (2 * (line == "--") + COLOURS.index(colour))
+        axis.plot(place, values[-1], "x", color=colour, ms=6, mew=1.8)
 
 
 def _legend(figure: Any, names: Sequence[str]) -> None:
@@ -135,5 +138,5 @@ def _legend(figure: Any, names: Sequence[str]) -> None:
         Line2D([], [], color="black", ls=line, marker=marker, ms=4, label=name)
         for name, (line, marker) in STYLES.items()
     ]
-    handles.append(Line2D([], [], color="black", marker="x", ls="", ms=7, mew=2, label="breaks its claim"))
+    handles.append(Line2D([], [], color="black", marker="x", ls="", ms=6, mew=1.8, label="breaks its claim"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)

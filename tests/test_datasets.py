@@ -274,7 +274,11 @@ def test_every_known_set_has_a_source_a_recipe_name_and_facts():
 def test_a_recipe_and_the_command_read_one_array(name):
     """Defaults that differ would have a run decode again what `data prepare` has made."""
     given = inspect.signature(datasets.SOURCES[name]).parameters
-    shown = ("flip", "limit", "limit_seed")  # what is done to rows when they are taken, not when they are read
+    shown = (
+        "flip",
+        "limit",
+        "limit_seed",
+    )  # what is done to rows when they are taken, not when they are read
     options = {key: default for key, (_, default) in tables.DATA[name].options.items() if key not in shown}
     assert options.items() <= {key: part.default for key, part in given.items()}.items()
     assert {key for key in given if key in ("size", "filter", "crop")} <= options.keys()
