@@ -148,7 +148,7 @@ def probe_gamma(
 
 
 def classifier(
-    name: Annotated[str, typer.Argument(help="A labelled set: digits or fashion-mnist.")],
+    name: Annotated[str, typer.Argument(help="A labelled set: digits, fashion-mnist or cifar10.")],
     out: Annotated[Path | None, typer.Option(help="Its folder; else that of the user's cache.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="The set's own number when not given.")] = None,
