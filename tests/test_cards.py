@@ -62,6 +62,8 @@ def test_unlike_protocols_are_refused_by_the_field_that_differs(change):
 def test_every_card_of_a_group_is_held_to_the_protocol():
     with pytest.raises(UsageError, match="protocols differ in seed"):
         compare([card()], [card(member=0), card(member=1, seed=1)])
+    with pytest.raises(UsageError, match="protocols differ in seed"):
+        compare([card(member=0), card(member=1, seed=1)], [card()])
 
 
 def test_cards_without_a_score_in_common_are_refused():
@@ -126,6 +128,11 @@ def test_compare_takes_the_newest_step_and_its_average(tmp_path):
     assert "2.1 ± 0.1" in text
     assert "is noise" in text
     assert "weights EMA" in text
+
+
+def test_compare_takes_the_averages_where_both_runs_have_either(tmp_path):
+    both = [card(1.0), card(9.0, weights="raw")]
+    assert "weights EMA" in shown(tmp_path, both, both[::-1])
 
 
 def test_compare_finds_the_protocol_that_both_were_scored_by(tmp_path):

@@ -10,13 +10,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from steadygan import run
+from steadygan import looking, run
+from steadygan.build import build
 from steadygan.cards import cards
 from steadygan.config import parse
 from steadygan.data import Data, digits, ring
 from steadygan.errors import UsageError
 from steadygan.evaluated import evaluate_images, evaluate_run
-from steadygan.metrics import Extractor, Protocol, Read, evaluate
+from steadygan.metrics import Extractor, Protocol, Read, evaluate, evaluation
 from steadygan.metrics.extractors import extractor
 from steadygan.processor import threads
 from steadygan.scoring import looked_at, not_looked_at
@@ -184,10 +185,12 @@ def test_real_images_are_read_once():
     assert second.seen == 300
 
 
-@pytest.mark.parametrize("change", ["extractor", "images", "number"])
+@pytest.mark.parametrize("change", ["extractor", "preprocessing", "images", "number"])
 def test_what_was_kept_is_not_used_for_anything_else(change):
     scored()
     look = Toy("two") if change == "extractor" else Toy()
+    if change == "preprocessing":
+        look.extractor = look.extractor._replace(preprocessing="quarters")
     real = {"images": images(400, 121.0, seed=9)}.get(change, REAL)
     evaluated = Protocol(look.extractor, generated=300, real=200 if change == "number" else None)
     evaluate(in_turn(FAKE), Data("halves", (1, 8, 8), rows=real), evaluated)
@@ -229,6 +232,23 @@ def test_copies_of_training_images_are_told_from_others():
     assert copies.value == 1.0
     assert honest.value == pytest.approx(0.5)
     assert "memorised_pixels8" not in scored().scores
+
+
+def test_the_first_images_alone_are_looked_for(monkeypatch):
+    """10 of 20 strangers come before 277 copies: 250 looked for hold 240 copies."""
+    monkeypatch.setattr(evaluation, "MEMORISED", 40)
+    data = Data("digits", (1, 8, 8), rows=digits().rows[:1500], held=lambda: digits().rows[1500:])
+    far = (torch.arange(64).view(1, 1, 8, 8) % 2 * 255).byte().expand(30, 1, 8, 8)
+    score = scored(fake=torch.cat([far, data.rows[:270]]), data=data, batch=15).scores["memorised_pixels8"]
+    assert score.value == pytest.approx(10 / 40)  # strangers are further off than any digit
+
+
+def test_live_images_are_rounded_as_saved_ones_are():
+    data, look = Data("halves", (1, 8, 8), rows=REAL), Toy().extractor
+    x = 2 * torch.rand(300, 1, 8, 8, generator=torch.Generator().manual_seed(0)) - 1
+    live = evaluate(lambda n: x[:n], data, Protocol(look, generated=300))
+    saved = ((x + 1) * 127.5).round().byte()
+    assert live.scores == scored(fake=saved).scores
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
@@ -389,6 +409,60 @@ def test_raw_and_average_differ_in_protocol_and_scores(copied):
     assert average.scores["fd_pixels8"].value != raw.scores["fd_pixels8"].value
 
 
+def test_the_seed_draws_the_latents(copied):
+    one, two = (of_run(copied, Protocol("pixels8", generated=100, seed=seed))[0] for seed in (0, 1))
+    assert (one.protocol["seed"], two.protocol["seed"]) == (0, 1)
+    assert one.scores["fd_pixels8"].value != two.scores["fd_pixels8"].value
+
+
+def test_what_looks_have_seen_is_left_out(copied):
+    (card,) = of_run(copied)
+    assert card.protocol["real"] == 1797 - 898
+    assert card.protocol["split"] == "train, without the images of looks"
+
+
+PLAIN = {**{key: value for key, value in RAW.items() if key != "ema"}, "looks": {"images": 200}}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    place = tmp_path_factory.mktemp("runs") / "plain"
+    run.start(parse(PLAIN), place, quiet())
+    return place
+
+
+@pytest.mark.parametrize("average", ["on", "off", "both"])
+def test_a_run_without_an_average_is_scored_raw_and_once(plain, average):
+    (card,) = of_run(plain, average=average)
+    assert card.protocol["weights"] == "raw"
+    assert card.protocol["real"] == 1797 - 200
+    assert json.loads((plain / "looks.json").read_text())["weights"] == "raw"
+
+
+def test_looks_of_a_set_with_test_images_are_at_those():
+    settings = parse(PLAIN)
+    made = build(settings)
+    data = made.data._replace(rows=made.data.rows[:1000], held=lambda: digits().rows[1000:])
+    found = looking.protocol_of(settings, made._replace(data=data), print)
+    assert (found["split"], found["real"]) == ("test", 200)
+
+
+def test_the_command_hands_everything_on(monkeypatch, tmp_path):
+    from steadygan import cli, evaluated
+
+    seen = {}
+    monkeypatch.setattr(
+        evaluated, "evaluate_run", lambda folder, protocol, **more: seen.update(more, protocol=protocol)
+    )
+    line = f"evaluate {tmp_path} --real 70 -n 60 --member 2 --seed 5 --split test --ema both --checkpoint all --batch 9"
+    monkeypatch.setattr("sys.argv", ["steadygan", *line.split(), "--extractor", "pixels8"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert seen["protocol"] == Protocol("pixels8", generated=60, real=70, split="test", seed=5)
+    assert [seen[key] for key in ("which", "average", "member", "batch")] == ["all", "both", 2, 9]
+
+
 def test_the_best_checkpoint_can_be_chosen(copied):
     best = json.loads((copied / "checkpoints" / "best.json").read_text())["checkpoint"]
     (card,) = of_run(copied, which="best")
@@ -419,8 +493,8 @@ def test_looks_say_how_they_look(folder):
 def test_looks_take_another_extractor(tmp_path, monkeypatch):
     from steadygan import classifiers
 
-    look = Toy(name="digits").extractor
-    monkeypatch.setattr(classifiers, "look_through", lambda *given, **more: look)
+    toy = Toy(name="digits")
+    monkeypatch.setattr(classifiers, "look_through", lambda *given, **more: toy.extractor)
     raw = {**RAW, "looks": {"extractor": "digits", "images": 200}, "keep": {"best": "fd_digits"}}
     run.start(parse(raw), tmp_path / "run", quiet())
     lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
@@ -428,6 +502,7 @@ def test_looks_take_another_extractor(tmp_path, monkeypatch):
     assert [line["step"] for line in found] == [2, 4]
     assert {"kd_pixels8", "kd_digits", "precision_digits", "coverage_digits"} <= found[0].keys()
     assert json.loads((tmp_path / "run" / "looks.json").read_text())["extractor"] == "digits"
+    assert toy.seen == 200 + 3 * 200  # the real ones, and a look before the first step and two more
     best = json.loads((tmp_path / "run" / "checkpoints" / "best.json").read_text())
     assert best["value"] == min(line["fd_digits"] for line in found)  # lower is better
 
