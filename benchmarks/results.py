@@ -8,7 +8,7 @@ file is not run again, what was interrupted goes on from its last checkpoint. --
 --only takes the runs in whose name, REGIME-SET-METHOD-sSEED, the regular expression is found. The order: seed 0 of
 every set and method in the regime `full`, then in `few`, then the next seed.
 
-full    all images; 2,500 steps, and on the way as many steps as take the seconds of NSGAN's 2,500
+full    all images; 5,000 steps, and on the way as many steps as take the seconds of NSGAN's 5,000
 few     1,000 images, 6,000 steps: long enough for the penalty alone to pass its best score and turn
 
 Seconds are those of the processor, of the quickest of eight short stretches of one compiled step on one thread,
@@ -22,14 +22,16 @@ import argparse
 import json
 import math
 import re
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from out_of_time import OutOfTime, ending
+from results_methods import FALLING, METHODS, common
 from results_page import page
 from results_scores import measured, real, seconds_a_step
 from rich.console import Console
@@ -45,37 +47,6 @@ ROOT = Path(__file__).parent.parent
 SETS = ("cifar10", "fashion-mnist")
 QUIET = Console(quiet=True)
 
-PENALTY = {"penalties": [{"name": "r1", "weight": 10}]}
-HINGE = {"game": {"name": "gan", "loss": "hinge"}}
-
-
-def normalized(name: str, **given: Any) -> dict[str, Any]:
-    return {**HINGE, "critic": {"normalization": {"name": name, **given}}}
-
-
-METHODS: dict[str, dict[str, Any]] = {
-    "nsgan": {},
-    "0gp": {"critic": PENALTY},
-    "fargan": {"critic": PENALTY, "fake_as_real": {"count": 32, "pool": 8}},
-    "fargan-f1": {"critic": PENALTY, "fake_as_real": {"count": 32, "pool": 1}},
-    "gn": normalized("gradient_normalized"),
-    "pgn": normalized("penalty_gradient_normalized", reading="elementwise"),
-    "pgn-proof": normalized("penalty_gradient_normalized", reading="proof"),
-    "sn": normalized("spectral_normalized"),
-    "wgan-gp": {
-        "game": {"name": "gan", "loss": "wasserstein"},
-        "critic": {"penalties": [{"name": "one_centered", "weight": 10}]},
-        "dynamics": {"name": "alternating", "n_critic": 5},
-    },
-    "r3gan": {
-        "game": {"name": "gan", "loss": "relativistic"},
-        "critic": {"penalties": [{"name": "r1", "weight": 0.5}, {"name": "r2", "weight": 0.5}]},
-    },
-}
-"""What each adds to `common`; the first sets the seconds."""
-
-FALLING = ("pgn", "pgn-proof")  # whose f is low on real images: f^ has 1 - f above
-
 
 class Regime(NamedTuple):
     """How many images there are to train on (None: all), and how long."""
@@ -84,7 +55,7 @@ class Regime(NamedTuple):
     steps: int
 
 
-REGIMES = {"full": Regime(None, 2500), "few": Regime(1000, 6000)}
+REGIMES = {"full": Regime(None, 5000), "few": Regime(1000, 6000)}
 CHECKPOINT = 250  # about how many steps a run that is interrupted loses
 
 
@@ -111,27 +82,16 @@ def jobs(seeds: int) -> list[Job]:
     ]
 
 
-def common(options: argparse.Namespace) -> dict[str, Any]:
-    """What all methods share: networks, optimizer, and the fastest settings."""
-    return {
-        "networks": {"name": "dcgan", "latent": 128, "width": options.width},
-        "optimizer": {"name": "adam", "lr": 2e-4, "betas": [0.0, 0.9]},
-        "ema": {"decay": 0.995},
-        "batch": options.batch,
-        "precision": "bfloat16",
-        "channels_last": True,
-        "compile": options.compile,
-        "threads": options.threads,
-    }
+def lasting(job: Job, options: argparse.Namespace) -> int:
+    return options.steps or REGIMES[job.regime].steps
 
 
 def described(job: Job, options: argparse.Namespace, every: int) -> dict[str, Any]:
     """A run's configuration, with a checkpoint `every` so many steps."""
-    regime = REGIMES[job.regime]
-    steps = options.steps or regime.steps
+    limit, steps = REGIMES[job.regime].limit, lasting(job, options)
     return {
         "name": str(job),
-        "data": {"name": job.data} | ({"limit": regime.limit} if regime.limit else {}),
+        "data": {"name": job.data} | ({"limit": limit} if limit else {}),
         **common(options),
         **METHODS[job.method],
         "steps": steps,
@@ -171,13 +131,29 @@ def fitting(steps: int, first: float, each: float, least: int) -> tuple[int, int
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def trained(folder: Path, raw: dict[str, Any]) -> int | None:
-    """Train in `folder`, or go on there; the step at which it was found to have diverged, if it has."""
+def trained(folder: Path, raw: dict[str, Any], wanted: Collection[int]) -> int | None:
+    """Train in `folder`, or go on there; the step at which it was found to have diverged, if it has.
+
+    A run that has passed a wanted step without a checkpoint, when it had other ends, is begun again.
+    """
+    there = reached(folder)
+    if any(step not in there and step < max(there, default=0) for step in wanted):
+        shutil.rmtree(folder)
     if (folder / CONFIG).exists():
-        lost = run.resume(folder, [f"steps={raw['steps']}"], QUIET)
+        words = [
+            f"steps={raw['steps']}",
+            f"keep.last={raw['steps']}",
+            f"every.checkpoint={raw['every']['checkpoint']}",
+        ]
+        lost = run.resume(folder, words, QUIET)
     else:
         lost = run.start(config.parse(raw), folder, QUIET)
     return lost.step if lost else None
+
+
+def reached(folder: Path) -> set[int]:
+    """The steps of a run's checkpoints."""
+    return {int(path.name[5:]) for path in checkpoint.checkpoints(folder / CHECKPOINTS)}
 
 
 def curve(folder: Path) -> list[list[float]]:
@@ -199,22 +175,24 @@ def extractors(data: str, channels: int) -> list[Extractor]:
 
 def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any]:
     """Train and score one run; its figures, which are also written to its file."""
-    steps, folder = options.steps or REGIMES[job.regime].steps, options.runs / str(job)
+    steps, folder = lasting(job, options), options.runs / str(job)
     each, first = seconds(job, options), seconds(job._replace(method=next(iter(METHODS))), options)
     shorter, every = fitting(steps, first, each, CHECKPOINT)
     wanted = {"equal steps": steps, "equal seconds": shorter}
     if job.regime == "few":
         wanted, every = {"end": steps}, min(CHECKPOINT, steps)
     raw = described(job, options, every)
-    lost = trained(folder, config.with_root(raw, options.data_root))
+    lost = trained(folder, config.with_root(raw, options.data_root), wanted.values())
     _, made = opened(folder, options.data_root)
     seen = looks(job.data, made.data.shape[0])
     reals = options.results / f"real-{job.data}.json"
     if job.regime == "full" and not reals.exists():
         write_whole(reals, json.dumps(real(made.data, seen, options.images), indent=1) + "\n")
-    there = {int(path.name[5:]) for path in checkpoint.checkpoints(folder / CHECKPOINTS)}
-    reached = [step for step in set(wanted.values()) if step in there]
-    at = {step: measured(folder, made, step, seen, options.images, job.method in FALLING) for step in reached}
+    steps_there = sorted(reached(folder) & set(wanted.values()))
+    at = {
+        step: measured(folder, made, step, seen, options.images, job.method in FALLING)
+        for step in steps_there
+    }
     figures = {
         **job._asdict(),
         "images": None if made.data.rows is None else len(made.data.rows),
@@ -230,6 +208,12 @@ def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any
     return figures
 
 
+def is_done(job: Job, options: argparse.Namespace) -> bool:
+    """Whether a run has its file, for as many steps as it is to have."""
+    file = options.results / f"{job}.json"
+    return file.exists() and json.loads(file.read_text())["steps"] == lasting(job, options)
+
+
 def sitting(options: argparse.Namespace, looks: Looks = extractors) -> list[Job]:
     """Run what is wanted and not there yet, until the time is over; what was finished. A run that fails is told of."""
     options.results.mkdir(parents=True, exist_ok=True)
@@ -237,7 +221,7 @@ def sitting(options: argparse.Namespace, looks: Looks = extractors) -> list[Job]
     try:
         with ending(options.minutes), threads(options.threads):
             for job in jobs(options.seeds):
-                if re.search(options.only, str(job)) and not (options.results / f"{job}.json").exists():
+                if re.search(options.only, str(job)) and not is_done(job, options):
                     print(time.strftime("%H:%M"), job, flush=True)
                     if told(job, partial(finish, job, options, looks)):
                         done.append(job)

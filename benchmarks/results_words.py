@@ -62,7 +62,7 @@ def spread(values: Sequence[float], digits: int, scale: float = 1.0) -> str:
     if not scaled:
         return ""
     around = f" ± {statistics.stdev(scaled):.{digits}f}" if len(scaled) > 1 else ""
-    return f"{statistics.fmean(scaled):.{digits}f}{around}"
+    return f"{statistics.fmean(scaled):z.{digits}f}{around}"
 
 
 def best(curve: Curve) -> tuple[int, float]:

@@ -23,7 +23,15 @@ from steadygan.metrics.extractors import extractor
 from steadygan.train import Snapshot, train
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("results", "results_page", "results_scores", "results_words", "out_of_time", "constraint_runs")
+MODULES = (
+    "results",
+    "results_methods",
+    "results_page",
+    "results_scores",
+    "results_words",
+    "out_of_time",
+    "constraint_runs",
+)
 
 
 @pytest.fixture
@@ -224,6 +232,29 @@ def test_an_interrupted_run_ends_with_the_same_figures(results, tiny, tmp_path, 
     results.sitting(parts, results.extractors)
     assert went_on
     assert json.loads((parts.results / file).read_text()) == json.loads((whole.results / file).read_text())
+
+
+def test_a_run_is_done_when_it_has_its_steps_and_else_goes_on(results, tiny, tmp_path):
+    options = tiny(tmp_path, "--only", "fashion-mnist-sn-s0")
+    results.sitting(options, results.extractors)
+    options.steps = 9
+    begun = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            run, "start", lambda *given, old=run.start: (begun.append(given[1].name), old(*given))[1]
+        )
+        assert len(results.sitting(options, results.extractors)) == 2
+    # equal seconds are now at step 4, of which there is no checkpoint, so that one is begun again
+    assert begun == ["full-fashion-mnist-sn-s0"]
+    full, few = (
+        json.loads((options.results / f"{r}-fashion-mnist-sn-s0.json").read_text()) for r in ("full", "few")
+    )
+    assert {at: scored["steps"] for at, scored in full["at"].items()} == {
+        "equal steps": 9,
+        "equal seconds": 4,
+    }
+    assert few["at"]["end"]["steps"] == 9
+    assert [step for step, _ in few["curve"]] == [6, 9]
 
 
 def test_a_run_that_diverges_has_a_file_without_scores(results, tiny, tmp_path, monkeypatch):
