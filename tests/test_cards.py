@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import torch
 from rich.console import Console
 
 from steadygan.cards import add, cards, compared, known
@@ -23,7 +24,14 @@ def test_a_card_survives_json_to_the_last_bit():
 
 
 @pytest.mark.parametrize(
-    "raw", [{}, {"scores": []}, {"scores": {"fd": {"value": "x", "error": 1}}, "protocol": {}, "subject": {}}]
+    "raw",
+    [
+        {},
+        {"scores": []},
+        {"scores": {"fd": {"value": "x", "error": 1}}, "protocol": {}, "subject": {}},
+        {"scores": {}, "protocol": {}, "subject": {"step": "ten"}},
+        {"scores": {}, "protocol": {"shape": 3}, "subject": {}},
+    ],
 )
 def test_a_damaged_card_is_told_in_a_sentence(raw):
     with pytest.raises(UsageError, match=r"score card is damaged .*evaluate again"):
@@ -40,11 +48,36 @@ def test_a_difference_is_measured_in_standard_errors_of_the_difference(other, ap
     assert found.exceeds is exceeds
 
 
+def members(values, error):
+    return [card(value, error, member=index) for index, value in enumerate(values)]
+
+
 def test_members_count_by_their_mean_and_its_error():
     # 1, 2, 3: mean 2, sample variance 1, error 1/sqrt 3; against 5 without error: 3 sqrt 3 errors apart
-    (found,) = compare([card(v, 9.0, member=i) for i, v in enumerate((1.0, 2.0, 3.0))], [card(5.0, 0.0)])
+    (found,) = compare(members((1.0, 2.0, 3.0), 0.1), [card(5.0, 0.0)])
     assert found.one == pytest.approx(Score(2.0, 1 / math.sqrt(3)))
     assert found.apart == pytest.approx(3 * math.sqrt(3))
+
+
+def test_members_that_agree_by_chance_keep_their_sampling_error():
+    # three times 1 ± .03: the mean is known to .03 / sqrt 3, not exactly
+    (found,) = compare(members((1.0, 1.0, 1.0), 0.03), members((0.99, 0.99, 0.99), 0.03))
+    assert found.one.error == pytest.approx(0.03 / math.sqrt(3))
+    assert not found.exceeds
+
+
+@pytest.mark.parametrize(("k", "allowed"), [(2, 0.05), (3, 0.05), (5, 0.06)])
+def test_equal_methods_differ_by_chance_as_seldom_as_is_said(k, allowed):
+    """With a fixed threshold of 2 it would be 19, 12 and 8 %."""
+    g = torch.Generator().manual_seed(k)
+    draws = torch.randn(2000, 2, k, generator=g, dtype=torch.float64).tolist()
+    wrong = [compare(members(a, 0.1), members(b, 0.1))[0].exceeds for a, b in draws]
+    assert sum(wrong) / len(wrong) < allowed + 0.015
+
+
+def test_five_members_find_a_difference_of_three_deviations():
+    (found,) = compare(members((0.0, 1.0, -1.0, 0.5, -0.5), 0.1), members((3.0, 4.0, 2.0, 3.5, 2.5), 0.1))
+    assert found.exceeds
 
 
 def test_without_any_error_any_difference_exceeds_the_noise():
@@ -126,7 +159,7 @@ def test_compare_takes_the_newest_step_and_its_average(tmp_path):
     text = shown(tmp_path, one, [card(2.1)])
     assert "2 ± 0.1" in text
     assert "2.1 ± 0.1" in text
-    assert "is noise" in text
+    assert "exceeds" not in text
     assert "weights EMA" in text
 
 
@@ -138,7 +171,7 @@ def test_compare_takes_the_averages_where_both_runs_have_either(tmp_path):
 def test_compare_finds_the_protocol_that_both_were_scored_by(tmp_path):
     text = shown(tmp_path, [card(1.0), card(3.0, extractor="pixels8")], [card(4.0, extractor="pixels8")])
     assert "extractor pixels8" in text
-    assert "+1" in text
+    assert "3 ± 0.1" in text
     assert "exceeds" in text
 
 
@@ -150,7 +183,7 @@ def test_compare_refuses_when_there_is_none(tmp_path):
 def test_compare_says_when_the_difference_exceeds_the_noise(tmp_path):
     text = shown(tmp_path, [card(1.0)], [card(2.0)])
     assert "exceeds noise" in text
-    assert "+1" in text
+    assert "step 10" in text
 
 
 def test_compare_refuses_a_folder_without_cards(tmp_path):

@@ -197,16 +197,39 @@ def test_what_was_kept_is_not_used_for_anything_else(change):
     assert look.seen == 300 + (200 if change == "number" else 400)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "foreign"])
 def test_damaged_statistics_are_made_again(tmp_path, damage):
     card = scored()
     (file,) = (tmp_path / "cache" / "statistics").glob("*.safetensors")
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-9])
+    elif damage == "altered":
+        file.write_bytes(file.read_bytes()[:-800] + bytes(800))
     else:
         save_file({"mean": torch.zeros(2)}, file)
     assert scored() == card
     assert "rows" in load_file(file)
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, monkeypatch):
+    card = scored()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "file"))
+    assert scored() == card
+
+
+def test_copies_in_the_order_of_their_set_are_as_near_as_others():
+    """Both kept subsets are chosen by place: original and copy in one split would make the distance negative."""
+    rows = images(600, 120.0, seed=4)
+    score = scored(real=rows, fake=rows).scores["kd_toy"]
+    assert abs(score.value) < 4 * score.error
+
+
+def test_real_images_in_floating_point_are_rounded_too():
+    x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    card = evaluate(lambda n: x[:n], x, Protocol(Toy().extractor, generated=60))
+    assert card.scores["fd_toy"].value == pytest.approx(0, abs=1e-9)
+    assert card.scores["precision_toy"].value == 1
 
 
 def test_real_images_of_a_number_are_always_the_same_ones():
@@ -270,6 +293,8 @@ def only(**change):
         ({"generate": lambda n: torch.zeros(n, 1, 4, 8)}, {}, r"shape \[1, 8, 8\]"),
         ({"generate": lambda n: torch.zeros(n - 1, 1, 8, 8)}, {}, "was asked for 300"),
         ({"generate": lambda n: torch.zeros(n, 1, 8, 8, dtype=torch.uint8)}, {}, "floating point"),
+        ({"generate": lambda n: 255 * torch.rand(n, 1, 8, 8)}, {}, r"must be in \[-1, 1\]"),
+        ({}, {"generated": 0}, "2 samples or more"),
         ({}, {"real": 401}, "has 400 images, fewer than the 401"),
         ({}, {"real": 1}, "2 samples or more"),
         ({}, {"generated": 1}, "2 samples or more"),
@@ -437,6 +462,41 @@ def test_a_run_without_an_average_is_scored_raw_and_once(plain, average):
     assert card.protocol["weights"] == "raw"
     assert card.protocol["real"] == 1797 - 200
     assert json.loads((plain / "looks.json").read_text())["weights"] == "raw"
+
+
+def test_a_resumed_run_keeps_its_looks(tmp_path, plain):
+    import shutil
+
+    folder = shutil.copytree(plain, tmp_path / "plain")
+    with pytest.raises(UsageError, match="looks stay what they were"):
+        run.resume(folder, ["steps=6", "looks.images=100"], quiet())
+    assert run.resume(folder, ["steps=6"], quiet()) is None
+
+
+def test_a_lost_member_is_told_and_the_others_are_scored(tmp_path):
+    from steadygan import checkpoint
+    from steadygan.folders import restore
+
+    settings, told = parse({**PLAIN, "seeds": 3, "steps": 2}), []
+    run.start(settings, tmp_path / "three", quiet())
+    made = build(settings)
+    state = restore(tmp_path / "three", made, print)
+    state.params["G"][1] = torch.nan
+    checkpoint.save(tmp_path / "three" / "checkpoints", state, {})
+    options = {"which": "newest", "average": "on", "member": None, "batch": 50, "root": None, "weights": None}
+    found = evaluate_run(
+        tmp_path / "three", Protocol("pixels8", generated=50), **options, note=told.append, console=quiet()
+    )
+    assert [card.subject["member"] for card in found] == [0, 2]
+    assert any("member 1 is not finite" in text for text in told)
+    with pytest.raises(UsageError, match="has diverged"):
+        evaluate_run(
+            tmp_path / "three",
+            Protocol("pixels8", generated=50),
+            **{**options, "member": 1},
+            note=print,
+            console=quiet(),
+        )
 
 
 def test_looks_of_a_set_with_test_images_are_at_those():

@@ -90,14 +90,14 @@ def show(card: Card, console: Console) -> None:
 
 
 def _print_protocol(card: Card, console: Console) -> None:
-    shown = {**card.protocol, "shape": by(card.protocol["shape"])}
+    shown = {**card.protocol, "shape": by(card.protocol.get("shape", []))}
     shown |= {key: value[:12] for key, value in shown.items() if key.endswith("sha256")}
     text = "; ".join(f"{key} {value}" for key, value in shown.items())
     console.print(f"protocol: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _number(value: float, error: float) -> str:
-    return f"{value:.4g} ± {error:.2g}"
+    return f"{value:.4g} ± {error:.1g}"
 
 
 def compared(folders: Sequence[Path], console: Console) -> None:
@@ -108,21 +108,20 @@ def compared(folders: Sequence[Path], console: Console) -> None:
     (first, groups), *others = [(folder, _groups(folder)) for folder in folders]
     for folder, more in others:
         ours, theirs = _alike(groups, more)
-        table = Table(title=f"{first} and {folder}", title_justify="left")
-        for name in ("score", str(first), str(folder), "difference", "in errors", "which"):
-            table.add_column(name, no_wrap=name != str(folder) and name != str(first))
+        table = Table(box=None, pad_edge=False)
+        for name in ("score", "first", "second", "apart", ""):
+            table.add_column(name, no_wrap=True)
         for found in compare(ours, theirs):
-            verdict = "exceeds noise" if found.exceeds else "is noise"
-            table.add_row(
-                found.name,
-                _number(found.one.value, found.one.error),
-                _number(found.other.value, found.other.error),
-                f"{found.other.value - found.one.value:+.4g}",
-                f"{found.apart:.1f}",
-                verdict,
-            )
+            verdict = "exceeds noise" if found.exceeds else "noise"
+            values = (_number(score.value, score.error) for score in (found.one, found.other))
+            table.add_row(found.name, *values, f"{found.apart:.1f}", verdict)
+        for name, where, group in (("first", first, ours), ("second", folder, theirs)):
+            step = group[0].subject.get("step", "?")
+            text = f"{name}: {where}, step {step}, {len(group)} member{'s' if len(group) > 1 else ''}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
         console.print(table)
         _print_protocol(ours[0], console)
-        counts = f"{first}: {len(ours)}, {folder}: {len(theirs)}"
-        text = f"errors are of sampling; of several members, of their mean. Members compared: {counts}"
+        single = min(len(ours), len(theirs)) < 2
+        seeds = "; of one run it does not hold how seeds differ: train with --seeds 5" if single else ""
+        text = f"± is the error of the mean over members, or of sampling{seeds}. apart: in standard errors"
         console.print(text, markup=False, highlight=False, soft_wrap=True)

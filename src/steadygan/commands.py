@@ -73,6 +73,10 @@ def evaluate(
     if (folder is None) == (images is None):
         raise UsageError("name a run folder, or --images and what they are --against")
     if images is not None:
+        if (checkpoint, ema, member, generated) != ("newest", "on", None, None):
+            raise UsageError(
+                "--images are scored as they are, all of them: leave out --checkpoint, --ema, --member and -n"
+            )
         if against is None:
             raise UsageError("--images need a set to be compared with: --against fashion-mnist, for one")
         data = evaluated.real_images(against, data_root)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from steadygan.metrics.evaluation import Progress
 from steadygan.scoring import IMAGES, not_looked_at
 from steadygan.sinks.checkpoints import best_checkpoint
 from steadygan.tables import DATA
+from steadygan.train import lost_members
 
 __all__ = ["evaluate_images", "evaluate_run", "real_images"]
 
@@ -66,6 +68,9 @@ def evaluate_run(
         step, sha256 = int(path.name[5:]), _hash(path)
         for index in members:
             state, seed = restore_member(folder, run, index, note, step)
+            if lost_members(state):
+                note(f"member {index} is not finite at step {step:,}, so it has no score")
+                continue
             subject = {
                 "run": folder.resolve().name,
                 "step": step,
@@ -83,6 +88,10 @@ def evaluate_run(
                     add(folder, card)
                 show(card, console)
                 made.append(card)
+    if not made:
+        raise UsageError(
+            f"{folder} has diverged: nothing that was asked for is finite; evaluate an earlier --checkpoint"
+        )
     return made
 
 
@@ -168,10 +177,12 @@ def _generate(
 def _of_split(data: Data, protocol: Protocol, looks: int = IMAGES) -> tuple[Data, Protocol]:
     """A split of a set, without the images that looks have compared with while a run trained; the protocol says so."""
     if len(data.shape) != 3:
+        if protocol.split != "train" or protocol.real is not None:
+            raise UsageError("points are drawn anew: --split and --real are for images, so leave them out")
         return data, protocol
     rows = not_looked_at(data, protocol.split, looks)
     left_out = data.held is None or protocol.split == "test"
-    held = data.held if protocol.split == "train" else None
+    held = partial(not_looked_at, data, "test", looks) if data.held and protocol.split == "train" else None
     split = f"{protocol.split}, without the images of looks" if left_out else protocol.split
     return data._replace(rows=rows, held=held), replace(protocol, split=split)
 
@@ -189,7 +200,7 @@ def real_images(name: str, root: Path | None) -> Data:
     part = DATA.get(name)
     data = part.make(**({"root": str(root)} if root and "root" in part.options else {})) if part else None
     if data is None or len(data.shape) != 3 or data.rows is None:
-        raise UsageError(f"--against names a set of images, not {name!r}: {nearest(name, DATA)}")
+        raise UsageError(f"--against names a set of images, not {name!r}: fashion-mnist and cifar10 are two")
     return data
 
 

@@ -59,4 +59,7 @@ def protocol_of(settings: Config, run: Run, note: Note) -> dict[str, object]:
         weights="EMA" if settings.ema else "raw",
         batch_norm=generate.batch_norm(run.game.players["G"].network),
     )
-    return describe(protocol, data)
+    described = describe(protocol, data) | {"seed": [int(m["seed"]) for m in run.members]}
+    if not images:
+        return {key: value for key, value in described.items() if key not in ("real", "data_sha256", "exact")}
+    return described | {"depth": "not rounded"}

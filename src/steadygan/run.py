@@ -60,7 +60,13 @@ def resume(
     `assignments` (key=value) change the configuration from here on, `root` where its data lie. Raises
     UsageError when the folder holds no run, or none that fits its configuration.
     """
-    raw = config.override(read_config(folder), assignments)
+    before = read_config(folder)
+    raw = config.override(before, assignments)
+    if raw.get("looks") != before.get("looks"):
+        raise UsageError(
+            "looks stay what they were when a run is resumed, for what they have seen is left out of its scores: begin "
+            "a new run for other looks"
+        )
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
     run = build(settings)
     _check_score(settings, run)

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from steadygan.data import Data, as_seen
@@ -17,7 +18,7 @@ from steadygan.draws import generator
 from steadygan.errors import UsageError
 from steadygan.files import cache_folder
 from steadygan.metrics.card import Card
-from steadygan.metrics.extractor import Extractor, Score, in_bytes
+from steadygan.metrics.extractor import Extractor, Score, check_images, in_bytes
 from steadygan.metrics.extractors import extractor, score_name
 from steadygan.metrics.kernel import pooled_pixels
 from steadygan.metrics.neighbours import memorisation
@@ -62,7 +63,7 @@ class Protocol:
 
     def samples(self, data: Data) -> int:
         """How many are generated."""
-        return self.generated or (IMAGES if len(data.shape) == 3 else POINTS)
+        return (IMAGES if len(data.shape) == 3 else POINTS) if self.generated is None else self.generated
 
 
 def evaluate(
@@ -78,11 +79,14 @@ def evaluate(
 
     Of images: fd, kd, precision, recall, density, coverage (and is, where the extractor is a classifier) under the
     extractor's name; with held-out images in the data also `memorised_pixels8`. Of points: those of
-    `metrics.points_scores`. `data` are a set, or real images [n, C, H, W], uint8 or in [-1, 1]. Neither `batch` nor
-    the number of threads changes a score beyond rounding. torch's own random numbers are as before afterwards.
+    `metrics.points_scores`. `data` are a set, or real images [n, C, H, W], uint8 or in [-1, 1]; all images are rounded
+    to 8 bits. Neither `batch` nor the number of threads changes a score beyond rounding, unless the generator itself
+    makes other samples when it is asked for fewer at once. torch's own random numbers are as before afterwards.
     Raises UsageError for samples of the wrong shape, number or kind, for ones that are not finite, and for too few.
     """
     data = data if isinstance(data, Data) else Data("tensor", tuple(data.shape[1:]), rows=data)
+    if len(data.shape) == 3 and data.rows is not None and data.rows.is_floating_point():
+        data = data._replace(rows=in_bytes(check_images(data.rows)))
     if protocol.samples(data) < 2 or batch < 1 or (protocol.real is not None and protocol.real < 2):
         raise UsageError("a score compares 2 samples or more on either side, made 1 or more at a time")
     made = _made(generate, data, protocol, batch, progress)
@@ -173,7 +177,7 @@ def _checked(x: Tensor, wanted: int, shape: tuple[int, ...]) -> Tensor:
             f"{bad} of {wanted} generated samples are not finite: the generator has diverged, so evaluate an "
             "earlier checkpoint"
         )
-    return as_seen(in_bytes(x.float())) if x.ndim == 4 else x.float()
+    return as_seen(in_bytes(check_images(x))) if x.ndim == 4 else x.float()
 
 
 # ------------------------------------------------------------------------------------------------------------ real
@@ -240,21 +244,25 @@ def _digest(rows: Tensor) -> str:
 
 
 def _read(file: Path) -> Summary | None:
+    """What was kept, or None where it is not there, cut short or altered: the images are then read again."""
     try:
-        return Summary.of_tensors(load_file(file))
-    except (OSError, SafetensorError, KeyError):  # not there, or cut short: read the images again
+        raw = file.read_bytes()
+        if hashlib.sha256(raw).hexdigest() != file.with_suffix(".sha256").read_text():
+            return None
+        return Summary.of_tensors(load(raw))
+    except (OSError, SafetensorError, KeyError):
         return None
 
 
 def _write(file: Path, summary: Summary) -> None:
-    """Keep it for the next time, where the folder can be written."""
+    """Keep it for the next time, where the folder can be written; its checksum goes last."""
+    raw = save(summary.tensors())
     partial = file.with_name(f".{file.name}.partial")
-    try:
+    with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(summary.tensors(), partial)
+        partial.write_bytes(raw)
         partial.replace(file)
-    except (OSError, SafetensorError):
-        partial.unlink(missing_ok=True)
+        file.with_suffix(".sha256").write_text(hashlib.sha256(raw).hexdigest())
 
 
 def _memorised(pooled: Tensor, data: Data, batch: int) -> Score:
