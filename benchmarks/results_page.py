@@ -136,8 +136,8 @@ on; ± is the standard deviation over seeds. `kd_` is the kernel distance (lower
 score (higher is better), through ImageNet features (`lite0`) or the set's own classifier. D, train over held-out: the
 mean raw logit of the last critic on training images minus that on test images, in standard deviations of its logits
 over the test images (`spread of D`; where that is next to nothing the critic is dead); over fakes likewise, against
-the raw generator's. Seconds are the processor's, for training alone. In the text, a difference of two standard errors
-or more exceeds the noise; with one seed a standard error is that of sampling, which leaves out how seeds differ.
+the raw generator's. Seconds are the processor's, for training alone. In the text, a difference exceeds the noise at
+Welch's threshold of 5 %; with one seed a standard error is that of sampling, which leaves out how seeds differ.
 """
 SECONDS = "As many steps as take the seconds of NSGAN's 5,000, but no more than that."
 FEW = """A random 1,000 of the training images. `kd_pixels8` is looked at every 250 steps, 1,000 samples against 1,000

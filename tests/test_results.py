@@ -325,10 +325,12 @@ def test_the_page_has_means_and_deviations_over_the_seeds_that_are_there(paged):
 
 
 def test_the_page_says_when_fargan_loses(paged):
-    text = paged({"fargan": [0.030, 0.034], "0gp": [0.020, 0.022], "fargan-f1": [0.040, 0.044]})
-    # errors 2 and 1 (deviation over sqrt 2): 11 / sqrt(5)
+    text = paged(
+        {"fargan": [0.030, 0.032, 0.034], "0gp": [0.020, 0.021, 0.022], "fargan-f1": [0.040, 0.042, 0.044]}
+    )
+    # errors 2 and 1 over sqrt 3: 11 / sqrt(5 / 3), with Welch's 2.9 degrees of freedom
     assert "**FARGAN (f = 8) does not win**: its kd_lite0 (x 1000) is 32.0 against 21.0 of 0GP-sample" in text
-    assert f"({11 / math.sqrt(5):.1f} standard errors apart, more than the noise)" in text
+    assert f"({11 / math.sqrt(5 / 3):.1f} standard errors apart, more than the noise)" in text
     assert "Against FARGAN, f = 1 it is lower: 32.0 against 42.0" in text
     assert "wins**" not in text
     assert "PGN (elementwise) has not been run yet." in text
