@@ -8,7 +8,7 @@ file is not run again, what was interrupted goes on from its last checkpoint. --
 --only takes the runs in whose name, REGIME-SET-METHOD-sSEED, the regular expression is found. The order: seed 0 of
 every set and method in the regime `full`, then in `few`, then the next seed.
 
-full    all images; 5,000 steps, and on the way as many steps as take the seconds of NSGAN's 5,000
+full    all images; 2,500 steps, and on the way as many steps as take the seconds of NSGAN's 2,500
 few     1,000 images, 6,000 steps: long enough for the penalty alone to pass its best score and turn
 
 Seconds are those of the processor, of the quickest of eight short stretches of one compiled step on one thread,
@@ -55,7 +55,7 @@ class Regime(NamedTuple):
     steps: int
 
 
-REGIMES = {"full": Regime(None, 5000), "few": Regime(1000, 6000)}
+REGIMES = {"full": Regime(None, 2500), "few": Regime(1000, 6000)}
 CHECKPOINT = 250  # about how many steps a run that is interrupted loses
 
 

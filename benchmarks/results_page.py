@@ -139,7 +139,7 @@ over the test images (`spread of D`; where that is next to nothing the critic is
 the raw generator's. Seconds are the processor's, for training alone. In the text, a difference exceeds the noise at
 Welch's threshold of 5 %; with one seed a standard error is that of sampling, which leaves out how seeds differ.
 """
-SECONDS = "As many steps as take the seconds of NSGAN's 5,000, but no more than that."
+SECONDS = "As many steps as take the seconds of NSGAN's 2,500, but no more than that."
 FEW = """A random 1,000 of the training images. `kd_pixels8` is looked at every 250 steps, 1,000 samples against 1,000
 held-out images; `memorised` is how often a sample is nearer to the training images than a held-out image is: 0.5 for
 neither, 1 for copies."""

@@ -763,10 +763,11 @@ def test_a_share_of_the_run_is_that_share_of_its_steps(percent, steps):
 
 
 def test_intervals_are_spans_of_the_run_and_never_nothing():
-    run = made(steps=2000, every={"log": "0.5%", "score": 30, "checkpoint": "10%"})
-    assert tuple(run.every) == (10, 30, 200)
-    assert tuple(made(steps=5).every) == (1, 1, 1)
-    assert tuple(made(every={"log": 0, "score": "0%", "checkpoint": 1}).every) == (1, 1, 1)
+    run = made(steps=2000, every={"log": "0.5%", "score": 30, "checkpoint": "10%", "examine": "2%"})
+    assert tuple(run.every) == (10, 30, 200, 40)
+    assert tuple(made(steps=5).every) == (1, 1, 1, 1)
+    nothing = {"log": 0, "score": "0%", "checkpoint": 1, "examine": 0}
+    assert tuple(made(every=nothing).every) == (1, 1, 1, 1)
 
 
 def at_step(run: Any, step: int) -> Any:

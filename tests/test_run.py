@@ -40,7 +40,7 @@ SMALL = {
     "compile": False,
     "critic": R1,
     "steps": 12,
-    "every": {"log": 2, "score": 6, "checkpoint": 3},
+    "every": {"log": 2, "score": 6, "checkpoint": 3, "examine": 5},
 }
 POINTS = {**SMALL, "data": "ring8", "networks": {"name": "mlp", "width": 8, "depth": 2}, "optimizer": ADAM}
 DIGITS = {
@@ -505,7 +505,10 @@ def test_a_run_that_diverges_leaves_its_last_good_state(name, interval, tmp_path
         "step": diverged.step,
         "diverged": [0],
         "good_step": diverged.good_step,
+        "began": diverged.began,
+        "tensor": diverged.tensor,
     }
+    assert diverged.good_step < diverged.began <= diverged.step
     samples, *_ = run.sample(tmp_path / "run", 4, average=True, member=0, note=print)
     assert len(samples) == 4
 

@@ -83,12 +83,9 @@ def build(config: "Config") -> Run:
     )
     states = [_initial(config, data, game, rule, member, dtype) for member in listed]
     state = _moved(stack(states) if ensemble else states[0], device)
-    steps = (
-        max(1, steps_of(span, config.steps))
-        for span in (config.every.log, config.every.score, config.every.checkpoint)
-    )
+    spans = config.every.model_dump()
     closed = solved.closed_radius(config, game)
-    every = Every(*steps)
+    every = Every(**{kind: max(1, steps_of(span, config.steps)) for kind, span in spans.items()})
     return Run(game, rule, data, step, draws, state, listed, ensemble, latent, every, device, closed, classes)
 
 

@@ -146,8 +146,10 @@ def _go(folder: Path, job: "Callable[[], Diverged | None]") -> None:
         console.print(f"picture: {pictures[-1]}", soft_wrap=True, markup=False)
     if diverged:
         who = _lost(folder, diverged.members)
+        first = f", first {diverged.tensor} at step {diverged.began:,}" if diverged.began else ""
         errors.print(
-            f"diverged: {who} became NaN or infinite between steps {diverged.good_step:,} and {diverged.step:,}; "
+            f"diverged: {who} became NaN or infinite between steps {diverged.good_step:,} and {diverged.step:,}"
+            f"{first}; "
             f"the last good checkpoint is in {folder / 'checkpoints'}; a lower optimizer.lr or a penalty is "
             "the first thing to try",
             soft_wrap=True,

@@ -81,11 +81,12 @@ class Average(Strict):
 
 
 class Every(Strict):
-    """Steps between logged lines, scores with sample pictures, and checkpoints."""
+    """Steps between logged lines, scores with sample pictures, checkpoints, and examinations of the gradients."""
 
     log: Span = "0.5%"
     score: Span = "5%"
     checkpoint: Span = "10%"
+    examine: Span = "4%"
 
 
 class Keep(Strict):
@@ -214,7 +215,7 @@ def resolved(config: Config) -> Config:
         if isinstance(tree, list):
             return [steps(part) for part in tree]
         if isinstance(tree, str) and re.fullmatch(r"[\d.]+%", tree):
-            return max(steps_of(tree, config.steps), int(key in ("over", "log", "score", "checkpoint")))
+            return max(steps_of(tree, config.steps), int(key in ("over", *Every.model_fields)))
         return tree
 
     made = Config.model_validate(steps(config.model_dump(mode="json", exclude={"scale"})))

@@ -169,8 +169,8 @@ class Game(NamedTuple):
     the next ones after a step in which the critics had `repeats` turns. `rest` is known for games
     that are solved by hand. `turns` says who moves after whom in an alternating step, where that is not the
     critics and then each other player; a player's loss in a turn may be a part of its loss in the game. `judge` is the
-    player whose logits tell samples of G from real ones, None where nobody has such logits. The field of a draw
-    is the mean of those of its `parts`, taken one after the other.
+    player whose logits tell samples of G from real ones, None where nobody has such logits, and `normalize` is what the
+    others see of it. The field of a draw is the mean of those of its `parts`, taken one after the other.
     """
 
     players: dict[str, Player]
@@ -180,6 +180,7 @@ class Game(NamedTuple):
     rest: Rest | None = None
     turns: tuple[Mapping[str, Player], ...] = ()
     judge: str | None = "D"
+    normalize: Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]] | None = None
     parts: int = 1
 
 

@@ -55,7 +55,7 @@ def protocol_of(settings: Config, run: Run, note: Note) -> dict[str, object]:
     protocol = Protocol(
         extractor=_extractor(settings, run, note) or "pixels8",
         generated=len(data.rows) if images and data.rows is not None else POINTS,
-        split="test" if data.held else "train",
+        split="test" if images and data.held else "train",
         weights="EMA" if settings.ema else "raw",
         batch_norm=generate.batch_norm(run.game.players["G"].network),
     )

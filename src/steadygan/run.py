@@ -11,6 +11,7 @@ from steadygan import checkpoint, config, generate, portrait
 from steadygan.build import Run, build
 from steadygan.config import Config
 from steadygan.errors import UsageError, nearest
+from steadygan.examining import examiner
 from steadygan.files import write_whole
 from steadygan.folders import (
     CHECKPOINTS,
@@ -26,8 +27,9 @@ from steadygan.folders import (
     restore,
     restore_member,
 )
-from steadygan.game import State
+from steadygan.game import Logs, State
 from steadygan.looking import look_of, protocol_of, through
+from steadygan.origin import origin
 from steadygan.processor import keep_memory, products, threads, work
 from steadygan.program import compiled, vectorised
 from steadygan.scoring import GRID, Look, reference, score_names
@@ -185,6 +187,10 @@ def _go(
             run.draws,
             state,
             look=look,
+            examine=_examine(run),
+            trace=lambda good, until, index: origin(
+                run.game, step, run.draws, good, until, index if run.ensemble else None
+            ),
             steps=settings.steps,
             every=run.every,
             wall_s=wall_s,
@@ -196,6 +202,18 @@ def _go(
                 earlier = diverged.members if diverged else []
                 diverged = event._replace(members=sorted({*earlier, *event.members}))
     return diverged
+
+
+def _examine(run: Run) -> Callable[[State], Logs]:
+    return examiner(
+        run.game,
+        run.data,
+        seeds=[int(m["seed"]) for m in run.members],
+        ensemble=run.ensemble,
+        dtype=run.draws.dtype,
+        device=run.device,
+        classes=run.classes,
+    )
 
 
 def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:

@@ -16,6 +16,7 @@ __all__ = [
     "Diverged",
     "Event",
     "Every",
+    "Examined",
     "Finished",
     "Progress",
     "Scored",
@@ -34,6 +35,7 @@ class Every(NamedTuple):
     log: int
     score: int
     checkpoint: int
+    examine: int | None = None  # never
 
 
 class Stop(NamedTuple):
@@ -46,6 +48,14 @@ class Stop(NamedTuple):
 
 class Progress(NamedTuple):
     """What the step logged; tensors stay where they are until a sink reads them."""
+
+    step: int
+    wall_s: float
+    logs: Logs
+
+
+class Examined(NamedTuple):
+    """What the gradients, the critic and the fakes of a state are found to be."""
 
     step: int
     wall_s: float
@@ -69,11 +79,16 @@ class Snapshot(NamedTuple):
 
 
 class Diverged(NamedTuple):
-    """Parameters became NaN or infinite between `good_step` and `step`, in these members of the ensemble."""
+    """Parameters became NaN or infinite between `good_step` and `step`, in these members of the ensemble.
+
+    It began at the step `began`, where `tensor` was the first not to be finite; None where nobody traced it.
+    """
 
     step: int
     good_step: int
     members: list[int]
+    began: int | None = None
+    tensor: str | None = None
 
 
 class Stopped(NamedTuple):
@@ -91,7 +106,7 @@ class Finished(NamedTuple):
     state: State
 
 
-Event = Progress | Scored | Snapshot | Diverged | Stopped | Finished
+Event = Progress | Examined | Scored | Snapshot | Diverged | Stopped | Finished
 
 
 def train(
@@ -100,12 +115,16 @@ def train(
     state: State,
     *,
     look: Callable[[State], Look],
+    examine: Callable[[State], Logs] | None = None,
+    trace: Callable[[State, int, int], tuple[int, str] | None] | None = None,
     steps: int,
     every: Every,
     wall_s: float = 0.0,
     stop: Stop | None = None,
 ) -> Iterator[Event]:
     """Run `step` from the state's own step counter up to `steps`, and yield what happens.
+
+    `trace(good, until, member)` finds where a member that diverged between the state `good` and step `until` began to.
 
     The run ends at a NaN or infinite parameter (in an ensemble: when no member is finite any more), after a
     Snapshot of the last state known to be good; or where `stop` says so, with all that a last step has. `wall_s`
@@ -119,7 +138,7 @@ def train(
         log = done == steps or done % every.log == 0
         stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
         last = done == steps or stopped
-        looks = log or done % every.score == 0 or done % every.checkpoint == 0
+        looks = log or any(each and done % each == 0 for each in every)
         if not looks:
             continue
         new = _not_finite(logs["finite"]) - diverged
@@ -127,12 +146,16 @@ def train(
             diverged |= new
             if len(diverged) == logs["finite"].numel():
                 yield Snapshot(*good)
-            yield Diverged(done, good[0], sorted(new))
+            yield Diverged(
+                done, good[0], sorted(new), *(trace(good[1], done, min(new)) or () if trace else ())
+            )
             if len(diverged) == logs["finite"].numel():
                 return
         good = (done, state)
         if log:
             yield Progress(done, time.perf_counter() - began, logs)
+        if examine and (last or (every.examine and done % every.examine == 0)):
+            yield Examined(done, time.perf_counter() - began, examine(state))
         if last or done % every.score == 0:
             yield Scored(done, time.perf_counter() - began, state, look(state))
         if last or done % every.checkpoint == 0:

@@ -25,8 +25,8 @@ class Data(NamedTuple):
 
     Samples of `classes` > 0 classes are labelled 0 .. classes - 1: `labels` [n] int64, one for each row, or, for
     a mixture without them, the nearest of its `modes`. `held()` gives rows like these that are held out of training:
-    the published test set, where there is one. `mapped` is the file that `rows` are mapped from, if any: its manifest
-    lies beside it.
+    the published test set, where there is one, or what a limit left. `mapped` is the file that `rows` are mapped from,
+    if any: its manifest lies beside it.
     """
 
     name: str

@@ -13,8 +13,8 @@ __all__ = ["subset"]
 def subset(data: Data, count: int | None, seed: int = 0) -> Data:
     """At most `count` rows of a finite set, drawn at random by `seed`, in their order, with their labels.
 
-    A smaller part lies within a larger one of the same seed. What is held out stays whole. Raises UsageError for a
-    stream.
+    A smaller part lies within a larger one of the same seed. What is held out stays whole; of a set without published
+    test samples, all that is not taken is held out. Raises UsageError for a stream.
 
     >>> from steadygan.data import gaussian
     >>> len(subset(gaussian(size=100), 10).rows)
@@ -30,6 +30,8 @@ def subset(data: Data, count: int | None, seed: int = 0) -> Data:
         return data
     key = hashlib.blake2b(repr((seed, "limit", data.name)).encode(), digest_size=8).digest()
     g = torch.Generator().manual_seed(int.from_bytes(key, "big") >> 1)
-    chosen = torch.randperm(len(data.rows), generator=g)[:count].sort().values
+    rows, order = data.rows, torch.randperm(len(data.rows), generator=g)
+    chosen = order[:count].sort().values
     labels = None if data.labels is None else data.labels[chosen]
-    return data._replace(rows=data.rows[chosen], labels=labels, mapped=None)
+    held = data.held or (lambda: rows[order[count:].sort().values])
+    return data._replace(rows=rows[chosen], labels=labels, mapped=None, held=held)

@@ -1,7 +1,8 @@
 """Points in the plane, [n, 2] float32: the toy sets of the GAN literature, as streams or as fixed points.
 
 Every builder takes `size` and `seed`. A `size` of None gives a stream; a number gives that many fixed
-points, the first `size` of the stream that starts from `seed`. Mixture components are equally likely.
+points, the first `size` of the stream that starts from `seed`; others of the same law are then held out. Mixture
+components are equally likely.
 The odd divisors 1.414, 2.828 and 7.5 are those of the published experiments.
 """
 
@@ -13,6 +14,9 @@ from torch import Generator, Tensor
 
 from steadygan.data.contract import Data, Modes
 from steadygan.errors import UsageError
+
+HELD = 1024
+"""How many points are held out beside a finite set of them."""
 
 
 def gaussian(size: int | None = 100, scale: float = 1.0, seed: int = 0) -> Data:
@@ -118,7 +122,12 @@ def _points(name: str, draw: partial[Tensor], size: int | None, seed: int) -> Da
     if size is None:
         return Data(name, (2,), draw=draw)
     _require_whole(size=size)
-    return Data(name, (2,), rows=draw(Generator().manual_seed(seed), size))
+    others = partial(_drawn, draw, seed + 2**32, HELD)
+    return Data(name, (2,), rows=_drawn(draw, seed, size), held=others)
+
+
+def _drawn(draw: partial[Tensor], seed: int, count: int) -> Tensor:
+    return draw(Generator().manual_seed(seed), count)
 
 
 def _draw_mixture(modes: Modes, generator: Generator, count: int, stratified: bool = False) -> Tensor:

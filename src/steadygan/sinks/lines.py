@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from steadygan.files import write_whole
-from steadygan.train import Diverged, Event, Progress, Scored, Stopped
+from steadygan.train import Diverged, Event, Examined, Progress, Scored, Stopped
 
 __all__ = ["line_sink", "logged", "rewind"]
 
@@ -18,12 +18,15 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
     """Append what a run logs and scores to `path`; every line holds `step`, `images` and `wall_s`."""
 
     def sink(event: Event) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, Progress | Examined):
             _append(path, {**_when(event, images_per_step), **_finite(event.logs)})
         elif isinstance(event, Scored):
             _append(path, {**_when(event, images_per_step), **_finite(event.look.scores)})
         elif isinstance(event, Diverged):
-            _append(path, {"step": event.step, "diverged": event.members, "good_step": event.good_step})
+            where = {"began": event.began, "tensor": event.tensor}
+            _append(
+                path, {"step": event.step, "diverged": event.members, "good_step": event.good_step, **where}
+            )
         elif isinstance(event, Stopped):
             _append(path, {"step": event.step, "stopped": f"{event.rule.log} is below {event.rule.below:g}"})
 
@@ -57,7 +60,7 @@ def _whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield line, values
 
 
-def _when(event: Progress | Scored, images_per_step: int) -> dict[str, Any]:
+def _when(event: Progress | Examined | Scored, images_per_step: int) -> dict[str, Any]:
     return {"step": event.step, "images": event.step * images_per_step, "wall_s": round(event.wall_s, 3)}
 
 

@@ -1,0 +1,192 @@
+"""What is measured of a game's gradients, its critic and its fakes: pure functions of tensors, under flat names.
+
+Each takes what the networks gave and returns scalars as tensors, so that an ensemble's are had by `vmap` and nothing
+waits for a number before it is written. Units: logits, units of the data, or shares.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from steadygan.penalties import norm
+
+__all__ = [
+    "SURE",
+    "closeness",
+    "copies",
+    "cosine",
+    "critic_measures",
+    "fake_measures",
+    "signal_measures",
+    "spectral_norm",
+    "spread",
+]
+
+Measures = dict[str, Tensor]
+
+SURE = math.log(99)
+"""The logit at which D is 99 % sure: sigmoid(log 99) = .99, where the logistic losses keep 1 % of their pull."""
+
+
+def signal_measures(gradient: Tensor) -> Measures:
+    """What each of G's samples is told: norms of `gradient` [N, ...], that of N L_G with respect to them.
+
+    `signal/mean`, `/median` (of the sorted the lower middle one), `/max`, and `/top`, the largest one's share of the
+    sum: 1/N when all are told alike, 1 when one sample is all that G hears of, 0 when there is no gradient.
+    For the non-saturating loss a norm is the left side of Eqn 5 of FARGAN (Tao and Wang 2020).
+
+    >>> found = signal_measures(torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 5.0], [0.0, 0.0]]))
+    >>> found["signal/mean"].item(), found["signal/max"].item(), found["signal/top"].item()
+    (2.5, 5.0, 0.5)
+    """
+    norms = norm(gradient)
+    total = norms.sum()
+    top = torch.where(total == 0, 0.0, norms.max() / torch.where(total == 0, 1.0, total))
+    return {
+        "signal/mean": norms.mean(),
+        "signal/median": norms.sort().values[(len(norms) - 1) // 2],
+        "signal/max": norms.max(),
+        "signal/top": top,
+    }
+
+
+def spread(*logits: Tensor) -> Tensor:
+    """The standard deviation (by n) of all these logits together: 0 for a critic that says the same of everything.
+
+    A critic that is dead and one at the equilibrium have the same losses, 2 log 2 and log 2; this parts them.
+
+    >>> spread(torch.tensor([1.0, 1.0]), torch.tensor([-1.0, -1.0])).item()
+    1.0
+    """
+    return torch.cat(logits).std(correction=0)
+
+
+def critic_measures(places: Mapping[str, tuple[Tensor, Tensor]], held: Tensor | None = None) -> Measures:
+    """The critic at each of `places` (real, fake, between), from its logits [N] and input gradients [N, ...] there.
+
+    `slope/PLACE`, the mean norm of the gradient, `slope/max` over all places; `critic/gap`, mean logit of reals less
+    that of fakes; `critic/spread` of both; `critic/saturated`, the share of fakes of whom D is 99 % sure, either way.
+    With the logits `held` [M] of held-out samples `critic/held`, (real - held) / (real - fake) of the means: 0 for
+    a critic that knows no sample by heart, 1 for one that takes new ones for fakes. Karras 2020 (ADA), Eqn 1: r_v.
+
+    >>> flat = torch.zeros(2, 1)
+    >>> found = critic_measures({"real": (torch.ones(2), flat), "fake": (-torch.ones(2), flat + 3)}, torch.zeros(4))
+    >>> {key: value.item() for key, value in found.items() if key.startswith("critic")}
+    {'critic/gap': 2.0, 'critic/spread': 1.0, 'critic/saturated': 0.0, 'critic/held': 0.5}
+    """
+    norms = {place: norm(gradient) for place, (_, gradient) in places.items()}
+    real, fake = places["real"][0], places["fake"][0]
+    gap = real.mean() - fake.mean()
+    found = {
+        **{f"slope/{place}": each.mean() for place, each in norms.items()},
+        "slope/max": torch.cat(list(norms.values())).max(),
+        "critic/gap": gap,
+        "critic/spread": spread(real, fake),
+        "critic/saturated": (fake.abs() > SURE).to(fake).mean(),
+    }
+    return found if held is None else {**found, "critic/held": (real.mean() - held.mean()) / gap}
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """|a_i - b_j| [n, m] of points [n, d] and [m, d], from differences."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def fake_measures(fake: Tensor, real: Tensor, directions: Tensor, k: int = 5) -> Measures:
+    """How the fakes [n, d] lie among the reals [m, d].
+
+    `fakes/diversity`, the mean distance of two fakes over that of two reals: 0 when all are one. `fakes/coverage`, the
+    share of reals with a fake in their ball, which reaches to the k-th nearest other real: 0.97 for n = m from one
+    law and k = 5 (1 - 2^-k). `fakes/at0`, ...: the mean of the fakes less that of the reals along each of the
+    orthonormal `directions` [d, c], over the reals' root mean square distance from their mean: where the fakes
+    are, so that hopping shows. Naeem 2020, section 3, for the coverage.
+
+    >>> square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> found = fake_measures(square[:1].expand(4, 2), square, torch.eye(2), k=1)
+    >>> found["fakes/diversity"].item(), found["fakes/coverage"].item()  # in its own ball and in those of two corners
+    (0.0, 0.75)
+    """
+    among, n, m = distances(real, real), len(fake), len(real)
+    others = among + torch.diag(torch.full_like(among[0], torch.inf))
+    radii = others.topk(k, largest=False).values.max(1).values
+    covered = distances(real, fake).min(1).values <= radii
+    far = among.sum() / (m * (m - 1))
+    mean = real.mean(0)
+    size = (real - mean).square().sum(1).mean().sqrt()
+    where = (fake.mean(0) - mean) @ directions / size
+    return {
+        "fakes/diversity": distances(fake, fake).sum() / (n * (n - 1)) / far,
+        "fakes/coverage": covered.to(fake).mean(),
+        **{f"fakes/at{i}": at for i, at in enumerate(where.unbind())},
+    }
+
+
+def closeness(fake: Tensor, train: Tensor, delta: Tensor | float, signal: Tensor) -> Measures:
+    """Close pairs of fakes [n, d] and training samples [m, d], and what G is told there.
+
+    `close/pairs`, the share of fakes within `delta` of a training sample; `close/signal`, the largest of the norms
+    `signal` [n] among these, 0 if there are none. Both rising together is the vicious circle in which a fake is
+    thrown back and forth. Source: FARGAN (Tao and Wang 2020), Definition 1 and Eqn 5.
+
+    >>> fake, train = torch.tensor([[0.0], [0.5], [1.1]]), torch.tensor([[0.0], [1.0]])
+    >>> found = closeness(fake, train, 0.2, torch.tensor([1.0, 9.0, 2.0]))
+    >>> round(found["close/pairs"].item(), 3), found["close/signal"].item()
+    (0.667, 2.0)
+    """
+    close = distances(fake, train).min(1).values <= delta
+    return {
+        "close/pairs": close.to(fake).mean(),
+        "close/signal": torch.where(close, signal, 0.0).max(),
+    }
+
+
+def copies(fake: Tensor, held: Tensor, train: Tensor) -> Measures:
+    """`fakes/copies`, P(d(fake, train) < d(held, train)), equal distances counting half: 0.5 is no copying, 1 is.
+
+    d is the distance to the nearest training sample. Fakes are [n, d], held-out samples [h, d], training ones
+    [m, d]. Source: Meehan 2020, its statistic; `metrics.memorisation` has its error as well.
+
+    >>> train = torch.tensor([[0.0], [10.0]])
+    >>> copies(torch.tensor([[0.0], [9.5]]), torch.tensor([[1.0], [8.0]]), train)["fakes/copies"].item()
+    1.0
+    """
+    near = [distances(points, train).min(1).values for points in (fake, held)]
+    apart = near[1][None] - near[0][:, None]
+    return {"fakes/copies": ((apart > 0).to(fake) + (apart == 0).to(fake) / 2).mean()}
+
+
+def cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
+    """The cosine between two vector fields, each player's part first divided by its norm in `a`; NaN where `a` is 0.
+
+    1 where the field keeps its direction, as on the way down a valley; below where it turns, as on a circle. Players
+    have gradients of quite different sizes, and without the division the largest would be all that is seen.
+
+    >>> a = {"G": torch.tensor([1.0]), "D": torch.tensor([10.0])}
+    >>> round(cosine(a, {"G": torch.tensor([-1.0]), "D": torch.tensor([10.0])}).item(), 6)
+    0.0
+    """
+    sizes = {name: part.norm() for name, part in a.items()}
+    one = torch.cat([a[name] / sizes[name] for name in a])
+    other = torch.cat([b[name] / sizes[name] for name in a])
+    return one @ other / (one.norm() * other.norm())
+
+
+def spectral_norm(weights: Mapping[str, Tensor]) -> Tensor:
+    """The largest singular value of any weight [out, ...] taken as a matrix [out, rest]; vectors are left out.
+
+    The root of the largest eigenvalue of the smaller Gram matrix; NaN where a weight is not finite.
+
+    >>> spectral_norm({"weight": torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "bias": torch.full((2,), 9.0)}).item()
+    4.0
+    """
+    found = [_largest(weight.flatten(1)) for weight in weights.values() if weight.ndim > 1]
+    return torch.stack(found).max() if found else torch.full((), torch.nan)
+
+
+def _largest(matrix: Tensor) -> Tensor:
+    gram = matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
+    whole = gram.isfinite().all()  # the eigenvalues of anything else end the process
+    largest = torch.linalg.eigvalsh(torch.where(whole, gram, 0.0))[-1].clamp_min(0).sqrt()
+    return torch.where(whole, largest, torch.nan)
