@@ -1,4 +1,4 @@
-"""What became of a labelled run, measured from its states and not by the diagnosis: modes, distances, ranks, movement."""
+"""What became of a labelled run, measured from its states and not by the diagnosis: modes, distances, ranks."""
 
 import math
 from collections.abc import Mapping
@@ -63,7 +63,11 @@ def _of(run: Run, state: State, before: State | None) -> dict[str, Any]:
     fakes = samples(run.game.players["G"].network, state, z, average=False)
     rows = run.data.rows
     g = generator("doctor", "train")
-    reals = run.data.draw(g, COUNT) if rows is None else as_seen(rows[torch.randperm(len(rows), generator=g)[:COUNT]])
+    reals = (
+        run.data.draw(g, COUNT)
+        if rows is None
+        else as_seen(rows[torch.randperm(len(rows), generator=g)[:COUNT]])
+    )
     return facts | _points(run, fakes) | _critic(run, state, reals, fakes, fresh(run))
 
 
@@ -78,7 +82,10 @@ def _distance(point: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> floa
 def _points(run: Run, fakes: Tensor) -> dict[str, Any]:
     if len(run.data.shape) == 3:
         fakes = pooled_pixels(fakes).float()
-    facts: dict[str, Any] = {"mean": fakes.mean(0).tolist() if fakes.shape[1] == 2 else [], "std": fakes.std(0).norm().item()}
+    facts: dict[str, Any] = {
+        "mean": fakes.mean(0).tolist() if fakes.shape[1] == 2 else [],
+        "std": fakes.std(0).norm().item(),
+    }
     if run.data.modes:
         centre = torch.cdist(fakes.double(), run.data.modes.centres.double())
         shares = torch.bincount(centre.argmin(1), minlength=len(run.data.modes.centres)).double() / len(fakes)
@@ -92,7 +99,9 @@ def _critic(run: Run, state: State, reals: Tensor, fakes: Tensor, held: Tensor |
     D = logits_of(partial(run.game.players["D"].network, params, dict(buffers)))
     with torch.no_grad():
         real, fake = D(reals), D(fakes)
-        between = torch.stack([D(torch.lerp(reals[: len(fakes)], fakes[: len(reals)], t)) for t in torch.linspace(0, 1, 33)])
+        between = torch.stack(
+            [D(torch.lerp(reals[: len(fakes)], fakes[: len(reals)], t)) for t in torch.linspace(0, 1, 33)]
+        )
         g = generator("doctor", "box")
         box = torch.rand(2048, *reals.shape[1:], generator=g) * (reals.amax() - reals.amin()) + reals.amin()
         facts = {

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from doctor_outcomes import outcome
-from doctor_runs import Setting, made
+from doctor_settings import Setting, made
 
 from steadygan.build import Run, build
 from steadygan.config import Config
@@ -50,7 +49,9 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
         run.state,
         look=lambda state: Look([], {}),  # scores are the outcome's: the diagnosis does not see them
         examine=examine,
-        trace=lambda good, until, i: origin(run.game, step, run.draws, good, until, i if run.ensemble else None),
+        trace=lambda good, until, i: origin(
+            run.game, step, run.draws, good, until, i if run.ensemble else None
+        ),
         steps=settings.steps,
         every=run.every,
     ):
