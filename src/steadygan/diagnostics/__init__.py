@@ -12,16 +12,20 @@ from steadygan.diagnostics.measures import (
     spectral_norm,
     spread,
 )
+from steadygan.diagnostics.verdicts import VERDICTS, Verdict, diagnose
 
 __all__ = [
     "SURE",
+    "VERDICTS",
     "Events",
     "History",
     "Series",
+    "Verdict",
     "closeness",
     "copies",
     "cosine",
     "critic_measures",
+    "diagnose",
     "fake_measures",
     "read",
     "signal_measures",
