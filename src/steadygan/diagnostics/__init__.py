@@ -12,11 +12,12 @@ from steadygan.diagnostics.measures import (
     spectral_norm,
     spread,
 )
-from steadygan.diagnostics.verdicts import VERDICTS, Verdict, diagnose
+from steadygan.diagnostics.verdicts import VERDICTS, WELL, Verdict, diagnose
 
 __all__ = [
     "SURE",
     "VERDICTS",
+    "WELL",
     "Events",
     "History",
     "Series",

@@ -11,7 +11,7 @@ from steadygan.diagnostics.illnesses import ILLNESSES, Sick, diverged
 from steadygan.diagnostics.remedies import remedy
 from steadygan.diagnostics.signs import known, late
 
-__all__ = ["VERDICTS", "Verdict", "diagnose"]
+__all__ = ["VERDICTS", "WELL", "Verdict", "diagnose"]
 
 
 class Verdict(NamedTuple):
@@ -39,6 +39,9 @@ VERDICTS = {
     "undecided": "too little is known yet",
 }
 """Each verdict in a sentence, causes before their effects: the order in which `diagnose` gives them."""
+
+WELL = ("healthy", "undecided")
+"""The verdicts that name no illness."""
 
 LEAST = 6
 """Examinations (or logged lines) below which nothing is said: a quarter of them must be more than one."""
