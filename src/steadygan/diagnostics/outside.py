@@ -1,6 +1,7 @@
 """A critic of anybody's own loop, examined on a batch as it stands there, and left as it was."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -41,6 +42,8 @@ def untouched(device: torch.device) -> Iterator[list[nn.Module]]:
         stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
         if "torch._dynamo" in sys.modules:  # else nothing is compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(warnings.catch_warnings())  # of hooks that a compiled module calls twice
+            warnings.filterwarnings("ignore", "Using `torch.compile")
         stack.callback(register_module_forward_pre_hook(lend).remove)
         called: list[nn.Module] = []
         try:
