@@ -25,7 +25,7 @@ LEVELS = {
     "portrait ensemble distributed",
     4: "values edits published scale bind tables config solved constrained build recipes",
     5: "sinks attending folders looking run reconstructed drawn preview probe traversal clouds classifiers cards "
-    "evaluated commands datasets data_command catalogue costs cli __main__ report",
+    "evaluated diagnosed commands datasets data_command catalogue costs cli __main__ report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 

@@ -122,7 +122,14 @@ def list_(what: Annotated[str, typer.Argument(help="recipes, losses, penalties, 
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-for command in (commands.spectrum, commands.classifier, commands.verify, commands.evaluate, commands.compare):
+for command in (
+    commands.spectrum,
+    commands.classifier,
+    commands.verify,
+    commands.evaluate,
+    commands.compare,
+    commands.diagnose,
+):
     app.command()(command)
 app.add_typer(commands.probe, name="probe")
 app.add_typer(data, name="data")

@@ -247,9 +247,15 @@ def _board(
 ) -> AbstractContextManager[Callable[[Event], None]]:
     if not settings.tensorboard:
         return nullcontext(lambda event: None)
-    drawn = Snapshot if run.game.rest else Scored
-    when = {"images_per_step": images, "first": first, "wall_s": wall_s}
-    return tensorboard_sink(folder / BOARD, folder / EVENTS, folder / SAMPLES, drawn=drawn, **when)
+    return tensorboard_sink(
+        folder / BOARD,
+        folder / EVENTS,
+        folder / SAMPLES,
+        drawn=Snapshot if run.game.rest else Scored,
+        images_per_step=images,
+        first=first,
+        wall_s=wall_s,
+    )
 
 
 def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
