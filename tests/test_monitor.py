@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from steadygan import Monitor, losses
-from steadygan.diagnostics import monitor as module
 from steadygan.diagnostics import diagnose, read
+from steadygan.diagnostics import monitor as module
 from steadygan.diagnostics.loops import IN_A_LOOP
 from steadygan.diagnostics.remedies import _TRIES
 from steadygan.diagnostics.verdicts import Verdict
