@@ -14,11 +14,11 @@ def bce(logits, target):
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
-def train(healed=False, steps=2000, seed=0, batch=128, file=None):
+def train(healed=False, steps=1500, seed=0, batch=128, file=None):
     torch.manual_seed(seed)
     nets = [[nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, n)] for n in (2, 1)]
     G, D = nn.Sequential(*nets[0]), nn.Sequential(*nets[1], nn.Flatten(0))
-    optimizer_G, optimizer_D = [torch.optim.Adam(net.parameters()) for net in (G, D)]
+    optimizer_G, optimizer_D = [torch.optim.Adam(net.parameters(), 2e-3, (0.7, 0.999)) for net in (G, D)]
     monitor = Monitor(D, G, loss="non_saturating", every=25, file=file, penalties=["r1"] if healed else [])
 
     for _ in range(steps):
@@ -26,7 +26,7 @@ def train(healed=False, steps=2000, seed=0, batch=128, file=None):
         x_fake = G(torch.randn(batch, 2))
         loss_D = bce(D(x_real), 1.0) + bce(D(x_fake.detach()), 0.0)
         if healed:
-            loss_D = loss_D + 0.1 * penalties.r1(D, x_real)  # what the Monitor advises
+            loss_D = loss_D + penalties.r1(D, x_real)  # the line that the Monitor names
         optimizer_D.zero_grad()
         loss_D.backward()
         optimizer_D.step()
