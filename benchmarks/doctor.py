@@ -107,19 +107,27 @@ def words(figures: dict[str, Any]) -> str:
     return (
         f"{figures['right']} of {figures['confirmed']} runs have the right main verdict "
         f"({figures['right'] / max(1, figures['confirmed']):.0%}), {figures['named']} name the illness somewhere; "
-        f"{figures['called_ill']} of {figures['healthy']} healthy runs are called ill at the end, {figures['warned']} on the way. Of {figures['runs']} runs "
+        f"{figures['called_ill']} of {figures['healthy']} healthy runs are called ill at the end, {figures['warned']} "
+        f"on the way. Of {figures['runs']} runs "
         f"{figures['runs'] - figures['confirmed']} did not come out as they were built, and are left out"
         f"{f' ({left})' if left else ''}."
     )
 
 
+def costs(found: dict[str, Any]) -> str:
+    """What examinations cost, in a paragraph."""
+    each = "; ".join(
+        f"`{name}` {of['with_s']:.1f} s with examinations, {of['without_s']:.1f} s without, {of['share']:+.1%}"
+        for name, of in found.items()
+    )
+    return f"Processor seconds of a whole training, compiled, one thread, medians, side by side: {each}."
+
+
 def page(figures: dict[str, Any], text: str) -> str:
     """The page with its matrix made anew, between the markers that name the part."""
     for part, found in figures.items():
-        if part == "cost":
-            continue
-        new = f"{words(found)}\n\n{table(found)}"
-        pattern = rf"(<!-- matrix: {part} -->\n).*?(<!-- end -->)"
+        new = costs(found) if part == "cost" else f"{words(found)}\n\n{table(found)}"
+        pattern = rf"(<!-- {part} -->\n).*?(<!-- end -->)"
         text = re.sub(pattern, lambda m, new=new: f"{m[1]}{new}\n{m[2]}", text, flags=re.S)
     return text
 

@@ -185,6 +185,7 @@ HELD_OUT = [
             "digits",
             {
                 "data.limit": 80,
+                "batch": 32,
                 "game.loss": "relativistic",
                 "optimizer": {**adam, "lr": 0.001},
                 "steps": 1500,
@@ -212,7 +213,7 @@ HELD_OUT = [
                 **penalty("r1", 0.01),
                 "data.size": 16,
                 "data.scale": 2,
-                "batch": 16,
+                "batch": 8,
                 "game.loss": "relativistic",
                 "steps": 3000,
             },

@@ -66,10 +66,7 @@ def diagnose(history: History) -> list[Verdict]:
     if ill:
         first, *rest = [_treated(found, history) for found in ill]
         return [first._replace(evidence=first.evidence + _near_equilibrium(history)), *rest]
-    finite_set = bool(
-        len(known(history, "fakes/copies").values)
-    )  # whose repeated rows leave coverage no radius
-    if late(history, "fakes/coverage") < REACHED and not finite_set:
+    if late(history, "fakes/coverage") < REACHED and not _repeated(history):
         return [Verdict("undecided", 0, (_away(history),))]
     return [Verdict("healthy", 0, _wellness(history))]
 
