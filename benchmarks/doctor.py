@@ -25,7 +25,7 @@ from doctor_held_out import HELD_OUT
 from doctor_settings import Setting
 from doctor_training import histories, trained
 
-from steadygan.diagnostics.verdicts import VERDICTS, diagnose
+from steadygan.diagnostics import VERDICTS, WELL, History, Series, diagnose
 
 DOCS = Path(__file__).parent.parent / "docs"
 FIGURES, PAGE = DOCS / "doctor.json", DOCS / "doctor.md"
@@ -44,9 +44,29 @@ def judged(settings: Iterable[Setting], seeds: int, folder: Path) -> list[dict[s
                     "label": setting.label,
                     "confirmed": confirmed(setting.label, looks),
                     "verdicts": [verdict.name for verdict in diagnose(history)],
+                    "warned": warned(history) if setting.label == "healthy" else [],
                 }
             )
     return found
+
+
+def warned(history: History, looks: int = 20) -> list[str]:
+    """What the trainer would have warned of on the way: all that two looks in a row came to."""
+    told: set[str] = set()
+    before: set[str] = set()
+    for look in range(1, looks + 1):
+        upto = _until(history, history.facts["steps"] * look // looks)
+        now = {verdict.name for verdict in diagnose(upto)} - set(WELL)
+        told, before = told | (now & before), now
+    return sorted(told)
+
+
+def _until(history: History, step: int) -> History:
+    seen = {key: each.steps <= step for key, each in history.series.items()}
+    kept = {
+        key: Series(each.steps[seen[key]], each.values[seen[key]]) for key, each in history.series.items()
+    }
+    return History(kept, {key: fact for key, fact in history.facts.items() if key != "diverged"})
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -61,7 +81,8 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
         "right": sum(each["verdicts"][0] == each["label"] for each in kept),
         "named": sum(each["label"] in each["verdicts"] for each in kept),
         "healthy": len(healthy),
-        "called_ill": sum(name not in ("healthy", "undecided") for name in healthy),
+        "called_ill": sum(name not in WELL for name in healthy),
+        "warned": sum(bool(each["warned"]) for each in kept),
         "matrix": {label: dict(_row(matrix, label)) for label in VERDICTS if _row(matrix, label)},
         "wrong": [each for each in kept if each["verdicts"][0] != each["label"]],
     }
@@ -86,19 +107,27 @@ def words(figures: dict[str, Any]) -> str:
     return (
         f"{figures['right']} of {figures['confirmed']} runs have the right main verdict "
         f"({figures['right'] / max(1, figures['confirmed']):.0%}), {figures['named']} name the illness somewhere; "
-        f"{figures['called_ill']} of {figures['healthy']} healthy runs are called ill. Of {figures['runs']} runs "
+        f"{figures['called_ill']} of {figures['healthy']} healthy runs are called ill at the end, {figures['warned']} "
+        f"on the way. Of {figures['runs']} runs "
         f"{figures['runs'] - figures['confirmed']} did not come out as they were built, and are left out"
         f"{f' ({left})' if left else ''}."
     )
 
 
+def costs(found: dict[str, Any]) -> str:
+    """What examinations cost, in a paragraph."""
+    each = "; ".join(
+        f"`{name}` {of['with_s']:.1f} s with examinations, {of['without_s']:.1f} s without, {of['share']:+.1%}"
+        for name, of in found.items()
+    )
+    return f"Processor seconds of a whole training, compiled, one thread, medians, side by side: {each}."
+
+
 def page(figures: dict[str, Any], text: str) -> str:
     """The page with its matrix made anew, between the markers that name the part."""
     for part, found in figures.items():
-        if part == "cost":
-            continue
-        new = f"{words(found)}\n\n{table(found)}"
-        pattern = rf"(<!-- matrix: {part} -->\n).*?(<!-- end -->)"
+        new = costs(found) if part == "cost" else f"{words(found)}\n\n{table(found)}"
+        pattern = rf"(<!-- {part} -->\n).*?(<!-- end -->)"
         text = re.sub(pattern, lambda m, new=new: f"{m[1]}{new}\n{m[2]}", text, flags=re.S)
     return text
 

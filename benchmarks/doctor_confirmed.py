@@ -42,10 +42,11 @@ def _healthy(looks: Looks) -> bool:
 
 
 def _vanishing(looks: Looks) -> bool:
-    """Fakes far from the data stand still, though the critic moves, ranks them or has no slope at all."""
+    """Fakes that hit a quarter of the modes at most stand still; the critic ranks them, or has no slope at all."""
     stuck = max(look["moved/G"] for look in looks[-len(looks) // 4 :]) < 0.01
     knows = _late(looks, "rank/fake") > 0.9 or _late(looks, "steepest") < 0.01
-    return stuck and knows and _late(looks, "moved/D") > 0 and _late(looks, "high_quality", 0.0) < 0.2
+    missed = _late(looks, "modes", 0.0) <= len(looks[-1].get("shares", ())) / 4
+    return stuck and knows and missed and _late(looks, "moved/D") > 0
 
 
 def _exploding(looks: Looks) -> bool:

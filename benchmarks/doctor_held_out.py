@@ -2,11 +2,10 @@
 
 from functools import partial
 
+from doctor_healthy import HEALTHY
 from doctor_settings import (
     adam,
     ending,
-    fading,
-    falling,
     half,
     penalty,
     rmsprop,
@@ -20,70 +19,7 @@ __all__ = ["HELD_OUT"]
 _of = partial(rows, "test")
 
 HELD_OUT = [
-    *_of(
-        "healthy",
-        ("ring-r2", "ring", {**penalty("r2", 0.2), "networks.width": 48, "optimizer": falling}),
-        (
-            "ring-r3gan",
-            "ring",
-            {
-                "game.loss": "relativistic",
-                "critic.penalties": [{"name": n, "weight": 0.05} for n in ("r1", "r2")],
-                "optimizer": falling,
-            },
-        ),
-        ("ring-dragan", "ring", {**penalty("dragan", 0.1), "data.scale": 1.5, "optimizer": falling}),
-        ("ring-hinge", "ring", {**penalty("r1", 0.2), "game.loss": "hinge", "optimizer": falling}),
-        (
-            "ring-gn",
-            "ring",
-            {"critic.normalization": "gradient_normalized", "game.loss": "hinge", "optimizer": falling},
-        ),
-        (
-            "grid-between",
-            "grid",
-            {**penalty("zero_centered", 0.1), "networks.width": 96, "optimizer": falling},
-        ),
-        (
-            "grid-far",
-            "grid",
-            {
-                **penalty("r1", 0.2),
-                "data.scale": 3,
-                "optimizer": falling,
-                "fake_as_real": {"count": {**fading, "start": 8}, "pool": 4},
-            },
-        ),
-        (
-            "digits-gp",
-            "digits",
-            {**penalty("one_sided", 1.0), "game.loss": "wasserstein", "optimizer": {**adam, "lr": 0.0005}},
-        ),
-        (
-            "digits-r3gan",
-            "digits",
-            {
-                "game.loss": "relativistic",
-                "critic.penalties": [{"name": n, "weight": 0.5} for n in ("r1", "r2")],
-                "networks.width": 24,
-            },
-        ),
-        (
-            "dirac-r1",
-            "dirac",
-            {"game.loss": "non_saturating", **penalty("r1", 0.5), "optimizer": {"name": "sgd", "lr": 0.15}},
-        ),
-        (
-            "bilinear-extra",
-            "bare",
-            {
-                "game": "bilinear",
-                "networks": {"name": "point", "G": [1.0], "D": [1.0]},
-                "dynamics": "extragradient",
-                "optimizer": {"name": "sgd", "lr": 0.2},
-            },
-        ),
-    ),
+    *HEALTHY,
     *_of(
         "vanishing",
         (
@@ -116,6 +52,29 @@ HELD_OUT = [
                 "game.loss": "total_variation",
                 "optimizer": {**sgd, "lr": 0.1},
                 "data.scale": 12,
+                "steps": 2000,
+            },
+        ),
+        (
+            "ring-minimax",
+            "ring",
+            {
+                "game.loss": "minimax",
+                "optimizer": {**sgd, "lr": 0.02},
+                "dynamics.n_critic": 3,
+                "networks.width": 96,
+                "data.scale": 5,
+                "steps": 2000,
+            },
+        ),
+        (
+            "ring-clip",
+            "ring",
+            {
+                "game.loss": "indicator",
+                "critic.clip": 0.02,
+                "networks.depth": 4,
+                "optimizer": {**sgd, "lr": 0.005},
                 "steps": 2000,
             },
         ),
@@ -226,6 +185,7 @@ HELD_OUT = [
             "digits",
             {
                 "data.limit": 80,
+                "batch": 32,
                 "game.loss": "relativistic",
                 "optimizer": {**adam, "lr": 0.001},
                 "steps": 1500,
@@ -253,7 +213,7 @@ HELD_OUT = [
                 **penalty("r1", 0.01),
                 "data.size": 16,
                 "data.scale": 2,
-                "batch": 16,
+                "batch": 8,
                 "game.loss": "relativistic",
                 "steps": 3000,
             },

@@ -50,13 +50,13 @@ class Setting(NamedTuple):
 
 
 def made(setting: Setting, seeds: int) -> Config:
-    """The setting as a configuration; calibration begins at seed 100, the test at 200."""
+    """The setting as a configuration; calibration begins at seed 100, the test at 200. What draws nothing has one."""
     raw = assigned(
         {"game": {"name": "gan"}, "optimizer": dict(adam), "batch": 64, "threads": 1, "every": dict(_every)},
         copy.deepcopy([*BASES[setting.base].items(), *setting.changes.items()]),
     )
     first = 100 if setting.part == "calibration" else 200
-    return parse({**raw, "seed": first, "seeds": 1 if setting.base == "bare" else seeds})
+    return parse({**raw, "seed": first, "seeds": 1 if setting.base in ("bare", "dirac") else seeds})
 
 
 def rows(part: str, label: str, *given: tuple[str, str, dict[str, Any]]) -> list[Setting]:

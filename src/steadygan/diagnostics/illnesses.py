@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.diagnostics.history import History
 from steadygan.diagnostics.measures import SURE
-from steadygan.diagnostics.signs import LATE, Sign, early, known, lasting, late, swings
+from steadygan.diagnostics.signs import LATE, Sign, early, known, lasting, late, one_point, swings
 
 __all__ = ["ILLNESSES", "Sick", "diverged"]
 
@@ -104,9 +104,7 @@ def _dead_critic(history: History) -> Sick | None:
 
     Not where all data are one point (the Dirac-GAN), at whose equilibrium the critic is as flat as a dead one.
     """
-    diversity = history.series.get("fakes/diversity")
-    one_point = diversity is not None and not bool(diversity.values.isfinite().any())
-    if one_point or history.facts.get("loss") in SCALE_FREE:
+    if one_point(history) or history.facts.get("loss") in SCALE_FREE:
         return None
     sign = _both(
         history, "critic/spread", "signal/mean", lambda spread, told: (spread < FLAT) & (told < FLAT)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from steadygan.diagnostics.history import History, Series
 
-__all__ = ["LATE", "Sign", "early", "known", "lasting", "late", "swings"]
+__all__ = ["LATE", "Sign", "early", "known", "lasting", "late", "one_point", "swings"]
 
 LATE = 4
 """`late` numbers are medians over the last quarter of a series, of a running run over the last quarter so far."""
@@ -44,6 +44,12 @@ def late(history: History, key: str) -> float:
     """
     values = known(history, key).values
     return values[-max(1, len(values) // LATE) :].median().item() if len(values) else torch.nan
+
+
+def one_point(history: History) -> bool:
+    """Whether the data are one point, as the Dirac-GAN's: no distance between two reals to measure the fakes' by."""
+    found = history.series.get("fakes/diversity")
+    return found is not None and not bool(found.values.isfinite().any())
 
 
 def early(history: History, key: str) -> float:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from steadygan.diagnostics.history import History
 from steadygan.diagnostics.illnesses import ILLNESSES, Sick, diverged
 from steadygan.diagnostics.remedies import remedy
-from steadygan.diagnostics.signs import known, late
+from steadygan.diagnostics.signs import known, late, one_point
 
 __all__ = ["VERDICTS", "WELL", "Verdict", "diagnose", "said"]
 
@@ -66,12 +66,14 @@ def diagnose(history: History) -> list[Verdict]:
     if ill:
         first, *rest = [_treated(found, history) for found in ill]
         return [first._replace(evidence=first.evidence + _near_equilibrium(history)), *rest]
-    finite_set = bool(
-        len(known(history, "fakes/copies").values)
-    )  # whose repeated rows leave coverage no radius
-    if late(history, "fakes/coverage") < REACHED and not finite_set:
+    if late(history, "fakes/coverage") < REACHED and not _repeated(history):
         return [Verdict("undecided", 0, (_away(history),))]
     return [Verdict("healthy", 0, _wellness(history))]
+
+
+def _repeated(history: History) -> bool:
+    """Whether real samples repeat, as those of a small set or of one point do, which leaves coverage no radius."""
+    return bool(len(known(history, "fakes/copies").values)) or one_point(history)
 
 
 def _away(history: History) -> str:
