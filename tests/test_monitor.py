@@ -389,6 +389,8 @@ WRONG = {
     "empty": ({}, {"x_fake": torch.zeros(0, 2)}, "x_fake is a batch of samples"),
     "shapes": ({}, {"x_fake": torch.zeros(8, 3)}, r"shape \[3\] and those of x_real \[2\]"),
     "bytes": ({}, {"x_real": torch.zeros(8, 2).byte()}, "floating point"),
+    "list": ({}, {"x_real": [1.0]}, "x_real is a batch of samples"),
+    "nothing": ({}, {"x_fake": None}, "x_fake is a batch of samples"),
     "held": ({"held": torch.zeros(8, 3)}, {}, r"samples of held have shape \[3\]"),
     "train": ({"train": [1, 2]}, {}, "train and held are tensors"),
     "scalar": ({}, {"loss_D": torch.zeros(8)}, r"loss_D is one number a step, not shape \[8\]"),
@@ -403,6 +405,18 @@ def test_bad_input_is_one_sentence(name):
     with pytest.raises(UsageError, match=words) as raised:
         Monitor(**{"critic": lambda x: x.sum(1), "every": 1, **given}).step(**{**GOOD, **samples})
     assert "\n" not in str(raised.value)
+
+
+def test_in_inference_mode_it_says_what_to_use_instead():
+    monitor = Monitor(plain_critic(), every=1)
+    with torch.inference_mode(), pytest.raises(UsageError, match=r"use torch\.no_grad"):
+        monitor.step(**GOOD)
+
+
+def test_what_parallel_training_wraps_around_a_network_is_left_out():
+    D = plain_critic()
+    monitor = Monitor(nn.DataParallel(D), nn.DataParallel(nn.Linear(2, 2)), every=1)
+    assert monitor._players["D"] is monitor._critic is D
 
 
 def test_a_file_that_cannot_be_written(tmp_path):

@@ -25,7 +25,7 @@ __all__ = [
     "compared",
     "finite",
     "key_of",
-    "number",
+    "numbers",
     "objective",
     "plain",
     "some",
@@ -139,8 +139,12 @@ def finite(value: Any) -> bool:
     return math.isfinite(value)
 
 
-def number(name: str, value: Any) -> float:
-    """A scalar as a float. Raises UsageError for anything else."""
+def numbers(scalars: Mapping[str, Any]) -> dict[str, float]:
+    """Scalars as floats under their flat keys. Raises UsageError for anything that is not one number."""
+    return {key_of(name): _number(name, value) for name, value in scalars.items()}
+
+
+def _number(name: str, value: Any) -> float:
     try:
         return float(value.item() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError):

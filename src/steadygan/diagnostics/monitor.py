@@ -128,13 +128,14 @@ class Monitor:
         told of at once, any other at the next examination.
         """
         self.count += 1
-        self._images += x_real.shape[0]
         try:
+            self._images += x_real.shape[0]
             for name, value in scalars.items():
                 if not given.finite(value):
                     self._gap(name)
-        except (TypeError, ValueError, RuntimeError):
-            given.number(name, value)  # says what is wrong with it
+        except (AttributeError, TypeError, ValueError, RuntimeError):
+            given.check_samples(x_real, x_fake, {})  # these say what is wrong with what was given
+            given.numbers(scalars)
             raise
         if self.count >= self._attend:
             self._take(x_real, x_fake, scalars)
@@ -142,7 +143,7 @@ class Monitor:
     def _take(self, x_real: Tensor, x_fake: Tensor, scalars: Mapping[str, Tensor | float]) -> None:
         """Keep the samples of a call shortly before an examination, or examine."""
         given.check_samples(x_real, x_fake, self._sets)
-        own = {given.key_of(name): given.number(name, value) for name, value in scalars.items()}
+        own = given.numbers(scalars)
         self._recent.append((features(x_real), features(x_fake)))
         while sum(len(fake) for _, fake in self._recent) - len(self._recent[0][1]) >= ROWS:
             self._recent.popleft()
@@ -179,7 +180,7 @@ class Monitor:
     def _measured(self, x_real: Tensor, x_fake: Tensor) -> Measures:
         """Everything of one examination, but for the scalars that are given."""
         critic = self._players.get("D")
-        weights = dict(critic.named_parameters()) if critic else {}
+        weights = {} if critic is None else dict(critic.named_parameters())
         n = min(len(x_real), len(x_fake))
         held = suited(self._sets["held"].to(x_fake.device), weights) if "held" in self._sets else None
         with torch.no_grad(), untouched(x_fake.device) as called:
