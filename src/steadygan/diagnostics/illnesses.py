@@ -35,6 +35,12 @@ FLAT = 0.002
 Calibrated: healthy critics near their equilibrium had .017 and more, dead ones .00023 and less; a factor of 8 each way.
 """
 
+COVERED = 0.22
+"""Coverage of the reals from which a flat critic is at its equilibrium: it has nothing to tell apart, and is not dead.
+
+Calibrated: under dead critics .16 at most, healthy .3 and more; midway.
+"""
+
 PASSED = 0.01
 """Share of the critic's slope that the loss lets through to G: what a logistic loss does where D is 99 % sure."""
 
@@ -102,9 +108,11 @@ def _dead_game(history: History) -> Sick | None:
 def _dead_critic(history: History) -> Sick | None:
     """Spread and signal alone: the losses of a dead critic are those of the equilibrium.
 
-    Not where all data are one point (the Dirac-GAN), at whose equilibrium the critic is as flat as a dead one.
+    Not where the fakes lie among the data, nor where all data are one point (the Dirac-GAN): at the equilibrium the
+    critic is as flat as a dead one, and rightly so.
     """
-    if one_point(history) or history.facts.get("loss") in SCALE_FREE:
+    settled = one_point(history) or late(history, "fakes/coverage") >= COVERED
+    if settled or history.facts.get("loss") in SCALE_FREE:
         return None
     sign = _both(
         history, "critic/spread", "signal/mean", lambda spread, told: (spread < FLAT) & (told < FLAT)
