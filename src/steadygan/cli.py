@@ -17,6 +17,7 @@ from steadygan.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from steadygan.attending import Ill
     from steadygan.train import Diverged
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -127,13 +128,14 @@ app.add_typer(commands.probe, name="probe")
 app.add_typer(data, name="data")
 
 
-def _go(folder: Path, job: "Callable[[], Diverged | None]") -> None:
+def _go(folder: Path, job: "Callable[[], Diverged | Ill | None]") -> None:
     """Do the job, and say where its results are and how it ended."""
+    from steadygan.attending import Ill
     from steadygan.program import CompiledStepDiffers
 
     began = time.perf_counter()
     try:
-        diverged = job()
+        ended = job()
     except KeyboardInterrupt:
         raise UsageError(
             f"stopped: steadygan resume {folder} goes on from the last whole checkpoint"
@@ -144,11 +146,20 @@ def _go(folder: Path, job: "Callable[[], Diverged | None]") -> None:
     seconds = time.perf_counter() - began
     if pictures:
         console.print(f"picture: {pictures[-1]}", soft_wrap=True, markup=False)
-    if diverged:
-        who = _lost(folder, diverged.members)
-        first = f", first {diverged.tensor} at step {diverged.began:,}" if diverged.began else ""
+    if isinstance(ended, Ill):
         errors.print(
-            f"diverged: {who} became NaN or infinite between steps {diverged.good_step:,} and {diverged.step:,}"
+            f"stopped at step {ended.step:,} by stop_on: {ended.verdict.name.replace('_', ' ')} in "
+            f"{_lost(folder, ended.members)}; steadygan diagnose {folder} tells more, and steadygan resume {folder} "
+            f"stop_on=[] goes on",
+            soft_wrap=True,
+            markup=False,
+        )
+        raise typer.Exit(1)
+    if ended:
+        who = _lost(folder, ended.members)
+        first = f", first {ended.tensor} at step {ended.began:,}" if ended.began else ""
+        errors.print(
+            f"diverged: {who} became NaN or infinite between steps {ended.good_step:,} and {ended.step:,}"
             f"{first}; "
             f"the last good checkpoint is in {folder / 'checkpoints'}; a lower optimizer.lr or a penalty is "
             "the first thing to try",

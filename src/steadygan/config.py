@@ -8,6 +8,7 @@ import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from steadygan import tables
+from steadygan.diagnostics import VERDICTS, WELL
 from steadygan.edits import override, read_yaml
 from steadygan.errors import UsageError, nearest
 from steadygan.published import Paper
@@ -125,6 +126,9 @@ _optimizer = Annotated[
 ]
 
 
+_illness: Any = Literal[tuple(name for name in VERDICTS if name not in WELL)]
+
+
 class Config(Strict):
     """Everything that determines a run; a run folder's config.yaml is one, resolved."""
 
@@ -154,6 +158,7 @@ class Config(Strict):
     looks: Looks = Looks()
     keep: Keep = Keep()
     stop: Stop | None = None
+    stop_on: tuple[_illness, ...] = ()
     scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from steadygan import checkpoint, config, generate, portrait
+from steadygan import checkpoint, config, diagnostics, generate, portrait
+from steadygan.attending import Ill, attendant, facts_of
 from steadygan.build import Run, build
 from steadygan.config import Config
 from steadygan.errors import UsageError, nearest
@@ -42,15 +43,15 @@ from steadygan.sinks import (
     sample_sink,
 )
 from steadygan.sinks.landscapes import LANDSCAPES
-from steadygan.sinks.lines import logged, rewind
-from steadygan.train import Diverged, Event, Stop, lost_members, stops, train
+from steadygan.sinks.lines import logged, rewind, whole
+from steadygan.train import Diverged, Event, Scored, Snapshot, Stop, lost_members, stops, train
 from steadygan.values import steps_of
 
 __all__ = ["resume", "sample", "start"]
 
 
-def start(settings: Config, folder: Path, console: Console) -> Diverged | None:
-    """Train from the first step in `folder`, which must be new or empty. Returns how it diverged, if it did."""
+def start(settings: Config, folder: Path, console: Console) -> Diverged | Ill | None:
+    """Train from the first step in `folder`, which must be new or empty. Returns how it came to a bad end, if any."""
     run = build(settings)
     _check_score(settings, run)
     _check_stop(settings, run)
@@ -64,7 +65,7 @@ def start(settings: Config, folder: Path, console: Console) -> Diverged | None:
 
 def resume(
     folder: Path, assignments: list[str], console: Console, root: Path | None = None
-) -> Diverged | None:
+) -> Diverged | Ill | None:
     """Go on from the newest whole checkpoint in `folder`, exactly as if the run had never stopped.
 
     `assignments` (key=value) change the configuration from here on, `root` where its data lie. Raises
@@ -168,7 +169,7 @@ def _go(
     folder: Path,
     wall_s: float,
     console: Console,
-) -> Diverged | None:
+) -> Diverged | Ill | None:
     if not run.game.rest:
         write_whole(folder / LOOKS, json.dumps(protocol_of(settings, run, _noter(console)), indent=1) + "\n")
     step = vectorised(run.step) if run.ensemble else run.step
@@ -183,6 +184,10 @@ def _go(
     diverged = Diverged(first, first, sorted(lost)) if lost else None
     largest = work(run.game, settings.batch * len(run.members))
     keep_memory()
+    events = diagnostics.Events(facts_of(settings, run.data))
+    for _, line in whole(folder / EVENTS):  # of a run that is resumed
+        events.add(line)
+    attend = attendant(events, images, settings.stop_on, _noter(console))
     with threads(settings.threads), products(largest), show as shown:
         sinks = [
             line_sink(folder / EVENTS, images),
@@ -210,6 +215,11 @@ def _go(
             if isinstance(event, Diverged):
                 earlier = diverged.members if diverged else []
                 diverged = event._replace(members=sorted({*earlier, *event.members}))
+            ill = attend(event)
+            if ill and isinstance(event, Scored):
+                for sink in sinks:
+                    sink(Snapshot(event.step, event.state))
+                return ill
     return diverged
 
 

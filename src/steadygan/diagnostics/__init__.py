@@ -12,16 +12,21 @@ from steadygan.diagnostics.measures import (
     spectral_norm,
     spread,
 )
+from steadygan.diagnostics.verdicts import VERDICTS, WELL, Verdict, diagnose
 
 __all__ = [
     "SURE",
+    "VERDICTS",
+    "WELL",
     "Events",
     "History",
     "Series",
+    "Verdict",
     "closeness",
     "copies",
     "cosine",
     "critic_measures",
+    "diagnose",
     "fake_measures",
     "read",
     "signal_measures",

@@ -63,10 +63,9 @@ class Events:
     @property
     def members(self) -> int:
         """How many members the lines tell of; 1 of a single run."""
-        return max(
-            (len(v) for _, values in self.columns.values() for v in values[:1] if isinstance(v, list)),
-            default=1,
-        )
+        listed = (len(v) for _, values in self.columns.values() for v in values[:1] if isinstance(v, list))
+        lost = (1 + max(line["diverged"], default=0) for line in self.diverged)  # before anything was logged
+        return max((*listed, *lost), default=1)
 
     def history(self, member: int = 0) -> History:
         """One member's history. Raises UsageError for a member that there is not."""

@@ -11,32 +11,40 @@ from torch import Tensor
 from steadygan.files import write_whole
 from steadygan.train import Diverged, Event, Examined, Progress, Scored, Stopped
 
-__all__ = ["line_sink", "logged", "rewind"]
+__all__ = ["line_of", "line_sink", "logged", "rewind", "whole"]
 
 
 def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
     """Append what a run logs and scores to `path`; every line holds `step`, `images` and `wall_s`."""
 
     def sink(event: Event) -> None:
-        if isinstance(event, Progress | Examined):
-            _append(path, {**_when(event, images_per_step), **_finite(event.logs)})
-        elif isinstance(event, Scored):
-            _append(path, {**_when(event, images_per_step), **_finite(event.look.scores)})
-        elif isinstance(event, Diverged):
-            where = {"began": event.began, "tensor": event.tensor}
-            _append(
-                path, {"step": event.step, "diverged": event.members, "good_step": event.good_step, **where}
-            )
-        elif isinstance(event, Stopped):
-            _append(path, {"step": event.step, "stopped": f"{event.rule.log} is below {event.rule.below:g}"})
+        line = line_of(event, images_per_step)
+        if line is not None:
+            with path.open("a") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
 
     return sink
+
+
+def line_of(event: Event, images_per_step: int) -> dict[str, Any] | None:
+    """What an event says, as plain numbers for a line of JSON; None for one that says nothing."""
+    match event:
+        case Progress() | Examined():
+            return {**_when(event, images_per_step), **_finite(event.logs)}
+        case Scored():
+            return {**_when(event, images_per_step), **_finite(event.look.scores)}
+        case Diverged():
+            where = {"began": event.began, "tensor": event.tensor}
+            return {"step": event.step, "diverged": event.members, "good_step": event.good_step, **where}
+        case Stopped():
+            return {"step": event.step, "stopped": f"{event.rule.log} is below {event.rule.below:g}"}
+    return None
 
 
 def rewind(path: Path, step: int) -> float:
     """Drop the lines after `step` (and a torn last one) and return the seconds that the run had then taken."""
     wall_s, kept = 0.0, []
-    for line, values in _whole(path):
+    for line, values in whole(path):
         if values["step"] <= step:
             kept.append(line + "\n")
             wall_s = values.get("wall_s", wall_s)
@@ -46,10 +54,10 @@ def rewind(path: Path, step: int) -> float:
 
 def logged(path: Path, step: int) -> dict[str, Any]:
     """All that the lines of `step` say; nothing where it has none."""
-    return {key: v for _, values in _whole(path) if values["step"] == step for key, v in values.items()}
+    return {key: v for _, values in whole(path) if values["step"] == step for key, v in values.items()}
 
 
-def _whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line that is whole and belongs to a step, and what it says."""
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
         try:
@@ -75,8 +83,3 @@ def _plain(value: Tensor | float | list[float]) -> float | list[float | None] | 
     if isinstance(value, list):
         return [v if math.isfinite(v) else None for v in value]
     return value if math.isfinite(value) else None
-
-
-def _append(path: Path, values: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(values, allow_nan=False) + "\n")

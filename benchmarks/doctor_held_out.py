@@ -1,0 +1,297 @@
+"""The labelled runs that nothing was calibrated on: other seeds, from 200, and other settings than calibration's."""
+
+from functools import partial
+
+from doctor_settings import (
+    adam,
+    ending,
+    fading,
+    falling,
+    half,
+    penalty,
+    rmsprop,
+    rows,
+    sgd,
+    uneven,
+)
+
+__all__ = ["HELD_OUT"]
+
+_of = partial(rows, "test")
+
+HELD_OUT = [
+    *_of(
+        "healthy",
+        ("ring-r2", "ring", {**penalty("r2", 0.2), "networks.width": 48, "optimizer": falling}),
+        (
+            "ring-r3gan",
+            "ring",
+            {
+                "game.loss": "relativistic",
+                "critic.penalties": [{"name": n, "weight": 0.05} for n in ("r1", "r2")],
+                "optimizer": falling,
+            },
+        ),
+        ("ring-dragan", "ring", {**penalty("dragan", 0.1), "data.scale": 1.5, "optimizer": falling}),
+        ("ring-hinge", "ring", {**penalty("r1", 0.2), "game.loss": "hinge", "optimizer": falling}),
+        (
+            "ring-gn",
+            "ring",
+            {"critic.normalization": "gradient_normalized", "game.loss": "hinge", "optimizer": falling},
+        ),
+        (
+            "grid-between",
+            "grid",
+            {**penalty("zero_centered", 0.1), "networks.width": 96, "optimizer": falling},
+        ),
+        (
+            "grid-far",
+            "grid",
+            {
+                **penalty("r1", 0.2),
+                "data.scale": 3,
+                "optimizer": falling,
+                "fake_as_real": {"count": {**fading, "start": 8}, "pool": 4},
+            },
+        ),
+        (
+            "digits-gp",
+            "digits",
+            {**penalty("one_sided", 1.0), "game.loss": "wasserstein", "optimizer": {**adam, "lr": 0.0005}},
+        ),
+        (
+            "digits-r3gan",
+            "digits",
+            {
+                "game.loss": "relativistic",
+                "critic.penalties": [{"name": n, "weight": 0.5} for n in ("r1", "r2")],
+                "networks.width": 24,
+            },
+        ),
+        (
+            "dirac-r1",
+            "dirac",
+            {"game.loss": "non_saturating", **penalty("r1", 0.5), "optimizer": {"name": "sgd", "lr": 0.15}},
+        ),
+        (
+            "bilinear-extra",
+            "bare",
+            {
+                "game": "bilinear",
+                "networks": {"name": "point", "G": [1.0], "D": [1.0]},
+                "dynamics": "extragradient",
+                "optimizer": {"name": "sgd", "lr": 0.2},
+            },
+        ),
+    ),
+    *_of(
+        "vanishing",
+        (
+            "grid-minimax",
+            "grid",
+            {
+                "game.loss": "minimax",
+                "optimizer": {**sgd, "lr": 0.03},
+                "dynamics.n_critic": 4,
+                "networks.width": 96,
+                "data.scale": 6,
+                "steps": 3000,
+            },
+        ),
+        (
+            "grid-clip",
+            "grid",
+            {
+                "game.loss": "wasserstein",
+                "critic.clip": 0.02,
+                "networks.depth": 4,
+                "optimizer": {"name": "rmsprop", "lr": 0.00005},
+                "steps": 3000,
+            },
+        ),
+        (
+            "grid-tanh",
+            "grid",
+            {
+                "game.loss": "total_variation",
+                "optimizer": {**sgd, "lr": 0.1},
+                "data.scale": 12,
+                "steps": 3000,
+            },
+        ),
+    ),
+    *_of(
+        "exploding",
+        (
+            "grid-indicator",
+            "grid",
+            {"game.loss": "indicator", "optimizer": {**adam, "lr": 0.001}, "steps": 3000},
+        ),
+        (
+            "ring-hinge",
+            "ring",
+            {"game.loss": "hinge", "optimizer": {**half, "lr": 0.0003}, "networks.width": 96, "steps": 3000},
+        ),
+        (
+            "ring-pairs",
+            "ring",
+            {
+                "game.loss": "relativistic",
+                "optimizer": {**adam, "lr": 0.0005},
+                "data.scale": 3,
+                "steps": 3000,
+            },
+        ),
+    ),
+    *_of(
+        "dead_critic",
+        (
+            "grid-far",
+            "grid",
+            {
+                **penalty("r1", 20),
+                "fake_as_real": {"count": 32, "pool": 4},
+                "optimizer": {**rmsprop, "lr": 0.002},
+                "data.scale": 8,
+                "steps": 3000,
+            },
+        ),
+        (
+            "ring-between",
+            "ring",
+            {
+                **penalty("zero_centered", 200),
+                "optimizer": {**adam, "lr": 0.003},
+                "networks.width": 48,
+                "steps": 3000,
+            },
+        ),
+    ),
+    *_of(
+        "dead_game",
+        ("grid-still", "grid", {"optimizer": {**half, "lr": ending(0.0005, "20%")}, "steps": 3000}),
+        (
+            "grid-sure",
+            "grid",
+            {
+                "game.loss": "total_variation",
+                "optimizer": {**half, "lr": 0.02},
+                "data.scale": 20,
+                "steps": 3000,
+            },
+        ),
+    ),
+    *_of(
+        "collapse",
+        (
+            "grid-began",
+            "grid",
+            {"game": {"name": "began", "gamma": 0.3}, "optimizer": {**half, "lr": 0.0005}, "steps": 3000},
+        ),
+        (
+            "ring-began-wide",
+            "ring",
+            {
+                "game": {"name": "began", "gamma": 0.7},
+                "optimizer": adam,
+                "networks.width": 96,
+                "steps": 3000,
+            },
+        ),
+    ),
+    *_of(
+        "hopping",
+        ("grid-G-fast", "grid", {**penalty("r1", 0.05), "optimizer": uneven(0.004, 0.0001), "steps": 3000}),
+        (
+            "ring-hinge-G-fast",
+            "ring",
+            {
+                **penalty("r1", 0.2),
+                "game.loss": "hinge",
+                "optimizer": uneven(0.008, 0.0002),
+                "data.scale": 3,
+                "steps": 3000,
+            },
+        ),
+    ),
+    *_of(
+        "overfitted",
+        (
+            "digits-hinge",
+            "digits",
+            {"data.limit": 120, "game.loss": "hinge", "networks.width": 24, "steps": 2500},
+        ),
+        (
+            "digits-pairs",
+            "digits",
+            {
+                "data.limit": 80,
+                "game.loss": "relativistic",
+                "optimizer": {**adam, "lr": 0.001},
+                "steps": 2500,
+            },
+        ),
+    ),
+    *_of(
+        "memorisation",
+        (
+            "finite-hinge",
+            "finite",
+            {
+                **penalty("r1", 0.02),
+                "data.size": 25,
+                "data.seed": 5,
+                "batch": 20,
+                "game.loss": "hinge",
+                "steps": 5000,
+            },
+        ),
+        (
+            "finite-pairs",
+            "finite",
+            {
+                **penalty("r1", 0.01),
+                "data.size": 16,
+                "data.scale": 2,
+                "batch": 16,
+                "game.loss": "relativistic",
+                "steps": 5000,
+            },
+        ),
+    ),
+    *_of(
+        "rotation",
+        (
+            "bilinear",
+            "bare",
+            {
+                "game": "bilinear",
+                "networks": {"name": "point", "G": [1.0], "D": [0.5]},
+                "optimizer": {"name": "sgd", "lr": 0.2},
+            },
+        ),
+        ("dirac-ns", "dirac", {"game.loss": "non_saturating", "optimizer": {"name": "sgd", "lr": 0.3}}),
+        (
+            "dirac-sim",
+            "dirac",
+            {"optimizer": {"name": "sgd", "lr": 0.08}, "networks.theta": 0.5, "dynamics": "simultaneous"},
+        ),
+    ),
+    *_of(
+        "diverged",
+        (
+            "grid-ls",
+            "grid",
+            {"optimizer": {"name": "sgd", "lr": 3.0}, "game.loss": "least_squares", "steps": 1000},
+        ),
+        (
+            "grid-indicator",
+            "grid",
+            {
+                "optimizer": {"name": "sgd", "lr": 1.0, "momentum": 0.9},
+                "game.loss": "indicator",
+                "steps": 1000,
+            },
+        ),
+    ),
+]

@@ -1,0 +1,83 @@
+"""Training a labelled run of `benchmarks/doctor.py`: its events, and apart from them what became of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from doctor_outcomes import outcome
+from doctor_settings import Setting, made
+
+from steadygan.build import Run, build
+from steadygan.config import Config
+from steadygan.diagnostics import History, read
+from steadygan.examining import examiner
+from steadygan.origin import origin
+from steadygan.processor import threads
+from steadygan.program import compiled, vectorised
+from steadygan.scoring import Look
+from steadygan.sinks import line_sink
+from steadygan.train import Scored, train
+
+__all__ = ["histories", "trained"]
+
+
+def trained(setting: Setting, seeds: int, folder: Path) -> Path:
+    """The folder of the setting's runs, which are trained now unless that is done: events and outcomes."""
+    home = folder / setting.path
+    if not (home / "outcomes.json").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "events.jsonl").unlink(missing_ok=True)
+        settings = made(setting, seeds)
+        with threads(settings.threads):
+            found = _train(settings, build(settings), home)
+        (home / "outcomes.json").write_text(json.dumps(found) + "\n")
+    return home
+
+
+def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]:
+    """What is found of each member, look by look; a line for each look and event goes to events.jsonl."""
+    step = vectorised(run.step) if run.ensemble else run.step
+    step = compiled(step, print, settings.precision) if settings.compile else step
+    seeds = [int(m["seed"]) for m in run.members]
+    examine = examiner(run.game, run.data, seeds=seeds, ensemble=run.ensemble, dtype=run.draws.dtype)
+    with (home / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"facts": facts(settings)}) + "\n")
+    write, looks, before = line_sink(home / "events.jsonl", settings.batch), [], run.state
+    for event in train(
+        step,
+        run.draws,
+        run.state,
+        look=lambda state: Look([], {}),  # scores are the outcome's: the diagnosis does not see them
+        examine=examine,
+        trace=lambda good, until, i: origin(
+            run.game, step, run.draws, good, until, i if run.ensemble else None
+        ),
+        steps=settings.steps,
+        every=run.every,
+    ):
+        write(event)
+        if isinstance(event, Scored):
+            found = outcome(run, event.state, before)
+            looks.append([{"step": event.step, **one} for one in found])
+            before = event.state
+    return [list(member) for member in zip(*looks)] or [[] for _ in run.members]
+
+
+def facts(settings: Config) -> dict[str, Any]:
+    """What a diagnosis is told of a run besides its numbers."""
+    count = settings.fake_as_real.count
+    return {
+        "game": settings.game.name,
+        "loss": getattr(getattr(settings.game, "loss", None), "name", None),
+        "fake_as_real": not isinstance(count, int | float) or count > 0,
+        "penalties": [penalty.name for penalty in settings.critic.penalties],
+        "normalization": settings.critic.normalization.name,
+        "steps": settings.steps,
+    }
+
+
+def histories(home: Path) -> list[tuple[History, list[dict[str, Any]]]]:
+    """Each member's history beside what became of it, look by look."""
+    events = read(home / "events.jsonl")
+    outcomes = json.loads((home / "outcomes.json").read_text())
+    return [(events.history(i), found) for i, found in enumerate(outcomes)]

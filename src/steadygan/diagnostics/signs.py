@@ -1,0 +1,95 @@
+"""Signs of an illness in a history: whether one holds now, since when, how a number grew, whether it swings."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from steadygan.diagnostics.history import History, Series
+
+__all__ = ["LATE", "Sign", "early", "known", "lasting", "late", "swings"]
+
+LATE = 4
+"""`late` numbers are medians over the last quarter of a series, of a running run over the last quarter so far."""
+
+MOST = 0.75
+"""A sign holds when it does at this share of the late points, and began where it does so from there on."""
+
+
+class Sign(NamedTuple):
+    """Whether something holds now, and the step since when it does."""
+
+    holds: bool
+    since: int
+
+
+def known(history: History, key: str) -> Series:
+    """A series without its gaps; empty where there is none.
+
+    >>> known(History({"x": Series(torch.tensor([1.0, 2.0]), torch.tensor([torch.nan, 3.0]))}, {}), "x").steps
+    tensor([2.])
+    """
+    found = history.series.get(key)
+    if found is None:
+        return Series(torch.empty(0), torch.empty(0))
+    finite = found.values.isfinite()
+    return Series(found.steps[finite], found.values[finite])
+
+
+def late(history: History, key: str) -> float:
+    """The median of the last quarter of a series; NaN where there is none.
+
+    >>> late(History({"x": Series(torch.arange(8.0), torch.arange(8.0))}, {}), "x")
+    6.0
+    """
+    values = known(history, key).values
+    return values[-max(1, len(values) // LATE) :].median().item() if len(values) else torch.nan
+
+
+def early(history: History, key: str) -> float:
+    """The median of a series from its tenth to its fifth: after the start, before what training made of it."""
+    values = known(history, key).values
+    return values[len(values) // 10 : len(values) // 5 + 1].median().item() if len(values) else torch.nan
+
+
+def lasting(steps: Tensor, flags: Tensor) -> Sign:
+    """Whether a sign holds at three quarters of the last quarter of its points, and the step since when it does.
+
+    >>> lasting(torch.arange(8), torch.tensor([1, 0, 0, 1, 1, 1, 1, 1]).bool())
+    Sign(holds=True, since=3)
+    """
+    if not len(flags) or flags[-max(1, len(flags) // LATE) :].double().mean() < MOST:
+        return Sign(False, 0)
+    after = flags.double().flip(0).cumsum(0).flip(0) / torch.arange(len(flags), 0, -1)
+    return Sign(True, int(steps[(flags & (after >= MOST)).nonzero()[0]]))
+
+
+def swings(values: Tensor, least: int = 3) -> tuple[int, float]:
+    """(periods, correlation) of a series [n] that swings: its autocorrelation falls below -1/2 and returns above 1/2.
+
+    The straight line through it is taken off. Of a pure circle the autocorrelation is a cosine; of noise it
+    stays within 2/sqrt(n) of 0, and of a decaying spiral the swings are small at the end, which the caller looks at.
+    (0, 0.0) where there are not `least` periods or the second peak is missing.
+
+    >>> swings(torch.sin(torch.arange(100.0) * 0.5))[0], swings(torch.arange(100.0))[0]
+    (7, 0)
+    """
+    n = len(values)
+    if n < 4 * least:
+        return 0, 0.0
+    time = torch.linspace(-1, 1, n, dtype=values.dtype)
+    x = values - values.mean()
+    x = x - time * (x @ time) / (time @ time)
+    power = x @ x
+    if not power > 1e-12 * n * (values.square().mean() + 1e-300):
+        return 0, 0.0
+    lags = range(1, n // least + 1)
+    found = torch.stack([x[:-lag] @ x[lag:] / power * (n / (n - lag)) for lag in lags])
+    below = (found < -0.5).nonzero()
+    above = (found > 0.5).nonzero()
+    if not len(below) or not bool((above > below[0]).any()):
+        return 0, 0.0
+    rise = int(above[above > below[0]][0])
+    falls = (found[rise:] <= 0.5).nonzero()
+    peak = found[rise : rise + int(falls[0])] if len(falls) else found[rise:]
+    return n // (rise + int(peak.argmax()) + 1), peak.max().item()

@@ -1,0 +1,146 @@
+"""The doctor beside a run: what it tells of, once, when it is sure; and that it ends a run as if nobody had looked."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from steadygan import attending, checkpoint, config, run
+from steadygan.attending import Ill, attendant
+from steadygan.diagnostics import Events, Verdict
+from steadygan.game import State
+from steadygan.scoring import Look
+from steadygan.train import Diverged, Progress, Scored
+
+STATE = State({}, {}, {}, {}, {})
+DEAD = {
+    "data": "ring8",
+    "networks": {"name": "mlp", "width": 16, "depth": 2},
+    "critic": {"penalties": [{"name": "r1", "weight": 100}]},
+    "optimizer": {"name": "rmsprop", "lr": 0.01},
+    "batch": 16,
+    "steps": 400,
+    "compile": False,
+    "every": {"log": 20, "score": 20, "checkpoint": 100, "examine": 20},
+}
+
+
+def verdict(name: str) -> Verdict:
+    return Verdict(name, 0, (f"signs of {name}.",), f"something against {name}", "a.b=1")
+
+
+class Script:
+    """A diagnosis by rote: at each look the names that each member is given; and what is warned of."""
+
+    def __init__(self, monkeypatch, looks: list[list[list[str]]], stop_on: tuple[str, ...] = ()) -> None:
+        self.looks, self.warned, self.step = looks, [], 0
+        monkeypatch.setattr(
+            attending, "diagnose", lambda history: [verdict(n) for n in history.facts["names"]]
+        )
+        self.events = Events()
+        members = len(looks[0])
+        monkeypatch.setattr(Events, "members", members)
+        monkeypatch.setattr(
+            Events, "history", lambda _, index: attending_history(self.looks[self.step - 1][index])
+        )
+        self.attend = attendant(self.events, 16, stop_on, self.warned.append)
+
+    def look(self) -> Ill | None:
+        self.step += 1
+        return self.attend(Scored(self.step, 0.0, STATE, Look([], {"modes": 1.0})))
+
+
+def attending_history(names: list[str]):
+    from steadygan.diagnostics import History
+
+    return History({}, {"names": names})
+
+
+def test_a_verdict_counts_at_the_second_look_in_a_row_and_is_told_of_once(monkeypatch):
+    looks = [["collapse"], ["healthy"], ["collapse"], ["collapse"], ["collapse", "rotation"], ["collapse"]]
+    script = Script(monkeypatch, [[names] for names in looks])
+    told = []
+    for _ in looks:
+        script.look()
+        told.append(len(script.warned))
+    assert told == [0, 0, 0, 1, 1, 1]
+    assert script.warned == ["step 4: collapse: signs of collapse. Try: something against collapse (a.b=1)"]
+
+
+@pytest.mark.parametrize("name", ["healthy", "undecided"])
+def test_the_well_are_left_in_peace(name, monkeypatch):
+    script = Script(monkeypatch, [[[name]]] * 3, stop_on=("collapse",))
+    assert [script.look() for _ in range(3)] == [None] * 3
+    assert script.warned == []
+
+
+def test_an_ensemble_is_told_of_with_how_many_and_ends_when_all_are_ill_or_lost(monkeypatch):
+    looks = [
+        [["collapse"], ["healthy"], ["diverged"]],
+        [["collapse"], ["collapse"], ["diverged"]],
+        [["collapse"], ["collapse"], ["diverged"]],
+    ]
+    script = Script(monkeypatch, looks, stop_on=("collapse",))
+    assert script.look() is None
+    assert script.look() is None, "the second member's is not sure yet"
+    assert script.warned == [
+        "step 2: collapse in 1 of 3 members: signs of collapse. Try: something against collapse (a.b=1)"
+    ]
+    assert script.look() == Ill(3, verdict("collapse"), [0, 1])
+
+
+def test_only_what_it_is_asked_to_stop_on_stops_it(monkeypatch):
+    script = Script(monkeypatch, [[["rotation"]]] * 4, stop_on=("collapse", "dead_critic"))
+    assert [script.look() for _ in range(4)] == [None] * 4
+    assert len(script.warned) == 1
+
+
+def test_it_reads_what_the_run_writes():
+    events = Events()
+    attend = attendant(events, 16, (), print)
+    attend(Progress(5, 0.0, {"loss/D": torch.tensor(1.25), "finite": torch.tensor(1.0)}))
+    attend(Diverged(9, 5, [0], 7, "loss/G"))
+    history = events.history()
+    assert history.series["loss/D"].values.tolist() == [1.25]
+    assert history.facts["diverged"]["tensor"] == "loss/G"
+
+
+# ------------------------------------------------------------------------------------------------ on a real run
+
+
+def newest(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoint.checkpoints(folder / "checkpoints")[-1] / "state.safetensors")
+
+
+def test_a_run_that_is_stopped_can_go_on_and_is_then_the_run_that_was_not(tmp_path):
+    """The critic dies of the penalty within a few steps; the end, and the file of events, are as without a doctor."""
+    quiet = Console(file=io.StringIO())
+    assert run.start(config.parse(DEAD), tmp_path / "whole", quiet) is None
+    ill = run.start(config.parse({**DEAD, "stop_on": ["dead_critic"]}), tmp_path / "ill", quiet)
+    assert isinstance(ill, Ill)
+    assert ill.verdict.name == "dead_critic"
+    assert ill.step < 400
+    assert int(newest(tmp_path / "ill")["scalars/step"]) == ill.step, "it is kept where it was stopped"
+    assert run.resume(tmp_path / "ill", ["stop_on=[]"], quiet) is None
+    a, b = newest(tmp_path / "whole"), newest(tmp_path / "ill")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_from_the_command_line_it_is_one_sentence_and_exit_code_1(command, tmp_path):
+    file = tmp_path / "dead.yaml"
+    file.write_text(config.dump(config.parse({**DEAD, "stop_on": ["dead_critic"]})))
+    found = command("train", file, "--out", tmp_path / "run")
+    assert found.code == 1
+    assert "by stop_on: dead critic" in " ".join(found.err.split())
+    assert "stop_on=[]" in found.err
+    assert found.out.count("dead critic:") <= 1
+
+
+def test_what_cannot_be_stopped_on_is_named_with_what_can(command, tmp_path):
+    found = command("train", "ring8-fargan", "stop_on=[colapse]", "--out", tmp_path / "run")
+    assert found.code == 2
+    assert "stop_on" in found.err
+    assert "collapse" in found.err

@@ -1,0 +1,310 @@
+"""The diagnosis on histories made by hand: each illness, and the healthy run that looks most like it."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from steadygan import config
+from steadygan.catalogue import find_recipe
+from steadygan.diagnostics import History, Series, read
+from steadygan.diagnostics.remedies import _TRIES, remedy
+from steadygan.diagnostics.signs import lasting, late, swings
+from steadygan.diagnostics.verdicts import VERDICTS, diagnose
+
+N = 24
+EQUILIBRIUM = {"loss/D": 2 * math.log(2), "loss/G": math.log(2)}
+
+# A run near its end that nothing is wrong with; illnesses change some of it.
+WELL = {
+    **EQUILIBRIUM,
+    "update/G": 1e-3,
+    "update/D": 1e-3,
+    "critic/spread": 0.05,
+    "critic/gap": 0.01,
+    "critic/saturated": 0.0,
+    "critic/held": 0.1,
+    "signal/mean": 0.05,
+    "signal/max": 0.2,
+    "slope/fake": 0.1,
+    "slope/between": 0.2,
+    "slope/max": 0.5,
+    "fakes/diversity": 1.0,
+    "fakes/coverage": 0.9,
+    "fakes/copies": 0.5,
+    "fakes/at0": 0.0,
+    "fakes/at1": 0.0,
+    "fakes/at2": 0.0,
+}
+
+
+def series(value, n=N):
+    """A constant, a line between two numbers (geometric), or the numbers themselves, at steps 100, 200, ..."""
+    if isinstance(value, tuple):
+        value = torch.logspace(*(math.log10(v) for v in value), n, dtype=torch.float64)
+    values = torch.as_tensor(value, dtype=torch.float64).expand(
+        n if not isinstance(value, torch.Tensor) else -1
+    )
+    return Series(100.0 * torch.arange(1, len(values) + 1, dtype=torch.float64), values.clone())
+
+
+def history(facts=None, **changes):
+    changed = {key.replace("__", "/"): value for key, value in changes.items()}
+    told = {**WELL, **changed}
+    return History(
+        {k: series(v) for k, v in told.items() if v is not None}, facts or {"loss": "non_saturating"}
+    )
+
+
+def names(*args, **kwargs):
+    return [verdict.name for verdict in diagnose(history(*args, **kwargs))]
+
+
+MINIMAX, WASSERSTEIN = {"loss": "minimax"}, {"loss": "wasserstein"}
+jumps = torch.tensor([1.0, -1.0]).repeat(N // 2)
+circle = torch.sin(torch.arange(200.0) * 0.4)
+CASES = {
+    "dead_game": (None, {"update__G": 1e-9, "update__D": 0.0}),
+    "dead_critic": (None, {"critic__spread": 1e-6, "signal__mean": 1e-7, "slope__fake": 1e-7}),
+    "vanishing": (MINIMAX, {"signal__mean": 1e-4, "slope__fake": 3.0, "critic__spread": 12.0}),
+    "exploding": (None, {"slope__max": (0.5, 200.0), "signal__max": (0.2, 50.0), "critic__spread": 6.0}),
+    "overfitted": (None, {"critic__held": 0.9, "critic__gap": 0.1}),
+    "memorisation": (None, {"fakes__copies": 0.99}),
+    "collapse": (None, {"fakes__diversity": 0.05, "fakes__coverage": 0.1}),
+    "hopping": (None, {"fakes__at0": jumps, "fakes__diversity": 0.05}),
+    "rotation": (WASSERSTEIN, {"loss__G": circle, "logit__fake": circle}),
+}
+TWINS = {
+    "dead_game": {"update__G": (1e-3, 1e-6), "update__D": 0.0},  # a rate that falls; one player at rest
+    "dead_critic": {"critic__spread": 0.5},  # the very same losses
+    "vanishing": {"signal__mean": 1.5, "slope__fake": 3.0, "critic__spread": 12.0},
+    "exploding": {"slope__max": (0.5, 200.0), "signal__max": (0.2, 50.0)},  # steep, yet unsure: spread .05
+    "overfitted": {"critic__held": 0.9, "critic__gap": 1e-3},  # a ratio of two noises
+    "memorisation": {"fakes__copies": 0.6},
+    "collapse": {"fakes__diversity": 0.8, "fakes__coverage": 0.4},
+    "hopping": {"fakes__at0": 0.1 * jumps},
+    "rotation": {"loss__G": circle * torch.exp(-0.05 * torch.arange(200.0))},  # a spiral that goes inward
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_illness_is_named_first(name):
+    facts, changes = CASES[name]
+    first = diagnose(history(facts, **changes))[0]
+    assert first.name == name
+    assert first.evidence
+    assert first.remedy
+    assert first.config
+    assert any(character.isdigit() for character in " ".join(first.evidence))
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_its_healthy_twin_is_not(name):
+    facts, _ = CASES[name]
+    assert names(facts, **TWINS[name]) == ["healthy"]
+
+
+def test_every_verdict_has_a_case():
+    assert set(CASES) | {"diverged", "healthy", "undecided"} == set(VERDICTS)
+
+
+def test_losses_of_two_log_two_are_an_equilibrium_or_a_dead_critic_by_the_spread_alone():
+    assert names(critic__spread=0.5, signal__mean=0.4) == ["healthy"]
+    assert names(critic__spread=1e-6, signal__mean=1e-7)[0] == "dead_critic"
+    dead = diagnose(history(critic__spread=1e-6, signal__mean=1e-7))[0]
+    assert "2 log 2" in dead.evidence[1]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+@pytest.mark.parametrize("name", ["collapse", "hopping", "memorisation", "dead_game"])
+def test_units_of_the_logits_do_not_matter_to_what_the_fakes_do(name, scale):
+    """A Wasserstein critic's output has no unit; slopes of 1 keep the other verdicts away."""
+    _, changes = CASES[name]
+    flat = {
+        "slope__between": 1.0,
+        "critic__spread": 0.05 * scale,
+        "critic__gap": 0.01 * scale,
+        "signal__mean": 1.0,
+    }
+    assert names(WASSERSTEIN, **{**flat, **changes})[0] == name
+    assert names(WASSERSTEIN, **flat) == ["healthy"]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_vanishing_is_a_share_of_the_slope_whatever_the_data_are_measured_in(scale):
+    units = {"signal__mean": 1e-4 * scale, "slope__fake": 3.0 * scale, "critic__spread": 12.0}
+    assert names(MINIMAX, **units)[0] == "vanishing"
+
+
+def test_a_clipped_wasserstein_critic_vanishes_and_is_not_dead():
+    tiny = {"critic__spread": 1e-6, "signal__mean": 1e-6, "slope__between": 1e-6, "slope__fake": 1e-6}
+    assert names(WASSERSTEIN, **tiny)[0] == "vanishing"
+
+
+def test_a_worse_number_is_never_a_better_verdict():
+    for name, key, values in [
+        ("dead_critic", "signal__mean", [1e-4, 1e-6, 0.0]),
+        ("memorisation", "fakes__copies", [0.8, 0.9, 1.0]),
+        ("collapse", "fakes__diversity", [0.4, 0.1, 0.0]),
+        ("overfitted", "critic__held", [0.9, 2.0, 10.0]),
+    ]:
+        facts, changes = CASES[name]
+        assert all(names(facts, **{**changes, key: value})[0] == name for value in values)
+
+
+def test_since_is_the_step_where_the_signs_began():
+    diversity = torch.ones(N)
+    diversity[15:] = 0.05
+    assert diagnose(history(fakes__diversity=diversity))[0].since == 1600
+    assert names(fakes__diversity=torch.cat([0.05 * torch.ones(12), torch.ones(12)])) == ["healthy"]
+
+
+def test_causes_come_before_effects():
+    both = {**CASES["vanishing"][1], **CASES["collapse"][1]}
+    assert names(MINIMAX, **both) == ["vanishing", "collapse"]
+
+
+def test_gaps_in_a_series_are_passed_over():
+    holes = torch.full((N,), 0.05)
+    holes[::3] = torch.nan
+    assert names(fakes__diversity=holes)[0] == "collapse"
+    assert names(**{"critic__held": torch.full((N,), torch.nan)}) == ["healthy"]
+
+
+def test_losses_that_end_in_gaps_have_diverged_and_the_step_is_told():
+    losses = torch.ones(N)
+    losses[20:] = torch.nan
+    found = diagnose(history(loss__D=losses))
+    assert [v.name for v in found] == ["diverged"]
+    assert found[0].since == 2100
+
+
+def test_the_trainer_s_word_on_divergence_names_the_tensor():
+    facts = {"diverged": {"step": 50, "good_step": 40, "began": 43, "tensor": "D/layers.0.weight"}}
+    (found,) = diagnose(History({}, facts))
+    assert found.name == "diverged"
+    assert found.since == 43
+    assert "layers.0.weight" in found.evidence[0]
+
+
+@pytest.mark.parametrize("few", [0, 1, 5])
+def test_too_little_is_undecided(few):
+    told = {key: series(1.0, few) for key in WELL} if few else {}
+    assert [v.name for v in diagnose(History(told, {}))] == ["undecided"]
+
+
+def test_keys_that_nobody_knows_say_nothing():
+    assert names(something__else=7.0, fakes__at9=jumps) == ["healthy"]
+
+
+def test_fakes_that_have_not_reached_the_data_are_not_called_healthy():
+    assert names(fakes__coverage=0.01, fakes__copies=None) == ["undecided"]
+
+
+def test_each_member_of_an_ensemble_has_its_own_verdict():
+    lines = [
+        json.dumps({"step": 100 * i, **{k: [v, v] for k, v in WELL.items()}, "fakes/diversity": [1.0, 0.05]})
+        for i in range(1, N + 1)
+    ]
+    events = read(lines)
+    assert [diagnose(events.history(i))[0].name for i in range(2)] == ["healthy", "collapse"]
+
+
+def test_losses_near_the_equilibrium_come_with_the_caveat_under_fake_as_real():
+    """Spec: fake-as-real bounds D by itself, so a loss of 1.386 is no evidence of health."""
+    plain = " ".join(diagnose(history())[0].evidence)
+    with_it = " ".join(diagnose(history({"loss": "non_saturating", "fake_as_real": True}))[0].evidence)
+    assert "fake-as-real" not in plain
+    assert "says little" in with_it
+
+
+RECIPES = [
+    "ring8-fargan",
+    "ring8-0gp",
+    "digits-wgan",
+    "digits-r3gan",
+    "digits-began",
+    "bilinear-optimistic",
+    "digits-gn",
+]
+
+
+def facts_of(raw):
+    made = config.parse(raw)
+    return {
+        "game": made.game.name,
+        "loss": getattr(getattr(made.game, "loss", None), "name", None),
+        "fake_as_real": made.fake_as_real.count != 0,
+        "penalties": [penalty.name for penalty in made.critic.penalties],
+        "normalization": made.critic.normalization.name,
+        "images": made.data.name == "digits",
+        "dynamics": made.dynamics.name,
+    }
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", _TRIES)
+def test_every_line_of_configuration_parses_and_changes_something(name, recipe):
+    _, raw = find_recipe(recipe)
+    text, line = remedy(name, facts_of(raw))
+    assert text
+    assert config.parse(config.override(raw, [line])) != config.parse(raw), line
+
+
+@pytest.mark.parametrize("name", _TRIES)
+def test_nothing_is_offered_that_the_run_has(name):
+    has = {"game": "gan", "loss": "relativistic", "penalties": ["r1", "r2"], "normalization": "none"}
+    text, line = remedy(
+        name, {**has, "fake_as_real": True, "images": True, "augment": "ada", "dynamics": "extragradient"}
+    )
+    assert text
+    for there in ("name: r2", "fake_as_real={", "relativistic", "ada,", "=ada", "extragradient"):
+        assert there not in line
+
+
+def test_lasting_needs_three_quarters_of_the_last_quarter():
+    steps = torch.arange(16)
+    flags = torch.zeros(16, dtype=torch.bool)
+    flags[-4:] = torch.tensor([True, True, True, False])
+    assert lasting(steps, flags) == (True, 12)
+    flags[-3] = False
+    assert not lasting(steps, flags).holds
+
+
+def test_swings_counts_the_turns_of_a_sine_and_none_of_noise_or_a_line():
+    time = torch.arange(200.0, dtype=torch.float64)
+    assert swings(torch.sin(2 * math.pi * time / 25))[0] == 8
+    noise = torch.randn(50, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert sum(swings(row)[0] > 0 for row in noise) == 0
+    walks = noise.cumsum(1)
+    assert sum(swings(row)[0] > 0 for row in walks) <= 2
+    assert swings(time)[0] == swings(torch.ones(200))[0] == 0
+
+
+def test_late_is_the_median_of_the_last_quarter():
+    given = History({"x": series(torch.arange(8.0))}, {})
+    assert late(given, "x") == 6.0
+    assert math.isnan(late(given, "y"))
+
+
+@pytest.mark.slow
+def test_labelled_runs_are_diagnosed_as_what_they_are(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    from doctor_calibration import CALIBRATION
+    from doctor_training import histories, trained
+
+    wanted = {
+        "healthy-ring-r1",
+        "vanishing-ring-tanh",
+        "dead_critic-ring-r1",
+        "rotation-dirac-alt",
+        "diverged-ring-ls",
+    }
+    for setting in CALIBRATION:
+        if f"{setting.label}-{setting.name}" in wanted:
+            for told, _ in histories(trained(setting, 2, tmp_path)):
+                assert diagnose(told)[0].name == setting.label
+    assert "doctor_training" in sys.modules
