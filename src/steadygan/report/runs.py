@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from steadygan import cards
+from steadygan import cards, config
+from steadygan.attending import facts_of
 from steadygan.diagnostics import Events, History
 from steadygan.errors import UsageError
 from steadygan.folders import EVENTS, LOOKS, read_config
@@ -50,7 +51,8 @@ class Reader:
         self._again()
 
     def _again(self) -> None:
-        self.events, self.seen, self.inode = Events(facts(self.config)), 0, 0
+        self.protocol = _protocol(self.path / LOOKS)
+        self.events, self.seen, self.inode = Events(facts(self.config, self.protocol)), 0, 0
 
     def read(self) -> Told:
         """The run as it is now. Raises UsageError where its files cannot be read."""
@@ -59,15 +61,8 @@ class Reader:
         except OSError as error:
             raise UsageError(f"cannot read {self.file} ({error.strerror}): name a run folder") from None
         members = [self.events.history(index) for index in range(self.events.members)]
-        folder = self.path if self.path.is_dir() else None
-        return Told(
-            self.path,
-            self.config,
-            members,
-            self.events.diverged,
-            _protocol(self.path / LOOKS) if folder else {},
-            cards.cards(self.path) if folder else [],
-        )
+        scored = cards.cards(self.path) if self.path.is_dir() else []
+        return Told(self.path, self.config, members, self.events.diverged, self.protocol, scored)
 
     def _grow(self) -> None:
         """Take in the lines that are new; all of them where a resumed run has written its file anew."""
@@ -75,11 +70,9 @@ class Reader:
             return self._again()
         found = self.file.stat()
         if found.st_size < self.seen or found.st_ino != self.inode:
+            self.config = read_config(self.path) if self.path.is_dir() else {}
             self._again()
             self.inode = found.st_ino
-            if self.path.is_dir():
-                self.config = read_config(self.path)
-                self.events.facts = facts(self.config)
         with self.file.open("rb") as file:
             file.seek(self.seen)
             for line in file:
@@ -100,29 +93,19 @@ class Reader:
             self.events.add(found)
 
 
-def facts(raw: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration says of a run besides numbers, as `diagnostics.History` has it.
+def facts(raw: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
+    """What a run's settings and protocol say of it besides numbers; nothing of settings that are none of today's.
 
-    >>> facts({"game": {"name": "gan", "loss": {"name": "hinge"}}, "steps": 9})["loss"]
-    'hinge'
+    >>> raw = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9}
+    >>> facts(raw, {"shape": [2]})["loss"], facts({}, {})
+    ('non_saturating', {})
     """
-    if not raw:
+    try:
+        found = facts_of(config.parse(raw))
+    except UsageError:
         return {}
-    game, critic = _part(raw.get("game", "gan")), _part(raw.get("critic", {}))
-    count = _part(raw.get("fake_as_real", {})).get("count", 0)
-    return {
-        "game": game.get("name", "gan"),
-        "loss": _part(game.get("loss", "non_saturating")).get("name"),
-        "fake_as_real": count != 0,
-        "penalties": [_part(each).get("name") for each in critic.get("penalties", ())],
-        "normalization": _part(critic.get("normalization", "none")).get("name"),
-        "steps": raw.get("steps"),
-    }
-
-
-def _part(raw: Any) -> dict[str, Any]:
-    """A part of a configuration, which may be given by its name alone."""
-    return raw if isinstance(raw, dict) else {"name": raw}
+    images = len(protocol.get("shape", ())) == 3
+    return found | {"loss": getattr(found["loss"], "name", found["loss"]), "images": images}
 
 
 def _protocol(file: Path) -> dict[str, Any]:
