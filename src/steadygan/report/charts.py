@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from steadygan.report.scales import Scale, fitting, short, ticks
+from steadygan.report.scales import Scale, fitting, ticks, written
 from steadygan.report.thin import thinned
 
 __all__ = ["HEIGHT", "WIDTH", "Chart", "Curve", "Line", "Rule", "chart"]
@@ -67,12 +67,17 @@ def chart(
     return Chart(
         title,
         note,
-        [(_px(x(torch.tensor(t))), short(t)) for t in ticks(x)],
-        [(_px(y(torch.tensor(t))), short(t)) for t in ticks(y)],
+        _marks(x),
+        _marks(y),
         [(_px(y(torch.tensor(rule.value))), rule.name) for rule in rules],
         [_line(curve, x, y, buckets) for curve in curves],
         y.log,
     )
+
+
+def _marks(scale: Scale) -> list[tuple[float, str]]:
+    found = ticks(scale)
+    return [(_px(scale(torch.tensor(t, dtype=torch.float64))), text) for t, text in zip(found, written(found))]
 
 
 def _apart(low: float, high: float) -> tuple[float, float]:

@@ -25,7 +25,9 @@ def report(
     runs = [Reader(folder).read() for folder in folders]
     for run in runs:
         if not run.keys and not run.diverged:
-            raise UsageError(f"{run.folder} holds no events yet: report on it when it has trained for a while")
+            raise UsageError(
+                f"{run.folder} holds no events yet: report on it when it has trained for a while"
+            )
     text = page(runs)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

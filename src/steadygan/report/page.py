@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,6 +53,16 @@ class Shown(NamedTuple):
     cloud: tuple[str, list[cloud.Cloud]]
     settings: str
 
+    @property
+    def wide(self) -> bool:
+        """Whether its pictures are strips, which want a row of their own."""
+        return any(frame.ratio > 1.6 for frame in self.frames)
+
+    @property
+    def pictured(self) -> bool:
+        """Whether it has any picture."""
+        return bool(self.ground or self.frames)
+
 
 def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
     """The report on runs as one HTML page that loads nothing; with `refresh`, a page of this `version` that asks its server
@@ -74,7 +85,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
     return environment.get_template("page.html").render(
         title=f"steadygan: {', '.join(labels)}",
         runs=shown,
-        scores=list(dict.fromkeys(key for run in shown for key in run.scores)),
+        groups=_groups(runs, shown),
         sections=_sections(runs, labels),
         first=panels.FIRST,
         caveat=_caveat(runs),
@@ -98,7 +109,12 @@ def _policy(style: str, script: str, *, live: bool) -> str:
     def known(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
-    parts = ["default-src 'none'", "img-src data:", f"style-src {known(style)}", f"script-src {known(script)}"]
+    parts = [
+        "default-src 'none'",
+        "img-src data:",
+        f"style-src {known(style)}",
+        f"script-src {known(script)}",
+    ]
     parts += ["base-uri 'none'", "form-action 'none'", *(["connect-src 'self'"] if live else [])]
     return "; ".join(parts)
 
@@ -145,7 +161,7 @@ def _opinions(run: Told) -> list[Opinion]:
     return [
         Opinion(
             verdict._replace(name=name.replace("_", " ")),
-            VERDICTS[name],
+            VERDICTS[name] if name != "healthy" else "no sign of an illness",
             f"{len(members)} of {many} members ({', '.join(map(str, members))})" if many > 1 else "",
             name in WELL,
         )
@@ -166,6 +182,16 @@ def _scores(run: Told) -> dict[str, str]:
         if len(finite) and len(last) > 1:
             found[key] += f" ({finite.min():.4g} to {finite.max():.4g})"
     return found
+
+
+def _groups(runs: Sequence[Told], shown: Sequence[Shown]) -> list[tuple[list[str], list[Shown]]]:
+    """Runs whose looks have the same protocol, whatever the seed, and the names of their scores: those compare."""
+    found: dict[str, list[Shown]] = {}
+    for run, each in zip(runs, shown):
+        if each.scores:
+            protocol = {key: value for key, value in run.protocol.items() if key != "seed"}
+            found.setdefault(json.dumps(protocol, sort_keys=True), []).append(each)
+    return [(list(dict.fromkeys(key for each in own for key in each.scores)), own) for own in found.values()]
 
 
 def _words(facts: Mapping[str, Any]) -> str:
@@ -217,12 +243,15 @@ def differences(settings: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, li
     """
     flat = [_flat(each) for each in settings.values()]
     keys = list(dict.fromkeys(key for each in flat for key in each))
+    parts = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    keys.sort(key=lambda key: (parts.index(key.partition(".")[0]), key))
     rows = [(key, [each.get(key, "–") for each in flat]) for key in keys if key != "name"]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, str]:
-    parts = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
+    listed = list(enumerate(tree)) if isinstance(tree, list) else []
+    parts = list(tree.items()) if isinstance(tree, Mapping) else listed
     if not parts and path:
         return {path: str(tree)}
     found: dict[str, str] = {}

@@ -39,6 +39,7 @@ CRITIC, TOLD, FAKES, GAME, PLACE = (
 KNOWN = (
     Panel(FIRST, "losses", ("loss/*",), "what each player minimises, penalties included"),
     Panel(FIRST, "gradients", ("gradient/*",), "norm of each player's parameter gradient"),
+    Panel(FIRST, "update ratios", ("update/*",), "|parameters moved| / |parameters| of a step"),
     Panel(CRITIC, "mean logits", ("logit/real", "logit/fake"), "high is real"),
     Panel(CRITIC, "spread of logits", ("logit/spread",), "near 0 the critic says the same of everything"),
     Panel(CRITIC, "gap and spread", ("critic/gap", "critic/spread"), "reals less fakes, on fixed samples"),
@@ -54,9 +55,10 @@ KNOWN = (
     Panel(FAKES, "diversity", ("fakes/diversity",), "pairwise distance of fakes over that of reals"),
     Panel(FAKES, "coverage", ("fakes/coverage",), "share of reals that have a fake near"),
     Panel(FAKES, "copies", ("fakes/copies",), "0.5: training samples are no nearer than held-out ones"),
-    Panel(FAKES, "place", ("fakes/at0", "fakes/at1", "fakes/at2"), "of the fakes' mean; it travels if G hops"),
+    Panel(
+        FAKES, "place", ("fakes/at0", "fakes/at1", "fakes/at2"), "of the fakes' mean; it travels if G hops"
+    ),
     Panel(GAME, "turning", ("field/cosine",), "cosine of the field here and a small step on: 1 is straight"),
-    Panel(GAME, "update ratios", ("update/*",), "|parameters moved| / |parameters| of a step"),
     Panel(GAME, "spectral norms", ("spectral/*",), "the largest of each player's weight matrices"),
     Panel(GAME, "penalties", ("penalty/*",), "unweighted"),
     Panel(PLACE, "players", ("at/*",), "each player's first parameter"),
@@ -102,9 +104,7 @@ def curve(name: str, style: int, histories: Sequence[History], key: str) -> Curv
         return Curve(name, style, steps, values[0])
     gone = values.isnan()
     low, high = (torch.where(gone, bound, values) for bound in (math.inf, -math.inf))
-    return Curve(
-        name, style, steps, values.nanmedian(0).values, _finite(low.amin(0)), _finite(high.amax(0))
-    )
+    return Curve(name, style, steps, values.nanmedian(0).values, _finite(low.amin(0)), _finite(high.amax(0)))
 
 
 def _finite(values: Tensor) -> Tensor:

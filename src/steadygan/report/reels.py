@@ -27,10 +27,11 @@ Any_ = TypeVar("Any_")
 
 
 class Frame(NamedTuple):
-    """A picture of one step as a data: address."""
+    """A picture of one step as a data: address, its width over its height."""
 
     step: int
     source: str
+    ratio: float = 1.0
 
 
 class Ground(NamedTuple):
@@ -62,8 +63,8 @@ def samples(folder: Path, most: int, size: int) -> list[Frame]:
     """Up to `most` of the pictures in a run folder's samples/, each in about `size` bytes; damaged ones are left out."""
     found = []
     for path in spaced(_steps(folder / SAMPLES, "png"), most):
-        source = _picture(path, path.stat().st_mtime_ns, size)
-        found += [Frame(int(path.stem[5:]), source)] if source else []
+        source, ratio = _picture(path, path.stat().st_mtime_ns, size)
+        found += [Frame(int(path.stem[5:]), source, ratio)] if source else []
     return found
 
 
@@ -75,16 +76,17 @@ def _steps(folder: Path, ending: str) -> list[Path]:
 
 
 @lru_cache(maxsize=512)
-def _picture(path: Path, changed: int, size: int) -> str:
+def _picture(path: Path, changed: int, size: int) -> tuple[str, float]:
     """A picture as it is where it is small enough, else shrunk until it is; nothing where it cannot be read."""
     whole = path.read_bytes()
     try:
         image = Image.open(io.BytesIO(whole))
         image.load()
     except (OSError, SyntaxError, ValueError):
-        return ""
+        return "", 1.0
+    ratio = image.width / image.height
     if len(whole) <= size:
-        return _address("png", whole)
+        return _address("png", whole), ratio
     kind = "webp" if features.check("webp") else "jpeg"
     image = image.convert("RGB")
     for scale in (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1):
@@ -93,7 +95,7 @@ def _picture(path: Path, changed: int, size: int) -> str:
         image.resize((box[0], box[1]), Image.Resampling.LANCZOS).save(stream, kind, quality=80)
         if stream.tell() <= size:
             break
-    return _address(kind, stream.getvalue())
+    return _address(kind, stream.getvalue()), ratio
 
 
 def _address(kind: str, content: bytes) -> str:

@@ -127,5 +127,3 @@ def names(runs: Sequence[Told]) -> list[str]:
         if max(Counter(found).values()) == max(Counter(paths).values()):
             break
     return found
-
-

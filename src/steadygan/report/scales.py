@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Scale", "fitting", "short", "ticks"]
+__all__ = ["Scale", "fitting", "short", "ticks", "written"]
 
 WIDE = 100.0
 """From this ratio of the largest to the smallest on, positive numbers stand on a logarithmic axis."""
@@ -42,7 +42,9 @@ def fitting(low: float, high: float, start: float, stop: float, *, positive: flo
     """
     if positive and low > 0 and high / positive > WIDE:
         return Scale(low / 1.15, high * 1.15, start, stop, log=True)
-    room = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
+    if low == high == 0:
+        return Scale(-0.04, 1.0, start, stop)
+    room = 0.04 * (high - low) or 0.05 * abs(high)
     return Scale(low - room, high + room, start, stop)
 
 
@@ -59,15 +61,14 @@ def ticks(scale: Scale, most: int = 5) -> list[float]:
         every = max(1, math.ceil((last - first + 1) / most))
         return [float(f"1e{power}") for power in range(first, last + 1, every)]
     if scale.near:
-        reach = max(abs(scale.low), abs(scale.high))
-        ends = [float(f"1e{math.floor(math.log10(reach * 0.999))}")]
-        found = [-ends[0], 0.0, ends[0]]
-        return [v for v in found if scale.low <= v <= scale.high]
+        reach = math.floor(math.log10(max(abs(scale.low), abs(scale.high)) * 0.999))
+        powers = [10.0**power for power in (reach, reach - 1) if 10.0**power > 3 * scale.near]
+        return [v for v in (*(-p for p in powers), 0.0, *powers) if scale.low <= v <= scale.high]
     span = scale.high - scale.low
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next(m * power for m in (1, 2, 5, 10, 20) if span / (m * power) <= most)
     first, last = math.ceil(scale.low / step - 1e-9), math.floor(scale.high / step + 1e-9)
-    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+    return [float(f"{i * step:.14g}") for i in range(first, last + 1)]
 
 
 def short(value: float, digits: int = 4) -> str:
@@ -80,3 +81,23 @@ def short(value: float, digits: int = 4) -> str:
         if size <= abs(value) < 1e12:
             return f"{value / size:.{digits}g}{letter}"
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
+
+
+def written(values: list[float]) -> list[str]:
+    """Ticks as text, in as many digits as tell them apart.
+
+    >>> written([1.38625, 1.3863, 1.38635]), written([0.0, 500.0, 1000.0])
+    (['1.38625', '1.3863', '1.38635'], ['0', '500', '1k'])
+    """
+    for digits in range(4, 10):
+        found = [short(value, digits) for value in values]
+        if len(set(found)) == len(values) and all(_same(t, v, values) for t, v in zip(found, values)):
+            break
+    return found if values else []
+
+
+def _same(text: str, value: float, values: list[float]) -> bool:
+    """Whether a tick's text is off by less than a hundredth of the way to its neighbour."""
+    sizes = {"G": 1e9, "M": 1e6, "k": 1e3}
+    number = float(text.rstrip("GMk")) * sizes.get(text[-1], 1.0)
+    return abs(number - value) <= 0.01 * min(abs(a - b) for a, b in zip(values, values[1:] or [math.inf]))

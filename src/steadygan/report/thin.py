@@ -15,7 +15,7 @@ def thinned(steps: Tensor, values: Tensor, buckets: int) -> Tensor:
 
     >>> values = torch.tensor([0.0, 1, 2, 9, 2, 1, 0, torch.nan, 1, -7, 1, 0])
     >>> thinned(torch.arange(12), values, 2)
-    tensor([ 0,  3,  6,  7,  8,  9, 11])
+    tensor([ 0,  3,  7,  8,  9, 11])
     """
     n = len(steps)
     if n <= 3 * buckets + 2:
