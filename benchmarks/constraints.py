@@ -38,6 +38,7 @@ from steadygan.meter import Meter
 from steadygan.networks import far_resnet, gn_cnn, mlp
 from steadygan.normalization import gradient_normalized, penalty_gradient_normalized, spectral_normalized
 from steadygan.penalties import PENALTIES
+from steadygan.program import ON_CPU
 from steadygan.state import initial
 
 NETS: dict[str, tuple[Callable, tuple[int, ...], int]] = {
@@ -152,7 +153,7 @@ def pair(name: str, net: str, batch: int, compiled: bool) -> Pair:
 
 def in_one_graph(step: Callable) -> Callable:
     torch.compiler.reset()
-    return torch.compile(step, fullgraph=True, dynamic=False, options={"cpp_wrapper": True})
+    return torch.compile(step, fullgraph=True, dynamic=False, options=ON_CPU)
 
 
 def difference(both: Pair, player: str) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from doctor_outcomes import outcome
 from doctor_settings import Setting, made
 
+from steadygan.attending import facts_of
 from steadygan.build import Run, build
 from steadygan.config import Config
 from steadygan.diagnostics import History, read
@@ -41,7 +42,7 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
     seeds = [int(m["seed"]) for m in run.members]
     examine = examiner(run.game, run.data, seeds=seeds, ensemble=run.ensemble, dtype=run.draws.dtype)
     with (home / "events.jsonl").open("a") as file:
-        file.write(json.dumps({"facts": facts(settings)}) + "\n")
+        file.write(json.dumps({"facts": facts_of(settings, run.data)}) + "\n")
     write, looks, before = line_sink(home / "events.jsonl", settings.batch), [], run.state
     for event in train(
         step,
@@ -61,19 +62,6 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
             looks.append([{"step": event.step, **one} for one in found])
             before = event.state
     return [list(member) for member in zip(*looks)] or [[] for _ in run.members]
-
-
-def facts(settings: Config) -> dict[str, Any]:
-    """What a diagnosis is told of a run besides its numbers."""
-    count = settings.fake_as_real.count
-    return {
-        "game": settings.game.name,
-        "loss": getattr(getattr(settings.game, "loss", None), "name", None),
-        "fake_as_real": not isinstance(count, int | float) or count > 0,
-        "penalties": [penalty.name for penalty in settings.critic.penalties],
-        "normalization": settings.critic.normalization.name,
-        "steps": settings.steps,
-    }
 
 
 def histories(home: Path) -> list[tuple[History, list[dict[str, Any]]]]:

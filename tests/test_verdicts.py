@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from steadygan import config
+from steadygan import attending, config
+from steadygan.build import build
 from steadygan.catalogue import find_recipe
 from steadygan.diagnostics import History, Series, read
 from steadygan.diagnostics.remedies import _TRIES, remedy
 from steadygan.diagnostics.signs import lasting, late, swings
 from steadygan.diagnostics.verdicts import VERDICTS, diagnose
+from steadygan.examining import examiner
 
 N = 24
 EQUILIBRIUM = {"loss/D": 2 * math.log(2), "loss/G": math.log(2)}
@@ -139,6 +141,23 @@ def test_vanishing_is_a_share_of_the_slope_whatever_the_data_are_measured_in(sca
     assert names(MINIMAX, **units)[0] == "vanishing"
 
 
+def test_a_flat_critic_of_one_point_s_data_is_at_its_equilibrium():
+    """The Dirac-GAN: no two reals are apart, so the fakes' diversity is a gap, and D = 0 is where it converges to."""
+    flat = {"critic__spread": 1e-6, "signal__mean": 1e-7, "fakes__diversity": torch.full((N,), torch.nan)}
+    assert names(**flat) == ["healthy"]
+
+
+def test_facts_name_the_loss_as_the_verdicts_know_it():
+    _, raw = find_recipe("ring8-wgan")
+    assert attending.facts_of(config.parse(raw))["loss"] == "wasserstein"
+
+
+def test_a_game_without_data_is_examined():
+    run = build(config.parse(find_recipe("bilinear-optimistic")[1]))
+    found = examiner(run.game, run.data, seeds=[0], ensemble=False, dtype=torch.float64)(run.state)
+    assert "field/cosine" in found
+
+
 def test_a_clipped_wasserstein_critic_vanishes_and_is_not_dead():
     tiny = {"critic__spread": 1e-6, "signal__mean": 1e-6, "slope__between": 1e-6, "slope__fake": 1e-6}
     assert names(WASSERSTEIN, **tiny)[0] == "vanishing"
@@ -233,16 +252,7 @@ RECIPES = [
 
 
 def facts_of(raw):
-    made = config.parse(raw)
-    return {
-        "game": made.game.name,
-        "loss": getattr(getattr(made.game, "loss", None), "name", None),
-        "fake_as_real": made.fake_as_real.count != 0,
-        "penalties": [penalty.name for penalty in made.critic.penalties],
-        "normalization": made.critic.normalization.name,
-        "images": made.data.name == "digits",
-        "dynamics": made.dynamics.name,
-    }
+    return {**attending.facts_of(config.parse(raw)), "images": "digits" in str(raw["data"])}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -68,7 +68,7 @@ def facts_of(settings: Config, data: Data | None = None) -> dict[str, Any]:
     count = settings.fake_as_real.count
     return {
         "game": settings.game.name,
-        "loss": getattr(settings.game, "loss", None),
+        "loss": getattr(getattr(settings.game, "loss", None), "name", None),
         "fake_as_real": count != 0,
         "penalties": [penalty.name for penalty in settings.critic.penalties],
         "normalization": settings.critic.normalization.name,

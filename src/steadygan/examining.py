@@ -76,7 +76,7 @@ def _detached(found: Logs) -> Logs:
 
 def features(x: Tensor) -> Tensor:
     """What samples [n, ...] are compared by: points as they are, images by 8x8-pooled pixels."""
-    return pooled_pixels(x) if x.ndim == 4 else x.flatten(1)
+    return pooled_pixels(x) if x.ndim == 4 else x.reshape(len(x), -1)
 
 
 def _shared(data: Data, dtype: torch.dtype, device: str | torch.device) -> Shared:

@@ -12,7 +12,7 @@ from steadygan.diagnostics.measures import (
     spectral_norm,
     spread,
 )
-from steadygan.diagnostics.verdicts import VERDICTS, WELL, Verdict, diagnose
+from steadygan.diagnostics.verdicts import VERDICTS, WELL, Verdict, diagnose, said
 
 __all__ = [
     "SURE",
@@ -29,6 +29,7 @@ __all__ = [
     "diagnose",
     "fake_measures",
     "read",
+    "said",
     "signal_measures",
     "spectral_norm",
     "spread",

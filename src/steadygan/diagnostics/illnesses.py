@@ -100,8 +100,13 @@ def _dead_game(history: History) -> Sick | None:
 
 
 def _dead_critic(history: History) -> Sick | None:
-    """Spread and signal alone: the losses of a dead critic are those of the equilibrium."""
-    if history.facts.get("loss") in SCALE_FREE:
+    """Spread and signal alone: the losses of a dead critic are those of the equilibrium.
+
+    Not where all data are one point (the Dirac-GAN), at whose equilibrium the critic is as flat as a dead one.
+    """
+    diversity = history.series.get("fakes/diversity")
+    one_point = diversity is not None and not bool(diversity.values.isfinite().any())
+    if one_point or history.facts.get("loss") in SCALE_FREE:
         return None
     sign = _both(
         history, "critic/spread", "signal/mean", lambda spread, told: (spread < FLAT) & (told < FLAT)

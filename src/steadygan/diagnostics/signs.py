@@ -55,8 +55,8 @@ def early(history: History, key: str) -> float:
 def lasting(steps: Tensor, flags: Tensor) -> Sign:
     """Whether a sign holds at three quarters of the last quarter of its points, and the step since when it does.
 
-    >>> lasting(torch.arange(8), torch.tensor([1, 0, 0, 1, 1, 1, 1, 1]).bool())
-    Sign(holds=True, since=3)
+    >>> lasting(torch.arange(8), torch.tensor([0, 1, 0, 0, 1, 1, 1, 1]).bool())
+    Sign(holds=True, since=4)
     """
     if not len(flags) or flags[-max(1, len(flags) // LATE) :].double().mean() < MOST:
         return Sign(False, 0)

@@ -11,7 +11,7 @@ from steadygan.diagnostics.illnesses import ILLNESSES, Sick, diverged
 from steadygan.diagnostics.remedies import remedy
 from steadygan.diagnostics.signs import known, late
 
-__all__ = ["VERDICTS", "WELL", "Verdict", "diagnose"]
+__all__ = ["VERDICTS", "WELL", "Verdict", "diagnose", "said"]
 
 
 class Verdict(NamedTuple):
@@ -106,3 +106,22 @@ def _near_equilibrium(history: History) -> tuple[str, ...]:
         f"loss/D is {loss:.4g}, near 2 log 2 = 1.386, but that says little here: fake-as-real keeps the critic from "
         "being sure, so its losses lie there whether or not modes are missing; look at fakes/coverage.",
     )
+
+
+def said(verdicts: list[Verdict]) -> str:
+    """Verdicts as `steadygan diagnose` prints them, the main one first.
+
+    >>> print(said([Verdict("collapse", 1200, ("two fakes are alike.",), "try R1", "critic.penalties=[r1]")]))
+    collapse, since step 1,200: the fakes are much less various than the data
+      two fakes are alike.
+      next: try R1
+        critic.penalties=[r1]
+    """
+    return "\n".join(line for verdict in verdicts for line in _lines(verdict))
+
+
+def _lines(verdict: Verdict) -> list[str]:
+    since = f", since step {verdict.since:,}" if verdict.since else ""
+    head = f"{verdict.name}{since}: {VERDICTS[verdict.name]}"
+    after = [f"  next: {verdict.remedy}", f"    {verdict.config}"] if verdict.remedy else []
+    return [head, *(f"  {sentence}" for sentence in verdict.evidence), *after]
