@@ -77,7 +77,9 @@ def chart(
 
 def _marks(scale: Scale) -> list[tuple[float, str]]:
     found = ticks(scale)
-    return [(_px(scale(torch.tensor(t, dtype=torch.float64))), text) for t, text in zip(found, written(found))]
+    return [
+        (_px(scale(torch.tensor(t, dtype=torch.float64))), text) for t, text in zip(found, written(found))
+    ]
 
 
 def _apart(low: float, high: float) -> tuple[float, float]:

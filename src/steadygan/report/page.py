@@ -65,10 +65,10 @@ class Shown(NamedTuple):
 
 
 def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
-    """The report on runs as one HTML page that loads nothing; with `refresh`, a page of this `version` that asks its server
-    for a newer one every so many seconds.
+    """The report on runs as one HTML page that loads nothing.
 
-    Its content security policy lets no request leave it, and no script run but its own.
+    With `refresh`, a page of this `version` that asks its server for a newer one every so many seconds. Its content
+    security policy lets no other request leave it, and no script run but its own.
     """
     labels = names(runs)
     frames = max(4, min(24, FRAMES // len(runs)))

@@ -60,7 +60,7 @@ def spaced(found: Sequence[Any_], most: int) -> list[Any_]:
 
 
 def samples(folder: Path, most: int, size: int) -> list[Frame]:
-    """Up to `most` of the pictures in a run folder's samples/, each in about `size` bytes; damaged ones are left out."""
+    """Up to `most` pictures of a run folder's samples/, each in about `size` bytes; damaged ones are left out."""
     found = []
     for path in spaced(_steps(folder / SAMPLES, "png"), most):
         source, ratio = _picture(path, path.stat().st_mtime_ns, size)
@@ -80,15 +80,13 @@ def _picture(path: Path, changed: int, size: int) -> tuple[str, float]:
     """A picture as it is where it is small enough, else shrunk until it is; nothing where it cannot be read."""
     whole = path.read_bytes()
     try:
-        image = Image.open(io.BytesIO(whole))
-        image.load()
+        image = Image.open(io.BytesIO(whole)).convert("RGB")
     except (OSError, SyntaxError, ValueError):
         return "", 1.0
     ratio = image.width / image.height
     if len(whole) <= size:
         return _address("png", whole), ratio
     kind = "webp" if features.check("webp") else "jpeg"
-    image = image.convert("RGB")
     for scale in (1.0, 0.8, 0.6, 0.45, 0.3, 0.2, 0.1):
         box = [max(1, round(side * scale)) for side in image.size]
         stream = io.BytesIO()
@@ -152,7 +150,7 @@ def _dots(points: Tensor, seen: Seen) -> tuple[str, int]:
 
 
 def _arrows(seen: Seen) -> str:
-    """Arrows along the gradient, which is where fakes are pushed: long as the root of its norm, to be seen everywhere."""
+    """Arrows along the gradient, where fakes are pushed: long as the root of its norm, to be seen everywhere."""
     gradient = seen.landscape.gradient.double()
     cells = len(gradient)
     norm = gradient.norm(dim=-1)

@@ -105,7 +105,7 @@ def facts(raw: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
     except UsageError:
         return {}
     images = len(protocol.get("shape", ())) == 3
-    return found | {"loss": getattr(found["loss"], "name", found["loss"]), "images": images}
+    return found | {"images": images}
 
 
 def _protocol(file: Path) -> dict[str, Any]:

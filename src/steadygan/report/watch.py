@@ -1,5 +1,6 @@
 """The report served on loopback, up to date for as long as somebody watches."""
 
+import sys
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,10 +56,11 @@ def _stamp(path: Path) -> str:
 def server(watch: Watch, port: int) -> ThreadingHTTPServer:
     """The server of a page and its version, on loopback alone. Raises UsageError where the port is taken."""
 
+    own: set[str] = set()
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            here = self.server.server_address[1]
-            if self.headers.get("Host") not in {f"{name}:{here}" for name in (HOST, "localhost")}:
+            if self.headers.get("Host") not in own:
                 self._answer(403, "this server is for its own machine")  # a foreign name that leads here
             elif self.path == "/version":
                 self._answer(200, watch.version())
@@ -88,17 +90,17 @@ def server(watch: Watch, port: int) -> ThreadingHTTPServer:
 
         def handle_error(self, request: object, client_address: object) -> None:
             """Let a browser go away in the middle of an answer; all else is told as usual."""
-            import sys
-
             if not isinstance(sys.exception(), ConnectionError):
                 super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     try:
-        return Server((HOST, port), Handler)
+        found = Server((HOST, port), Handler)
     except OSError as error:
         raise UsageError(
             f"cannot listen on port {port} ({error.strerror}): choose another --port, or 0 for any that is free"
         ) from None
+    own |= {f"{name}:{found.server_port}" for name in (HOST, "localhost")}
+    return found
 
 
 def serve(readers: Sequence[Reader], port: int, every: int, console: Console) -> None:

@@ -19,7 +19,7 @@ from steadygan.networks import logits_of
 from steadygan.penalties import Critic
 from steadygan.train import Event, Scored
 
-__all__ = ["LANDSCAPES", "Seen", "judge", "landscape_sink", "read_landscape"]
+__all__ = ["LANDSCAPES", "Seen", "judge", "landscape_sink", "read_landscape", "write_landscape"]
 
 LANDSCAPES = "landscapes"
 SHOWN = 400  # fakes, and real samples
@@ -49,13 +49,13 @@ def landscape_sink(
         state = member(event.state, 0 if ensemble else None)
         params = state.params[game.judge or "D"]
         found = landscape(judge(game, state, classes), frame, params)
-        _write(folder, Seen(event.step, found, event.look.samples[0][:SHOWN], reals[:SHOWN]))
+        write_landscape(folder, Seen(event.step, found, event.look.samples[0][:SHOWN], reals[:SHOWN]))
 
     return sink
 
 
 def judge(game: Game, state: State, classes: int = 0) -> Critic:
-    """The critic of the game's samples at one member's state, in evaluation mode and normalized as it is in its losses."""
+    """The critic of the game's samples at one member's state, in evaluation mode, normalized as in its losses."""
     assert game.judge is not None
     network, params = game.players[game.judge].network, state.params[game.judge]
     buffers = state.buffers[game.judge]
@@ -75,7 +75,8 @@ def judge(game: Game, state: State, classes: int = 0) -> Critic:
     return critic
 
 
-def _write(folder: Path, seen: Seen) -> None:
+def write_landscape(folder: Path, seen: Seen) -> None:
+    """Write folder/step-XXXXXXXX.safetensors, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{seen.step:08d}.safetensors"
     tensors = {

@@ -1,0 +1,109 @@
+"""Charts of the report: points are where numbers say, and thinning loses neither an extreme nor a gap."""
+
+import math
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steadygan.report.charts import BOTTOM, TOP, Curve, Rule, chart
+from steadygan.report.scales import Scale, fitting, short, ticks, written
+from steadygan.report.thin import thinned
+
+# Down-sampling
+
+
+values = st.lists(
+    st.one_of(st.floats(-1e6, 1e6, width=32), st.just(math.nan), st.just(math.inf)), min_size=1, max_size=300
+)
+
+
+@given(values, st.integers(1, 12), st.integers(0, 2**31))
+def test_thinning_keeps_extremes_ends_and_gaps(found, buckets, seed):
+    value = torch.tensor(found, dtype=torch.float64)
+    jumps = torch.randint(1, 50, (len(value),), generator=torch.Generator().manual_seed(seed))
+    steps = jumps.cumsum(0).double()
+    kept = thinned(steps, value, buckets)
+    assert kept.tolist() == sorted(set(kept.tolist()))
+    assert kept[0] == 0
+    assert kept[-1] == len(value) - 1
+    assert len(kept) <= max(3 * buckets + 2, 1)
+    # An independent loop over the spans of steps.
+    span = (steps[-1] - steps[0]).item() or 1.0
+    for bucket in range(buckets):
+        inside = [
+            i
+            for i in range(len(value))
+            if min(int((steps[i] - steps[0]).item() / span * buckets), buckets - 1) == bucket
+        ]
+        finite = [found[i] for i in inside if math.isfinite(found[i])]
+        left = [found[i] for i in inside if i in set(kept.tolist())]
+        if finite:
+            assert min(finite) in left
+            assert max(finite) in left
+        if len(finite) < len(inside):
+            assert any(not math.isfinite(v) for v in left)
+
+
+def test_a_short_series_stays_whole():
+    assert thinned(torch.arange(5), torch.ones(5), 1).tolist() == [0, 1, 2, 3, 4]
+
+
+# Axes and charts
+
+
+def test_a_line_is_drawn_where_its_numbers_are():
+    steps = torch.tensor([0.0, 50, 100])
+    found = chart(
+        "x", [Curve("a", 0, steps, torch.tensor([0.0, 5.0, 10.0]))], buckets=10, rules=[Rule(5.0, "half")]
+    )
+    (first, middle, last) = [
+        tuple(map(float, pair)) for pair in re.findall(r"[ML](\S+) ([\d.]+)", found.lines[0].path)
+    ]
+    assert (first[0], middle[0], last[0]) == (50, 222, 394)
+    assert middle[1] == pytest.approx((TOP + BOTTOM) / 2, abs=0.1)
+    assert first[1] > middle[1] > last[1]  # upwards
+    assert found.rules == [(middle[1], "half")]
+    assert found.lines[0].numbers["highest"] == "10 at 100"
+    for at, text in found.up:  # the ticks agree with the line
+        assert at == pytest.approx(first[1] + (last[1] - first[1]) * float(text) / 10, abs=0.15)
+
+
+def test_a_gap_interrupts_the_line_and_is_marked_and_a_lone_point_is_a_dot():
+    steps = torch.arange(5.0)
+    found = chart("x", [Curve("a", 0, steps, torch.tensor([1.0, 2.0, math.nan, 1.0, math.nan]))], buckets=9)
+    assert found.lines[0].path.count("M") == 2
+    assert found.lines[0].path.endswith("h0")
+    assert [round(sum(span) / 2) for span in found.lines[0].lost] == [222, 394]
+    assert found.lines[0].numbers["not finite"] == "2"
+
+
+def test_bands_hold_every_member_and_end_at_gaps():
+    steps, low = torch.arange(4.0), torch.tensor([0.0, 1.0, math.nan, 1.0])
+    found = chart("x", [Curve("a", 0, steps, low + 1, low, low + 3)], buckets=9)
+    assert [band.count("L") for band in found.lines[0].bands] == [3, 1]
+
+
+def test_nothing_finite_is_still_a_chart():
+    found = chart("x", [Curve("a", 0, torch.tensor([7.0]), torch.tensor([math.nan]))], buckets=9)
+    assert (found.lines[0].path, len(found.lines[0].lost)) == ("", 1)
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
+def test_ticks_are_few_and_inside(low, span):
+    span = max(span, 1e-6 * abs(low))
+    scale = fitting(low, low + span, 0, 100)
+    found = ticks(scale)
+    assert len(set(written(found))) == len(found)
+    assert len(found) <= 6
+    assert all(scale.low - 1e-6 * span <= t <= scale.high + 1e-6 * span for t in found)
+
+
+def test_a_logarithmic_axis_is_for_positive_numbers_of_many_sizes():
+    assert fitting(1e-4, 1.0, 0, 1, positive=1e-4).log
+    assert not fitting(-1e-4, 1.0, 0, 1, positive=-1e-4).log
+    scale = Scale(0.01, 100.0, 0.0, 4.0, log=True)
+    assert scale(torch.tensor([0.1, 1.0, 10.0])).tolist() == pytest.approx([1, 2, 3])
+    assert short(-1200000.0) == "-1.2M"
