@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from steadygan.report.charts import BOTTOM, TOP, Curve, Rule, chart
 from steadygan.report.scales import Scale, fitting, short, ticks, written
-from steadygan.report.thin import thinned
+from steadygan.report.thin import thin
 
 # Down-sampling
 
@@ -21,34 +21,54 @@ values = st.lists(
 
 
 @given(values, st.integers(1, 12), st.integers(0, 2**31))
-def test_thinning_keeps_extremes_ends_and_gaps(found, buckets, seed):
+def test_thinning_keeps_every_span_s_extremes_and_its_gaps(found, buckets, seed):
     value = torch.tensor(found, dtype=torch.float64)
     jumps = torch.randint(1, 50, (len(value),), generator=torch.Generator().manual_seed(seed))
     steps = jumps.cumsum(0).double()
-    kept = thinned(steps, value, buckets)
-    assert kept.tolist() == sorted(set(kept.tolist()))
-    assert kept[0] == 0
-    assert kept[-1] == len(value) - 1
-    assert len(kept) <= max(3 * buckets + 2, 1)
+    few = thin(steps, value, value, value, buckets)
+    if len(found) <= 2 * buckets:
+        assert few.steps.tolist() == steps.tolist()
+        assert few.low is few.middle or few.low.nan_to_num().tolist() == value.nan_to_num().tolist()
+        return
     # An independent loop over the spans of steps.
-    span = (steps[-1] - steps[0]).item() or 1.0
+    span, wanted = (steps[-1] - steps[0]).item() or 1.0, []
     for bucket in range(buckets):
         inside = [
             i
             for i in range(len(value))
             if min(int((steps[i] - steps[0]).item() / span * buckets), buckets - 1) == bucket
         ]
-        finite = [found[i] for i in inside if math.isfinite(found[i])]
-        left = [found[i] for i in inside if i in set(kept.tolist())]
-        if finite:
-            assert min(finite) in left
-            assert max(finite) in left
-        if len(finite) < len(inside):
-            assert any(not math.isfinite(v) for v in left)
+        if inside:
+            wanted.append([found[i] for i in inside if math.isfinite(found[i])])
+    assert len(few.steps) == len(wanted) <= buckets
+    assert few.steps.diff().gt(0).all()
+    for middle, low, high, inside in zip(few.middle, few.low, few.high, wanted):
+        if not inside:
+            assert middle.isnan()
+            assert low.isnan()
+            assert high.isnan()
+        else:
+            assert (low, high) == (min(inside), max(inside))
+            assert middle.item() == pytest.approx(sum(inside) / len(inside), rel=1e-6, abs=1e-6)
 
 
-def test_a_short_series_stays_whole():
-    assert thinned(torch.arange(5), torch.ones(5), 1).tolist() == [0, 1, 2, 3, 4]
+def test_bounds_are_thinned_each_by_its_own():
+    steps, zero = torch.arange(100.0), torch.zeros(100)
+    low, high = zero.clone(), zero.clone()
+    low[33], high[66] = -5, 7
+    few = thin(steps, zero, low, high, 10)
+    assert (few.low.min().item(), few.low.argmin().item()) == (-5, 3)
+    assert (few.high.max().item(), few.high.argmax().item()) == (7, 6)
+
+
+def test_a_spike_of_a_long_series_is_in_its_band_and_not_lost():
+    values = torch.zeros(100_000)
+    values[12_345] = 50.0
+    (line,) = chart("x", [Curve("a", 0, torch.arange(100_000.0), values)], buckets=300).lines
+    assert line.thinned
+    heights = [float(pair) for pair in re.findall(r"[\d.]+ ([\d.]+)", line.bands[0])]
+    assert min(heights) == pytest.approx(TOP + (BOTTOM - TOP) * 0.04 / 1.08, abs=0.1)  # 4 % to spare above
+    assert line.numbers["highest"] == "50 at 12,345"
 
 
 # Axes and charts

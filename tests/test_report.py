@@ -115,7 +115,7 @@ def test_scores_of_unlike_protocols_stand_in_tables_of_their_own(tmp_path):
 def test_an_ensemble_shows_its_median_and_range(tmp_path):
     text = page([Reader(made(tmp_path / "run", members=3)).read()])
     assert "4.1 (4 to 4.2)" in text
-    assert 'class="band f0"' in text
+    assert 'class="band f0 b0"' in text
 
 
 def test_a_file_of_events_is_a_run_without_settings(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from steadygan.report.scales import Scale, fitting, ticks, written
-from steadygan.report.thin import thinned
+from steadygan.report.thin import thin
 
 __all__ = ["HEIGHT", "WIDTH", "Chart", "Curve", "Line", "Rule", "chart"]
 
@@ -43,6 +43,7 @@ class Line(NamedTuple):
     bands: list[str]
     lost: list[tuple[float, float]]
     numbers: dict[str, str]
+    thinned: bool
 
 
 class Chart(NamedTuple):
@@ -58,12 +59,18 @@ class Chart(NamedTuple):
 
 
 def chart(
-    title: str, curves: Sequence[Curve], *, buckets: int, note: str = "", rules: Sequence[Rule] = ()
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    buckets: int,
+    note: str = "",
+    rules: Sequence[Rule] = (),
+    linear: bool = False,
 ) -> Chart:
-    """Draw curves over their steps, in at most 3 `buckets` + 2 points each: every extreme is in them."""
+    """Draw curves over their steps in about `buckets` points each; a band holds the extremes of long ones."""
     steps = torch.cat([curve.steps for curve in curves]).double()
     x = Scale(*_apart(steps.min().item(), steps.max().item()), LEFT, RIGHT)
-    y = _vertical(curves, rules)
+    y = _vertical(curves, rules, linear)
     return Chart(
         title,
         note,
@@ -86,27 +93,32 @@ def _apart(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high > low else (low - 1, high + 1)
 
 
-def _vertical(curves: Sequence[Curve], rules: Sequence[Rule]) -> Scale:
+def _vertical(curves: Sequence[Curve], rules: Sequence[Rule], linear: bool) -> Scale:
     parts = [part for curve in curves for part in (curve.middle, curve.low, curve.high) if part is not None]
     values = torch.cat([*parts, torch.tensor([rule.value for rule in rules])]).double()
     values = values[values.isfinite()]
     if not len(values):
         return Scale(0.0, 1.0, BOTTOM, TOP)
     low, high = values.min().item(), values.max().item()
-    return fitting(low, high, BOTTOM, TOP, positive=low)
+    return fitting(low, high, BOTTOM, TOP, positive=None if linear else low)
 
 
 def _line(curve: Curve, x: Scale, y: Scale, buckets: int) -> Line:
     order = curve.steps.argsort(stable=True)
     steps, middle = curve.steps[order], curve.middle[order]
-    kept = thinned(steps, middle, buckets)
-    bands = []
-    if curve.low is not None and curve.high is not None:
-        bands = _bands(steps, curve.low[order], curve.high[order], x, y, buckets)
-    across = x(steps[kept])
-    path = _path(across, y(middle[kept]))
+    low, high = (middle if part is None else part[order] for part in (curve.low, curve.high))
+    few = thin(steps, middle, low, high, buckets)
+    thinned = len(few.steps) < len(steps)
+    across = x(few.steps)
+    bands = _bands(across, y(few.low), y(few.high)) if thinned or curve.low is not None else []
     return Line(
-        curve.name, curve.style, path, bands, _lost(x(steps), ~middle.isfinite()), _numbers(steps, middle)
+        curve.name,
+        curve.style,
+        _path(across, y(few.middle)),
+        bands,
+        _lost(x(steps), ~middle.isfinite()),
+        _numbers(steps, middle),
+        thinned,
     )
 
 
@@ -121,12 +133,11 @@ def _path(across: Tensor, up: Tensor) -> str:
     return "".join(parts)
 
 
-def _bands(steps: Tensor, low: Tensor, high: Tensor, x: Scale, y: Scale, buckets: int) -> list[str]:
+def _bands(across: Tensor, low: Tensor, high: Tensor) -> list[str]:
     """Outlines of low..high, one for each stretch where both are finite."""
-    kept = torch.cat([thinned(steps, part, buckets) for part in (low, high)]).unique(sorted=True)
     found: list[str] = []
     stretch: list[tuple[float, float, float]] = []
-    corners = zip(x(steps[kept]).tolist(), y(low[kept]).tolist(), y(high[kept]).tolist())
+    corners = zip(across.tolist(), low.tolist(), high.tolist())
     for px, bottom, top in [*corners, (math.nan, math.nan, math.nan)]:
         if math.isfinite(bottom) and math.isfinite(top):
             stretch.append((px, bottom, top))

@@ -220,7 +220,10 @@ def _sections(runs: Sequence[Told], labels: Sequence[str]) -> dict[str, list[cha
             if (curve := panels.curve(label if several else key, (i if several else j), run.histories, key))
         ]
         rules = panels.rules(panel, [run.histories[0].facts for run in runs])
-        drawn = charts.chart(panel.title, curves, buckets=buckets, note=panel.note, rules=rules)
+        linear = panels.SHARES.issuperset(panel.keys)
+        drawn = charts.chart(
+            panel.title, curves, buckets=buckets, note=panel.note, rules=rules, linear=linear
+        )
         found.setdefault(panel.section, []).append(drawn)
     return found
 

@@ -11,9 +11,21 @@ from steadygan.diagnostics import History
 from steadygan.report.charts import Curve, Rule
 from steadygan.scoring import lower_is_better
 
-__all__ = ["FIRST", "Panel", "curve", "panels", "rules"]
+__all__ = ["FIRST", "SHARES", "Panel", "curve", "panels", "rules"]
 
 FIRST = "Losses and gradients"
+
+SHARES = {
+    "modes",
+    "high_quality",
+    "signal/top",
+    "critic/saturated",
+    "close/pairs",
+    "fakes/diversity",
+    "fakes/coverage",
+    "fakes/copies",
+}
+"""What is read against 1, or another whole: never on a logarithmic axis."""
 
 COUNTS = {"images", "wall_s"}
 """Written in every line, and no measurement."""

@@ -1,40 +1,58 @@
 """Long series with few points, so that no extreme and no gap is lost."""
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-__all__ = ["thinned"]
+__all__ = ["Thin", "thin"]
 
 
-def thinned(steps: Tensor, values: Tensor, buckets: int) -> Tensor:
-    """The indices [k], in order, of the points that stand for a series: steps [n], increasing, and values [n].
+class Thin(NamedTuple):
+    """Points [k] that stand for a series: steps, middles, and the lowest and highest value each stands for."""
 
-    In each of `buckets` equal spans of steps the first of the lowest values, the first of the highest, and the first
-    one that is not finite, so that a gap stays a gap; and the first and the last point. k is at most 3 buckets + 2;
-    a series of no more points than that stays whole.
+    steps: Tensor
+    middle: Tensor
+    low: Tensor
+    high: Tensor
 
-    >>> values = torch.tensor([0.0, 1, 2, 9, 2, 1, 0, torch.nan, 1, -7, 1, 0])
-    >>> thinned(torch.arange(12), values, 2)
-    tensor([ 0,  3,  7,  8,  9, 11])
+
+def thin(steps: Tensor, middle: Tensor, low: Tensor, high: Tensor, buckets: int) -> Thin:
+    """A series in at most `buckets` points: steps [n], increasing, its middles [n], and its bounds [n] of these.
+
+    Of each of `buckets` equal spans of steps that has points: the mean of their steps and of the middles that are
+    finite, the lowest `low` and the highest `high`; NaN where none is finite. A series of no more points than
+    twice the buckets stays as it is. Raises nothing; values that are not finite are passed over.
+
+    >>> values = torch.tensor([0.0, 9, 3, torch.nan, -7, 1])
+    >>> found = thin(torch.arange(6.0), values, values, values, buckets=2)
+    >>> found.steps.tolist(), found.middle.tolist(), found.low.tolist(), found.high.tolist()
+    ([1.0, 4.0], [4.0, -3.0], [0.0, -7.0], [9.0, 1.0])
     """
-    n = len(steps)
-    if n <= 3 * buckets + 2:
-        return torch.arange(n)
-    at = steps.double() - steps[0]
-    bucket = (at / at[-1].clamp_min(1e-300) * buckets).long().clamp(0, buckets - 1)
+    steps, middle, low, high = (part.double() for part in (steps, middle, low, high))
+    if len(steps) <= 2 * buckets:
+        return Thin(steps, middle, low, high)
+    bucket = ((steps - steps[0]) / (steps[-1] - steps[0]).clamp_min(1e-300) * buckets).long()
+    bucket = bucket.clamp(0, buckets - 1)
+    found = Thin(
+        _mean(bucket, steps, buckets),
+        _mean(bucket, middle, buckets),
+        _bound(bucket, low, buckets, "amin"),
+        _bound(bucket, high, buckets, "amax"),
+    )
+    return Thin(*(part[found.steps.isfinite()] for part in found))
+
+
+def _mean(bucket: Tensor, values: Tensor, buckets: int) -> Tensor:
+    """The mean of each bucket's finite values; NaN, which is 0 / 0, where there are none."""
     finite = values.isfinite()
-    kept = [torch.tensor([0, n - 1])]
-    for sign in (1, -1):
-        signed = torch.where(finite, sign * values.double(), torch.inf)
-        least = signed.new_full((buckets,), torch.inf).scatter_reduce(0, bucket, signed, "amin")
-        kept.append(_first(bucket, finite & (signed == least[bucket]), buckets))
-    kept.append(_first(bucket, ~finite, buckets))
-    return torch.cat(kept).unique(sorted=True)
+    total = values.new_zeros(buckets).index_add(0, bucket, torch.where(finite, values, 0.0))
+    return total / values.new_zeros(buckets).index_add(0, bucket, finite.double())
 
 
-def _first(bucket: Tensor, flag: Tensor, buckets: int) -> Tensor:
-    """The index of the first flagged point of each bucket that has one."""
-    n = len(bucket)
-    index = torch.where(flag, torch.arange(n), n)
-    first = index.new_full((buckets,), n).scatter_reduce(0, bucket, index, "amin")
-    return first[first < n]
+def _bound(bucket: Tensor, values: Tensor, buckets: int, reduce: str) -> Tensor:
+    none = math.inf if reduce == "amin" else -math.inf
+    seen = torch.where(values.isfinite(), values, none)
+    found = values.new_full((buckets,), none).scatter_reduce(0, bucket, seen, reduce)
+    return torch.where(found.isfinite(), found, math.nan)
