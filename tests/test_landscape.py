@@ -72,6 +72,9 @@ def test_what_is_written_is_small_and_changes_no_state(name, tmp_path):
     for old, new in zip(torch.utils._pytree.tree_leaves(before), torch.utils._pytree.tree_leaves(state)):
         assert torch.equal(old, new)
     (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    sink(Scored(40, 1.0, state, Look([reals + 1], {})))
+    assert file.read_bytes() == content
     assert file.name == "step-00000040.safetensors"
     assert file.stat().st_size < 20_000
     seen = read_landscape(file)

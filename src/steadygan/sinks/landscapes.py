@@ -85,7 +85,8 @@ def write_landscape(folder: Path, seen: Seen) -> None:
         "fakes": seen.fakes.float(),
         "reals": seen.reals.float(),
     }
-    facts = {"step": str(seen.step), "frame": json.dumps(seen.landscape.frame)}
+    # One entry: safetensors writes several in an order of its own, another each time.
+    facts = {"seen": json.dumps({"step": seen.step, "frame": seen.landscape.frame})}
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(safetensors.torch.save({k: t.contiguous() for k, t in tensors.items()}, facts))
     os.replace(partial, path)
@@ -95,9 +96,9 @@ def read_landscape(path: Path) -> Seen | None:
     """What `landscape_sink` wrote; None where the file is damaged or of another kind."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            facts = file.metadata()
+            facts = json.loads(file.metadata()["seen"])
             tensors = {name: file.get_tensor(name) for name in ("logits", "gradient", "fakes", "reals")}
-            x, y, half = (float(v) for v in json.loads(facts["frame"]))
+            x, y, half = (float(v) for v in facts["frame"])
             found = Landscape((x, y, half), tensors["logits"], tensors["gradient"])
             return Seen(int(facts["step"]), found, tensors["fakes"], tensors["reals"])
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
