@@ -132,7 +132,7 @@ def test_held_out_samples_are_those_that_a_limit_left(tmp_path):
     assert last["critic/held"] == pytest.approx((real - each.mean().item()) / (real - fake), abs=error)
 
 
-def test_update_ratios_and_spread_are_logged_with_the_step(tmp_path):
+def test_update_ratios_are_those_of_the_step_that_led_here(tmp_path):
     raw = {
         **POINTS,
         "steps": 2,
@@ -147,7 +147,6 @@ def test_update_ratios_and_spread_are_logged_with_the_step(tmp_path):
     for name in "GD":
         old, new = before[f"params/{name}"], last[f"params/{name}"]
         assert line[f"update/{name}"] == pytest.approx(((new - old).norm() / old.norm()).item())
-    assert line["logit/spread"] >= abs(line["logit/real"] - line["logit/fake"]) / 2
 
 
 # -------------------------------------------------------------------------------------------- what it leaves alone
@@ -188,7 +187,9 @@ def test_every_kind_of_game_is_examined(name):
     """All that a critic and a generator can show, finite, through whatever stands between them."""
     source, raw = find_recipe(name)
     made = build(config.parse({"name": source, **raw, "seeds": 1}))
-    found = examiner(made.game, made.data, seeds=[0], ensemble=False, classes=made.classes)(made.state)
+    found = examiner(made.game, made.data, seeds=[0], ensemble=False, classes=made.classes)(
+        made.state, made.state
+    )
     for key in (
         "signal/mean",
         "slope/real",
@@ -205,17 +206,19 @@ def test_a_normalized_critic_is_measured_as_the_generator_meets_it():
     source, raw = find_recipe("ring8-gn")
     made = build(config.parse({"name": source, **raw, "seeds": 1}))
     large = made.state._replace(params={**made.state.params, "D": 3 * made.state.params["D"]})
-    found = examiner(made.game, made.data, seeds=[0], ensemble=False)(large)
+    found = examiner(made.game, made.data, seeds=[0], ensemble=False)(large, large)
     assert found["slope/max"] <= 1 + 1e-5
     raw_game = made.game._replace(normalize=None)
-    assert examiner(raw_game, made.data, seeds=[0], ensemble=False)(large)["slope/max"] > 1
+    assert examiner(raw_game, made.data, seeds=[0], ensemble=False)(large, large)["slope/max"] > 1
 
 
 def test_a_game_without_samples_has_a_field_that_turns():
     """Dirac-GAN: two numbers; a hundredth of them along the field turns it by some hundredths."""
     source, raw = find_recipe("dirac-alternating")
     made = build(config.parse({"name": source, **raw, "seeds": 1}))
-    found = examiner(made.game, made.data, seeds=[0], ensemble=False, dtype=made.draws.dtype)(made.state)
+    found = examiner(made.game, made.data, seeds=[0], ensemble=False, dtype=made.draws.dtype)(
+        made.state, made.state
+    )
     assert 0.9 < found["field/cosine"] < 1
     assert "signal/mean" not in found or math.isfinite(found["signal/mean"])
 

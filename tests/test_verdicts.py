@@ -154,7 +154,7 @@ def test_facts_name_the_loss_as_the_verdicts_know_it():
 
 def test_a_game_without_data_is_examined():
     run = build(config.parse(find_recipe("bilinear-optimistic")[1]))
-    found = examiner(run.game, run.data, seeds=[0], ensemble=False, dtype=torch.float64)(run.state)
+    found = examiner(run.game, run.data, seeds=[0], ensemble=False, dtype=torch.float64)(run.state, run.state)
     assert "field/cosine" in found
 
 

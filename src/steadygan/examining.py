@@ -45,12 +45,13 @@ def examiner(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     classes: int = 0,
-) -> Callable[[State], Logs]:
-    """Make the function that examines a state: scalars by name, with a leading [members] in an ensemble.
+) -> Callable[[State, State], Logs]:
+    """Make the function that examines a state, after the one before it: scalars by name, [members] in an ensemble.
 
     What there is of `diagnostics.signal_measures`, `critic_measures`, `fake_measures`, `closeness`, `copies`;
     `field/cosine`, of the field here and after every player has moved a hundredth of its norm along its gradient;
-    `spectral/NAME` of each player's weights. Always on the same draws, of the raw weights, so that only the players
+    `spectral/NAME` of each player's weights; `update/NAME`, how far the last step moved its parameters, over their norm
+    before it. Always on the same draws, of the raw weights, so that only the players
     change. Images are compared as 8x8-pooled pixels. It changes nothing.
     """
     draws = Draws(game, (tuple(game.players),), data, seeds, members=ensemble, dtype=dtype, device=device)
@@ -65,9 +66,9 @@ def examiner(
     shared = _shared(data, dtype, device)
     look = partial(_examined, game, classes)
     if not ensemble:
-        return lambda state: _detached(look(state, batches[0], mine, shared))
-    mapped = torch.vmap(look, in_dims=(0, 0, 0, None))
-    return lambda state: _detached(mapped(state, batches[0], mine, shared))
+        return lambda before, state: _detached(look(before, state, batches[0], mine, shared))
+    mapped = torch.vmap(look, in_dims=(0, 0, 0, 0, None))
+    return lambda before, state: _detached(mapped(before, state, batches[0], mine, shared))
 
 
 def _detached(found: Logs) -> Logs:
@@ -98,12 +99,16 @@ def _some(rows: Tensor, most: int) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator("examined", len(rows)))[:most]]
 
 
-def _examined(game: Game, classes: int, state: State, draw: Draw, mine: Shared, shared: Shared) -> Logs:
+def _examined(
+    game: Game, classes: int, before: State, state: State, draw: Draw, mine: Shared, shared: Shared
+) -> Logs:
     """Everything of one member: on its batch `draw`, and its larger sets `mine` of real samples and latents."""
     here, *_ = field(game, tuple(game.players), state, draw)
     there, *_ = field(game, tuple(game.players), _moved(state, here), draw)
     found = {"field/cosine": cosine(here, there)}
     for name, player in game.players.items():
+        old = before.params[name]
+        found[f"update/{name}"] = (state.params[name] - old).norm() / old.norm()
         found[f"spectral/{name}"] = spectral_norm(unflatten(player.network.module, state.params[name]))
     if "z" not in mine or "x_real" not in mine:
         return found

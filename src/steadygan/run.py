@@ -223,7 +223,7 @@ def _go(
     return diverged
 
 
-def _examine(run: Run) -> Callable[[State], Logs]:
+def _examine(run: Run) -> Callable[[State, State], Logs]:
     return examiner(
         run.game,
         run.data,

@@ -97,13 +97,11 @@ def complete(rule: Rule, game: Game, decay: Number = 0.0, start: int = 0) -> Ste
 
     Before `start` steps the average is the player itself. The log `finite` is 1 while every parameter and
     moment is finite (an infinite moment would freeze its parameter): nothing is repaired, the trainer stops.
-    `update/NAME` is how far the step moved a player's parameters, over their norm before it.
     """
 
     repeats = sum(any(game.players[name].critic for name in names) for names in rule.rounds)
 
     def step(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
-        before = state.params
         state, logs = rule.step(state, batch)
         now = state.scalars["step"] + 1
         keep = torch.where(now > start, torch.as_tensor(at(decay, state.scalars)), 0.0)
@@ -116,10 +114,7 @@ def complete(rule: Rule, game: Game, decay: Number = 0.0, start: int = 0) -> Ste
             )
             for name, old in state.average.items()
         }
-        moved = {
-            f"update/{name}": (state.params[name] - old).norm() / old.norm() for name, old in before.items()
-        }
-        logs = {**logs, **moved, "finite": finite(state)}
+        logs = {**logs, "finite": finite(state)}
         adapted = game.adapt(state.scalars, logs, repeats) if game.adapt else {}
         logs |= adapted
         return state._replace(average=average, scalars={**state.scalars, **adapted, "step": now}), logs

@@ -115,7 +115,7 @@ def train(
     state: State,
     *,
     look: Callable[[State], Look],
-    examine: Callable[[State], Logs] | None = None,
+    examine: Callable[[State, State], Logs] | None = None,
     trace: Callable[[State, int, int], tuple[int, str] | None] | None = None,
     steps: int,
     every: Every,
@@ -124,7 +124,8 @@ def train(
 ) -> Iterator[Event]:
     """Run `step` from the state's own step counter up to `steps`, and yield what happens.
 
-    `trace(good, until, member)` finds where a member that diverged between the state `good` and step `until` began to.
+    `examine(before, state)` is given the state of the step before as well; `trace(good, until, member)` finds where a
+    member that diverged between the state `good` and step `until` began to.
 
     The run ends at a NaN or infinite parameter (in an ensemble: when no member is finite any more), after a
     Snapshot of the last state known to be good; or where `stop` says so, with all that a last step has. `wall_s`
@@ -134,7 +135,8 @@ def train(
     first = int(state.scalars["step"].flatten()[0])
     good, diverged = (first, state), lost_members(state)
     for done in range(first + 1, steps + 1):
-        state, logs = step(state, draws(done - 1))
+        before = state
+        state, logs = step(before, draws(done - 1))
         log = done == steps or done % every.log == 0
         stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
         last = done == steps or stopped
@@ -155,7 +157,7 @@ def train(
         if log:
             yield Progress(done, time.perf_counter() - began, logs)
         if examine and (last or (every.examine and done % every.examine == 0)):
-            yield Examined(done, time.perf_counter() - began, examine(state))
+            yield Examined(done, time.perf_counter() - began, examine(before, state))
         if last or done % every.score == 0:
             yield Scored(done, time.perf_counter() - began, state, look(state))
         if last or done % every.checkpoint == 0:

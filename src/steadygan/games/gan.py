@@ -207,11 +207,7 @@ def _discriminator(
     real_logits, fake_logits = seen["real"][0], seen["fake"][0]
 
     total = parts.loss.discriminator(real_logits, fake_logits)
-    logs = {
-        "logit/real": real_logits.mean(),
-        "logit/fake": fake_logits.mean(),
-        "logit/spread": torch.cat([real_logits, fake_logits]).std(correction=0),
-    }
+    logs = {"logit/real": real_logits.mean(), "logit/fake": fake_logits.mean()}
     if parts.view.augment and parts.view.augment.adapt:
         logs["sign/real"] = _sureness(parts.loss, real_logits, fake_logits, rows.kept)
     for term in due:
