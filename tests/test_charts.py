@@ -91,11 +91,11 @@ def test_a_line_is_drawn_where_its_numbers_are():
         assert at == pytest.approx(first[1] + (last[1] - first[1]) * float(text) / 10, abs=0.15)
 
 
-def test_a_gap_interrupts_the_line_and_is_marked_and_a_lone_point_is_a_dot():
+def test_a_gap_interrupts_the_line_and_is_marked_and_a_lone_point_is_a_diamond():
     steps = torch.arange(5.0)
     found = chart("x", [Curve("a", 0, steps, torch.tensor([1.0, 2.0, math.nan, 1.0, math.nan]))], buckets=9)
     assert found.lines[0].path.count("M") == 2
-    assert found.lines[0].path.endswith("h0")
+    assert found.lines[0].path.endswith("z")
     assert [round(sum(span) / 2) for span in found.lines[0].lost] == [222, 394]
     assert found.lines[0].numbers["not finite"] == "2"
 

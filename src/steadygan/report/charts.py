@@ -123,14 +123,18 @@ def _line(curve: Curve, x: Scale, y: Scale, buckets: int) -> Line:
 
 
 def _path(across: Tensor, up: Tensor) -> str:
-    """An SVG path through the finite points, interrupted at the others; a lone point is a dot."""
-    parts: list[str] = []
-    open_, points = False, zip(across.tolist(), up.tolist())
-    for px, py in points:
+    """An SVG path through the finite points, interrupted at the others; a lone point is a diamond."""
+    stretches: list[list[str]] = [[]]
+    for px, py in zip(across.tolist(), up.tolist()):
         if math.isfinite(py):
-            parts.append(f"{'L' if open_ else 'M'}{px:.1f} {py:.1f}" + ("" if open_ else "h0"))
-        open_ = math.isfinite(py)
-    return "".join(parts)
+            stretches[-1].append(f"{px:.1f} {py:.1f}")
+        elif stretches[-1]:
+            stretches.append([])
+    return "".join(
+        f"M{points[0]}m-3 0l3 -3 3 3 -3 3z" if len(points) == 1 else f"M{'L'.join(points)}"
+        for points in stretches
+        if points
+    )
 
 
 def _bands(across: Tensor, low: Tensor, high: Tensor) -> list[str]:
