@@ -13,6 +13,7 @@ from steadygan.catalogue import find_recipe, listed
 from steadygan.commands import DEFAULT, DataRoot, Overrides, console, errors, note
 from steadygan.data_command import data
 from steadygan.errors import UsageError
+from steadygan.report import command as pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +124,8 @@ def list_(what: Annotated[str, typer.Argument(help="recipes, losses, penalties, 
 
 
 for command in (commands.spectrum, commands.classifier, commands.verify, commands.evaluate, commands.compare):
+    app.command()(command)
+for command in (pages.report, pages.watch):
     app.command()(command)
 app.add_typer(commands.probe, name="probe")
 app.add_typer(data, name="data")

@@ -2,8 +2,9 @@
 
 from steadygan.sinks.checkpoints import checkpoint_sink
 from steadygan.sinks.console import console_sink
+from steadygan.sinks.landscapes import landscape_sink
 from steadygan.sinks.lines import line_sink
 from steadygan.sinks.portraits import portrait_sink
 from steadygan.sinks.samples import sample_sink
 
-__all__ = ["checkpoint_sink", "console_sink", "line_sink", "portrait_sink", "sample_sink"]
+__all__ = ["checkpoint_sink", "console_sink", "landscape_sink", "line_sink", "portrait_sink", "sample_sink"]
