@@ -166,7 +166,13 @@ def test_a_game_without_data_is_examined():
 
 
 def test_a_clipped_wasserstein_critic_vanishes_and_is_not_dead():
-    tiny = {"critic__spread": 1e-6, "signal__mean": 1e-6, "slope__between": 1e-6, "slope__fake": 1e-6}
+    tiny = {
+        "fakes__coverage": 0.1,
+        "critic__spread": 1e-6,
+        "signal__mean": 1e-6,
+        "slope__between": 1e-6,
+        "slope__fake": 1e-6,
+    }
     assert names(WASSERSTEIN, **tiny)[0] == "vanishing"
 
 

@@ -87,7 +87,7 @@ class Every(Strict):
     log: Span = "0.5%"
     score: Span = "5%"
     checkpoint: Span = "10%"
-    examine: Span = "4%"
+    examine: Span = "5%"
 
 
 class Keep(Strict):

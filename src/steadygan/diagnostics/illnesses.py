@@ -111,8 +111,7 @@ def _dead_critic(history: History) -> Sick | None:
     Not where the fakes lie among the data, nor where all data are one point (the Dirac-GAN): at the equilibrium the
     critic is as flat as a dead one, and rightly so.
     """
-    settled = one_point(history) or late(history, "fakes/coverage") >= COVERED
-    if settled or history.facts.get("loss") in SCALE_FREE:
+    if _settled(history) or history.facts.get("loss") in SCALE_FREE:
         return None
     sign = _both(
         history, "critic/spread", "signal/mean", lambda spread, told: (spread < FLAT) & (told < FLAT)
@@ -128,8 +127,15 @@ def _dead_critic(history: History) -> Sick | None:
     return Sick("dead_critic", sign.since, tuple(said))
 
 
+def _settled(history: History) -> bool:
+    """Whether a critic may be flat: it has nothing to tell apart."""
+    return one_point(history) or late(history, "fakes/coverage") >= COVERED
+
+
 def _vanishing(history: History) -> Sick | None:
     if history.facts.get("loss") in SCALE_FREE:
+        if _settled(history):
+            return None
         steps, slope = known(history, "slope/between")
         sign = lasting(steps, slope < SLOPE)
         now = late(history, "slope/between")
