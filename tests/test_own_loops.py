@@ -23,7 +23,9 @@ from steadygan.penalties import PENALTIES
 from steadygan.state import complete, initial
 from steadygan.tables import GIVEN, PLAYERS
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("own_loop_*.py"))
+# Each shows a method, but for the Monitor's, which watches one (tests/test_monitor.py).
+LOOPS = sorted((Path(__file__).parent.parent / "examples").glob("own_loop_*.py"))
+EXAMPLES = [path for path in LOOPS if path.stem != "own_loop_monitor"]
 
 
 def of_gan(for_D: Draw, for_G: Draw) -> tuple[Tensor, ...]:

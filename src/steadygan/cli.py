@@ -123,7 +123,14 @@ def list_(what: Annotated[str, typer.Argument(help="recipes, losses, penalties, 
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-for command in (commands.spectrum, commands.classifier, commands.verify, commands.evaluate, commands.compare):
+for command in (
+    commands.spectrum,
+    commands.classifier,
+    commands.verify,
+    commands.evaluate,
+    commands.compare,
+    commands.diagnose,
+):
     app.command()(command)
 for command in (pages.report, pages.watch):
     app.command()(command)

@@ -21,6 +21,7 @@ __all__ = [
     "classifier",
     "compare",
     "console",
+    "diagnose",
     "errors",
     "evaluate",
     "note",
@@ -106,6 +107,17 @@ def compare(
     if len(folders) < 2:
         raise UsageError("compare takes two run folders or more")
     cards.compared(folders, console)
+
+
+def diagnose(
+    path: Annotated[Path, typer.Argument(help="A run folder, running or not, or a Monitor's file.")],
+    member: Annotated[int | None, typer.Option(help="One member of an ensemble; all when not given.")] = None,
+) -> None:
+    """Say what is wrong with a run, since when, by which numbers, and what to try; exit code 1 if anything is."""
+    from steadygan.diagnosed import diagnosed
+
+    if diagnosed(path, member, console):
+        raise typer.Exit(1)
 
 
 def spectrum(

@@ -159,6 +159,7 @@ class Config(Strict):
     keep: Keep = Keep()
     stop: Stop | None = None
     stop_on: tuple[_illness, ...] = ()
+    tensorboard: bool = False
     scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 

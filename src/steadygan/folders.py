@@ -14,6 +14,7 @@ from steadygan.errors import UsageError
 from steadygan.game import State
 
 __all__ = [
+    "BOARD",
     "CHECKPOINTS",
     "CONFIG",
     "EVENTS",
@@ -31,7 +32,7 @@ __all__ = [
 
 Note = Callable[[str], None]
 CONFIG, EVENTS, CHECKPOINTS, SAMPLES = "config.yaml", "events.jsonl", "checkpoints", "samples"
-LOOKS = "looks.json"
+LOOKS, BOARD = "looks.json", "tensorboard"
 
 
 def fresh_folder(name: str) -> Path:

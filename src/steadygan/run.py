@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from steadygan.errors import UsageError, nearest
 from steadygan.examining import examiner
 from steadygan.files import write_whole
 from steadygan.folders import (
+    BOARD,
     CHECKPOINTS,
     CONFIG,
     EVENTS,
@@ -35,12 +37,14 @@ from steadygan.processor import keep_memory, products, threads, work
 from steadygan.program import compiled, vectorised
 from steadygan.scoring import GRID, Look, reference, score_names
 from steadygan.sinks import (
+    check_tensorboard,
     checkpoint_sink,
     console_sink,
     landscape_sink,
     line_sink,
     portrait_sink,
     sample_sink,
+    tensorboard_sink,
 )
 from steadygan.sinks.landscapes import LANDSCAPES
 from steadygan.sinks.lines import logged, rewind, whole
@@ -55,6 +59,8 @@ def start(settings: Config, folder: Path, console: Console) -> Diverged | Ill | 
     run = build(settings)
     _check_score(settings, run)
     _check_stop(settings, run)
+    if settings.tensorboard:
+        check_tensorboard()
     look = look_of(settings, run, _noter(console))
     look(run.state)  # what cannot be scored is told before anything is written
     claim(folder)
@@ -82,6 +88,8 @@ def resume(
     run = build(settings)
     _check_score(settings, run)
     _check_stop(settings, run)
+    if settings.tensorboard:
+        check_tensorboard()
     with locked(folder):
         begun = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it was stopped before its first one
         state = restore(folder, run, _noter(console)) if begun else run.state
@@ -188,12 +196,14 @@ def _go(
     for _, line in whole(folder / EVENTS):  # of a run that is resumed
         events.add(line)
     attend = attendant(events, images, settings.stop_on, _noter(console))
-    with threads(settings.threads), products(largest), show as shown:
+    board = _board(settings, run, folder, images, first, wall_s)
+    with threads(settings.threads), products(largest), show as shown, board as boarded:
         sinks = [
             line_sink(folder / EVENTS, images),
             _picture_sink(run, folder),
             *_landscape_sinks(run, folder),
             checkpoint_sink(folder / CHECKPOINTS, facts, last=settings.keep.last, best=settings.keep.best),
+            boarded,
             shown,
         ]
         for event in train(
@@ -232,6 +242,22 @@ def _examine(run: Run) -> Callable[[State, State], Logs]:
         dtype=run.draws.dtype,
         device=run.device,
         classes=run.classes,
+    )
+
+
+def _board(
+    settings: Config, run: Run, folder: Path, images: int, first: int, wall_s: float
+) -> AbstractContextManager[Callable[[Event], None]]:
+    if not settings.tensorboard:
+        return nullcontext(lambda event: None)
+    return tensorboard_sink(
+        folder / BOARD,
+        folder / EVENTS,
+        folder / SAMPLES,
+        drawn=Snapshot if run.game.rest else Scored,
+        images_per_step=images,
+        first=first,
+        wall_s=wall_s,
     )
 
 

@@ -1,0 +1,263 @@
+"""The doctor in anybody's own training loop: `monitor.step(x_real, x_fake)` once a step, lines of JSON, a warning."""
+
+import json
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.diagnostics import given
+from steadygan.diagnostics.history import Events, History
+from steadygan.diagnostics.loops import in_a_loop
+from steadygan.diagnostics.measures import (
+    Measures,
+    closeness,
+    copies,
+    fake_measures,
+    signal_measures,
+    spectral_norm,
+)
+from steadygan.diagnostics.outside import examined, features, suited, untouched
+from steadygan.diagnostics.verdicts import WELL, Verdict, diagnose
+from steadygan.losses import Loss
+from steadygan.penalties import norm
+
+__all__ = ["Monitor"]
+
+ROWS, REACH, TRAIN = 256, 64, 2048
+"""Samples that are compared, of how many last calls at most; training samples that they are compared with, at most."""
+
+PATIENCE, AGAIN = 20, 1.05
+"""Examinations before the first diagnosis, and how many times as many there are at the next one."""
+
+
+def to_stderr(text: str) -> None:
+    """Print a warning to the error stream."""
+    print(f"steadygan: {text}", file=sys.stderr, flush=True)
+
+
+class Monitor:
+    """Look at a GAN while a loop of your own trains it, write what is seen, and warn of what is wrong.
+
+        monitor = Monitor(D, G, loss="non_saturating", file="gan.jsonl")
+        for ...:
+            ...
+            monitor.step(x_real, x_fake, loss_D=loss_D, loss_G=loss_G)
+
+    Most calls only count. At every `every`-th one the critic's logits and slopes at these samples are measured, what
+    G is told, how the fakes lie among the reals (of the last calls, up to 256), and how the players' weights move:
+    the keys of a run's events.jsonl. The training is left as it is, bit for bit: no gradients, buffers or random
+    numbers change. From the twentieth examination on the doctor looks too, less and less often; what it finds twice
+    in a row it tells `warn` of, once each.
+
+    `critic` is what gives one logit a sample [N], high for real, a module or a function of modules. `generator` is a
+    module, of which only the parameters are looked at. `loss` is G's: a name of `losses.LOSSES`, a `losses.Loss`, or a
+    function of the fakes' logits; without it nothing is said of what G is told, and a dead or vanishing critic is not
+    found. `train` are the training samples [m, ...] if they are few, `held` others of the same law: with them copies
+    and overfitting are seen. `file` takes the lines, which `steadygan diagnose file` reads; it must be new, or, of a
+    loop that goes on after step `start`, the one before, whose later lines are dropped. Further keywords are facts:
+    penalties=["r1"], normalization="spectral_normalized", fake_as_real=True, steps=100_000, ...
+
+    Raises UsageError for what it cannot use, here or at a `step`: one sentence.
+
+    >>> D = nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
+    >>> monitor = Monitor(D, loss="hinge", every=1)
+    >>> monitor.step(torch.randn(8, 2), torch.zeros(8, 2), loss_D=2.0)
+    >>> monitor.history().series["fakes/diversity"].values
+    tensor([0.], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        critic: Callable[[Tensor], Tensor],
+        generator: nn.Module | None = None,
+        *,
+        loss: str | Loss | Callable[[Tensor], Tensor] | None = None,
+        every: int = 100,
+        file: str | Path | None = None,
+        train: Tensor | None = None,
+        held: Tensor | None = None,
+        start: int = 0,
+        warn: Callable[[str], None] = to_stderr,
+        **facts: Any,
+    ) -> None:
+        """Begin at step `start`, and write the facts to `file`."""
+        name, self._loss = given.objective(loss)
+        given.check(critic, generator, every, start, facts)
+        self.events = Events({"game": "gan", "loss": name, **facts})
+        self.every, self.count, self.warn = every, start, warn
+        self.file = None if file is None else Path(file)
+        self._critic = given.bare(critic)
+        networks = {"D": self._critic, "G": given.bare(generator)}
+        self._players = {name: net for name, net in networks.items() if isinstance(net, nn.Module)}
+        sets = (("train", train, TRAIN), ("held", held, ROWS))
+        self._sets = {key: given.some(x, most) for key, x, most in sets if x is not None}
+        self._compared: Measures = {}  # features of these, and what else all examinations share
+        self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=REACH)
+        self._before: dict[str, list[Tensor]] = {}  # parameters a step before an examination
+        self._next = start - start % every + every
+        self._attend = start + 1  # the first call is checked
+        self._examinations, self._due, self._good = 0, PATIENCE, start
+        self._suspected: set[str] = set()
+        self._told: set[str] = set()
+        self._gaps: set[str] = set()
+        self._lost = False
+        last = given.begun(self.file, start, self.events)
+        self._images = int(last.get("images") or 0)
+        self._began = time.perf_counter() - float(last.get("wall_s") or 0)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What the doctor says now, the cause first."""
+        return diagnose(self.history())
+
+    def history(self) -> History:
+        """All that was measured, by its flat names, and the facts."""
+        return self.events.history()
+
+    def step(self, x_real: Tensor, x_fake: Tensor, **scalars: Tensor | float) -> None:
+        """Take in one step: real samples and fakes [N, ...] as the critic sees them, and numbers of your own.
+
+        `x_fake` may have a graph or not. `loss_D` is written as loss/D; a loss on the CPU that is not finite is
+        told of at once, any other at the next examination.
+        """
+        self.count += 1
+        self._images += x_real.shape[0]
+        try:
+            for name, value in scalars.items():
+                if not given.finite(value):
+                    self._gap(name)
+        except (TypeError, ValueError, RuntimeError):
+            given.number(name, value)  # says what is wrong with it
+            raise
+        if self.count >= self._attend:
+            self._take(x_real, x_fake, scalars)
+
+    def _take(self, x_real: Tensor, x_fake: Tensor, scalars: Mapping[str, Tensor | float]) -> None:
+        """Keep the samples of a call shortly before an examination, or examine."""
+        given.check_samples(x_real, x_fake, self._sets)
+        own = {given.key_of(name): given.number(name, value) for name, value in scalars.items()}
+        self._recent.append((features(x_real), features(x_fake)))
+        while sum(len(fake) for _, fake in self._recent) - len(self._recent[0][1]) >= ROWS:
+            self._recent.popleft()
+        if self.count == self._next:
+            self._examine(x_real, x_fake, own)
+            self._next += self.every
+        if self.count == self._next - 1:
+            self._before = {name: _copied(module) for name, module in self._players.items()}
+        calls = max(2, min(REACH, math.ceil(ROWS / len(x_fake))))
+        self._attend = max(self.count + 1, self._next - calls + 1)
+
+    def _examine(self, x_real: Tensor, x_fake: Tensor, own: dict[str, float]) -> None:
+        """Write a line of all that is measured; diagnose when it is time."""
+        where = None if self._lost else self._not_finite(x_real, x_fake)
+        if where:
+            self._lost = True
+            self._write({"diverged": [0], "good_step": self._good, "began": None, "tensor": where})
+        if self._lost:
+            self._write(own)
+        else:
+            found = self._measured(x_real, x_fake)
+            self._write({**own, **{key: value.cpu().double().item() for key, value in found.items()}})
+            self._good = self.count
+        self._gaps = {key for key, value in own.items() if not math.isfinite(value)}
+        self._examinations += 1
+        if self._lost or self._gaps:
+            self._tell({v.name: v for v in self.verdicts if v.name == "diverged"})
+        elif self._examinations >= self._due:
+            self._due = math.ceil(self._examinations * AGAIN)
+            ill = {v.name: v for v in self.verdicts if v.name not in WELL}
+            self._tell({name: v for name, v in ill.items() if name in self._suspected})
+            self._suspected = set(ill)
+
+    def _measured(self, x_real: Tensor, x_fake: Tensor) -> Measures:
+        """Everything of one examination, but for the scalars that are given."""
+        critic = self._players.get("D")
+        weights = dict(critic.named_parameters()) if critic else {}
+        n = min(len(x_real), len(x_fake))
+        held = suited(self._sets["held"].to(x_fake.device), weights) if "held" in self._sets else None
+        with torch.no_grad(), untouched(x_fake.device) as called:
+            found, told = examined(
+                self._critic, self._loss, suited(x_real[:n], weights), suited(x_fake[:n], weights), held
+            )
+        if critic is None and called:  # the modules that a function calls
+            self._players = {"D": nn.ModuleList(called), **self._players}
+        if told is not None:
+            found |= signal_measures(told)
+        return found | self._of_fakes(x_fake[:n], told) | self._of_players()
+
+    def _of_fakes(self, x_fake: Tensor, told: Tensor | None) -> Measures:
+        real, fake = (torch.cat(rows) for rows in zip(*self._recent))
+        shared = self._compared = self._compared or given.compared(self._sets, real)
+        enough = min(len(real), len(fake)) >= 8  # more than the five neighbours of the coverage
+        found = fake_measures(fake, real, shared["directions"]) if enough else {}
+        if "train" in shared and told is not None:
+            found |= closeness(features(x_fake), shared["train"], shared["delta"], norm(told))
+        if "train" in shared and "held" in shared:
+            found |= copies(fake, shared["held"], shared["train"])
+        return found
+
+    def _of_players(self) -> Measures:
+        """Spectral norms; and how far the last step moved each player's parameters, where both players are known."""
+        found = {}
+        for name, module in self._players.items():
+            found[f"spectral/{name}"] = spectral_norm({k: p.float() for k, p in module.named_parameters()})
+        if self._before.keys() == {"D", "G"}:
+            for name, before in self._before.items():
+                now = torch.cat([p.flatten() for p in _copied(self._players[name])])
+                then = torch.cat([p.flatten() for p in before])
+                found[f"update/{name}"] = (now - then).norm() / then.norm()
+        return found
+
+    def _not_finite(self, x_real: Tensor, x_fake: Tensor) -> str | None:
+        """The name of the first tensor that is not finite: the data, a parameter, the fakes."""
+        named = (
+            (f"{player}.{name}", parameter)
+            for player, module in self._players.items()
+            for name, parameter in module.named_parameters()
+        )
+        every = (("x_real", x_real), *named, ("x_fake", x_fake))
+        return next((name for name, x in every if not x.detach().isfinite().all()), None)
+
+    def _gap(self, name: str) -> None:
+        """Write that a scalar is not finite, at its own step, once until the next examination; tell of a loss."""
+        key = given.key_of(name)
+        if key not in self._gaps and self.count != self._next:  # which writes it anyway
+            self._gaps.add(key)
+            self._write({key: math.nan})
+            self._tell({v.name: v for v in self.verdicts if v.name == "diverged"})
+
+    def _tell(self, ill: Mapping[str, Verdict]) -> None:
+        """Warn of each illness, once."""
+        for name, verdict in ill.items():
+            if name not in self._told:
+                self._told.add(name)
+                title = name.replace("_", " ")
+                self.warn(f"step {self.count:,}: {title}: {verdict.evidence[0]} Try: {in_a_loop(verdict)}")
+
+    def _write(self, values: Mapping[str, Any]) -> None:
+        """Take in one line, and append it to the file."""
+        seconds = round(time.perf_counter() - self._began, 3)
+        numbers = {key: given.plain(value) for key, value in values.items()}
+        line = {"step": self.count, "images": self._images, "wall_s": seconds, **numbers}
+        self.events.add(line)
+        if self.file is None:
+            return
+        try:
+            with self.file.open("a") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+        except OSError as error:  # a full disk is no reason to end a training
+            self.warn(f"cannot write to {self.file} any more ({error.strerror}): going on without it")
+            self.file = None
+
+
+def _copied(module: nn.Module) -> list[Tensor]:
+    return [
+        p.detach().to(torch.promote_types(p.dtype, torch.float32), copy=True) for p in module.parameters()
+    ]
