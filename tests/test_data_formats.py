@@ -227,12 +227,28 @@ HUGE = array(np.broadcast_to(np.uint8(0), (1, 1)), raw=b"").replace(number(1), n
         b"cnumpy\nndarray\n(K\x01K\x02tb",  # a state for a class itself
         b"cnumpy\nndarray\n)R(K\x01K\x02tb",
         b"c_codecs\nencode\n" + text("x") + text("rot13") + b"\x86R",
+        b"c_codecs\nencode\nN}"
+        + text("__defaults__")
+        + text("x")
+        + b"\x85s\x86b",  # a state for what encodes
         b"\x82\x05",  # an extension code
         b"Pwhatever\n",  # a persistent name
         b"K\x01K\x02\x86b",
         b"h\x07",  # from an empty memo
     ],
-    ids=["objects", "short", "huge", "class", "marker", "codec", "extension", "persistent", "state", "memo"],
+    ids=[
+        "objects",
+        "short",
+        "huge",
+        "class",
+        "marker",
+        "codec",
+        "encoder",
+        "extension",
+        "persistent",
+        "state",
+        "memo",
+    ],
 )
 def test_a_pickle_that_is_not_the_sets_is_refused_in_a_sentence(value):
     with refusal("the batch", "download"):
@@ -281,6 +297,37 @@ def test_damaged_archives_are_refused(tmp_path, counts):
     in_folder(tmp_path, {"cifar-10-batches-py/readme.html": b""})
     with refusal("cifar-10-batches-py", "no file test_batch", "unpack"):
         data.cifar10(tmp_path, "test")
+
+
+def test_an_archive_that_cannot_be_read_is_no_fault_of_the_cache(tmp_path, counts, monkeypatch):
+    counts("cifar10", test=1)
+    in_tar(tmp_path, {"cifar-10-batches-py/test_batch": batch(noise(1, 3072), [1])}, "cifar-10-python.tar.gz")
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("steadygan.data.archives.gzip.open", refused)
+    with refusal("cifar-10-python.tar.gz cannot be read (Permission denied)"):
+        data.cifar10(tmp_path, "test")
+
+
+@pytest.mark.parametrize("way", ["dot", "link", "user"])
+def test_a_sets_own_folder_by_whatever_name(way, tmp_path, counts, monkeypatch):
+    counts("cifar10", test=1)
+    own = tmp_path / "cifar-10-batches-py"
+    in_folder(tmp_path, {"cifar-10-batches-py/test_batch": batch(noise(1, 3072), [1])})
+    monkeypatch.chdir(own)
+    monkeypatch.setenv("HOME", str(own))
+    (tmp_path / "elsewhere").symlink_to(own)
+    root = {"dot": ".", "link": tmp_path / "elsewhere", "user": "~"}[way]
+    assert data.cifar10(root, "test").labels.tolist() == [1]
+
+
+def test_a_home_of_nobody_does_not_exist():
+    with refusal("the data folder ~nobody.here/x does not exist"):
+        data.cifar10("~nobody.here/x")
+    with refusal("~nobody.here/x does not exist"):
+        data.image_folder("~nobody.here/x")
 
 
 def test_an_archive_is_never_unpacked(tmp_path, counts):
@@ -434,6 +481,51 @@ def test_damaged_batches_of_imagenet64(tmp_path, counts):
     with zipfile.ZipFile(tmp_path / "val_data.npz", "w") as archive:
         archive.writestr("data.npy", b"\x93NUMPY no header")
     with refusal("val_data.npz", "no whole arrays"):
+        data.imagenet64(tmp_path, "test")
+
+
+HEADERS = [
+    b"{'shape': (1, (, }",
+    b"('''",
+    b"  1\n 2",
+    b"{'descr': 5, 'fortran_order': False, 'shape': (1, 1)}",
+]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=["bracket", "quotes", "indent", "type"])
+def test_headers_of_arrays_that_are_no_python(header, tmp_path, counts):
+    """numpy raises something else for each."""
+    counts("imagenet64", test=1)
+    with zipfile.ZipFile(tmp_path / "val_data.npz", "w") as archive:
+        archive.writestr("data.npy", b"\x93NUMPY\x01\x00" + bytes([118, 0]) + header.ljust(118))
+    with refusal("val_data.npz", "no whole arrays", "download it again"):
+        data.imagenet64(tmp_path, "test")
+
+
+@pytest.mark.parametrize("place", [0.01, 0.5, 0.99])
+def test_damage_inside_a_compressed_batch(place, tmp_path, counts):
+    """Wrong bytes in a deflated member, at its header or later, are not only a wrong checksum."""
+    counts("imagenet64", test=40)
+    file = tmp_path / "val_data.npz"
+    np.savez_compressed(file, data=noise(40, 12288) % 5, labels=np.full(40, 7))
+    whole = bytearray(file.read_bytes())
+    at = int(place * len(whole))
+    for i in range(at, at + 200):
+        whole[i] ^= 0xA5
+    file.write_bytes(whole)
+    with refusal("val_data.npz", "download it again"):
+        data.imagenet64(tmp_path, "test")
+
+
+def test_a_batch_that_wants_a_password(tmp_path, counts):
+    counts("imagenet64", test=1)
+    npz(tmp_path / "val_data.npz", **GOOD)
+    whole = bytearray((tmp_path / "val_data.npz").read_bytes())
+    for head in (b"PK\x03\x04", b"PK\x01\x02"):  # the flag of encryption, in the file's head and in the list
+        for at in [i for i in range(len(whole)) if whole[i : i + 4] == head]:
+            whole[at + (6 if head[2] == 3 else 8)] |= 1
+    (tmp_path / "val_data.npz").write_bytes(whole)
+    with refusal("val_data.npz", "no array 'data'"):
         data.imagenet64(tmp_path, "test")
 
 
