@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import io
 import json
+import os
 import re
 import runpy
 import struct
@@ -334,6 +335,23 @@ def test_info_of_a_folder_before_and_after(tmp_path, command):
     assert re.search(r"prepared: .*\.npy: 6 images 3x2x2, resized by bicubic, central square", after)
     folder(path, {"a/9.png": shade(9)})
     assert "prepared, out of date:" in command("data", "info", path).out
+
+
+@pytest.mark.parametrize(
+    "name", ["set[1]", "s" * 200, "\u5716" * 80], ids=["brackets", "long", "long and wide"]
+)
+def test_info_finds_the_array_of_a_folder_of_any_name(name, tmp_path, command):
+    path = folder(tmp_path / name, {"0.png": shade(0)})
+    assert command("data", "prepare", path).code == 0
+    assert "  prepared: " in command("data", "info", path).out
+
+
+def test_info_tells_an_array_that_is_cut_short(tmp_path, command):
+    path = folder(tmp_path / "set", {"0.png": shade(0)})
+    command("data", "prepare", path)
+    (array,) = (tmp_path / "cache").glob("*.npy")
+    os.truncate(array, array.stat().st_size - 1)
+    assert "  prepared, out of date: " in command("data", "info", path).out
 
 
 def test_prepare_names_what_it_leaves_out(tmp_path, command):

@@ -5,6 +5,7 @@ its files, resize filter and crop, count and shape, what was left out) lie in $S
 cache folder. A source that changed since is read again.
 """
 
+import glob
 import hashlib
 import json
 import math
@@ -30,6 +31,7 @@ __all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "
 
 RULES = 1  # raise it when images come to be decoded differently, so that older arrays are not used
 HEADER = 128  # bytes before the first image
+NAME = 50  # letters of a set's name in that of its files
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
@@ -81,18 +83,24 @@ def prepare(source: Source, skip: bool = False) -> dict[str, Any]:
 
 def where(source: Source) -> Path:
     """The file in the cache that a source's array has or would have."""
-    return cache_folder() / f"{source.name}-{_hash(_key(source))[:16]}.npy"
+    return cache_folder() / f"{_stem(source)}-{_hash(_key(source))[:16]}.npy"
 
 
 def manifests(source: Source) -> Iterator[tuple[Path, dict[str, Any], bool]]:
     """Every array made of a source's part, by whatever options: its file, manifest, and whether it is up to date."""
     part = {"source": str(source.place.resolve())} | {k: source.options.get(k) for k in ("split", "below")}
-    for file in sorted(cache_folder().glob(f"{source.name}-*.json")):
+    for file in sorted(cache_folder().glob(f"{glob.escape(_stem(source))}-*.json")):
         with suppress(OSError, ValueError):
             manifest = json.loads(file.read_text())
             if all(manifest.get(key) == value for key, value in part.items()):
-                fresh = (manifest["rules"], manifest["fingerprint"]) == (RULES, _hash(source.entries))
-                yield file.with_suffix(".npy"), manifest, fresh
+                array, size = file.with_suffix(".npy"), math.prod((manifest["count"], *manifest["shape"]))
+                same = (manifest["rules"], manifest["fingerprint"]) == (RULES, _hash(source.entries))
+                yield array, manifest, same and array.stat().st_size == HEADER + size
+
+
+def _stem(source: Source) -> str:
+    """The set's name, or as much of it as a file's name has room for."""
+    return source.name[:NAME]
 
 
 def _key(source: Source) -> dict[str, Any]:
