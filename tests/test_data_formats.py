@@ -517,6 +517,21 @@ def test_damage_inside_a_compressed_batch(place, tmp_path, counts):
         data.imagenet64(tmp_path, "test")
 
 
+def test_a_batch_whose_list_points_nowhere(tmp_path, counts):
+    """The list at a zip's end says where each member begins: here, before the file."""
+    counts("imagenet64", test=1)
+    npz(tmp_path / "val_data.npz", **GOOD)
+    whole = bytearray((tmp_path / "val_data.npz").read_bytes())
+    end = whole.rindex(b"PK\x05\x06")
+    where = struct.unpack("<I", whole[end + 16 : end + 20])[0]
+    whole[end + 16 : end + 20] = struct.pack(
+        "<I", where + 4096
+    )  # zipfile takes it that 4,096 bytes are lacking
+    (tmp_path / "val_data.npz").write_bytes(whole)
+    with refusal("val_data.npz"):
+        data.imagenet64(tmp_path, "test")
+
+
 def test_a_batch_that_wants_a_password(tmp_path, counts):
     counts("imagenet64", test=1)
     npz(tmp_path / "val_data.npz", **GOOD)

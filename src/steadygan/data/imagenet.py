@@ -141,11 +141,11 @@ def _member(archive: ZipFile, file: Path, name: str) -> IO[bytes]:
     try:
         return archive.open(f"{name}.npy")
     except (
-        BadZipFile,
         KeyError,
         NotImplementedError,
         RuntimeError,
-    ) as error:  # the last: it wants a password
+        *DAMAGED,
+    ) as error:  # RuntimeError: it wants a password
         raise UsageError(f"{file} holds no array {name!r}; it is no batch of ImageNet-64") from error
 
 
