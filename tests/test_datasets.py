@@ -219,6 +219,22 @@ def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path):
     assert not lock.exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing says there that nobody else writes")
+def test_what_a_killed_process_had_written_is_taken_away(tmp_path):
+    path = folder(tmp_path / "set[1]", {"a.png": shade(1)})
+    code = (
+        "import os; from steadygan.data import prepared; from steadygan.data.folders import image_folder_source\n"
+        "prepared.os.fsync = lambda file: os.kill(os.getpid(), 9)\n"
+        f"prepared.prepare(image_folder_source({str(path)!r}))"
+    )
+    other = tmp_path / "cache" / ".preparing-set-0123456789abcdef-xyz"  # another set's, on its way
+    other.mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", code])
+    assert len(list((tmp_path / "cache").glob(".preparing-*"))) == 2
+    assert shades(data.image_folder(path)) == [1]
+    assert list((tmp_path / "cache").glob(".preparing-*")) == [other]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems reserve nothing for a mapping")
 def test_a_set_larger_than_memory_can_be_mapped(tmp_path):
     count = 2**41 // (3 * 256 * 256)  # two terabytes, of which the file system stores nothing

@@ -11,6 +11,7 @@ import json
 import math
 import mmap
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -152,11 +153,22 @@ def _alone(place: Path) -> Iterator[None]:
             except FileNotFoundError:  # the one who had it took the file away
                 held = False
             if held:
+                _clear(place)
                 try:
                     yield
                 finally:
                     path.unlink(missing_ok=True)
                 return
+
+
+def _clear(place: Path) -> None:
+    """Take away what processes that were killed while they made `place` left: as large as the set, maybe."""
+    for left in place.parent.glob(f"{glob.escape(_scratch(place))}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _scratch(place: Path) -> str:
+    return f".preparing-{place.stem}-"
 
 
 # -- Reading -----------------------------------------------------------------------------------------------
@@ -222,7 +234,7 @@ def _labels(place: Path) -> Path:
 
 def _write(place: Path, source: Source, skip: bool) -> None:
     """Write array, labels and manifest whole or not at all: the old manifest goes first, the new one comes last."""
-    with tempfile.TemporaryDirectory(prefix=".preparing-", dir=place.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_scratch(place), dir=place.parent) as scratch:
         array, labels, manifest = (Path(scratch, name) for name in ("images.npy", "labels.npy", "manifest"))
         facts = _fill(array, labels, source, skip)
         manifest.write_text(json.dumps(_wanted(source) | facts, indent=1))
