@@ -187,6 +187,12 @@ def test_a_header_says_what_the_recipes_paper_says(name):
 
 
 @each_paper
+def test_a_header_owns_up_to_another_precision_than_the_papers(name):
+    """None of the papers trains in bfloat16."""
+    assert (settings(name).precision == "bfloat16") == ("bfloat16 is ours" in header(name)["Source"])
+
+
+@each_paper
 def test_the_list_finds_a_recipes_paper_without_reading_all_of_it(name):
     text = (RECIPES / f"{name}.yaml").read_text()
     assert paper_of(text) == yaml.safe_load(text)["paper"]
