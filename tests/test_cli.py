@@ -541,6 +541,25 @@ def test_a_dry_run_tells_a_mistake_as_a_run_does(place, command):
     assert_one_sentence(done.err)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
+        "CUDA out of memory. Tried 2 GiB",
+    ],
+    ids=["processor", "graphics card"],
+)
+def test_a_run_that_does_not_fit_is_told_in_a_sentence(words, place, command, monkeypatch):
+    def full(*_):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(preview, "preview", full)
+    done = command("train", "ring.yaml", "--dry-run")
+    assert done.code == 2
+    assert_one_sentence(done.err)
+    assert "too large for this machine" in done.err
+
+
 LISTS = {
     "losses": losses.LOSSES,
     "penalties": penalties.PENALTIES,
