@@ -330,6 +330,13 @@ def test_a_home_of_nobody_does_not_exist():
         data.image_folder("~nobody.here/x")
 
 
+def test_fewer_images_than_the_set_has_are_refused(tmp_path, counts):
+    counts("cifar10", test=2)
+    in_folder(tmp_path, {"cifar-10-batches-py/test_batch": batch(noise(1, 3072), [1])})
+    with refusal("1 images instead of 2", "again"):
+        data.cifar10(tmp_path, "test")
+
+
 def test_an_archive_is_never_unpacked(tmp_path, counts):
     counts("cifar10", test=1)
     files = {"../escaped": b"x", "cifar-10-batches-py/test_batch": batch(noise(1, 3072), [3])}
@@ -370,6 +377,18 @@ def test_stl10_is_stored_by_columns(form: Form, tmp_path, counts):
     np.testing.assert_array_equal(train.rows.numpy(), images)
     assert (train.labels.tolist(), train.classes) == ([9, 0, 6], 10)
     assert found.held is train.held is None  # the stand-in has no test part
+
+
+def test_what_stl10_holds_out_is_its_test_part_also_of_the_unlabelled(tmp_path, counts):
+    counts("stl10", unlabeled=1, train=1, test=2)
+    unseen = noise(2, 3, 96, 96, seed=7)
+    parts = {"unlabeled": noise(1, 3, 96, 96), "train": noise(1, 3, 96, 96, seed=1), "test": unseen}
+    files = {f"stl10_binary/{part}_X.bin": stl_bytes(images) for part, images in parts.items()}
+    labels = {f"stl10_binary/{part}_y.bin": bytes([1] * len(parts[part])) for part in ("train", "test")}
+    in_folder(tmp_path, files | labels)
+    for part in ("unlabeled", "train"):
+        np.testing.assert_array_equal(data.stl10(tmp_path, part, size=96).held().numpy(), unseen)
+    assert data.stl10(tmp_path, "test", size=96).held is None
 
 
 def test_stl10_is_resized_by_the_filter_that_its_manifest_names(tmp_path, counts):
@@ -556,9 +575,13 @@ def test_imagenet64_as_a_folder_of_images(tmp_path, counts):
     np.testing.assert_array_equal(found.rows.numpy(), expected)
     assert found.labels.tolist() == [0, 1, 1]
     assert len(data.imagenet64(tmp_path, "test").rows) == 1
-    counts("imagenet64", train=4)
+    counts("imagenet64", train=4, test=1)
     with refusal("train in", "3 images instead of 4"):
         data.imagenet64(tmp_path)
+    larger = noise(128, 128, 3)
+    in_folder(tmp_path / "imagenet64", {"val/n01/d.png": png(larger)})
+    halved = larger.reshape(64, 2, 64, 2, 3).mean((1, 3)).transpose(2, 0, 1)  # the box filter is a mean
+    np.testing.assert_allclose(data.imagenet64(tmp_path, "test").rows[0].numpy(), halved, atol=1)
 
 
 # -- Emoji -------------------------------------------------------------------------------------------------

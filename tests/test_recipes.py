@@ -186,6 +186,23 @@ def test_a_header_says_what_the_recipes_paper_says(name):
     assert found == {k: v for k, v in (("inception score", paper.inception_score), ("FID", paper.fid)) if v}
 
 
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_numbers_have_their_protocol(name):
+    """Sections 6.2 and 6.3 of FARGAN; GN-GAN's configurations, whose evaluation PGN-GAN took over; or who is quoted."""
+    said = settings(name).paper.protocol
+    if settings(name).paper.source == "FARGAN":
+        assert said == "3 runs; FID of 10,000 samples, against images that are not named"
+    elif name.startswith("celebahq"):
+        large = (
+            "10,000 samples against all 30,000" if "256" in name else "3,000 samples against the last 3,000"
+        )
+        assert f"FID of {large} images" in said
+    elif "pgn" in name:
+        assert said == "the best checkpoint by FID, which is against the training images"
+    else:
+        assert said.startswith("quoted from ")
+
+
 @each_paper
 def test_a_header_owns_up_to_another_precision_than_the_papers(name):
     """None of the papers trains in bfloat16."""
@@ -259,6 +276,18 @@ def test_settings_of_gradient_normalization(name):
     assert rates == ({"D": (top, 0), "G": (2e-4, 0)} if falls else {"D": top, "G": 2e-4})
     start = {"celebahq128": 10_000, "celebahq256": 10_000, "church256": 20_000}.get(data, 0)
     assert (made.ema.decay, made.ema.start, made.data.flip) == (0.9999, start, True)
+    assert getattr(made.critic.normalization, "reading", "elementwise") == "elementwise"
+    penalty = [("one_centered", 10, 1)] if norm == "wgan-gp" else []
+    assert [(p.name, p.weight, p.interval) for p in made.critic.penalties] == penalty
+    assert (made.networks.latent, made.networks.width) == (128, 64)
+    shown = {
+        "stl10": ("unlabeled", 48),
+        "celebahq128": ("train", 128),
+        "celebahq256": ("all", 256),
+        "church256": ("church_outdoor_train", 256),
+    }
+    found = getattr(made.data, "split", "train"), getattr(made.data, "size", None)
+    assert found == shown.get(data, ("train", None))
     assert made.data.name == {
         "celebahq128": "celeba_hq",
         "celebahq256": "celeba_hq",
@@ -278,6 +307,9 @@ def test_settings_of_biggan(name):
         "G": (1e-4, (0, 0.999)),
     }
     assert (made.ema.decay, made.ema.start, made.game.loss.name) == (0.9999, 1000, "hinge")
+    assert getattr(made.critic.normalization, "reading", "elementwise") == "elementwise"
+    assert (made.networks.latent, made.networks.width, list(made.critic.penalties)) == (128, 256, [])
+    assert (made.game.conditional, made.data.name, made.data.flip) == (True, "cifar10", True)
 
 
 def test_the_numerics_sweeps():
