@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from steadygan import checkpoint, config, tables
 from steadygan.build import Run, build
-from steadygan.catalogue import COSTS, RECIPES, paper_of
+from steadygan.catalogue import COSTS, RECIPES, listed, paper_of
 from steadygan.costs import cost
 from steadygan.data import Data
 from steadygan.game import State
@@ -184,6 +184,16 @@ def test_a_header_says_what_the_recipes_paper_says(name):
         {key: number(v.rstrip("."), spread or "-") for key, v, spread in reversed(numbers)} if claims else {}
     )
     assert found == {k: v for k, v in (("inception score", paper.inception_score), ("FID", paper.fid)) if v}
+
+
+def test_the_list_shows_published_numbers_in_the_digits_of_the_papers():
+    lines = {line.split()[0]: " ".join(line.split()) for line in listed("recipes")}
+    assert "IS 9.340 ± 0.178 FID 27.378 Xia 2023, Table IV" in lines["stl10-gn-cnn-pgn"]
+    assert "IS 9.00 ± 0.15 FID 32.41 ± 0.73 Xia 2023" in lines["stl10-gn-cnn-gn"]
+    assert "IS 8.04 ± 0.19 FID 18.59 ± 1.5 Xia 2023" in lines["cifar10-gn-cnn-gn-cr"]
+    assert "D 43 M FID 6.186 Xia 2023, Table VI" in lines["celebahq256-gn-resnet-pgn"]
+    unpublished = [lines[name] for name in NAMES if name not in PUBLISHED]
+    assert not [line for line in unpublished if re.search(r"\b(IS|FID) \d", line)]
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
