@@ -523,6 +523,10 @@ def test_a_dry_run_does_not_try_a_step_that_is_too_large(name, bound, precision,
     assert counted.code == 0
     assert re.search(r"# expected time: unknown; \d\.\de\+\d\d FLOP in all", counted.out)
     assert millions(counted.out) == millions(tried)
+    mebibytes = [
+        float(re.search(r"MFLOP, (?:at most about )?([\d.]+) MiB", out)[1]) for out in (tried, counted.out)
+    ]
+    assert mebibytes[0] <= mebibytes[1] <= 3 * mebibytes[0]
 
 
 def test_a_slow_step_is_taken_once(place, command, monkeypatch):

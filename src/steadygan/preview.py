@@ -43,10 +43,13 @@ def preview(settings: Config, console: Console) -> None:
     run = build(settings)
     console.print(config.dump(settings), end="", markup=False, highlight=False, soft_wrap=True)
     found = _foreseen(run, settings) or _tried(run, settings)
+    most = (
+        "at most about " if found.seconds is None else ""
+    )  # some operations are not in place without contents
     facts = {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
         "members": f"{len(run.members)}",
-        "a step": f"{found.flops / 1e6:,.1f} MFLOP, {found.peak / 2**20:,.1f} MiB at its peak beside the state",
+        "a step": f"{found.flops / 1e6:,.1f} MFLOP, {most}{found.peak / 2**20:,.1f} MiB at its peak beside the state",
         "expected time": _expected(found, settings),
     }
     for name, fact in facts.items():
