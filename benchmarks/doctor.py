@@ -117,7 +117,9 @@ def words(figures: dict[str, Any]) -> str:
 def costs(found: dict[str, Any]) -> str:
     """What examinations cost, in a paragraph."""
     each = "; ".join(
-        f"`{name}` {of['with_s']:.1f} s with examinations, {of['without_s']:.1f} s without, {of['share']:+.1%}"
+        f"`{name}` {of['with_s']:.1f} s with examinations, {of['without_s']:.1f} s without, {of['share']:+.1%} "
+        f"(by the quickest step, {of['step_ms']:.2f} ms, and the quickest examination, {of['examination_ms']:.0f} ms: "
+        f"{of['quickest_share']:+.1%})"
         for name, of in found.items()
     )
     return f"Processor seconds of a whole training, compiled, one thread, medians, side by side: {each}."

@@ -19,7 +19,19 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
-from steadygan import catalogue, checkpoint, cli, config, losses, penalties, program, run, schedules, tables
+from steadygan import (
+    catalogue,
+    checkpoint,
+    cli,
+    config,
+    losses,
+    penalties,
+    preview,
+    program,
+    run,
+    schedules,
+    tables,
+)
 from steadygan.checkpoint import checkpoints
 from steadygan.optim import OPTIMIZERS
 
@@ -499,10 +511,57 @@ def test_a_dry_run_counts_the_papers_dcgan(place, command, monkeypatch):
     assert "D 662,977" in done.out
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("name", "bound"), [("TRIED", 0), ("memory", lambda: 0)], ids=["FLOPs", "memory"])
+def test_a_dry_run_does_not_try_a_step_that_is_too_large(name, bound, precision, place, command, monkeypatch):
+    """A step of the largest recipes takes an hour and more memory than most machines have."""
+    words = ("train", "ring.yaml", "--dry-run", "fake_as_real={count: 4, pool: 8}", f"precision={precision}")
+    tried = command(*words).out
+    monkeypatch.setattr(preview, name, bound)
+    monkeypatch.setattr(preview, "_tried", None)
+    counted = command(*words)
+    assert counted.code == 0
+    assert re.search(r"# expected time: unknown; \d\.\de\+\d\d FLOP in all", counted.out)
+    assert millions(counted.out) == millions(tried)
+    mebibytes = [
+        float(re.search(r"MFLOP, (?:at most about )?([\d.]+) MiB", out)[1]) for out in (tried, counted.out)
+    ]
+    assert mebibytes[0] <= mebibytes[1] <= 3 * mebibytes[0]
+
+
+def test_a_slow_step_is_taken_once(place, command, monkeypatch):
+    taken = []
+    monkeypatch.setattr(preview, "_timed", lambda *_: taken.append(1) or 3600.0)
+    assert (
+        "# expected time: 4.0 h uncompiled (3,600,000.0 ms a step)"
+        in command("train", "ring.yaml", "--dry-run", "steps=4", "compile=false").out
+    )
+    assert len(taken) == 1
+
+
 def test_a_dry_run_tells_a_mistake_as_a_run_does(place, command):
     done = command("train", "ring.yaml", "--dry-run", "fake_as_real.count=9")
     assert done.code == 2
     assert_one_sentence(done.err)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
+        "CUDA out of memory. Tried 2 GiB",
+    ],
+    ids=["processor", "graphics card"],
+)
+def test_a_run_that_does_not_fit_is_told_in_a_sentence(words, place, command, monkeypatch):
+    def full(*_):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(preview, "preview", full)
+    done = command("train", "ring.yaml", "--dry-run")
+    assert done.code == 2
+    assert_one_sentence(done.err)
+    assert "too large for this machine" in done.err
 
 
 LISTS = {

@@ -426,6 +426,36 @@ def test_zip_entries_that_escape_are_refused(name, tmp_path):
         data.image_folder(archive)
 
 
+def test_a_link_back_to_its_own_folder_is_refused_and_others_are_not(tmp_path):
+    """Followed, it would give every image again at each turn, and two of them for ever."""
+    path = write_folder(tmp_path / "set", {"a/0.png": png(noise(4, 4)), "b/0.png": png(noise(4, 4, seed=1))})
+    (path / "a" / "other").symlink_to(path / "b")
+    (path / ".hidden").symlink_to(path)
+    assert len(data.image_folder(path).rows) == 3
+    (path / "b" / "back").symlink_to(path)
+    (path / "b" / "again").symlink_to(path / "b")
+    with refusal("is a link to a folder that it lies in", "remove it"):
+        data.image_folder(path)
+
+
+def test_a_zip_holds_each_name_once_and_folders_are_no_images(tmp_path):
+    """A file added again stands for the first, as everywhere else; `unzip` makes a folder of x.png/."""
+    old, new = png(noise(4, 4)), png(noise(4, 4, seed=1))
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's, of the second of a name
+        for name, content in (("a.png", old), ("x.png/", b""), ("a.png", new)):
+            archive.writestr(name, content)
+    found = data.image_folder(tmp_path / "set.zip").rows
+    np.testing.assert_array_equal(found[:, 0].numpy(), noise(4, 4, seed=1)[None])
+
+
+def test_a_zip_whose_names_are_no_text(tmp_path):
+    path = write_zip(tmp_path / "set.zip", {"\u00e9.png": png(noise(4, 4))})
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xfe"))
+    with refusal("set.zip cannot be read as a zip"):
+        data.image_folder(path)
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [

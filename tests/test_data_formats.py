@@ -227,12 +227,28 @@ HUGE = array(np.broadcast_to(np.uint8(0), (1, 1)), raw=b"").replace(number(1), n
         b"cnumpy\nndarray\n(K\x01K\x02tb",  # a state for a class itself
         b"cnumpy\nndarray\n)R(K\x01K\x02tb",
         b"c_codecs\nencode\n" + text("x") + text("rot13") + b"\x86R",
+        b"c_codecs\nencode\nN}"
+        + text("__defaults__")
+        + text("x")
+        + b"\x85s\x86b",  # a state for what encodes
         b"\x82\x05",  # an extension code
         b"Pwhatever\n",  # a persistent name
         b"K\x01K\x02\x86b",
         b"h\x07",  # from an empty memo
     ],
-    ids=["objects", "short", "huge", "class", "marker", "codec", "extension", "persistent", "state", "memo"],
+    ids=[
+        "objects",
+        "short",
+        "huge",
+        "class",
+        "marker",
+        "codec",
+        "encoder",
+        "extension",
+        "persistent",
+        "state",
+        "memo",
+    ],
 )
 def test_a_pickle_that_is_not_the_sets_is_refused_in_a_sentence(value):
     with refusal("the batch", "download"):
@@ -283,6 +299,44 @@ def test_damaged_archives_are_refused(tmp_path, counts):
         data.cifar10(tmp_path, "test")
 
 
+def test_an_archive_that_cannot_be_read_is_no_fault_of_the_cache(tmp_path, counts, monkeypatch):
+    counts("cifar10", test=1)
+    in_tar(tmp_path, {"cifar-10-batches-py/test_batch": batch(noise(1, 3072), [1])}, "cifar-10-python.tar.gz")
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("steadygan.data.archives.gzip.open", refused)
+    with refusal("cifar-10-python.tar.gz cannot be read (Permission denied)"):
+        data.cifar10(tmp_path, "test")
+
+
+@pytest.mark.parametrize("way", ["dot", "link", "user"])
+def test_a_sets_own_folder_by_whatever_name(way, tmp_path, counts, monkeypatch):
+    counts("cifar10", test=1)
+    own = tmp_path / "cifar-10-batches-py"
+    in_folder(tmp_path, {"cifar-10-batches-py/test_batch": batch(noise(1, 3072), [1])})
+    monkeypatch.chdir(own)
+    monkeypatch.setenv("HOME", str(own))
+    (tmp_path / "elsewhere").symlink_to(own)
+    root = {"dot": ".", "link": tmp_path / "elsewhere", "user": "~"}[way]
+    assert data.cifar10(root, "test").labels.tolist() == [1]
+
+
+def test_a_home_of_nobody_does_not_exist():
+    with refusal("the data folder ~nobody.here/x does not exist"):
+        data.cifar10("~nobody.here/x")
+    with refusal("~nobody.here/x does not exist"):
+        data.image_folder("~nobody.here/x")
+
+
+def test_fewer_images_than_the_set_has_are_refused(tmp_path, counts):
+    counts("cifar10", test=2)
+    in_folder(tmp_path, {"cifar-10-batches-py/test_batch": batch(noise(1, 3072), [1])})
+    with refusal("1 images instead of 2", "again"):
+        data.cifar10(tmp_path, "test")
+
+
 def test_an_archive_is_never_unpacked(tmp_path, counts):
     counts("cifar10", test=1)
     files = {"../escaped": b"x", "cifar-10-batches-py/test_batch": batch(noise(1, 3072), [3])}
@@ -323,6 +377,18 @@ def test_stl10_is_stored_by_columns(form: Form, tmp_path, counts):
     np.testing.assert_array_equal(train.rows.numpy(), images)
     assert (train.labels.tolist(), train.classes) == ([9, 0, 6], 10)
     assert found.held is train.held is None  # the stand-in has no test part
+
+
+def test_what_stl10_holds_out_is_its_test_part_also_of_the_unlabelled(tmp_path, counts):
+    counts("stl10", unlabeled=1, train=1, test=2)
+    unseen = noise(2, 3, 96, 96, seed=7)
+    parts = {"unlabeled": noise(1, 3, 96, 96), "train": noise(1, 3, 96, 96, seed=1), "test": unseen}
+    files = {f"stl10_binary/{part}_X.bin": stl_bytes(images) for part, images in parts.items()}
+    labels = {f"stl10_binary/{part}_y.bin": bytes([1] * len(parts[part])) for part in ("train", "test")}
+    in_folder(tmp_path, files | labels)
+    for part in ("unlabeled", "train"):
+        np.testing.assert_array_equal(data.stl10(tmp_path, part, size=96).held().numpy(), unseen)
+    assert data.stl10(tmp_path, "test", size=96).held is None
 
 
 def test_stl10_is_resized_by_the_filter_that_its_manifest_names(tmp_path, counts):
@@ -437,6 +503,66 @@ def test_damaged_batches_of_imagenet64(tmp_path, counts):
         data.imagenet64(tmp_path, "test")
 
 
+HEADERS = [
+    b"{'shape': (1, (, }",
+    b"('''",
+    b"  1\n 2",
+    b"{'descr': 5, 'fortran_order': False, 'shape': (1, 1)}",
+]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=["bracket", "quotes", "indent", "type"])
+def test_headers_of_arrays_that_are_no_python(header, tmp_path, counts):
+    """numpy raises something else for each."""
+    counts("imagenet64", test=1)
+    with zipfile.ZipFile(tmp_path / "val_data.npz", "w") as archive:
+        archive.writestr("data.npy", b"\x93NUMPY\x01\x00" + bytes([118, 0]) + header.ljust(118))
+    with refusal("val_data.npz", "no whole arrays", "download it again"):
+        data.imagenet64(tmp_path, "test")
+
+
+@pytest.mark.parametrize("place", [0.01, 0.5, 0.99])
+def test_damage_inside_a_compressed_batch(place, tmp_path, counts):
+    """Wrong bytes in a deflated member, at its header or later, are not only a wrong checksum."""
+    counts("imagenet64", test=40)
+    file = tmp_path / "val_data.npz"
+    np.savez_compressed(file, data=noise(40, 12288) % 5, labels=np.full(40, 7))
+    whole = bytearray(file.read_bytes())
+    at = int(place * len(whole))
+    for i in range(at, at + 200):
+        whole[i] ^= 0xA5
+    file.write_bytes(whole)
+    with refusal("val_data.npz", "download it again"):
+        data.imagenet64(tmp_path, "test")
+
+
+def test_a_batch_whose_list_points_nowhere(tmp_path, counts):
+    """The list at a zip's end says where each member begins: here, before the file."""
+    counts("imagenet64", test=1)
+    npz(tmp_path / "val_data.npz", **GOOD)
+    whole = bytearray((tmp_path / "val_data.npz").read_bytes())
+    end = whole.rindex(b"PK\x05\x06")
+    where = struct.unpack("<I", whole[end + 16 : end + 20])[0]
+    whole[end + 16 : end + 20] = struct.pack(
+        "<I", where + 4096
+    )  # zipfile takes it that 4,096 bytes are lacking
+    (tmp_path / "val_data.npz").write_bytes(whole)
+    with refusal("val_data.npz"):
+        data.imagenet64(tmp_path, "test")
+
+
+def test_a_batch_that_wants_a_password(tmp_path, counts):
+    counts("imagenet64", test=1)
+    npz(tmp_path / "val_data.npz", **GOOD)
+    whole = bytearray((tmp_path / "val_data.npz").read_bytes())
+    for head in (b"PK\x03\x04", b"PK\x01\x02"):  # the flag of encryption, in the file's head and in the list
+        for at in [i for i in range(len(whole)) if whole[i : i + 4] == head]:
+            whole[at + (6 if head[2] == 3 else 8)] |= 1
+    (tmp_path / "val_data.npz").write_bytes(whole)
+    with refusal("val_data.npz", "no array 'data'"):
+        data.imagenet64(tmp_path, "test")
+
+
 def test_imagenet64_as_a_folder_of_images(tmp_path, counts):
     counts("imagenet64", train=3, test=1)
     pixels = noise(4, 64, 64, 3)
@@ -449,9 +575,13 @@ def test_imagenet64_as_a_folder_of_images(tmp_path, counts):
     np.testing.assert_array_equal(found.rows.numpy(), expected)
     assert found.labels.tolist() == [0, 1, 1]
     assert len(data.imagenet64(tmp_path, "test").rows) == 1
-    counts("imagenet64", train=4)
+    counts("imagenet64", train=4, test=1)
     with refusal("train in", "3 images instead of 4"):
         data.imagenet64(tmp_path)
+    larger = noise(128, 128, 3)
+    in_folder(tmp_path / "imagenet64", {"val/n01/d.png": png(larger)})
+    halved = larger.reshape(64, 2, 64, 2, 3).mean((1, 3)).transpose(2, 0, 1)  # the box filter is a mean
+    np.testing.assert_allclose(data.imagenet64(tmp_path, "test").rows[0].numpy(), halved, atol=1)
 
 
 # -- Emoji -------------------------------------------------------------------------------------------------

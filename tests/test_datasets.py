@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import io
 import json
+import os
 import re
 import runpy
 import struct
@@ -218,6 +219,22 @@ def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path):
     assert not lock.exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing says there that nobody else writes")
+def test_what_a_killed_process_had_written_is_taken_away(tmp_path):
+    path = folder(tmp_path / "set[1]", {"a.png": shade(1)})
+    code = (
+        "import os; from steadygan.data import prepared; from steadygan.data.folders import image_folder_source\n"
+        "prepared.os.fsync = lambda file: os.kill(os.getpid(), 9)\n"
+        f"prepared.prepare(image_folder_source({str(path)!r}))"
+    )
+    other = tmp_path / "cache" / ".preparing-set-0123456789abcdef-xyz"  # another set's, on its way
+    other.mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", code])
+    assert len(list((tmp_path / "cache").glob(".preparing-*"))) == 2
+    assert shades(data.image_folder(path)) == [1]
+    assert list((tmp_path / "cache").glob(".preparing-*")) == [other]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems reserve nothing for a mapping")
 def test_a_set_larger_than_memory_can_be_mapped(tmp_path):
     count = 2**41 // (3 * 256 * 256)  # two terabytes, of which the file system stores nothing
@@ -334,6 +351,23 @@ def test_info_of_a_folder_before_and_after(tmp_path, command):
     assert re.search(r"prepared: .*\.npy: 6 images 3x2x2, resized by bicubic, central square", after)
     folder(path, {"a/9.png": shade(9)})
     assert "prepared, out of date:" in command("data", "info", path).out
+
+
+@pytest.mark.parametrize(
+    "name", ["set[1]", "s" * 200, "\u5716" * 80], ids=["brackets", "long", "long and wide"]
+)
+def test_info_finds_the_array_of_a_folder_of_any_name(name, tmp_path, command):
+    path = folder(tmp_path / name, {"0.png": shade(0)})
+    assert command("data", "prepare", path).code == 0
+    assert "  prepared: " in command("data", "info", path).out
+
+
+def test_info_tells_an_array_that_is_cut_short(tmp_path, command):
+    path = folder(tmp_path / "set", {"0.png": shade(0)})
+    command("data", "prepare", path)
+    (array,) = (tmp_path / "cache").glob("*.npy")
+    os.truncate(array, array.stat().st_size - 1)
+    assert "  prepared, out of date: " in command("data", "info", path).out
 
 
 def test_prepare_names_what_it_leaves_out(tmp_path, command):

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from steadygan import checkpoint, config, tables
 from steadygan.build import Run, build
-from steadygan.catalogue import COSTS, RECIPES, paper_of
+from steadygan.catalogue import COSTS, RECIPES, listed, paper_of
 from steadygan.costs import cost
 from steadygan.data import Data
 from steadygan.game import State
@@ -186,6 +186,39 @@ def test_a_header_says_what_the_recipes_paper_says(name):
     assert found == {k: v for k, v in (("inception score", paper.inception_score), ("FID", paper.fid)) if v}
 
 
+def test_the_list_shows_published_numbers_in_the_digits_of_the_papers():
+    lines = {line.split()[0]: " ".join(line.split()) for line in listed("recipes")}
+    assert "IS 9.340 ± 0.178 FID 27.378 Xia 2023, Table IV" in lines["stl10-gn-cnn-pgn"]
+    assert "IS 9.00 ± 0.15 FID 32.41 ± 0.73 Xia 2023" in lines["stl10-gn-cnn-gn"]
+    assert "IS 8.04 ± 0.19 FID 18.59 ± 1.5 Xia 2023" in lines["cifar10-gn-cnn-gn-cr"]
+    assert "D 43 M FID 6.186 Xia 2023, Table VI" in lines["celebahq256-gn-resnet-pgn"]
+    unpublished = [lines[name] for name in NAMES if name not in PUBLISHED]
+    assert not [line for line in unpublished if re.search(r"\b(IS|FID) \d", line)]
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_numbers_have_their_protocol(name):
+    """Sections 6.2 and 6.3 of FARGAN; GN-GAN's configurations, whose evaluation PGN-GAN took over; or who is quoted."""
+    said = settings(name).paper.protocol
+    if settings(name).paper.source == "FARGAN":
+        assert said == "3 runs; FID of 10,000 samples, against images that are not named"
+    elif name.startswith("celebahq"):
+        large = (
+            "10,000 samples against all 30,000" if "256" in name else "3,000 samples against the last 3,000"
+        )
+        assert f"FID of {large} images" in said
+    elif "pgn" in name:
+        assert said == "the best checkpoint by FID, which is against the training images"
+    else:
+        assert said.startswith("quoted from ")
+
+
+@each_paper
+def test_a_header_owns_up_to_another_precision_than_the_papers(name):
+    """None of the papers trains in bfloat16."""
+    assert (settings(name).precision == "bfloat16") == ("bfloat16 is ours" in header(name)["Source"])
+
+
 @each_paper
 def test_the_list_finds_a_recipes_paper_without_reading_all_of_it(name):
     text = (RECIPES / f"{name}.yaml").read_text()
@@ -253,6 +286,18 @@ def test_settings_of_gradient_normalization(name):
     assert rates == ({"D": (top, 0), "G": (2e-4, 0)} if falls else {"D": top, "G": 2e-4})
     start = {"celebahq128": 10_000, "celebahq256": 10_000, "church256": 20_000}.get(data, 0)
     assert (made.ema.decay, made.ema.start, made.data.flip) == (0.9999, start, True)
+    assert getattr(made.critic.normalization, "reading", "elementwise") == "elementwise"
+    penalty = [("one_centered", 10, 1)] if norm == "wgan-gp" else []
+    assert [(p.name, p.weight, p.interval) for p in made.critic.penalties] == penalty
+    assert (made.networks.latent, made.networks.width) == (128, 64)
+    shown = {
+        "stl10": ("unlabeled", 48),
+        "celebahq128": ("train", 128),
+        "celebahq256": ("all", 256),
+        "church256": ("church_outdoor_train", 256),
+    }
+    found = getattr(made.data, "split", "train"), getattr(made.data, "size", None)
+    assert found == shown.get(data, ("train", None))
     assert made.data.name == {
         "celebahq128": "celeba_hq",
         "celebahq256": "celeba_hq",
@@ -272,6 +317,9 @@ def test_settings_of_biggan(name):
         "G": (1e-4, (0, 0.999)),
     }
     assert (made.ema.decay, made.ema.start, made.game.loss.name) == (0.9999, 1000, "hinge")
+    assert getattr(made.critic.normalization, "reading", "elementwise") == "elementwise"
+    assert (made.networks.latent, made.networks.width, list(made.critic.penalties)) == (128, 256, [])
+    assert (made.game.conditional, made.data.name, made.data.flip) == (True, "cifar10", True)
 
 
 def test_the_numerics_sweeps():

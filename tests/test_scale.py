@@ -39,6 +39,11 @@ def test_tiny_takes_an_eighth_of_the_width_and_few_steps_rows_and_images():
     assert (made.networks.latent, made.optimizer.lr) == (4, 0.1)
 
 
+@pytest.mark.parametrize(("limit", "left"), [(None, 1000), (20_000, 1000), (300, 300)])
+def test_tiny_leaves_a_thousand_images_at_most(limit, left):
+    assert shrunk(data={"name": "fashion-mnist", "limit": limit}).data.limit == left
+
+
 def test_what_is_counted_shrinks_with_what_it_is_counted_in():
     """A 50th of the steps and an eighth of the rows: by hand."""
     made = shrunk(
@@ -187,6 +192,13 @@ def test_a_subset_is_some_rows_with_their_labels_and_all_that_is_held_out():
     assert numbers(part) == sorted(numbers(part)) != list(range(30))
     assert part.labels.tolist() == [n % 10 for n in numbers(part)]
     assert (len(part.held()), part.classes) == (7, 10)
+
+
+def test_a_subset_is_not_taken_for_the_file_that_it_is_of(tmp_path):
+    """Whoever looks a mapped file's manifest up would find the whole set's count."""
+    whole = small_set()._replace(mapped=tmp_path / "small.npy")
+    assert subset(whole, 30).mapped is None
+    assert subset(whole, None).mapped == tmp_path / "small.npy"
 
 
 def test_a_subset_is_the_same_each_time_and_another_by_another_seed():

@@ -68,9 +68,10 @@ def names(*args, **kwargs):
 MINIMAX, WASSERSTEIN = {"loss": "minimax"}, {"loss": "wasserstein"}
 jumps = torch.tensor([1.0, -1.0]).repeat(N // 2)
 circle = torch.sin(torch.arange(200.0) * 0.4)
+FLAT = {"critic__spread": 1e-6, "signal__mean": 1e-7, "fakes__coverage": 0.1}
 CASES = {
     "dead_game": (None, {"update__G": 1e-9, "update__D": 0.0}),
-    "dead_critic": (None, {"critic__spread": 1e-6, "signal__mean": 1e-7, "slope__fake": 1e-7}),
+    "dead_critic": (None, FLAT | {"slope__fake": 1e-7}),
     "vanishing": (MINIMAX, {"signal__mean": 1e-4, "slope__fake": 3.0, "critic__spread": 12.0}),
     "exploding": (None, {"slope__max": (0.5, 200.0), "signal__max": (0.2, 50.0), "critic__spread": 6.0}),
     "overfitted": (None, {"critic__held": 0.9, "critic__gap": 0.1}),
@@ -114,10 +115,15 @@ def test_every_verdict_has_a_case():
 
 
 def test_losses_of_two_log_two_are_an_equilibrium_or_a_dead_critic_by_the_spread_alone():
-    assert names(critic__spread=0.5, signal__mean=0.4) == ["healthy"]
-    assert names(critic__spread=1e-6, signal__mean=1e-7)[0] == "dead_critic"
-    dead = diagnose(history(critic__spread=1e-6, signal__mean=1e-7))[0]
-    assert "2 log 2" in dead.evidence[1]
+    assert names(**FLAT | {"critic__spread": 0.5, "signal__mean": 0.4}) == ["healthy"]
+    assert names(**FLAT)[0] == "dead_critic"
+    assert "2 log 2" in diagnose(history(**FLAT))[0].evidence[1]
+
+
+def test_a_critic_that_is_flat_where_the_fakes_lie_among_the_data_is_at_its_equilibrium():
+    """D = 1/2 is the best critic there; of fakes that nobody has compared with the data nothing excuses it."""
+    assert names(**FLAT | {"fakes__coverage": 0.8}) == ["healthy"]
+    assert names(**FLAT | {"fakes__coverage": None})[0] == "dead_critic"
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
@@ -160,7 +166,13 @@ def test_a_game_without_data_is_examined():
 
 
 def test_a_clipped_wasserstein_critic_vanishes_and_is_not_dead():
-    tiny = {"critic__spread": 1e-6, "signal__mean": 1e-6, "slope__between": 1e-6, "slope__fake": 1e-6}
+    tiny = {
+        "fakes__coverage": 0.1,
+        "critic__spread": 1e-6,
+        "signal__mean": 1e-6,
+        "slope__between": 1e-6,
+        "slope__fake": 1e-6,
+    }
     assert names(WASSERSTEIN, **tiny)[0] == "vanishing"
 
 

@@ -1,5 +1,6 @@
 """The command line. Heavy imports wait until a command needs them, so that help answers at once."""
 
+import re
 import sys
 import time
 from contextlib import suppress
@@ -13,6 +14,7 @@ from steadygan.catalogue import find_recipe, listed
 from steadygan.commands import DEFAULT, DataRoot, Overrides, console, errors, note
 from steadygan.data_command import data
 from steadygan.errors import UsageError
+from steadygan.report import command as pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +133,8 @@ for command in (
     commands.diagnose,
 ):
     app.command()(command)
+for command in (pages.report, pages.watch):
+    app.command()(command)
 app.add_typer(commands.probe, name="probe")
 app.add_typer(data, name="data")
 
@@ -198,7 +202,7 @@ def main() -> None:
         reason = f"{error.strerror or error} ({error.filename or 'while writing the run'})"
         sentence = f"{reason}: make room or choose another place; steadygan resume goes on with a run"
     except (MemoryError, OverflowError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", str(error)):
             raise
         sentence = (
             f"the run is too large for this machine ({str(error).splitlines()[0]}): choose a smaller one"

@@ -11,6 +11,7 @@ from steadygan import tables
 from steadygan.diagnostics import VERDICTS, WELL
 from steadygan.edits import override, read_yaml
 from steadygan.errors import UsageError, nearest
+from steadygan.files import user_path
 from steadygan.published import Paper
 from steadygan.values import (
     Count,
@@ -87,7 +88,7 @@ class Every(Strict):
     log: Span = "0.5%"
     score: Span = "5%"
     checkpoint: Span = "10%"
-    examine: Span = "4%"
+    examine: Span = "5%"
 
 
 class Keep(Strict):
@@ -206,7 +207,7 @@ def with_root(raw: dict[str, Any], root: Path | None) -> dict[str, Any]:
     part = tables.DATA.get(str(data.get("name")))
     if root is None or part is None or "root" not in part.options:
         return raw
-    return {**raw, "data": {**data, "root": str(root.expanduser().resolve())}}
+    return {**raw, "data": {**data, "root": str(user_path(root).resolve())}}
 
 
 def resolved(config: Config) -> Config:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder", "write_whole"]
+__all__ = ["cache_folder", "user_path", "write_whole"]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -16,7 +16,16 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+def user_path(named: str | Path) -> Path:
+    """A path as a user names it, ~ and ~somebody for homes; where there is none of these, it stays as it is.
+
+    >>> user_path("~nobody.here/images").as_posix()
+    '~nobody.here/images'
+    """
+    return Path(os.path.expanduser(named))  # pathlib's own raises
+
+
 def cache_folder() -> Path:
     """The user's folder for what can be made again: $STEADYGAN_CACHE, else steadygan in $XDG_CACHE_HOME or ~/.cache."""
     named = os.environ.get("STEADYGAN_CACHE")
-    return Path(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "steadygan").expanduser()
+    return user_path(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "steadygan")

@@ -1,58 +1,102 @@
 """What a run would be, before it is run: its configuration, its networks, and what a step costs."""
 
+import math
+import os
 import statistics
 import time
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from steadygan import config
 from steadygan.build import Run, build
 from steadygan.config import Config
+from steadygan.costs import counted, parameters, quiet
 from steadygan.meter import Meter
 from steadygan.processor import threads
 from steadygan.program import vectorised
+from steadygan.state import Step
 
 __all__ = ["preview"]
 
-TIMED = 5
+TIMED, QUICK = 5, 1.0
+"""How often a step is timed again that takes so few seconds."""
+
+TRIED = 10**12
+"""FLOPs of the largest step that a processor is given to try: tens of seconds."""
+
+
+class Trial(NamedTuple):
+    """What a step was found to cost; `seconds` is None where it was too large to be taken."""
+
+    flops: int
+    peak: int
+    seconds: float | None
 
 
 def preview(settings: Config, console: Console) -> None:
     """Print the resolved configuration, parameter counts, FLOPs, memory and expected time of a step.
 
-    The cost is that of a real eager step on a real batch; nothing is written.
+    The cost is that of a real eager step on a real batch, unless this processor would take minutes for it, or more
+    memory than there is: then of a step without contents. Nothing is written.
     """
     run = build(settings)
     console.print(config.dump(settings), end="", markup=False, highlight=False, soft_wrap=True)
-    step = vectorised(run.step) if run.ensemble else run.step
-    batch = run.draws(0)
-    times = []
-    with threads(settings.threads):
-        with Meter() as meter:
-            step(run.state, batch)
-        for _ in range(TIMED):
-            began = time.perf_counter()
-            step(run.state, batch)
-            times.append(time.perf_counter() - began)
-    seconds = statistics.median(times)
+    found = _foreseen(run, settings) or _tried(run, settings)
+    most = (
+        "at most about " if found.seconds is None else ""
+    )  # some operations are not in place without contents
     facts = {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
         "members": f"{len(run.members)}",
-        "a step": f"{meter.flops / 1e6:,.1f} MFLOP, {meter.peak / 2**20:,.1f} MiB at its peak beside the state",
-        "expected time": f"{_duration(seconds * settings.steps)} uncompiled ({seconds * 1e3:,.1f} ms a step)",
+        "a step": f"{found.flops / 1e6:,.1f} MFLOP, {most}{found.peak / 2**20:,.1f} MiB at its peak beside the state",
+        "expected time": _expected(found, settings),
     }
-    if settings.compile:
-        facts["expected time"] += ", less when compiled; compiling takes 10 to 60 s"
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)
 
 
-def parameters(run: Run) -> dict[str, int]:
-    """How many parameters each player has."""
-    return {
-        name: sum(p.numel() for p in player.network.module.parameters())
-        for name, player in run.game.players.items()
-    }
+def _foreseen(run: Run, settings: Config) -> Trial | None:
+    """A step's cost, counted, where a processor is not to try it; None where it is, and on other devices."""
+    if run.device.type != "cpu":
+        return None
+    same = quiet(settings)
+    meter = counted(run if settings.precision == same.precision else build(same))
+    small = meter.flops <= TRIED and meter.peak <= memory() / 2
+    return None if small else Trial(meter.flops, meter.peak, None)
+
+
+def memory() -> float:
+    """This machine's memory in bytes, infinite where that is not known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
+
+
+def _tried(run: Run, settings: Config) -> Trial:
+    step = vectorised(run.step) if run.ensemble else run.step
+    batch = run.draws(0)
+    with threads(settings.threads):
+        with Meter() as meter:
+            times = [_timed(step, run, batch)]
+        if times[0] < QUICK:
+            times = [_timed(step, run, batch) for _ in range(TIMED)]
+    return Trial(meter.flops, meter.peak, statistics.median(times))
+
+
+def _timed(step: Step, run: Run, batch: Any) -> float:
+    began = time.perf_counter()
+    step(run.state, batch)
+    return time.perf_counter() - began
+
+
+def _expected(found: Trial, settings: Config) -> str:
+    if found.seconds is None:
+        total = f"{found.flops * settings.steps:.1e} FLOP in all"
+        return f"unknown; {total}, of which this processor is not given a step to try"
+    said = f"{_duration(found.seconds * settings.steps)} uncompiled ({found.seconds * 1e3:,.1f} ms a step)"
+    return said + (", less when compiled; compiling takes 10 to 60 s" if settings.compile else "")
 
 
 def _duration(seconds: float) -> str:

@@ -40,11 +40,13 @@ from steadygan.sinks import (
     check_tensorboard,
     checkpoint_sink,
     console_sink,
+    landscape_sink,
     line_sink,
     portrait_sink,
     sample_sink,
     tensorboard_sink,
 )
+from steadygan.sinks.landscapes import LANDSCAPES
 from steadygan.sinks.lines import logged, rewind, whole
 from steadygan.train import Diverged, Event, Scored, Snapshot, Stop, lost_members, stops, train
 from steadygan.values import steps_of
@@ -199,6 +201,7 @@ def _go(
         sinks = [
             line_sink(folder / EVENTS, images),
             _picture_sink(run, folder),
+            *_landscape_sinks(run, folder),
             checkpoint_sink(folder / CHECKPOINTS, facts, last=settings.keep.last, best=settings.keep.best),
             boarded,
             shown,
@@ -275,6 +278,14 @@ def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
 
     start = generate.member(run.state, index)  # a resumed run's too: its folder has the whole path
     return portrait_sink(folder / SAMPLES, folder / EVENTS, start, velocities, spectrum)
+
+
+def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
+    """What is kept of the critic of a run on points in the plane, for its report."""
+    if run.game.rest or not run.game.judge or run.data.shape != (2,):
+        return []
+    target, several = reference(run.data, 4096), run.ensemble
+    return [landscape_sink(folder / LANDSCAPES, run.game, target, classes=run.classes, ensemble=several)]
 
 
 def layout(run: Run) -> dict[str, dict[str, list[int]]]:

@@ -20,7 +20,7 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
     """Give the function that opens a file by its name below the archive's folder `top`, which may be `place` itself.
 
     Only the named file is read, whatever else an archive holds. Raises UsageError where a file is not there, and
-    for an archive that is damaged or cut short, also while it is read.
+    for an archive that cannot be read, is damaged or cut short, also while it is read.
 
     >>> with reading(Path(__file__).parent, "data") as read, read("archives.py") as file:
     ...     file.read(8)
@@ -37,6 +37,10 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
     except (gzip.BadGzipFile, EOFError, tarfile.TarError, zlib.error) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else "it ends too soon"
         raise UsageError(f"{place} is no whole archive ({reason}); download it again") from error
+    except OSError as error:
+        raise UsageError(
+            f"{place} cannot be read ({error.strerror or error}); mend that, or download it again"
+        ) from error
 
 
 def _in_folder(place: Path, name: str) -> IO[bytes]:

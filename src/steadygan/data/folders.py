@@ -10,6 +10,7 @@ from steadygan.data.listing import SUFFIXES, Entry, Listing, list_images
 from steadygan.data.prepared import load, with_test
 from steadygan.data.sources import Source, find, missing, places, split_count
 from steadygan.errors import UsageError
+from steadygan.files import user_path
 
 __all__ = [
     "any_sizes",
@@ -56,7 +57,7 @@ def image_folder_source(
     crop: str = "center",
 ) -> Source:
     """Where a folder's or zip's images are. Raises UsageError where there are none."""
-    source = Path(path).expanduser().resolve()
+    source = user_path(path).resolve()
     if not source.exists():
         raise UsageError(f"{source} does not exist; give a folder or a zip of images")
     how = Fit(size, filter, crop).check()
@@ -65,7 +66,7 @@ def image_folder_source(
 
 def any_sizes(path: str | Path, split: str | None = None) -> Source:
     """A folder's or zip's images made alike somehow, 3x8x8: for those who ask only whether all decode."""
-    source = Path(path).expanduser().resolve()
+    source = user_path(path).resolve()
     return image_source(source.stem, _listed(source, split), Fit(8, "nearest", "none", colour=True))
 
 

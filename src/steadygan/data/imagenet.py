@@ -1,9 +1,11 @@
 """ImageNet-64: the official npz batches, or a folder of images in one folder a class."""
 
 import re
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 from zipfile import BadZipFile, ZipFile
 
@@ -22,6 +24,8 @@ __all__ = ["imagenet64", "imagenet64_source"]
 BATCHES = {"train": [f"train_data_batch_{i}.npz" for i in range(1, 11)], "test": ["val_data.npz"]}
 VALUES = 3 * 64 * 64
 FIT = Fit(64, "box", colour=True)
+DAMAGED = (BadZipFile, EOFError, OSError, SyntaxError, TokenError, ValueError, zlib.error)
+"""What zipfile and numpy raise at a file with wrong bytes in it."""
 
 
 def imagenet64(root: str | Path | None = None, split: str = "train") -> Data:
@@ -136,7 +140,12 @@ def _labels(file: Path, length: int) -> np.ndarray:
 def _member(archive: ZipFile, file: Path, name: str) -> IO[bytes]:
     try:
         return archive.open(f"{name}.npy")
-    except (BadZipFile, KeyError) as error:
+    except (
+        KeyError,
+        NotImplementedError,
+        RuntimeError,
+        *DAMAGED,
+    ) as error:  # RuntimeError: it wants a password
         raise UsageError(f"{file} holds no array {name!r}; it is no batch of ImageNet-64") from error
 
 
@@ -148,7 +157,7 @@ def _header(opened: IO[bytes], file: Path) -> tuple[tuple[int, ...], np.dtype]:
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, by_columns, dtype = read(opened)
-    except (BadZipFile, EOFError, ValueError) as error:
+    except DAMAGED as error:
         reason = re.split(r"[.\n]", str(error))[0]
         raise UsageError(f"{file} holds no whole arrays ({reason}); download it again") from error
     if by_columns and len(shape) > 1:
@@ -159,7 +168,7 @@ def _header(opened: IO[bytes], file: Path) -> tuple[tuple[int, ...], np.dtype]:
 def _read(opened: IO[bytes], file: Path, count: int) -> bytes:
     try:
         raw = opened.read(count)
-    except (BadZipFile, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise UsageError(f"{file} is damaged ({error}); download it again") from error
     if len(raw) != count:
         raise UsageError(f"{file} is cut short; download it again")

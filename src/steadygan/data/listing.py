@@ -33,8 +33,8 @@ class Listing(NamedTuple):
 def list_images(source: Path, below: str = "") -> Listing:
     """List the image files of a folder or zip, sorted by path, hidden ones left out.
 
-    Raises UsageError for a file that is no zip, a path that leads out of its source, and a folder that
-    cannot be read.
+    Links are followed. Raises UsageError for a file that is no zip, a path that leads out of its source, a folder
+    that cannot be read, and a link to a folder that it lies in.
 
     >>> list_images(Path(__file__).parent).entries  # source code, no images
     []
@@ -76,7 +76,12 @@ def open_zip(source: Path) -> ZipFile:
     """Open a zip. Raises UsageError for a file that is none."""
     try:
         return ZipFile(source)
-    except (BadZipFile, OSError) as error:
+    except (
+        BadZipFile,
+        OSError,
+        ValueError,
+        NotImplementedError,
+    ) as error:  # ValueError: names that are no text
         raise UsageError(f"{source} cannot be read as a zip; give a folder or a whole zip file") from error
 
 
@@ -93,13 +98,26 @@ def _list_folder(source: Path, below: str) -> list[Entry]:
     if not (source / below).is_dir():
         return []
     try:
-        walk = os.walk(source / below, onerror=_raise, followlinks=True)
-        files = [Path(folder, name) for folder, _, names in walk for name in names]
-        inside = [(file, file.relative_to(source).as_posix()) for file in files]
+        inside = [(file, file.relative_to(source).as_posix()) for file in _files(source / below)]
         images = [(file.stat(), name) for file, name in inside if _is_image(name)]
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be read ({error.strerror}); mend or remove it") from error
     return [Entry(name, stat.st_size, stat.st_mtime_ns) for stat, name in images]
+
+
+def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """All files below a folder that is reached through those `above`; hidden ones left out."""
+    stat = folder.stat()
+    here = stat.st_dev, stat.st_ino
+    if here in above:
+        raise UsageError(f"{folder} is a link to a folder that it lies in; remove it")
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if not entry.name.startswith(".")]
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files(Path(entry), above | {here})
+        else:
+            yield Path(entry)
 
 
 def _list_zip(source: Path, below: str) -> list[Entry]:
@@ -108,7 +126,10 @@ def _list_zip(source: Path, below: str) -> list[Entry]:
     for member in members:
         _require_inside(source, member.filename)
     prefix = f"{below}/" if below else ""
-    images = [m for m in members if m.filename.startswith(prefix) and _is_image(m.filename)]
+    last = {
+        m.filename: m for m in members if not m.is_dir()
+    }  # of files added again, what a zip's reader takes
+    images = [m for name, m in last.items() if name.startswith(prefix) and _is_image(name)]
     return [Entry(image.filename, image.file_size, image.CRC) for image in images]
 
 
@@ -121,7 +142,3 @@ def _require_inside(source: Path, name: str) -> None:
     path = PureWindowsPath(name)  # knows both kinds of slash, and drives
     if path.anchor or ".." in path.parts:
         raise UsageError(f"{name!r} leads out of {source}; use only paths inside it, without '..' or drive")
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -58,11 +58,14 @@ class Array:
         self.values = np.frombuffer(raw, np.uint8).reshape(shape)
 
 
-def _encode(text: Any, *encoding: Any) -> bytes:
-    """What _codecs.encode stands for: text that python 3 wrote for the bytes of python 2."""
-    if encoding not in ((), ("latin1",)) or not isinstance(text, str):
-        raise ValueError("an encoding that the set does not use")
-    return text.encode("latin1")
+class Encode(Marker):
+    """What _codecs.encode stands for: text that python 3 wrote for python 2; no function, as these have state."""
+
+    def __call__(self, text: Any, *encoding: Any) -> bytes:
+        """The bytes. Raises ValueError for another encoding."""
+        if encoding not in ((), ("latin1",)) or not isinstance(text, str):
+            raise ValueError("an encoding that the set does not use")
+        return text.encode("latin1")
 
 
 ADMITTED = {
@@ -70,7 +73,7 @@ ADMITTED = {
     ("numpy._core.multiarray", "_reconstruct"): Array,
     ("numpy", "ndarray"): Marker,
     ("numpy", "dtype"): Kind,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): Encode(),
 }
 
 

@@ -5,11 +5,13 @@ its files, resize filter and crop, count and shape, what was left out) lie in $S
 cache folder. A source that changed since is read again.
 """
 
+import glob
 import hashlib
 import json
 import math
 import mmap
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ __all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "
 
 RULES = 1  # raise it when images come to be decoded differently, so that older arrays are not used
 HEADER = 128  # bytes before the first image
+NAME = 50  # letters of a set's name in that of its files
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
@@ -81,18 +84,24 @@ def prepare(source: Source, skip: bool = False) -> dict[str, Any]:
 
 def where(source: Source) -> Path:
     """The file in the cache that a source's array has or would have."""
-    return cache_folder() / f"{source.name}-{_hash(_key(source))[:16]}.npy"
+    return cache_folder() / f"{_stem(source)}-{_hash(_key(source))[:16]}.npy"
 
 
 def manifests(source: Source) -> Iterator[tuple[Path, dict[str, Any], bool]]:
     """Every array made of a source's part, by whatever options: its file, manifest, and whether it is up to date."""
     part = {"source": str(source.place.resolve())} | {k: source.options.get(k) for k in ("split", "below")}
-    for file in sorted(cache_folder().glob(f"{source.name}-*.json")):
+    for file in sorted(cache_folder().glob(f"{glob.escape(_stem(source))}-*.json")):
         with suppress(OSError, ValueError):
             manifest = json.loads(file.read_text())
             if all(manifest.get(key) == value for key, value in part.items()):
-                fresh = (manifest["rules"], manifest["fingerprint"]) == (RULES, _hash(source.entries))
-                yield file.with_suffix(".npy"), manifest, fresh
+                array, size = file.with_suffix(".npy"), math.prod((manifest["count"], *manifest["shape"]))
+                same = (manifest["rules"], manifest["fingerprint"]) == (RULES, _hash(source.entries))
+                yield array, manifest, same and array.stat().st_size == HEADER + size
+
+
+def _stem(source: Source) -> str:
+    """The set's name, or as much of it as a file's name has room for."""
+    return source.name[:NAME]
 
 
 def _key(source: Source) -> dict[str, Any]:
@@ -144,11 +153,22 @@ def _alone(place: Path) -> Iterator[None]:
             except FileNotFoundError:  # the one who had it took the file away
                 held = False
             if held:
+                _clear(place)
                 try:
                     yield
                 finally:
                     path.unlink(missing_ok=True)
                 return
+
+
+def _clear(place: Path) -> None:
+    """Take away what processes that were killed while they made `place` left: as large as the set, maybe."""
+    for left in place.parent.glob(f"{glob.escape(_scratch(place))}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _scratch(place: Path) -> str:
+    return f".preparing-{place.stem}-"
 
 
 # -- Reading -----------------------------------------------------------------------------------------------
@@ -214,7 +234,7 @@ def _labels(place: Path) -> Path:
 
 def _write(place: Path, source: Source, skip: bool) -> None:
     """Write array, labels and manifest whole or not at all: the old manifest goes first, the new one comes last."""
-    with tempfile.TemporaryDirectory(prefix=".preparing-", dir=place.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_scratch(place), dir=place.parent) as scratch:
         array, labels, manifest = (Path(scratch, name) for name in ("images.npy", "labels.npy", "manifest"))
         facts = _fill(array, labels, source, skip)
         manifest.write_text(json.dumps(_wanted(source) | facts, indent=1))

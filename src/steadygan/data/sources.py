@@ -10,6 +10,7 @@ import numpy as np
 from steadygan.data.known import KNOWN
 from steadygan.data.listing import Entry
 from steadygan.errors import UsageError, nearest
+from steadygan.files import user_path
 
 __all__ = ["BLOCK", "Block", "Source", "find", "missing", "places", "split_count", "stat"]
 
@@ -50,7 +51,7 @@ def places(root: str | Path | None) -> list[Path]:
     Traceback (most recent call last):
     steadygan.errors.UsageError: the data folder /no/such/folder does not exist; correct --data-root or STEADYGAN_DATA
     """
-    found = [Path(place).expanduser() for place in (root, os.environ.get("STEADYGAN_DATA")) if place]
+    found = [user_path(place) for place in (root, os.environ.get("STEADYGAN_DATA")) if place]
     for place in found:
         if not place.exists():
             raise UsageError(f"the data folder {place} does not exist; correct --data-root or STEADYGAN_DATA")
@@ -58,7 +59,8 @@ def places(root: str | Path | None) -> list[Path]:
 
 
 def find(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
-    """The first of `names` in the first folder that has one; a folder or file of such a name stands for itself.
+    """The first of `names` in the first folder that has one; a folder or file of such a name stands for itself, also
+    as "." or under another name.
 
     >>> find([Path(__file__).parent], ["none.py", "sources.py"]).name, find([Path(__file__)], ["sources.py"]).name
     ('sources.py', 'sources.py')
@@ -66,7 +68,7 @@ def find(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
     named = list(names)
     for place in folders:
         for name in named:
-            if place.name == name:
+            if name in (place.name, place.resolve().name):
                 return place
             if (place / name).exists():
                 return place / name

@@ -35,6 +35,12 @@ FLAT = 0.002
 Calibrated: healthy critics near their equilibrium had .017 and more, dead ones .00023 and less; a factor of 8 each way.
 """
 
+COVERED = 0.22
+"""Coverage of the reals from which a flat critic is at its equilibrium: it has nothing to tell apart, and is not dead.
+
+Calibrated: under dead critics .16 at most, healthy .3 and more; midway.
+"""
+
 PASSED = 0.01
 """Share of the critic's slope that the loss lets through to G: what a logistic loss does where D is 99 % sure."""
 
@@ -102,9 +108,10 @@ def _dead_game(history: History) -> Sick | None:
 def _dead_critic(history: History) -> Sick | None:
     """Spread and signal alone: the losses of a dead critic are those of the equilibrium.
 
-    Not where all data are one point (the Dirac-GAN), at whose equilibrium the critic is as flat as a dead one.
+    Not where the fakes lie among the data, nor where all data are one point (the Dirac-GAN): at the equilibrium the
+    critic is as flat as a dead one, and rightly so.
     """
-    if one_point(history) or history.facts.get("loss") in SCALE_FREE:
+    if _settled(history) or history.facts.get("loss") in SCALE_FREE:
         return None
     sign = _both(
         history, "critic/spread", "signal/mean", lambda spread, told: (spread < FLAT) & (told < FLAT)
@@ -120,8 +127,15 @@ def _dead_critic(history: History) -> Sick | None:
     return Sick("dead_critic", sign.since, tuple(said))
 
 
+def _settled(history: History) -> bool:
+    """Whether a critic may be flat: it has nothing to tell apart."""
+    return one_point(history) or late(history, "fakes/coverage") >= COVERED
+
+
 def _vanishing(history: History) -> Sick | None:
     if history.facts.get("loss") in SCALE_FREE:
+        if _settled(history):
+            return None
         steps, slope = known(history, "slope/between")
         sign = lasting(steps, slope < SLOPE)
         now = late(history, "slope/between")

@@ -89,8 +89,10 @@ def swings(values: Tensor, least: int = 3) -> tuple[int, float]:
     power = x @ x
     if not power > 1e-12 * n * (values.square().mean() + 1e-300):
         return 0, 0.0
-    lags = range(1, n // least + 1)
-    found = torch.stack([x[:-lag] @ x[lag:] / power * (n / (n - lag)) for lag in lags])
+    lags = torch.arange(1, n // least + 1)
+    # sum_i x_i x_{i + lag} of all lags at once: the transform of the power spectrum, padded so that nothing wraps around
+    products = torch.fft.irfft(torch.fft.rfft(x, 2 * n).abs().square(), 2 * n)[lags]
+    found = products / power * (n / (n - lags))
     below = (found < -0.5).nonzero()
     above = (found > 0.5).nonzero()
     if not len(below) or not bool((above > below[0]).any()):

@@ -1,0 +1,178 @@
+"""Charts as plain data, pixels and words, that the page's template draws as SVG."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from steadygan.report.scales import Scale, fitting, ticks, written
+from steadygan.report.thin import thin
+
+__all__ = ["HEIGHT", "WIDTH", "Chart", "Curve", "Line", "Rule", "chart"]
+
+WIDTH, HEIGHT = 400, 230
+LEFT, RIGHT, TOP, BOTTOM = 50, 394, 10, 204  # of the plot's box, in pixels
+
+
+class Curve(NamedTuple):
+    """A series to draw: its name, its style, its steps [n] and middles [n], and lowest and highest [n] of a band."""
+
+    name: str
+    style: int
+    steps: Tensor
+    middle: Tensor
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+
+class Rule(NamedTuple):
+    """What theory expects: a level and its name."""
+
+    value: float
+    name: str
+
+
+class Line(NamedTuple):
+    """A curve as drawn: its path, its bands' outlines, the spans where it is not finite, and a row of numbers."""
+
+    name: str
+    style: int
+    path: str
+    bands: list[str]
+    lost: list[tuple[float, float]]
+    numbers: dict[str, str]
+    thinned: bool
+
+
+class Chart(NamedTuple):
+    """All that is drawn: ticks as (pixel, text), rules likewise, lines; `log` is said of the vertical axis."""
+
+    title: str
+    note: str
+    across: list[tuple[float, str]]
+    up: list[tuple[float, str]]
+    rules: list[tuple[float, str]]
+    lines: list[Line]
+    log: bool
+
+
+def chart(
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    buckets: int,
+    note: str = "",
+    rules: Sequence[Rule] = (),
+    linear: bool = False,
+) -> Chart:
+    """Draw curves over their steps in about `buckets` points each; a band holds the extremes of long ones."""
+    steps = torch.cat([curve.steps for curve in curves]).double()
+    x = Scale(*_apart(steps.min().item(), steps.max().item()), LEFT, RIGHT)
+    y = _vertical(curves, rules, linear)
+    return Chart(
+        title,
+        note,
+        _marks(x),
+        _marks(y),
+        [(_px(y(torch.tensor(rule.value))), rule.name) for rule in rules],
+        [_line(curve, x, y, buckets) for curve in curves],
+        y.log,
+    )
+
+
+def _marks(scale: Scale) -> list[tuple[float, str]]:
+    found = ticks(scale)
+    return [
+        (_px(scale(torch.tensor(t, dtype=torch.float64))), text) for t, text in zip(found, written(found))
+    ]
+
+
+def _apart(low: float, high: float) -> tuple[float, float]:
+    return (low, high) if high > low else (low - 1, high + 1)
+
+
+def _vertical(curves: Sequence[Curve], rules: Sequence[Rule], linear: bool) -> Scale:
+    parts = [part for curve in curves for part in (curve.middle, curve.low, curve.high) if part is not None]
+    values = torch.cat([*parts, torch.tensor([rule.value for rule in rules])]).double()
+    values = values[values.isfinite()]
+    if not len(values):
+        return Scale(0.0, 1.0, BOTTOM, TOP)
+    low, high = values.min().item(), values.max().item()
+    return fitting(low, high, BOTTOM, TOP, positive=None if linear else low)
+
+
+def _line(curve: Curve, x: Scale, y: Scale, buckets: int) -> Line:
+    order = curve.steps.argsort(stable=True)
+    steps, middle = curve.steps[order], curve.middle[order]
+    low, high = (middle if part is None else part[order] for part in (curve.low, curve.high))
+    few = thin(steps, middle, low, high, buckets)
+    thinned = len(few.steps) < len(steps)
+    across = x(few.steps)
+    bands = _bands(across, y(few.low), y(few.high)) if thinned or curve.low is not None else []
+    return Line(
+        curve.name,
+        curve.style,
+        _path(across, y(few.middle)),
+        bands,
+        _lost(x(steps), ~middle.isfinite()),
+        _numbers(steps, middle),
+        thinned,
+    )
+
+
+def _path(across: Tensor, up: Tensor) -> str:
+    """An SVG path through the finite points, interrupted at the others; a lone point is a diamond."""
+    stretches: list[list[str]] = [[]]
+    for px, py in zip(across.tolist(), up.tolist()):
+        if math.isfinite(py):
+            stretches[-1].append(f"{px:.1f} {py:.1f}")
+        elif stretches[-1]:
+            stretches.append([])
+    return "".join(
+        f"M{points[0]}m-3 0l3 -3 3 3 -3 3z" if len(points) == 1 else f"M{'L'.join(points)}"
+        for points in stretches
+        if points
+    )
+
+
+def _bands(across: Tensor, low: Tensor, high: Tensor) -> list[str]:
+    """Outlines of low..high, one for each stretch where both are finite."""
+    found: list[str] = []
+    stretch: list[tuple[float, float, float]] = []
+    corners = zip(across.tolist(), low.tolist(), high.tolist())
+    for px, bottom, top in [*corners, (math.nan, math.nan, math.nan)]:
+        if math.isfinite(bottom) and math.isfinite(top):
+            stretch.append((px, bottom, top))
+        elif stretch:
+            edge = [(px, top) for px, _, top in stretch] + [(px, low) for px, low, _ in reversed(stretch)]
+            found.append("M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in edge) + "z")
+            stretch = []
+    return found
+
+
+def _lost(across: Tensor, flag: Tensor) -> list[tuple[float, float]]:
+    """The spans, in pixels, where a curve is not finite: at least a pixel each, those that touch made one."""
+    spans: list[tuple[float, float]] = []
+    for px in across[flag].round().unique().tolist():
+        if spans and px <= spans[-1][1] + 2:
+            spans[-1] = (spans[-1][0], px + 1)
+        else:
+            spans.append((px - 1, px + 1))
+    return spans
+
+
+def _numbers(steps: Tensor, values: Tensor) -> dict[str, str]:
+    """What a reader of the table learns: the first, lowest, highest and last number and their steps."""
+    finite = values.isfinite()
+    at, seen = steps[finite], values[finite]
+    found = {"points": f"{len(values):,}", "not finite": f"{len(values) - len(seen):,}"}
+    if not len(seen):
+        return found
+    places = {"first": 0, "lowest": int(seen.argmin()), "highest": int(seen.argmax()), "last": -1}
+    return found | {name: f"{seen[i].item():.4g} at {int(at[i]):,}" for name, i in places.items()}
+
+
+def _px(value: Tensor) -> float:
+    return round(value.item(), 1)

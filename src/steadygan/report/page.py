@@ -1,0 +1,263 @@
+"""The page: what is told of each run, put into the template, in which everything that is not ours is escaped."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from steadygan.diagnostics import VERDICTS, WELL, Verdict, diagnose
+from steadygan.metrics import Card
+from steadygan.report import charts, cloud, panels, reels
+from steadygan.report.runs import Told, names
+
+__all__ = ["page"]
+
+HERE = Path(__file__).parent
+STYLES = 6
+"""Colours and dashes there are; beyond, they are used again."""
+
+CURVES, PICTURES, FRAMES = 1.5e6, 1.2e6, 72
+"""Of a page: about the bytes of its curves, those of its pictures, and how many frames its sliders have."""
+
+POINT = 12
+"""Bytes of a curve's point in the page."""
+
+
+class Opinion(NamedTuple):
+    """A verdict, what it means, of how many members it is, and whether these are well."""
+
+    verdict: Verdict
+    meaning: str
+    members: str
+    well: bool
+
+
+class Shown(NamedTuple):
+    """A run as the page has it."""
+
+    name: str
+    style: int
+    facts: list[tuple[str, str]]
+    opinions: list[Opinion]
+    scores: dict[str, str]
+    protocol: str
+    cards: list[tuple[str, str, list[tuple[str, str]]]]
+    ground: reels.Landscapes
+    frames: list[reels.Frame]
+    cloud: tuple[str, list[cloud.Cloud]]
+    settings: str
+
+    @property
+    def wide(self) -> bool:
+        """Whether its pictures are strips, which want a row of their own."""
+        return any(frame.ratio > 1.6 for frame in self.frames)
+
+    @property
+    def pictured(self) -> bool:
+        """Whether it has any picture."""
+        return bool(self.ground or self.frames)
+
+
+def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
+    """The report on runs as one HTML page that loads nothing.
+
+    With `refresh`, a page of this `version` that asks its server for a newer one every so many seconds. Its content
+    security policy lets no other request leave it, and no script run but its own.
+    """
+    labels = names(runs)
+    frames = max(4, min(24, FRAMES // len(runs)))
+    size = int(PICTURES / (frames * len(runs)))
+    shown = [_shown(run, name, i, frames, size) for i, (run, name) in enumerate(zip(runs, labels))]
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        title=f"steadygan: {', '.join(labels)}",
+        runs=shown,
+        groups=_groups(runs, shown),
+        sections=_sections(runs, labels),
+        first=panels.FIRST,
+        caveat=_caveat(runs),
+        differences=differences({name: run.config for name, run in zip(labels, runs)}),
+        ensemble=any(len(run.histories) > 1 for run in runs),
+        box=(charts.WIDTH, charts.HEIGHT),
+        plot=(charts.LEFT, charts.TOP, charts.RIGHT, charts.BOTTOM),
+        plane=cloud.BOX,
+        side=reels.SIDE,
+        refresh=refresh,
+        version=version,
+        style=style,
+        script=script,
+        policy=_policy(style, script, live=bool(refresh)),
+    )
+
+
+def _policy(style: str, script: str, *, live: bool) -> str:
+    """A content security policy: pictures from the page itself, its own style and script, and nothing else."""
+
+    def known(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    parts = [
+        "default-src 'none'",
+        "img-src data:",
+        f"style-src {known(style)}",
+        f"script-src {known(script)}",
+    ]
+    parts += ["base-uri 'none'", "form-action 'none'", *(["connect-src 'self'"] if live else [])]
+    return "; ".join(parts)
+
+
+def _shown(run: Told, name: str, index: int, frames: int, size: int) -> Shown:
+    return Shown(
+        name,
+        index % STYLES,
+        _facts(run),
+        _opinions(run),
+        _scores(run),
+        _words(run.protocol),
+        [_card(card) for card in run.cards],
+        reels.landscapes(run.folder, frames),
+        reels.samples(run.folder, frames, size),
+        cloud.clouds(run.folder),
+        yaml.safe_dump(run.config, sort_keys=False) if run.config else "",
+    )
+
+
+def _facts(run: Told) -> list[tuple[str, str]]:
+    """How far the run is, and what it has taken."""
+    series, planned = run.histories[0].series, run.config.get("steps")
+    of = f" of {planned:,}" if isinstance(planned, int) else ""
+    found = [("recipe", str(run.config["name"]))] if run.config.get("name") else []
+    found.append(("step", f"{run.step:,}{of}"))
+    if "images" in series:
+        found.append(("real samples seen", f"{int(series['images'].values.nan_to_num(0).max()):,}"))
+    if "wall_s" in series:
+        found.append(("seconds", f"{series['wall_s'].values.nan_to_num(0).max():,.0f}"))
+    if len(run.histories) > 1:
+        found.append(("members", str(len(run.histories))))
+    return found
+
+
+def _opinions(run: Told) -> list[Opinion]:
+    """What is wrong with a run: the first verdict of each member and all that follow, those of several told once."""
+    found: dict[str, tuple[Verdict, list[int]]] = {}
+    for member, history in enumerate(run.histories):
+        for verdict in diagnose(history):
+            found.setdefault(verdict.name, (verdict, []))[1].append(member)
+    many = len(run.histories)
+    order = list(VERDICTS)
+    return [
+        Opinion(
+            verdict._replace(name=name.replace("_", " ")),
+            VERDICTS[name] if name != "healthy" else "no sign of an illness",
+            f"{len(members)} of {many} members ({', '.join(map(str, members))})" if many > 1 else "",
+            name in WELL,
+        )
+        for name, (verdict, members) in sorted(found.items(), key=lambda item: order.index(item[0]))
+    ]
+
+
+def _scores(run: Told) -> dict[str, str]:
+    """The last look's scores: of an ensemble the median and the range over its members."""
+    found = {}
+    for panel in panels.panels(run.keys, apart=True):
+        key = panel.keys[0]
+        if "/" in key:
+            continue
+        last = torch.stack([h.series[key].values[-1] for h in run.histories if key in h.series])
+        finite = last[last.isfinite()]
+        found[key] = f"{finite.median():.4g}" if len(finite) else "not finite"
+        if len(finite) and len(last) > 1:
+            found[key] += f" ({finite.min():.4g} to {finite.max():.4g})"
+    return found
+
+
+def _groups(runs: Sequence[Told], shown: Sequence[Shown]) -> list[tuple[list[str], list[Shown]]]:
+    """Runs whose looks have the same protocol, whatever the seed, and the names of their scores: those compare."""
+    found: dict[str, list[Shown]] = {}
+    for run, each in zip(runs, shown):
+        if each.scores:
+            protocol = {key: value for key, value in run.protocol.items() if key != "seed"}
+            found.setdefault(json.dumps(protocol, sort_keys=True), []).append(each)
+    return [(list(dict.fromkeys(key for each in own for key in each.scores)), own) for own in found.values()]
+
+
+def _words(facts: Mapping[str, Any]) -> str:
+    """Facts in a line, long hashes shortened."""
+    shown = {k: str(v)[:12] if k.endswith("sha256") else v for k, v in facts.items() if k != "format"}
+    return "; ".join(f"{key} {value}" for key, value in shown.items())
+
+
+def _card(card: Card) -> tuple[str, str, list[tuple[str, str]]]:
+    rows = [(name, f"{score.value:.4g} ± {score.error:.2g}") for name, score in card.scores.items()]
+    return _words(card.subject), _words(card.protocol), rows
+
+
+def _sections(runs: Sequence[Told], labels: Sequence[str]) -> dict[str, list[charts.Chart]]:
+    """The charts by their heading: of one run families together, of several each scalar with all runs."""
+    several = len(runs) > 1
+    wanted = panels.panels((key for run in runs for key in run.keys), apart=several)
+    lines = sum(len(panel.keys) for panel in wanted) * len(runs) * (3 if len(runs[0].histories) > 1 else 1)
+    buckets = int(max(20, min(300, CURVES / POINT / 3 / max(1, lines))))
+    found: dict[str, list[charts.Chart]] = {}
+    for panel in wanted:
+        curves = [
+            curve
+            for i, (run, label) in enumerate(zip(runs, labels))
+            for j, key in enumerate(panel.keys)
+            if (curve := panels.curve(label if several else key, (i if several else j), run.histories, key))
+        ]
+        rules = panels.rules(panel, [run.histories[0].facts for run in runs])
+        linear = panels.SHARES.issuperset(panel.keys)
+        drawn = charts.chart(
+            panel.title, curves, buckets=buckets, note=panel.note, rules=rules, linear=linear
+        )
+        found.setdefault(panel.section, []).append(drawn)
+    return found
+
+
+def _caveat(runs: Sequence[Told]) -> str:
+    """What losses near the equilibrium's do not say of fake-as-real runs."""
+    if not any(run.histories[0].facts.get("fake_as_real") for run in runs):
+        return ""
+    return (
+        "Fake-as-real shows the critic fakes as real samples, so that it cannot be sure of itself: losses near the "
+        "lines are no evidence of covered modes."
+    )
+
+
+def differences(settings: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """The settings in which runs differ, by dotted name, and each run's value; nothing of one run alone.
+
+    >>> differences({"a": {"steps": 5, "ema": None}, "b": {"steps": 9, "ema": None}})
+    [('steps', ['5', '9'])]
+    """
+    flat = [_flat(each) for each in settings.values()]
+    keys = list(dict.fromkeys(key for each in flat for key in each))
+    parts = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    keys.sort(key=lambda key: (parts.index(key.partition(".")[0]), key))
+    rows = [(key, [each.get(key, "–") for each in flat]) for key in keys if key != "name"]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, str]:
+    listed = list(enumerate(tree)) if isinstance(tree, list) else []
+    parts = list(tree.items()) if isinstance(tree, Mapping) else listed
+    if not parts and path:
+        return {path: str(tree)}
+    found: dict[str, str] = {}
+    for key, part in parts:
+        found |= _flat(part, f"{path}.{key}" if path else str(key))
+    return found

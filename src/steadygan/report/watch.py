@@ -1,0 +1,116 @@
+"""The report served on loopback, up to date for as long as somebody watches."""
+
+import sys
+import threading
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from rich.console import Console
+
+from steadygan.errors import UsageError
+from steadygan.report.page import page
+from steadygan.report.runs import Reader
+
+__all__ = ["Watch", "serve", "server"]
+
+HOST = "127.0.0.1"
+SEEN = ("events.jsonl", "scores.json", "spectrum.json", "config.yaml", "samples", "landscapes")
+
+
+class Watch:
+    """The page on some runs as it is now, made again when their files have changed."""
+
+    def __init__(self, readers: Sequence[Reader], every: int) -> None:
+        """Begin with no page."""
+        self.readers, self.every = readers, every
+        self.lock = threading.Lock()
+        self.made = ("", "")
+
+    def version(self) -> str:
+        """What changes whenever the runs' files do."""
+        return "-".join(_stamp(path) for reader in self.readers for path in _files(reader.path))
+
+    def page(self) -> str:
+        """The page. Raises UsageError where a run cannot be read any more."""
+        with self.lock:  # readers take in each line once
+            now = self.version()  # before reading: what comes in meanwhile is a newer version
+            if self.made[0] != now:
+                text = page([reader.read() for reader in self.readers], refresh=self.every, version=now)
+                self.made = (now, text)
+            return self.made[1]
+
+
+def _files(path: Path) -> list[Path]:
+    return [path / name for name in SEEN] if path.is_dir() else [path]
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return "0"
+    return f"{found.st_mtime_ns:x}.{found.st_size:x}"
+
+
+def server(watch: Watch, port: int) -> ThreadingHTTPServer:
+    """The server of a page and its version, on loopback alone. Raises UsageError where the port is taken."""
+
+    own: set[str] = set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers.get("Host") not in own:
+                self._answer(403, "this server is for its own machine")  # a foreign name that leads here
+            elif self.path == "/version":
+                self._answer(200, watch.version())
+            elif self.path == "/":
+                try:
+                    self._answer(200, watch.page(), "text/html")
+                except UsageError as error:
+                    self._answer(503, str(error))
+            else:
+                self._answer(404, "there is one page here: /")
+
+        def _answer(self, code: int, text: str, kind: str = "text/plain") -> None:
+            body = text.encode()
+            self.send_response(code)
+            headers = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body))}
+            headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing: the terminal is for the address."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Let a browser go away in the middle of an answer; all else is told as usual."""
+            if not isinstance(sys.exception(), ConnectionError):
+                super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    try:
+        found = Server((HOST, port), Handler)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on port {port} ({error.strerror}): choose another --port, or 0 for any that is free"
+        ) from None
+    own |= {f"{name}:{found.server_port}" for name in (HOST, "localhost")}
+    return found
+
+
+def serve(readers: Sequence[Reader], port: int, every: int, console: Console) -> None:
+    """Serve the page on runs until Ctrl-C."""
+    watch = Watch(readers, every)
+    watch.page()  # what cannot be read is told before anybody looks
+    with server(watch, port) as running:
+        address = f"http://{HOST}:{running.server_address[1]}/"
+        console.print(f"watching: {address} (Ctrl-C ends it)", soft_wrap=True, markup=False)
+        try:
+            running.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            console.print("no longer watching", markup=False)

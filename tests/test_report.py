@@ -1,0 +1,138 @@
+"""The report: what it reads of a run folder, and what its page then says."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from reporting import CONFIG, made
+
+from steadygan.report.page import differences, page
+from steadygan.report.reels import landscapes, samples
+from steadygan.report.runs import Reader, names
+
+# Reading runs
+
+
+def test_torn_and_foreign_lines_are_passed_over_and_growth_is_read_once(tmp_path):
+    folder = made(tmp_path / "run")
+    whole = len(Reader(folder).read().histories[0].series["loss/D"].steps)
+    reader = Reader(folder)
+    with (folder / "events.jsonl").open("a") as file:
+        file.write('[1]\nnot json\n{"step": 410, "loss/D": 1.5}\n{"step": 420, "lo')
+    assert len(reader.read().histories[0].series["loss/D"].steps) == whole + 1
+    with (folder / "events.jsonl").open("a") as file:
+        file.write('ss/D": 2.5}\n')
+    assert reader.read().histories[0].series["loss/D"].values[-1] == 2.5
+    write = folder / "other"
+    write.write_text('{"step": 10, "loss/D": 9.0}\n')
+    write.replace(folder / "events.jsonl")  # a resumed run rewinds its events
+    assert reader.read().histories[0].series["loss/D"].values.tolist() == [9.0]
+
+
+def test_runs_are_named_by_what_tells_them_apart(tmp_path):
+    runs = [Reader(made(tmp_path / p / "run", pictures=False)).read() for p in ("a", "b")]
+    assert names(runs) == ["a/run", "b/run"]
+    assert names(runs[:1]) == ["run"]
+    assert names([runs[0], runs[0]]) == ["run", "run"]
+
+
+def test_differences_are_of_settings_by_their_dotted_names():
+    one = {"name": "a", "critic": {"penalties": [{"name": "r1", "weight": 1}]}, "seed": 0}
+    two = {"name": "b", "critic": {"penalties": []}, "seed": 0}
+    assert differences({"a": one, "b": two}) == [
+        ("critic.penalties", ["–", "[]"]),
+        ("critic.penalties.0.name", ["r1", "–"]),
+        ("critic.penalties.0.weight", ["1", "–"]),
+    ]
+    assert differences({"a": one}) == []
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "no events", "only torn events"])
+def test_what_is_no_run_is_one_sentence(kind, tmp_path, command):
+    folder = tmp_path / "run"
+    if kind != "missing":
+        folder.mkdir()
+    if "events" in kind:
+        (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    if kind == "only torn events":
+        (folder / "events.jsonl").write_text('{"step": 10, "lo')
+    done = command("report", folder, "--out", tmp_path / "report.html")
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("error: ")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path, command):
+    (tmp_path / "file").write_text("")
+    done = command("report", made(tmp_path / "run"), "--out", tmp_path / "file" / "report.html")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+
+
+def test_damaged_pictures_and_landscapes_are_left_out(tmp_path):
+    folder = made(tmp_path / "run")
+    (folder / "samples" / "step-00000300.png").write_bytes(b"torn")
+    (folder / "samples" / "step-x.png").write_bytes(b"")
+    (folder / "landscapes" / "step-00000300.safetensors").write_bytes(b"torn")
+    (folder / "spectrum.json").write_text("{")
+    assert [frame.step for frame in samples(folder, 9, 10**6)] == [200, 400]
+    assert [ground.step for ground in landscapes(folder, 9)] == [200, 400]
+    assert "<h2" in page([Reader(folder).read()])
+
+
+def test_large_pictures_are_shrunk_to_their_share(tmp_path):
+    (tmp_path / "samples").mkdir()
+    noise = torch.randint(0, 256, (500, 700, 3), generator=torch.Generator().manual_seed(0)).byte()
+    Image.fromarray(noise.numpy()).save(tmp_path / "samples" / "step-00000001.png")
+    (frame,) = samples(tmp_path, 4, 20_000)
+    assert len(frame.source) < 20_000 * 4 / 3 + 40
+    assert frame.ratio == pytest.approx(1.4)
+
+
+# What the page says
+
+
+def test_a_page_has_theory_s_lines_scores_and_their_protocol(tmp_path):
+    text = page([Reader(made(tmp_path / "run")).read()])
+    assert ">2 log 2<" in text
+    assert ">log 2<" in text
+    assert "weights EMA" in text
+    wasserstein = {**CONFIG, "game": {"name": "gan", "loss": "wasserstein"}}
+    assert "log 2<" not in page([Reader(made(tmp_path / "w", config=wasserstein)).read()])
+
+
+def test_scores_of_unlike_protocols_stand_in_tables_of_their_own(tmp_path):
+    runs = [made(tmp_path / name, pictures=False) for name in ("a", "b", "c")]
+    assert "do not compare" not in page([Reader(run).read() for run in runs])
+    (runs[1] / "looks.json").write_text(json.dumps({"format": 1, "weights": "raw", "shape": [2]}))
+    text = page([Reader(run).read() for run in runs])
+    assert "protocols differ" in text
+    assert text.count("Scores of the last look, table") == 2
+
+
+def test_an_ensemble_shows_its_median_and_range(tmp_path):
+    text = page([Reader(made(tmp_path / "run", members=3)).read()])
+    assert "4.1 (4 to 4.2)" in text
+    assert 'class="band f0 b0"' in text
+
+
+def test_a_file_of_events_is_a_run_without_settings(tmp_path):
+    file = made(tmp_path / "run", pictures=False) / "events.jsonl"
+    assert "All settings" not in page([Reader(file).read()])
+
+
+@pytest.mark.slow
+def test_half_a_million_steps_fit_into_five_megabytes(tmp_path):
+    keys = ["loss/D", "loss/G", "gradient/D", "gradient/G", "logit/real", "logit/fake", "logit/spread"]
+    folder = made(tmp_path / "run", pictures=False)
+    reader = Reader(folder)
+    reader.read()
+    noise = torch.randn(500_000, len(keys), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise[123_456, 0] = 99.5
+    for step, row in enumerate(noise.tolist()):  # as if read from lines, which takes longer
+        reader.events.add({"step": 401 + step, **dict(zip(keys, row))})
+    text = page([reader.read()])
+    assert len(text.encode()) < 5_000_000
+    assert "99.5 at 123,857" in text
