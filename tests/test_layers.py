@@ -24,8 +24,8 @@ LEVELS = {
     3: "state generate program processor scoring examining origin checkpoint train meter pictures coloured phase "
     "portrait ensemble distributed",
     4: "values edits published scale bind tables config solved constrained build recipes",
-    5: "sinks attending folders looking run reconstructed drawn preview probe traversal clouds classifiers cards "
-    "evaluated diagnosed commands datasets data_command catalogue costs cli __main__ report",
+    5: "sinks attending outlets folders looking run reconstructed drawn preview probe traversal clouds classifiers "
+    "cards evaluated diagnosed commands datasets data_command catalogue costs cli __main__ report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +15,6 @@ from steadygan.errors import UsageError, nearest
 from steadygan.examining import examiner
 from steadygan.files import write_whole
 from steadygan.folders import (
-    BOARD,
     CHECKPOINTS,
     CONFIG,
     EVENTS,
@@ -33,22 +31,16 @@ from steadygan.folders import (
 from steadygan.game import Logs, State
 from steadygan.looking import look_of, protocol_of, through
 from steadygan.origin import origin
+from steadygan.outlets import outlets
 from steadygan.processor import keep_memory, products, threads, work
 from steadygan.program import compiled, vectorised
-from steadygan.scoring import GRID, Look, reference, score_names
+from steadygan.scoring import Look, reference, score_names
 from steadygan.sinks import (
     check_tensorboard,
-    checkpoint_sink,
     console_sink,
-    landscape_sink,
-    line_sink,
-    portrait_sink,
-    sample_sink,
-    tensorboard_sink,
 )
-from steadygan.sinks.landscapes import LANDSCAPES
 from steadygan.sinks.lines import logged, rewind, whole
-from steadygan.train import Diverged, Event, Scored, Snapshot, Stop, lost_members, stops, train
+from steadygan.train import Diverged, Scored, Snapshot, Stop, lost_members, stops, train
 from steadygan.values import steps_of
 
 __all__ = ["resume", "sample", "start"]
@@ -186,7 +178,6 @@ def _go(
         step = compiled(step, _noter(console), settings.precision)
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
-    facts: dict[str, object] = {"members": run.members, "layout": layout(run)}
     show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))
     lost = lost_members(state)
     diverged = Diverged(first, first, sorted(lost)) if lost else None
@@ -196,16 +187,8 @@ def _go(
     for _, line in whole(folder / EVENTS):  # of a run that is resumed
         events.add(line)
     attend = attendant(events, images, settings.stop_on, _noter(console))
-    board = _board(settings, run, folder, images, first, wall_s)
-    with threads(settings.threads), products(largest), show as shown, board as boarded:
-        sinks = [
-            line_sink(folder / EVENTS, images),
-            _picture_sink(run, folder),
-            *_landscape_sinks(run, folder),
-            checkpoint_sink(folder / CHECKPOINTS, facts, last=settings.keep.last, best=settings.keep.best),
-            boarded,
-            shown,
-        ]
+    written = outlets(settings, run, folder, images, first, wall_s)
+    with threads(settings.threads), products(largest), written as sinks, show as shown:
         for event in train(
             step,
             run.draws,
@@ -220,7 +203,7 @@ def _go(
             wall_s=wall_s,
             stop=_stop(settings),
         ):
-            for sink in sinks:
+            for sink in (*sinks, shown):
                 sink(event)
             if isinstance(event, Diverged):
                 earlier = diverged.members if diverged else []
@@ -243,57 +226,6 @@ def _examine(run: Run) -> Callable[[State, State], Logs]:
         device=run.device,
         classes=run.classes,
     )
-
-
-def _board(
-    settings: Config, run: Run, folder: Path, images: int, first: int, wall_s: float
-) -> AbstractContextManager[Callable[[Event], None]]:
-    if not settings.tensorboard:
-        return nullcontext(lambda event: None)
-    return tensorboard_sink(
-        folder / BOARD,
-        folder / EVENTS,
-        folder / SAMPLES,
-        drawn=Snapshot if run.game.rest else Scored,
-        images_per_step=images,
-        first=first,
-        wall_s=wall_s,
-    )
-
-
-def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
-    """What is drawn to samples/: samples, or the portrait of a game that is solved by hand (of its first member)."""
-    if not run.game.rest:
-        target = reference(run.data, 4096) if len(run.data.shape) == 1 else None
-        return sample_sink(folder / SAMPLES, target, generate.columns(GRID, run.classes))
-    index = 0 if run.ensemble else None
-
-    def velocities(state: State, points: Tensor) -> Tensor:
-        return portrait.velocities(run.game, run.draws, generate.member(state, index), points, index)
-
-    def spectrum(state: State) -> portrait.Spectrum | None:
-        if not run.game.rest or not run.game.rest.still:
-            return None
-        return portrait.spectrum(run.game, run.rule, run.draws, generate.member(state, index), index)
-
-    start = generate.member(run.state, index)  # a resumed run's too: its folder has the whole path
-    return portrait_sink(folder / SAMPLES, folder / EVENTS, start, velocities, spectrum)
-
-
-def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
-    """What is kept of the critic of a run on points in the plane, for its report."""
-    if run.game.rest or not run.game.judge or run.data.shape != (2,):
-        return []
-    target, several = reference(run.data, 4096), run.ensemble
-    return [landscape_sink(folder / LANDSCAPES, run.game, target, classes=run.classes, ensemble=several)]
-
-
-def layout(run: Run) -> dict[str, dict[str, list[int]]]:
-    """How each player's parameter vector is laid out: names and shapes, in order."""
-    return {
-        name: {key: list(p.shape) for key, p in player.network.module.named_parameters()}
-        for name, player in run.game.players.items()
-    }
 
 
 def _noter(console: Console) -> Note:

@@ -90,7 +90,7 @@ def swings(values: Tensor, least: int = 3) -> tuple[int, float]:
     if not power > 1e-12 * n * (values.square().mean() + 1e-300):
         return 0, 0.0
     lags = torch.arange(1, n // least + 1)
-    # sum_i x_i x_{i + lag} of all lags at once: the transform of the power spectrum, padded so that nothing wraps around
+    # sum_i x_i x_{i + lag} of all lags at once: the power spectrum transformed back, padded against wrapping around
     products = torch.fft.irfft(torch.fft.rfft(x, 2 * n).abs().square(), 2 * n)[lags]
     found = products / power * (n / (n - lags))
     below = (found < -0.5).nonzero()
