@@ -12,10 +12,10 @@ DEAD = {
     "loss/D": 1.3863,
     "critic/spread": 1e-6,
     "signal/mean": 1e-7,
-    "fakes/coverage": 0.9,
+    "fakes/coverage": 0.05,
     "fakes/diversity": 1.0,
 }
-WELL = {**DEAD, "critic/spread": 0.1, "signal/mean": 0.1, "slope/fake": 0.2}
+WELL = {**DEAD, "fakes/coverage": 0.9, "critic/spread": 0.1, "signal/mean": 0.1, "slope/fake": 0.2}
 RAW = {
     "data": "ring8",
     "networks": {"name": "mlp", "width": 8, "depth": 2},
