@@ -372,7 +372,10 @@ def test_a_run_that_diverges_exits_with_a_verdict(place, command):
     done = command("train", "ring.yaml", "optimizer.lr=1e30", "--out", "out")
     assert done.code == 1
     assert len(done.err.splitlines()) == 1
-    assert re.match(r"diverged: the run became NaN or infinite between steps \d+ and \d+;", done.err)
+    assert re.match(
+        r"diverged: the run became NaN or infinite between steps \d+ and \d+, first loss/[DG] at step \d+;",
+        done.err,
+    )
     assert "out/checkpoints" in done.err
     tensors = newest(Path("out"))
     assert all(tensors[f"params/{player}"].isfinite().all() for player in "GD")
