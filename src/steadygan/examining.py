@@ -10,10 +10,12 @@ from torch import Tensor
 from steadygan.data import Data, as_seen
 from steadygan.diagnostics import (
     closeness,
+    compared,
     copies,
     cosine,
     critic_measures,
     fake_measures,
+    features,
     signal_measures,
     spectral_norm,
 )
@@ -21,14 +23,13 @@ from steadygan.draws import Draws, generator
 from steadygan.fields import field
 from steadygan.game import Draw, Game, Logs, State, unflatten
 from steadygan.games.rows import labelled
-from steadygan.metrics import pooled_pixels
 from steadygan.networks import latent_labels, logits_of
 from steadygan.penalties import Critic, input_gradient, interpolate, norm
 
 __all__ = ["examiner"]
 
-FAKES, TRAIN, DIRECTIONS = 256, 2048, 3
-"""How many fakes and reals are compared, how many training samples at most, along how many directions."""
+FAKES, TRAIN = 256, 2048
+"""How many fakes and reals are compared, and how many training samples at most."""
 
 STEP = 0.01
 """How far, relative to its norm, each player is moved along its gradient to see how the field turns."""
@@ -75,21 +76,10 @@ def _detached(found: Logs) -> Logs:
     return {key: value.detach() for key, value in found.items()}
 
 
-def features(x: Tensor) -> Tensor:
-    """What samples [n, ...] are compared by: points as they are, images by 8x8-pooled pixels."""
-    return pooled_pixels(x) if x.ndim == 4 else x.reshape(len(x), -1)
-
-
 def _shared(data: Data, dtype: torch.dtype, device: str | torch.device) -> Shared:
     """What all members are compared with: training samples, held-out ones, a distance, directions."""
-    shape = (len(features(torch.zeros(1, *data.shape))[0]), DIRECTIONS)
-    turned = torch.linalg.qr(torch.randn(shape, generator=generator("directions"))).Q
-    found = {"directions": torch.eye(*shape) if shape[0] <= DIRECTIONS else turned}
-    if data.rows is not None:
-        train = features(as_seen(_some(data.rows, TRAIN)))
-        apart = torch.cdist(train, train, compute_mode="donot_use_mm_for_euclid_dist")
-        near = torch.where(apart > 0, apart, torch.inf).min(1).values  # of distinct ones
-        found |= {"train": train, "delta": near.median() / 4}
+    train = None if data.rows is None else features(as_seen(_some(data.rows, TRAIN)))
+    found = compared(train, features(torch.zeros(1, *data.shape)).shape[1])
     if data.held:
         found["held"] = as_seen(_some(data.held(), FAKES))
     return {key: value.to(device, dtype) for key, value in found.items()}

@@ -1,5 +1,6 @@
 """What the gradients of a game do while it is trained, and what is wrong with it."""
 
+from steadygan.diagnostics.compared import compared, features
 from steadygan.diagnostics.history import Events, History, Series, read
 from steadygan.diagnostics.measures import (
     SURE,
@@ -23,11 +24,13 @@ __all__ = [
     "Series",
     "Verdict",
     "closeness",
+    "compared",
     "copies",
     "cosine",
     "critic_measures",
     "diagnose",
     "fake_measures",
+    "features",
     "read",
     "said",
     "signal_measures",

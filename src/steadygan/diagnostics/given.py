@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.diagnostics.history import Events
-from steadygan.diagnostics.measures import Measures, distances
-from steadygan.diagnostics.outside import Told, directions, features
+from steadygan.diagnostics.outside import Told
 from steadygan.draws import generator as stream
 from steadygan.errors import UsageError, nearest
 from steadygan.files import write_whole
@@ -22,7 +21,6 @@ __all__ = [
     "begun",
     "check",
     "check_samples",
-    "compared",
     "finite",
     "key_of",
     "numbers",
@@ -108,16 +106,6 @@ def some(rows: Tensor, most: int) -> Tensor:
     if not isinstance(rows, Tensor) or rows.ndim < 2 or len(rows) < 2 or not rows.is_floating_point():
         raise UsageError("train and held are tensors of two samples or more [m, ...], of floating point")
     return rows.detach()[torch.randperm(len(rows), generator=stream("examined", len(rows)))[:most]]
-
-
-def compared(sets: Mapping[str, Tensor], real: Tensor) -> Measures:
-    """What all examinations share: directions; features of the sets; a quarter of the usual distance of two reals."""
-    found = {key: features(x).to(real) for key, x in sets.items()}
-    if "train" in found:
-        apart = distances(found["train"], found["train"])
-        near = torch.where(apart > 0, apart, torch.inf).min(1).values  # of distinct ones
-        found["delta"] = near.median() / 4
-    return {**found, "directions": directions(real.shape[1]).to(real)}
 
 
 def key_of(name: str) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.diagnostics import given
+from steadygan.diagnostics.compared import compared, features
 from steadygan.diagnostics.history import Events, History
 from steadygan.diagnostics.loops import in_a_loop
 from steadygan.diagnostics.measures import (
@@ -23,7 +24,7 @@ from steadygan.diagnostics.measures import (
     signal_measures,
     spectral_norm,
 )
-from steadygan.diagnostics.outside import examined, features, suited, untouched
+from steadygan.diagnostics.outside import examined, suited, untouched
 from steadygan.diagnostics.verdicts import WELL, Verdict, diagnose
 from steadygan.losses import Loss
 from steadygan.penalties import norm
@@ -144,7 +145,7 @@ class Monitor:
         """Keep the samples of a call shortly before an examination, or examine."""
         given.check_samples(x_real, x_fake, self._sets)
         own = given.numbers(scalars)
-        self._recent.append((features(x_real), features(x_fake)))
+        self._recent.append((features(x_real.detach()), features(x_fake.detach())))
         while sum(len(fake) for _, fake in self._recent) - len(self._recent[0][1]) >= ROWS:
             self._recent.popleft()
         if self.count == self._next:
@@ -195,11 +196,15 @@ class Monitor:
 
     def _of_fakes(self, x_fake: Tensor, told: Tensor | None) -> Measures:
         real, fake = (torch.cat(rows) for rows in zip(*self._recent))
-        shared = self._compared = self._compared or given.compared(self._sets, real)
+        if not self._compared:
+            sets = {key: features(x).to(real) for key, x in self._sets.items()}
+            shared = compared(sets.get("train"), real.shape[1])
+            self._compared = {**sets, **{key: value.to(real) for key, value in shared.items()}}
+        shared = self._compared
         enough = min(len(real), len(fake)) >= 8  # more than the five neighbours of the coverage
         found = fake_measures(fake, real, shared["directions"]) if enough else {}
         if "train" in shared and told is not None:
-            found |= closeness(features(x_fake), shared["train"], shared["delta"], norm(told))
+            found |= closeness(features(x_fake.detach()), shared["train"], shared["delta"], norm(told))
         if "train" in shared and "held" in shared:
             found |= copies(fake, shared["held"], shared["train"])
         return found

@@ -10,13 +10,11 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from steadygan.diagnostics.measures import Measures, critic_measures
-from steadygan.draws import generator
 from steadygan.errors import UsageError
 from steadygan.losses import check_logits
-from steadygan.metrics import pooled_pixels
 from steadygan.penalties import Critic, input_gradient, interpolate
 
-__all__ = ["Told", "directions", "examined", "features", "suited", "untouched"]
+__all__ = ["Told", "examined", "suited", "untouched"]
 
 Told = Callable[[Tensor, Tensor], Tensor]
 """G's loss, from the logits [N] of its fakes and of as many reals: a scalar."""
@@ -116,22 +114,3 @@ def suited(x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     types = [p.dtype for p in parameters.values() if p.is_floating_point()]
     auto = torch.is_autocast_enabled(x.device.type)
     return x.detach().to(torch.float32 if auto else types[0] if types else x.dtype, copy=True)
-
-
-def features(x: Tensor) -> Tensor:
-    """What samples [n, ...] are compared by: images by 8x8-pooled pixels [n, 64 C], others as they are, [n, d]."""
-    x = wide(x)
-    pooled = x.ndim == 4 and min(x.shape[2:]) >= 8
-    return pooled_pixels(x) if pooled else x.reshape(len(x), -1).clone()
-
-
-def directions(dimension: int, count: int = 3) -> Tensor:
-    """Orthonormal directions [dimension, up to count]: the axes where they suffice, else always the same ones.
-
-    >>> directions(2)
-    tensor([[1., 0.],
-            [0., 1.]])
-    """
-    if dimension <= count:
-        return torch.eye(dimension)
-    return torch.linalg.qr(torch.randn(dimension, count, generator=generator("directions"))).Q
