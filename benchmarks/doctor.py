@@ -122,7 +122,7 @@ def costs(found: dict[str, Any]) -> str:
         f"{of['quickest_share']:+.1%})"
         for name, of in found.items()
     )
-    return f"Processor seconds of a whole training, compiled, one thread, medians, side by side: {each}."
+    return f"Processor seconds of steps with four examinations, compiled, one thread, medians, side by side: {each}."
 
 
 def page(figures: dict[str, Any], text: str) -> str:
