@@ -189,6 +189,16 @@ def test_an_examination_is_what_finite_differences_and_sums_give(loss):
         assert found[key] == pytest.approx(float(value), rel=1e-6, abs=1e-8), key
 
 
+def test_weights_in_double_precision_are_measured_in_it():
+    torch.manual_seed(0)
+    critic = plain_critic().double()
+    monitor = Monitor(critic, every=1)
+    monitor.step(torch.randn(8, 2).double(), torch.randn(8, 2).double())
+    largest = max(torch.linalg.matrix_norm(critic[i].weight.detach(), 2) for i in (0, 2))
+    found = monitor.history().series["spectral/D"].values.item()
+    assert found == pytest.approx(largest.item(), rel=1e-12)
+
+
 def test_copies_and_close_pairs_are_found_with_the_training_set():
     torch.manual_seed(0)
     train, held = torch.randn(40, 2), torch.randn(30, 2)

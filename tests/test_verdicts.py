@@ -222,6 +222,14 @@ def test_the_trainer_s_word_on_divergence_names_the_tensor():
     assert "layers.0.weight" in found.evidence[0]
 
 
+@pytest.mark.parametrize("told", [True, False, None, 3, ["a"], [-1], [True]])
+def test_another_program_s_word_on_divergence_is_passed_over(told):
+    """What a foreign file means by it is not known: its losses are still read."""
+    lines = [json.dumps({"step": step, "loss/D": 1.0}) for step in range(1, 9)]
+    events = read([*lines, json.dumps({"step": 9, "diverged": told})])
+    assert [v.name for v in diagnose(events.history())] == ["healthy"]
+
+
 @pytest.mark.parametrize("few", [0, 1, 5])
 def test_too_little_is_undecided(few):
     told = {key: series(1.0, few) for key in WELL} if few else {}

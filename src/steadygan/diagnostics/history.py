@@ -52,7 +52,8 @@ class Events:
         if not isinstance(step, int) or isinstance(step, bool):
             return
         if "diverged" in line:
-            self.diverged.append(dict(line))
+            if _are_members(line["diverged"]):
+                self.diverged.append(dict(line))
             return
         for key, value in line.items():
             if key != "step" and (value is None or isinstance(value, int | float | list)):
@@ -82,6 +83,11 @@ class Events:
         }
         ended = [line for line in self.diverged if member in line["diverged"]]
         return History(series, {**self.facts, **({"diverged": ended[0]} if ended else {})})
+
+
+def _are_members(value: Any) -> bool:
+    """Whether this tells of members, as the trainer's lines do; another program's "diverged": true does not."""
+    return isinstance(value, list) and all(type(index) is int and index >= 0 for index in value)
 
 
 def _number(value: Any, member: int) -> float:

@@ -24,7 +24,7 @@ from steadygan.diagnostics.measures import (
     signal_measures,
     spectral_norm,
 )
-from steadygan.diagnostics.outside import examined, suited, untouched
+from steadygan.diagnostics.outside import examined, suited, untouched, wide
 from steadygan.diagnostics.verdicts import WELL, Verdict, diagnose
 from steadygan.losses import Loss
 from steadygan.penalties import norm
@@ -213,7 +213,7 @@ class Monitor:
         """Spectral norms; and how far the last step moved each player's parameters, where both players are known."""
         found = {}
         for name, module in self._players.items():
-            found[f"spectral/{name}"] = spectral_norm({k: p.float() for k, p in module.named_parameters()})
+            found[f"spectral/{name}"] = spectral_norm({k: wide(p) for k, p in module.named_parameters()})
         if self._before.keys() == {"D", "G"}:
             for name, before in self._before.items():
                 now = torch.cat([p.flatten() for p in _copied(self._players[name])])

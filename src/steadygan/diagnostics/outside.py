@@ -14,7 +14,7 @@ from steadygan.errors import UsageError
 from steadygan.losses import check_logits
 from steadygan.penalties import Critic, input_gradient, interpolate
 
-__all__ = ["Told", "examined", "suited", "untouched"]
+__all__ = ["Told", "examined", "suited", "untouched", "wide"]
 
 Told = Callable[[Tensor, Tensor], Tensor]
 """G's loss, from the logits [N] of its fakes and of as many reals: a scalar."""
