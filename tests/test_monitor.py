@@ -210,6 +210,20 @@ def test_copies_and_close_pairs_are_found_with_the_training_set():
     assert found["close/signal"] == pytest.approx(math.sqrt(2))
 
 
+def test_close_pairs_are_found_without_a_loss_too():
+    """Without them blurred fakes of many dimensions would pass for copies."""
+    torch.manual_seed(0)
+    train = torch.randn(40, 64)
+    monitor = Monitor(lambda x: x.sum(1), every=1, train=train, held=torch.randn(30, 64))
+    for _ in range(8):
+        monitor.step(train[:16], 0.1 * torch.randn(16, 64))
+    series = monitor.history().series
+    assert series["fakes/copies"].values.min() > 0.9
+    assert series["close/pairs"].values.max() == 0
+    assert "close/signal" not in series
+    assert "memorisation" not in [verdict.name for verdict in monitor.verdicts]
+
+
 def test_updates_are_those_of_the_last_step():
     D, G = plain_critic(), nn.Linear(3, 2)
     monitor = Monitor(D, G, every=3)

@@ -12,6 +12,7 @@ from steadygan import attending, config
 from steadygan.build import build
 from steadygan.catalogue import find_recipe
 from steadygan.diagnostics import History, Series, read
+from steadygan.diagnostics.measures import closeness, copies
 from steadygan.diagnostics.remedies import _TRIES, remedy
 from steadygan.diagnostics.signs import lasting, late, swings
 from steadygan.diagnostics.verdicts import VERDICTS, diagnose
@@ -185,6 +186,23 @@ def test_a_worse_number_is_never_a_better_verdict():
     ]:
         facts, changes = CASES[name]
         assert all(names(facts, **{**changes, key: value})[0] == name for value in values)
+
+
+@pytest.mark.parametrize(("dimension", "scale"), [(64, 0.85), (64, 0.3), (20, 0.7), (8, 0.7)])
+def test_fakes_in_the_middle_of_the_data_are_no_copies(dimension, scale):
+    """They are nearer to the training set than new samples are, though nothing of it is in them."""
+    lines = []
+    for step in range(1, 13):
+        torch.manual_seed(step)
+        train, held, fake = (torch.randn(n, dimension) for n in (1000, 256, 256))
+        apart = torch.cdist(train, train).fill_diagonal_(math.inf).min(1).values
+        found = copies(scale * fake, held, train)
+        assert found["fakes/copies"] > 0.7
+        found |= closeness(scale * fake, train, apart.median() / 4, torch.ones(256))
+        lines.append({"step": step, "loss/D": 1.0} | {key: value.item() for key, value in found.items()})
+    assert diagnose(read(map(json.dumps, lines)).history())[0].name == "healthy"
+    copied = [line | {"fakes/copies": 1.0, "close/pairs": 0.5} for line in lines]
+    assert diagnose(read(map(json.dumps, copied)).history())[0].name == "memorisation"
 
 
 def test_since_is_the_step_where_the_signs_began():

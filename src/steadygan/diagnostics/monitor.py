@@ -203,8 +203,12 @@ class Monitor:
         shared = self._compared
         enough = min(len(real), len(fake)) >= 8  # more than the five neighbours of the coverage
         found = fake_measures(fake, real, shared["directions"]) if enough else {}
-        if "train" in shared and told is not None:
-            found |= closeness(features(x_fake.detach()), shared["train"], shared["delta"], norm(told))
+        if "train" in shared:
+            signal = torch.zeros(len(x_fake)) if told is None else norm(told)
+            near = closeness(
+                features(x_fake.detach()), shared["train"], shared["delta"], signal.to(x_fake.device)
+            )
+            found |= near if told is not None else {"close/pairs": near["close/pairs"]}
         if "train" in shared and "held" in shared:
             found |= copies(fake, shared["held"], shared["train"])
         return found
