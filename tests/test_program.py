@@ -78,6 +78,26 @@ def test_a_compiled_step_leaves_the_state_it_was_given(single):
     assert [int(state.scalars["step"]) for state in fast] == list(range(1, STEPS + 1))
 
 
+def counting(state: State, batch: Any) -> tuple[State, dict]:
+    """A step whose program depends on which fields, rows and moments there are, by 1, 10 and 100 each."""
+    (draw,) = batch
+    total = len(draw["z"]) + 10 * ("due/2" in draw) + 100 * len(state.moments)
+    return state._replace(params={"D": state.params["D"] + total * draw["z"].mean()}), {}
+
+
+@pytest.mark.slow
+def test_a_program_is_used_for_its_own_kind_of_arguments_only():
+    if shutil.which("g++") is None and not torch.cuda.is_available():
+        pytest.skip("needs a C++ compiler")
+    step = compiled(counting, pytest.fail, "float64")
+    start = State({"D": torch.ones(3)}, {}, {}, {}, {})
+    due, few, many = {"due/2": torch.zeros(())}, {"z": torch.ones(2)}, {"z": torch.ones(4)}
+    cases = [(few, {}, 2), ({**few, **due}, {}, 12), (many, {}, 4), (few, {"D": {}}, 102), (few, {}, 2)]
+    for draw, moments, wanted in cases:
+        state, _ = step(start._replace(moments=moments), [draw])
+        assert state.params["D"].tolist() == [1 + wanted] * 3
+
+
 def members(run: Run, state: State, index: int) -> State:
     return State(
         params={n: p[index] for n, p in state.params.items()}, buffers={}, moments={}, average={}, scalars={}
