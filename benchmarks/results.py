@@ -8,14 +8,14 @@ file is not run again, what was interrupted goes on from its last checkpoint. --
 --only takes the runs in whose name, REGIME-SET-METHOD-sSEED, the regular expression is found. The order: seed 0 of
 every set and method in the regime `full`, then in `few`, then the next seed.
 
-full    all images; 2,500 steps, and on the way as many steps as take the seconds of NSGAN's 2,500
-few     1,000 images, 6,000 steps: long enough for the penalty alone to pass its best score and turn
+full    all images; 1,250 steps, and on the way as many steps as take the seconds of NSGAN's 1,250
+few     1,000 images, 3,000 steps: long enough for the penalty alone to pass its best score and turn
 
 Seconds are those of the processor, of the quickest of eight short stretches of one compiled step on one thread,
 measured once for each set and method and kept in --results/seconds.json, so that a busy machine does not change what
 a method is given. Scores are against the published test images. --page writes docs/results.md anew from the files
-that there are. On one core a run takes 3 to 10 minutes and its scores one more, the first of a set some minutes for
-its classifier too.
+that there are. On one core a run takes 1 to 6 minutes and its scores half a minute, the first of a set some minutes
+for its classifier too.
 """
 
 import argparse
@@ -55,7 +55,7 @@ class Regime(NamedTuple):
     steps: int
 
 
-REGIMES = {"full": Regime(None, 2500), "few": Regime(1000, 6000)}
+REGIMES = {"full": Regime(None, 1250), "few": Regime(1000, 3000)}
 CHECKPOINT = 250  # about how many steps a run that is interrupted loses
 
 
@@ -259,9 +259,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=None, help="end the sitting after so long")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--images", type=int, default=2500, help="samples that are scored")
+    parser.add_argument("--images", type=int, default=1000, help="samples that are scored")
     parser.add_argument("--steps", type=int, default=None, help="for trying it out: not the regime's own")
-    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     parser.add_argument("--runs", type=Path, default=Path("runs/results"))

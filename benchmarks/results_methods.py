@@ -39,7 +39,7 @@ def common(options: argparse.Namespace) -> dict[str, Any]:
     """What all methods share: networks, optimizer, and the fastest settings."""
     return {
         "networks": {"name": "dcgan", "latent": 128, "width": options.width},
-        "optimizer": {"name": "adam", "lr": 2e-4, "betas": [0.0, 0.9]},
+        "optimizer": {"name": "adam", "lr": 1e-3, "betas": [0.0, 0.9]},
         "ema": {"decay": 0.995},
         "batch": options.batch,
         "precision": "bfloat16",
