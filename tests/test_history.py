@@ -10,6 +10,7 @@ from steadygan import attending, config, tables
 from steadygan.build import build
 from steadygan.catalogue import find_recipe
 from steadygan.diagnostics import Events, diagnose, read
+from steadygan.errors import UsageError
 from steadygan.report.runs import Reader
 from steadygan.sinks.lines import logged, rewind, whole
 
@@ -97,6 +98,24 @@ def test_who_diverged_is_among_the_members_that_are_known():
         assert events.members == members
         names = [diagnose(events.history(i))[0].name for i in range(members)]
         assert [i for i, name in enumerate(names) if name == "diverged"] == [index] * (index < members)
+
+
+def test_what_all_members_share_is_each_one_s():
+    events = read(['{"step": 1, "images": 64, "loss/D": [1, 2]}'])
+    assert [events.history(i).series["images"].values.item() for i in range(2)] == [64, 64]
+
+
+def test_only_members_that_there_are_have_a_history():
+    events = read(['{"step": 1, "loss/D": [1, 2]}'])
+    for member in (-1, 2):
+        with pytest.raises(UsageError, match=f"member {member} is not among this run's 2: choose 0 to 1"):
+            events.history(member)
+
+
+def test_a_run_that_diverged_before_anything_was_logged_is_one_and_the_first_line_counts():
+    lost = [f'{{"step": {step}, "diverged": [0], "began": {step}, "tensor": "G"}}' for step in (3, 9)]
+    assert diagnose(read(lost[:1]).history())[0].since == 3
+    assert diagnose(read(lost).history())[0].since == 3
 
 
 def test_a_fact_of_another_type_is_none():

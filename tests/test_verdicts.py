@@ -14,7 +14,7 @@ from steadygan.catalogue import find_recipe
 from steadygan.diagnostics import History, Series, read
 from steadygan.diagnostics.measures import closeness, copies
 from steadygan.diagnostics.remedies import _TRIES, remedy
-from steadygan.diagnostics.signs import lasting, late, swings
+from steadygan.diagnostics.signs import early, lasting, late, swings
 from steadygan.diagnostics.verdicts import VERDICTS, diagnose
 from steadygan.examining import examiner
 
@@ -111,6 +111,58 @@ def test_its_healthy_twin_is_not(name):
     assert names(facts, **TWINS[name]) == ["healthy"]
 
 
+def grown(times):
+    return torch.cat([torch.ones(N // 2), times * torch.ones(N - N // 2)])
+
+
+def inward(share):
+    """A circle of which the last quarter of the points is smaller by `share`."""
+    return circle * torch.where(torch.arange(200) < 150, 1.0, share)
+
+
+STEEP = {"signal__max": (0.2, 50.0), "critic__spread": 6.0}
+HELD = {"critic__held": 0.9, "critic__spread": 0.05}
+BORDERS = [  # what theory gives, a little to either side; of what was calibrated, the nearest runs that are told
+    ("dead_game", None, lambda v: {"update__G": v, "update__D": v}, 2.0**-25, 2.0**-23),
+    ("dead_critic", None, lambda v: FLAT | {"critic__spread": v, "signal__mean": v}, 0.00023, 0.017),
+    ("dead_critic", None, lambda v: FLAT | {"fakes__coverage": v}, 0.16, 0.3),
+    (
+        "vanishing",
+        MINIMAX,
+        lambda v: {"signal__mean": 3 * v, "slope__fake": 3.0, "critic__spread": 12.0},
+        0.009,
+        0.011,
+    ),
+    ("vanishing", WASSERSTEIN, lambda v: {"slope__between": v, "fakes__coverage": 0.1}, 0.009, 0.011),
+    ("vanishing", WASSERSTEIN, lambda v: {"slope__between": 0.001, "fakes__coverage": v}, 0.16, 0.3),
+    ("exploding", None, lambda v: STEEP | {"slope__max": grown(v)}, 7.0, 1.8),
+    ("exploding", None, lambda v: STEEP | {"slope__max": 9 * grown(v)}, 7.0, 1.8),
+    ("exploding", None, lambda v: STEEP | {"slope__max": grown(9.0), "critic__spread": v}, 0.7, 0.2),
+    ("exploding", None, lambda v: STEEP | {"slope__max": grown(9.0), "signal__max": grown(v)}, 2.0, 0.9),
+    (
+        "exploding",
+        None,
+        lambda v: STEEP | {"slope__max": grown(9.0), "critic__spread": v, "fakes__diversity": 0.1},
+        4.7,  # log 99 = 4.595, where a heap of fakes is told from the data
+        4.5,
+    ),
+    ("overfitted", None, lambda v: HELD | {"critic__gap": 1.0, "critic__held": v}, 0.55, 0.45),
+    ("overfitted", None, lambda v: HELD | {"critic__gap": v * 0.05 / 0.9}, 0.55, 0.45),
+    ("memorisation", None, lambda v: {"fakes__copies": v}, 0.8, 0.7),
+    ("memorisation", None, lambda v: {"fakes__copies": 0.99, "close__pairs": v}, 0.25, 0.04),
+    ("collapse", None, lambda v: {"fakes__diversity": v}, 0.45, 0.55),
+    ("hopping", None, lambda v: {"fakes__at2": v / 2 * jumps}, 0.55, 0.45),
+    ("rotation", WASSERSTEIN, lambda v: {"loss__G": inward(v)}, 0.6, 0.4),
+]
+
+
+@pytest.mark.parametrize("index", range(len(BORDERS)), ids=[name for name, *_ in BORDERS])
+def test_where_each_sign_begins(index):
+    name, facts, changes, ill, well = BORDERS[index]
+    assert name in names(facts, **changes(ill))
+    assert name not in names(facts, **changes(well))
+
+
 def test_every_verdict_has_a_case():
     assert set(CASES) | {"diverged", "healthy", "undecided"} == set(VERDICTS)
 
@@ -153,6 +205,7 @@ def test_a_flat_critic_of_one_point_s_data_is_at_its_equilibrium():
     flat = {"critic__spread": 1e-6, "signal__mean": 1e-7, "fakes__diversity": torch.full((N,), torch.nan)}
     flat |= {"fakes__coverage": 0.0, "fakes__copies": None}
     assert names(**flat) == ["healthy"]
+    assert names(**flat | {"fakes__diversity": None})[0] == "dead_critic", "of which nothing is known"
 
 
 def test_facts_name_the_loss_as_the_verdicts_know_it():
@@ -246,12 +299,14 @@ def test_another_program_s_word_on_divergence_is_passed_over(told):
     lines = [json.dumps({"step": step, "loss/D": 1.0}) for step in range(1, 9)]
     events = read([*lines, json.dumps({"step": 9, "diverged": told})])
     assert [v.name for v in diagnose(events.history())] == ["healthy"]
+    assert not events.diverged
 
 
 @pytest.mark.parametrize("few", [0, 1, 5])
 def test_too_little_is_undecided(few):
     told = {key: series(1.0, few) for key in WELL} if few else {}
     assert [v.name for v in diagnose(History(told, {}))] == ["undecided"]
+    assert diagnose(History({key: series(1.0, 6) for key in WELL}, {}))[0].name != "undecided"
 
 
 def test_keys_that_nobody_knows_say_nothing():
@@ -260,6 +315,10 @@ def test_keys_that_nobody_knows_say_nothing():
 
 def test_fakes_that_have_not_reached_the_data_are_not_called_healthy():
     assert names(fakes__coverage=0.01, fakes__copies=None) == ["undecided"]
+    assert names(fakes__coverage=0.3, fakes__copies=None) == ["healthy"]
+    assert names(fakes__coverage=0.01, fakes__copies=0.5) == ["healthy"], (
+        "of few samples, whose balls are points"
+    )
 
 
 def test_each_member_of_an_ensemble_has_its_own_verdict():
@@ -327,6 +386,37 @@ def test_swings_counts_the_turns_of_a_sine_and_none_of_noise_or_a_line():
     walks = noise.cumsum(1)
     assert sum(swings(row)[0] > 0 for row in walks) <= 2
     assert swings(time)[0] == swings(torch.ones(200))[0] == 0
+
+
+def test_swings_are_those_about_the_straight_line_and_of_their_full_size():
+    """A cosine's correlation with itself a period on is 1, of however few periods there are."""
+    time = torch.arange(200.0, dtype=torch.float64)
+    periods, match = swings(torch.cos(2 * math.pi * (time + 0.5) / 50))
+    assert periods == 4
+    assert swings(torch.cos(2 * math.pi * (time + 0.5) / 100)) == (0, 0.0), "two periods may be chance"
+    assert [swings(torch.tensor([1.0, -1.0] * 6, dtype=torch.float64)[:n])[0] for n in (11, 12)] == [0, 6]
+    assert swings(1 + 1e-7 * torch.cos(2 * math.pi * (time + 0.5) / 25)) == (0, 0.0), "rounding of a float32"
+    assert match == pytest.approx(1, abs=0.01)
+    assert swings(0.1 * time + torch.sin(2 * math.pi * time / 25))[0] == 8
+
+
+def test_swings_fall_below_minus_a_half_and_come_back_above_a_half():
+    """Pulses at one place in four correlate by -1/3 with those beside them, at two in five by -2/3."""
+    one, two = ([1.0, 0.0, 0.0, 0.0] * 50, [1.0, 1.0, 0.0, 0.0, 0.0] * 40)
+    assert swings(torch.tensor(one, dtype=torch.float64)) == (0, 0.0)
+    assert swings(torch.tensor(two, dtype=torch.float64))[0] == 40
+    time = torch.arange(600.0, dtype=torch.float64)
+    noise = torch.randn(600, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for share, seen in ((0.65, True), (0.35, False)):
+        x = math.sqrt(2 * share) * torch.sin(2 * math.pi * time / 25) + math.sqrt(1 - share) * noise
+        assert (abs(swings(x)[1] - share) < 0.1) is seen
+
+
+def test_early_is_the_median_from_the_tenth_to_the_fifth():
+    values = torch.full((20,), 50.0)
+    values[2:5] = torch.tensor([1.0, 9.0, 2.0])
+    assert early(History({"x": series(values)}, {}), "x") == 2.0
+    assert math.isnan(early(History({}, {}), "x"))
 
 
 def test_late_is_the_median_of_the_last_quarter():
