@@ -124,7 +124,8 @@ STEEP = {"signal__max": (0.2, 50.0), "critic__spread": 6.0}
 HELD = {"critic__held": 0.9, "critic__spread": 0.05}
 BORDERS = [  # what theory gives, a little to either side; of what was calibrated, the nearest runs that are told
     ("dead_game", None, lambda v: {"update__G": v, "update__D": v}, 2.0**-25, 2.0**-23),
-    ("dead_critic", None, lambda v: FLAT | {"critic__spread": v, "signal__mean": v}, 0.00023, 0.017),
+    ("dead_critic", None, lambda v: FLAT | {"critic__spread": v}, 0.00023, 0.017),
+    ("dead_critic", None, lambda v: FLAT | {"signal__mean": v}, 0.00023, 0.017),
     ("dead_critic", None, lambda v: FLAT | {"fakes__coverage": v}, 0.16, 0.3),
     (
         "vanishing",
@@ -147,12 +148,15 @@ BORDERS = [  # what theory gives, a little to either side; of what was calibrate
         4.5,
     ),
     ("overfitted", None, lambda v: HELD | {"critic__gap": 1.0, "critic__held": v}, 0.55, 0.45),
-    ("overfitted", None, lambda v: HELD | {"critic__gap": v * 0.05 / 0.9}, 0.55, 0.45),
+    ("overfitted", None, lambda v: HELD | {"critic__held": 0.6, "critic__gap": v * 0.05 / 0.6}, 0.55, 0.45),
     ("memorisation", None, lambda v: {"fakes__copies": v}, 0.8, 0.7),
     ("memorisation", None, lambda v: {"fakes__copies": 0.99, "close__pairs": v}, 0.25, 0.04),
     ("collapse", None, lambda v: {"fakes__diversity": v}, 0.45, 0.55),
     ("hopping", None, lambda v: {"fakes__at2": v / 2 * jumps}, 0.55, 0.45),
+    ("hopping", None, lambda v: {"fakes__at0": 0.3 * v * jumps, "fakes__at1": -0.4 * v * jumps}, 0.55, 0.45),
+    ("hopping", None, lambda every: {"fakes__at0": torch.arange(N) // every % 2}, 3, 6),  # rests in between
     ("rotation", WASSERSTEIN, lambda v: {"loss__G": inward(v)}, 0.6, 0.4),
+    ("rotation", None, lambda v: {"fakes__at0": 0.5 * inward(v)}, 0.6, 0.4),
 ]
 
 
@@ -171,6 +175,7 @@ def test_losses_of_two_log_two_are_an_equilibrium_or_a_dead_critic_by_the_spread
     assert names(**FLAT | {"critic__spread": 0.5, "signal__mean": 0.4}) == ["healthy"]
     assert names(**FLAT)[0] == "dead_critic"
     assert "2 log 2" in diagnose(history(**FLAT))[0].evidence[1]
+    assert "2 log 2" not in str(diagnose(history(**FLAT | {"loss__D": 1.0}))[0].evidence)
 
 
 def test_a_critic_that_is_flat_where_the_fakes_lie_among_the_data_is_at_its_equilibrium():
@@ -265,6 +270,18 @@ def test_since_is_the_step_where_the_signs_began():
     assert names(fakes__diversity=torch.cat([0.05 * torch.ones(12), torch.ones(12)])) == ["healthy"]
 
 
+def test_hopping_is_since_the_last_look_before_the_first_hop_and_rotation_in_the_last_half():
+    places = torch.cat([torch.zeros(10), jumps[:14]])
+    assert diagnose(history(fakes__at0=places))[0].since == 1000
+    assert diagnose(history(WASSERSTEIN, loss__G=circle))[0].since == 10100
+
+
+@pytest.mark.parametrize(("signal", "told"), [((1.0, 9.0), True), ((9.0, 1.0), False)])
+def test_the_vicious_circle_is_more_close_pairs_and_more_signal_there(signal, told):
+    changes = {"slope__max": grown(9.0), "close__pairs": (0.01, 0.1), "close__signal": signal}
+    assert ("vicious circle" in " ".join(diagnose(history(**STEEP | changes))[0].evidence)) is told
+
+
 def test_causes_come_before_effects():
     both = {**CASES["vanishing"][1], **CASES["collapse"][1]}
     assert names(MINIMAX, **both) == ["vanishing", "collapse"]
@@ -274,11 +291,15 @@ def test_gaps_in_a_series_are_passed_over():
     holes = torch.full((N,), 0.05)
     holes[::3] = torch.nan
     assert names(fakes__diversity=holes)[0] == "collapse"
-    assert names(**{"critic__held": torch.full((N,), torch.nan)}) == ["healthy"]
+    nothing = torch.full((N,), torch.nan)
+    assert names(critic__held=nothing) == ["healthy"]
+    assert "dead_critic" not in names(**FLAT | {"signal__mean": nothing})
 
 
 def test_losses_that_end_in_gaps_have_diverged_and_the_step_is_told():
     losses = torch.ones(N)
+    losses[5:8] = torch.nan
+    assert names(loss__D=losses) == ["healthy"], "a gap that is over"
     losses[20:] = torch.nan
     found = diagnose(history(loss__D=losses))
     assert [v.name for v in found] == ["diverged"]
@@ -309,6 +330,25 @@ def test_too_little_is_undecided(few):
     assert diagnose(History({key: series(1.0, 6) for key in WELL}, {}))[0].name != "undecided"
 
 
+@pytest.mark.parametrize("key", ["loss/D", "critic/spread", "signal/mean"])
+def test_six_numbers_of_either_kind_are_enough_and_gaps_are_none(key):
+    assert diagnose(History({key: series(1.0, 6)}, {}))[0].name == "healthy"
+    gaps = torch.full((N,), torch.nan)
+    gaps[-5:] = 1.0
+    assert diagnose(History({key: series(gaps)}, {}))[0].name == "undecided"
+
+
+def test_health_is_said_with_the_numbers_that_there_are():
+    assert "critic/spread is 0.05, signal/mean is 0.05" in diagnose(history())[0].evidence[0]
+    (said,) = diagnose(History({"loss/D": series(1.0)}, {}))[0].evidence
+    assert "losses move" in said
+
+
+def test_players_and_places_that_are_known_at_other_steps_say_nothing_together():
+    assert names(update__G=torch.zeros(N), update__D=torch.zeros(N // 2)) == ["healthy"]
+    assert names(fakes__at0=jumps, fakes__at1=jumps[::2]) == ["healthy"]
+
+
 def test_keys_that_nobody_knows_say_nothing():
     assert names(something__else=7.0, fakes__at9=jumps) == ["healthy"]
 
@@ -336,6 +376,8 @@ def test_losses_near_the_equilibrium_come_with_the_caveat_under_fake_as_real():
     with_it = " ".join(diagnose(history({"loss": "non_saturating", "fake_as_real": True}))[0].evidence)
     assert "fake-as-real" not in plain
     assert "says little" in with_it
+    away = diagnose(history({"loss": "non_saturating", "fake_as_real": True}, loss__D=1.0))[0]
+    assert "fake-as-real" not in str(away.evidence)
 
 
 RECIPES = [
