@@ -116,9 +116,6 @@ def unflatten(module: nn.Module, vector: Tensor) -> dict[str, Tensor]:
 
 def _parts(shapes: Mapping[str, torch.Size], vector: Tensor) -> dict[str, Tensor]:
     parts = vector.split([shape.numel() for shape in shapes.values()])
-    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
-        # An ensemble's parts lie apart, which vmap hides: copied once here, not once for every product they are in.
-        parts = tuple(p.clone() for p in parts)
     return {name: p.view(shape) for (name, shape), p in zip(shapes.items(), parts, strict=True)}
 
 

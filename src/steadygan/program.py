@@ -11,6 +11,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
 from steadygan.game import Draw, Logs, State
+from steadygan.small_products import small_products
 from steadygan.state import Step
 
 __all__ = ["ON_CPU", "CompiledStepDiffers", "compiled", "vectorised"]
@@ -47,7 +48,9 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
     if not torch.cuda.is_available() and not any(shutil.which(word) for word in compiler[:1]):
         note("no C++ compiler was found, so the step runs uncompiled: install g++ or set CXX to be faster")
         return step
-    options = {} if torch.cuda.is_available() else dict(ON_CPU)
+    options: dict[str, Any] = {}
+    if not torch.cuda.is_available():
+        options = {**ON_CPU, "post_grad_custom_post_pass": small_products(note)}
     if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # came with the filter, after torch 2.6
         options["guard_filter_fn"] = _of_arguments
     program = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
