@@ -42,7 +42,7 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
     seeds = [int(m["seed"]) for m in run.members]
     examine = examiner(run.game, run.data, seeds=seeds, ensemble=run.ensemble, dtype=run.draws.dtype)
     with (home / "events.jsonl").open("a") as file:
-        file.write(json.dumps({"facts": facts_of(settings, run.data)}) + "\n")
+        file.write(json.dumps({"facts": facts_of(settings)}) + "\n")
     write, looks, before = line_sink(home / "events.jsonl", settings.batch), [], run.state
     for event in train(
         step,

@@ -87,11 +87,10 @@ def test_an_ensemble_has_a_line_for_each_member_and_a_count(command, folder):
     assert command("diagnose", folder, "--member", 0).code == 0
 
 
-def test_images_are_told_by_their_scores(command, folder):
+def test_images_are_told_by_their_data(command, folder):
     written(folder / "events.jsonl", lambda step: {**WELL, "critic/held": 0.9, "critic/gap": 0.2})
     assert "augment=ada" not in command("diagnose", folder).out
-    with (folder / "events.jsonl").open("a") as end:
-        end.write('{"step": 2400, "kd_pixels8": 0.1}\n')
+    (folder / "config.yaml").write_text(config.dump(config.parse({**RAW, "data": "digits"})))
     found = command("diagnose", folder).out
     assert found.startswith("overfitted")
     assert found.splitlines()[-1].strip() == "augment=ada"

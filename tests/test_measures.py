@@ -11,10 +11,12 @@ from steadygan import metrics
 from steadygan.diagnostics import (
     SURE,
     closeness,
+    compared,
     copies,
     cosine,
     critic_measures,
     fake_measures,
+    features,
     signal_measures,
     spectral_norm,
     spread,
@@ -186,6 +188,37 @@ def test_copies_is_the_statistic_of_the_scores_ties_included():
     fake = torch.cat([points(20, 2, 3), train[:10], held[:5]])
     wanted = metrics.memorisation(fake, train, held).value
     assert copies(fake, held, train)["fakes/copies"].item() == pytest.approx(wanted)
+
+
+def test_a_close_pair_is_nearer_than_a_quarter_of_the_median_to_the_nearest_other_sample():
+    train = torch.tensor([0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 104.0])[
+        :, None
+    ]  # a sample that is there twice, one far away
+    assert compared(train, 1)["delta"].item() == 0.25
+    assert compared(None, 1).keys() == {"directions"}
+
+
+@pytest.mark.parametrize("dimension", [1, 3, 4, 64])
+def test_directions_are_orthonormal_always_the_same_and_the_axes_of_few_dimensions(dimension):
+    found = compared(None, dimension)["directions"]
+    assert found.shape == (dimension, min(3, dimension))
+    torch.testing.assert_close(found.T @ found, torch.eye(min(3, dimension)))
+    assert torch.equal(found, compared(None, dimension)["directions"])
+    assert torch.equal(found, torch.eye(dimension)) or dimension > 3
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 3, 4, 9), (2, 1, 8, 8), (2, 3, 16, 24)])
+def test_samples_are_compared_by_a_copy_images_by_the_means_of_64_parts(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = features(x)
+    wanted = x.clone().flatten(1)
+    if len(shape) == 4 and min(shape[2:]) >= 8:
+        n, c, h, w = shape
+        wanted = x.view(n, c, 8, h // 8, 8, w // 8).mean((3, 5)).flatten(1)
+    torch.testing.assert_close(found, wanted)
+    x.zero_()
+    torch.testing.assert_close(found, wanted)
+    assert features(x.bfloat16()).dtype == torch.float32
 
 
 # ------------------------------------------------------------------------------------------- fields and weights

@@ -14,7 +14,7 @@ from steadygan.catalogue import find_recipe
 from steadygan.diagnostics import History, Series, read
 from steadygan.diagnostics.measures import closeness, copies
 from steadygan.diagnostics.remedies import _TRIES, remedy
-from steadygan.diagnostics.signs import lasting, late, swings
+from steadygan.diagnostics.signs import early, lasting, late, swings
 from steadygan.diagnostics.verdicts import VERDICTS, diagnose
 from steadygan.examining import examiner
 
@@ -111,6 +111,62 @@ def test_its_healthy_twin_is_not(name):
     assert names(facts, **TWINS[name]) == ["healthy"]
 
 
+def grown(times):
+    return torch.cat([torch.ones(N // 2), times * torch.ones(N - N // 2)])
+
+
+def inward(share):
+    """A circle of which the last quarter of the points is smaller by `share`."""
+    return circle * torch.where(torch.arange(200) < 150, 1.0, share)
+
+
+STEEP = {"signal__max": (0.2, 50.0), "critic__spread": 6.0}
+HELD = {"critic__held": 0.9, "critic__spread": 0.05}
+BORDERS = [  # what theory gives, a little to either side; of what was calibrated, the nearest runs that are told
+    ("dead_game", None, lambda v: {"update__G": v, "update__D": v}, 2.0**-25, 2.0**-23),
+    ("dead_critic", None, lambda v: FLAT | {"critic__spread": v}, 0.00023, 0.017),
+    ("dead_critic", None, lambda v: FLAT | {"signal__mean": v}, 0.00023, 0.017),
+    ("dead_critic", None, lambda v: FLAT | {"fakes__coverage": v}, 0.16, 0.3),
+    (
+        "vanishing",
+        MINIMAX,
+        lambda v: {"signal__mean": 3 * v, "slope__fake": 3.0, "critic__spread": 12.0},
+        0.009,
+        0.011,
+    ),
+    ("vanishing", WASSERSTEIN, lambda v: {"slope__between": v, "fakes__coverage": 0.1}, 0.009, 0.011),
+    ("vanishing", WASSERSTEIN, lambda v: {"slope__between": 0.001, "fakes__coverage": v}, 0.16, 0.3),
+    ("exploding", None, lambda v: STEEP | {"slope__max": grown(v)}, 7.0, 1.8),
+    ("exploding", None, lambda v: STEEP | {"slope__max": 9 * grown(v)}, 7.0, 1.8),
+    ("exploding", None, lambda v: STEEP | {"slope__max": grown(9.0), "critic__spread": v}, 0.7, 0.2),
+    ("exploding", None, lambda v: STEEP | {"slope__max": grown(9.0), "signal__max": grown(v)}, 2.0, 0.9),
+    (
+        "exploding",
+        None,
+        lambda v: STEEP | {"slope__max": grown(9.0), "critic__spread": v, "fakes__diversity": 0.1},
+        4.7,  # log 99 = 4.595, where a heap of fakes is told from the data
+        4.5,
+    ),
+    ("overfitted", None, lambda v: HELD | {"critic__gap": 1.0, "critic__held": v}, 0.55, 0.45),
+    ("overfitted", None, lambda v: HELD | {"critic__held": 0.6, "critic__gap": v * 0.05 / 0.6}, 0.55, 0.45),
+    ("memorisation", None, lambda v: {"fakes__copies": v}, 0.8, 0.7),
+    ("memorisation", None, lambda v: {"fakes__copies": 0.99, "close__pairs": v}, 0.25, 0.04),
+    ("collapse", None, lambda v: {"fakes__diversity": v}, 0.45, 0.55),
+    ("hopping", None, lambda v: {"fakes__at2": v / 2 * jumps}, 0.55, 0.45),
+    ("hopping", None, lambda v: {"fakes__at0": 0.3 * v * jumps, "fakes__at1": -0.4 * v * jumps}, 0.55, 0.45),
+    ("hopping", None, lambda every: {"fakes__at0": torch.arange(N) // every % 2}, 3, 6),  # rests in between
+    ("rotation", WASSERSTEIN, lambda v: {"loss__G": inward(v)}, 0.6, 0.4),
+    ("rotation", None, lambda v: {"fakes__at0": 0.5 * inward(v)}, 0.6, 0.4),
+]
+
+
+@pytest.mark.parametrize("index", range(len(BORDERS)), ids=[name for name, *_ in BORDERS])
+def test_where_each_sign_begins(index):
+    name, facts, changes, ill, well = BORDERS[index]
+    assert name in names(facts, **changes(ill))
+    assert name not in names(facts, **changes(well))
+
+
 def test_every_verdict_has_a_case():
     assert set(CASES) | {"diverged", "healthy", "undecided"} == set(VERDICTS)
 
@@ -119,6 +175,7 @@ def test_losses_of_two_log_two_are_an_equilibrium_or_a_dead_critic_by_the_spread
     assert names(**FLAT | {"critic__spread": 0.5, "signal__mean": 0.4}) == ["healthy"]
     assert names(**FLAT)[0] == "dead_critic"
     assert "2 log 2" in diagnose(history(**FLAT))[0].evidence[1]
+    assert "2 log 2" not in str(diagnose(history(**FLAT | {"loss__D": 1.0}))[0].evidence)
 
 
 def test_a_critic_that_is_flat_where_the_fakes_lie_among_the_data_is_at_its_equilibrium():
@@ -153,6 +210,7 @@ def test_a_flat_critic_of_one_point_s_data_is_at_its_equilibrium():
     flat = {"critic__spread": 1e-6, "signal__mean": 1e-7, "fakes__diversity": torch.full((N,), torch.nan)}
     flat |= {"fakes__coverage": 0.0, "fakes__copies": None}
     assert names(**flat) == ["healthy"]
+    assert names(**flat | {"fakes__diversity": None})[0] == "dead_critic", "of which nothing is known"
 
 
 def test_facts_name_the_loss_as_the_verdicts_know_it():
@@ -212,6 +270,18 @@ def test_since_is_the_step_where_the_signs_began():
     assert names(fakes__diversity=torch.cat([0.05 * torch.ones(12), torch.ones(12)])) == ["healthy"]
 
 
+def test_hopping_is_since_the_last_look_before_the_first_hop_and_rotation_in_the_last_half():
+    places = torch.cat([torch.zeros(10), jumps[:14]])
+    assert diagnose(history(fakes__at0=places))[0].since == 1000
+    assert diagnose(history(WASSERSTEIN, loss__G=circle))[0].since == 10100
+
+
+@pytest.mark.parametrize(("signal", "told"), [((1.0, 9.0), True), ((9.0, 1.0), False)])
+def test_the_vicious_circle_is_more_close_pairs_and_more_signal_there(signal, told):
+    changes = {"slope__max": grown(9.0), "close__pairs": (0.01, 0.1), "close__signal": signal}
+    assert ("vicious circle" in " ".join(diagnose(history(**STEEP | changes))[0].evidence)) is told
+
+
 def test_causes_come_before_effects():
     both = {**CASES["vanishing"][1], **CASES["collapse"][1]}
     assert names(MINIMAX, **both) == ["vanishing", "collapse"]
@@ -221,11 +291,15 @@ def test_gaps_in_a_series_are_passed_over():
     holes = torch.full((N,), 0.05)
     holes[::3] = torch.nan
     assert names(fakes__diversity=holes)[0] == "collapse"
-    assert names(**{"critic__held": torch.full((N,), torch.nan)}) == ["healthy"]
+    nothing = torch.full((N,), torch.nan)
+    assert names(critic__held=nothing) == ["healthy"]
+    assert "dead_critic" not in names(**FLAT | {"signal__mean": nothing})
 
 
 def test_losses_that_end_in_gaps_have_diverged_and_the_step_is_told():
     losses = torch.ones(N)
+    losses[5:8] = torch.nan
+    assert names(loss__D=losses) == ["healthy"], "a gap that is over"
     losses[20:] = torch.nan
     found = diagnose(history(loss__D=losses))
     assert [v.name for v in found] == ["diverged"]
@@ -246,12 +320,33 @@ def test_another_program_s_word_on_divergence_is_passed_over(told):
     lines = [json.dumps({"step": step, "loss/D": 1.0}) for step in range(1, 9)]
     events = read([*lines, json.dumps({"step": 9, "diverged": told})])
     assert [v.name for v in diagnose(events.history())] == ["healthy"]
+    assert not events.diverged
 
 
 @pytest.mark.parametrize("few", [0, 1, 5])
 def test_too_little_is_undecided(few):
     told = {key: series(1.0, few) for key in WELL} if few else {}
     assert [v.name for v in diagnose(History(told, {}))] == ["undecided"]
+    assert diagnose(History({key: series(1.0, 6) for key in WELL}, {}))[0].name != "undecided"
+
+
+@pytest.mark.parametrize("key", ["loss/D", "critic/spread", "signal/mean"])
+def test_six_numbers_of_either_kind_are_enough_and_gaps_are_none(key):
+    assert diagnose(History({key: series(1.0, 6)}, {}))[0].name == "healthy"
+    gaps = torch.full((N,), torch.nan)
+    gaps[-5:] = 1.0
+    assert diagnose(History({key: series(gaps)}, {}))[0].name == "undecided"
+
+
+def test_health_is_said_with_the_numbers_that_there_are():
+    assert "critic/spread is 0.05, signal/mean is 0.05" in diagnose(history())[0].evidence[0]
+    (said,) = diagnose(History({"loss/D": series(1.0)}, {}))[0].evidence
+    assert "losses move" in said
+
+
+def test_players_and_places_that_are_known_at_other_steps_say_nothing_together():
+    assert names(update__G=torch.zeros(N), update__D=torch.zeros(N // 2)) == ["healthy"]
+    assert names(fakes__at0=jumps, fakes__at1=jumps[::2]) == ["healthy"]
 
 
 def test_keys_that_nobody_knows_say_nothing():
@@ -260,6 +355,10 @@ def test_keys_that_nobody_knows_say_nothing():
 
 def test_fakes_that_have_not_reached_the_data_are_not_called_healthy():
     assert names(fakes__coverage=0.01, fakes__copies=None) == ["undecided"]
+    assert names(fakes__coverage=0.3, fakes__copies=None) == ["healthy"]
+    assert names(fakes__coverage=0.01, fakes__copies=0.5) == ["healthy"], (
+        "of few samples, whose balls are points"
+    )
 
 
 def test_each_member_of_an_ensemble_has_its_own_verdict():
@@ -277,6 +376,8 @@ def test_losses_near_the_equilibrium_come_with_the_caveat_under_fake_as_real():
     with_it = " ".join(diagnose(history({"loss": "non_saturating", "fake_as_real": True}))[0].evidence)
     assert "fake-as-real" not in plain
     assert "says little" in with_it
+    away = diagnose(history({"loss": "non_saturating", "fake_as_real": True}, loss__D=1.0))[0]
+    assert "fake-as-real" not in str(away.evidence)
 
 
 RECIPES = [
@@ -290,15 +391,11 @@ RECIPES = [
 ]
 
 
-def facts_of(raw):
-    return {**attending.facts_of(config.parse(raw)), "images": "digits" in str(raw["data"])}
-
-
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("name", _TRIES)
 def test_every_line_of_configuration_parses_and_changes_something(name, recipe):
     _, raw = find_recipe(recipe)
-    text, line = remedy(name, facts_of(raw))
+    text, line = remedy(name, attending.facts_of(config.parse(raw)))
     assert text
     assert config.parse(config.override(raw, [line])) != config.parse(raw), line
 
@@ -331,6 +428,37 @@ def test_swings_counts_the_turns_of_a_sine_and_none_of_noise_or_a_line():
     walks = noise.cumsum(1)
     assert sum(swings(row)[0] > 0 for row in walks) <= 2
     assert swings(time)[0] == swings(torch.ones(200))[0] == 0
+
+
+def test_swings_are_those_about_the_straight_line_and_of_their_full_size():
+    """A cosine's correlation with itself a period on is 1, of however few periods there are."""
+    time = torch.arange(200.0, dtype=torch.float64)
+    periods, match = swings(torch.cos(2 * math.pi * (time + 0.5) / 50))
+    assert periods == 4
+    assert swings(torch.cos(2 * math.pi * (time + 0.5) / 100)) == (0, 0.0), "two periods may be chance"
+    assert [swings(torch.tensor([1.0, -1.0] * 6, dtype=torch.float64)[:n])[0] for n in (11, 12)] == [0, 6]
+    assert swings(1 + 1e-7 * torch.cos(2 * math.pi * (time + 0.5) / 25)) == (0, 0.0), "rounding of a float32"
+    assert match == pytest.approx(1, abs=0.01)
+    assert swings(0.1 * time + torch.sin(2 * math.pi * time / 25))[0] == 8
+
+
+def test_swings_fall_below_minus_a_half_and_come_back_above_a_half():
+    """Pulses at one place in four correlate by -1/3 with those beside them, at two in five by -2/3."""
+    one, two = ([1.0, 0.0, 0.0, 0.0] * 50, [1.0, 1.0, 0.0, 0.0, 0.0] * 40)
+    assert swings(torch.tensor(one, dtype=torch.float64)) == (0, 0.0)
+    assert swings(torch.tensor(two, dtype=torch.float64))[0] == 40
+    time = torch.arange(600.0, dtype=torch.float64)
+    noise = torch.randn(600, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for share, seen in ((0.65, True), (0.35, False)):
+        x = math.sqrt(2 * share) * torch.sin(2 * math.pi * time / 25) + math.sqrt(1 - share) * noise
+        assert (abs(swings(x)[1] - share) < 0.1) is seen
+
+
+def test_early_is_the_median_from_the_tenth_to_the_fifth():
+    values = torch.full((20,), 50.0)
+    values[2:5] = torch.tensor([1.0, 9.0, 2.0])
+    assert early(History({"x": series(values)}, {}), "x") == 2.0
+    assert math.isnan(early(History({}, {}), "x"))
 
 
 def test_late_is_the_median_of_the_last_quarter():

@@ -21,9 +21,7 @@ def events_of(path: Path) -> Events:
     if not path.is_dir():
         return read(path)
     settings = config.parse(read_config(path), str(path / CONFIG))
-    events = read(path / EVENTS, facts_of(settings))
-    events.facts["images"] = "kd_pixels8" in events.columns  # which every look at images takes
-    return events
+    return read(path / EVENTS, facts_of(settings))
 
 
 def diagnosed(path: Path, member: int | None, console: Console) -> bool:

@@ -6,13 +6,13 @@ from pathlib import Path
 __all__ = ["cache_folder", "user_path", "write_whole"]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to a temporary name beside `path` and rename it: a reader sees the old file or the new one.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write bytes, or text as UTF-8, to a temporary name beside `path` and rename it.
 
-    Raises OSError when it cannot; the file is then as before.
+    A reader sees the old file or the new one. Raises OSError when it cannot; the file is then as before.
     """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(partial, path)
 
 

@@ -183,7 +183,7 @@ def _go(
     diverged = Diverged(first, first, sorted(lost)) if lost else None
     largest = work(run.game, settings.batch * len(run.members))
     keep_memory()
-    events = diagnostics.Events(facts_of(settings, run.data))
+    events = diagnostics.Events(facts_of(settings))
     for _, line in whole(folder / EVENTS):  # of a run that is resumed
         events.add(line)
     attend = attendant(events, images, settings.stop_on, _noter(console))

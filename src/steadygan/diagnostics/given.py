@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steadygan.diagnostics.history import Events
+from steadygan.diagnostics.history import FACTS, Events, is_fact, whole
 from steadygan.diagnostics.outside import Told
 from steadygan.draws import generator as stream
 from steadygan.errors import UsageError, nearest
@@ -28,9 +28,6 @@ __all__ = [
     "plain",
     "some",
 ]
-
-FACTS = ("augment", "dynamics", "fake_as_real", "game", "images", "normalization", "penalties", "steps")
-"""What may be told of a loop besides its loss: it keeps a remedy from naming what is there already."""
 
 FAMILIES = ("gradient", "logit", "loss", "penalty", "update")
 """Scalars called loss_D are written as loss/D, and so are these."""
@@ -54,8 +51,9 @@ def check(critic: object, generator: object, every: object, start: object, facts
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):
             raise UsageError(f"{name} is a plain value for a line of JSON, not {value!r}") from None
-    if isinstance(facts.get("penalties"), str):
-        raise UsageError(f"penalties is a list of names: penalties=[{facts['penalties']!r}]")
+        if not is_fact(name, value):
+            kinds = {"penalties": "a list of names: penalties=['r1']", "steps": "a number"}
+            raise UsageError(f"{name} is {kinds.get(name, 'a name')}, not {value!r}")
 
 
 def objective(loss: str | Loss | Callable[[Tensor], Tensor] | None) -> tuple[str | None, Told | None]:
@@ -153,29 +151,17 @@ def begun(file: Path | None, start: int, events: Events) -> dict[str, Any]:
     """
     if file is None:
         return {}
-    last: dict[str, Any] = {}
     try:
-        old = file.read_text(errors="replace").splitlines() if file.exists() else []
-        if any(line.strip() for line in old) and not start:
+        if not start and file.exists() and file.read_bytes().strip():
             raise UsageError(
                 f"{file} holds lines already: name another file, or, if this loop goes on with that one, the step that "
                 "it goes on from, as start=..."
             )
-        kept = [line for line in old if 0 < _step(line) <= start]
+        kept = [(line, values) for line, values in whole(file) if 0 < values["step"] <= start]
         first = json.dumps({"facts": events.facts})
-        write_whole(file, "\n".join([first, *kept]) + "\n")
+        write_whole(file, "\n".join([first, *(line for line, _ in kept)]) + "\n")
     except OSError as error:
         raise UsageError(f"cannot write to {file} ({error.strerror}): name another file") from None
-    for line in kept:
-        last = json.loads(line)
-        events.add(last)
-    return last
-
-
-def _step(line: str) -> int:
-    """The step of a line, 0 where it is torn or has none."""
-    try:
-        step = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return 0
-    return step if isinstance(step, int) else 0
+    for _, values in kept:
+        events.add(values)
+    return kept[-1][1] if kept else {}

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,17 @@ from torch import Tensor
 
 from steadygan.errors import UsageError
 
-__all__ = ["Events", "History", "Series", "read"]
+__all__ = ["FACTS", "Events", "History", "Series", "is_fact", "read", "whole"]
+
+FACTS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("dynamics", "game", "loss", "normalization"), str),
+    **dict.fromkeys(("augment", "fake_as_real", "images"), object),
+    **{"penalties": (list, tuple), "steps": (int, float)},
+}
+"""What may be known of a run besides numbers, and of which type it is; None where it is not known."""
+
+MOST = 10_000
+"""Members that a run can have as far as a line on divergence alone tells; a larger index is a foreign program's."""
 
 
 class Series(NamedTuple):
@@ -24,7 +34,7 @@ class Series(NamedTuple):
 class History(NamedTuple):
     """Every scalar of one run or member by its flat name, and `facts`: what is known of it besides numbers.
 
-    `facts` may hold `loss`, `game`, `fake_as_real`, `penalties`, `normalization`, `steps` (planned) and `diverged`.
+    `facts` may hold what `FACTS` names (`steps` are those planned), and `diverged`.
     """
 
     series: dict[str, Series]
@@ -46,13 +56,24 @@ class Events:
         self.columns: dict[str, tuple[list[int], list[Any]]] = {}
         self.diverged: list[dict[str, Any]] = []
 
+    def take(self, line: str | bytes) -> bool:
+        """Take in one line as it is written, facts or an event; False where it is torn or no JSON object."""
+        found = _parsed(line)
+        if found is None:
+            return False
+        if isinstance(found.get("facts"), dict):
+            self.facts |= {name: fact for name, fact in found["facts"].items() if is_fact(name, fact)}
+        else:
+            self.add(found)
+        return True
+
     def add(self, line: Mapping[str, Any]) -> None:
         """Take in one line: its numbers, or that and where the run diverged. A line without a step says nothing."""
         step = line.get("step")
-        if not isinstance(step, int) or isinstance(step, bool):
+        if type(step) is not int:
             return
         if "diverged" in line:
-            if _are_members(line["diverged"]):
+            if _are_members(line["diverged"]) and isinstance(line.get("began"), int | None):
                 self.diverged.append(dict(line))
             return
         for key, value in line.items():
@@ -64,9 +85,10 @@ class Events:
     @property
     def members(self) -> int:
         """How many members the lines tell of; 1 of a single run."""
-        listed = (len(v) for _, values in self.columns.values() for v in values[:1] if isinstance(v, list))
+        firsts = (values[0] for key, (_, values) in self.columns.items() if key not in ("images", "wall_s"))
+        logged = [len(v) if isinstance(v, list) else 1 for v in firsts]
         lost = (1 + max(line["diverged"], default=0) for line in self.diverged)  # before anything was logged
-        return max((*listed, *lost), default=1)
+        return max([1, *(logged or lost)])
 
     def history(self, member: int = 0) -> History:
         """One member's history. Raises UsageError for a member that there is not."""
@@ -87,7 +109,19 @@ class Events:
 
 def _are_members(value: Any) -> bool:
     """Whether this tells of members, as the trainer's lines do; another program's "diverged": true does not."""
-    return isinstance(value, list) and all(type(index) is int and index >= 0 for index in value)
+    return isinstance(value, list) and all(type(index) is int and 0 <= index < MOST for index in value)
+
+
+def is_fact(name: str, value: Any) -> bool:
+    """Whether a fact is one of `FACTS`, of its type; penalties are named.
+
+    >>> is_fact("loss", "hinge"), is_fact("penalties", ["r1"]), is_fact("penalties", 3), is_fact("colour", "red")
+    (True, True, False, False)
+    """
+    if name not in FACTS or value is None:
+        return name in FACTS
+    names = value if name == "penalties" and isinstance(value, list | tuple) else ()
+    return isinstance(value, FACTS[name]) and all(isinstance(each, str) for each in names)
 
 
 def _number(value: Any, member: int) -> float:
@@ -95,10 +129,35 @@ def _number(value: Any, member: int) -> float:
     return float(one) if isinstance(one, int | float) and math.isfinite(one) else math.nan
 
 
-def read(lines: Iterable[str] | Path, facts: Mapping[str, Any] | None = None) -> Events:
+def _parsed(line: str | bytes) -> dict[str, Any] | None:
+    """What a line says; None where it is torn, no JSON object, or no text, as with half a surrogate pair."""
+    text = line if isinstance(line, str) else line.decode(errors="replace")
+    try:
+        found = json.loads(text, parse_int=_integer)
+        if "\\u" in text:
+            json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 16 else float(digits)  # which may be infinite
+
+
+def whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line of a file that is whole and belongs to a step, and what it says; none where there is no file."""
+    for line in path.read_bytes().decode(errors="replace").split("\n") if path.exists() else ():
+        values = _parsed(line)
+        if values is not None and type(values.get("step")) is int:
+            yield line, values
+
+
+def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = None) -> Events:
     """The events in the lines of a run's events.jsonl, or of a Monitor's file; a torn line is passed over.
 
-    A line {"facts": {...}} adds to `facts`. Raises UsageError for a file that is not there, or that holds no event.
+    A line {"facts": {...}} adds to `facts`; the last line needs no end if it is whole. Raises UsageError for a file
+    that is not there, or that holds no event.
 
     >>> read(['{"step": 1, "loss/D": 1.4}', '{"step": 2, "lo']).history().series["loss/D"].values
     tensor([1.4000], dtype=torch.float64)
@@ -106,19 +165,12 @@ def read(lines: Iterable[str] | Path, facts: Mapping[str, Any] | None = None) ->
     name = str(lines) if isinstance(lines, Path) else "the lines"
     if isinstance(lines, Path):
         try:
-            lines = lines.read_text(errors="replace").splitlines()
+            lines = lines.read_bytes().split(b"\n")
         except OSError as error:
             raise UsageError(f"cannot read {lines} ({error.strerror}): name a run's events.jsonl") from None
     events = Events(facts)
     for line in lines:
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict) and isinstance(found.get("facts"), dict):
-            events.facts |= found["facts"]
-        elif isinstance(found, dict):
-            events.add(found)
+        events.take(line)
     if not events.columns and not events.diverged:
         raise UsageError(f"{name} holds no event of a run: name an events.jsonl, or a Monitor's file")
     return events

@@ -25,7 +25,8 @@ from steadygan.diagnostics.measures import (
     spectral_norm,
 )
 from steadygan.diagnostics.outside import examined, suited, untouched, wide
-from steadygan.diagnostics.verdicts import WELL, Verdict, diagnose
+from steadygan.diagnostics.teller import Teller
+from steadygan.diagnostics.verdicts import Verdict, diagnose
 from steadygan.losses import Loss
 from steadygan.penalties import norm
 
@@ -105,8 +106,7 @@ class Monitor:
         self._next = start - start % every + every
         self._attend = start + 1  # the first call is checked
         self._examinations, self._due, self._good = 0, PATIENCE, start
-        self._suspected: set[str] = set()
-        self._told: set[str] = set()
+        self._teller = Teller(warn, in_a_loop)
         self._gaps: set[str] = set()
         self._lost = False
         last = given.begun(self.file, start, self.events)
@@ -171,12 +171,10 @@ class Monitor:
         self._gaps = {key for key, value in own.items() if not math.isfinite(value)}
         self._examinations += 1
         if self._lost or self._gaps:
-            self._tell({v.name: v for v in self.verdicts if v.name == "diverged"})
+            self._tell_of_divergence()
         elif self._examinations >= self._due:
             self._due = math.ceil(self._examinations * AGAIN)
-            ill = {v.name: v for v in self.verdicts if v.name not in WELL}
-            self._tell({name: v for name, v in ill.items() if name in self._suspected})
-            self._suspected = set(ill)
+            self._teller.tell(self.count, self._teller.sure([self.verdicts]))
 
     def _measured(self, x_real: Tensor, x_fake: Tensor) -> Measures:
         """Everything of one examination, but for the scalars that are given."""
@@ -241,15 +239,10 @@ class Monitor:
         if key not in self._gaps and self.count != self._next:  # which writes it anyway
             self._gaps.add(key)
             self._write({key: math.nan})
-            self._tell({v.name: v for v in self.verdicts if v.name == "diverged"})
+            self._tell_of_divergence()
 
-    def _tell(self, ill: Mapping[str, Verdict]) -> None:
-        """Warn of each illness, once."""
-        for name, verdict in ill.items():
-            if name not in self._told:
-                self._told.add(name)
-                title = name.replace("_", " ")
-                self.warn(f"step {self.count:,}: {title}: {verdict.evidence[0]} Try: {in_a_loop(verdict)}")
+    def _tell_of_divergence(self) -> None:
+        self._teller.tell(self.count, {(0, v.name): v for v in self.verdicts if v.name == "diverged"})
 
     def _write(self, values: Mapping[str, Any]) -> None:
         """Take in one line, and append it to the file."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from steadygan.data import Data, as_seen
 from steadygan.draws import generator
 from steadygan.errors import UsageError
-from steadygan.files import cache_folder
+from steadygan.files import cache_folder, write_whole
 from steadygan.metrics.card import Card
 from steadygan.metrics.extractor import Extractor, Score, check_images, in_bytes
 from steadygan.metrics.extractors import extractor, score_name
@@ -257,11 +257,9 @@ def _read(file: Path) -> Summary | None:
 def _write(file: Path, summary: Summary) -> None:
     """Keep it for the next time, where the folder can be written; its checksum goes last."""
     raw = save(summary.tensors())
-    partial = file.with_name(f".{file.name}.partial")
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(raw)
-        partial.replace(file)
+        write_whole(file, raw)
         file.with_suffix(".sha256").write_text(hashlib.sha256(raw).hexdigest())
 
 

@@ -15,6 +15,9 @@ __all__ = ["HEIGHT", "WIDTH", "Chart", "Curve", "Line", "Rule", "chart"]
 WIDTH, HEIGHT = 400, 230
 LEFT, RIGHT, TOP, BOTTOM = 50, 394, 10, 204  # of the plot's box, in pixels
 
+HUGE = 1e300
+"""Beyond it, and below its inverse, an axis has no room: spans of floats end, and so do their ratios."""
+
 
 class Curve(NamedTuple):
     """A series to draw: its name, its style, its steps [n] and middles [n], and lowest and highest [n] of a band."""
@@ -96,7 +99,8 @@ def _apart(low: float, high: float) -> tuple[float, float]:
 def _vertical(curves: Sequence[Curve], rules: Sequence[Rule], linear: bool) -> Scale:
     parts = [part for curve in curves for part in (curve.middle, curve.low, curve.high) if part is not None]
     values = torch.cat([*parts, torch.tensor([rule.value for rule in rules])]).double()
-    values = values[values.isfinite()]
+    values = values[values.isfinite()].clamp(-HUGE, HUGE)
+    values = torch.where(values.abs() < 1 / HUGE, 0.0, values)
     if not len(values):
         return Scale(0.0, 1.0, BOTTOM, TOP)
     low, high = values.min().item(), values.max().item()

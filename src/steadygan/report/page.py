@@ -82,7 +82,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(
+    text = environment.get_template("page.html").render(
         title=f"steadygan: {', '.join(labels)}",
         runs=shown,
         groups=_groups(runs, shown),
@@ -101,6 +101,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
         script=script,
         policy=_policy(style, script, live=bool(refresh)),
     )
+    return text.encode(errors="replace").decode()  # names of files need be no text
 
 
 def _policy(style: str, script: str, *, live: bool) -> str:

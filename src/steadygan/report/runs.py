@@ -52,7 +52,7 @@ class Reader:
 
     def _again(self) -> None:
         self.protocol = _protocol(self.path / LOOKS)
-        self.events, self.seen, self.inode = Events(facts(self.config, self.protocol)), 0, 0
+        self.events, self.seen, self.inode = Events(facts(self.config)), 0, 0
 
     def read(self) -> Told:
         """The run as it is now. Raises UsageError where its files cannot be read."""
@@ -76,36 +76,23 @@ class Reader:
         with self.file.open("rb") as file:
             file.seek(self.seen)
             for line in file:
-                if not line.endswith(b"\n"):  # being written, or torn
+                if not self.events.take(line) and not line.endswith(b"\n"):  # being written, or torn
                     break
                 self.seen += len(line)
-                self._take(line)
         return None
 
-    def _take(self, line: bytes) -> None:
-        try:
-            found = json.loads(line.decode(errors="replace"))
-        except ValueError:
-            return
-        if isinstance(found, dict) and isinstance(found.get("facts"), dict):
-            self.events.facts |= found["facts"]
-        elif isinstance(found, dict):
-            self.events.add(found)
 
-
-def facts(raw: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
-    """What a run's settings and protocol say of it besides numbers; nothing of settings that are none of today's.
+def facts(raw: dict[str, Any]) -> dict[str, Any]:
+    """What a run's settings say of it besides numbers; nothing of settings that are none of today's.
 
     >>> raw = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9}
-    >>> facts(raw, {"shape": [2]})["loss"], facts({}, {})
+    >>> facts(raw)["loss"], facts({})
     ('non_saturating', {})
     """
     try:
-        found = facts_of(config.parse(raw))
+        return facts_of(config.parse(raw))
     except UsageError:
         return {}
-    images = len(protocol.get("shape", ())) == 3
-    return found | {"images": images}
 
 
 def _protocol(file: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from steadygan.diagnostics.landscape import Landscape, around, landscape
+from steadygan.files import write_whole
 from steadygan.game import Game, State
 from steadygan.generate import member
 from steadygan.networks import logits_of
@@ -87,9 +87,7 @@ def write_landscape(folder: Path, seen: Seen) -> None:
     }
     # One entry: safetensors writes several in an order of its own, another each time.
     facts = {"seen": json.dumps({"step": seen.step, "frame": seen.landscape.frame})}
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(safetensors.torch.save({k: t.contiguous() for k, t in tensors.items()}, facts))
-    os.replace(partial, path)
+    write_whole(path, safetensors.torch.save({k: t.contiguous() for k, t in tensors.items()}, facts))
 
 
 def read_landscape(path: Path) -> Seen | None:

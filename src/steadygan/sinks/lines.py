@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from steadygan.diagnostics.history import whole
 from steadygan.files import write_whole
 from steadygan.train import Diverged, Event, Examined, Progress, Scored, Stopped
 
@@ -55,17 +56,6 @@ def rewind(path: Path, step: int) -> float:
 def logged(path: Path, step: int) -> dict[str, Any]:
     """All that the lines of `step` say; nothing where it has none."""
     return {key: v for _, values in whole(path) if values["step"] == step for key, v in values.items()}
-
-
-def whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each line that is whole and belongs to a step, and what it says."""
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(values, dict) and isinstance(values.get("step"), int):
-            yield line, values
 
 
 def _when(event: Progress | Examined | Scored, images_per_step: int) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """samples/ of a game that is solved by hand: its path so far through the field, and the eigenvalues at rest."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from steadygan import phase, pictures
 from steadygan.game import State
 from steadygan.portrait import Spectrum
+from steadygan.sinks.lines import whole
 from steadygan.sinks.samples import sample_name
 from steadygan.train import Event, Snapshot
 
@@ -48,8 +48,7 @@ def portrait_sink(
 def _path(events: Path) -> Tensor:
     """The places [t, 2] of D's and G's first parameter, of the first member; NaN where one was not finite."""
     places = []
-    for line in events.read_text().splitlines() if events.exists() else ():
-        values = json.loads(line)
+    for _, values in whole(events):
         if "at/D" in values:
             each = [values["at/D"], values["at/G"]]
             firsts = [v[0] if isinstance(v, list) else v for v in each]

@@ -42,9 +42,10 @@ def tensorboard_sink(
     board = _Board(folder, time.time() - wall_s)
     for old in (*folder.glob("events.out.tfevents.*"), *folder.glob("member-*/events.out.tfevents.*")):
         old.unlink()
-    for _, line in whole(events):
+    before = [line for _, line in whole(events)]
+    for line in before:
         board.scalars(line)
-    for step in sorted({line["step"] for _, line in whole(events)}):
+    for step in sorted({line["step"] for line in before}):
         if step <= first:
             board.picture(samples / sample_name(step), step)
 
