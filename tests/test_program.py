@@ -11,6 +11,7 @@ from steadygan.build import Run, build
 from steadygan.config import parse
 from steadygan.game import State
 from steadygan.program import CompiledStepDiffers, compiled, vectorised
+from steadygan.small_products import SmallProducts
 
 STEPS = 20
 FARGAN: dict[str, Any] = {
@@ -59,7 +60,14 @@ def single() -> tuple[Run, list[State], list[State]]:
     if shutil.which("g++") is None and not torch.cuda.is_available():
         pytest.skip("needs a C++ compiler")
     run = made()
-    return run, states(compiled(run.step, pytest.fail), run), states(run.step, run)
+    with pytest.MonkeyPatch.context() as patch:
+        passes: list[None] = []
+        patch.setattr(
+            SmallProducts, "uuid", lambda self: passes.append(None)
+        )  # asked for each graph; None: kept by none
+        fast = states(compiled(run.step, pytest.fail), run)
+    assert passes or torch.cuda.is_available(), "the pass has not been asked for"
+    return run, fast, states(run.step, run)
 
 
 def test_the_compiled_step_is_the_eager_step(single):

@@ -1,8 +1,10 @@
 """The operator multiplies matrices however they lie in memory, and the pass calls it where it is meant to."""
 
+import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from torch.fx import Graph
 from steadygan import small_products as module
 from steadygan.draws import generator
 from steadygan.processor import threads
-from steadygan.small_products import LARGEST, SmallProducts, small_products
+from steadygan.small_products import LONGEST, WIDEST, SmallProducts, small_products
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 
@@ -49,6 +51,10 @@ LAID: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
     "a batch within a longer vector": lambda: (
         numbers(5, 65, 48),
         numbers(5, 4000)[:, 7 : 7 + 48 * 64].unflatten(1, (48, 64)),
+    ),
+    "a left batch within a longer vector": lambda: (
+        numbers(5, 4000)[:, 11 : 11 + 65 * 48].unflatten(1, (65, 48)),
+        numbers(5, 48, 64),
     ),
     "one right matrix for a batch": lambda: (numbers(5, 65, 48), numbers(48, 64).expand(5, 48, 64)),
 }
@@ -102,41 +108,120 @@ def compiled(function: Callable[..., Tensor], *args: Tensor) -> tuple[Tensor, Co
     return program(*args), seen.after
 
 
-def layers(x: Tensor, w: Tensor, bias: Tensor, column: Tensor, many: Tensor) -> Tensor:
+def layers(x: Tensor, w: Tensor, bias: Tensor, column: Tensor, many: Tensor, long: Tensor) -> Tensor:
     h = torch.addmm(bias, x, w.t()).relu()  # small, with a bias
+    twice = torch.addmm(bias, h, w.t()).relu()  # and again, by the same copy of w.t()
     again = torch.addmm(bias, h, w.t(), beta=2).relu()  # scaled: stays
-    alone = h @ column  # a vector: stays
+    vectors = [(h @ column).flatten(), (column.t() @ w).flatten()]  # stay
     batch = torch.bmm(h.view(4, 16, 32).transpose(1, 2), x.view(4, 16, 32))  # small, a batch
-    wide = (x[:, :2] @ many).amax(1)  # right matrix too large: stays
-    return torch.cat([part.flatten() for part in (h.t() @ x, again, alone, batch, wide)])
+    wide = (x[:, :2] @ many).amax(1)  # right matrix too large: stays, and with a bias too
+    wider = torch.addmm(many[0], x[:, :2], many).amin(1)
+    sums = (long @ long.t()).sqrt()  # of too many terms: stays
+    return torch.cat(
+        [part.flatten() for part in (h.t() @ x, twice, again, *vectors, batch, wide, wider, sums)]
+    )
 
 
 def test_the_pass_takes_small_products_and_leaves_the_others():
     x, w, bias, column = numbers(64, 32), numbers(32, 32), numbers(32), numbers(32, 1)
-    args = (x, w, bias, column, numbers(2, LARGEST // 2 + 1))
+    args = (x, w, bias, column, numbers(2, WIDEST // 2 + 1), numbers(2, LONGEST + 1).abs())
     found, after = compiled(layers, *args)
     wanted = layers(*(arg.double() for arg in args))
-    assert after["steadygan.product.default"] == 3
-    assert after["aten.addmm.default"] == 1
-    assert after["aten.mm.default"] == 2
+    assert after["steadygan.product.default"] == 4
+    assert after["aten.addmm.default"] == 2
+    assert after["aten.mm.default"] == 4
     assert after["aten.bmm.default"] == 0
+    assert after["aten.clone.default"] == 3, "of w.t(), h.t() and the batch"
     assert (found - wanted).abs().max() <= 1e-6 * wanted.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions_are_multiplied_as_before(dtype):
     a = numbers(16, 16).to(dtype)
-    found, after = compiled(lambda x: x @ x, a)
+    found, after = compiled(lambda x: torch.addmm(x[0], x, x) @ x, a)
     assert after["steadygan.product.default"] == 0
-    assert torch.allclose(found.double(), a.double() @ a.double(), rtol=0.02, atol=0.1)
+    assert after["aten.addmm.default"] == after["aten.mm.default"] == 1
+    wanted = (a.double() @ a.double() + a[0].double()) @ a.double()
+    assert (found - wanted).abs().max() <= 0.02 * wanted.abs().max()
 
 
-def test_without_what_it_needs_there_is_a_note_and_no_pass(monkeypatch, tmp_path):
-    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (numbers(3, 4), numbers(5, 3)),
+        (numbers(2, 3, 4), numbers(3, 4, 3)),
+        (numbers(3, 4), numbers(2, 4, 3)),
+        (torch.ones(3, 0), torch.ones(0, 3)),
+        (numbers(3, 4).double(), numbers(4, 3).double()),
+    ],
+)
+def test_what_is_no_product_of_matrices_is_refused(left, right):
+    with pytest.raises(RuntimeError, match="product is of"):
+        torch.ops.steadygan.product(left, right)
+
+
+# ---------------------------------------------------------------------------------------------------------- the making
+
+
+@pytest.fixture
+def empty(monkeypatch, tmp_path) -> Iterator[Path]:
+    """An empty cache folder, and no operator loaded from it."""
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
     module._load.cache_clear()
+    yield tmp_path
+    module._load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [
+        (None, "compiler"),
+        (
+            "echo 'warning: so'; echo 'products.cpp:3: error: no such thing'; echo 'note: there' ",
+            "no such thing",
+        ),
+        ("exit 3", "compiler ended with 3"),
+        (r"printf 'erreur: d\351faut\n'", "faut"),
+    ],
+)
+def test_where_it_cannot_be_made_there_is_a_note_and_no_pass(empty, monkeypatch, compiler, reason):
+    path = empty / "compiler"
+    if compiler:
+        path.write_text(f"#!/bin/sh\n({compiler}) >&2\nexit 3\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("CXX", str(path))
     notes: list[str] = []
     assert small_products(notes.append) is None
-    assert "no-compiler" in notes[0]
-    assert not list((tmp_path / "cache").iterdir())
-    monkeypatch.undo()
+    assert reason in notes[0]
+    assert "\n" not in notes[0]
+    assert not list((empty / "cache").iterdir())
+
+
+def test_a_folder_that_cannot_be_written_leaves_torchs_own_products(empty, monkeypatch):
+    (empty / "file").touch()
+    monkeypatch.setenv("STEADYGAN_CACHE", str(empty / "file" / "cache"))
+    notes: list[str] = []
+    assert small_products(notes.append) is None
+    assert "file" in notes[0]
+
+
+def test_a_damaged_library_is_made_again(empty, monkeypatch):
+    """Loaded, it would end the process: so nothing is loaded here, only what would be is compared."""
+    loaded: list[bytes] = []
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: loaded.append(Path(path).read_bytes()))
+    for damage in (lambda path: None, lambda path: path.write_bytes(path.read_bytes()[:20_000]), Path.unlink):
+        for path in [*empty.glob("cache/*.so"), *empty.glob("cache/*.sha256")][:1]:
+            damage(path)
+        module._load.cache_clear()
+        assert small_products(pytest.fail) is not None
+    assert len(loaded) == 3
+    assert len({hashlib.sha256(each).digest() for each in loaded}) == 1
+    assert sorted(path.suffix for path in (empty / "cache").iterdir()) == [".sha256", ".so"]
+
+
+def test_a_kept_program_is_that_of_this_pass_and_operator(monkeypatch, tmp_path):
+    before = SmallProducts().uuid()
+    assert before == SmallProducts().uuid()
+    (tmp_path / "other.cpp").write_text(module.SOURCE.read_text() + "//")
+    monkeypatch.setattr(module, "SOURCE", tmp_path / "other.cpp")
+    assert SmallProducts().uuid() != before

@@ -18,6 +18,12 @@ at::Tensor by_rows(const at::Tensor& x) {
 }
 
 at::Tensor product(const at::Tensor& left, const at::Tensor& right) {
+  TORCH_CHECK(left.scalar_type() == at::kFloat && right.scalar_type() == at::kFloat, "product is of float32 matrices");
+  TORCH_CHECK(
+      left.dim() == right.dim() && (left.dim() == 2 || left.dim() == 3) && left.size(-1) == right.size(-2) &&
+          left.size(0) * left.size(-2) * left.size(-1) * right.size(-1) > 0 &&
+          (left.dim() == 2 || left.size(0) == right.size(0)),
+      "product is of [.., m, k] and [.., k, n], none empty, not of ", left.sizes(), " and ", right.sizes());
   const at::Tensor a = by_rows(left), b = by_rows(right);
   const int64_t count = a.dim() == 3 ? a.size(0) : 1;
   const int64_t m = a.size(-2), k = a.size(-1), n = b.size(-1);

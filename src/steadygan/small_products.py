@@ -8,8 +8,10 @@ next function is computed. On other devices, in other precisions and for larger 
 
 import hashlib
 import os
+import platform
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,13 +22,13 @@ from torch import Tensor
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph, Node
 
-from steadygan.files import cache_folder
+from steadygan.files import cache_folder, write_whole
 
 __all__ = ["SmallProducts", "small_products"]
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-LARGEST = 2**18
-"""Numbers in the right matrix, all of which the kernel goes through for every block of rows: a second-level cache."""
+WIDEST, LONGEST = 2**16, 2**10
+"""Numbers in the right matrix, and terms in a sum: beyond these the kernel, which takes them whole, is no faster."""
 
 aten = torch.ops.aten
 
@@ -36,37 +38,59 @@ def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
     try:
         _load()
     except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
-        reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[:1]
-        note(f"small matrices are multiplied as torch does it, only slower ({''.join(reason)})")
+        note(
+            "small matrices are multiplied by torch's own function: slower, and not to the same bits as by the "
+            f"operator, which could not be made ({_reason(error)})"
+        )
         return None
     return SmallProducts()
 
 
 @cache
 def _load() -> None:
-    """Compile the operator, once for each torch and text, and register it with its shape."""
-    from torch.utils import cpp_extension
-
-    key = hashlib.sha256(f"{torch.__version__}{SOURCE.read_text()}".encode()).hexdigest()[:16]
+    """Compile the operator if the cache folder does not have it whole, and register it with its shape."""
+    words = [*shlex.split(os.environ.get("CXX", "g++")), "-std=c++20", "-O2", "-fPIC", "-shared", "-fopenmp"]
+    asked = [torch.__version__, platform.machine(), *words, torch.Tag.needs_exact_strides, SOURCE.read_text()]
+    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
     file = cache_folder() / f"small_products-{key}.so"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-        there = [f"-I{path}" for path in cpp_extension.include_paths()]
-        there += [f"-L{path}" for path in cpp_extension.library_paths()]
-        words = [
-            *shlex.split(os.environ.get("CXX", "g++")),
-            "-std=c++20",
-            "-O2",
-            "-fPIC",
-            "-shared",
-            "-fopenmp",
-        ]
-        command = [*words, str(SOURCE), *there, "-lc10", "-ltorch_cpu", "-o", str(partial)]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        os.replace(partial, file)
+    if not _is_whole(file):
+        _make(words, file)
     torch.ops.load_library(file)
     torch.library.register_fake("steadygan::product")(_shaped)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether the library is there and is what was made: a part of one would end the process that loads it."""
+    sums = file.with_suffix(".sha256")
+    return file.is_file() and sums.is_file() and sums.read_text() == _sum(file)
+
+
+def _sum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _make(words: list[str], file: Path) -> None:
+    """Compile beside the file, in a folder of this call's own, and put it there whole; its checksum goes last."""
+    from torch.utils import cpp_extension
+
+    there = [f"-I{path}" for path in cpp_extension.include_paths()]
+    there += [f"-L{path}" for path in cpp_extension.library_paths()]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as own:
+        made = Path(own) / file.name
+        command = [*words, str(SOURCE), *there, "-lc10", "-ltorch_cpu", "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+        checksum = _sum(made)
+        os.replace(made, file)
+        write_whole(file.with_suffix(".sha256"), checksum)
+
+
+def _reason(error: Exception) -> str:
+    """Why, in a line: the compiler's first error, or what the system says."""
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = error.stderr.strip().splitlines() or [f"{error.cmd[0]} ended with {error.returncode}"]
+        return next((line for line in lines if "error" in line), lines[-1])
+    return str(error.__cause__ or error).strip().partition("\n")[0]
 
 
 def _shaped(left: Tensor, right: Tensor) -> Tensor:
@@ -78,7 +102,7 @@ class SmallProducts(CustomGraphPass):
 
     def __call__(self, graph: Graph) -> None:
         """Change the graph, which computes the same but for rounding."""
-        by_rows: dict[Node, Node] = {}
+        by_rows: dict[Any, Node] = {}
         for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
             bias, *pair = node.args
             if not node.kwargs and _small(*pair):
@@ -103,12 +127,8 @@ def _small(left: Node, right: Node) -> bool:
     """Whether the kernel is for them: float32 on a CPU, no vectors, and the right matrix stays in a near cache."""
     a, b = _value(left), _value(right)
     (m, k), n = a.shape[-2:], b.shape[-1]
-    return (
-        a.device.type == "cpu"
-        and a.dtype == b.dtype == torch.float32
-        and min(m, k, n) > 1
-        and k * n <= LARGEST
-    )
+    plain = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
+    return plain and min(m, k, n) > 1 and k <= LONGEST and k * n <= WIDEST
 
 
 def _before(node: Node, target: Any, *args: Node, **kwargs: Any) -> Node:
@@ -121,14 +141,16 @@ def _before(node: Node, target: Any, *args: Node, **kwargs: Any) -> Node:
     return made
 
 
-def _by_rows(node: Node, side: Node, there: dict[Node, Node]) -> Node:
+def _by_rows(node: Node, side: Node, there: dict[Any, Node]) -> Node:
     """A matrix with its rows in one piece each: itself, or a copy that all products of it share."""
     x = _value(side)
     if x.stride(-1) == 1 and x.stride(-2) >= x.shape[-1]:
         return side
-    if side not in there:
-        there[side] = _before(node, aten.clone.default, side, memory_format=torch.contiguous_format)
-    return there[side]
+    turned = side.target is aten.permute.default  # each use of a layer turns its weights anew
+    key = (side.args[0], *side.args[1]) if turned else side  # type: ignore[misc]
+    if key not in there:
+        there[key] = _before(node, aten.clone.default, side, memory_format=torch.contiguous_format)
+    return there[key]
 
 
 def _replace(node: Node, made: Node) -> None:
