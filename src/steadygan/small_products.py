@@ -111,7 +111,7 @@ class SmallProducts(CustomGraphPass):
         for target in (aten.mm.default, aten.bmm.default):
             for node in graph.find_nodes(op="call_function", target=target):
                 if _small(*node.args):
-                    pair = [_by_rows(node, side, by_rows) for side in node.args]
+                    pair = [_by_rows(node, _bare(side), by_rows) for side in node.args]
                     _replace(node, _before(node, torch.ops.steadygan.product.default, *pair))
 
     def uuid(self) -> Any:
@@ -139,6 +139,13 @@ def _before(node: Node, target: Any, *args: Node, **kwargs: Any) -> Node:
     made.meta["val"] = target(*values, **kwargs)
     made.meta["eager_input_vals"] = (values, kwargs)  # the strides that the operator is to see
     return made
+
+
+def _bare(node: Any) -> Node:
+    """What a node is without expanding to the shape that it has."""
+    while node.target is aten.expand.default and _value(node).shape == _value(node.args[0]).shape:
+        node = node.args[0]
+    return node
 
 
 def _by_rows(node: Node, side: Node, there: dict[Any, Node]) -> Node:
