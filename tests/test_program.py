@@ -240,6 +240,40 @@ def test_in_float64_far_less_passes_as_rounding(monkeypatch):
         compiled(run.step, pytest.fail, "float64")(run.state, run.draws(0))
 
 
+HALF = {
+    "data": "digits",
+    "networks": {"name": "dcgan", "latent": 8, "width": 8},
+    "game": {"name": "gan", "loss": "wasserstein"},
+    "critic": {"penalties": [{"name": "one_centered", "weight": 10}]},
+    "fake_as_real": {"count": 0},
+    "dynamics": {"name": "alternating", "n_critic": 5},
+    "optimizer": {"name": "adam", "lr": 1e-3, "betas": [0, 0.9]},
+}
+"""A run that in bfloat16 gives its generator a first update of which .15 is rounding."""
+
+
+def test_where_rounding_decides_a_step_its_exact_result_is_not_refused(monkeypatch):
+    """Signs of small gradients turn in bfloat16, and Adam makes a full step of each: float32 is no wrong code."""
+    run, exact = made(**HALF, precision="bfloat16"), made(**HALF)
+    monkeypatch.setitem(program.TOLERANCE, "bfloat16", 0.1)
+    draws = run.draws(0)
+    calls = compile_to(monkeypatch, lambda before, after: exact.step(before, draws)[0])
+    after, _ = compiled(run.step, pytest.fail, "bfloat16")(run.state, draws)
+    assert len(calls) == 1
+    update = run.step(run.state, draws)[0].params["G"] - run.state.params["G"]
+    away = after.params["G"] - run.state.params["G"] - update
+    assert away.norm() > 0.1 * update.norm(), "the first look passes it already"
+
+
+@pytest.mark.parametrize("change", [scaled("G", 0.7), scaled("D", 0.9), scaled("G", -1.0), not_a_number])
+def test_where_rounding_decides_a_step_wrong_code_is_still_refused(change, monkeypatch):
+    run = made(**HALF, precision="bfloat16")
+    monkeypatch.setitem(program.TOLERANCE, "bfloat16", 0.05)
+    compile_to(monkeypatch, change)
+    with pytest.raises(CompiledStepDiffers):
+        compiled(run.step, pytest.fail, "bfloat16")(run.state, run.draws(0))
+
+
 def test_wrong_code_in_one_member_is_not_hidden_by_another_that_moves_far(monkeypatch):
     """One member at a large rate makes the update of all of them large: each is to be held to its own."""
     run = made(optimizer={"name": "sgd", "lr": [1.0, 1e-5]})
