@@ -98,7 +98,7 @@ class Draws:
         number, offset = divmod(step, self.sizes.get(name, BLOCK))
         if self.blocks.get((turn, name), (None, None))[0] != number:
             each = [self._values(seed, number, turn, name) for seed in self.seeds]
-            self.blocks[turn, name] = number, torch.stack(each, 1) if self.members else each[0]
+            self.blocks[turn, name] = number, torch.stack(each, 1) if self.members else each[0].contiguous()
         return self.blocks[turn, name][1][offset]
 
     def _values(self, seed: int, number: int, turn: int, name: str) -> Tensor:
@@ -119,7 +119,7 @@ class Draws:
             return self.data.draw(g, size * field.shape[0]).view(size, *field.shape).to(self.dtype)
         make = torch.randn if field.kind == "normal" else torch.rand
         count, *shape = field.shape
-        return make(count, size, *shape, generator=g, dtype=self.dtype).movedim(0, 1).contiguous()
+        return make(count, size, *shape, generator=g, dtype=self.dtype).movedim(0, 1)
 
     def _positions(self, count: int, seed: int, number: int, turn: int) -> Tensor:
         """Numbers of the rows that each step of the block sees in this turn: shuffled epochs, laid end to end."""

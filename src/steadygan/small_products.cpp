@@ -1,30 +1,143 @@
 // steadygan::product(a, b): the product of float32 matrices [.., m, k] and [.., k, n], of one matrix or a batch of them,
-// through torch's door to oneDNN's kernel for small ones, without the microseconds that every call of mm and bmm takes.
+// without the microseconds that every call of mm and bmm takes and without turning a first: a tile of the result stays in
+// registers while the sum over k runs, and each number of a is read as it lies.
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace {
 
-constexpr int64_t kRows = 64;       // of the left matrix, in one call of the kernel
+#if defined(__AVX512F__)
+constexpr int64_t kBytes = 64, kTall = 8; // of a vector; rows of a tile, two vectors wide: 19 of 32 registers
+#elif defined(__AVX__)
+constexpr int64_t kBytes = 32, kTall = 4; // 11 of 16 registers
+#else
+constexpr int64_t kBytes = 16, kTall = 4;
+#endif
+typedef float Vector __attribute__((vector_size(kBytes), aligned(4)));
+typedef float Quarter __attribute__((vector_size(16), aligned(4)));
+constexpr int64_t kLane = kBytes / 4; // numbers of a vector
+constexpr int64_t kFew = 4;         // columns that are computed number by number
+constexpr int64_t kRows = 64;       // of the left matrix, in one task
 constexpr int64_t kGrain = 1 << 20; // multiplications that are worth a thread's while
 
-at::Tensor by_rows(const at::Tensor& x) {
-  const bool fit = x.stride(-1) == 1 && x.stride(-2) >= x.size(-1);
-  return fit ? x : x.clone(at::MemoryFormat::Contiguous);
+struct Left {
+  const float* at;
+  int64_t down, along; // how far the next row and the next column are
+  Left row(int64_t i) const { return {at + i * down, down, along}; }
+};
+
+// R rows and W vectors of columns of a product over k: each number of a is multiplied into W vectors of b.
+template <int64_t R, int64_t W>
+[[gnu::always_inline]] inline void tile(int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
+  Vector sum[R][W] = {};
+  for (int64_t i = 0; i < k; i++, a.at += a.along, b += next_b) {
+    Vector x[W];
+    for (int64_t w = 0; w < W; w++)
+      x[w] = *reinterpret_cast<const Vector*>(b + w * kLane);
+    for (int64_t r = 0; r < R; r++)
+      for (int64_t w = 0; w < W; w++)
+        sum[r][w] += a.at[r * a.down] * x[w];
+  }
+  for (int64_t r = 0; r < R; r++)
+    for (int64_t w = 0; w < W; w++)
+      *reinterpret_cast<Vector*>(c + r * next_c + w * kLane) = sum[r][w];
 }
 
-at::Tensor product(const at::Tensor& left, const at::Tensor& right) {
-  TORCH_CHECK(left.scalar_type() == at::kFloat && right.scalar_type() == at::kFloat, "product is of float32 matrices");
+// W vectors of columns of a product of m rows.
+template <int64_t W>
+void column(int64_t m, int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
+  int64_t row = 0;
+  for (; row + kTall <= m; row += kTall)
+    tile<kTall, W>(k, a.row(row), b, next_b, c + row * next_c, next_c);
+  for (; row < m; row++)
+    tile<1, W>(k, a.row(row), b, next_b, c + row * next_c, next_c);
+}
+
+// Fewer columns than a vector has, of copies that are as wide as one.
+void narrow(int64_t m, int64_t n, int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
+  thread_local std::vector<float> room;
+  room.resize((k + m) * kLane);
+  float *wide = room.data(), *found = wide + k * kLane;
+  for (int64_t i = 0; i < k; i++) {
+    Vector row = {};
+    for (int64_t j = 0; j < n; j++)
+      row[j] = b[i * next_b + j];
+    *reinterpret_cast<Vector*>(wide + i * kLane) = row;
+  }
+  column<1>(m, k, a, wide, kLane, found, kLane);
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++)
+      c[i * next_c + j] = found[i * kLane + j];
+}
+
+inline float total(Vector x) {
+  float parts[kLane];
+  *reinterpret_cast<Vector*>(parts) = x;
+  Quarter sum = *reinterpret_cast<Quarter*>(parts);
+  for (int64_t i = 4; i < kLane; i += 4)
+    sum += *reinterpret_cast<Quarter*>(parts + i);
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+// Few columns, where rows of a lie in one piece: each number of the result by itself, of b's columns laid in one piece too.
+void dots(int64_t m, int64_t n, int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
+  thread_local std::vector<float> room;
+  room.resize(n * k);
+  for (int64_t i = 0; i < k; i++)
+    for (int64_t j = 0; j < n; j++)
+      room[j * k + i] = b[i * next_b + j];
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++) {
+      const float *x = a.at + i * a.down, *y = room.data() + j * k;
+      Vector sum = {};
+      int64_t at = 0;
+      for (; at + kLane <= k; at += kLane)
+        sum += *reinterpret_cast<const Vector*>(x + at) * *reinterpret_cast<const Vector*>(y + at);
+      float rest = 0;
+      for (; at < k; at++)
+        rest += x[at] * y[at];
+      c[i * next_c + j] = total(sum) + rest;
+    }
+}
+
+void multiply(int64_t m, int64_t n, int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
+  if (n < kLane && a.down == 1 && m > n) { // the other way round: b is turned, and the result turned back
+    thread_local std::vector<float> room;
+    room.resize(n * m);
+    multiply(n, m, k, {b, 1, next_b}, a.at, a.along, room.data(), m);
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < n; j++)
+        c[i * next_c + j] = room[j * m + i];
+    return;
+  }
+  if (n <= kFew && a.along == 1)
+    return dots(m, n, k, a, b, next_b, c, next_c);
+  int64_t to = 0;
+  for (; to + 2 * kLane <= n; to += 2 * kLane)
+    column<2>(m, k, a, b + to, next_b, c + to, next_c);
+  if (to + kLane <= n) {
+    column<1>(m, k, a, b + to, next_b, c + to, next_c);
+    to += kLane;
+  }
+  if (to < n)
+    narrow(m, n - to, k, a, b + to, next_b, c + to, next_c);
+}
+
+at::Tensor by_rows(const at::Tensor& x) {
+  return x.stride(-1) == 1 ? x : x.clone(at::MemoryFormat::Contiguous);
+}
+
+at::Tensor product(const at::Tensor& a, const at::Tensor& right) {
+  TORCH_CHECK(a.scalar_type() == at::kFloat && right.scalar_type() == at::kFloat, "product is of float32 matrices");
   TORCH_CHECK(
-      left.dim() == right.dim() && (left.dim() == 2 || left.dim() == 3) && left.size(-1) == right.size(-2) &&
-          left.size(0) * left.size(-2) * left.size(-1) * right.size(-1) > 0 &&
-          (left.dim() == 2 || left.size(0) == right.size(0)),
-      "product is of [.., m, k] and [.., k, n], none empty, not of ", left.sizes(), " and ", right.sizes());
-  const at::Tensor a = by_rows(left), b = by_rows(right);
+      a.dim() == right.dim() && (a.dim() == 2 || a.dim() == 3) && a.size(-1) == right.size(-2) &&
+          (a.dim() == 2 || a.size(0) == right.size(0)),
+      "product is of [.., m, k] and [.., k, n], not of ", a.sizes(), " and ", right.sizes());
+  const at::Tensor b = by_rows(right);
   const int64_t count = a.dim() == 3 ? a.size(0) : 1;
   const int64_t m = a.size(-2), k = a.size(-1), n = b.size(-1);
   const int64_t next_a = a.dim() == 3 ? a.stride(0) : 0, next_b = b.dim() == 3 ? b.stride(0) : 0;
@@ -34,14 +147,12 @@ at::Tensor product(const at::Tensor& left, const at::Tensor& right) {
   at::Tensor c = at::empty(shape, a.options());
   const float *from_a = a.const_data_ptr<float>(), *from_b = b.const_data_ptr<float>();
   float* to = c.mutable_data_ptr<float>();
-  const int64_t grain = std::max<int64_t>(1, kGrain / (kRows * k * n));
+  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, kRows * k * n));
   at::parallel_for(0, count * parts, grain, [&](int64_t first, int64_t last) {
     for (int64_t task = first; task < last; task++) {
       const int64_t matrix = task / parts, row = task % parts * kRows;
-      at::native::cpublas::brgemm(
-          std::min(kRows, m - row), n, k, a.stride(-2), b.stride(-2), n, /*add_C=*/false,
-          from_a + matrix * next_a + row * a.stride(-2), from_b + matrix * next_b,
-          to + (matrix * m + row) * n, /*is_vnni=*/false);
+      const Left left{from_a + matrix * next_a + row * a.stride(-2), a.stride(-2), a.stride(-1)};
+      multiply(std::min(kRows, m - row), n, k, left, from_b + matrix * next_b, b.stride(-2), to + (matrix * m + row) * n, n);
     }
   });
   return c;

@@ -1,9 +1,10 @@
-"""Small matrix products of a compiled step on a CPU: torch's own kernel for them, without the way there.
+"""Small matrix products of a compiled step on a CPU, without the way there.
 
 A step of small networks is some sixty products of a few microseconds each. Of these `mm` takes half for itself, and the
 library behind it keeps to half the width of the vector units of processors that are not Intel's. The pass here has
-torch.compile call `small_products.cpp` in its place, which is oneDNN's kernel for blocks, and add biases where the
-next function is computed. On other devices, in other precisions and for larger matrices nothing changes.
+torch.compile call `small_products.cpp` in its place, has it share what the ways back through a critic have in common
+(`shared_chains`), and adds biases where the next function is computed. On other devices, in other precisions and for
+larger matrices nothing changes.
 """
 
 import hashlib
@@ -22,13 +23,19 @@ from torch import Tensor
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph, Node
 
+from steadygan import shared_chains
 from steadygan.files import cache_folder, write_whole
+from steadygan.shared_chains import put, share_chains, value
 
 __all__ = ["SmallProducts", "small_products"]
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 WIDEST, LONGEST = 2**16, 2**10
 """Numbers in the right matrix, and terms in a sum: beyond these the kernel, which takes them whole, is no faster."""
+
+FLAGS = ["-std=c++20", "-O3", "-fPIC", "-shared", "-fopenmp"]
+VECTORS = {"AVX512": ["-mavx512f", "-mfma"], "AVX2": ["-mavx2", "-mfma"]}
+"""What the compiler may use, by what torch found: no more, as a cache folder may be several machines'."""
 
 aten = torch.ops.aten
 
@@ -49,7 +56,8 @@ def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
 @cache
 def _load() -> None:
     """Compile the operator if the cache folder does not have it whole, and register it with its shape."""
-    words = [*shlex.split(os.environ.get("CXX", "g++")), "-std=c++20", "-O2", "-fPIC", "-shared", "-fopenmp"]
+    vectors = VECTORS.get(torch.backends.cpu.get_cpu_capability(), [])
+    words = [*shlex.split(os.environ.get("CXX", "g++")), *FLAGS, *vectors]
     asked = [torch.__version__, platform.machine(), *words, torch.Tag.needs_exact_strides, SOURCE.read_text()]
     key = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
     file = cache_folder() / f"small_products-{key}.so"
@@ -106,58 +114,47 @@ class SmallProducts(CustomGraphPass):
         for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
             bias, *pair = node.args
             if not node.kwargs and _small(*pair):
-                product = _before(node, aten.mm.default, *pair)
-                _replace(node, _before(node, aten.add.Tensor, product, bias))
+                _replace(node, put(node, aten.add.Tensor, put(node, aten.mm.default, *pair), bias))
+        for node in graph.find_nodes(op="call_function", target=aten.mm.default):
+            if value(node.args[0]).shape[1] == 1 and _plain(*node.args):
+                _replace(node, put(node, aten.mul.Tensor, *node.args))
+        share_chains(graph)
         for target in (aten.mm.default, aten.bmm.default):
             for node in graph.find_nodes(op="call_function", target=target):
                 if _small(*node.args):
-                    pair = [_by_rows(node, _bare(side), by_rows) for side in node.args]
-                    _replace(node, _before(node, torch.ops.steadygan.product.default, *pair))
+                    left, right = node.args
+                    _replace(
+                        node,
+                        put(node, torch.ops.steadygan.product.default, left, _by_rows(node, right, by_rows)),
+                    )
 
     def uuid(self) -> Any:
         """What a kept program depends on besides its graph: the text of the pass and of the operator."""
-        return hashlib.sha256(Path(__file__).read_bytes() + SOURCE.read_bytes()).digest()
+        texts = [Path(__file__), Path(shared_chains.__file__), SOURCE]
+        return hashlib.sha256(b"".join(text.read_bytes() for text in texts)).digest()
 
 
-def _value(node: Node) -> Tensor:
-    return node.meta["val"]
+def _plain(left: Any, right: Any) -> bool:
+    a, b = value(left), value(right)
+    return a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
 
 
-def _small(left: Node, right: Node) -> bool:
-    """Whether the kernel is for them: float32 on a CPU, no vectors, and the right matrix stays in a near cache."""
-    a, b = _value(left), _value(right)
-    (m, k), n = a.shape[-2:], b.shape[-1]
-    plain = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
-    return plain and min(m, k, n) > 1 and k <= LONGEST and k * n <= WIDEST
+def _small(left: Any, right: Any) -> bool:
+    """Whether the kernel is for them: float32 on a CPU, and the right matrix stays in a near cache.
+
+    Products with vectors, of a batch, are left to torch.compile, which computes them within the next function.
+    """
+    (*batch, m, k), n = value(left).shape, value(right).shape[-1]
+    return _plain(left, right) and k > 1 and (not batch or min(m, n) > 1) and k <= LONGEST and k * n <= WIDEST
 
 
-def _before(node: Node, target: Any, *args: Node, **kwargs: Any) -> Node:
-    """A call in front of a node, of known shape and strides."""
-    with node.graph.inserting_before(node):
-        made = node.graph.call_function(target, args, kwargs)
-    values = tuple(_value(arg) for arg in args)
-    made.meta["val"] = target(*values, **kwargs)
-    made.meta["eager_input_vals"] = (values, kwargs)  # the strides that the operator is to see
-    return made
-
-
-def _bare(node: Any) -> Node:
-    """What a node is without expanding to the shape that it has."""
-    while node.target is aten.expand.default and _value(node).shape == _value(node.args[0]).shape:
-        node = node.args[0]
-    return node
-
-
-def _by_rows(node: Node, side: Node, there: dict[Any, Node]) -> Node:
+def _by_rows(node: Node, side: Any, there: dict[Node, Node]) -> Node:
     """A matrix with its rows in one piece each: itself, or a copy that all products of it share."""
-    x = _value(side)
-    if x.stride(-1) == 1 and x.stride(-2) >= x.shape[-1]:
+    if value(side).stride(-1) == 1:
         return side
-    turned = side.target is aten.permute.default  # each use of a layer turns its weights anew
-    key = (side.args[0], *side.args[1]) if turned else side  # type: ignore[misc]
-    if key not in there:
-        there[key] = _before(node, aten.clone.default, side, memory_format=torch.contiguous_format)
-    return there[key]
+    if side not in there:
+        there[side] = put(node, aten.clone.default, side, memory_format=torch.contiguous_format)
+    return there[side]
 
 
 def _replace(node: Node, made: Node) -> None:
