@@ -88,8 +88,9 @@ def blend(
 
 def finite(state: State) -> Tensor:
     """1 while every parameter and moment of one run's state is finite, else 0."""
-    total = torch.stack([t.sum() for t in tree_leaves((state.params, state.moments))]).sum()
-    return total.isfinite().to(total.dtype)
+    held = [t for t in tree_leaves((state.params, state.moments)) if t.numel()]
+    largest = torch.stack([torch.linalg.vector_norm(t, torch.inf) for t in held]).amax()  # NaN is larger than any
+    return largest.isfinite().to(largest.dtype)
 
 
 def complete(rule: Rule, game: Game, decay: Number = 0.0, start: int = 0) -> Step:
