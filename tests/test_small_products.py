@@ -17,7 +17,10 @@ from steadygan.draws import generator
 from steadygan.processor import threads
 from steadygan.small_products import LONGEST, WIDEST, SmallProducts, small_products
 
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+pytestmark = pytest.mark.skipif(
+    shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in module.VECTORS,
+    reason="needs a C++ compiler, and a processor with AVX2",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -235,6 +238,12 @@ def test_a_folder_that_cannot_be_written_leaves_torchs_own_products(empty, monke
     notes: list[str] = []
     assert small_products(notes.append) is None
     assert "file" in notes[0]
+
+
+def test_a_processor_without_wide_vectors_keeps_torchs_own_products(empty, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    assert small_products(pytest.fail) is None
+    assert not list(empty.iterdir())
 
 
 def test_a_damaged_library_is_made_again(empty, monkeypatch):

@@ -12,10 +12,8 @@ namespace {
 
 #if defined(__AVX512F__)
 constexpr int64_t kBytes = 64, kTall = 8; // of a vector; rows of a tile, two vectors wide: 19 of 32 registers
-#elif defined(__AVX__)
-constexpr int64_t kBytes = 32, kTall = 4; // 11 of 16 registers
 #else
-constexpr int64_t kBytes = 16, kTall = 4;
+constexpr int64_t kBytes = 32, kTall = 4; // 11 of 16
 #endif
 typedef float Vector __attribute__((vector_size(kBytes), aligned(4)));
 typedef float Quarter __attribute__((vector_size(16), aligned(4)));

@@ -41,7 +41,12 @@ aten = torch.ops.aten
 
 
 def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
-    """The pass for torch.compile's option `post_grad_custom_post_pass`; None, with a note, where it cannot be had."""
+    """The pass for torch.compile's option `post_grad_custom_post_pass`.
+
+    None where it gains nothing (processors without AVX2), and with a note where it cannot be had.
+    """
+    if torch.backends.cpu.get_cpu_capability() not in VECTORS:
+        return None
     try:
         _load()
     except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
@@ -56,7 +61,7 @@ def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
 @cache
 def _load() -> None:
     """Compile the operator if the cache folder does not have it whole, and register it with its shape."""
-    vectors = VECTORS.get(torch.backends.cpu.get_cpu_capability(), [])
+    vectors = VECTORS[torch.backends.cpu.get_cpu_capability()]
     words = [*shlex.split(os.environ.get("CXX", "g++")), *FLAGS, *vectors]
     asked = [torch.__version__, platform.machine(), *words, torch.Tag.needs_exact_strides, SOURCE.read_text()]
     key = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]

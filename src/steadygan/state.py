@@ -89,7 +89,9 @@ def blend(
 def finite(state: State) -> Tensor:
     """1 while every parameter and moment of one run's state is finite, else 0."""
     held = [t for t in tree_leaves((state.params, state.moments)) if t.numel()]
-    largest = torch.stack([torch.linalg.vector_norm(t, torch.inf) for t in held]).amax()  # NaN is larger than any
+    largest = torch.stack(
+        [torch.linalg.vector_norm(t, torch.inf) for t in held]
+    ).amax()  # NaN is larger than any
     return largest.isfinite().to(largest.dtype)
 
 
