@@ -99,7 +99,8 @@ def kill(
     process = run(command)
     if kind == "any moment":
         limit = began + chance.uniform(0, peace / 2)
-        reached: Callable[[], bool] = lambda: time.perf_counter() >= limit  # noqa: E731
+        further = max(target, last_step(folder) + 1)  # at most: steps have to be left for the kills that come
+        reached: Callable[[], bool] = lambda: time.perf_counter() >= limit or last_step(folder) >= further  # noqa: E731
     elif kind == "at a step":
         late, target = chance.uniform(0, 0.05), max(target, last_step(folder) + 1)
         reached = lambda: last_step(folder) >= target and newest_step(folder) >= 0 and not time.sleep(late)  # noqa: E731
