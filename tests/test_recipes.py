@@ -7,6 +7,7 @@ with --full three steps of batch 4 of every architecture. NAME... after it stand
 
 import json
 import re
+import shutil
 import sys
 import time
 from functools import cache
@@ -25,7 +26,7 @@ from steadygan.costs import cost
 from steadygan.data import Data
 from steadygan.game import State
 from steadygan.meter import Meter
-from steadygan.program import vectorised
+from steadygan.program import compiled, vectorised
 from steadygan.scale import scaled
 
 NAMES = sorted(file.stem for file in RECIPES.glob("*.yaml"))
@@ -549,6 +550,27 @@ def test_a_recipe_takes_three_steps_at_full_size(name, stood_in):
     several = getattr(settings(name).dynamics, "n_critic", 1) > 1
     state = stepped(name, FULL[name], 3, *(["dynamics.n_critic=1"] if several else []))
     assert state.scalars["step"] == 3
+
+
+COMPILED = [
+    "cifar10-gn-cnn-pgn",
+    "cifar10-far-conventional-fargan",
+    "cifar10-numerics-dcgan4-standard",
+]
+"""Architectures that compile in a minute; those of residual blocks take three."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_recipe_is_compiled_whole_and_its_first_step_is_not_refused(name, stood_in):
+    """The compiled step raises where it is not the eager one; `pytest.fail` would be told that it is not compiled."""
+    if shutil.which("g++") is None and not torch.cuda.is_available():
+        pytest.skip("needs a C++ compiler")
+    changes = ["compile=true", "device=cpu", "batch=16"]
+    run = build(config.parse(config.override(scaled(raw(name), "tiny", name), changes), name))
+    state, logs = compiled(run.step, pytest.fail)(run.state, run.draws(0))
+    assert logs["finite"] == 1
+    assert state.scalars["step"] == 1
 
 
 # ----------------------------------------------------------------------------------------- as a script
