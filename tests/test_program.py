@@ -90,7 +90,7 @@ def test_a_compiled_step_leaves_the_state_it_was_given(single):
 def counting(state: State, batch: Any) -> tuple[State, dict]:
     """A step whose program depends on which fields, rows and moments there are, by 1, 10 and 100 each."""
     (draw,) = batch
-    total = len(draw["z"]) + 10 * ("due/2" in draw) + 100 * len(state.moments)
+    total = len(draw["z"]) + 10 * ("due/2" in draw) + 100 * len(state.moments["D"])
     return state._replace(params={"D": state.params["D"] + total * draw["z"].mean()}), {}
 
 
@@ -101,9 +101,10 @@ def test_a_program_is_used_for_its_own_kind_of_arguments_only():
     step = compiled(counting, pytest.fail, "float64")
     start = State({"D": torch.ones(3)}, {}, {}, {}, {})
     due, few, many = {"due/2": torch.zeros(())}, {"z": torch.ones(2)}, {"z": torch.ones(4)}
-    cases = [(few, {}, 2), ({**few, **due}, {}, 12), (many, {}, 4), (few, {"D": {}}, 102), (few, {}, 2)]
+    more = {"velocity": torch.zeros(3)}
+    cases = [(few, {}, 2), ({**few, **due}, {}, 12), (many, {}, 4), (few, more, 102), (few, {}, 2)]
     for draw, moments, wanted in cases:
-        state, _ = step(start._replace(moments=moments), [draw])
+        state, _ = step(start._replace(moments={"D": moments}), [draw])
         assert state.params["D"].tolist() == [1 + wanted] * 3
 
 
