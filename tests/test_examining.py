@@ -212,6 +212,22 @@ def test_a_normalized_critic_is_measured_as_the_generator_meets_it():
     assert examiner(raw_game, made.data, seeds=[0], ensemble=False)(large, large)["slope/max"] > 1
 
 
+@pytest.mark.parametrize("batch_G", [5, 16, 48])
+def test_a_generators_own_batch_changes_only_what_is_of_the_field(batch_G):
+    """What G is told is looked at on the latents that the critic meets, however many its own batch has."""
+    found = []
+    for game in ({"name": "gan"}, {"name": "gan", "batch_G": batch_G}):
+        settings = config.parse({**IMAGES, "game": game, "fake_as_real": {"count": 0}})
+        made = build(settings)
+        look = examiner(made.game, made.data, seeds=[0], ensemble=False, dtype=torch.float64)
+        found.append(look(made.state, build(settings).state))
+    without, own = found
+    assert own.keys() == without.keys()
+    assert own["field/cosine"].isfinite()
+    for key in own.keys() - {"field/cosine"}:
+        torch.testing.assert_close(own[key], without[key], equal_nan=True)
+
+
 def test_a_game_without_samples_has_a_field_that_turns():
     """Dirac-GAN: two numbers; a hundredth of them along the field turns it by some hundredths."""
     source, raw = find_recipe("dirac-alternating")

@@ -132,7 +132,11 @@ def _net(game: Game, state: State, name: str) -> Callable[..., Tensor]:
 
 
 def _told(game: Game, state: State, draw: Draw) -> Tensor:
-    """N dL_G/dG(z_i) [N, ...] on one draw: the gradient in a shift, of zero, of what G makes."""
+    """N dL_G/dG(z_i) [N, ...] on one draw: the gradient in a shift, of zero, of what G makes.
+
+    G meets the critic's latents, as everything else here does, not those of a larger batch of its own.
+    """
+    draw = {key: value for key, value in draw.items() if key != "z_G"}
     nets = {name: _net(game, state, name) for name in game.players}
     made = nets["G"](draw["z"])
 
