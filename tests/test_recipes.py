@@ -2,13 +2,16 @@
 
 The images need not be here: random ones of their shapes stand in. `python tests/test_recipes.py` counts anew what
 recipes cost and writes src/steadygan/recipes/costs.json; with --tiny it takes 50 steps of every recipe at that scale,
-with --full three steps of batch 4 of every architecture. NAME... after it stands for these recipes only.
+with --whole it runs each for three as the command line does, with --full three steps of batch 4 of every architecture.
+NAME... after it stands for these recipes only.
 """
 
+import io
 import json
 import re
 import shutil
 import sys
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -17,9 +20,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from torch.utils._pytree import tree_leaves
 
-from steadygan import checkpoint, config, tables
+from steadygan import checkpoint, config, run, tables
 from steadygan.build import Run, build
 from steadygan.catalogue import COSTS, RECIPES, listed, paper_of
 from steadygan.costs import cost
@@ -505,6 +509,23 @@ def test_a_recipe_trains_and_resumes_at_the_scale_tiny(name, stood_in, tmp_path)
         assert torch.equal(a, b)
 
 
+def run_whole(name: str, folder: Path, steps: int = 3) -> list[dict[str, Any]]:
+    """The events of a run at the scale tiny, as the command line makes it: with looks, pictures, examinations."""
+    made = config.parse(
+        config.override(scaled(raw(name), "tiny", name), ["device=cpu", f"steps={steps}"]), name
+    )
+    assert run.start(made, folder, Console(file=io.StringIO())) is None, "it ended early"
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_a_recipe_runs_whole_at_the_scale_tiny(name, stood_in, tmp_path):
+    events = run_whole(name, tmp_path / "run")
+    assert any("field/cosine" in line and line["step"] == 3 for line in events), "it has not been examined"
+    assert checkpoint.checkpoints(tmp_path / "run" / "checkpoints")
+
+
 FULL = {
     "cifar10-dcgan-fargan": 4,
     "cifar10-far-resnet-fargan": 4,
@@ -594,6 +615,13 @@ def run_tiny(names: list[str]) -> None:
         print(f"{name}: 50 steps in {time.process_time() - began:.1f} s", flush=True)
 
 
+def run_each(names: list[str]) -> None:
+    """Three steps of a whole run at the scale tiny, of all or those named."""
+    for name in names or NAMES:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{name}: {len(run_whole(name, Path(folder) / 'run'))} events", flush=True)
+
+
 def run_full(names: list[str]) -> None:
     """Three steps of batch 4 as the recipe has them, of one for each architecture at each side or those named."""
     for name in names or FULL:
@@ -604,5 +632,7 @@ def run_full(names: list[str]) -> None:
 
 if __name__ == "__main__":
     tables.DATA.update(stand_ins())
-    action = {"--tiny": run_tiny, "--full": run_full}.get(sys.argv[1] if len(sys.argv) > 1 else "", write)
+    action = {"--tiny": run_tiny, "--whole": run_each, "--full": run_full}.get(
+        sys.argv[1] if len(sys.argv) > 1 else "", write
+    )
     action([word for word in sys.argv[1:] if not word.startswith("--")])
