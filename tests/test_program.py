@@ -207,6 +207,21 @@ def not_a_number(before: State, after: State) -> State:
     return after._replace(params={**after.params, "G": after.params["G"] * torch.nan})
 
 
+def remembered(factor: float) -> Any:
+    """As if D's gradient had been `factor` times as large, which Adam's first update does not show."""
+
+    def change(before: State, after: State) -> State:
+        mean = {**after.moments["D"], "mean": factor * after.moments["D"]["mean"]}
+        return after._replace(moments={**after.moments, "D": mean})
+
+    return change
+
+
+def averaged(before: State, after: State) -> State:
+    lost = {name: value * torch.nan for name, value in after.average["G"].items()}
+    return after._replace(average={"G": lost})
+
+
 WRONG = {
     "D moves a little too far": scaled("D", 1.05),
     "G stands still": scaled("G", 0.0),
@@ -225,6 +240,15 @@ def test_a_compiled_step_that_is_wrong_is_refused_at_the_first_step(name, monkey
     with pytest.raises(CompiledStepDiffers, match="compile=false") as caught:
         step(run.state, run.draws(0))
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("change", [remembered(1.05), remembered(0.0), averaged])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_what_only_later_steps_would_show_is_refused(change, precision, monkeypatch):
+    run = made(optimizer={"name": "adam", "lr": 1e-3}, ema={"decay": 0.9}, precision=precision)
+    compile_to(monkeypatch, change)
+    with pytest.raises(CompiledStepDiffers):
+        compiled(run.step, pytest.fail, precision)(run.state, run.draws(0))
 
 
 def test_rounding_is_not_refused(monkeypatch):
