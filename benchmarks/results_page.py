@@ -126,11 +126,11 @@ python benchmarks/results.py --page                            # this page, from
 Settings of all: the `dcgan` pair at width 16 without batch norm, z of 128, Adam at 0.001 with betas (0, 0.9) and
 batch 64 for both players, an average of G with decay 0.995, no flips, no schedules; bfloat16, channels-last,
 compiled, one thread. Adam in place of FARGAN's RMSProp at 0.0001, which needs hundreds of thousands of steps; it is
-GN's, PGN's and WGAN-GP's own, at five times their rate, by which the penalty alone passes its best and turns within
-3,000 steps on 1,000 images. From the papers: k = 10 without 1/2, f = 8 and N0 = 32 (FARGAN); the hinge loss, which
-PGN's text has throughout, and one critic's step for each of G's, as GN's and PGN's small networks have it, for GN,
-PGN and SN alike; penalty 10 and five critic's steps (WGAN-GP); R1 and R2 (R3GAN), here at weight 0.5 each, which is
-gamma = 1 in its authors' writing, without their schedules and networks.
+GN's, PGN's and WGAN-GP's own, at five times their rate, so that within 3,000 steps on 1,000 images the penalty alone
+can pass its best and turn: on how many seeds it did is said below. From the papers: k = 10 without 1/2, f = 8 and
+N0 = 32 (FARGAN); the hinge loss, which PGN's text has throughout, and one critic's step for each of G's, as GN's and
+PGN's small networks have it, for GN, PGN and SN alike; penalty 10 and five critic's steps (WGAN-GP); R1 and R2
+(R3GAN), here at weight 0.5 each, which is gamma = 1 in its authors' writing, without their schedules and networks.
 
 Every score is of the averaged generator's samples against the 10,000 published test images, which no run has trained
 on; ± is the standard deviation over seeds. `kd_` is the kernel distance (lower is better), `is_` an Inception-style

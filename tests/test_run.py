@@ -220,7 +220,9 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(tmp_path, whole,
         stop_before(patch, 2)
         with pytest.raises(Stopped):
             run.start(parse(RECIPES[name][0]), tmp_path / "run", quiet)
-    run.resume(tmp_path / "run", [], quiet)
+    told = io.StringIO()
+    run.resume(tmp_path / "run", [], Console(file=told))
+    assert "no checkpoint: beginning at step 0 of 12" in told.getvalue()
     assert_same_run(tmp_path / "run", whole(name))
 
 

@@ -166,7 +166,9 @@ def load_newest(folder: Path, like: State, note: Callable[[str], None]) -> State
         for reason in reasons:
             note(f"{reason}; going on from {path.name} instead")
         return state
-    raise UsageError(reasons[0])
+    raise UsageError(
+        f"{reasons[0]}; none here can be used: put back one of this run's own, or train anew elsewhere"
+    )
 
 
 def prune(folder: Path, last: int, keep: Path | None) -> None:

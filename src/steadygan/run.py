@@ -101,7 +101,8 @@ def resume(
         if assignments or root:
             write_whole(folder / CONFIG, config.dump(config.resolved(settings)))
         wall_s = rewind(folder / EVENTS, step)
-        console.print(f"going on from step {step:,} of {settings.steps:,}", markup=False)
+        going = "going on from" if begun else "it has no checkpoint: beginning at"
+        console.print(f"{going} step {step:,} of {settings.steps:,}", markup=False)
         look = look_of(settings, run, _noter(console))
         return _go(settings, run, state, look, folder, wall_s, console)
 
