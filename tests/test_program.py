@@ -351,6 +351,14 @@ def test_one_large_gradient_does_not_hide_wrong_ones(monkeypatch):
         look_at(*signs(gradient, found), monkeypatch)
 
 
+def test_one_enormous_wrong_gradient_does_not_hide_the_others(monkeypatch):
+    gradient = torch.randn(10_000, generator=torch.Generator().manual_seed(3))
+    found = torch.cat([torch.full((1,), 1e10) * gradient[0].sign(), -gradient[1:]])
+    step, state = signs(gradient, found)
+    with pytest.raises(CompiledStepDiffers, match="moves D"):
+        look_at(step, state, monkeypatch)
+
+
 def test_a_gradient_where_there_is_none_is_refused(monkeypatch):
     gradient = torch.randn(10_000, generator=torch.Generator().manual_seed(3))
     gradient[:500] = 0
@@ -377,6 +385,16 @@ def test_wrong_code_in_one_member_is_not_hidden_by_another_that_moves_far(monkey
     compile_to(monkeypatch, second_stands_still)
     with pytest.raises(CompiledStepDiffers):
         compiled(vectorised(run.step), pytest.fail)(run.state, run.draws(0))
+
+
+def test_a_member_that_diverges_does_not_end_the_look_at_the_others(monkeypatch):
+    run = made(optimizer={"name": "sgd", "lr": [0.05, 0.05]})
+    broken = torch.stack([run.state.params["D"][0] * torch.nan, run.state.params["D"][1]])
+    state = run.state._replace(params={**run.state.params, "D": broken})
+    compile_to(monkeypatch, scaled("D", 1.5))
+    step = compiled(vectorised(run.step), pytest.fail)
+    with pytest.raises(CompiledStepDiffers):
+        step(state, run.draws(0))
 
 
 def test_only_the_first_step_is_done_twice(monkeypatch):

@@ -207,3 +207,34 @@ def test_chains_are_shared_if_only_a_factor_of_each_row_differs(name):
     module = shared(traced(function, a, b, c, d))
     assert torch.allclose(module(a, b, c, d), function(a, b, c, d))
     assert count(module) == products
+
+
+@pytest.mark.parametrize("order", [(-1, 0), (1, 0), (-2, -1), (1, -2)])
+def test_a_matrix_stays_turned_however_its_dimensions_are_counted(order):
+    """A square one, whose shape does not tell."""
+
+    def turned(x: Tensor) -> Tensor:
+        return x.permute(order) * 2
+
+    graph = traced(turned, numbers(WIDE, WIDE))
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.permute.default):
+        node.args = (node.args[0], list(order))
+    x = numbers(WIDE, WIDE)
+    assert torch.equal(shared(graph)(x), 2 * x.permute(order))
+
+
+@pytest.mark.parametrize("orders", [((1, 2, 0), (0, 2, 1)), ((2, 0, 1), (1, 0, 2)), ((1, 2, 0), (1, 2, 0))])
+def test_two_turns_are_one_in_their_order(orders):
+    def turned(x: Tensor) -> Tensor:
+        return x.permute(orders[0]).permute(orders[1]) * 2
+
+    x = numbers(6, 6, 6)
+    assert torch.equal(shared(traced(turned, x))(x), turned(x))
+
+
+def test_comparisons_with_unlike_numbers_are_not_one():
+    def masks(x: Tensor) -> Tensor:
+        return torch.where(x <= 0, 0.0, x) + torch.where(x <= 0.5, 1.0, x)
+
+    x = numbers(6, 6)
+    assert torch.equal(shared(traced(masks, x))(x), masks(x))

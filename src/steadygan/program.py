@@ -104,13 +104,12 @@ def _compare(step: Step, before: State, batch: Sequence[Draw], fast: State, prec
     eager, tolerance = step(before, batch)[0], TOLERANCE[precision]
     for name, start in before.params.items():
         expected, found = eager.params[name] - start, fast.params[name] - start
-        if not expected.isfinite().all():
-            continue  # a run that diverges in its first step is the trainer's to report
         weights = _weights(eager.moments[name], fast.moments[name])
         gap, far, reach = (found - expected) * weights, expected * weights, start * weights
         # Norms are each member's, so that none hides behind another.
         allowed = tolerance * far.norm(dim=-1) + 1e-7 * reach.norm(dim=-1)
-        if not (gap.norm(dim=-1) <= allowed).all():
+        diverged = ~expected.isfinite().all(-1)  # in its first step: the trainer's to report
+        if not (diverged | (gap.norm(dim=-1) <= allowed)).all():
             raise CompiledStepDiffers(
                 f"the compiled step moves {name} by {found.norm():.6g}, the eager step by "
                 f"{expected.norm():.6g}, and where gradients are not small they differ by "
@@ -129,7 +128,9 @@ def _compare(step: Step, before: State, batch: Sequence[Draw], fast: State, prec
 
 
 def _weights(eager: Moments, fast: Moments) -> Tensor:
-    """How much each parameter counts in the comparison: min(1, s / (.3 rms s)), s the larger root of mean squares.
+    """How much each parameter counts in the comparison: min(1, s / (.3 r)), with s the larger root of mean squares.
+
+    r is the eager one's rms, so that a wrong gradient, however large, hides no other.
 
     Adam and RMSProp divide by s, so that a gradient near zero, whose sign rounding decides, takes a full step like any
     other: of a GN critic's first update in float32 that is .02, of its generator's .16, and in bfloat16 a half.
@@ -137,5 +138,5 @@ def _weights(eager: Moments, fast: Moments) -> Tensor:
     if "square" not in eager:
         return torch.ones(())
     s = torch.maximum(eager["square"], fast["square"]).sqrt()
-    typical = s.square().mean(-1, keepdim=True).sqrt()
+    typical = eager["square"].mean(-1, keepdim=True).sqrt()
     return torch.where(typical > 0, (s / (SMALL * typical)).clamp(max=1), 1)

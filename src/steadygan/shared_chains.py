@@ -82,6 +82,7 @@ def _straighten(graph: Graph) -> None:
             _replaced(node, node.args[0])
         elif node.target is aten.permute.default:
             (source, order), shape = node.args, value(node).shape
+            order = [place % len(shape) for place in order]  # -1 is the last
             if source.target is aten.permute.default:
                 source, order = source.args[0], [source.args[1][place] for place in order]
             if list(order) == sorted(order) and value(source).shape == shape:
@@ -114,7 +115,10 @@ def _chain(node: Node, chains: dict[Node, Chain]) -> Chain | None:
         for factor, row in (args, args[::-1]):
             factor, row = _unexpanded(factor), _unexpanded(row)
             if _outer(value(factor), value(row), value(node)):
-                return Chain(None if _filled(factor) == 1 else factor, ("row", row, value(node).shape))
+                return Chain(
+                    None if _filled(factor) == 1 else factor,
+                    ("row", row, value(node).shape, value(node).dtype),
+                )
     elif node.target is aten.where.self and (before := chains.get(args[2])) and _filled(args[1]) == 0:
         return before._replace(key=("where", args[0], before.key))
     elif node.target in PRODUCTS and (before := chains.get(args[0])):

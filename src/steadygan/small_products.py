@@ -3,8 +3,8 @@
 A step of small networks is some sixty products of a few microseconds each. Of these `mm` takes half for itself, and the
 library behind it keeps to half the width of the vector units of processors that are not Intel's. The pass here has
 torch.compile call `small_products.cpp` in its place, has it share what the ways back through a critic have in common
-(`shared_chains`), and adds biases where the next function is computed. On other devices, in other precisions and for
-larger matrices nothing changes.
+(`shared_chains`), and adds biases where the next function is computed. On other devices and in
+half precision nothing changes; larger matrices and float64 keep torch's function.
 """
 
 import hashlib
