@@ -463,5 +463,5 @@ def test_every_program_has_a_code_object_of_its_own(monkeypatch):
     given = []
     monkeypatch.setattr(torch, "compile", lambda step, **options: given.append(step) or step)
     for run in (made(), made()):
-        compiled(run.step, pytest.fail)
+        compiled(run.step, pytest.fail)(run.state, run.draws(0))
     assert given[0].__code__ is not given[1].__code__

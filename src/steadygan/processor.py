@@ -14,8 +14,9 @@ LARGE = 2**20
 """Multiplications in a product from which oneDNN's longer way into each call is made up for."""
 
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""What glibc's mallopt calls the sizes from which freed memory goes back to the system."""
+TRIM_THRESHOLD, MMAP_THRESHOLD, FAST = -1, -3, 1
+"""What glibc's mallopt calls the sizes from which freed memory goes back to the system, and up to which it is set aside
+in lists that every large request clears away."""
 
 
 def keep_memory() -> bool:
@@ -28,7 +29,8 @@ def keep_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return False
-    return bool(mallopt(TRIM_THRESHOLD, 2**31 - 1) and mallopt(MMAP_THRESHOLD, 2**31 - 1))
+    settings = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 2**31 - 1, FAST: 0}
+    return all([mallopt(each, size) for each, size in settings.items()])
 
 
 @contextmanager

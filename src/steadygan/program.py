@@ -55,27 +55,60 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
     options: dict[str, Any] = {}
     if not torch.cuda.is_available():
         options = {**ON_CPU, "post_grad_custom_post_pass": small_products(note)}
-    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # came with the filter, after torch 2.6
-        options["guard_filter_fn"] = _of_arguments
-    program = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
-    checked = set()  # one program for each set of fields: penalties taken now and then make a few
+    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # after torch 2.6; `run` has looked at the arguments
+        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
+    programs: dict[Any, tuple[Step, Layout]] = {}
+    latest: State | None = None
+    layout: Layout = ()
 
     def run(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
-        nonlocal program
-        try:
+        nonlocal latest, layout
+        if state is not latest:  # whose layout is known
+            layout = _layout(state)
+        kind = layout, tuple([(name, x.shape) for draw in batch for name, x in draw.items()])
+        if kind in programs:
+            program, layout = programs[kind]
             result = program(state, batch)
-        except (BackendCompilerFailed, InductorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            note(f"the step could not be compiled and runs as it is, only slower ({reason})")
+        else:
             program = step
-            return step(state, batch)
-        fields = tuple(tuple(draw) for draw in batch)
-        if fields not in checked:
-            _compare(step, state, batch, result[0], precision)
-            checked.add(fields)
+            try:
+                program = _program(step, options, state, batch)
+                result = program(state, batch)
+            except (BackendCompilerFailed, InductorError) as error:
+                reason = str(error).strip().splitlines()[0]
+                note(f"the step could not be compiled and runs as it is, only slower ({reason})")
+                result = step(state, batch)
+            else:
+                _compare(step, state, batch, result[0], precision)
+            layout = _layout(result[0])
+            programs[kind] = program, layout
+        latest = result[0]
         return result
 
     return run
+
+
+Layout = tuple[Any, ...]
+
+
+def _layout(state: State) -> Layout:
+    """What a program relies on of a state: which tensors there are, and how each lies in memory."""
+    return tuple((path, x.shape, x.stride(), x.dtype) for path, x in tensors(state).items())
+
+
+def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]) -> Step:
+    """The step compiled for arguments of just this kind, which it does not look at.
+
+    torch.compile's own way into a program is a tenth of a small step. It is gone around where torch has another
+    (since 2.9), which takes most steps: not Adam's in float64, whose count it takes for a number.
+    """
+    program = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
+    try:
+        return program.aot_compile(((state, batch), {})).fn
+    except (BackendCompilerFailed, InductorError):
+        raise
+    except (AttributeError, RuntimeError):
+        return program
 
 
 def _own(step: Step) -> Step:
@@ -86,14 +119,6 @@ def _own(step: Step) -> Step:
 
     own.__code__ = own.__code__.replace()
     return own
-
-
-def _of_arguments(guards: Sequence[Any]) -> list[bool]:
-    """Which guards each call looks at: those of state and batch (by name), and of torch's own modes (without one).
-
-    The other thousand are of what the step closes over, which nothing changes, and cost a tenth of a small step.
-    """
-    return [not guard.name or guard.name.startswith(("state", "batch")) for guard in guards]
 
 
 def _compare(step: Step, before: State, batch: Sequence[Draw], fast: State, precision: str) -> None:

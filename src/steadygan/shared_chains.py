@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch.fx import Graph, Node
+from torch.fx.node import map_arg
 
 __all__ = ["put", "share_chains", "value"]
 
@@ -68,7 +69,7 @@ def put(before: Node, target: Any, *args: Any, **kwargs: Any) -> Node:
     """A call in front of a node, of known shape and strides."""
     with before.graph.inserting_before(before):
         made = before.graph.call_function(target, args, kwargs)
-    values = tuple(value(arg) if isinstance(arg, Node) else arg for arg in args)
+    values = map_arg(args, value)
     made.meta["val"] = target(*values, **kwargs)
     made.meta["eager_input_vals"] = (values, kwargs)  # the strides that an operator is to see
     return made

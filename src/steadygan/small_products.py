@@ -23,8 +23,9 @@ from torch import Tensor
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph, Node
 
-from steadygan import shared_chains
+from steadygan import in_parts, shared_chains
 from steadygan.files import cache_folder, write_whole
+from steadygan.in_parts import take_apart
 from steadygan.shared_chains import put, share_chains, value
 
 __all__ = ["SmallProducts", "small_products"]
@@ -124,6 +125,7 @@ class SmallProducts(CustomGraphPass):
             if value(node.args[0]).shape[1] == 1 and _plain(*node.args):
                 _replace(node, put(node, aten.mul.Tensor, *node.args))
         share_chains(graph)
+        take_apart(graph)
         for target in (aten.mm.default, aten.bmm.default):
             for node in graph.find_nodes(op="call_function", target=target):
                 if _small(*node.args):
@@ -135,7 +137,7 @@ class SmallProducts(CustomGraphPass):
 
     def uuid(self) -> Any:
         """What a kept program depends on besides its graph: the text of the pass and of the operator."""
-        texts = [Path(__file__), Path(shared_chains.__file__), SOURCE]
+        texts = [*(Path(module.__file__) for module in (in_parts, shared_chains)), Path(__file__), SOURCE]
         return hashlib.sha256(b"".join(text.read_bytes() for text in texts)).digest()
 
 
