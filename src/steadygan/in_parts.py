@@ -1,9 +1,9 @@
 """What is done to an ensemble's gradients, number by number, is done as they come: layer by layer.
 
-A player's parameters are one vector, so that its gradient is first put together of its layers' parts; then the optimizer
-reads it, the log of its length reads it, and the check for NaN reads what the optimizer wrote. Of 16 members each of
-these goes out of the near cache and back. The pass here has all of them done to a part while it is there, and only the
-results put together.
+A player's parameters are one vector, so that its gradient is first put together of its layers' parts; then the
+optimizer reads it, the log of its length reads it, and the check for NaN reads what the optimizer wrote. Of 16 members
+each of these goes out of the near cache and back. The pass here has all of them done to a part while it is there, and
+only the results put together.
 """
 
 from typing import Any
@@ -51,9 +51,10 @@ def take_apart(graph: Graph) -> None:
 
 
 def _is_vectors(node: Node) -> bool:
-    """Whether a node puts together a vector of each member."""
-    parts, dim = node.args if len(node.args) == 2 else (node.args[0], 0)
-    return value(node).dim() == 2 and dim in (1, -1) and 1 < len(parts) <= MOST
+    """Whether a node puts together a vector of each member, of parts like it."""
+    parts, *dim = node.args
+    alike = all(value(part).dim() == 2 and value(part).dtype == value(node).dtype for part in parts)
+    return alike and dim in ([1], [-1]) and 1 < len(parts) <= MOST
 
 
 def _is_along_vectors(node: Node) -> bool:
@@ -65,8 +66,7 @@ def _sizes(node: Node, parts: Parts) -> list[int] | None:
     sides = [side for side in node.args if isinstance(side, Node)]
     found = [[value(part).shape[1] for part in parts[side]] for side in sides if side in parts]
     fits = all(_is_one_a_member(side) or value(side).shape == value(node).shape for side in sides)
-    same = all(sizes == found[0] for sizes in found) and value(node).dtype == value(sides[0]).dtype
-    return found[0] if found and fits and same and not node.kwargs else None
+    return found[0] if fits and found and not node.kwargs and found.count(found[0]) == len(found) else None
 
 
 def _is_one_a_member(side: Node) -> bool:
@@ -78,10 +78,10 @@ def _numberwise(node: Node, parts: Parts, sizes: list[int]) -> list[Node]:
     """The function of each part."""
 
     def part(side: Any, index: int) -> Any:
-        if not isinstance(side, Node) or _is_one_a_member(side):
-            return side
         if side in parts:
             return parts[side][index]
+        if not isinstance(side, Node) or _is_one_a_member(side):
+            return side
         start = sum(sizes[:index])
         return put(node, aten.slice.Tensor, side, 1, start, start + sizes[index])
 

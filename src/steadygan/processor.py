@@ -29,8 +29,8 @@ def keep_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return False
-    settings = {TRIM_THRESHOLD: 2**31 - 1, MMAP_THRESHOLD: 2**31 - 1, FAST: 0}
-    return all([mallopt(each, size) for each, size in settings.items()])
+    kept = mallopt(TRIM_THRESHOLD, 2**31 - 1) and mallopt(MMAP_THRESHOLD, 2**31 - 1)
+    return bool(kept and mallopt(FAST, 0))
 
 
 @contextmanager

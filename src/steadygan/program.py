@@ -55,7 +55,9 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
     options: dict[str, Any] = {}
     if not torch.cuda.is_available():
         options = {**ON_CPU, "post_grad_custom_post_pass": small_products(note)}
-    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # after torch 2.6; `run` has looked at the arguments
+    if hasattr(
+        torch.compiler, "skip_all_guards_unsafe"
+    ):  # after torch 2.6; `run` has looked at the arguments
         options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
     programs: dict[Any, tuple[Step, Layout]] = {}
     latest: State | None = None
