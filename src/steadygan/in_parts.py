@@ -50,14 +50,14 @@ def take_apart(graph: Graph) -> None:
     graph.eliminate_dead_code()
 
 
-def _is_vectors(node: Node) -> bool:
+def _is_vectors(node: Any) -> bool:
     """Whether a node puts together a vector of each member, of parts like it."""
     parts, *dim = node.args
     alike = all(value(part).dim() == 2 and value(part).dtype == value(node).dtype for part in parts)
     return alike and dim in ([1], [-1]) and 1 < len(parts) <= MOST
 
 
-def _is_along_vectors(node: Node) -> bool:
+def _is_along_vectors(node: Any) -> bool:
     return list(node.args[1]) in ([1], [-1]) and not node.kwargs
 
 
@@ -88,7 +88,7 @@ def _numberwise(node: Node, parts: Parts, sizes: list[int]) -> list[Node]:
     return [put(node, node.target, *(part(side, index) for side in node.args)) for index in range(len(sizes))]
 
 
-def _joined(node: Node, parts: Parts) -> Node:
+def _joined(node: Any, parts: Parts) -> Node:
     """The reduction of each part, and what they come to."""
     source, *options = node.args
     total, *rest = (put(node, node.target, part, *options) for part in parts[source])

@@ -55,9 +55,7 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
     options: dict[str, Any] = {}
     if not torch.cuda.is_available():
         options = {**ON_CPU, "post_grad_custom_post_pass": small_products(note)}
-    if hasattr(
-        torch.compiler, "skip_all_guards_unsafe"
-    ):  # after torch 2.6; `run` has looked at the arguments
+    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # since 2.7; `run` looks at the arguments itself
         options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
     programs: dict[Any, tuple[Step, Layout]] = {}
     latest: State | None = None
@@ -66,23 +64,22 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
     def run(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
         nonlocal latest, layout
         if state is not latest:  # whose layout is known
-            layout = _layout(state)
-        kind = layout, tuple([(name, x.shape) for draw in batch for name, x in draw.items()])
+            layout = _layout(tensors(state))
+        kind = layout, *[_layout(draw) for draw in batch]
         if kind in programs:
             program, layout = programs[kind]
             result = program(state, batch)
         else:
-            program = step
             try:
                 program = _program(step, options, state, batch)
                 result = program(state, batch)
             except (BackendCompilerFailed, InductorError) as error:
                 reason = str(error).strip().splitlines()[0]
                 note(f"the step could not be compiled and runs as it is, only slower ({reason})")
-                result = step(state, batch)
+                program, result = step, step(state, batch)
             else:
                 _compare(step, state, batch, result[0], precision)
-            layout = _layout(result[0])
+            layout = _layout(tensors(result[0]))
             programs[kind] = program, layout
         latest = result[0]
         return result
@@ -93,9 +90,9 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
 Layout = tuple[Any, ...]
 
 
-def _layout(state: State) -> Layout:
-    """What a program relies on of a state: which tensors there are, and how each lies in memory."""
-    return tuple((path, x.shape, x.stride(), x.dtype) for path, x in tensors(state).items())
+def _layout(held: Draw) -> Layout:
+    """What a program relies on of tensors: which there are, and how each lies in memory."""
+    return tuple([(name, x.shape, x.stride(), x.dtype) for name, x in held.items()])
 
 
 def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]) -> Step:
@@ -104,7 +101,7 @@ def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[
     torch.compile's own way into a program is a tenth of a small step. It is gone around where torch has another
     (since 2.9), which takes most steps: not Adam's in float64, whose count it takes for a number.
     """
-    program = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
+    program: Any = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
     try:
         return program.aot_compile(((state, batch), {})).fn
     except (BackendCompilerFailed, InductorError):

@@ -137,7 +137,7 @@ class SmallProducts(CustomGraphPass):
 
     def uuid(self) -> Any:
         """What a kept program depends on besides its graph: the text of the pass and of the operator."""
-        texts = [*(Path(module.__file__) for module in (in_parts, shared_chains)), Path(__file__), SOURCE]
+        texts = [Path(str(file)) for file in (__file__, in_parts.__file__, shared_chains.__file__, SOURCE)]
         return hashlib.sha256(b"".join(text.read_bytes() for text in texts)).digest()
 
 
