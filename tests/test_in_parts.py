@@ -115,7 +115,7 @@ def over_members(a, b, c, d, params, moment, rate):
 
 
 def of_two_types(a, b, c, d, params, moment, rate):
-    return torch.cat([a, b, c.double(), d], 1) * 3 / 7
+    return torch.cat([a, b, c.double(), d], 1) / 7
 
 
 def by_rows(a, b, c, d, params, moment, rate):
@@ -126,7 +126,36 @@ def in_double(a, b, c, d, params, moment, rate):
     return gradient(a, b, c, d).square().sum(1, dtype=torch.float64)
 
 
-WHOLES = [other_parts, a_row_for_all, scaled_sum, over_members, of_two_types, by_rows, in_double]
+def largest_of_all(a, b, c, d, params, moment, rate):
+    return gradient(a, b, c, d).amax()
+
+
+def sum_of_all(a, b, c, d, params, moment, rate):
+    return gradient(a, b, c, d).square().sum()
+
+
+def by_columns(a, b, c, d, params, moment, rate):
+    turned = params.new_ones(WHOLE, MEMBERS).cumsum(0).t() * gradient(a, b, c, d)
+    return turned.as_strided((MEMBERS * WHOLE,), (1,)) + 1
+
+
+def of_matrices(a, b, c, d, params, moment, rate):
+    return (torch.cat([a[None], b[None], c[None]], -1) * 2).sum(-1)
+
+
+WHOLES = [
+    largest_of_all,
+    sum_of_all,
+    by_columns,
+    of_matrices,
+    other_parts,
+    a_row_for_all,
+    scaled_sum,
+    over_members,
+    of_two_types,
+    by_rows,
+    in_double,
+]
 
 
 @pytest.mark.parametrize("function", WHOLES, ids=lambda function: function.__name__)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._inductor.exc import InductorError
 
 from steadygan import program
 from steadygan.build import Run, build
@@ -106,6 +107,121 @@ def test_a_program_is_used_for_its_own_kind_of_arguments_only():
     for draw, moments, wanted in cases:
         state, _ = step(start._replace(moments={"D": moments}), [draw])
         assert state.params["D"].tolist() == [1 + wanted] * 3
+
+
+def kept(state: State, batch: Any) -> tuple[State, dict]:
+    return state._replace(params={**state.params}), {}
+
+
+def holding(*vectors: torch.Tensor) -> State:
+    params = dict(zip("DE", vectors))
+    return State(params, {}, {name: {} for name in params}, {}, {})
+
+
+def programs_of(monkeypatch, function: Any = kept) -> list[State]:
+    """Let torch.compile give `function`, without a way ahead; the states that programs were made for, in order."""
+    made: list[State] = []
+
+    def compile_(step: Any, **options: Any) -> Any:
+        def fast(state: State, batch: Any) -> Any:
+            if number == len(made):
+                made.append(state)
+            return function(state, batch)
+
+        number = len(made)
+        return fast
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(program.shutil, "which", lambda name: "/usr/bin/g++")
+    return made
+
+
+def as_columns(*shape: int) -> torch.Tensor:
+    return torch.zeros(*shape[::-1]).t()
+
+
+ONE = torch.ones(3)
+KINDS: dict[str, tuple[State, list[dict[str, torch.Tensor]]]] = {
+    "a vector": (holding(ONE), [{"x": torch.zeros(2, 3)}]),
+    "longer": (holding(torch.ones(4)), [{"x": torch.zeros(2, 3)}]),
+    "of another type": (holding(ONE.double()), [{"x": torch.zeros(2, 3)}]),
+    "lies otherwise": (holding(torch.ones(6)[::2]), [{"x": torch.zeros(2, 3)}]),
+    "two vectors": (holding(ONE, ONE.clone()), [{"x": torch.zeros(2, 3)}]),
+    "one vector twice": (holding(ONE, ONE), [{"x": torch.zeros(2, 3)}]),
+    "a draw of other rows": (holding(ONE), [{"x": torch.zeros(1, 3)}]),
+    "a draw of another type": (holding(ONE), [{"x": torch.zeros(2, 3).int()}]),
+    "a draw that lies otherwise": (holding(ONE), [{"x": as_columns(2, 3)}]),
+    "two draws": (holding(ONE), [{"x": torch.zeros(2, 3)}, {"z": torch.zeros(2, 3)}]),
+    "both in one": (holding(ONE), [{"x": torch.zeros(2, 3), "z": torch.zeros(2, 3)}]),
+}
+
+
+def test_each_kind_of_arguments_has_a_program_of_its_own(monkeypatch):
+    made = programs_of(monkeypatch)
+    step = compiled(kept, pytest.fail)
+    for _ in range(2):
+        for state, batch in KINDS.values():
+            step(state, batch)
+    assert [*map(id, made)] == [id(state) for state, _ in KINDS.values()]
+
+
+def test_a_state_that_its_own_step_returned_is_of_the_kind_that_it_has(monkeypatch):
+    def wider(state: State, batch: Any) -> tuple[State, dict]:
+        return holding(state.params["D"].double()), {}
+
+    made = programs_of(monkeypatch, wider)
+    state, step = holding(ONE), compiled(wider, pytest.fail)
+    for _ in range(2):
+        for _ in range(3):
+            state, _ = step(state, [])
+        state = holding(ONE)
+    assert [state.params["D"].dtype for state in made] == [torch.float32, torch.float64]
+
+
+def test_a_call_that_does_not_return_leaves_nothing_for_the_next_one(monkeypatch):
+    """The state of before is still of its own kind."""
+    used: list[torch.dtype] = []
+
+    def interrupted(state: State, batch: Any) -> tuple[State, dict]:
+        if batch:
+            raise KeyboardInterrupt
+        return kept(state, batch)
+
+    def compile_(step: Any, **options: Any) -> Any:
+        first: list[torch.dtype] = []
+
+        def fast(state: State, batch: Any) -> Any:
+            first.append(state.params["D"].dtype)
+            used.append(first[0])
+            return interrupted(state, batch)
+
+        return fast
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(program.shutil, "which", lambda name: "/usr/bin/g++")
+    step = compiled(kept, pytest.fail)
+    state, _ = step(holding(ONE), [])
+    step(holding(ONE.double()), [])
+    state, _ = step(state, [])
+    with pytest.raises(KeyboardInterrupt):
+        step(holding(ONE.double()), [{"x": ONE}])
+    step(state, [])
+    assert used == [torch.float32, torch.float64, torch.float32, torch.float64, torch.float32]
+
+
+def test_where_compiling_fails_the_step_runs_as_it_is_and_says_so_once(monkeypatch):
+    def fails(state: State, batch: Any) -> Any:
+        raise InductorError(RuntimeError("no such file"), None)
+
+    tried, notes = programs_of(monkeypatch, fails), []
+    step = compiled(kept, notes.append)
+    for state, batch in KINDS.values():
+        after, _ = step(state, batch)
+        assert after.params == state.params
+    assert len(tried) == 1
+    assert notes == [
+        "the step could not be compiled and runs as it is, only slower (RuntimeError: no such file)"
+    ]
 
 
 def members(run: Run, state: State, index: int) -> State:

@@ -39,7 +39,7 @@ def take_apart(graph: Graph) -> None:
     for node in list(graph.nodes):
         if node.target is aten.cat.default and _is_vectors(node):
             parts[node] = list(node.args[0])
-        elif node.target in NUMBERWISE and (sizes := _sizes(node, parts)):
+        elif node.target in NUMBERWISE and value(node).is_contiguous() and (sizes := _sizes(node, parts)):
             parts[node] = _numberwise(node, parts, sizes)
             changed.append(node)
         elif node.target in JOINED and node.args[0] in parts and _is_along_vectors(node):
@@ -58,7 +58,7 @@ def _is_vectors(node: Any) -> bool:
 
 
 def _is_along_vectors(node: Any) -> bool:
-    return list(node.args[1]) in ([1], [-1]) and not node.kwargs
+    return node.args[1:2] in (([1],), ([-1],)) and not node.kwargs
 
 
 def _sizes(node: Node, parts: Parts) -> list[int] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed
+from torch._dynamo.exc import BackendCompilerFailed, Unsupported
 from torch._inductor.exc import InductorError
 
 from steadygan.checkpoint import tensors
@@ -46,7 +46,8 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
 
     Raises CompiledStepDiffers when they differ by more than rounding (pytorch issue #136662: compiled
     torch.func.grad has been silently wrong). Without a C++ compiler on a CPU, says so in `note` and returns
-    the step as it is.
+    the step as it is. Each kind of arguments has a program of its own, which relies on the state that it is given not
+    having been changed in place since it was returned, and on torch's modes (autocast, gradients) being as at first.
     """
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     if not torch.cuda.is_available() and not any(shutil.which(word) for word in compiler[:1]):
@@ -57,17 +58,18 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
         options = {**ON_CPU, "post_grad_custom_post_pass": small_products(note)}
     if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # since 2.7; `run` looks at the arguments itself
         options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
-    programs: dict[Any, tuple[Step, Layout]] = {}
+    programs: dict[Any, tuple[Step, Layout]] | None = {}
     latest: State | None = None
     layout: Layout = ()
 
     def run(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
-        nonlocal latest, layout
-        if state is not latest:  # whose layout is known
-            layout = _layout(tensors(state))
-        kind = layout, *[_layout(draw) for draw in batch]
+        nonlocal programs, latest, layout
+        if programs is None:
+            return step(state, batch)
+        known, latest = layout if state is latest else _layout(tensors(state)), None
+        kind = known, *[_layout(draw) for draw in batch]
         if kind in programs:
-            program, layout = programs[kind]
+            program, known = programs[kind]
             result = program(state, batch)
         else:
             try:
@@ -76,12 +78,12 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
             except (BackendCompilerFailed, InductorError) as error:
                 reason = str(error).strip().splitlines()[0]
                 note(f"the step could not be compiled and runs as it is, only slower ({reason})")
-                program, result = step, step(state, batch)
-            else:
-                _compare(step, state, batch, result[0], precision)
-            layout = _layout(tensors(result[0]))
-            programs[kind] = program, layout
-        latest = result[0]
+                programs = None
+                return step(state, batch)
+            _compare(step, state, batch, result[0], precision)
+            known = _layout(tensors(result[0]))
+            programs[kind] = program, known
+        latest, layout = result[0], known
         return result
 
     return run
@@ -91,8 +93,11 @@ Layout = tuple[Any, ...]
 
 
 def _layout(held: Draw) -> Layout:
-    """What a program relies on of tensors: which there are, and how each lies in memory."""
-    return tuple([(name, x.shape, x.stride(), x.dtype) for name, x in held.items()])
+    """What a program relies on of tensors: which there are, how each lies in memory, and which are one."""
+    first: dict[int, str] = {}
+    return tuple(
+        [(name, x.shape, x.stride(), x.dtype, first.setdefault(id(x), name)) for name, x in held.items()]
+    )
 
 
 def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]) -> Step:
@@ -104,7 +109,7 @@ def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[
     program: Any = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
     try:
         return program.aot_compile(((state, batch), {})).fn
-    except (BackendCompilerFailed, InductorError):
+    except (BackendCompilerFailed, InductorError, Unsupported):
         raise
     except (AttributeError, RuntimeError):
         return program
