@@ -9,13 +9,14 @@ file is not run again, what was interrupted goes on from its last checkpoint. --
 every set and method in the regime `full`, then in `few`, then the next seed.
 
 full    all images; 1,250 steps, and on the way as many steps as take the seconds of NSGAN's 1,250
-few     1,000 images, 3,000 steps: long enough for the penalty alone to pass its best score and turn
+few     1,000 images, 6,000 steps of half the batch at four times the rate: long enough for the penalty alone to pass
+        its best score and turn
 
 Seconds are those of the processor, of the quickest of eight short stretches of one compiled step on one thread,
-measured once for each set and method and kept in --results/seconds.json, so that a busy machine does not change what
-a method is given. Scores are against the published test images. --page writes docs/results.md anew from the files
-that there are. On one core a run takes 1 to 6 minutes and its scores half a minute, the first of a set some minutes
-for its classifier too.
+measured once for each regime, set and method and kept in --results/seconds.json, so that a busy machine does not change
+what a method is given. Scores are against the published test images. --page writes docs/results.md anew from the files
+that there are. On one core a run takes 1 to 6 minutes and its scores half a minute, the first of a set some minutes for
+its classifier too.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from typing import Any, NamedTuple
 
 import torch
 from out_of_time import OutOfTime, ending
-from results_methods import FALLING, METHODS, common
+from results_methods import FALLING, METHODS, configured
 from results_page import page
 from results_scores import measured, real, seconds_a_step
 from rich.console import Console
@@ -49,13 +50,19 @@ QUIET = Console(quiet=True)
 
 
 class Regime(NamedTuple):
-    """How many images there are to train on (None: all), and how long."""
+    """How many images there are to train on (None: all), how long, in which batches and at which learning rate.
+
+    `own`: looks on the way are through the set's own classifier, too.
+    """
 
     limit: int | None
     steps: int
+    batch: int
+    rate: float
+    own: bool
 
 
-REGIMES = {"full": Regime(None, 1250), "few": Regime(1000, 3000)}
+REGIMES = {"full": Regime(None, 1250, 64, 1e-3, False), "few": Regime(1000, 6000, 32, 4e-3, True)}
 CHECKPOINT = 250  # about how many steps a run that is interrupted loses
 
 
@@ -88,16 +95,17 @@ def lasting(job: Job, options: argparse.Namespace) -> int:
 
 def described(job: Job, options: argparse.Namespace, every: int) -> dict[str, Any]:
     """A run's configuration, with a checkpoint `every` so many steps."""
-    limit, steps = REGIMES[job.regime].limit, lasting(job, options)
+    limit, _, batch, rate, own = REGIMES[job.regime]
+    steps = lasting(job, options)
     return {
         "name": str(job),
         "data": {"name": job.data} | ({"limit": limit} if limit else {}),
-        **common(options),
-        **METHODS[job.method],
+        **configured(job.method, options, options.batch or batch, rate),
         "steps": steps,
         "seed": job.seed,
         "every": {"log": min(50, steps), "score": min(250, steps), "checkpoint": every},
         "keep": {"last": steps},
+        **({"looks": {"extractor": job.data}} if own else {}),
     }
 
 
@@ -108,7 +116,7 @@ def seconds(job: Job, options: argparse.Namespace) -> float:
     """A method's seconds a step on a set; measured once."""
     file = options.results / "seconds.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    key = f"{job.data}-{job.method}"
+    key = f"{job.regime}-{job.data}-{job.method}"
     if key not in known:
         known[key] = seconds_a_step(config.with_root(described(job, options, 1), options.data_root))
         write_whole(file, json.dumps(known, indent=1) + "\n")
@@ -156,10 +164,10 @@ def reached(folder: Path) -> set[int]:
     return {int(path.name[5:]) for path in checkpoint.checkpoints(folder / CHECKPOINTS)}
 
 
-def curve(folder: Path) -> list[list[float]]:
-    """The looks of a run: steps, and the kernel distance of pooled pixels to held-out images."""
+def curve(folder: Path, score: str) -> list[list[float]]:
+    """The looks of a run: steps, and a score against held-out images."""
     lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
-    return [[line["step"], line["kd_pixels8"]] for line in lines if "kd_pixels8" in line]
+    return [[line["step"], line[score]] for line in lines if score in line]
 
 
 # --------------------------------------------------------------------------------------------------------------- runs
@@ -199,7 +207,8 @@ def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any
         "steps": steps,
         "seconds_a_step": each,
         "diverged": lost,
-        "curve": curve(folder),
+        "curve": curve(folder, "kd_pixels8"),
+        "own_curve": curve(folder, f"kd_{job.data.replace('-', '_')}"),
         "at": {name: at[step] for name, step in wanted.items() if step in at},
         "config": raw,
     }
@@ -262,7 +271,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=1000, help="samples that are scored")
     parser.add_argument("--steps", type=int, default=None, help="for trying it out: not the regime's own")
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=None, help="for trying it out: not the regime's own")
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     parser.add_argument("--runs", type=Path, default=Path("runs/results"))
     parser.add_argument("--results", type=Path, default=ROOT / "results")

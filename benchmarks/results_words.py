@@ -147,14 +147,21 @@ def turned(found: Found) -> str:
     runs = [run for run in found["0gp"] if run["curve"]]
     if not runs:
         return "0GP-sample has not been run yet, so nothing says whether this regime is long enough."
-    count = sum(has_turned(run["curve"]) for run in runs)
-    parts = []
-    for run in runs:
-        step, value = best(run["curve"])
-        last, end = run["curve"][-1]
-        parts.append(f"{1000 * value:.1f} at step {step:,}, {1000 * end:.1f} at step {int(last):,}")
-    word = "has turned" if count == len(runs) else f"has turned on {count} of {len(runs)} seeds"
-    return f"0GP-sample's kd_pixels8 (x 1000) {word if count else 'has not turned'}: its best {'; '.join(parts)}."
+    curves = [(run["curve"], run["own_curve"]) for run in runs]
+    count = sum(any(map(has_turned, both)) for both in curves)
+    by = [sum(map(has_turned, each)) for each in zip(*curves)]
+    parts = [
+        ", ".join(
+            f"{name} {value:.2g} at step {step:,}, {each[-1][1]:.2g} at the end"
+            for name, (step, value), each in seen
+        )
+        for seen in (zip(("pixels", "classifier"), map(best, both), both) for both in curves)
+    ]
+    word = f"has turned on {count} of {len(runs)} seeds" if count else "has not turned"
+    return (
+        f"0GP-sample {word}, by `kd_pixels8` on {by[0]}, through the set's classifier on {by[1]}. Its best on the way, "
+        f"seed by seed: {'; '.join(parts)}."
+    )
 
 
 def overfitting(found: Found, at: str) -> str:

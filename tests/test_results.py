@@ -59,7 +59,7 @@ def tiny(results, monkeypatch, tmp_path):
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(tables.DATA, "fashion-mnist", tables.DATA["fashion-mnist"]._replace(make=stand_in))
     monkeypatch.setattr(results, "CHECKPOINT", 2)
-    monkeypatch.setitem(results.REGIMES, "few", results.Regime(40, 6000))
+    monkeypatch.setitem(results.REGIMES, "few", results.Regime(40, 6000, 32, 1e-3, False))
     monkeypatch.setattr(
         results, "extractors", lambda data, channels: [extractor("pixels8", channels=channels)]
     )
@@ -81,7 +81,8 @@ def tiny(results, monkeypatch, tmp_path):
         given += ["--runs", str(folder / "runs"), "--results", str(folder / "results")]
         made = results.arguments().parse_args([*given, *words])
         made.results.mkdir(parents=True)
-        costs = {f"fashion-mnist-{method}": 2.0 for method in results.METHODS} | {"fashion-mnist-nsgan": 1.0}
+        costs = {f"{regime}-fashion-mnist-{m}": 2.0 for regime in results.REGIMES for m in results.METHODS}
+        costs |= {f"{regime}-fashion-mnist-nsgan": 1.0 for regime in results.REGIMES}
         (made.results / "seconds.json").write_text(json.dumps(costs))
         return made
 
@@ -115,8 +116,10 @@ def test_every_run_is_a_configuration_of_this_program(results):
         assert made.precision == "bfloat16"
         assert made.channels_last
         assert made.compile
-    far = config.parse(results.described(results.Job("few", "cifar10", "fargan", 1), options, 250))
-    assert (far.fake_as_real.count, far.fake_as_real.pool, far.seed) == (32, 8, 1)
+    for regime, count in (("full", 32), ("few", 16)):
+        far = config.parse(results.described(results.Job(regime, "cifar10", "fargan", 1), options, 250))
+        assert (far.fake_as_real.count, far.fake_as_real.pool, far.seed) == (count, 8, 1)
+        assert far.batch == 2 * count
 
 
 def test_equal_seconds_never_cost_more_and_meet_a_checkpoint(results):
@@ -300,6 +303,7 @@ def written(folder: Path, regime: str, method: str, kds: list[float], at: str, *
             "seconds_a_step": 0.5,
             "diverged": lost,
             "curve": more.get("curve", [[100, 1.0]]),
+            "own_curve": more.get("own_curve", [[100, 2.0]]),
             "at": {} if lost else {at: found},
         }
         (folder / f"{regime}-cifar10-{method}-s{seed}.json").write_text(json.dumps(figures))
@@ -366,12 +370,19 @@ def test_the_page_says_whether_the_penalty_alone_has_turned(paged):
     down = [[250 * k, 1 / k] for k in range(1, 13)]
     up = [[250 * k, 0.1 + abs(k - 5) / 10] for k in range(1, 13)]
     few = {"regime": "few", "at": "end"}
-    assert "(x 1000) has not turned: its best 83.3 at step 3,000" in paged(
-        {"0gp": [0.1]}, **few, **{"0gp": {"curve": down}}
+    text = paged({"0gp": [0.1]}, **few, **{"0gp": {"curve": down, "own_curve": down}})
+    assert "0GP-sample has not turned, by `kd_pixels8` on 0, through the set's classifier on 0." in text
+    text = paged({"0gp": [0.1], "fargan": [0.05]}, **few, **{"0gp": {"curve": up, "own_curve": down}})
+    assert "by `kd_pixels8` on 1, through the set's classifier on 0" in text
+    assert (
+        "pixels 0.1 at step 1,250, 0.8 at the end, classifier 0.083 at step 3,000, 0.083 at the end" in text
     )
-    text = paged({"0gp": [0.1], "fargan": [0.05]}, **few, **{"0gp": {"curve": up}})
-    assert "(x 1000) has turned: its best 100.0 at step 1,250, 800.0 at step 3,000." in text
     assert (
         "FARGAN's critic tells training images from held-out ones less than that of 0GP-sample: 0.05 against 0.10"
+        in text
+    )
+    text = paged({"0gp": [0.1, 0.1]}, **few, **{"0gp": {"curve": down, "own_curve": up}})
+    assert (
+        "0GP-sample has turned on 2 of 2 seeds, by `kd_pixels8` on 0, through the set's classifier on 2."
         in text
     )
