@@ -1,4 +1,4 @@
-"""A small Table 2 (FARGAN) and Table II (PGN-GAN): ten methods on CIFAR-10 and Fashion-MNIST, in two regimes.
+"""A small Table 2 (FARGAN) and Table II (PGN-GAN): ten methods on CIFAR-10 and Fashion-MNIST, in three regimes.
 
     python benchmarks/results.py [--data-root DIR] [--only PATTERN] [--minutes N] [--seeds 3] [--page]
 
@@ -6,14 +6,15 @@ Every run is trained in a folder of its own under --runs; when it is done and sc
 under --results, by which it counts as finished. So the table is made in as many sittings as it takes: what has its
 file is not run again, what was interrupted goes on from its last checkpoint. --minutes (or SIGTERM) ends a sitting;
 --only takes the runs in whose name, REGIME-SET-METHOD-sSEED, the regular expression is found. The order: seed 0 of
-every set and method in the regime `full`, then in `few`, then the next seed.
+every set and method in each regime, then the next seed.
 
 full    all images; 1,250 steps, and on the way as many steps as take the seconds of NSGAN's 1,250
-few     1,000 images, 6,000 steps of half the batch at four times the rate: long enough for the penalty alone to pass
+few     1,000 images, 3,000 steps
+late    1,000 images, 6,000 steps of half the batch at four times the rate: long enough for the penalty alone to pass
         its best score and turn
 
 Seconds are those of the processor, of the quickest of eight short stretches of one compiled step on one thread,
-measured once for each regime, set and method and kept in --results/seconds.json, so that a busy machine does not change
+measured once for each set, method and batch and kept in --results/seconds.json, so that a busy machine does not change
 what a method is given. Scores are against the published test images. --page writes docs/results.md anew from the files
 that there are. On one core a run takes 1 to 6 minutes and its scores half a minute, the first of a set some minutes for
 its classifier too.
@@ -62,7 +63,11 @@ class Regime(NamedTuple):
     own: bool
 
 
-REGIMES = {"full": Regime(None, 1250, 64, 1e-3, False), "few": Regime(1000, 6000, 32, 4e-3, True)}
+REGIMES = {
+    "full": Regime(None, 1250, 64, 1e-3, False),
+    "few": Regime(1000, 3000, 64, 1e-3, False),
+    "late": Regime(1000, 6000, 32, 4e-3, True),
+}
 CHECKPOINT = 250  # about how many steps a run that is interrupted loses
 
 
@@ -116,7 +121,7 @@ def seconds(job: Job, options: argparse.Namespace) -> float:
     """A method's seconds a step on a set; measured once."""
     file = options.results / "seconds.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    key = f"{job.regime}-{job.data}-{job.method}"
+    key = f"{job.data}-{job.method}-{options.batch or REGIMES[job.regime].batch}"
     if key not in known:
         known[key] = seconds_a_step(config.with_root(described(job, options, 1), options.data_root))
         write_whole(file, json.dumps(known, indent=1) + "\n")
@@ -187,7 +192,7 @@ def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any
     each, first = seconds(job, options), seconds(job._replace(method=next(iter(METHODS))), options)
     shorter, every = fitting(steps, first, each, CHECKPOINT)
     wanted = {"equal steps": steps, "equal seconds": shorter}
-    if job.regime == "few":
+    if job.regime != "full":
         wanted, every = {"end": steps}, min(CHECKPOINT, steps)
     raw = described(job, options, every)
     lost = trained(folder, config.with_root(raw, options.data_root), wanted.values())
@@ -208,7 +213,11 @@ def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any
         "seconds_a_step": each,
         "diverged": lost,
         "curve": curve(folder, "kd_pixels8"),
-        "own_curve": curve(folder, f"kd_{job.data.replace('-', '_')}"),
+        **(
+            {"own_curve": curve(folder, f"kd_{job.data.replace('-', '_')}")}
+            if REGIMES[job.regime].own
+            else {}
+        ),
         "at": {name: at[step] for name, step in wanted.items() if step in at},
         "config": raw,
     }

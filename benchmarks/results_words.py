@@ -143,38 +143,47 @@ def unscored(method: str, found: Found) -> str:
 
 
 def turned(found: Found) -> str:
-    """Whether the penalty alone has passed its best score, without which the regime says nothing."""
+    """Whether the penalty alone has passed its best score, without which nothing is said of late training."""
     runs = [run for run in found["0gp"] if run["curve"]]
     if not runs:
         return "0GP-sample has not been run yet, so nothing says whether this regime is long enough."
-    curves = [(run["curve"], run["own_curve"]) for run in runs]
-    count = sum(any(map(has_turned, both)) for both in curves)
-    by = [sum(map(has_turned, each)) for each in zip(*curves)]
-    parts = [
-        ", ".join(
-            f"{name} {value:.2g} at step {step:,}, {each[-1][1]:.2g} at the end"
-            for name, (step, value), each in seen
-        )
-        for seen in (zip(("pixels", "classifier"), map(best, both), both) for both in curves)
-    ]
-    word = f"has turned on {count} of {len(runs)} seeds" if count else "has not turned"
-    return (
-        f"0GP-sample {word}, by `kd_pixels8` on {by[0]}, through the set's classifier on {by[1]}. Its best on the way, "
-        f"seed by seed: {'; '.join(parts)}."
-    )
+    seen = {"`kd_pixels8` (x 1000)": [[[step, 1000 * kd] for step, kd in run["curve"]] for run in runs]}
+    if all("own_curve" in run for run in runs):
+        seen["the distance through the set's classifier"] = [run["own_curve"] for run in runs]
+    count = sum(any(map(has_turned, each)) for each in zip(*seen.values()))
+    text = f"0GP-sample has turned on {count} of {len(runs)} seeds."
+    for name, curves in seen.items():
+        parts = [
+            f"{value:.1f} at step {step:,} and {curve[-1][1]:.1f} at the end"
+            for curve in curves
+            for step, value in [best(curve)]
+        ]
+        text += f" By {name} it has on {sum(map(has_turned, curves))}: its best {'; '.join(parts)}."
+    return text
 
 
 def overfitting(found: Found, at: str) -> str:
     """How much higher FARGAN's and the penalty's critics hold training images than held-out ones."""
     gaps = {
-        m: statistics.fmean(run["at"][at]["critic"]["over_held"]["value"] for run in runs)
+        m: [run["at"][at]["critic"]["over_held"] for run in runs]
         for m in ("fargan", "0gp")
         if (runs := those_at(found[m], at))
     }
     if len(gaps) < 2:
         return ""
-    word = "less" if gaps["fargan"] < gaps["0gp"] else "no less"
-    return (
-        f"FARGAN's critic tells training images from held-out ones {word} than that of 0GP-sample: "
-        f"{gaps['fargan']:.2f} against {gaps['0gp']:.2f} standard deviations."
+    mean = {m: statistics.fmean(gap["value"] for gap in each) for m, each in gaps.items()}
+    error = {m: math.hypot(*(gap["error"] for gap in each)) / len(each) for m, each in gaps.items()}
+    apart = mean["fargan"] - mean["0gp"]
+    word = "less than" if apart < 0 else "more than"
+    if abs(apart) < 2 * math.hypot(*error.values()):
+        word = "as much, within the noise, as"
+    text = (
+        f"FARGAN's critic tells training images from held-out ones {word} that of 0GP-sample: "
+        f"{mean['fargan']:.2f} against {mean['0gp']:.2f} standard deviations."
     )
+    if mean["0gp"] < 2 * error["0gp"]:
+        text += (
+            " **0GP-sample's critic does not know its images by heart**: where it has turned, that is not overfitting; "
+            "how far its logits spread says what is left of it."
+        )
+    return text
