@@ -21,7 +21,7 @@ LEVELS = {
     "noise gamma energies",
     1: "optim game fields moves draws games networks data",
     2: "dynamics metrics spectrum theory diagnostics",
-    3: "state generate program small_products shared_chains processor scoring examining origin checkpoint train meter "
+    3: "state generate program small_products shared_chains in_parts processor scoring examining origin checkpoint train meter "
     "pictures coloured phase portrait ensemble distributed",
     4: "values edits published scale bind tables config solved constrained build recipes",
     5: "sinks attending outlets folders looking run reconstructed drawn preview probe traversal clouds classifiers "
