@@ -21,8 +21,8 @@ LEVELS = {
     "noise gamma energies",
     1: "optim game fields moves draws games networks data",
     2: "dynamics metrics spectrum theory diagnostics",
-    3: "state generate program small_products shared_chains in_parts processor scoring examining origin checkpoint train "
-    "meter pictures coloured phase portrait ensemble distributed",
+    3: "state generate program small_products shared_chains in_parts processor scoring examining origin checkpoint "
+    "train meter pictures coloured phase portrait ensemble distributed",
     4: "values edits published scale bind tables config solved constrained build recipes",
     5: "sinks attending outlets folders looking run reconstructed drawn preview probe traversal clouds classifiers "
     "cards evaluated diagnosed commands datasets data_command catalogue costs cli __main__ report",
