@@ -13,9 +13,9 @@ from torch import Tensor
 
 from steadygan import config, metrics
 from steadygan.build import Run, build
-from steadygan.folders import read_config, restore_member
 from steadygan.game import State
-from steadygan.networks.latent import blocks
+from steadygan.networks.latent_codes import blocks
+from steadygan.runs.folder import read_config, restore_member
 
 
 @torch.no_grad()

@@ -20,9 +20,11 @@ import torch
 
 from steadygan import config
 from steadygan.build import build
-from steadygan.folders import read_config, restore
 from steadygan.game import State
-from steadygan.generate import latents, member, samples, weights
+from steadygan.game.state import member
+from steadygan.recipes.catalogue import recipe_files
+from steadygan.runs.folder import read_config, restore
+from steadygan.training.sampling import latents, samples, weights
 
 DOCS = Path(__file__).parent.parent / "docs"
 FIGURES, PAGE = DOCS / "constraint-runs.json", DOCS / "constraints.md"
@@ -43,7 +45,6 @@ CONSTRAINTS = [
     *("cr", "bcr", "zcr", "instance-noise", "layer-noise", "diffaugment", "ada", "r3gan"),
 ]
 SCORES = {"ring8": ("modes", "high_quality"), "digits": ("kd_pixels8",)}
-RECIPES = Path(config.__file__).parent / "recipes"
 
 
 def trained(name: str, seeds: int, folder: Path) -> dict:
@@ -182,7 +183,7 @@ def main() -> None:
     given = parser.parse_args()
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     for data in given.data:
-        names = [c for c in given.only if (RECIPES / f"{data}-{c}.yaml").exists()]
+        names = [c for c in given.only if f"{data}-{c}" in recipe_files()]
         folders = {name: given.runs / f"{data}-{name}" for name in names}
         for name, folder in folders.items():
             figures[f"{data}-{name}"] = trained(f"{data}-{name}", given.seeds, folder)

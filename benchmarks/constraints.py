@@ -30,16 +30,16 @@ from step import interleaved, report
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from steadygan import losses, normalization, optim
-from steadygan.fields import field
-from steadygan.game import Game, Network, State
+from steadygan import losses, normalization
+from steadygan.game import Game, Network, State, optimizers
+from steadygan.game.state import initial
+from steadygan.game.vector_field import field
 from steadygan.games import FakeAsReal, Term, View, gan
-from steadygan.meter import Meter
 from steadygan.networks import far_resnet, gn_cnn, mlp
 from steadygan.normalization import gradient_normalized, penalty_gradient_normalized, spectral_normalized
 from steadygan.penalties import PENALTIES
-from steadygan.program import ON_CPU
-from steadygan.state import initial
+from steadygan.training.compile.compiled_step import ON_CPU
+from steadygan.training.flop_meter import Meter
 
 NETS: dict[str, tuple[Callable, tuple[int, ...], int]] = {
     "far_resnet": (far_resnet, (3, 32, 32), 128),
@@ -102,7 +102,7 @@ def game_of(
 
 
 def start(G: nn.Module, D: nn.Module) -> State:
-    return initial({"G": G, "D": D}, dict.fromkeys("GD", optim.sgd(0.0)))
+    return initial({"G": G, "D": D}, dict.fromkeys("GD", optimizers.sgd(0.0)))
 
 
 def drawn(game: Game) -> Draw:

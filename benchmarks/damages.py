@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steadygan.data import Data, as_seen
-from steadygan.draws import generator
 from steadygan.errors import UsageError
 from steadygan.metrics import Score
-from steadygan.metrics.card import NOISE
+from steadygan.metrics.score_card import NOISE
+from steadygan.rng import generator
 
 SCORES = ("fd", "kd", "is", "precision", "recall", "density", "coverage", "memorised")
 

@@ -24,11 +24,11 @@ from PIL import Image
 
 from steadygan import config
 from steadygan.build import Run, build
-from steadygan.data import Data, prepared
+from steadygan.data import Data, array_cache
 from steadygan.data.sources import BLOCK, Block, Source
-from steadygan.draws import Draws
-from steadygan.processor import products, work
-from steadygan.program import compiled
+from steadygan.game.batches import Draws
+from steadygan.training.compile.compiled_step import compiled
+from steadygan.training.compile.cpu import products, work
 
 SHAPE = (3, 32, 32)
 BATCH = 64
@@ -74,7 +74,7 @@ def noise(count: int) -> Data:
         for start in range(0, count, BLOCK):
             yield Block(chance.integers(0, 256, (min(BLOCK, count - start), *SHAPE), dtype=np.uint8))
 
-    return prepared.load(Source("noise", Path("noise"), [], count, blocks, {}))._replace(flip=True)
+    return array_cache.load(Source("noise", Path("noise"), [], count, blocks, {}))._replace(flip=True)
 
 
 def training(folder: Path) -> Run:

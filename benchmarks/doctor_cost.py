@@ -5,15 +5,15 @@ import time
 from typing import Any
 
 from steadygan import config
-from steadygan.attending import attendant
 from steadygan.build import Run, build
-from steadygan.catalogue import find_recipe
 from steadygan.diagnostics import Events
-from steadygan.examining import examiner
-from steadygan.processor import threads
-from steadygan.program import compiled
-from steadygan.scoring import Look
-from steadygan.train import train
+from steadygan.recipes.catalogue import find_recipe
+from steadygan.runs.live_diagnosis import attendant
+from steadygan.training.compile.compiled_step import compiled
+from steadygan.training.compile.cpu import threads
+from steadygan.training.events import Look
+from steadygan.training.gradient_stats import examiner
+from steadygan.training.loop import train
 
 __all__ = ["cost", "quickest"]
 

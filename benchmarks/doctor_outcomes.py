@@ -10,11 +10,12 @@ from torch import Tensor
 
 from steadygan.build import Run
 from steadygan.data import as_seen
-from steadygan.draws import generator
 from steadygan.game import State
-from steadygan.generate import latents, member, samples, weights
+from steadygan.game.state import member
 from steadygan.metrics import modes, pooled_pixels
 from steadygan.networks import logits_of
+from steadygan.rng import generator
+from steadygan.training.sampling import latents, samples, weights
 
 __all__ = ["outcome", "ranked"]
 

@@ -4,7 +4,7 @@ import copy
 from typing import Any, NamedTuple
 
 from steadygan.config import Config, parse
-from steadygan.edits import assigned
+from steadygan.config.overrides import assigned
 
 adam = {"name": "adam", "lr": 0.002, "betas": [0.0, 0.99]}
 half = {"name": "adam", "lr": 0.001, "betas": [0.5, 0.99]}

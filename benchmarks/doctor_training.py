@@ -7,17 +7,17 @@ from typing import Any
 from doctor_outcomes import outcome
 from doctor_settings import Setting, made
 
-from steadygan.attending import facts_of
 from steadygan.build import Run, build
 from steadygan.config import Config
 from steadygan.diagnostics import History, read
-from steadygan.examining import examiner
-from steadygan.origin import origin
-from steadygan.processor import threads
-from steadygan.program import compiled, vectorised
-from steadygan.scoring import Look
-from steadygan.sinks import line_sink
-from steadygan.train import Scored, train
+from steadygan.runs.live_diagnosis import facts_of
+from steadygan.runs.sinks import line_sink
+from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.training.compile.cpu import threads
+from steadygan.training.divergence import origin
+from steadygan.training.events import Look, Scored
+from steadygan.training.gradient_stats import examiner
+from steadygan.training.loop import train
 
 __all__ = ["histories", "trained"]
 

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from steadygan.build import Run
 from steadygan.dynamics import consensus
 from steadygan.game import unflatten
-from steadygan.meter import Meter
+from steadygan.game.optimizers import Optimizer
 from steadygan.networks import mlp
-from steadygan.optim import Optimizer
+from steadygan.training.flop_meter import Meter
 
 GAMMA = 10.0
 RULES: dict[str, tuple[dict, int, int, float]] = {

@@ -19,8 +19,9 @@ import time
 import numpy as np
 import torch
 
-from steadygan import catalogue, config, spectrum
+from steadygan import config, spectrum
 from steadygan.build import build
+from steadygan.recipes import catalogue
 
 RECIPE = 2003  # parameters of ring8-simultaneous as it is
 

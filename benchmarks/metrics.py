@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.metrics import Moments, Summary, frechet_distance, scores
-from steadygan.metrics.summary import frechet, kernel
+from steadygan.metrics.feature_scores import frechet, kernel
 
 SMALL = {"real": 600, "fake": 400, "size": 24, "batch": 50}
 

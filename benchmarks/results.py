@@ -38,12 +38,14 @@ from results_page import page
 from results_scores import measured, real, seconds_a_step
 from rich.console import Console
 
-from steadygan import checkpoint, classifiers, config, run
+from steadygan import config
 from steadygan.errors import UsageError
 from steadygan.files import write_whole
-from steadygan.folders import CHECKPOINTS, CONFIG, EVENTS, opened
 from steadygan.metrics import Extractor
-from steadygan.processor import threads
+from steadygan.runs import classifiers, train
+from steadygan.runs.folder import CHECKPOINTS, CONFIG, EVENTS, opened
+from steadygan.training import checkpoint
+from steadygan.training.compile.cpu import threads
 
 ROOT = Path(__file__).parent.parent
 SETS = ("cifar10", "fashion-mnist")
@@ -158,9 +160,9 @@ def trained(folder: Path, raw: dict[str, Any], wanted: Collection[int]) -> int |
             f"keep.last={raw['steps']}",
             f"every.checkpoint={raw['every']['checkpoint']}",
         ]
-        lost = run.resume(folder, words, QUIET)
+        lost = train.resume(folder, words, QUIET)
     else:
-        lost = run.start(config.parse(raw), folder, QUIET)
+        lost = train.start(config.parse(raw), folder, QUIET)
     return lost.step if lost else None
 
 

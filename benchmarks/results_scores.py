@@ -14,13 +14,13 @@ from torch import Tensor
 from steadygan import config
 from steadygan.build import Run, build
 from steadygan.data import Data, as_seen
-from steadygan.draws import generator
-from steadygan.folders import restore_member
 from steadygan.game import State
-from steadygan.generate import latents, sampler, weights
 from steadygan.metrics import Extractor, Protocol, Score, evaluate, memorisation, pooled_pixels
 from steadygan.networks import logits_of
-from steadygan.program import compiled
+from steadygan.rng import generator
+from steadygan.runs.folder import restore_member
+from steadygan.training.compile.compiled_step import compiled
+from steadygan.training.sampling import latents, sampler, weights
 
 BATCH = 500  # images that are scored at once
 

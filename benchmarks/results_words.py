@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.metrics import compare, read_card
-from steadygan.metrics.card import Card, Comparison
+from steadygan.metrics.score_card import Card, Comparison
 
 NAMES = {
     "nsgan": "NSGAN",

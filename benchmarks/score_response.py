@@ -24,10 +24,10 @@ from safetensors.torch import load_file, save_file
 from score_page import draw, page, tables
 from torch import Tensor
 
-from steadygan import classifiers
 from steadygan.data import Data, images
 from steadygan.files import write_whole
 from steadygan.metrics import Card, Extractor, Protocol, Read, describe, evaluate, read_card
+from steadygan.runs import classifiers
 
 DOCS = Path(__file__).parent.parent / "docs"
 SETS = {"fashion-mnist": images.fashion_mnist, "cifar10": images.cifar10}

@@ -23,10 +23,9 @@ from constraint_runs import spread
 from torch import Tensor
 from toy_spectrum import opened, train_once
 
-from steadygan import classifiers, config
-from steadygan.catalogue import RECIPES
+from steadygan import config
 from steadygan.data import stacked_digits
-from steadygan.generate import latents, member, samples
+from steadygan.game.state import member
 from steadygan.metrics import (
     Classifier,
     expected_kl,
@@ -36,7 +35,10 @@ from steadygan.metrics import (
     stacked_modes,
 )
 from steadygan.metrics.stacked import SAMPLES
-from steadygan.scoring import IMAGES, reference
+from steadygan.recipes.catalogue import recipe_files
+from steadygan.runs import classifiers
+from steadygan.training.online_scores import IMAGES, reference
+from steadygan.training.sampling import latents, samples
 
 DOCS = Path(__file__).parent.parent / "docs"
 DEFAULT = [f"stacked-digits-{name}" for name in ("nsgan", "0gp", "fargan")]
@@ -85,7 +87,7 @@ def compared(options: argparse.Namespace, classifier: Classifier) -> dict[str, A
     figures: dict[str, Any] = {}
     budgets: dict[str, float] = {}
     for recipe in options.recipes:
-        raw = config.load(RECIPES / f"{recipe}.yaml")
+        raw = config.load(recipe_files()[recipe])
         steps = options.steps or raw["steps"]
         folder = train_once(recipe, options.runs / recipe, options.seeds, steps)
         each = seconds_a_step(folder)

@@ -21,10 +21,10 @@ from torch import nn
 
 from steadygan import config
 from steadygan.build import Run, build
-from steadygan.meter import Meter
 from steadygan.networks import dcgan, mlp
-from steadygan.processor import LARGE, keep_memory, products, work
-from steadygan.program import compiled, vectorised
+from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.training.compile.cpu import LARGE, keep_memory, products, work
+from steadygan.training.flop_meter import Meter
 
 RING = {
     "data": {"name": "ring8", "scale": 10.0},

@@ -24,13 +24,15 @@ import torch
 from constraint_runs import spread
 from torch import Tensor
 
-from steadygan import checkpoint, config, spectrum
+from steadygan import config, spectrum
 from steadygan.build import Run, build
-from steadygan.folders import read_config
 from steadygan.game import State
-from steadygan.generate import latents, member, samples
+from steadygan.game.state import member
 from steadygan.metrics import modes
-from steadygan.scoring import POINTS
+from steadygan.runs.folder import read_config
+from steadygan.training import checkpoint
+from steadygan.training.online_scores import POINTS
+from steadygan.training.sampling import latents, samples
 
 DOCS = Path(__file__).parent.parent / "docs"
 RULES = {"simultaneous": "#0072B2", "alternating": "#E69F00", "consensus": "#009E73"}

@@ -45,13 +45,13 @@ class Outcome(NamedTuple):
 @pytest.fixture
 def command(monkeypatch, capsys) -> Callable[..., Outcome]:
     """`command("train", "digits-fargan", ...)`: the command line, called as a function."""
-    from steadygan import cli
+    from steadygan.cli import app
 
     def call(*words: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["steadygan", *map(str, words)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            app.main()
         printed = capsys.readouterr()
         return Outcome(int(stop.value.code or 0), printed.out, printed.err)
 

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from steadygan.diagnostics.landscape import around, landscape
-from steadygan.sinks.landscapes import Seen, write_landscape
+from steadygan.runs.sinks.landscapes import Seen, write_landscape
 
 CONFIG = {
     "name": "ring8-0gp",

@@ -6,7 +6,7 @@ import torch
 from steadygan.build import build
 from steadygan.config import parse
 from steadygan.errors import UsageError
-from steadygan.fields import field
+from steadygan.game.vector_field import field
 
 RAW = {
     "data": {"name": "ring8"},
@@ -47,7 +47,7 @@ def test_parts_see_different_rows():
 
 
 def test_whole_runs_agree_whatever_the_rule():
-    from steadygan.tables import DYNAMICS
+    from steadygan.config.registry import DYNAMICS
 
     for rule in DYNAMICS:
         run, parts = (build(parse({**RAW, "dynamics": rule, "accumulate": n})) for n in (1, 3))

@@ -8,12 +8,13 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from steadygan import attending, checkpoint, config, run
-from steadygan.attending import Ill, attendant
+from steadygan import config
 from steadygan.diagnostics import Events, Verdict
 from steadygan.game import State
-from steadygan.scoring import Look
-from steadygan.train import Diverged, Progress, Scored
+from steadygan.runs import live_diagnosis, train
+from steadygan.runs.live_diagnosis import Ill, attendant
+from steadygan.training import checkpoint
+from steadygan.training.events import Diverged, Look, Progress, Scored
 
 STATE = State({}, {}, {}, {}, {})
 DEAD = {
@@ -38,7 +39,7 @@ class Script:
     def __init__(self, monkeypatch, looks: list[list[list[str]]], stop_on: tuple[str, ...] = ()) -> None:
         self.looks, self.warned, self.step = looks, [], 0
         monkeypatch.setattr(
-            attending, "diagnose", lambda history: [verdict(n) for n in history.facts["names"]]
+            live_diagnosis, "diagnose", lambda history: [verdict(n) for n in history.facts["names"]]
         )
         self.events = Events()
         members = len(looks[0])
@@ -118,13 +119,13 @@ def newest(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_run_that_is_stopped_can_go_on_and_is_then_the_run_that_was_not(tmp_path):
     """The critic dies of the penalty within a few steps; the end, and the file of events, are as without a doctor."""
     quiet = Console(file=io.StringIO())
-    assert run.start(config.parse(DEAD), tmp_path / "whole", quiet) is None
-    ill = run.start(config.parse({**DEAD, "stop_on": ["dead_critic"]}), tmp_path / "ill", quiet)
+    assert train.start(config.parse(DEAD), tmp_path / "whole", quiet) is None
+    ill = train.start(config.parse({**DEAD, "stop_on": ["dead_critic"]}), tmp_path / "ill", quiet)
     assert isinstance(ill, Ill)
     assert ill.verdict.name == "dead_critic"
     assert ill.step < 400
     assert int(newest(tmp_path / "ill")["scalars/step"]) == ill.step, "it is kept where it was stopped"
-    assert run.resume(tmp_path / "ill", ["stop_on=[]"], quiet) is None
+    assert train.resume(tmp_path / "ill", ["stop_on=[]"], quiet) is None
     a, b = newest(tmp_path / "whole"), newest(tmp_path / "ill")
     assert all(torch.equal(a[key], b[key]) for key in a)
 

@@ -13,20 +13,23 @@ from hypothesis import strategies as st
 from rich.console import Console
 from torch import Tensor, nn
 
-from steadygan import checkpoint, folders, run
 from steadygan.build import build
 from steadygan.config import parse
 from steadygan.dynamics import alternating, simultaneous
 from steadygan.energies import balance, began_discriminator, convergence
 from steadygan.errors import UsageError
-from steadygan.fields import field
 from steadygan.game import Network, State, flatten
+from steadygan.game.optimizers import sgd
+from steadygan.game.state import complete, initial
+from steadygan.game.vector_field import field
 from steadygan.games import began
 from steadygan.networks import Uniform
-from steadygan.optim import sgd
-from steadygan.program import compiled, vectorised
-from steadygan.state import complete, initial
-from steadygan.train import Every, Finished, Progress, Scored, Snapshot, Stop, Stopped, stops, train
+from steadygan.runs import folder as folders
+from steadygan.runs import train as run
+from steadygan.training import checkpoint
+from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.training.events import Every, Finished, Progress, Scored, Snapshot, Stop, Stopped
+from steadygan.training.loop import stops, train
 
 # ----------------------------------------------------------------------------------------------- the formulas
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from steadygan.cards import add, cards, compared, known
 from steadygan.errors import UsageError
 from steadygan.metrics import Card, Score, compare, read_card
+from steadygan.runs.score_cards import add, cards, compared, known
 
 PROTOCOL = {"extractor": "lite0", "weights": "EMA", "generated": 100, "seed": 0, "shape": [3, 8, 8]}
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steadygan.report.axes import Scale, fitting, short, ticks, written
 from steadygan.report.charts import BOTTOM, TOP, Curve, Rule, chart
-from steadygan.report.scales import Scale, fitting, short, ticks, written
-from steadygan.report.thin import thin
+from steadygan.report.downsampling import thin
 
 # Down-sampling
 

@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from steadygan import checkpoint
 from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.game import State
+from steadygan.training import checkpoint
 
 FACTS = {"members": [{"seed": 0}]}
 

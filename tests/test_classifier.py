@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from steadygan import classifiers
 from steadygan.data import images
 from steadygan.errors import UsageError
 from steadygan.files import cache_folder
-from steadygan.metrics import classifier as module
-from steadygan.metrics.classifier import Classifier, accuracy, cnn, train
-from steadygan.metrics.saved import CARD, WEIGHTS, load_classifier, save_classifier
+from steadygan.metrics.extractors import classifier as module
+from steadygan.metrics.extractors.classifier import Classifier, accuracy, cnn, train
+from steadygan.metrics.extractors.classifier_file import CARD, WEIGHTS, load_classifier, save_classifier
+from steadygan.runs import classifiers
 
 ROWS = torch.randint(0, 256, (6, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])

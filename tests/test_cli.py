@@ -19,21 +19,16 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
-from steadygan import (
-    catalogue,
-    checkpoint,
-    cli,
-    config,
-    losses,
-    penalties,
-    preview,
-    program,
-    run,
-    schedules,
-    tables,
-)
-from steadygan.checkpoint import checkpoints
-from steadygan.optim import OPTIMIZERS
+from steadygan import config, losses, penalties, schedules
+from steadygan.cli import app
+from steadygan.commands import dry_run
+from steadygan.config import registry
+from steadygan.game.optimizers import OPTIMIZERS
+from steadygan.recipes import catalogue
+from steadygan.runs import train
+from steadygan.training import checkpoint
+from steadygan.training.checkpoint import checkpoints
+from steadygan.training.compile import compiled_step
 
 RING = {
     "data": "ring8",
@@ -59,7 +54,7 @@ def place(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
-    run.start(config.parse(RING), folder, Console(file=io.StringIO()))
+    train.start(config.parse(RING), folder, Console(file=io.StringIO()))
     return folder
 
 
@@ -115,15 +110,13 @@ def test_runs_without_a_folder_get_one_each(place, command):
 
 def test_overrides_alone_change_the_default_recipe(place, command, monkeypatch):
     seen = []
-    monkeypatch.setattr(run, "start", lambda settings, folder, console: seen.append((settings, folder)))
+    monkeypatch.setattr(train, "start", lambda settings, folder, console: seen.append((settings, folder)))
     assert command("train", "steps=7", "compile=false").code == 0
     assert command("train").code == 0
     (first, folder), (second, _) = seen
-    assert (first.name, first.steps, first.compile) == (cli.DEFAULT, 7, False)
-    assert folder == Path("runs") / cli.DEFAULT
-    assert second == config.parse(
-        {"name": cli.DEFAULT, **config.load(catalogue.RECIPES / f"{cli.DEFAULT}.yaml")}
-    )
+    assert (first.name, first.steps, first.compile) == (app.DEFAULT, 7, False)
+    assert folder == Path("runs") / app.DEFAULT
+    assert second == config.parse({"name": app.DEFAULT, **config.load(catalogue.recipe_files()[app.DEFAULT])})
 
 
 def test_seeds_make_an_ensemble(place, command):
@@ -178,7 +171,7 @@ def test_a_complete_run_says_so(folder, command):
 
 def test_the_data_folder_reaches_data_sets_that_take_one_and_no_others(place, command, monkeypatch):
     seen = []
-    monkeypatch.setattr(run, "start", lambda settings, folder, console: seen.append(settings.data))
+    monkeypatch.setattr(train, "start", lambda settings, folder, console: seen.append(settings.data))
     assert command("train", "ring.yaml", "--data-root", "/data").code == 0
     assert command("train", "ring.yaml", "data=cifar10", "--data-root", "/data").code == 0
     assert (
@@ -340,7 +333,7 @@ def test_a_stop_by_the_keyboard_says_how_to_go_on(place, command, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "start", stop)
+    monkeypatch.setattr(train, "start", stop)
     done = command("train", "ring.yaml")
     assert done.code not in (0, 1), "neither done nor diverged"
     assert "steadygan resume" in done.err
@@ -348,9 +341,9 @@ def test_a_stop_by_the_keyboard_says_how_to_go_on(place, command, monkeypatch):
 
 def test_a_compiled_step_that_differs_is_told_in_a_sentence(place, command, monkeypatch):
     def wrong(*args, **kwargs):
-        raise program.CompiledStepDiffers("the compiled step differs: run with compile=false")
+        raise compiled_step.CompiledStepDiffers("the compiled step differs: run with compile=false")
 
-    monkeypatch.setattr(run, "compiled", wrong)
+    monkeypatch.setattr(train, "compiled", wrong)
     done = command("train", "ring.yaml", "compile=true")
     assert done.code not in (0, 1), "it is no divergence"
     assert_one_sentence(done.err)
@@ -442,7 +435,7 @@ def test_a_disk_that_is_really_full_loses_nothing(place, command):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     done = subprocess.run(
-        [sys.executable, "-m", "steadygan.cli", "resume", "run", "steps=9", "every.score=100"],
+        [sys.executable, "-m", "steadygan", "resume", "run", "steps=9", "every.score=100"],
         preexec_fn=limited,
         capture_output=True,
         text=True,
@@ -520,8 +513,8 @@ def test_a_dry_run_does_not_try_a_step_that_is_too_large(name, bound, precision,
     """A step of the largest recipes takes an hour and more memory than most machines have."""
     words = ("train", "ring.yaml", "--dry-run", "fake_as_real={count: 4, pool: 8}", f"precision={precision}")
     tried = command(*words).out
-    monkeypatch.setattr(preview, name, bound)
-    monkeypatch.setattr(preview, "_tried", None)
+    monkeypatch.setattr(dry_run, name, bound)
+    monkeypatch.setattr(dry_run, "_tried", None)
     counted = command(*words)
     assert counted.code == 0
     assert re.search(r"# expected time: unknown; \d\.\de\+\d\d FLOP in all", counted.out)
@@ -534,7 +527,7 @@ def test_a_dry_run_does_not_try_a_step_that_is_too_large(name, bound, precision,
 
 def test_a_slow_step_is_taken_once(place, command, monkeypatch):
     taken = []
-    monkeypatch.setattr(preview, "_timed", lambda *_: taken.append(1) or 3600.0)
+    monkeypatch.setattr(dry_run, "_timed", lambda *_: taken.append(1) or 3600.0)
     assert (
         "# expected time: 4.0 h uncompiled (3,600,000.0 ms a step)"
         in command("train", "ring.yaml", "--dry-run", "steps=4", "compile=false").out
@@ -560,7 +553,7 @@ def test_a_run_that_does_not_fit_is_told_in_a_sentence(words, place, command, mo
     def full(*_):
         raise RuntimeError(words)
 
-    monkeypatch.setattr(preview, "preview", full)
+    monkeypatch.setattr(dry_run, "preview", full)
     done = command("train", "ring.yaml", "--dry-run")
     assert done.code == 2
     assert_one_sentence(done.err)
@@ -571,12 +564,12 @@ LISTS = {
     "losses": losses.LOSSES,
     "penalties": penalties.PENALTIES,
     "optimizers": OPTIMIZERS,
-    "networks": tables.NETWORKS,
-    "data": tables.DATA,
-    "games": tables.GAMES,
-    "dynamics": tables.DYNAMICS,
+    "networks": registry.NETWORKS,
+    "data": registry.DATA,
+    "games": registry.GAMES,
+    "dynamics": registry.DYNAMICS,
     "schedules": schedules.SCHEDULES,
-    "recipes": {file.stem for file in catalogue.RECIPES.glob("*.yaml")},
+    "recipes": set(catalogue.recipe_files()),
 }
 
 

@@ -21,18 +21,19 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from steadygan import data as sets
-from steadygan import losses, run
+from steadygan import losses
 from steadygan.build import Run, build
+from steadygan.commands.sample import sample
 from steadygan.config import parse
 from steadygan.data import Data, images, ring
-from steadygan.data import idx as idx_files
-from steadygan.draws import BLOCK, Draws
-from steadygan.draws import check_labels as check_data_labels
+from steadygan.data import fashion_files as idx_files
+from steadygan.data.dataset import check_labels as check_data_labels
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network, State, flatten
+from steadygan.game.batches import BLOCK, Draws
+from steadygan.game.state import averaged, member
 from steadygan.games import FakeAsReal, Term, View, bcr, gan, zcr
-from steadygan.games.rows import shown
-from steadygan.generate import columns, in_rows, member, samples, standing_statistics
+from steadygan.games.critic_batch import shown
 from steadygan.networks import NETWORKS, Classed, biggan32, dcgan, latent_labels, mlp, of_classes
 from steadygan.networks.conditional import ClassBatchNorm, OneHot, Projection, check_labels
 from steadygan.normalization import (
@@ -43,9 +44,10 @@ from steadygan.normalization import (
     spectral_normalized,
 )
 from steadygan.penalties import PENALTIES, r1
-from steadygan.program import compiled, vectorised
-from steadygan.scoring import looker
-from steadygan.state import averaged
+from steadygan.runs import train
+from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.training.online_scores import looker
+from steadygan.training.sampling import columns, in_rows, samples, standing_statistics
 
 ALTERNATING, TOGETHER = (("D",), ("G",)), (("D", "G"),)
 LOSSES = losses.LOSSES
@@ -774,9 +776,9 @@ def test_compiled_equals_eager(name):
 @pytest.mark.parametrize("name", ["ring", "digits", "biggan"])
 def test_resumes_bit_for_bit(name, tmp_path, quiet):
     whole, half = tmp_path / "whole", tmp_path / "half"
-    run.start(parse(RUNS[name]), whole, quiet)
-    run.start(parse({**RUNS[name], "steps": 3}), half, quiet)
-    run.resume(half, ["steps=6"], quiet)
+    train.start(parse(RUNS[name]), whole, quiet)
+    train.start(parse({**RUNS[name], "steps": 3}), half, quiet)
+    train.resume(half, ["steps=6"], quiet)
     ends = [next((at / "checkpoints" / "step-00000006").glob("*.safetensors")) for at in (whole, half)]
     a, b = (load_file(end) for end in ends)
     assert a.keys() == b.keys()
@@ -849,15 +851,15 @@ def test_a_look_pictures_a_class_a_row_and_scores_others():
 
 def test_sample_draws_one_label_or_a_class_a_row(tmp_path, quiet, command):
     folder = tmp_path / "run"
-    run.start(parse({**DIGITS, "steps": 3}), folder, quiet)
-    every, _, wide = run.sample(folder, 64, average=True, member=0, note=print)
+    train.start(parse({**DIGITS, "steps": 3}), folder, quiet)
+    every, _, wide = sample(folder, 64, average=True, member=0, note=print)
     assert (every.shape, wide) == ((64, 1, 8, 8), 6)
     for label in (0, 9):
-        one, _, wide = run.sample(folder, 8, average=True, member=0, note=print, label=label)
+        one, _, wide = sample(folder, 8, average=True, member=0, note=print, label=label)
         assert wide is None
         assert one.shape == (8, 1, 8, 8)
     assert not torch.equal(
-        *(run.sample(folder, 8, average=True, member=0, note=print, label=y)[0] for y in (0, 9))
+        *(sample(folder, 8, average=True, member=0, note=print, label=y)[0] for y in (0, 9))
     )
     assert command("sample", folder, "--label", 3, "--out", tmp_path / "three.png").code == 0
     for label in (10, -1):
@@ -867,7 +869,7 @@ def test_sample_draws_one_label_or_a_class_a_row(tmp_path, quiet, command):
 
 def test_a_label_for_a_run_without_classes_is_refused(tmp_path, quiet, command):
     folder = tmp_path / "run"
-    run.start(parse({**RING, "game": "gan"}), folder, quiet)
+    train.start(parse({**RING, "game": "gan"}), folder, quiet)
     told = command("sample", folder, "--label", 0)
     assert told.code == 2
     assert "not conditional" in told.err
@@ -887,7 +889,7 @@ def test_gamma_is_probed_and_a_dry_run_priced(command):
 def test_the_spectrum_of_a_conditional_run(tmp_path, quiet, command):
     pytest.importorskip("matplotlib")
     folder = tmp_path / "run"
-    run.start(
+    train.start(
         parse({**RING, "networks": {"name": "mlp", "width": 4, "depth": 1}, "ema": None}), folder, quiet
     )
     assert command("spectrum", folder, "--batches", 2).code == 0

@@ -8,7 +8,6 @@ import itertools
 import math
 import re
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,10 +18,11 @@ from hypothesis import strategies as st
 
 from steadygan import config
 from steadygan.build import build
+from steadygan.config.field_types import steps_of
 from steadygan.errors import UsageError
-from steadygan.values import steps_of
+from steadygan.recipes.catalogue import recipe_files
 
-RECIPES = sorted((Path(config.__file__).parent / "recipes").glob("*.yaml"))
+RECIPES = list(recipe_files().values())
 
 # --------------------------------------------------------------------------- the schema, a second time
 

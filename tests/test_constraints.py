@@ -14,17 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from steadygan import config, losses, optim, tables
-from steadygan import draws as of_draws
-from steadygan.bind import make
+from steadygan import config, losses
 from steadygan.build import build
+from steadygan.build.arguments import make
+from steadygan.config import registry
+from steadygan.config.field_types import Part
 from steadygan.data import ring
-from steadygan.draws import BLOCK, Draws
 from steadygan.dynamics import alternating
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network, State, flatten
+from steadygan.game import batches as of_draws
+from steadygan.game import optimizers as optim
+from steadygan.game.batches import BLOCK, Draws
+from steadygan.game.state import Step, complete, initial, member, stack
 from steadygan.games import Clip, FakeAsReal, Term, View, gan
-from steadygan.generate import member
 from steadygan.normalization import (
     READINGS,
     gradient_normalized,
@@ -32,8 +35,6 @@ from steadygan.normalization import (
     spectral_normalized,
 )
 from steadygan.penalties import PENALTIES
-from steadygan.state import Step, complete, initial, stack
-from steadygan.values import Part
 
 STEPS, BATCH, LATENT, WEIGHT = 20, 8, 3, 0.7
 LOSS = losses.non_saturating
@@ -435,7 +436,7 @@ def test_a_configuration_takes_the_cheap_step_where_it_is_exact():
 def test_a_false_declaration_is_refused_with_its_remedy(monkeypatch):
     smooth = nn.Sequential(nn.Linear(2, 8), nn.Softplus(), nn.Linear(8, 1), nn.Flatten(0))
     made = Part(lambda shape: (nn.Linear(2, 2), smooth))
-    monkeypatch.setitem(tables.NETWORKS, "mlp", made)
+    monkeypatch.setitem(registry.NETWORKS, "mlp", made)
     raw = {
         "data": "ring8",
         "networks": "mlp",
@@ -444,8 +445,8 @@ def test_a_false_declaration_is_refused_with_its_remedy(monkeypatch):
         "steps": 1,
     }
     settings = config.parse(raw).model_copy(update={"networks": SimpleNamespace(name="mlp", latent=2)})
-    monkeypatch.setattr("steadygan.build.make", lambda table, chosen, *a, **given: (
-        made.make(given["shape"]) if table is tables.NETWORKS else make(table, chosen, *a, **given)
+    monkeypatch.setattr("steadygan.build.assemble.make", lambda table, chosen, *a, **given: (
+        made.make(given["shape"]) if table is registry.NETWORKS else make(table, chosen, *a, **given)
     ))  # fmt: skip
     with pytest.raises(UsageError, match=r"critic\.piecewise_linear=false"):
         build(settings)

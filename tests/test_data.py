@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 
 from steadygan import data
-from steadygan.data import idx as idx_module
-from steadygan.data.contract import Data
-from steadygan.data.known import KNOWN
+from steadygan.data import fashion_files as idx_module
+from steadygan.data.dataset import Data
+from steadygan.data.known_sets import KNOWN
 from steadygan.errors import UsageError
 
 CIFAR_ZIP = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpeg.zip"

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from steadygan import data
-from steadygan.data.known import KNOWN
-from steadygan.data.pickled import read_pickle
+from steadygan.data.known_sets import KNOWN
+from steadygan.data.safe_pickle import read_pickle
 from steadygan.errors import UsageError
 
 REAL = [Path(folder) for folder in [os.environ.get("STEADYGAN_DATA")] if folder]

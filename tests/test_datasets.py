@@ -19,13 +19,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan import build, config, data, datasets, tables
-from steadygan.data import decoding, prepared
-from steadygan.data import idx as idx_files
+from steadygan import build, config, data
+from steadygan.commands import data as datasets
+from steadygan.config import registry
+from steadygan.data import array_cache, decoding
+from steadygan.data import fashion_files as idx_files
 from steadygan.data.folders import image_folder_source
-from steadygan.data.known import KNOWN
-from steadygan.draws import Draws
+from steadygan.data.known_sets import KNOWN
 from steadygan.errors import UsageError
+from steadygan.game.batches import Draws
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +104,7 @@ def test_corrupt_images_are_left_out_on_request_and_recorded(packed, tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in (MIXED | BAD).items():
                 archive.writestr(name, content)
-    made = prepared.prepare(image_folder_source(path), skip=True)
+    made = array_cache.prepare(image_folder_source(path), skip=True)
     assert made == manifest(tmp_path)
     assert made["skipped"] == sorted(BAD)
     assert (made["count"], made["shape"]) == (597, [3, 4, 4])
@@ -112,13 +114,13 @@ def test_corrupt_images_are_left_out_on_request_and_recorded(packed, tmp_path):
         list(zip(shades(found), found.labels.tolist(), strict=True)) == expected
     )  # labels stay with their images
     with refusal("3 of 600"):  # nobody who did not ask is served it
-        prepared.prepare(image_folder_source(path))
+        array_cache.prepare(image_folder_source(path))
     assert len(data.image_folder(path).rows) == 597
 
 
 def test_mended_images_come_back(tmp_path):
     path = folder(tmp_path / "set", {"a.png": shade(1), "b.png": b""})
-    prepared.prepare(image_folder_source(path), skip=True)
+    array_cache.prepare(image_folder_source(path), skip=True)
     folder(path, {"b.png": shade(2)})
     assert shades(data.image_folder(path)) == [1, 2]
     assert manifest(tmp_path)["skipped"] == []
@@ -127,9 +129,9 @@ def test_mended_images_come_back(tmp_path):
 def test_skipping_is_for_corrupt_images_only(tmp_path):
     path = folder(tmp_path / "set", {"a.png": b"", "b.png": shade(1), "c.png": shade(1, 5)})
     with refusal("c.png", "3x5x5", "b.png", "3x4x4", "give a size"):
-        prepared.prepare(image_folder_source(path), skip=True)
+        array_cache.prepare(image_folder_source(path), skip=True)
     with refusal("none of the 1 images"):
-        prepared.prepare(image_folder_source(folder(tmp_path / "bad", {"a.png": b""})), skip=True)
+        array_cache.prepare(image_folder_source(folder(tmp_path / "bad", {"a.png": b""})), skip=True)
 
 
 # -- Resizing ----------------------------------------------------------------------------------------------
@@ -170,8 +172,8 @@ def test_filters_that_there_are_not(tmp_path):
 def test_readers_at_once_decode_once(tmp_path, monkeypatch):
     path = folder(tmp_path / "set", MIXED)
     writes, found = [], []
-    write = prepared._write
-    monkeypatch.setattr(prepared, "_write", lambda *given: (writes.append(1), write(*given)))
+    write = array_cache._write
+    monkeypatch.setattr(array_cache, "_write", lambda *given: (writes.append(1), write(*given)))
     together = threading.Barrier(5)
 
     def reader() -> None:
@@ -212,7 +214,7 @@ def test_processes_at_once_see_one_whole_array(tmp_path):
 
 def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path):
     path = folder(tmp_path / "set", {"a.png": shade(1)})
-    lock = prepared.where(image_folder_source(path)).with_suffix(".lock")
+    lock = array_cache.where(image_folder_source(path)).with_suffix(".lock")
     lock.parent.mkdir()
     lock.touch()
     assert shades(data.image_folder(path)) == [1]
@@ -223,9 +225,9 @@ def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path):
 def test_what_a_killed_process_had_written_is_taken_away(tmp_path):
     path = folder(tmp_path / "set[1]", {"a.png": shade(1)})
     code = (
-        "import os; from steadygan.data import prepared; from steadygan.data.folders import image_folder_source\n"
-        "prepared.os.fsync = lambda file: os.kill(os.getpid(), 9)\n"
-        f"prepared.prepare(image_folder_source({str(path)!r}))"
+        "import os; from steadygan.data import array_cache; from steadygan.data.folders import image_folder_source\n"
+        "array_cache.os.fsync = lambda file: os.kill(os.getpid(), 9)\n"
+        f"array_cache.prepare(image_folder_source({str(path)!r}))"
     )
     other = tmp_path / "cache" / ".preparing-set-0123456789abcdef-xyz"  # another set's, on its way
     other.mkdir(parents=True)
@@ -241,20 +243,20 @@ def test_a_set_larger_than_memory_can_be_mapped(tmp_path):
     place = tmp_path / "large.npy"
     try:
         with place.open("wb") as file:
-            file.write(prepared._header((count, 3, 256, 256)))
-            file.truncate(prepared.HEADER + count * 3 * 256 * 256)
+            file.write(array_cache._header((count, 3, 256, 256)))
+            file.truncate(array_cache.HEADER + count * 3 * 256 * 256)
     except OSError:
         pytest.skip("the file system takes no file as large")
-    rows = prepared.map_rows(place)
+    rows = array_cache.map_rows(place)
     assert rows.shape == (count, 3, 256, 256)
     rows[-1] = 5  # copied on write
-    assert prepared.map_rows(place)[-1].sum() == 0
+    assert array_cache.map_rows(place)[-1].sum() == 0
 
 
 def test_the_header_is_numpys(tmp_path):
     shape = (3, 1, 2, 5)
-    (tmp_path / "a.npy").write_bytes(prepared._header(shape) + bytes(range(30)))
-    for found in (np.load(tmp_path / "a.npy"), prepared.map_rows(tmp_path / "a.npy").numpy()):
+    (tmp_path / "a.npy").write_bytes(array_cache._header(shape) + bytes(range(30)))
+    for found in (np.load(tmp_path / "a.npy"), array_cache.map_rows(tmp_path / "a.npy").numpy()):
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, np.arange(30).reshape(shape))
 
@@ -282,7 +284,7 @@ def test_labels_that_are_damaged_are_made_again(harm, tmp_path):
 
 def test_every_known_set_has_a_source_a_recipe_name_and_facts():
     assert set(datasets.SOURCES) == set(KNOWN)
-    assert set(KNOWN) <= set(tables.DATA)
+    assert set(KNOWN) <= set(registry.DATA)
     for facts in KNOWN.values():
         assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in facts.files.values())
 
@@ -296,7 +298,7 @@ def test_a_recipe_and_the_command_read_one_array(name):
         "limit",
         "limit_seed",
     )  # what is done to rows when they are taken, not when they are read
-    options = {key: default for key, (_, default) in tables.DATA[name].options.items() if key not in shown}
+    options = {key: default for key, (_, default) in registry.DATA[name].options.items() if key not in shown}
     assert options.items() <= {key: part.default for key, part in given.items()}.items()
     assert {key for key in given if key in ("size", "filter", "crop")} <= options.keys()
 

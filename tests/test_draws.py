@@ -14,12 +14,13 @@ from torch import Tensor
 
 from steadygan import losses
 from steadygan.data import Data, ring
-from steadygan.draws import BLOCK, Draws, generator
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network
+from steadygan.game.batches import BLOCK, Draws
 from steadygan.games import FakeAsReal, Term, gan
 from steadygan.networks import mlp
 from steadygan.penalties import PENALTIES
+from steadygan.rng import generator
 
 BATCH, LATENT = 8, 3
 STEPS = (0, 1, BLOCK - 1, BLOCK, 5 * BLOCK + 3)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from steadygan import build, checkpoint, losses, optim, tables
-from steadygan.config import parse
+from steadygan import build, losses
+from steadygan.config import parse, registry
 from steadygan.dynamics import (
     DYNAMICS,
     TWICE,
@@ -31,18 +31,20 @@ from steadygan.dynamics import (
     smoothing,
     symplectic,
 )
-from steadygan.dynamics.consensus import debiased_norm
-from steadygan.dynamics.symplectic import alignment
+from steadygan.dynamics._consensus import debiased_norm
+from steadygan.dynamics._symplectic import alignment
+from steadygan.dynamics.player_steps import update
 from steadygan.errors import UsageError
-from steadygan.fields import field, jacobian
 from steadygan.game import Field, Game, Network, Player, Rule, State, flatten
+from steadygan.game import optimizers as optim
+from steadygan.game.state import complete, initial
+from steadygan.game.vector_field import field, jacobian
 from steadygan.games import Clip, FakeAsReal, Term, bilinear, gan, quadratic
-from steadygan.games.quadratic import blocks
-from steadygan.moves import update
+from steadygan.games._quadratic import blocks
 from steadygan.networks import dirac, mlp, point
 from steadygan.penalties import PENALTIES
-from steadygan.program import compiled, vectorised
-from steadygan.state import complete, initial
+from steadygan.training import checkpoint
+from steadygan.training.compile.compiled_step import compiled, vectorised
 
 Matrix = tuple[float, float, float, float]  # p, q, s, t
 Draw = dict[str, Tensor]
@@ -746,7 +748,7 @@ SMALL: dict[str, Any] = {
     "steps": 100,
     "precision": "float64",
 }
-PROGRAMS = {name: {"name": name} for name in tables.DYNAMICS} | {
+PROGRAMS = {name: {"name": name} for name in registry.DYNAMICS} | {
     "past": {"name": "extragradient", "past": True},
     "debiased": {"name": "consensus", "gamma": 0.5, "debiased": True},
 }
@@ -773,7 +775,7 @@ def test_compiled_is_eager(name):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_member_is_the_single_run(name):
     options = PROGRAMS[name]
-    if "gamma" in tables.DYNAMICS[options["name"]].options:
+    if "gamma" in registry.DYNAMICS[options["name"]].options:
         options = {**options, "gamma": [0.5, 0.1]}  # numbers may differ between members
     run = build.build(parse({**SMALL, "dynamics": options, "seeds": 2}))
     together = played(run, vectorised(run.step), 6)

@@ -16,13 +16,13 @@ from steadygan.build import build
 from steadygan.config import parse
 from steadygan.energies import distance, ebgan_discriminator, mean_error
 from steadygan.errors import UsageError
-from steadygan.fields import field
 from steadygan.game import Network, Player, State, flatten
+from steadygan.game.vector_field import field
 from steadygan.games import ebgan
 from steadygan.losses import pull_away
 from steadygan.networks import ROLES, dcgan, mlp
 from steadygan.networks.autoencoder import Autoencoder
-from steadygan.program import compiled, vectorised
+from steadygan.training.compile.compiled_step import compiled, vectorised
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -364,7 +364,7 @@ def test_images():
 
 
 def test_finite_points_are_scored_without_a_logit():
-    from steadygan.looking import look_of
+    from steadygan.runs.score_setup import look_of
 
     settings = parse({**RAW, "data": {"name": "gaussian", "size": 20}})
     run = build(settings)

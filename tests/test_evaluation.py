@@ -10,17 +10,18 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from steadygan import looking, run
 from steadygan.build import build
-from steadygan.cards import cards
+from steadygan.commands.evaluate import evaluate_images, evaluate_run
 from steadygan.config import parse
 from steadygan.data import Data, digits, ring
 from steadygan.errors import UsageError
-from steadygan.evaluated import evaluate_images, evaluate_run
 from steadygan.metrics import Extractor, Protocol, Read, evaluate, evaluation
-from steadygan.metrics.extractors import extractor
-from steadygan.processor import threads
-from steadygan.scoring import looked_at, not_looked_at
+from steadygan.metrics.extractors.registry import extractor
+from steadygan.runs import score_setup
+from steadygan.runs import train as run
+from steadygan.runs.score_cards import cards
+from steadygan.training.compile.cpu import threads
+from steadygan.training.online_scores import looked_at, not_looked_at
 
 quiet = partial(Console, quiet=True)
 
@@ -474,8 +475,8 @@ def test_a_resumed_run_keeps_its_looks(tmp_path, plain):
 
 
 def test_a_lost_member_is_told_and_the_others_are_scored(tmp_path):
-    from steadygan import checkpoint
-    from steadygan.folders import restore
+    from steadygan.runs.folder import restore
+    from steadygan.training import checkpoint
 
     settings, told = parse({**PLAIN, "seeds": 3, "steps": 2}), []
     run.start(settings, tmp_path / "three", quiet())
@@ -503,12 +504,13 @@ def test_looks_of_a_set_with_test_images_are_at_those():
     settings = parse(PLAIN)
     made = build(settings)
     data = made.data._replace(rows=made.data.rows[:1000], held=lambda: digits().rows[1000:])
-    found = looking.protocol_of(settings, made._replace(data=data), print)
+    found = score_setup.protocol_of(settings, made._replace(data=data), print)
     assert (found["split"], found["real"]) == ("test", 200)
 
 
 def test_the_command_hands_everything_on(monkeypatch, tmp_path):
-    from steadygan import cli, evaluated
+    from steadygan.cli import app
+    from steadygan.commands import evaluate as evaluated
 
     seen = {}
     monkeypatch.setattr(
@@ -517,7 +519,7 @@ def test_the_command_hands_everything_on(monkeypatch, tmp_path):
     line = f"evaluate {tmp_path} --real 70 -n 60 --member 2 --seed 5 --split test --ema both --checkpoint all --batch 9"
     monkeypatch.setattr("sys.argv", ["steadygan", *line.split(), "--extractor", "pixels8"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     assert ended.value.code == 0
     assert seen["protocol"] == Protocol("pixels8", generated=60, real=70, split="test", seed=5)
     assert [seen[key] for key in ("which", "average", "member", "batch")] == ["all", "both", 2, 9]
@@ -551,7 +553,7 @@ def test_looks_say_how_they_look(folder):
 
 
 def test_looks_take_another_extractor(tmp_path, monkeypatch):
-    from steadygan import classifiers
+    from steadygan.runs import classifiers
 
     toy = Toy(name="digits")
     monkeypatch.setattr(classifiers, "look_through", lambda *given, **more: toy.extractor)

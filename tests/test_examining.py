@@ -14,14 +14,16 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import vector_to_parameters
 
-from steadygan import checkpoint, config, run
+from steadygan import config
 from steadygan.build import Run, build
-from steadygan.catalogue import find_recipe
-from steadygan.draws import Draws
-from steadygan.examining import examiner
 from steadygan.game import State
-from steadygan.generate import member
-from steadygan.origin import origin
+from steadygan.game.batches import Draws
+from steadygan.game.state import member
+from steadygan.recipes.catalogue import find_recipe
+from steadygan.runs import train as run
+from steadygan.training import checkpoint
+from steadygan.training.divergence import origin
+from steadygan.training.gradient_stats import examiner
 
 MLP = {"name": "mlp", "width": 16, "depth": 2}
 ADAM = {"name": "adam", "lr": 3e-3, "betas": [0.5, 0.9]}

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UsageError
-from steadygan.metrics import EXTRACTORS, Classifier, extractors, of_classifier, pooled_pixels, score_name
-from steadygan.metrics.classifier import cnn
-from steadygan.metrics.extractor import check_images, in_bytes
-from steadygan.metrics.extractors import extractor, inception, pixels8
-from steadygan.metrics.saved import save_classifier
+from steadygan.metrics import EXTRACTORS, Classifier, of_classifier, pooled_pixels, score_name
+from steadygan.metrics.extractors import registry
+from steadygan.metrics.extractors.base import check_images, in_bytes
+from steadygan.metrics.extractors.classifier import cnn
+from steadygan.metrics.extractors.classifier_file import save_classifier
+from steadygan.metrics.extractors.registry import extractor, inception, pixels8
 
 
 def noise(*shape: int) -> Tensor:
@@ -165,7 +166,7 @@ def stand_in(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     weights = tmp_path / "inception.pth"
     weights.write_bytes(b"weights")
-    monkeypatch.setattr(extractors, "SHA256", hashlib.sha256(b"weights").hexdigest())
+    monkeypatch.setattr(registry, "SHA256", hashlib.sha256(b"weights").hexdigest())
     return weights
 
 
@@ -226,6 +227,6 @@ def test_a_torchvision_that_does_not_fit_is_told(monkeypatch):
     def broken(name: str) -> ModuleType:
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(extractors.importlib, "import_module", broken)
+    monkeypatch.setattr(registry.importlib, "import_module", broken)
     with pytest.raises(UsageError, match=r"torchvision::nms does not exist.*or choose lite0"):
         inception()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from steadygan.game import State
-from steadygan.state import finite
+from steadygan.game.state import finite
 
 LARGEST = torch.finfo(torch.float32).max
 

@@ -15,18 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from steadygan import losses, optim
+from steadygan import losses
 from steadygan.dynamics import DYNAMICS, alternating, simultaneous
 from steadygan.errors import UsageError
-from steadygan.fields import field
 from steadygan.game import Game, Network, Rule, State, flatten, unflatten
+from steadygan.game import optimizers as optim
+from steadygan.game.state import complete, initial, member, stack
+from steadygan.game.vector_field import field
 from steadygan.games import FakeAsReal, Term, gan
-from steadygan.generate import member, samples, standing_statistics
 from steadygan.losses import LOSSES, Loss
 from steadygan.networks import mlp
 from steadygan.noise import noisy_layers
 from steadygan.penalties import PENALTIES
-from steadygan.state import complete, initial, stack
+from steadygan.schedules import Number
+from steadygan.training.sampling import samples, standing_statistics
 
 BATCH, LATENT = 12, 3
 FAR = FakeAsReal(4, 4, 3)
@@ -472,7 +474,7 @@ def test_a_run_in_float64_may_start_from_float32_networks(kind):
 # ------------------------------------------------------------------------------------------ around the step
 
 
-def trajectory(kind: str, decay: optim.Number, begin: int, steps: int = 6) -> tuple[list[State], Nets]:
+def trajectory(kind: str, decay: Number, begin: int, steps: int = 6) -> tuple[list[State], Nets]:
     nets = networks(kind)
     optimizers = dict.fromkeys(nets, optim.sgd(0.1))
     step = complete(alternating(game(nets), optimizers), game(nets), decay, begin)

@@ -12,9 +12,9 @@ from scipy import optimize
 
 from steadygan import config, gamma, losses, penalties
 from steadygan.build import build
-from steadygan.catalogue import find_recipe
+from steadygan.commands.probe import Reading, measure, recommend
 from steadygan.errors import UsageError
-from steadygan.probe import Reading, measure, recommend
+from steadygan.recipes.catalogue import find_recipe
 
 SATURATING = ["minimax", "non_saturating", "relativistic", "least_squares"]
 

@@ -13,6 +13,7 @@ import torch
 
 from steadygan import config
 from steadygan.build import build
+from steadygan.recipes.catalogue import recipe_files
 
 FILE = Path(__file__).with_name("golden.json")
 STEPS = 20
@@ -22,7 +23,7 @@ HERE = {"ring8", "grid25", "gaussian", "swissroll", "digits", "stacked-digits", 
 
 def recipes() -> dict[str, dict]:
     found = {}
-    for file in sorted((Path(config.__file__).parent / "recipes").glob("*.yaml")):
+    for file in recipe_files().values():
         raw = config.load(file)
         data = raw.get("data")
         if (data.get("name") if isinstance(data, dict) else data) in HERE:

@@ -6,13 +6,15 @@ import math
 import pytest
 from reporting import made
 
-from steadygan import attending, config, tables
+from steadygan import config
 from steadygan.build import build
-from steadygan.catalogue import find_recipe
+from steadygan.config import registry
 from steadygan.diagnostics import Events, diagnose, read
 from steadygan.errors import UsageError
-from steadygan.report.runs import Reader
-from steadygan.sinks.lines import logged, rewind, whole
+from steadygan.recipes.catalogue import find_recipe
+from steadygan.report.run_summary import Reader
+from steadygan.runs import live_diagnosis
+from steadygan.runs.sinks.jsonl import logged, rewind, whole
 
 BIG = "9" * 400
 RAW = {"networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9}
@@ -190,16 +192,16 @@ def test_a_protocol_that_is_no_text_is_shown_as_far_as_it_is(command, tmp_path):
 # ------------------------------------------------------------------------------------------ facts of a configuration
 
 
-@pytest.mark.parametrize("data", tables.DATA)
+@pytest.mark.parametrize("data", registry.DATA)
 def test_data_are_images_or_synthetic(data):
     settings = config.parse(
         RAW | {"data": {"name": data, **({"path": "somewhere"} if data == "images" else {})}}
     )
-    synthetic = tables.DATA[data].make.__module__ == "steadygan.data.synthetic"
-    assert attending.facts_of(settings)["images"] is not synthetic
+    synthetic = registry.DATA[data].make.__module__ == "steadygan.data.synthetic"
+    assert live_diagnosis.facts_of(settings)["images"] is not synthetic
 
 
 @pytest.mark.parametrize("recipe", ["ring8-fargan", "bilinear-optimistic", "digits-0gp"])
 def test_images_are_known_before_the_data_are(recipe):
     settings = config.parse(find_recipe(recipe)[1])
-    assert attending.facts_of(settings)["images"] == (len(build(settings).data.shape) == 3)
+    assert live_diagnosis.facts_of(settings)["images"] == (len(build(settings).data.shape) == 3)

@@ -9,8 +9,8 @@ from test_shared_chains import traced
 from torch import Tensor
 from torch.fx import GraphModule
 
-from steadygan.draws import generator
-from steadygan.in_parts import MOST, take_apart
+from steadygan.rng import generator
+from steadygan.training.compile.split_vectors import MOST, take_apart
 
 MEMBERS, SIZES = 3, (6, 2, 9, 1)
 WHOLE = sum(SIZES)

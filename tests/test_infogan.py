@@ -14,23 +14,22 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from steadygan import config, information, losses, metrics, optim
+from steadygan import config, information, losses, metrics
 from steadygan.build import build
-from steadygan.coloured import coloured
+from steadygan.commands.sample import traverse
 from steadygan.errors import UsageError
-from steadygan.fields import field
-from steadygan.game import Game, Network, State, flatten
+from steadygan.game import Game, Network, State, flatten, optimizers
+from steadygan.game.state import initial, member
+from steadygan.game.vector_field import field
 from steadygan.games import FakeAsReal, Term, View, bcr, gan, infogan
-from steadygan.generate import member
 from steadygan.networks import NETWORKS, ROLES, Codes
-from steadygan.networks.informed import Informed
-from steadygan.networks.latent import coded, set_code, uniform
+from steadygan.networks.code_critic import Informed
+from steadygan.networks.latent_codes import coded, set_code, uniform
 from steadygan.noise import HiddenNoise
 from steadygan.normalization import gradient_normalized
 from steadygan.penalties import PENALTIES
-from steadygan.program import compiled, vectorised
-from steadygan.state import initial
-from steadygan.traversal import traverse
+from steadygan.plots.scatter_by_class import coloured
+from steadygan.training.compile.compiled_step import compiled, vectorised
 
 LOG = math.log
 
@@ -250,7 +249,7 @@ def gradients(game: Game, modules: dict[str, nn.Module]) -> dict[str, Tensor]:
 
 
 def start(modules: dict[str, nn.Module]) -> State:
-    return initial(modules, dict.fromkeys(modules, optim.sgd(0.1)), dtype=torch.float64)
+    return initial(modules, dict.fromkeys(modules, optimizers.sgd(0.1)), dtype=torch.float64)
 
 
 def l_i(modules: dict[str, nn.Module], z: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from steadygan import build, config
 from steadygan.diagnostics.landscape import around, centres, landscape
 from steadygan.errors import UsageError
-from steadygan.scoring import Look
-from steadygan.sinks.landscapes import judge, landscape_sink, read_landscape
-from steadygan.train import Progress, Scored
+from steadygan.runs.sinks.landscapes import judge, landscape_sink, read_landscape
+from steadygan.training.events import Look, Progress, Scored
 
 FRAME = (1.0, -2.0, 3.0)  # x in [-2, 4], y in [-5, 1]
 

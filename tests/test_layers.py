@@ -1,10 +1,12 @@
 """Imports point down the layers of the design: a piece can be taken without what is built on it.
 
-Level 0 is usable in anybody's loop and needs torch only; heavy packages wait inside the functions that need
-them; and help answers without torch.
+Level 0 is usable in anybody's training loop and needs torch only; heavy packages are imported inside the functions
+that need them; and help answers without torch.
 """
 
 import ast
+import importlib
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,24 +16,22 @@ import pytest
 
 import steadygan
 
-PACKAGE = Path(__file__).parent.parent / "src" / "steadygan"
+PACKAGE = Path(steadygan.__file__).parent
 
-LEVELS = {
-    0: "__init__ errors files losses information penalties fake_as_real schedules normalization consistency augment "
-    "noise gamma energies",
-    1: "optim game fields moves draws games networks data",
-    2: "dynamics metrics spectrum theory diagnostics",
-    3: "state generate program small_products shared_chains in_parts processor scoring examining origin checkpoint "
-    "train meter pictures coloured phase portrait ensemble distributed",
-    4: "values edits published scale bind tables config solved constrained build recipes",
-    5: "sinks attending outlets folders looking run reconstructed drawn preview probe traversal clouds classifiers "
-    "cards evaluated diagnosed commands datasets data_command catalogue costs cli __main__ report",
-}
-LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
+FOLDERS = [
+    "",  # the ideas: modules at the package's root
+    "game games networks data",
+    "dynamics spectrum theory diagnostics metrics plots",
+    "training",
+    "config build recipes",
+    "runs",
+    "commands report cli __main__",
+]
+LEVEL = {folder: level for level, names in enumerate(FOLDERS) for folder in names.split()}
+"""The level of each folder. Modules at the package's root are at level 0."""
 
-# The one name above level 0 that the package itself has: `steadygan.Monitor` is loaded when it is asked for, inside
-# `__getattr__`, and named once more for type checkers. That the import alone stays free of it is tested below.
-LAZY = {"steadygan.diagnostics.monitor.Monitor"}
+# The public face names what stands on higher layers, and loads it when it is asked for.
+LAZY = PACKAGE / "__init__.py"
 
 HEAVY = {"matplotlib", "torchmetrics", "sklearn", "scipy", "tensorboard", "torch_fidelity", "torchvision"}
 
@@ -39,18 +39,22 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 
 
-def part(file: Path) -> str:
-    """The module or folder of the package that a file belongs to."""
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def level(file: Path) -> int:
+    """The level of a file of the package, from the folder it lies in."""
+    folder = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if (PACKAGE / folder).is_dir():
+        assert folder in LEVEL, f"the folder {folder} has no level: list it in FOLDERS of {__file__}"
+    return LEVEL.get(folder, 0)
 
 
-PARTS = {part(file) for file in FILES}
-
-
-def level(module: str, seen_in: str) -> int:
-    if module not in LEVEL:
-        pytest.fail(f"{seen_in}: {module} has no level; list it in LEVELS of tests/test_layers.py")
-    return LEVEL[module]
+def file_of(name: str) -> Path:
+    """The file that defines the dotted name `steadygan.a.b`, b being a module or something inside one."""
+    path = PACKAGE.joinpath(*name.split(".")[1:])
+    for place in (path, *path.parents):
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.exists():
+                return file
+    raise AssertionError(name)
 
 
 def imports(tree: ast.AST, *, top: bool = False) -> Iterator[tuple[int, str]]:
@@ -68,20 +72,14 @@ def imports(tree: ast.AST, *, top: bool = False) -> Iterator[tuple[int, str]]:
 @each_file
 def test_imports_point_down(file):
     here = file.relative_to(PACKAGE.parent.parent)
-    own = level(part(file), str(here))
     for line, name in imports(ast.parse(file.read_text())):
-        root, _, rest = name.partition(".")
-        if root != "steadygan" or (file == PACKAGE / "__init__.py" and name in LAZY):
+        if name.split(".")[0] != "steadygan" or file == LAZY:
             continue
-        other = rest.split(".")[0]
-        other = other if other in PARTS else "__init__"
-        theirs = level(other, f"{here}:{line}")
-        assert theirs <= own, (
-            f"{here}:{line} imports {name}: {other} is at level {theirs}, above {part(file)} at {own}"
-        )
+        theirs, own = level(file_of(name)), level(file)
+        assert theirs <= own, f"{here}:{line} imports {name}, which is at level {theirs}, above its own {own}"
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if LEVEL.get(part(f)) == 0], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [f for f in FILES if level(f) == 0], ids=lambda file: file.name)
 def test_level_0_imports_torch_and_nothing_heavier(file):
     for line, name in imports(ast.parse(file.read_text())):
         root = name.split(".")[0]
@@ -96,26 +94,49 @@ def test_heavy_packages_are_imported_inside_functions(file):
         assert not heavy, f"{file.name}:{line} imports {name}: move it into the function that needs it"
 
 
-def test_the_package_itself_loads_nothing_and_finds_the_monitor_when_asked():
-    assert "steadygan" in loaded("import steadygan")
-    assert loaded("import steadygan; dir(steadygan)").isdisjoint(HEAVY | {"torch", "numpy"})
-    asked = loaded("from steadygan import Monitor; import steadygan; assert 'Monitor' in dir(steadygan)")
-    assert "torch" in asked
-    assert asked.isdisjoint(HEAVY | {"pydantic", "yaml", "rich", "typer", "jinja2"})
-    with pytest.raises(AttributeError, match="no attribute 'Moniter'"):
-        steadygan.Moniter  # noqa: B018
+def test_no_circle_of_folders():
+    """Two folders of one level may import each other's modules in one direction only."""
+    arrows = {
+        (file.relative_to(PACKAGE).parts[0], file_of(name).relative_to(PACKAGE).parts[0])
+        for file in FILES
+        for _, name in imports(ast.parse(file.read_text()))
+        if name.startswith("steadygan.") and file != LAZY
+    }
+    folders = {(a, b) for a, b in arrows if a != b and a in LEVEL and b in LEVEL}
+    assert sorted((a, b) for a, b in folders if (b, a) in folders and a < b) == []
+
+
+def test_the_root_stays_small():
+    modules = [file.name for file in PACKAGE.glob("*.py")]
+    assert len(modules) <= 20, f"{len(modules)} modules at the package's root: is there no folder for one?"
+
+
+def test_no_module_is_hidden_by_a_name_in_its_package():
+    """`import steadygan.dynamics.alternating` and `from steadygan.dynamics import alternating` never differ."""
+    hidden = []
+    for found in pkgutil.walk_packages(steadygan.__path__, "steadygan."):
+        parent, _, name = found.name.rpartition(".")
+        if name != "__main__":
+            module = importlib.import_module(found.name)
+            if getattr(importlib.import_module(parent), name) is not module:
+                hidden.append(found.name)
+    assert hidden == []
 
 
 def loaded(code: str) -> set[str]:
-    """The top-level packages that a fresh interpreter has loaded after `code`."""
-    show = "; import sys; print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    """The modules that a fresh interpreter has loaded after `code`."""
+    show = "; import sys; print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code + show], capture_output=True, text=True, check=True)
     return set(done.stderr.split())
 
 
+def roots(modules: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in modules}
+
+
 def test_level_0_loads_torch_only():
-    every = [module for module in LEVELS[0].split()[1:] if (PACKAGE / f"{module}.py").exists()]
-    found = loaded(f"from steadygan import {', '.join(every)}")
+    every = [file.stem for file in PACKAGE.glob("*.py") if not file.stem.startswith("__")]
+    found = roots(loaded(f"from steadygan import {', '.join(every)}"))
     assert "torch" in found
     assert found.isdisjoint(HEAVY | {"pydantic", "yaml", "rich", "typer", "PIL", "safetensors", "jinja2"})
 
@@ -123,6 +144,6 @@ def test_level_0_loads_torch_only():
 def test_help_does_not_wait_for_torch():
     code = "import sys; sys.argv = ['steadygan', '--help']; from steadygan.cli import main\n"
     code += "try: main()\nexcept SystemExit as done: assert not done.code\npass"
-    found = loaded(code)
+    found = roots(loaded(code))
     assert "steadygan" in found
     assert found.isdisjoint(HEAVY | {"torch", "numpy", "pydantic"})

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from steadygan.data import images
 from steadygan.errors import UsageError
-from steadygan.metrics import lite0 as module
-from steadygan.metrics.extractor import Extractor
-from steadygan.metrics.lite0 import lite0, network, seen
+from steadygan.metrics.extractors import lite0 as module
+from steadygan.metrics.extractors.base import Extractor
+from steadygan.metrics.extractors.lite0 import lite0, network, seen
 
 if importlib.util.find_spec(module.WHEEL) is None:
     pytest.skip("the wheel of EfficientNet-Lite0 is not installed", allow_module_level=True)

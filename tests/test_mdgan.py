@@ -16,18 +16,21 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
-from steadygan import checkpoint, generate, pictures, reconstructed, run
 from steadygan.build import Run, build
+from steadygan.commands import sample
 from steadygan.config import parse
 from steadygan.errors import UsageError
-from steadygan.fields import field
-from steadygan.folders import read_config, restore
 from steadygan.game import Game, Network, State
+from steadygan.game.optimizers import sgd
+from steadygan.game.state import initial, member
+from steadygan.game.vector_field import field
 from steadygan.games import mdgan
-from steadygan.optim import sgd
-from steadygan.program import compiled, vectorised
-from steadygan.scoring import _judge, reference
-from steadygan.state import initial
+from steadygan.plots import samples
+from steadygan.runs import train
+from steadygan.runs.folder import read_config, restore
+from steadygan.training import checkpoint, sampling
+from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.training.online_scores import _judge, reference
 
 
 class Scale(nn.Module):
@@ -257,19 +260,19 @@ def test_the_compiled_step_is_the_eager_step(kind):
 def test_a_member_of_an_ensemble_is_the_single_run():
     made = build(parse({**POINTS, "game": {"name": "mdgan", "weight_mode": [0.1, 0.9]}, "seeds": 2}))
     found = ended(vectorised(made.step), made, made.state)
-    for index, member in enumerate(made.members):
-        game = {"name": "mdgan", "weight_mode": member["game.weight_mode"]}
-        alone = build(parse({**POINTS, "game": game, "seed": int(member["seed"])}))
-        assert_same(generate.member(found, index), ended(alone.step, alone, alone.state), 1e-9)
+    for index, one in enumerate(made.members):
+        game = {"name": "mdgan", "weight_mode": one["game.weight_mode"]}
+        alone = build(parse({**POINTS, "game": game, "seed": int(one["seed"])}))
+        assert_same(member(found, index), ended(alone.step, alone, alone.state), 1e-9)
 
 
 @pytest.mark.parametrize("game", ["mdgan", "reg_gan"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_run_ends_with_the_same_bits(game, kind, tmp_path, quiet):
     raw = {**POINTS, **KINDS[kind], "game": game, "ema": {"decay": 0.9}, "precision": "float32"}
-    run.start(parse(raw), tmp_path / "whole", quiet)
-    run.start(parse({**raw, "steps": 7}), tmp_path / "cut", quiet)
-    run.resume(tmp_path / "cut", ["steps=20"], quiet)
+    train.start(parse(raw), tmp_path / "whole", quiet)
+    train.start(parse({**raw, "steps": 7}), tmp_path / "cut", quiet)
+    train.resume(tmp_path / "cut", ["steps=20"], quiet)
     whole, cut = (checkpoint.checkpoints(tmp_path / name / "checkpoints")[-1] for name in ("whole", "cut"))
     assert whole.name == cut.name == "step-00000020"
     digests = {json.loads((path / "meta.json").read_text())["sha256"] for path in (whole, cut)}
@@ -278,7 +281,7 @@ def test_a_resumed_run_ends_with_the_same_bits(game, kind, tmp_path, quiet):
 
 def test_a_small_finite_set_is_scored_with_the_critic_of_generated_samples(tmp_path, quiet):
     raw = {**POINTS, "data": {"name": "gaussian", "size": 60}, "precision": "float32"}
-    assert run.start(parse(raw), tmp_path / "run", quiet) is None
+    assert train.start(parse(raw), tmp_path / "run", quiet) is None
     lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert any("unbalance" in line for line in lines)
 
@@ -305,27 +308,25 @@ def folders(tmp_path_factory) -> dict[str, Path]:
         "gan": {**POINTS, "game": "gan"},
     }
     for name, raw in kinds.items():
-        run.start(parse({**raw, "steps": 4}), base / name, quiet)
+        train.start(parse({**raw, "steps": 4}), base / name, quiet)
     return {name: base / name for name in kinds}
 
 
 def test_reconstructions_are_of_the_average_where_it_is_wanted(folders):
     options = {"member": 0, "note": pytest.fail}
-    raw, mean = (
-        reconstructed.reconstruct(folders["digits"], 5, average=on, **options)[1] for on in (False, True)
-    )
+    raw, mean = (sample.reconstruct(folders["digits"], 5, average=on, **options)[1] for on in (False, True))
     made = build(parse(read_config(folders["digits"])))
     now = restore(folders["digits"], made, pytest.fail)
     x, G, E = reference(made.data, 5), *(made.game.players[n].network for n in "GE")
     swapped = now._replace(params={**now.params, "G": now.average["G"]["params"]}, average={})
-    torch.testing.assert_close(mean, generate.reconstructions(G, E, swapped, x, average=False))
+    torch.testing.assert_close(mean, sampling.reconstructions(G, E, swapped, x, average=False))
     assert (raw - mean).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["points", "digits"])
 def test_reconstructions_are_the_modules_own(name, folders):
     """Samples of other latents, a batch norm in training mode, x normalized twice."""
-    x, again = reconstructed.reconstruct(folders[name], 5, average=False, member=0, note=pytest.fail)
+    x, again = sample.reconstruct(folders[name], 5, average=False, member=0, note=pytest.fail)
     made = build(parse(read_config(folders[name])))
     now = restore(folders[name], made, pytest.fail)
     G, E = (made.game.players[n].network.module for n in "GE")
@@ -333,7 +334,7 @@ def test_reconstructions_are_the_modules_own(name, folders):
         nn.utils.vector_to_parameters(now.params[n], net.to(now.params[n].dtype).parameters())
     torch.testing.assert_close(x, reference(made.data, 5))
     if name == "digits":  # standing statistics: those of latents, kept still
-        latents = generate.latents(0, "standing", 16 * 64, 4, x.dtype).view(16, 64, 4)
+        latents = sampling.latents(0, "standing", 16 * 64, 4, x.dtype).view(16, 64, 4)
         for norm in (part for part in G.modules() if isinstance(part, nn.BatchNorm2d)):
             norm.momentum = None  # the plain mean over batches
             norm.reset_running_stats()
@@ -388,7 +389,7 @@ def test_a_player_missing_from_a_checkpoint_is_named(name, game, words, folders,
 def test_pairs_stand_side_by_side():
     """Reals above, all first and then all second, or a row that ends between the two of a pair."""
     left, right = torch.full((5, 1, 2, 2), 1.0), torch.full((5, 1, 2, 2), -1.0)
-    image = pictures.pairs(left, right)
+    image = samples.pairs(left, right)
     columns = 2 * math.ceil(math.sqrt(5 / 2))
     side = (image.width - 2) // columns
     found = [image.getpixel((2 + i % columns * side + 1, 2 + i // columns * side + 1)) for i in range(10)]
@@ -399,11 +400,11 @@ def test_links_join_each_point_with_its_own():
     """Lines between points of other rows; non-finite pairs that shift the rest against each other."""
     starts = torch.tensor([[-1.0, 1.0], [math.nan, 0.0], [-1.0, -1.0]])
     ends = torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, -1.0]])
-    draw = partial(pictures.links, size=pictures.CANVAS)
+    draw = partial(samples.links, size=samples.CANVAS)
     image = draw(starts, ends)
 
     def ink(x: float, y: float) -> bool:
-        u, v = pictures.place(x / 1.5, y / 1.5)
+        u, v = samples.place(x / 1.5, y / 1.5)
         return image.getpixel((round(u), round(v))) != (255, 255, 255)
 
     assert ink(0, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from steadygan.meter import Meter
+from steadygan.training.flop_meter import Meter
 
 KIB = 256  # this many float32 are a KiB
 

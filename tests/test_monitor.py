@@ -14,8 +14,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from steadygan import Monitor, losses
 from steadygan.diagnostics import diagnose, read
 from steadygan.diagnostics import monitor as module
-from steadygan.diagnostics.loops import IN_A_LOOP
 from steadygan.diagnostics.remedies import _TRIES
+from steadygan.diagnostics.remedy_code import IN_A_LOOP
 from steadygan.diagnostics.verdicts import Verdict
 from steadygan.errors import UsageError
 

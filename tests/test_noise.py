@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan import losses, optim
+from steadygan import losses
 from steadygan.dynamics import alternating, simultaneous
 from steadygan.errors import UsageError
 from steadygan.game import Network, State, flatten
+from steadygan.game import optimizers as optim
+from steadygan.game.state import complete, initial, stack
 from steadygan.games import Term, gan
 from steadygan.networks import dcgan, mlp
 from steadygan.noise import HiddenNoise, instance, noisy_layers, normals
 from steadygan.normalization import is_piecewise_linear, spectral_normalized
 from steadygan.penalties import PENALTIES
-from steadygan.state import complete, initial, stack
 
 ERRORS = 4.5
 COUNT = 2**18

@@ -10,15 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan import config, tables
+from steadygan import config
 from steadygan.build import Run, build
+from steadygan.config import registry
 from steadygan.data import Data
-from steadygan.fields import field
+from steadygan.game.vector_field import field
+from steadygan.recipes.catalogue import recipe_files
 
 OBJECTIVES = {"standard": "non_saturating", "js": "minimax", "indicator": "indicator"}
 RECIPES = [
     file
-    for file in sorted((Path(config.__file__).parent / "recipes").glob("*-numerics-*.yaml"))
+    for file in recipe_files().values()
+    if "-numerics-" in file.stem
     if file.stem.endswith(tuple(OBJECTIVES)) and not file.stem.startswith("celeba64")
 ]
 """All but the sweeps and the faces, of which tests/test_recipes.py has the settings."""
@@ -34,8 +37,10 @@ each_recipe = pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.ste
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, shape in SHAPES.items():
         rows = torch.randint(256, (8, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        part = tables.DATA[name]._replace(make=lambda rows=rows, shape=shape, **_: Data("some", shape, rows))
-        monkeypatch.setitem(tables.DATA, name, part)
+        part = registry.DATA[name]._replace(
+            make=lambda rows=rows, shape=shape, **_: Data("some", shape, rows)
+        )
+        monkeypatch.setitem(registry.DATA, name, part)
 
 
 def parts(file: Path) -> tuple[str, str, str]:

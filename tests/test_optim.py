@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from steadygan import schedules
-from steadygan.optim import OPTIMIZERS, Optimizer, at
+from steadygan.game.optimizers import OPTIMIZERS, Optimizer
+from steadygan.schedules import at
 
 START = torch.tensor([-1.2, 1.0, 0.5, -0.3, 2.0, 0.1], dtype=torch.float64)
 

@@ -11,17 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan import losses, optim
+from steadygan import losses
+from steadygan.config.registry import GIVEN, PLAYERS
 from steadygan.data import Data, ring
-from steadygan.draws import Draws
 from steadygan.dynamics import alternating
 from steadygan.game import Draw, Game, Network, flatten
+from steadygan.game import optimizers as optim
+from steadygan.game.batches import Draws
+from steadygan.game.state import complete, initial
 from steadygan.games import FakeAsReal, Term, View, began, cr, ebgan, gan, infogan, mdgan, reg_gan
 from steadygan.networks import NETWORKS, ROLES, Classed, Codes, Uniform
 from steadygan.normalization import gradient_normalized, penalty_gradient_normalized
 from steadygan.penalties import PENALTIES
-from steadygan.state import complete, initial
-from steadygan.tables import GIVEN, PLAYERS
 
 # Each shows a method, but for the Monitor's, which watches one (tests/test_monitor.py).
 LOOPS = sorted((Path(__file__).parent.parent / "examples").glob("own_loop_*.py"))

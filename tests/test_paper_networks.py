@@ -16,10 +16,10 @@ from steadygan import config
 from steadygan.build import build
 from steadygan.errors import UsageError
 from steadygan.networks import NETWORKS
-from steadygan.networks.numerics import _down, _up
+from steadygan.networks._numerics import _down, _up
 from steadygan.normalization import check_piecewise_linear, is_piecewise_linear
 from steadygan.penalties import r1
-from steadygan.program import vectorised
+from steadygan.training.compile.compiled_step import vectorised
 
 Params = Iterator[Tensor]
 

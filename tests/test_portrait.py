@@ -10,19 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
-from steadygan import build, config, phase, portrait
+from steadygan import build, config
 from steadygan.dynamics import DYNAMICS, linear
 from steadygan.errors import UsageError
-from steadygan.games.dirac import FORCES, SLOPES, rest
-from steadygan.games.quadratic import blocks
-from steadygan.generate import member
+from steadygan.game.state import member
+from steadygan.games._quadratic import blocks
+from steadygan.games.dirac_equilibrium import FORCES, SLOPES, rest
 from steadygan.losses import LOSSES
 from steadygan.penalties import PENALTIES
+from steadygan.plots import phase_portrait
+from steadygan.recipes.catalogue import recipe_files
+from steadygan.training import toy_scores
 
-RECIPES = Path(config.__file__).parent / "recipes"
-SOLVED = sorted(
-    f.stem for f in RECIPES.glob("*.yaml") if f.stem.split("-")[0] in ("dirac", "bilinear", "quadratic")
-)
+SOLVED = sorted(name for name in recipe_files() if name.split("-")[0] in ("dirac", "bilinear", "quadratic"))
 
 RULES: list[dict[str, Any]] = [
     {"name": "simultaneous"},
@@ -65,7 +65,7 @@ def made(settings: dict[str, Any]) -> build.Run:
 
 
 def measured(run: build.Run) -> float:
-    return portrait.spectrum(run.game, run.rule, run.draws, run.state).radius
+    return toy_scores.spectrum(run.game, run.rule, run.draws, run.state).radius
 
 
 def name_of(options: dict[str, Any]) -> str:
@@ -94,7 +94,7 @@ def test_the_dirac_gan_is_linearised_as_it_is(loss, penalty):
     known = run.game.rest.velocity
     assert (known is not None) is (loss in SLOPES and penalty in FORCES)
     if known is not None:
-        found = portrait.spectrum(run.game, run.rule, run.draws, run.state).field
+        found = toy_scores.spectrum(run.game, run.rule, run.draws, run.state).field
         wanted = torch.linalg.eigvals(known)
         gaps = (found[:, None] - wanted[None]).abs()
         assert max(gaps.amin(0).max(), gaps.amin(1).max()) < 1e-7
@@ -119,9 +119,9 @@ def test_the_dirac_gan_rests_only_where_its_field_is_zero(critic, still):
     """(|psi| - 1)^2 and f / |grad f| have a cusp at psi = 0; PGN's f^ is 1/2 there, which a loss wants larger."""
     run = made(dirac(critic=critic))
     assert run.game.rest.still is still
-    look = portrait.portrait(run.game, run.rule, run.draws, members=1, ensemble=False, closed=run.radius)
+    look = toy_scores.portrait(run.game, run.rule, run.draws, members=1, ensemble=False, closed=run.radius)
     named = {"distance", "radius"} if still else set()
-    assert named == set(portrait.score_names(run.game.rest))
+    assert named == set(toy_scores.score_names(run.game.rest))
     assert set(look(run.state).scores) - {"radius/closed_form"} == {"at/D", "at/G"} | named
 
 
@@ -156,7 +156,7 @@ def test_rest_by_hand():
 def test_a_closed_form_is_not_claimed_for_what_it_is_not(changes):
     run = made(raw(**changes))
     assert run.radius is None
-    look = portrait.portrait(
+    look = toy_scores.portrait(
         run.game, run.rule, run.draws, members=len(run.members), ensemble=run.ensemble, closed=None
     )
     scores = look(run.state).scores
@@ -168,7 +168,7 @@ def test_members_have_their_own_radius():
     run = made(raw(dynamics="simultaneous", optimizer={"name": "sgd", "lr": [0.1, 0.2]}))
     pairs = [(-0.5, 2.0), (-0.1, 0.3)]
     for index, h in enumerate((0.1, 0.2)):
-        found = portrait.spectrum(run.game, run.rule, run.draws, member(run.state, index), index).radius
+        found = toy_scores.spectrum(run.game, run.rule, run.draws, member(run.state, index), index).radius
         assert found == pytest.approx(max(abs(1 + h * complex(*z)) for z in pairs))
 
 
@@ -209,7 +209,7 @@ def test_the_radius_under_an_optimizer_is_that_of_the_preconditioned_step(optimi
     b, one = optimizer.get("betas", [0.0])[0], np.eye(4)
     matrix = np.block([[one + (1 - b) * P @ V, -b * P], [-(1 - b) * V, b * one]])
     expected = abs(np.linalg.eigvals(matrix)).max()
-    found = portrait.spectrum(run.game, run.rule, run.draws, state)
+    found = toy_scores.spectrum(run.game, run.rule, run.draws, state)
     assert found.radius == pytest.approx(expected, abs=1e-9)
     assert abs(found.radius - 1) > 1e-4
     assert len(found.step) == (8 if "betas" in optimizer else 4)
@@ -224,7 +224,7 @@ def test_an_adam_run_shrinks_at_the_radius_it_reports():
     for step in range(200):
         state, _ = run.step(state, run.draws(step))
         distances.append(math.hypot(*(state.params[name].item() for name in "DG")))
-    radius = portrait.spectrum(run.game, run.rule, run.draws, state).radius
+    radius = toy_scores.spectrum(run.game, run.rule, run.draws, state).radius
     assert 0.99 < radius < 0.995
     assert (distances[-1] / distances[-11]) ** (1 / 10) == pytest.approx(radius, abs=2e-4)
 
@@ -233,7 +233,7 @@ def test_velocities_are_those_of_the_first_parameters():
     run = made(raw())
     points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, -3.0]], dtype=torch.float64)
     V = blocks([(-0.5, 2.0)], 1.7)
-    torch.testing.assert_close(portrait.velocities(run.game, run.draws, run.state, points), points @ V.T)
+    torch.testing.assert_close(toy_scores.velocities(run.game, run.draws, run.state, points), points @ V.T)
 
 
 # ---------------------------------------------------------------------------------------------- runs
@@ -265,7 +265,9 @@ def test_a_path_is_drawn_from_the_initial_state(tmp_path, command, monkeypatch):
     """Neither the first scored step nor, in a resumed run, the checkpoint that it goes on from."""
     paths: list[torch.Tensor] = []
     monkeypatch.setattr(
-        phase, "phase", lambda path, *_, f=phase.phase, **more: paths.append(path) or f(path, *_, **more)
+        phase_portrait,
+        "phase",
+        lambda path, *_, f=phase_portrait.phase, **more: paths.append(path) or f(path, *_, **more),
     )
     words = ("networks.theta=0.75", "networks.psi=-0.5", "every.score=10", "every.checkpoint=20")
     assert command("train", "dirac-consensus", "steps=20", *words, "--out", tmp_path / "run").code == 0
@@ -333,10 +335,10 @@ def test_a_path_is_drawn_where_it_went():
     """Red where the path runs, none in the quarter it never entered; arrows over all of it."""
     t = torch.linspace(0, math.pi / 2, 50, dtype=torch.float64)
     path = torch.stack([t.cos(), t.sin()], dim=1)
-    points = phase.grid(phase.extent(path))
-    image = phase.phase(path, points @ blocks([(0.0, 1.0)]).T, "title")
+    points = phase_portrait.grid(phase_portrait.extent(path))
+    image = phase_portrait.phase(path, points @ blocks([(0.0, 1.0)]).T, "title")
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(720, 720, 3).double()
-    red = (pixels - torch.tensor(phase.FAKES, dtype=torch.float64)).abs().sum(2) < 60
+    red = (pixels - torch.tensor(phase_portrait.FAKES, dtype=torch.float64)).abs().sum(2) < 60
     red[:62] = False  # the legend
     assert red[62:372, 360:].sum() > 200
     assert red[390:, :340].sum() == 0
@@ -345,12 +347,12 @@ def test_a_path_is_drawn_where_it_went():
 @pytest.mark.parametrize("path", [torch.zeros(0, 2), torch.full((3, 2), math.nan), torch.ones(1, 2)], ids=len)
 def test_a_path_may_be_empty_or_lost(path):
     arrows = torch.zeros(17 * 17, 2)
-    assert phase.phase(path.double(), arrows.double(), size=360).size == (360, 360)
-    assert phase.plane(torch.zeros(0), torch.zeros(0), size=360).size == (360, 360)
+    assert phase_portrait.phase(path.double(), arrows.double(), size=360).size == (360, 360)
+    assert phase_portrait.plane(torch.zeros(0), torch.zeros(0), size=360).size == (360, 360)
 
 
 def test_a_phase_portrait_refuses_what_is_none():
     with pytest.raises(UsageError):
-        phase.phase(torch.zeros(3, 3), torch.zeros(17 * 17, 2))
+        phase_portrait.phase(torch.zeros(3, 3), torch.zeros(17 * 17, 2))
     with pytest.raises(UsageError):
-        phase.phase(torch.zeros(3, 2), torch.zeros(5, 2))
+        phase_portrait.phase(torch.zeros(3, 2), torch.zeros(5, 2))

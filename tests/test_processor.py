@@ -11,7 +11,7 @@ from steadygan.game import Network
 from steadygan.games import bilinear, gan
 from steadygan.losses import non_saturating
 from steadygan.networks import mlp, point
-from steadygan.processor import LARGE, keep_memory, products, threads, work
+from steadygan.training.compile.cpu import LARGE, keep_memory, products, threads, work
 
 matmul = getattr(torch.backends.mkldnn, "matmul", None)
 needs_setting = pytest.mark.skipif(matmul is None, reason="this torch has no setting for products")
@@ -32,7 +32,7 @@ def test_products_keep_the_accuracy_of_float32(shape):
 
 @needs_setting
 def test_a_processor_that_would_round_is_left_alone(monkeypatch):
-    monkeypatch.setattr("steadygan.processor._exact", lambda: False)
+    monkeypatch.setattr("steadygan.training.compile.cpu._exact", lambda: False)
     with products(LARGE):
         assert matmul.fp32_precision == "none"
 
@@ -79,7 +79,7 @@ def test_threads_come_back():
 
 FAULTS = """
 import resource, sys, torch
-from steadygan.processor import keep_memory
+from steadygan.training.compile.cpu import keep_memory
 if sys.argv[1] == "kept":
     assert keep_memory()
 for i in range(60):
@@ -106,5 +106,5 @@ def test_kept_memory_is_not_faulted_in_again():
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    monkeypatch.setattr("steadygan.processor.ctypes.CDLL", lambda name: object())
+    monkeypatch.setattr("steadygan.training.compile.cpu.ctypes.CDLL", lambda name: object())
     assert keep_memory() is False

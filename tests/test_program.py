@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch._inductor.exc import InductorError
 
-from steadygan import program
 from steadygan.build import Run, build
 from steadygan.config import parse
 from steadygan.game import State
-from steadygan.optim import OPTIMIZERS
-from steadygan.program import CompiledStepDiffers, compiled, vectorised
-from steadygan.small_products import SmallProducts
+from steadygan.game.optimizers import OPTIMIZERS
+from steadygan.training.compile import compiled_step
+from steadygan.training.compile.compiled_step import CompiledStepDiffers, compiled, vectorised
+from steadygan.training.compile.small_matmul import SmallProducts
 
 STEPS = 20
 FARGAN: dict[str, Any] = {
@@ -132,7 +132,7 @@ def programs_of(monkeypatch, function: Any = kept) -> list[State]:
         return fast
 
     monkeypatch.setattr(torch, "compile", compile_)
-    monkeypatch.setattr(program.shutil, "which", lambda name: "/usr/bin/g++")
+    monkeypatch.setattr(compiled_step.shutil, "which", lambda name: "/usr/bin/g++")
     return made
 
 
@@ -198,7 +198,7 @@ def test_a_call_that_does_not_return_leaves_nothing_for_the_next_one(monkeypatch
         return fast
 
     monkeypatch.setattr(torch, "compile", compile_)
-    monkeypatch.setattr(program.shutil, "which", lambda name: "/usr/bin/g++")
+    monkeypatch.setattr(compiled_step.shutil, "which", lambda name: "/usr/bin/g++")
     step = compiled(kept, pytest.fail)
     state, _ = step(holding(ONE), [])
     step(holding(ONE.double()), [])
@@ -297,7 +297,7 @@ def compile_to(monkeypatch, change: Any) -> list[int]:
         return fast
 
     monkeypatch.setattr(torch, "compile", compile_)
-    monkeypatch.setattr(program.shutil, "which", lambda name: "/usr/bin/g++")
+    monkeypatch.setattr(compiled_step.shutil, "which", lambda name: "/usr/bin/g++")
     return calls
 
 
@@ -397,7 +397,7 @@ HALF = {
 def test_where_rounding_decides_a_step_its_exact_result_is_not_refused(monkeypatch):
     """Signs of small gradients turn in bfloat16, and Adam makes a full step of each: float32 is no wrong code."""
     run, exact = made(**HALF, precision="bfloat16"), made(**HALF)
-    monkeypatch.setitem(program.TOLERANCE, "bfloat16", 0.1)
+    monkeypatch.setitem(compiled_step.TOLERANCE, "bfloat16", 0.1)
     draws = run.draws(0)
     calls = compile_to(monkeypatch, lambda before, after: exact.step(before, draws)[0])
     after, _ = compiled(run.step, pytest.fail, "bfloat16")(run.state, draws)
@@ -554,7 +554,7 @@ def test_without_a_compiler_the_step_runs_as_it_is_and_says_so(monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("a GPU needs no C++ compiler")
     monkeypatch.setattr(torch, "compile", never)
-    monkeypatch.setattr(program.shutil, "which", lambda name: None)
+    monkeypatch.setattr(compiled_step.shutil, "which", lambda name: None)
     notes: list[str] = []
     step = made().step
     assert compiled(step, notes.append) is step

@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from steadygan import cli
+from steadygan.cli import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,7 +51,7 @@ def test_readme_shows_python_and_commands() -> None:
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "train" in c])
 def test_train_commands_are_valid(command: str) -> None:
     arguments = shlex.split(command)[1:]
-    result = CliRunner().invoke(cli.app, [*arguments, *([] if "--dry-run" in arguments else ["--dry-run"])])
+    result = CliRunner().invoke(app.app, [*arguments, *([] if "--dry-run" in arguments else ["--dry-run"])])
     if "was not found" in str(result.exception):
         pytest.skip(str(result.exception))
     assert result.exit_code == 0, result.exception
@@ -69,7 +69,7 @@ def test_the_constraints_page_shows_the_figures_that_were_measured() -> None:
     text = script["PAGE"].read_text()
     figures = json.loads(script["FIGURES"].read_text())
     assert script["page"](figures, text) == text
-    recipes = {f.stem for f in script["RECIPES"].glob("*.yaml")}
+    recipes = set(script["recipe_files"]())
     for data in script["SCORES"]:
         assert {f"{data}-{c}" for c in script["CONSTRAINTS"]} & recipes == {
             n for n in figures if n.startswith(data)

@@ -23,17 +23,20 @@ import yaml
 from rich.console import Console
 from torch.utils._pytree import tree_leaves
 
-from steadygan import checkpoint, config, run, tables
+from steadygan import config
 from steadygan.build import Run, build
-from steadygan.catalogue import COSTS, RECIPES, listed, paper_of
-from steadygan.costs import cost
+from steadygan.commands.dry_run import cost
+from steadygan.config import registry
+from steadygan.config.presets import scaled
 from steadygan.data import Data
 from steadygan.game import State
-from steadygan.meter import Meter
-from steadygan.program import compiled, vectorised
-from steadygan.scale import scaled
+from steadygan.recipes.catalogue import COSTS, listed, paper_of, recipe_files
+from steadygan.runs import train as run
+from steadygan.training import checkpoint
+from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.training.flop_meter import Meter
 
-NAMES = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+NAMES = sorted(recipe_files())
 
 SIDES = {
     "cifar10": 32,
@@ -62,11 +65,11 @@ def stand_in(name: str, count: int = 1200) -> Any:
 
 
 def stand_ins(count: int = 1200) -> dict[str, Any]:
-    return {name: tables.DATA[name]._replace(make=stand_in(name, count)) for name in SHAPES}
+    return {name: registry.DATA[name]._replace(make=stand_in(name, count)) for name in SHAPES}
 
 
 def raw(name: str) -> dict[str, Any]:
-    return {"name": name, **config.load(RECIPES / f"{name}.yaml")}
+    return {"name": name, **config.load(recipe_files()[name])}
 
 
 @cache
@@ -153,13 +156,13 @@ def published() -> dict[str, tuple[Any, Any]]:
 
 
 PUBLISHED = published()
-PAPERS = [name for name in NAMES if paper_of((RECIPES / f"{name}.yaml").read_text())]
+PAPERS = [name for name in NAMES if paper_of(recipe_files()[name].read_text())]
 each_paper = pytest.mark.parametrize("name", PAPERS)
 
 
 def header(name: str) -> dict[str, str]:
     """The parts of a recipe's header by their names: Command, Source, Expected, Time."""
-    lines = [line for line in (RECIPES / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
+    lines = [line for line in recipe_files()[name].read_text().splitlines() if line.startswith("#")]
     text = " ".join(line.lstrip("# ") for line in lines[1:])
     parts = re.split(r"\b(Command|Source|Expected|Time): ", text)
     return dict(zip(parts[1::2], parts[2::2]))
@@ -226,7 +229,7 @@ def test_a_header_owns_up_to_another_precision_than_the_papers(name):
 
 @each_paper
 def test_the_list_finds_a_recipes_paper_without_reading_all_of_it(name):
-    text = (RECIPES / f"{name}.yaml").read_text()
+    text = recipe_files()[name].read_text()
     assert paper_of(text) == yaml.safe_load(text)["paper"]
 
 
@@ -430,7 +433,7 @@ def test_a_cost_is_that_of_real_steps(stood_in):
 @pytest.fixture
 def stood_in(monkeypatch):
     for name, part in stand_ins().items():
-        monkeypatch.setitem(tables.DATA, name, part)
+        monkeypatch.setitem(registry.DATA, name, part)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -631,7 +634,7 @@ def run_full(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    tables.DATA.update(stand_ins())
+    registry.DATA.update(stand_ins())
     action = {"--tiny": run_tiny, "--whole": run_each, "--full": run_full}.get(
         sys.argv[1] if len(sys.argv) > 1 else "", write
     )

@@ -15,15 +15,15 @@ from steadygan.build import build
 from steadygan.config import parse
 from steadygan.dynamics import simultaneous
 from steadygan.errors import UsageError
-from steadygan.fields import field
 from steadygan.game import Game, Network, Player, State, flatten
+from steadygan.game.optimizers import sgd
+from steadygan.game.state import initial
+from steadygan.game.vector_field import field
 from steadygan.games import Term, View, reg_gan
 from steadygan.networks import dcgan_encoder, mlp_encoder
 from steadygan.normalization import gradient_normalized
-from steadygan.optim import sgd
 from steadygan.penalties import PENALTIES
-from steadygan.program import compiled, vectorised
-from steadygan.state import initial
+from steadygan.training.compile.compiled_step import compiled, vectorised
 
 
 class Scale(nn.Module):

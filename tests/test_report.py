@@ -8,9 +8,9 @@ import yaml
 from PIL import Image
 from reporting import CONFIG, made
 
+from steadygan.report.image_sliders import landscapes, samples
 from steadygan.report.page import differences, page
-from steadygan.report.reels import landscapes, samples
-from steadygan.report.runs import Reader, names
+from steadygan.report.run_summary import Reader, names
 
 # Reading runs
 

@@ -15,7 +15,7 @@ from reporting import CONFIG, EVIL, browser, made, opened, requests, write_event
 
 from steadygan.errors import UsageError
 from steadygan.report.page import page
-from steadygan.report.runs import Reader
+from steadygan.report.run_summary import Reader
 from steadygan.report.watch import Watch, server
 
 __all__ = ["browser"]

@@ -16,9 +16,9 @@ from steadygan import config
 from steadygan.build import build
 from steadygan.errors import UsageError
 from steadygan.networks import NETWORKS, gn_resnet, r3gan
-from steadygan.networks.gn import Up
-from steadygan.networks.pieces import Down, Residual, Same
-from steadygan.networks.r3gan import Basis, Doubled, Grouped, Halved
+from steadygan.networks._gn import Up
+from steadygan.networks._r3gan import Basis, Doubled, Grouped, Halved
+from steadygan.networks.blocks import Down, Residual, Same
 from steadygan.normalization import check_no_zero_weights, is_piecewise_linear, spectral_normalized
 from steadygan.penalties import r1
 

@@ -15,12 +15,15 @@ import pytest
 import torch
 from torch import nn
 
-from steadygan import config, normalization, run, tables
+from steadygan import config, normalization
+from steadygan.config import registry
 from steadygan.data import Data
 from steadygan.errors import UsageError
 from steadygan.game import Network, flatten
-from steadygan.metrics.extractors import extractor
-from steadygan.train import Snapshot, train
+from steadygan.metrics.extractors.registry import extractor
+from steadygan.runs import train as run
+from steadygan.training.events import Snapshot
+from steadygan.training.loop import train
 
 ROOT = Path(__file__).parent.parent
 MODULES = (
@@ -57,7 +60,9 @@ def stand_in(root: object = None) -> Data:
 def tiny(results, monkeypatch, tmp_path):
     """Options for runs of a second, and what is looked through."""
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(tables.DATA, "fashion-mnist", tables.DATA["fashion-mnist"]._replace(make=stand_in))
+    monkeypatch.setitem(
+        registry.DATA, "fashion-mnist", registry.DATA["fashion-mnist"]._replace(make=stand_in)
+    )
     monkeypatch.setattr(results, "CHECKPOINT", 2)
     for regime in ("few", "late"):
         monkeypatch.setitem(results.REGIMES, regime, results.Regime(40, 6000, 32, 1e-3, False))

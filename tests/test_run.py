@@ -22,15 +22,18 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import vector_to_parameters
 
-from steadygan import checkpoint, config, draws, generate, metrics, networks, run
+from steadygan import config, metrics, networks
 from steadygan.build import build
+from steadygan.commands.sample import sample
 from steadygan.config import Config, parse
 from steadygan.data import as_seen
 from steadygan.errors import UsageError
-from steadygan.game import State
-from steadygan.scoring import Look, looked_at
-from steadygan.sinks import checkpoint_sink
-from steadygan.train import Diverged, Scored, Snapshot
+from steadygan.game import State, batches
+from steadygan.runs import train
+from steadygan.runs.sinks import checkpoint_sink
+from steadygan.training import checkpoint, sampling
+from steadygan.training.events import Diverged, Look, Scored, Snapshot
+from steadygan.training.online_scores import looked_at
 
 R1 = {"penalties": [{"name": "r1", "weight": 1}]}
 FAR = {"count": 3, "pool": 2}
@@ -141,14 +144,14 @@ class Stopped(BaseException):
 
 
 def stop_before(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    draw = draws.Draws.__call__
+    draw = batches.Draws.__call__
 
-    def call(self: draws.Draws, number: int) -> Any:
+    def call(self: batches.Draws, number: int) -> Any:
         if number == step:
             raise Stopped
         return draw(self, number)
 
-    monkeypatch.setattr(draws.Draws, "__call__", call)
+    monkeypatch.setattr(batches.Draws, "__call__", call)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -190,7 +193,7 @@ def whole(tmp_path_factory) -> Callable[[str], Path]:
     def get(name: str) -> Path:
         if name not in made:
             made[name] = tmp_path_factory.mktemp("whole") / "run"
-            assert run.start(parse(RECIPES[name][0]), made[name], Console(file=io.StringIO())) is None
+            assert train.start(parse(RECIPES[name][0]), made[name], Console(file=io.StringIO())) is None
         return made[name]
 
     return get
@@ -207,9 +210,9 @@ def test_a_run_stopped_between_checkpoints_and_resumed_is_the_run_that_was_not(
     with monkeypatch.context() as patch:
         stop_before(patch, at)
         with pytest.raises(Stopped):
-            run.start(parse(raw), tmp_path / "run", quiet)
+            train.start(parse(raw), tmp_path / "run", quiet)
     assert contents(tmp_path / "run").keys() != contents(whole(name)).keys()
-    assert run.resume(tmp_path / "run", [], quiet) is None
+    assert train.resume(tmp_path / "run", [], quiet) is None
     assert_same_run(tmp_path / "run", whole(name))
 
 
@@ -219,9 +222,9 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(tmp_path, whole,
     with monkeypatch.context() as patch:
         stop_before(patch, 2)
         with pytest.raises(Stopped):
-            run.start(parse(RECIPES[name][0]), tmp_path / "run", quiet)
+            train.start(parse(RECIPES[name][0]), tmp_path / "run", quiet)
     told = io.StringIO()
-    run.resume(tmp_path / "run", [], Console(file=told))
+    train.resume(tmp_path / "run", [], Console(file=told))
     assert "no checkpoint: beginning at step 0 of 12" in told.getvalue()
     assert_same_run(tmp_path / "run", whole(name))
 
@@ -230,8 +233,8 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(tmp_path, whole,
 def test_a_shorter_run_made_longer_is_the_longer_run(name, whole, tmp_path, quiet):
     """N steps to their end, then M more: nothing in these recipes is a share of the run."""
     raw, _ = RECIPES[name]
-    run.start(parse({**raw, "steps": 6}), tmp_path / "run", quiet)
-    run.resume(tmp_path / "run", ["steps=12"], quiet)
+    train.start(parse({**raw, "steps": 6}), tmp_path / "run", quiet)
+    train.resume(tmp_path / "run", ["steps=12"], quiet)
     assert_same_run(tmp_path / "run", whole(name))
 
 
@@ -239,11 +242,11 @@ def test_a_run_made_longer_keeps_its_schedules(tmp_path, quiet):
     """Half of a run of 6 is 3 steps: after a resume to 12 it is still 3, not 6."""
     raw = {**RECIPES["points, fake-as-real"][0], "ema": {"decay": 0.9, "start": "50%"}}
     rate = {"schedule": "linear", "start": 0.01, "stop": 0.001, "over": "50%", "begin": "50%"}
-    run.start(parse({**raw, "steps": 6, "optimizer": {**ADAM, "lr": rate}}), tmp_path / "run", quiet)
-    run.resume(tmp_path / "run", ["steps=12"], quiet)
+    train.start(parse({**raw, "steps": 6, "optimizer": {**ADAM, "lr": rate}}), tmp_path / "run", quiet)
+    train.resume(tmp_path / "run", ["steps=12"], quiet)
     in_steps = {**raw, "ema": {"decay": 0.9, "start": 3}}
     fixed = {**in_steps, "optimizer": {**ADAM, "lr": {**rate, "over": 3, "begin": 3}}}
-    run.start(parse(fixed), tmp_path / "wanted", quiet)
+    train.start(parse(fixed), tmp_path / "wanted", quiet)
     assert_same_run(tmp_path / "run", tmp_path / "wanted")
 
 
@@ -253,20 +256,20 @@ def test_a_run_stopped_at_every_single_step_is_the_run_that_was_not(tmp_path, wh
     with monkeypatch.context() as patch:
         stop_before(patch, 3)
         with pytest.raises(Stopped):
-            run.start(parse(raw), tmp_path / "run", quiet)
+            train.start(parse(raw), tmp_path / "run", quiet)
     for step in range(4, 12):
         with monkeypatch.context() as patch:
             stop_before(patch, step)
             with pytest.raises(Stopped):
-                run.resume(tmp_path / "run", [], quiet)
-    run.resume(tmp_path / "run", [], quiet)
+                train.resume(tmp_path / "run", [], quiet)
+    train.resume(tmp_path / "run", [], quiet)
     assert_same_run(tmp_path / "run", whole("points, fake-as-real"))
 
 
 def test_a_complete_run_is_left_as_it_is(tmp_path, whole, quiet):
     shutil.copytree(whole("digits"), tmp_path / "run")
     before = {**contents(tmp_path / "run"), "events": (tmp_path / "run" / "events.jsonl").read_bytes()}
-    assert run.resume(tmp_path / "run", [], quiet) is None
+    assert train.resume(tmp_path / "run", [], quiet) is None
     assert {
         **contents(tmp_path / "run"),
         "events": (tmp_path / "run" / "events.jsonl").read_bytes(),
@@ -277,7 +280,7 @@ def test_what_is_changed_at_a_resume_holds_from_there_on(tmp_path, whole, quiet)
     """And stands in config.yaml, so that the next resume goes on with it."""
     name = "points, fake-as-real"
     shutil.copytree(whole(name), tmp_path / "run")
-    run.resume(tmp_path / "run", ["steps=15", "optimizer.lr=0"], quiet)
+    train.resume(tmp_path / "run", ["steps=15", "optimizer.lr=0"], quiet)
     settings = parse(config.load(tmp_path / "run" / "config.yaml"))
     assert (settings.steps, settings.optimizer.lr) == (15, 0)
     before, after = newest(whole(name)), newest(tmp_path / "run")
@@ -287,14 +290,14 @@ def test_what_is_changed_at_a_resume_holds_from_there_on(tmp_path, whole, quiet)
 
 def test_a_run_folder_is_itself_a_recipe(tmp_path, whole, quiet):
     settings = parse(config.load(whole("digits") / "config.yaml"))
-    run.start(settings, tmp_path / "again", quiet)
+    train.start(settings, tmp_path / "again", quiet)
     a, b = contents(tmp_path / "again"), contents(whole("digits"))
     assert a == b
     assert events(tmp_path / "again") == events(whole("digits"))
 
 
 def test_a_seed_is_another_run(tmp_path, whole, quiet):
-    run.start(parse({**RECIPES["digits"][0], "seed": 1}), tmp_path / "other", quiet)
+    train.start(parse({**RECIPES["digits"][0], "seed": 1}), tmp_path / "other", quiet)
     a, b = newest(tmp_path / "other"), newest(whole("digits"))
     assert not torch.isclose(a["params/G"], b["params/G"]).all()
 
@@ -351,7 +354,7 @@ def test_a_member_of_an_ensemble_is_the_single_run_with_its_seed_and_rate(index,
     member = meta["members"][index]
     raw, _ = RECIPES["ensemble of seeds and rates"]
     alone = {**raw, "seeds": 1, "seed": member["seed"], "optimizer": {**ADAM, "lr": member["optimizer.lr"]}}
-    run.start(parse(alone), tmp_path / "alone", quiet)
+    train.start(parse(alone), tmp_path / "alone", quiet)
     one, all_ = newest(tmp_path / "alone"), newest(folder)
     for name, tensor in one.items():
         torch.testing.assert_close(all_[name][index], tensor, rtol=1e-3, atol=1e-4)
@@ -388,11 +391,11 @@ def test_samples_are_those_of_the_averaged_generator(whole, quiet):
     """Rebuilt from the checkpoint's own file with an ordinary module."""
     folder = whole("average")
     tensors = newest(folder)
-    z = generate.latents(0, "look", 50, 2, torch.float32)
+    z = sampling.latents(0, "look", 50, 2, torch.float32)
     for average, name in ((True, "average/G/params"), (False, "params/G")):
         G, _ = networks.mlp((2,), latent=2, width=8, depth=2)
         vector_to_parameters(tensors[name], G.parameters())
-        found, *_ = run.sample(folder, 50, average=average, member=0, note=print)
+        found, *_ = sample(folder, 50, average=average, member=0, note=print)
         torch.testing.assert_close(found, G(z).detach())
     assert not torch.allclose(tensors["average/G/params"], tensors["params/G"])
 
@@ -404,7 +407,7 @@ def test_what_is_scored_is_what_is_sampled(name, whole):
     scores = [event["kd_pixels8"] for event in events(folder) if "kd_pixels8" in event]
     recomputed, real = {}, as_seen(looked_at(build(parse(RECIPES[name][0])).data, 1000))
     for average in (True, False):
-        found, *_ = run.sample(folder, len(real), average=average, member=0, note=print)
+        found, *_ = sample(folder, len(real), average=average, member=0, note=print)
         pooled = [metrics.pooled_pixels(images) for images in (found, real)]
         recomputed[average] = metrics.kernel_distance(*pooled)
     assert scores[-1] == pytest.approx(recomputed[True])
@@ -438,8 +441,8 @@ def test_the_best_is_the_highest_or_the_lowest_as_the_score_wants_it(tmp_path, s
 def test_samples_of_a_generator_with_batch_norm_use_statistics_of_its_own_output(whole):
     """Neither the running averages of training, nor those of the batch: a sample depends on its latent alone."""
     folder = whole("batch norm and average")
-    few, *_ = run.sample(folder, 8, average=True, member=0, note=print)
-    many, *_ = run.sample(folder, 40, average=True, member=0, note=print)
+    few, *_ = sample(folder, 8, average=True, member=0, note=print)
+    many, *_ = sample(folder, 40, average=True, member=0, note=print)
     torch.testing.assert_close(many[:8], few, rtol=1e-4, atol=1e-5)
     tensors = newest(folder)
     G, _ = networks.dcgan((1, 8, 8), latent=4, width=4, batch_norm=True)
@@ -451,23 +454,23 @@ def test_samples_of_a_generator_with_batch_norm_use_statistics_of_its_own_output
     with torch.no_grad():
         for seed in range(30):
             G.train()(torch.randn(64, 4, generator=torch.Generator().manual_seed(seed)))
-        wanted = G.eval()(generate.latents(0, "look", 40, 4, torch.float32))
+        wanted = G.eval()(sampling.latents(0, "look", 40, 4, torch.float32))
     torch.testing.assert_close(many, wanted, rtol=0, atol=0.03)
 
 
 def test_each_member_of_an_ensemble_has_samples_of_its_own(whole):
     folder = whole("ensemble of digits")
-    drawn = [run.sample(folder, 6, average=True, member=member, note=print)[0] for member in (0, 1)]
+    drawn = [sample(folder, 6, average=True, member=member, note=print)[0] for member in (0, 1)]
     assert drawn[0].shape == (6, 1, 8, 8)
     tensors = newest(folder)
     G, _ = networks.dcgan((1, 8, 8), latent=4, width=4)
     for member in (0, 1):
         vector_to_parameters(tensors["params/G"][member], G.parameters())
         torch.testing.assert_close(
-            drawn[member], G(generate.latents(member, "look", 6, 4, torch.float32)).detach()
+            drawn[member], G(sampling.latents(member, "look", 6, 4, torch.float32)).detach()
         )
     with pytest.raises(UsageError, match=r"member 2 .*0 to 1"):
-        run.sample(folder, 6, average=True, member=2, note=print)
+        sample(folder, 6, average=True, member=2, note=print)
 
 
 def test_pictures_are_pictures(whole):
@@ -483,7 +486,7 @@ def test_pictures_are_pictures(whole):
 
 
 def go(raw: dict[str, Any], folder: Path, console: Console) -> Diverged | None:
-    return run.start(parse(raw), folder, console)
+    return train.start(parse(raw), folder, console)
 
 
 EXPLODING = {"name": "sgd", "lr": 1e30}
@@ -511,14 +514,14 @@ def test_a_run_that_diverges_leaves_its_last_good_state(name, interval, tmp_path
         "tensor": diverged.tensor,
     }
     assert diverged.good_step < diverged.began <= diverged.step
-    samples, *_ = run.sample(tmp_path / "run", 4, average=True, member=0, note=print)
+    samples, *_ = sample(tmp_path / "run", 4, average=True, member=0, note=print)
     assert len(samples) == 4
 
 
 def test_a_diverged_run_can_go_on_with_other_settings(tmp_path, quiet):
     raw = {**POINTS, "optimizer": EXPLODING, "every": {"log": 5, "score": 100, "checkpoint": 100}}
     assert go(raw, tmp_path / "run", quiet) is not None
-    assert run.resume(tmp_path / "run", ["optimizer.lr=1e-3"], quiet) is None
+    assert train.resume(tmp_path / "run", ["optimizer.lr=1e-3"], quiet) is None
     assert not any("diverged" in event for event in events(tmp_path / "run"))
     assert int(newest(tmp_path / "run")["scalars/step"]) == 12
 
@@ -561,7 +564,7 @@ def test_an_ensemble_that_lost_a_member_tells_it_once_however_often_it_is_resume
         stop_before(patch, 8)
         with pytest.raises(Stopped):
             go(BROKEN, tmp_path / "run", quiet)
-    run.resume(tmp_path / "run", [], quiet)
+    train.resume(tmp_path / "run", [], quiet)
     assert events(tmp_path / "run") == events(tmp_path / "whole")
 
 
@@ -580,7 +583,7 @@ def test_a_torn_last_line_is_dropped_at_a_resume(tmp_path, whole, quiet):
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000012")
     file = tmp_path / "run" / "events.jsonl"
     file.write_text(file.read_text()[:-30])
-    run.resume(tmp_path / "run", [], quiet)
+    train.resume(tmp_path / "run", [], quiet)
     assert events(tmp_path / "run") == events(whole(name))
 
 
@@ -589,7 +592,7 @@ def test_lost_lines_are_no_reason_to_stop(tmp_path, whole, quiet):
     shutil.copytree(whole(name), tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000012")
     (tmp_path / "run" / "events.jsonl").unlink()
-    run.resume(tmp_path / "run", [], quiet)
+    train.resume(tmp_path / "run", [], quiet)
     assert events(tmp_path / "run") == [event for event in events(whole(name)) if event["step"] > 9]
 
 
@@ -603,7 +606,7 @@ def test_damaged_lines_are_dropped_and_the_others_kept(damage, tmp_path, whole, 
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000012")
     with (tmp_path / "run" / "events.jsonl").open("ab") as file:
         file.write(damage)
-    run.resume(tmp_path / "run", [], quiet)
+    train.resume(tmp_path / "run", [], quiet)
     assert events(tmp_path / "run") == events(whole(name))
 
 
@@ -611,7 +614,7 @@ def test_damaged_lines_are_dropped_and_the_others_kept(damage, tmp_path, whole, 
 def test_a_damaged_record_of_the_best_is_no_reason_to_stop(damage, tmp_path, whole, quiet):
     shutil.copytree(whole("the best is kept"), tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "best.json").write_text(damage)
-    run.resume(tmp_path / "run", ["steps=14"], quiet)
+    train.resume(tmp_path / "run", ["steps=14"], quiet)
     best = json.loads((tmp_path / "run" / "checkpoints" / "best.json").read_text())
     assert best["checkpoint"] == "step-00000014"
 
@@ -622,7 +625,7 @@ def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(t
     file = tmp_path / "run" / "checkpoints" / "step-00000012" / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     told = io.StringIO()
-    run.resume(tmp_path / "run", [], Console(file=told))
+    train.resume(tmp_path / "run", [], Console(file=told))
     assert "step-00000012" in told.getvalue()
     assert "going on from step-00000009 instead" in told.getvalue()
     assert_same_run(tmp_path / "run", whole(name))
@@ -635,9 +638,9 @@ def _child(settings: Config | None, folder: Path) -> None:
     torch.set_num_threads(1)
     silent = Console(file=io.StringIO())
     if settings:
-        run.start(settings, folder, silent)
+        train.start(settings, folder, silent)
     else:
-        run.resume(folder, [], silent)
+        train.resume(folder, [], silent)
     os._exit(0)
 
 
@@ -652,12 +655,12 @@ def last_step(folder: Path) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that holds torch")
 def test_a_run_killed_at_random_moments_is_the_run_that_was_not(tmp_path, quiet):
     """Real SIGKILLs of a real recipe, each at a random step and a random moment within it."""
-    from steadygan.catalogue import find_recipe
+    from steadygan.recipes.catalogue import find_recipe
 
     name, raw = find_recipe("digits-fargan")
     changes = ["compile=false", "steps=40", "batch=16", "every.log=1", "every.score=20", "every.checkpoint=3"]
     settings = parse(config.override({"name": name, **raw}, changes))
-    run.start(settings, tmp_path / "whole", quiet)
+    train.start(settings, tmp_path / "whole", quiet)
     chance = random.Random(time.time_ns())
     fork = multiprocessing.get_context("fork")
     kills = 0
@@ -671,7 +674,7 @@ def test_a_run_killed_at_random_moments_is_the_run_that_was_not(tmp_path, quiet)
         child.join()
         kills += child.exitcode == -signal.SIGKILL
     assert kills == 3
-    run.resume(tmp_path / "run", [], quiet)
+    train.resume(tmp_path / "run", [], quiet)
     for leftover in tmp_path.glob("run/samples/.*"):
         leftover.unlink()  # a picture that was being written
     assert_same_run(tmp_path / "run", tmp_path / "whole")

@@ -4,14 +4,15 @@ import pytest
 import torch
 import yaml
 
-from steadygan import config, tables
+from steadygan import config
 from steadygan.build import build
-from steadygan.catalogue import find_recipe
+from steadygan.config import registry
+from steadygan.config.overrides import assigned
+from steadygan.config.presets import scaled, tiny
 from steadygan.data import Data, digits, ring, subset
-from steadygan.edits import assigned
 from steadygan.errors import UsageError
-from steadygan.fields import field
-from steadygan.scale import scaled, tiny
+from steadygan.game.vector_field import field
+from steadygan.recipes.catalogue import find_recipe
 
 BASE = {
     "name": "mine",
@@ -230,8 +231,8 @@ def test_a_stream_has_no_subset():
 def test_every_set_of_images_has_a_limit():
     points = {"ring8", "grid25", "gaussian", "swissroll", "dirac", "none"}
     assert {
-        name for name, part in tables.DATA.items() if "limit" in part.options
-    } == tables.DATA.keys() - points
+        name for name, part in registry.DATA.items() if "limit" in part.options
+    } == registry.DATA.keys() - points
 
 
 def test_a_run_trains_on_the_rows_that_are_left():

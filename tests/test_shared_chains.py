@@ -12,8 +12,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import linear, softplus
 
-from steadygan.draws import generator
-from steadygan.shared_chains import PRODUCTS, share_chains
+from steadygan.rng import generator
+from steadygan.training.compile.share_backward import PRODUCTS, share_chains
 
 WIDE, ROWS = 16, 24
 SHAPES = (WIDE, 3), (WIDE, WIDE), (WIDE, WIDE), (WIDE, WIDE), (1, WIDE)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.fx import Graph
 
-from steadygan import small_products as module
-from steadygan.draws import generator
-from steadygan.processor import threads
-from steadygan.small_products import LONGEST, WIDEST, SmallProducts, small_products
+from steadygan.rng import generator
+from steadygan.training.compile import small_matmul as module
+from steadygan.training.compile.cpu import threads
+from steadygan.training.compile.small_matmul import LONGEST, WIDEST, SmallProducts, small_products
 
 pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in module.VECTORS,

@@ -13,15 +13,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from steadygan import catalogue, clouds, config, losses, portrait, spectrum, theory
+from steadygan import config, losses, spectrum, theory
 from steadygan.build import Run, build
+from steadygan.commands import spectrum as clouds
 from steadygan.dynamics import linear
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Game, Network, State, flatten
 from steadygan.games import FakeAsReal, Term, gan
-from steadygan.games.quadratic import blocks
+from steadygan.games._quadratic import blocks
 from steadygan.normalization import spectral_normalized
 from steadygan.penalties import PENALTIES
+from steadygan.plots.eigenvalues import draw_clouds
+from steadygan.recipes import catalogue
+from steadygan.training import toy_scores
 
 BATCH, LATENT = 6, 2
 
@@ -312,7 +316,7 @@ def test_a_step_with_momentum_is_that_of_the_optimizer(beta):
     run = run_of("quadratic-simultaneous", "game.eigenvalues=[[-1.0, 3.0]]", "game.skew=1.7", optimizer)
     J = blocks([(-1.0, 3.0)], 1.7)
     found = spectrum.rule_cloud(J, "momentum", 1, 0.1, beta=beta)
-    step = portrait.spectrum(run.game, run.rule, run.draws, run.state).step
+    step = toy_scores.spectrum(run.game, run.rule, run.draws, run.state).step
     wanted = torch.cat([step, torch.zeros(len(found) - len(step))])  # without momentum there is no sum
     gaps = (found[:, None] - wanted[None]).abs()
     assert max(gaps.amin(0).max(), gaps.amin(1).max()) < 1e-9
@@ -393,10 +397,10 @@ BAD = {
     "rule of no matrix": lambda: spectrum.rule_cloud(torch.ones(2), "simultaneous", 1, 0.1),
     "no friction": lambda: spectrum.momentum_cloud(torch.zeros(2) + 0j, 0.0),
     "a matrix": lambda: spectrum.jacobian(lambda x: x, torch.eye(2)),
-    "no cloud": lambda: spectrum.draw_clouds({}),
-    "far cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([1e200 + 0j], dtype=torch.complex128)}),
-    "infinite cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([math.inf + 0j])}),
-    "NaN cloud": lambda: spectrum.draw_clouds({"a": torch.tensor([math.nan + 0j])}),
+    "no cloud": lambda: draw_clouds({}),
+    "far cloud": lambda: draw_clouds({"a": torch.tensor([1e200 + 0j], dtype=torch.complex128)}),
+    "infinite cloud": lambda: draw_clouds({"a": torch.tensor([math.inf + 0j])}),
+    "NaN cloud": lambda: draw_clouds({"a": torch.tensor([math.nan + 0j])}),
 }
 
 
@@ -408,7 +412,7 @@ def test_what_has_no_answer_is_a_usage_error(case):
 
 def test_a_far_cloud_is_drawn():
     far = torch.tensor([-1e150 + 0j, 1e140j, -1e-150 + 0j, 0j], dtype=torch.complex128)
-    assert spectrum.draw_clouds({"near": far / 1e150, "far": far}).size[0] > 600
+    assert draw_clouds({"near": far / 1e150, "far": far}).size[0] > 600
 
 
 def test_scipy_is_named_where_it_is_missing(monkeypatch):

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan import classifiers, config, run
+from steadygan import config
 from steadygan.data import stacked_digits
 from steadygan.errors import UsageError
 from steadygan.metrics import Classifier, expected_kl, expected_modes, stacked_modes
-from steadygan.scoring import reference
+from steadygan.runs import classifiers, train
+from steadygan.training.online_scores import reference
 
 RAW = {
     "data": {"name": "stacked-digits", "size": 1000},
@@ -165,7 +166,7 @@ def quick(tmp_path, monkeypatch):
 
 def test_a_run_counts_modes_with_a_classifier_that_is_made_once(quick, quiet):
     settings = config.parse({**RAW, "seeds": 2, "keep": {"best": "mode_kl"}})
-    run.start(settings, quick / "first", quiet)
+    train.start(settings, quick / "first", quiet)
     lines = [json.loads(line) for line in (quick / "first" / "events.jsonl").read_text().splitlines()]
     scores = [line for line in lines if "modes" in line]
     assert scores
@@ -175,7 +176,7 @@ def test_a_run_counts_modes_with_a_classifier_that_is_made_once(quick, quiet):
         assert len(line["kd_pixels8"]) == len(line["modes"]) == len(line["mode_kl"]) == 2
     assert quiet.file.getvalue().count("training the classifier of digits first") == 1
     assert quiet.file.getvalue().count("look through the classifier of digits") == 1
-    run.start(settings, quick / "second", quiet)
+    train.start(settings, quick / "second", quiet)
     assert quiet.file.getvalue().count("training the classifier of digits first") == 1
 
 
@@ -184,13 +185,15 @@ def test_a_damaged_classifier_ends_the_run_before_it_begins(quick, quiet):
     weights = classifiers.place("digits") / "classifier.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(UsageError, match=r"truncated or altered.*make it again with steadygan classifier"):
-        run.start(config.parse(RAW), quick / "out", quiet)
+        train.start(config.parse(RAW), quick / "out", quiet)
     assert not (quick / "out").exists()
 
 
 def test_plain_digits_have_no_modes_to_keep_the_best_by(quick, quiet):
     with pytest.raises(UsageError, match="has no score 'mode_kl'"):
-        run.start(config.parse({**RAW, "data": "digits", "keep": {"best": "mode_kl"}}), quick / "out", quiet)
+        train.start(
+            config.parse({**RAW, "data": "digits", "keep": {"best": "mode_kl"}}), quick / "out", quiet
+        )
 
 
 @pytest.mark.slow

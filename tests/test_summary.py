@@ -11,17 +11,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from steadygan.errors import UsageError
-from steadygan.metrics import (
-    Moments,
-    Summary,
-    frechet_distance,
-    inception_score,
-    kernel_distance,
-    scores,
-)
+from steadygan.metrics import Moments, Summary, frechet_distance, inception_score, kernel_distance, scores
+from steadygan.metrics.feature_scores import frechet, inception, kernel
+from steadygan.metrics.hash_sampling import block_of
 from steadygan.metrics.neighbours import manifold_scores
-from steadygan.metrics.subset import block_of
-from steadygan.metrics.summary import frechet, inception, kernel
 
 SIZE = 6
 

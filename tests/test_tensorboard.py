@@ -11,10 +11,11 @@ from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from steadygan import config, run
+from steadygan import config
 from steadygan.errors import UsageError
-from steadygan.sinks import tensorboard_sink
-from steadygan.train import Progress
+from steadygan.runs import train
+from steadygan.runs.sinks import tensorboard_sink
+from steadygan.training.events import Progress
 
 POINTS = {
     "data": "ring8",
@@ -73,14 +74,14 @@ def files(folder: Path) -> dict[int, bytes]:
 
 
 def test_a_run_writes_what_its_lines_say(tmp_path, quiet):
-    run.start(config.parse(POINTS), tmp_path / "run", quiet)
+    train.start(config.parse(POINTS), tmp_path / "run", quiet)
     check(tmp_path / "run" / "tensorboard", tmp_path / "run")
     assert pictures(tmp_path / "run") == files(tmp_path / "run")
     assert files(tmp_path / "run").keys() == {6, 12}
 
 
 def test_an_ensemble_is_a_run_for_each_member(tmp_path, quiet):
-    run.start(config.parse({**POINTS, "seeds": 2}), tmp_path / "run", quiet)
+    train.start(config.parse({**POINTS, "seeds": 2}), tmp_path / "run", quiet)
     for member in range(2):
         check(tmp_path / "run" / "tensorboard" / f"member-{member}", tmp_path / "run", member)
     assert pictures(tmp_path / "run") == files(tmp_path / "run")
@@ -88,12 +89,12 @@ def test_an_ensemble_is_a_run_for_each_member(tmp_path, quiet):
 
 def test_resume_has_each_step_once(tmp_path, quiet):
     folder = tmp_path / "run"
-    run.start(config.parse(POINTS), folder, quiet)
+    train.start(config.parse(POINTS), folder, quiet)
     for path in (folder / "checkpoints").glob("step-00000012"):  # as if it had been killed before
         for part in path.iterdir():
             part.unlink()
         path.rmdir()
-    run.resume(folder, ["steps=18"], quiet)
+    train.resume(folder, ["steps=18"], quiet)
     check(folder / "tensorboard", folder)
     steps = [step for step, _ in scalars(folder / "tensorboard")["loss/D"]]
     assert steps == sorted(set(steps)) == [2, 4, 6, 8, 10, 12, 14, 16, 18]
@@ -103,9 +104,9 @@ def test_resume_has_each_step_once(tmp_path, quiet):
 
 def test_event_files_may_come_late(tmp_path, quiet):
     folder = tmp_path / "run"
-    run.start(config.parse({**POINTS, "tensorboard": False}), folder, quiet)
+    train.start(config.parse({**POINTS, "tensorboard": False}), folder, quiet)
     assert not (folder / "tensorboard").exists()
-    run.resume(folder, ["steps=18", "tensorboard=true"], quiet)
+    train.resume(folder, ["steps=18", "tensorboard=true"], quiet)
     check(folder / "tensorboard", folder)
     assert pictures(folder) == files(folder)
 
@@ -136,13 +137,13 @@ def test_a_game_solved_by_hand_shows_its_portraits(tmp_path, quiet):
         "every": {"log": 1, "score": 3, "checkpoint": 3, "examine": 3},
         "tensorboard": True,
     }
-    run.start(config.parse(raw), tmp_path / "run", quiet)
+    train.start(config.parse(raw), tmp_path / "run", quiet)
     assert pictures(tmp_path / "run") == files(tmp_path / "run")
     assert files(tmp_path / "run")
 
 
 def test_times_are_those_of_the_run(tmp_path, quiet):
-    run.start(config.parse(POINTS), tmp_path / "run", quiet)
+    train.start(config.parse(POINTS), tmp_path / "run", quiet)
     walls = [
         json.loads(line)["wall_s"] for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()
     ]
@@ -161,5 +162,5 @@ def test_a_missing_package_is_told_of_before_anything_is_written(tmp_path, monke
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UsageError, match=r"pip install 'steadygan\[tensorboard\]'"):
-        run.start(config.parse(POINTS), tmp_path / "run", Console(file=io.StringIO()))
+        train.start(config.parse(POINTS), tmp_path / "run", Console(file=io.StringIO()))
     assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ from scipy import optimize
 from steadygan import theory
 from steadygan.dynamics import alternating, simultaneous
 from steadygan.errors import UsageError
-from steadygan.optim import sgd
+from steadygan.game.optimizers import sgd
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from steadygan.game import State
-from steadygan.scoring import Look
-from steadygan.train import Diverged, Event, Every, Finished, Progress, Scored, Snapshot, train
+from steadygan.training.events import Diverged, Event, Every, Finished, Look, Progress, Scored, Snapshot
+from steadygan.training.loop import train
 
 
 def state(step: int = 0, members: int | None = None) -> State:

@@ -11,7 +11,7 @@ from torch import Tensor
 from steadygan.data import Modes, ring
 from steadygan.errors import UsageError
 from steadygan.metrics import modes, points_scores, sliced_wasserstein2, transport, wasserstein1, wasserstein2
-from steadygan.metrics.plane import potential_error
+from steadygan.metrics.points import potential_error
 from steadygan.metrics.transport import assigned, costs, potentials
 from steadygan.theory import survey_wasserstein
 

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from steadygan import attending, config
+from steadygan import config
 from steadygan.build import build
-from steadygan.catalogue import find_recipe
 from steadygan.diagnostics import History, Series, read
 from steadygan.diagnostics.measures import closeness, copies
 from steadygan.diagnostics.remedies import _TRIES, remedy
-from steadygan.diagnostics.signs import early, lasting, late, swings
+from steadygan.diagnostics.trends import early, lasting, late, swings
 from steadygan.diagnostics.verdicts import VERDICTS, diagnose
-from steadygan.examining import examiner
+from steadygan.recipes.catalogue import find_recipe
+from steadygan.runs import live_diagnosis
+from steadygan.training.gradient_stats import examiner
 
 N = 24
 EQUILIBRIUM = {"loss/D": 2 * math.log(2), "loss/G": math.log(2)}
@@ -215,7 +216,7 @@ def test_a_flat_critic_of_one_point_s_data_is_at_its_equilibrium():
 
 def test_facts_name_the_loss_as_the_verdicts_know_it():
     _, raw = find_recipe("ring8-wgan")
-    assert attending.facts_of(config.parse(raw))["loss"] == "wasserstein"
+    assert live_diagnosis.facts_of(config.parse(raw))["loss"] == "wasserstein"
 
 
 def test_a_game_without_data_is_examined():
@@ -395,7 +396,7 @@ RECIPES = [
 @pytest.mark.parametrize("name", _TRIES)
 def test_every_line_of_configuration_parses_and_changes_something(name, recipe):
     _, raw = find_recipe(recipe)
-    text, line = remedy(name, attending.facts_of(config.parse(raw)))
+    text, line = remedy(name, live_diagnosis.facts_of(config.parse(raw)))
     assert text
     assert config.parse(config.override(raw, [line])) != config.parse(raw), line
 

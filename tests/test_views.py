@@ -12,18 +12,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan import augment, consistency, losses, normalization, optim, schedules
+from steadygan import augment, consistency, losses, normalization, schedules
 from steadygan.data import Data
-from steadygan.draws import Draws
 from steadygan.dynamics import alternating
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network, flatten
+from steadygan.game import optimizers as optim
+from steadygan.game.batches import Draws
+from steadygan.game.state import complete, initial, stack
 from steadygan.games import FakeAsReal, Term, View, adaptive, bcr, cr, differentiable, gan, zcr
-from steadygan.games.agreement import Agreement
+from steadygan.games.consistency_terms import Agreement
 from steadygan.networks import mlp
 from steadygan.noise import noisy_layers
 from steadygan.penalties import PENALTIES
-from steadygan.state import complete, initial, stack
 
 STEPS, BATCH, LATENT, SHAPE = 6, 8, 3, (3, 8, 8)
 SIGMA = 0.3

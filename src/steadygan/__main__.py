@@ -1,5 +1,5 @@
 """python -m steadygan: the command line."""
 
-from steadygan.cli import main
+from steadygan.cli.app import main
 
 main()

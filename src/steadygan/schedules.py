@@ -1,14 +1,14 @@
 """Numbers that change over training: small functions of the step, accepted wherever a number is."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from steadygan.errors import UsageError
 
-__all__ = ["SCHEDULES", "Schedule", "constant", "cosine", "linear", "warmup"]
+__all__ = ["SCHEDULES", "Number", "Scalars", "Schedule", "at", "constant", "cosine", "linear", "warmup"]
 
 Schedule = Callable[[Tensor], Tensor]
 
@@ -81,3 +81,18 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "warmup": warmup,
 }
 """Every schedule under the name a recipe uses."""
+
+
+Scalars = Mapping[str, Tensor]
+
+
+Number = float | Callable[[Scalars], Tensor]
+
+
+def at(number: Number, scalars: Scalars) -> float | Tensor:
+    """The value of `number` now.
+
+    >>> at(0.5, {}), at(lambda now: now["step"] * 2, {"step": torch.tensor(3)})
+    (0.5, tensor(6))
+    """
+    return number(scalars) if callable(number) else number

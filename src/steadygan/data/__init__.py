@@ -1,6 +1,6 @@
 """Real samples: finite sets held in memory, or streams drawn on demand."""
 
-from steadygan.data.contract import Data, Modes, as_seen
+from steadygan.data.dataset import Data, Modes, as_seen, subset
 from steadygan.data.images import (
     celeba_hq,
     cifar10,
@@ -11,10 +11,9 @@ from steadygan.data.images import (
     image_folder,
     imagenet64,
     lsun,
+    stacked_digits,
     stl10,
 )
-from steadygan.data.stacked import stacked_digits
-from steadygan.data.subset import subset
 from steadygan.data.synthetic import dirac, gaussian, grid, nothing, ring, swissroll
 
 __all__ = [

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from steadygan.data.archives import reading
-from steadygan.data.contract import Data
+from steadygan.data.array_cache import load, with_test
+from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
-from steadygan.data.known import KNOWN
-from steadygan.data.listing import by, list_images
-from steadygan.data.pickled import read_pickle
-from steadygan.data.prepared import load, with_test
+from steadygan.data.image_files import by, list_images
+from steadygan.data.known_sets import KNOWN
+from steadygan.data.safe_pickle import read_pickle
 from steadygan.data.sources import Block, Source, find, missing, places, split_count, stat
 from steadygan.errors import UsageError
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from steadygan.data.listing import Listing, by, folders, reader
+from steadygan.data.image_files import Listing, by, folders, reader
 from steadygan.data.sources import BLOCK, Block, Source
 from steadygan.errors import UsageError, nearest
 

@@ -4,10 +4,10 @@ import re
 from functools import partial
 from pathlib import Path
 
-from steadygan.data.contract import Data
+from steadygan.data.array_cache import load, with_test
+from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
-from steadygan.data.listing import SUFFIXES, Entry, Listing, list_images
-from steadygan.data.prepared import load, with_test
+from steadygan.data.image_files import SUFFIXES, Entry, Listing, list_images
 from steadygan.data.sources import Source, find, missing, places, split_count
 from steadygan.errors import UsageError
 from steadygan.files import user_path

@@ -11,11 +11,11 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from steadygan.data.contract import Data
+from steadygan.data.array_cache import load, with_test
+from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
-from steadygan.data.known import KNOWN
-from steadygan.data.listing import Entry, by, list_images, open_zip
-from steadygan.data.prepared import load, with_test
+from steadygan.data.image_files import Entry, by, list_images, open_zip
+from steadygan.data.known_sets import KNOWN
 from steadygan.data.sources import BLOCK, Block, Source, find, missing, places, split_count
 from steadygan.errors import UsageError
 

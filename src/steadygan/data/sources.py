@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steadygan.data.known import KNOWN
-from steadygan.data.listing import Entry
+from steadygan.data.image_files import Entry
+from steadygan.data.known_sets import KNOWN
 from steadygan.errors import UsageError, nearest
 from steadygan.files import user_path
 

@@ -8,10 +8,10 @@ from typing import IO
 import numpy as np
 
 from steadygan.data.archives import reading
-from steadygan.data.contract import Data
+from steadygan.data.array_cache import load, with_test
+from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, fit_all
-from steadygan.data.known import KNOWN
-from steadygan.data.prepared import load, with_test
+from steadygan.data.known_sets import KNOWN
 from steadygan.data.sources import BLOCK, Block, Source, find, missing, places, split_count, stat
 from steadygan.errors import UsageError
 

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from steadygan.data.contract import Data, Modes
+from steadygan.data.dataset import Data, Modes
 from steadygan.errors import UsageError
 
 HELD = 1024

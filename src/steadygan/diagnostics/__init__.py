@@ -1,14 +1,15 @@
 """What the gradients of a game do while it is trained, and what is wrong with it."""
 
-from steadygan.diagnostics.compared import compared, features
 from steadygan.diagnostics.history import Events, History, Series, read
 from steadygan.diagnostics.measures import (
     SURE,
     closeness,
+    compared,
     copies,
     cosine,
     critic_measures,
     fake_measures,
+    features,
     signal_measures,
     spectral_norm,
     spread,

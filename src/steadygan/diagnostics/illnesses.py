@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.diagnostics.history import History
 from steadygan.diagnostics.measures import SURE
-from steadygan.diagnostics.signs import LATE, Sign, early, known, lasting, late, one_point, swings
+from steadygan.diagnostics.trends import LATE, Sign, early, known, lasting, late, one_point, swings
 
 __all__ = ["ILLNESSES", "Sick", "diverged"]
 

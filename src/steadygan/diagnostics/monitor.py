@@ -12,21 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steadygan.diagnostics import given
-from steadygan.diagnostics.compared import compared, features
+from steadygan.diagnostics import monitor_inputs
 from steadygan.diagnostics.history import Events, History
-from steadygan.diagnostics.loops import in_a_loop
 from steadygan.diagnostics.measures import (
     Measures,
     closeness,
+    compared,
     copies,
     fake_measures,
+    features,
     signal_measures,
     spectral_norm,
 )
-from steadygan.diagnostics.outside import examined, suited, untouched, wide
-from steadygan.diagnostics.teller import Teller
+from steadygan.diagnostics.monitor_probe import examined, suited, untouched, wide
+from steadygan.diagnostics.remedy_code import in_a_loop
 from steadygan.diagnostics.verdicts import Verdict, diagnose
+from steadygan.diagnostics.warnings_once import Teller
 from steadygan.losses import Loss
 from steadygan.penalties import norm
 
@@ -90,16 +91,16 @@ class Monitor:
         **facts: Any,
     ) -> None:
         """Begin at step `start`, and write the facts to `file`."""
-        name, self._loss = given.objective(loss)
-        given.check(critic, generator, every, start, facts)
+        name, self._loss = monitor_inputs.objective(loss)
+        monitor_inputs.check(critic, generator, every, start, facts)
         self.events = Events({"game": "gan", "loss": name, **facts})
         self.every, self.count, self.warn = every, start, warn
         self.file = None if file is None else Path(file)
-        self._critic = given.bare(critic)
-        networks = {"D": self._critic, "G": given.bare(generator)}
+        self._critic = monitor_inputs.bare(critic)
+        networks = {"D": self._critic, "G": monitor_inputs.bare(generator)}
         self._players = {name: net for name, net in networks.items() if isinstance(net, nn.Module)}
         sets = (("train", train, TRAIN), ("held", held, ROWS))
-        self._sets = {key: given.some(x, most) for key, x, most in sets if x is not None}
+        self._sets = {key: monitor_inputs.some(x, most) for key, x, most in sets if x is not None}
         self._compared: Measures = {}  # features of these, and what else all examinations share
         self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=REACH)
         self._before: dict[str, list[Tensor]] = {}  # parameters a step before an examination
@@ -109,7 +110,7 @@ class Monitor:
         self._teller = Teller(warn, in_a_loop)
         self._gaps: set[str] = set()
         self._lost = False
-        last = given.begun(self.file, start, self.events)
+        last = monitor_inputs.begun(self.file, start, self.events)
         self._images = int(last.get("images") or 0)
         self._began = time.perf_counter() - float(last.get("wall_s") or 0)
 
@@ -132,19 +133,19 @@ class Monitor:
         try:
             self._images += x_real.shape[0]
             for name, value in scalars.items():
-                if not given.finite(value):
+                if not monitor_inputs.finite(value):
                     self._gap(name)
         except (AttributeError, TypeError, ValueError, RuntimeError):
-            given.check_samples(x_real, x_fake, {})  # these say what is wrong with what was given
-            given.numbers(scalars)
+            monitor_inputs.check_samples(x_real, x_fake, {})  # these say what is wrong with what was given
+            monitor_inputs.numbers(scalars)
             raise
         if self.count >= self._attend:
             self._take(x_real, x_fake, scalars)
 
     def _take(self, x_real: Tensor, x_fake: Tensor, scalars: Mapping[str, Tensor | float]) -> None:
         """Keep the samples of a call shortly before an examination, or examine."""
-        given.check_samples(x_real, x_fake, self._sets)
-        own = given.numbers(scalars)
+        monitor_inputs.check_samples(x_real, x_fake, self._sets)
+        own = monitor_inputs.numbers(scalars)
         self._recent.append((features(x_real.detach()), features(x_fake.detach())))
         while sum(len(fake) for _, fake in self._recent) - len(self._recent[0][1]) >= ROWS:
             self._recent.popleft()
@@ -235,7 +236,7 @@ class Monitor:
 
     def _gap(self, name: str) -> None:
         """Write that a scalar is not finite, at its own step, once until the next examination; tell of a loss."""
-        key = given.key_of(name)
+        key = monitor_inputs.key_of(name)
         if key not in self._gaps and self.count != self._next:  # which writes it anyway
             self._gaps.add(key)
             self._write({key: math.nan})
@@ -247,7 +248,7 @@ class Monitor:
     def _write(self, values: Mapping[str, Any]) -> None:
         """Take in one line, and append it to the file."""
         seconds = round(time.perf_counter() - self._began, 3)
-        numbers = {key: given.plain(value) for key, value in values.items()}
+        numbers = {key: monitor_inputs.plain(value) for key, value in values.items()}
         line = {"step": self.count, "images": self._images, "wall_s": seconds, **numbers}
         self.events.add(line)
         if self.file is None:

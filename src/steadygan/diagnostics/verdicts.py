@@ -9,7 +9,7 @@ from typing import NamedTuple
 from steadygan.diagnostics.history import History
 from steadygan.diagnostics.illnesses import ILLNESSES, Sick, diverged
 from steadygan.diagnostics.remedies import remedy
-from steadygan.diagnostics.signs import known, late, one_point
+from steadygan.diagnostics.trends import known, late, one_point
 
 __all__ = ["VERDICTS", "WELL", "Verdict", "diagnose", "said"]
 

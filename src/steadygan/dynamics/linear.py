@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadygan.dynamics.smoothing import READINGS
+from steadygan.dynamics._smoothing import READINGS
 from steadygan.errors import UsageError, nearest
 
 __all__ = ["MATRICES", "momentum", "radius", "step_matrix"]

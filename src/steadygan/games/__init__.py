@@ -1,14 +1,14 @@
 """Games: which players there are and what each minimises. None owns a training loop."""
 
-from steadygan.games.agreement import bcr, cr, zcr
-from steadygan.games.began import began
-from steadygan.games.ebgan import ebgan
-from steadygan.games.gan import Clip, FakeAsReal, Term, gan
-from steadygan.games.infogan import infogan
-from steadygan.games.mdgan import mdgan
-from steadygan.games.quadratic import bilinear, quadratic
-from steadygan.games.reg_gan import reg_gan
-from steadygan.games.view import View, adaptive, differentiable
+from steadygan.games._began import began
+from steadygan.games._ebgan import ebgan
+from steadygan.games._gan import Clip, FakeAsReal, Term, gan
+from steadygan.games._infogan import infogan
+from steadygan.games._mdgan import mdgan
+from steadygan.games._quadratic import bilinear, quadratic
+from steadygan.games._reg_gan import reg_gan
+from steadygan.games.consistency_terms import bcr, cr, zcr
+from steadygan.games.critic_view import View, adaptive, differentiable
 
 __all__ = [
     "Clip",

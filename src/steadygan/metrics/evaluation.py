@@ -14,16 +14,16 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from steadygan.data import Data, as_seen
-from steadygan.draws import generator
 from steadygan.errors import UsageError
 from steadygan.files import cache_folder, write_whole
-from steadygan.metrics.card import Card
-from steadygan.metrics.extractor import Extractor, Score, check_images, in_bytes
-from steadygan.metrics.extractors import extractor, score_name
+from steadygan.metrics.extractors.base import Extractor, Score, check_images, in_bytes
+from steadygan.metrics.extractors.registry import extractor, score_name
+from steadygan.metrics.feature_scores import Summary, scores
 from steadygan.metrics.kernel import pooled_pixels
 from steadygan.metrics.neighbours import memorisation
-from steadygan.metrics.plane import EXACT, points_scores
-from steadygan.metrics.summary import Summary, scores
+from steadygan.metrics.points import EXACT, points_scores
+from steadygan.metrics.score_card import Card
+from steadygan.rng import generator
 
 __all__ = ["Generate", "Progress", "Protocol", "describe", "evaluate", "real_summary", "summarised"]
 

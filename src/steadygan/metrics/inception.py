@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UsageError
-from steadygan.metrics.extractor import Score, over_splits
+from steadygan.metrics.extractors.base import Score, over_splits
+from steadygan.metrics.hash_sampling import block_of
 from steadygan.metrics.moments import check_features
-from steadygan.metrics.subset import block_of
 
 __all__ = ["ClassSums", "inception_score"]
 

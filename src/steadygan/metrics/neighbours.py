@@ -12,7 +12,7 @@ from torch import Tensor
 
 from steadygan.errors import UsageError
 from steadygan.metrics.distances import distances, nearest
-from steadygan.metrics.extractor import Score, share
+from steadygan.metrics.extractors.base import Score, share
 
 __all__ = ["density_coverage", "manifold_scores", "memorisation", "nearest", "precision_recall"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UsageError
-from steadygan.metrics.classifier import Classifier
+from steadygan.metrics.extractors.classifier import Classifier
 from steadygan.metrics.points import kl_to_uniform
 
 __all__ = ["SAMPLES", "expected_kl", "expected_modes", "stacked_modes"]

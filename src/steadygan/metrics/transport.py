@@ -8,9 +8,9 @@ distances at equal n only.
 import torch
 from torch import Tensor
 
-from steadygan.draws import generator
 from steadygan.errors import UsageError
 from steadygan.metrics.kernel import check_points
+from steadygan.rng import generator
 
 __all__ = [
     "LARGEST",

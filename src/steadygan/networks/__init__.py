@@ -5,22 +5,19 @@ from functools import partial
 
 from torch import nn
 
-from steadygan.networks.autoencoder import (
-    dcgan_autoencoder,
-    mlp_autoencoder,
-)
-from steadygan.networks.biggan import biggan32
+from steadygan.networks._biggan import biggan32
+from steadygan.networks._dcgan import dcgan, dcgan_encoder
+from steadygan.networks._far_conventional import far_conventional
+from steadygan.networks._far_resnet import far_resnet, far_resnet_deep
+from steadygan.networks._gn import gn_cnn, gn_resnet
+from steadygan.networks._mlp import mlp, mlp_encoder
+from steadygan.networks._numerics import numerics_conv, numerics_dcgan, numerics_resnet
+from steadygan.networks._r3gan import r3gan
+from steadygan.networks._toy import dirac, point
+from steadygan.networks.autoencoder import dcgan_autoencoder, mlp_autoencoder
+from steadygan.networks.code_critic import code_head, informed_critic, logits_of
 from steadygan.networks.conditional import Classed, latent_labels, of_classes
-from steadygan.networks.conventional import far_conventional
-from steadygan.networks.dcgan import dcgan, dcgan_encoder
-from steadygan.networks.gn import gn_cnn, gn_resnet
-from steadygan.networks.informed import code_head, informed_critic, logits_of
-from steadygan.networks.latent import Codes, Uniform
-from steadygan.networks.mlp import mlp, mlp_encoder
-from steadygan.networks.numerics import numerics_conv, numerics_dcgan, numerics_resnet
-from steadygan.networks.point import dirac, point
-from steadygan.networks.r3gan import r3gan
-from steadygan.networks.resnet import far_resnet, far_resnet_deep
+from steadygan.networks.latent_codes import Codes, Uniform
 
 __all__ = [
     "CONDITIONAL",

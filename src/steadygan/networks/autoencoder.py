@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from steadygan.networks.dcgan import dcgan
-from steadygan.networks.mlp import mlp
+from steadygan.networks._dcgan import dcgan
+from steadygan.networks._mlp import mlp
 
 __all__ = ["Autoencoder", "dcgan_autoencoder", "mlp_autoencoder"]
 

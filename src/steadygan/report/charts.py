@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from steadygan.report.scales import Scale, fitting, ticks, written
-from steadygan.report.thin import thin
+from steadygan.report.axes import Scale, fitting, ticks, written
+from steadygan.report.downsampling import thin
 
 __all__ = ["HEIGHT", "WIDTH", "Chart", "Curve", "Line", "Rule", "chart"]
 

@@ -13,8 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from steadygan.diagnostics import VERDICTS, WELL, Verdict, diagnose
 from steadygan.metrics import Card
-from steadygan.report import charts, cloud, panels, reels
-from steadygan.report.runs import Told, names
+from steadygan.report import charts, image_sliders, panels
+from steadygan.report import spectrum as cloud
+from steadygan.report.run_summary import Told, names
 
 __all__ = ["page"]
 
@@ -48,8 +49,8 @@ class Shown(NamedTuple):
     scores: dict[str, str]
     protocol: str
     cards: list[tuple[str, str, list[tuple[str, str]]]]
-    ground: reels.Landscapes
-    frames: list[reels.Frame]
+    ground: image_sliders.Landscapes
+    frames: list[image_sliders.Frame]
     cloud: tuple[str, list[cloud.Cloud]]
     settings: str
 
@@ -94,7 +95,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
         box=(charts.WIDTH, charts.HEIGHT),
         plot=(charts.LEFT, charts.TOP, charts.RIGHT, charts.BOTTOM),
         plane=cloud.BOX,
-        side=reels.SIDE,
+        side=image_sliders.SIDE,
         refresh=refresh,
         version=version,
         style=style,
@@ -129,8 +130,8 @@ def _shown(run: Told, name: str, index: int, frames: int, size: int) -> Shown:
         _scores(run),
         _words(run.protocol),
         [_card(card) for card in run.cards],
-        reels.landscapes(run.folder, frames),
-        reels.samples(run.folder, frames, size),
+        image_sliders.landscapes(run.folder, frames),
+        image_sliders.samples(run.folder, frames, size),
         cloud.clouds(run.folder),
         yaml.safe_dump(run.config, sort_keys=False) if run.config else "",
     )

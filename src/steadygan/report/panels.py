@@ -9,7 +9,7 @@ from torch import Tensor
 
 from steadygan.diagnostics import History
 from steadygan.report.charts import Curve, Rule
-from steadygan.scoring import lower_is_better
+from steadygan.training.online_scores import lower_is_better
 
 __all__ = ["FIRST", "SHARES", "Panel", "curve", "panels", "rules"]
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from steadygan.errors import UsageError
 from steadygan.report.page import page
-from steadygan.report.runs import Reader
+from steadygan.report.run_summary import Reader
 
 __all__ = ["Watch", "serve", "server"]
 

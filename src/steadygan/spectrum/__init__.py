@@ -6,9 +6,15 @@ real part; an imaginary part large beside it means that the players circle and t
 Mescheder 2017 (The Numerics of GANs).
 """
 
+from steadygan.spectrum._jacobian import (
+    Operator,
+    adjoint_gap,
+    ascent_field,
+    game_jacobian,
+    jacobian,
+    operator,
+)
 from steadygan.spectrum.eigen import Leading, eigenvalues, largest_step, leading, signs, union
-from steadygan.spectrum.jacobian import Operator, adjoint_gap, ascent_field, game_jacobian, jacobian, operator
-from steadygan.spectrum.picture import check_matplotlib, draw_clouds
 from steadygan.spectrum.rules import consensus_cloud, consensus_operator, momentum_cloud, rule_cloud
 
 __all__ = [
@@ -16,10 +22,8 @@ __all__ = [
     "Operator",
     "adjoint_gap",
     "ascent_field",
-    "check_matplotlib",
     "consensus_cloud",
     "consensus_operator",
-    "draw_clouds",
     "eigenvalues",
     "game_jacobian",
     "jacobian",

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from steadygan.draws import generator
 from steadygan.errors import UsageError
-from steadygan.spectrum.jacobian import Operator
+from steadygan.rng import generator
+from steadygan.spectrum._jacobian import Operator
 from steadygan.theory import lemma4_largest_step
 
 __all__ = ["Leading", "eigenvalues", "largest_step", "leading", "signs", "union"]

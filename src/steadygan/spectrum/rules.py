@@ -11,8 +11,8 @@ from torch import Tensor
 
 from steadygan.dynamics.linear import step_matrix
 from steadygan.errors import UsageError
+from steadygan.spectrum._jacobian import Operator
 from steadygan.spectrum.eigen import eigenvalues
-from steadygan.spectrum.jacobian import Operator
 from steadygan.theory import consensus_matrix, lemma11_eigenvalues
 
 __all__ = ["consensus_cloud", "consensus_operator", "momentum_cloud", "rule_cloud"]

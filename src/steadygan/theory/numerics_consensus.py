@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from steadygan.dynamics import consensus
-from steadygan.optim import sgd
+from steadygan.game.optimizers import sgd
 from steadygan.theory import cases
 from steadygan.theory.numerics_games import is_negative, zero_sum_matrix
 from steadygan.theory.numerics_rules import quadratic_game, step_jacobian

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from steadygan.dynamics import alternating, simultaneous
 from steadygan.game import Game, Network, Player, Rule, State
-from steadygan.optim import sgd
+from steadygan.game.optimizers import sgd
 from steadygan.theory import cases
 from steadygan.theory.numerics_steps import lemma4_largest_step
 from steadygan.theory.verdicts import NUMERICS, Verdict, judge

@@ -1,0 +1,275 @@
+"""What `steadygan data` does: where image sets are, whether their files are whole, and preparing them once."""
+
+import gzip
+import hashlib
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+
+from steadygan.config import registry
+from steadygan.data import array_cache
+from steadygan.data.cifar import cifar10_source, cifar100_source
+from steadygan.data.emoji_sheet import emoji_source
+from steadygan.data.fashion_files import fashion_mnist_source
+from steadygan.data.folders import any_sizes, celeba_hq_source, image_folder_source, lsun_source
+from steadygan.data.image_files import by
+from steadygan.data.imagenet import imagenet64_source
+from steadygan.data.images import digits_source
+from steadygan.data.known_sets import KNOWN
+from steadygan.data.sources import Source
+from steadygan.data.stl import stl10_source
+from steadygan.errors import UsageError, nearest
+
+__all__ = ["SOURCES", "checksums", "info", "prepare", "sources", "verify"]
+
+LISTED = 100
+"""Names of images that are printed, a line each."""
+
+SOURCES: dict[str, Callable[..., Source]] = {
+    "digits": digits_source,
+    "fashion-mnist": fashion_mnist_source,
+    "cifar10": cifar10_source,
+    "cifar100": cifar100_source,
+    "stl10": stl10_source,
+    "celeba_hq": celeba_hq_source,
+    "imagenet64": imagenet64_source,
+    "emoji": emoji_source,
+    "lsun": lsun_source,
+}
+"""Where each known set is found, by its name in a recipe."""
+
+
+def sources(
+    which: str, root: Path | None, split: str | None, options: dict[str, Any]
+) -> list[tuple[str, Source | UsageError]]:
+    """What a set's name or a path stands for, part by part: each part's name, and where it is or why it is not.
+
+    Raises UsageError where no part is there, and for a name, a split or an option that there is not.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    if which not in SOURCES:
+        if "/" not in which and not Path(which).exists():
+            raise UsageError(f"there is no set and no folder {which!r}: {nearest(which, SOURCES)}")
+        return [(split or "all", image_folder_source(which, split=split, **given))]
+    strange = [key for key in given if key not in registry.DATA[which].options]
+    if strange:
+        raise UsageError(
+            f"{which} takes no {strange[0]}: its images are as they are; leave out --{strange[0]}"
+        )
+    if which == "lsun":
+        return [(split or "all", lsun_source(root, split, **given))]
+    parts = [split] if split else _parts(which)
+    found = [(part, _or_why_not(which, root, part, given)) for part in parts]
+    reasons = [reason for _, reason in found if isinstance(reason, UsageError)]
+    if len(reasons) == len(found):
+        raise reasons[0]
+    return found
+
+
+def _parts(which: str) -> list[str]:
+    """A set's splits; where one of them is the whole, that."""
+    counts = KNOWN[which].counts
+    return ["all"] if "all" in counts else list(counts)
+
+
+def _or_why_not(which: str, root: Path | None, split: str, given: dict[str, Any]) -> Source | UsageError:
+    try:
+        return SOURCES[which](root, split=split, **given)
+    except UsageError as error:
+        return error
+
+
+# ------------------------------------------------------------------------------------------------------------ info
+
+
+def info(which: str | None, root: Path | None, split: str | None, console: Console) -> None:
+    """The command `steadygan data info`: of one set or folder, or a line for each known set."""
+    if which is None:
+        for name in SOURCES:
+            _say(console, f"{name:14}{_at_a_glance(name, root)}")
+        return
+    if which in KNOWN:
+        _say(console, f"{which}: {_described(which)}")
+    for part, found in sources(which, root, split, {}):
+        if isinstance(found, UsageError):
+            _say(console, f"{part}: {found}")
+            continue
+        classes = f", {found.classes} classes" if found.classes else ""
+        _say(
+            console, f"{part}: {found.total:,} images {_shape(found)}{classes} in {found.place}{_size(found)}"
+        )
+        for line in _arrays(found, which):
+            _say(console, f"  {line}")
+
+
+def _at_a_glance(name: str, root: Path | None) -> str:
+    try:
+        found = [
+            (part, source) for part, source in sources(name, root, None, {}) if isinstance(source, Source)
+        ]
+    except UsageError as error:
+        return str(error)
+    counts = ", ".join(f"{part} {source.total:,}" for part, source in found)
+    return f"{counts} in {found[0][1].place}"
+
+
+def _described(name: str) -> str:
+    facts = KNOWN[name]
+    counts = ", ".join(f"{part} {count:,}" for part, count in facts.counts.items())
+    classes = f"{facts.classes} classes" if facts.classes else "no classes"
+    return "; ".join(part for part in (facts.title, by(facts.shape or ()), classes, counts) if part)
+
+
+def _shape(source: Source) -> str:
+    """The shape of the first images that can be decoded, or what is wrong with them."""
+    try:
+        images = next((block.images for block in source.blocks(True) if len(block.images)), None)
+    except UsageError as error:
+        return f"({error})"
+    return "that do not decode" if images is None else by(images.shape[1:])
+
+
+def _size(source: Source) -> str:
+    size = sum(entry.size for entry in source.entries)
+    files = f" in {len(source.entries):,} files" if len(source.entries) > 1 else ""
+    return f" ({_bytes(size)}{files})" if size else ""
+
+
+def _bytes(count: int) -> str:
+    """A number of bytes as people say it.
+
+    >>> _bytes(999), _bytes(170_498_071), _bytes(2_640_397_119)
+    ('999 bytes', '170 MB', '2.6 GB')
+    """
+    if count < 10**4:
+        return f"{count} bytes"
+    size = count / 1e6
+    return f"{size / 1000:.1f} GB" if size >= 1000 else f"{size:.0f} MB" if size >= 10 else f"{size:.2f} MB"
+
+
+def _arrays(source: Source, which: str) -> Iterator[str]:
+    """A line for each array prepared of a source, or one that says that there is none."""
+    if source.direct:
+        yield "read straight from there each time; there is nothing to prepare"
+        return
+    found = list(array_cache.manifests(source))
+    for place, manifest, fresh in found:
+        yield f"prepared{'' if fresh else ', out of date'}: {place}: {_made(manifest)}"
+    if not found:
+        yield f"not prepared: the first run does it, or steadygan data prepare {which}"
+
+
+def _made(manifest: dict[str, Any]) -> str:
+    """How an array was made, in words."""
+    words = [f"{manifest['count']:,} images {by(tuple(manifest['shape']))}"]
+    if manifest.get("size"):
+        crop = "central square" if manifest["crop"] == "center" else "no crop"
+        words.append(f"resized by {manifest['filter']}, {crop}")
+    if manifest["skipped"]:
+        words.append(f"{len(manifest['skipped']):,} corrupt ones left out")
+    return ", ".join(words)
+
+
+# ---------------------------------------------------------------------------------------------------------- verify
+
+
+def verify(which: str, root: Path | None, split: str | None, console: Console) -> None:
+    """The command `steadygan data verify`: read all of a set's files. Raises UsageError where any is wrong.
+
+    Images of a folder may be unlike each other: they are only to decode.
+    """
+    wrong, known = [], KNOWN[which].files if which in KNOWN else {}
+    seen: set[Path] = set()
+    for part, source in sources(which, root, split, {}):
+        if isinstance(source, UsageError):
+            _say(console, f"{part}: {source}")
+            wrong.append(f"{part} is not there")
+            continue
+        for file, as_known in checksums(source, known, seen):
+            _say(
+                console,
+                f"{file}: {'the known checksum' if as_known else 'NOT the known checksum'}",
+            )
+            wrong += [] if as_known else [f"{file.name} differs from the published file"]
+        count, shape, corrupt = _read_all(source if which in SOURCES else any_sizes(which, split))
+        shape = f" {shape}" if which in SOURCES else ""
+        _say(console, f"{part}: {count:,} images{shape} decode in {source.place}")
+        _say_each(console, "corrupt", [f"{name} ({why})" for name, why in corrupt])
+        wrong += [f"{len(corrupt):,} images of {part} are corrupt"] * bool(corrupt)
+        array_cache.check_count(source, count, len(corrupt))
+    if wrong:
+        raise UsageError(f"{which} is not whole: {', '.join(wrong)}; copy or download the set again")
+    if not seen:
+        _say(console, "no checksum is known of these files")
+
+
+def checksums(source: Source, known: dict[str, str], seen: set[Path]) -> Iterator[tuple[Path, bool]]:
+    """The files of a source that have a known MD5, each once, and whether they have it: themselves or unpacked."""
+    for entry in source.entries:
+        file = source.place if source.place.is_file() else source.place / entry.name
+        names = [name for name in (entry.name, entry.name.removesuffix(".gz")) if name in known]
+        if names and file not in seen and file.is_file():
+            seen.add(file)
+            found = {_md5(file, unpacked=name != entry.name) for name in names}
+            yield file, not found.isdisjoint(known[name] for name in names)
+
+
+def _md5(file: Path, *, unpacked: bool = False) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    try:
+        with _opened(file, unpacked) as opened:
+            while block := opened.read(2**20):
+                digest.update(block)
+    except (EOFError, zlib.error, OSError) as error:
+        raise UsageError(f"{file} cannot be read ({error}); download it again") from error
+    return digest.hexdigest()
+
+
+def _opened(file: Path, unpacked: bool) -> IO[bytes]:
+    return gzip.open(file) if unpacked else file.open("rb")  # type: ignore[return-value]
+
+
+def _read_all(source: Source) -> tuple[int, str, list[tuple[str, str]]]:
+    """How many images of a source decode, their shape, and those that do not, with the reason."""
+    count, shape = 0, ""
+    corrupt: list[tuple[str, str]] = []
+    for block in source.blocks(True):
+        count += len(block.images)
+        corrupt += block.corrupt
+        shape = by(block.images.shape[1:]) if len(block.images) else shape
+    return count, shape, corrupt
+
+
+# --------------------------------------------------------------------------------------------------------- prepare
+
+
+def prepare(
+    which: str, root: Path | None, split: str | None, options: dict[str, Any], skip: bool, console: Console
+) -> None:
+    """The command `steadygan data prepare`: make the arrays of a set's parts, and say where they are."""
+    for part, source in sources(which, root, split, options):
+        if isinstance(source, UsageError):
+            _say(console, f"{part}: {source}")
+        elif source.direct:
+            _say(console, f"{part}: {source.place} is read straight each time; there is nothing to prepare")
+        else:
+            began = time.perf_counter()
+            manifest, place = array_cache.prepare(source, skip), array_cache.where(source)
+            size, seconds = _bytes(place.stat().st_size), time.perf_counter() - began
+            _say(console, f"{part}: {_made(manifest)}: {place} ({size}, {seconds:.0f} s)")
+            _say_each(console, "left out", manifest["skipped"])
+
+
+def _say_each(console: Console, what: str, names: list[str]) -> None:
+    for name in names[:LISTED]:
+        _say(console, f"  {what}: {name}")
+    if len(names) > LISTED:
+        _say(console, f"  {what}: and {len(names) - LISTED:,} more")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False, highlight=False)

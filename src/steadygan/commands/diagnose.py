@@ -1,0 +1,51 @@
+"""What the doctor says of a run folder, running or not, or of a Monitor's file."""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+
+from steadygan import config
+from steadygan.diagnostics import VERDICTS, WELL, Events, Verdict, diagnose, read, said
+from steadygan.runs.folder import CONFIG, EVENTS, read_config
+from steadygan.runs.live_diagnosis import facts_of
+
+__all__ = ["diagnosed", "events_of"]
+
+
+def events_of(path: Path) -> Events:
+    """The events of a run folder, with the facts of its configuration, or of a file of such lines.
+
+    Raises UsageError where there is neither.
+    """
+    if not path.is_dir():
+        return read(path)
+    settings = config.parse(read_config(path), str(path / CONFIG))
+    return read(path / EVENTS, facts_of(settings))
+
+
+def diagnosed(path: Path, member: int | None, console: Console) -> bool:
+    """Print every verdict with its evidence and remedy, of an ensemble's members a line each; True if one is ill."""
+    events = events_of(path)
+    if member is None and events.members > 1:
+        found = [diagnose(events.history(index)) for index in range(events.members)]
+        text = "\n".join([*(_line(i, verdicts) for i, verdicts in enumerate(found)), _counted(found, path)])
+    else:
+        found = [diagnose(events.history(member or 0))]
+        text = said(found[0])
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+    return any(verdict.name not in WELL for verdicts in found for verdict in verdicts)
+
+
+def _line(index: int, verdicts: list[Verdict]) -> str:
+    names = [f"{v.name} since step {v.since:,}" if v.since else v.name for v in verdicts]
+    return f"member {index}: {', '.join(names)}"
+
+
+def _counted(found: list[list[Verdict]], path: Path) -> str:
+    """How many members have each main verdict; and where more is said of the first that is ill."""
+    counts = Counter(verdicts[0].name for verdicts in found)
+    parts = [f"{counts[name]} {name}" for name in VERDICTS if name in counts]
+    ill = next((i for i, verdicts in enumerate(found) if verdicts[0].name not in WELL), None)
+    more = "" if ill is None else f"; steadygan diagnose {path} --member {ill} tells more"
+    return f"of {len(found)} members: {', '.join(parts)}{more}"

@@ -1,0 +1,132 @@
+"""A short measurement before a long run: which weight a recipe's zero-centered penalty should have."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from steadygan import config, gamma
+from steadygan.build import build
+from steadygan.build.arguments import make, sweeps
+from steadygan.config.registry import CONSTRAINED, LOSSES
+from steadygan.errors import UsageError
+from steadygan.losses import Loss
+from steadygan.training.compile.cpu import threads
+
+__all__ = ["Reading", "measure", "probe_gamma", "recommend"]
+
+ZERO_CENTERED = ("r1", "r2", "zero_centered")
+FACTORS = (0.01, 0.1, 1.0, 10.0, 100.0)
+SURE, DUMB = 0.3, 0.98
+"""Shares of the undecided critic's pull: with less than `SURE` left the fakes gain little, above `DUMB` the critic
+tells nothing. A choice, in the logistic losses' terms: D right with probability .85 and .51 in the mean."""
+
+
+class Reading(NamedTuple):
+    """What a few hundred steps with one weight showed, as means over their second half."""
+
+    weight: float
+    gap: float  # mean logit of real less that of fake samples
+    slope: float  # root of the mean squared gradient of the critic, in logits per unit of the data
+    gradient: float  # norm of G's gradient
+    terms: int = 1  # penalties that carry the weight
+
+
+def probe_gamma(raw: dict[str, Any], source: str, steps: int, console: Console) -> None:
+    """Train `raw` for `steps` with its weight times 1/100 to 100, print what was seen, and recommend a range.
+
+    Raises UsageError for a recipe without a zero-centered penalty.
+    """
+    settings = config.parse(raw, source)
+    places = [i for i, p in enumerate(settings.critic.penalties) if p.name in ZERO_CENTERED]
+    start = _start(settings, places, source)
+    loss = make(LOSSES, settings.game.loss, "game.loss", settings)
+    gamma.gap_at(loss, SURE)  # a loss that cannot be read is told before anything runs
+    readings = [measure(raw, source, places, start * factor, steps) for factor in FACTORS]
+    console.print(_table(readings, loss), markup=False)
+    console.print(recommend(readings, loss), markup=False, soft_wrap=True)
+    shape, batch = build(settings).data.shape, settings.batch
+    if len(shape) == 3:
+        pixels = shape[1] * shape[2]
+        console.print(
+            f"at {2 * shape[1]}x{2 * shape[2]} take "
+            f"{gamma.rescaled(1, pixels, batch, 4 * pixels, batch):g} times that, with twice the batch "
+            f"{gamma.rescaled(1, pixels, batch, pixels, 2 * batch):g} times (as pixels / batch)",
+            soft_wrap=True,
+        )
+
+
+def _start(settings: config.Config, places: Sequence[int], source: str) -> float:
+    if settings.game.name not in CONSTRAINED:
+        raise UsageError(
+            f"{source} plays {settings.game.name}, whose critic takes no penalty to be probed: probe a recipe of "
+            f"{' or '.join(sorted(CONSTRAINED))}"
+        )
+    if not places:
+        raise UsageError(
+            f"{source} has no {', '.join(ZERO_CENTERED)} penalty whose weight could be probed: add "
+            "critic.penalties=[{name: r1}]"
+        )
+    if any(settings.critic.penalties[i].of == "probability" for i in places):
+        raise UsageError(
+            f"{source} penalises the probability's gradient; the rule is of the logit's: probe of=logit"
+        )
+    if sweeps(settings):
+        raise UsageError(f"{source} has lists where numbers may stand: probe with one value of each")
+    weight = settings.critic.penalties[places[0]].weight
+    return weight if isinstance(weight, float) and weight > 0 else 1.0
+
+
+def measure(raw: dict[str, Any], source: str, places: Sequence[int], weight: float, steps: int) -> Reading:
+    """Train a recipe for `steps` with this weight on the penalties at `places`, uncompiled, and read it."""
+    assignments = [
+        f"critic.penalties.{i}.{key}" for i in places for key in (f"weight={weight!r}", "interval=1")
+    ]
+    fixed = ["seeds=1", "compile=false", f"steps={steps}"]
+    settings = config.parse(config.override(raw, [*assignments, *fixed]), source)
+    run = build(settings)
+    names = sorted({f"penalty/{settings.critic.penalties[i].name}" for i in places})
+    state, seen = run.state, []
+    with threads(settings.threads):
+        for step in range(steps):
+            state, logs = run.step(state, run.draws(step))
+            if step >= steps // 2:
+                gap = (logs["logit/real"] - logs["logit/fake"]).item()
+                square = sum(logs[name].item() for name in names) / len(places)
+                seen.append((gap, square, logs["gradient/G"].item()))
+    gap, square, gradient = (statistics.fmean(values) for values in zip(*seen, strict=True))
+    return Reading(weight, gap, math.sqrt(square), gradient, len(places))
+
+
+def recommend(readings: Sequence[Reading], loss: Loss) -> str:
+    """The range of weights at which the critic stays between sure and dumb, in a sentence with its reason."""
+    low, high = gamma.gap_at(loss, DUMB), gamma.gap_at(loss, SURE)
+    usable = [r for r in readings if r.gap > 0 and 0 < r.slope < math.inf]
+    if not usable:
+        return (
+            "no weight let the critic tell real from fake in this many steps (its gap is nowhere positive): "
+            "probe with more --steps, or a higher optimizer.lr"
+        )
+    nearest = min(usable, key=lambda r: abs(math.log(r.gap / math.sqrt(low * high))))
+    distance = nearest.gap / nearest.slope
+    # Several penalties of one weight pull like one of their sum.
+    least, most = (gamma.weight_for(loss, gap, distance) / nearest.terms for gap in (high, low))
+    return (
+        f"recommended weight: {least:.2g} to {most:.2g}. The critic parts real from fake over a distance of "
+        f"{distance:.3g} (gap {nearest.gap:.2g} over slope {nearest.slope:.2g} at weight {nearest.weight:g}); below "
+        f"that range it grows sure and its gradient fades at the fakes, above it hardly tells them apart."
+    )
+
+
+def _table(readings: Sequence[Reading], loss: Loss) -> Table:
+    low, high = gamma.gap_at(loss, DUMB), gamma.gap_at(loss, SURE)
+    table = Table("weight", "gap of logits", "slope at the data", "gradient of G", "the critic is")
+    for r in readings:
+        verdict = "sure" if r.gap > high else "in range" if r.gap >= low else "hardly telling"
+        if not math.isfinite(r.gap + r.slope) or r.gap < -low:
+            verdict = "blown up"
+        table.add_row(f"{r.weight:g}", f"{r.gap:.3g}", f"{r.slope:.3g}", f"{r.gradient:.3g}", verdict)
+    return table

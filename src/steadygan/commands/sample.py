@@ -1,0 +1,173 @@
+"""The pictures that `steadygan sample` draws of a run's newest checkpoint: samples, reconstructions, a traversal."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from steadygan.build import Run
+from steadygan.errors import UsageError
+from steadygan.networks import Codes
+from steadygan.networks.latent_codes import set_code
+from steadygan.plots import samples
+from steadygan.plots.scatter_by_class import coloured
+from steadygan.runs.folder import (
+    SAMPLES,
+    Note,
+    opened,
+    restore_member,
+)
+from steadygan.runs.sinks.samples import picture as points_picture
+from steadygan.training import sampling
+from steadygan.training.online_scores import reference
+
+__all__ = ["draw", "reconstruct", "sample", "traverse"]
+
+
+def draw(
+    folder: Path,
+    count: int,
+    out: Path | None,
+    *,
+    average: bool,
+    member: int,
+    note: Note,
+    label: int | None = None,
+    reconstruct: bool = False,
+    traverse: int | None = None,
+) -> str:
+    """Draw one picture of about `count` samples to `out`, or into the folder, and say in a line what it holds.
+
+    Raises UsageError when more than one of `label`, `reconstruct` and `traverse` is asked for.
+    """
+    if sum((label is not None, reconstruct, traverse is not None)) > 1:
+        raise UsageError(
+            "--label, --reconstruct and --traverse are pictures of three kinds: choose one of them"
+        )
+    if reconstruct:
+        name, what = "reconstructions", "reconstructions"
+        image, count = reconstruction_picture(folder, count, average=average, member=member, note=note)
+    elif traverse is not None:
+        name, what = f"traversal-{traverse}", f"samples by code {traverse}"
+        image, count = traversal_picture(folder, traverse, count, average=average, member=member, note=note)
+    else:
+        name, what = "samples", "samples"
+        found, real, columns = sample(folder, count, average=average, member=member, note=note, label=label)
+        image = samples.grid(found, columns) if found.ndim == 4 else points_picture(found, real, folder.name)
+    target = out or folder / f"{name}.png"
+    samples.save(image, target)
+    return f"{count} {what}: {target}"
+
+
+def sample(
+    folder: Path, count: int, *, average: bool, member: int, note: Note, label: int | None = None
+) -> tuple[Tensor, Tensor, int | None]:
+    """`count` samples of a run folder's newest checkpoint, real ones beside them (points only), and grid columns.
+
+    Of a conditional run all samples have the class `label`, or each row of the grid its own, in turn.
+    """
+    _, run = opened(folder)
+    if run.game.rest:
+        raise UsageError(
+            f"the game of {folder} has no samples to draw: its pictures are in {folder / SAMPLES}"
+        )
+    if label is not None and not 0 <= label < run.classes:
+        raise UsageError(
+            f"--label is 0 to {run.classes - 1}, one of this run's classes, not {label}"
+            if run.classes
+            else f"the game of {folder} is not conditional: leave out --label"
+        )
+    state, seed = restore_member(folder, run, member, note)
+    z = sampling.latents(seed, "look", count, run.latent, state.params["G"].dtype).to(run.device)
+    z = sampling.in_rows(z, run.classes, label) if run.classes else z
+    found = sampling.samples(run.game.players["G"].network, state, z, seed=seed, average=average)
+    columns = sampling.columns(count, run.classes) if label is None else None
+    return found.cpu(), reference(run.data, max(count, 4096)), columns
+
+
+def reconstruction_picture(
+    folder: Path, count: int, *, average: bool, member: int, note: Note
+) -> tuple[Image.Image, int]:
+    """Draw `reconstruct`, images in pairs and points with lines between them; also how many there are."""
+    x, again = reconstruct(folder, count, average=average, member=member, note=note)
+    image = samples.pairs(x, again) if x.ndim == 4 else samples.links(x, again, title=folder.name)
+    return image, len(x)
+
+
+def reconstruct(folder: Path, count: int, *, average: bool, member: int, note: Note) -> tuple[Tensor, Tensor]:
+    """Up to `count` real samples x [n, ...] and G(E(x)) of a run folder's newest checkpoint.
+
+    Always the same samples; `average` is of G alone. Raises UsageError where the run has no encoder.
+    """
+    settings, run = opened(folder)
+    players = run.game.players
+    if "E" not in players:
+        raise UsageError(
+            f"the game {settings.game.name} of {folder} has no encoder to reconstruct samples with: leave out "
+            "--reconstruct, or train a game that has one (reg_gan, mdgan)"
+        )
+    state, seed = restore_member(folder, run, member, note)
+    x = reference(run.data, count)
+    G, E = players["G"].network, players["E"].network
+    again = sampling.reconstructions(G, E, state, x.to(run.device), seed=seed, average=average)
+    return x, again.cpu()
+
+
+COLUMNS = 10
+"""Values at which a continuous code is looked at."""
+
+
+def traversal_picture(
+    folder: Path, code: int, count: int, *, average: bool, member: int, note: Note
+) -> tuple[Image.Image, int]:
+    """Draw `traverse`, images in a row for each noise, points in a colour for each value; and how many there are."""
+    _, run = opened(folder)
+    values, found = traverse(run, folder, code, count, average=average, member=member, note=note)
+    rows, columns = found.shape[:2]
+    if len(run.data.shape) == 3:
+        return samples.grid(found.flatten(0, 1), columns=columns), rows * columns
+    names = [f"{value:.2g}" for value in values]
+    title = f"{folder.name}: code {code}"
+    return coloured(list(found.unbind(1)), names, reference(run.data, 4096), title), rows * columns
+
+
+def traverse(
+    run: Run, folder: Path, code: int, count: int, *, average: bool, member: int, note: Note
+) -> tuple[list[float], Tensor]:
+    """The values of a code, and samples [rows, values, ...] of the newest checkpoint: noise by row, value by column.
+
+    All classes of a categorical code, ten values from -1 to 1 of a continuous one; `count` samples in all, or as
+    many as fill whole rows. Raises UsageError where the run has no codes, or none of that number.
+    """
+    codes = _codes(run, folder)
+    state, seed = restore_member(folder, run, member, note)
+    values = _values(codes, code)
+    z = sampling.latents(seed, "look", max(1, count // len(values)), run.latent, state.params["G"].dtype)
+    each = [set_code(z, code, value, codes.categorical, codes.continuous) for value in values]
+    latents = torch.stack(each, 1).flatten(0, 1).to(run.device)
+    found = sampling.samples(run.game.players["G"].network, state, latents, seed=seed, average=average)
+    return values, found.cpu().unflatten(0, (len(z), len(values)))
+
+
+def _codes(run: Run, folder: Path) -> Codes:
+    parts = run.game.players["G"].network.module.modules()
+    found = next((part for part in parts if isinstance(part, Codes)), None)
+    if found is None:
+        raise UsageError(
+            f"the latent of {folder} has no codes to traverse: leave out --traverse, or train a game that has "
+            "them (infogan)"
+        )
+    return found
+
+
+def _values(codes: Codes, code: int) -> list[float]:
+    total = len(codes.categorical) + codes.continuous
+    if not 0 <= code < total:
+        raise UsageError(
+            f"--traverse {code}: this run has the codes 0 to {total - 1}, of which the first "
+            f"{len(codes.categorical)} are classes"
+        )
+    if code < len(codes.categorical):
+        return [float(value) for value in range(codes.categorical[code])]
+    return torch.linspace(-1, 1, COLUMNS, dtype=torch.float64).tolist()

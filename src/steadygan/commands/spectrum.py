@@ -1,0 +1,232 @@
+"""A run's eigenvalues: those of its vector field at a checkpoint, before and after consensus, written and drawn."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from steadygan import config
+from steadygan import spectrum as spectra
+from steadygan.build import Run, build
+from steadygan.errors import UsageError
+from steadygan.files import write_whole
+from steadygan.game import Draw, Game, State
+from steadygan.game.batches import Draws
+from steadygan.plots import samples
+from steadygan.plots.eigenvalues import check_matplotlib, draw_clouds
+from steadygan.runs.folder import CONFIG, Note, read_config, restore_member
+from steadygan.training.compile.cpu import threads
+
+__all__ = ["Cloud", "measure", "spectrum"]
+
+EXACT = 4000  # parameters up to which the whole Jacobian is taken
+MOST = 1e6  # gamma
+LEADING, ENDS = 10, ("real", "smallest_real", "imaginary")
+ROUGH = 1e-3  # of the largest modulus: how near the iterated ones are, in float32
+
+
+class Cloud(NamedTuple):
+    """Eigenvalues of a field's Jacobian: all of them if `exact`, else the ends, and a `note` on what was missed.
+
+    Moduli up to `rounding` times the largest are zero as far as the arithmetic can tell.
+    """
+
+    values: Tensor
+    exact: bool
+    rounding: float
+    note: str = ""
+
+
+def spectrum(
+    folder: Path,
+    batches: int,
+    member: int,
+    gamma: float,
+    friction: float | None,
+    checkpoint: str,
+    out: Path | None,
+    console: Console,
+    note: Note,
+) -> None:
+    """Measure a run's spectrum at a checkpoint, write it as JSON and as a picture, and say what it shows.
+
+    Raises UsageError when there is no such run, member or checkpoint, when it diverged, or a package is missing.
+    """
+    picture = out or folder / "spectrum.png"
+    _check(picture, gamma, friction)
+    settings = config.parse(read_config(folder), str(folder / CONFIG))
+    with threads(settings.threads):
+        # The cheap generator step detaches what the Jacobian is about: build the game without it.
+        critic = settings.critic.model_copy(update={"piecewise_linear": False})
+        run = build(settings.model_copy(update={"critic": critic}))
+        state, seed = restore_member(folder, run, member, note, _step(checkpoint))
+        _check_finite(folder, state)
+        draws = _draws(run, state, seed, batches, note)
+        before, after = measure(plain(run.game), state, draws, gamma, note)
+    facts = {"run": folder.resolve().name, "member": member, "seed": seed}
+    shown = {"simultaneous": before, "consensus": after}
+    names = {"simultaneous": "simultaneous steps", "consensus": f"with consensus, γ = {gamma:g}"}
+    facts |= {"batches": len(draws), "batch": settings.batch, "gamma": gamma}
+    if friction is not None:
+        shown["momentum"], names["momentum"] = (
+            momentum(before, friction),
+            f"with momentum, friction {friction:g}",
+        )
+        facts["friction"] = friction
+    facts |= _protocol(run.game, state, before)
+    facts |= {name: summary(cloud) for name, cloud in shown.items()}
+    title = f"{facts['run']}, step {facts['step']:,}: {facts['P']:,} parameters"
+    headings = [f"{names[name]}: {sentence(facts[name])}" for name in shown]
+    lines = [re.sub("[:;] ", "\n", heading) for heading in headings]
+    panels = dict(zip(lines, (cloud.values for cloud in shown.values()), strict=True))
+    numbers = picture.with_suffix(".json")
+    samples.save(draw_clouds(panels, title), picture)
+    write_whole(numbers, json.dumps(facts) + "\n")
+    for line in (title, *headings, f"picture: {picture}", f"eigenvalues: {numbers}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _protocol(game: Game, state: State, found: Cloud) -> dict[str, Any]:
+    """What the numbers are of, and how they were found."""
+    sizes = {name: len(state.params[name]) for name in game.players}
+    kept = str(next(iter(state.params.values())).dtype).removeprefix("torch.")
+    return {
+        "step": int(state.scalars["step"]),
+        "P": sum(sizes.values()),
+        "parameters": sizes,
+        "field": "minus the gradient of each player's own loss: negative real parts are stable",
+        "method": "exact" if found.exact else f"matrix-free: {LEADING} of each of {', '.join(ENDS)}",
+        "dtype": "float64" if found.exact else kept,
+        "rounding": found.rounding,
+    }
+
+
+def measure(game: Game, state: State, draws: Sequence[Draw], gamma: float, note: Note) -> tuple[Cloud, Cloud]:
+    """The clouds of a state before and after consensus: exact in float64 for small games, else their ends."""
+    size = sum(len(state.params[name]) for name in game.players)
+    if size <= EXACT:
+        J = spectra.game_jacobian(game, _double(state), [_double(draw) for draw in draws])
+        rounding = torch.finfo(J.dtype).eps ** 0.5
+        whole = (spectra.eigenvalues(J), spectra.consensus_cloud(J, gamma))
+        return Cloud(whole[0], True, rounding), Cloud(whole[1], True, rounding)
+    operator = spectra.operator(game, state, draws)
+    if spectra.adjoint_gap(operator) > 1e-3:
+        note(
+            "the losses hold something fixed (as spectral norm does), so the cloud after consensus is approximate"
+        )
+    note(f"{size:,} parameters: the leading eigenvalues are iterated for, which takes some minutes")
+    return _ends(operator, note), _ends(spectra.consensus_operator(operator, gamma), note)
+
+
+def _ends(J: spectra.Operator, note: Note) -> Cloud:
+    """The ends of a cloud: its largest and smallest real and largest imaginary parts, each eigenvalue once."""
+    parts = [spectra.leading(J, min(LEADING, len(J.like) - 2), which) for which in ENDS]
+    values = spectra.union([part.values for part in parts], ROUGH)
+    missed = "; ".join(part.note for part in parts if part.note)
+    if not len(values):
+        raise UsageError(f"no eigenvalue was found ({missed}): average over more --batches")
+    if missed:
+        note(missed)
+    return Cloud(values, False, ROUGH, missed)
+
+
+def momentum(cloud: Cloud, friction: float) -> Cloud:
+    """What becomes of a cloud under momentum; what is zero to rounding stays zero, whose root would be no rounding."""
+    values = cloud.values.to(torch.complex128)
+    zero = values.abs() <= cloud.rounding * values.abs().max()
+    return cloud._replace(values=spectra.momentum_cloud(torch.where(zero, 0, values), friction))
+
+
+def plain(game: Game) -> Game:
+    """The game with networks that compute in their parameters' dtype and no memory format: as its theory has it."""
+    players = {
+        name: player._replace(network=replace(player.network, autocast=None, channels_last=False))
+        for name, player in game.players.items()
+    }
+    return game._replace(players=players)
+
+
+def summary(cloud: Cloud) -> dict[str, Any]:
+    """A cloud as plain data; shares of signs are told of whole clouds only, steps unless something was missed."""
+    values = cloud.values
+    tolerance = cloud.rounding * values.abs().max().item()
+    listed = values[values.real.argsort(descending=True, stable=True)]
+    step = spectra.largest_step(values, tolerance)
+    return {
+        "signs": spectra.signs(values, tolerance) if cloud.exact else None,
+        "largest_real": values.real.max().item(),
+        "smallest_real": values.real.min().item(),
+        "largest_imaginary": values.imag.abs().max().item(),
+        "largest_step": step if math.isfinite(step) and not cloud.note else None,
+        "note": cloud.note,
+        "eigenvalues": torch.view_as_real(listed.to(torch.complex128)).tolist(),
+    }
+
+
+def sentence(facts: Any) -> str:
+    """What a cloud shows, in a line."""
+    reach = f"real parts {facts['smallest_real']:.3g} to {facts['largest_real']:.3g}"
+    shares = "the leading ones"
+    if signs := facts["signs"]:
+        shares = ", ".join(f"{share:.0%} {name}" for name, share in signs.items())
+    step, most = facts["largest_step"], "" if facts["signs"] else "at most "
+    if step is None:
+        return f"{reach} ({shares})"
+    return f"{reach} ({shares}); " + (f"stable below h = {most}{step:.3g}" if step else "no step is stable")
+
+
+def _draws(run: Run, state: State, seed: int, batches: int, note: Note) -> list[Draw]:
+    """Draws that every player shares, the same ones at every checkpoint; lazy penalties are due in their share."""
+    every = math.lcm(*(field.every for field in run.game.fields.values()))
+    count = math.ceil(batches / every) * every
+    if count > batches:
+        note(f"{count} batches, a multiple of the lazy penalties' intervals, so that each has its weight")
+    draws = Draws(
+        run.game,
+        [tuple(run.game.players)],
+        run.data,
+        [seed],
+        members=False,
+        dtype=next(iter(state.params.values())).dtype,
+        device=run.device,
+    )
+    return [draws(step)[0] for step in range(count)]
+
+
+def _double(tree: Any) -> Any:
+    return tree_map(lambda t: t.cpu().double() if t.is_floating_point() else t.cpu(), tree)
+
+
+def _step(checkpoint: str) -> int | None:
+    if checkpoint == "newest":
+        return None
+    if not checkpoint.isdecimal():
+        raise UsageError(f"--checkpoint is newest or a step, not {checkpoint!r}")
+    return int(checkpoint)
+
+
+def _check(picture: Path, gamma: float, friction: float | None) -> None:
+    """Raise UsageError for what would fail only after the long computation."""
+    if picture.suffix.lower() != ".png":
+        raise UsageError(f"pictures are written as PNG: end the name {picture.name} in .png")
+    if not 0 <= gamma <= MOST:  # beyond it J is lost in the rounding of gamma J^T J
+        raise UsageError(f"--gamma is a number from 0 to {MOST:g}, not {gamma}")
+    if friction is not None and not 0 < friction <= MOST:
+        raise UsageError(f"--friction is a positive number up to {MOST:g}, not {friction}")
+    check_matplotlib()
+
+
+def _check_finite(folder: Path, state: State) -> None:
+    if not all(bool(t.isfinite().all()) for t in state.params.values()):
+        raise UsageError(
+            f"{folder} had diverged by step {int(state.scalars['step'])}: its parameters hold NaN or infinity; "
+            "name an earlier checkpoint with --checkpoint STEP"
+        )

@@ -1,0 +1,112 @@
+"""Presets that shrink a recipe: `scale: {tiny: {networks.width: 8, steps: 200}}`, chosen by `train --scale tiny`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from steadygan.config.overrides import assigned
+from steadygan.config.schema import Config, parse
+from steadygan.errors import UsageError, nearest
+
+__all__ = ["scaled", "tiny"]
+
+STEPS, BATCH, ROWS, SIDE, LEAST_WIDTH, NARROWER = 200, 8, 1000, 64, 8, 8
+"""What the derived preset leaves at most of steps, rows a step, images and their side, and of a network's width."""
+
+
+def scaled(raw: dict[str, Any], name: str | None, source: str = "the recipe") -> dict[str, Any]:
+    """`raw` with the changes of its preset `name`: itself a recipe, without presets and without published numbers.
+
+    Every recipe has the preset `tiny`: its own, or that of `tiny`. Raises UsageError for another name that it has not.
+    """
+    if name is None:
+        return raw
+    settings = parse(raw, source)
+    known = dict.fromkeys(["tiny", *settings.scale])
+    if name not in known:
+        raise UsageError(f"{source} has no scale {name!r}: {nearest(name, known)}")
+    changes = settings.scale[name] if name in settings.scale else tiny(settings)
+    whole = {key: part for key, part in raw.items() if key != "scale"}
+    if settings.paper:
+        whole["paper"] = {
+            "source": settings.paper.source,
+            "row": f"{settings.paper.row}, at the scale {name}",
+        }
+    if settings.name != "custom":
+        whole["name"] = f"{settings.name}-{name}"
+    return assigned(whole, changes.items())
+
+
+def tiny(config: Config) -> dict[str, Any]:
+    """Changes that let a recipe run through in minutes on a laptop, derived from the recipe.
+
+    At most 200 steps of 8 rows on 1,000 images of side 64, an eighth of an image network's width (8 or more),
+    looks at 100 images. What is counted in steps, rows or images shrinks with these, so that each thing happens in
+    the same part of the run; so does the average's memory. One seed, float32, not compiled.
+    """
+    steps, batch = min(config.steps, STEPS), min(config.batch, BATCH)
+    shorter, smaller = steps / config.steps, batch / config.batch
+    tree = config.model_dump(mode="json", exclude={"paper", "scale"})
+    changes: dict[str, Any] = {"steps": steps, "batch": batch, "accumulate": 1, "seeds": 1, "compile": False}
+    changes |= {"every.log": "5%", "every.score": "50%", "every.checkpoint": "50%", "looks.images": 100}
+    if config.precision == "bfloat16":
+        changes["precision"] = "float32"
+    if tree["game"].get("batch_G"):
+        changes["game.batch_G"] = max(1, round(tree["game"]["batch_G"] * smaller))
+    if tree["augment"]["name"] == "ada":
+        changes["augment.over"] = tree["augment"]["over"] * shorter * smaller
+    changes["fake_as_real.count"] = _fewer(tree["fake_as_real"]["count"], smaller)
+    changes |= dict(_shorter(tree, shorter))
+    if tree["ema"] and isinstance(tree["ema"]["decay"], float):
+        changes["ema.decay"] = round(max(0.0, 1 - (1 - tree["ema"]["decay"]) / shorter), 6)
+    changes |= dict(_narrower(tree["networks"])) | dict(_less(tree["data"]))
+    return {path: new for path, new in changes.items() if _found(tree, path) != new}
+
+
+def _found(tree: Any, path: str) -> Any:
+    for key in path.split("."):
+        tree = tree[int(key) if isinstance(tree, list) else key]
+    return tree
+
+
+def _fewer(count: Any, smaller: float) -> Any:
+    """Fake-as-real's count for fewer rows: the same share of them, and one where there was one."""
+    if isinstance(count, list):
+        return [_fewer(one, smaller) for one in count]
+    if isinstance(count, dict):
+        return {k: _fewer(v, smaller) if k in ("start", "stop", "value") else v for k, v in count.items()}
+    return max(1, round(count * smaller)) if count > 0 else count
+
+
+def _shorter(tree: Any, share: float, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every whole number of steps in a run, but `every` and `steps`, times `share`."""
+    if isinstance(tree, list):
+        for index, part in enumerate(tree):
+            yield from _shorter(part, share, f"{path}{index}.")
+    if not isinstance(tree, dict):
+        return
+    spans = (
+        ("over", "begin") if "schedule" in tree else {"ema.": ("start",), "stop.": ("after",)}.get(path, ())
+    )
+    for key, part in tree.items():
+        if key in spans and isinstance(part, int):
+            yield path + key, max(round(part * share), int(key == "over"))
+        else:
+            yield from _shorter(part, share, f"{path}{key}.")
+
+
+def _narrower(networks: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    if networks["name"] == "mlp":
+        return
+    for key in ("width", "hidden"):
+        if key in networks:
+            yield f"networks.{key}", min(networks[key], max(LEAST_WIDTH, networks[key] // NARROWER))
+    if "group" in networks:
+        yield "networks.group", max(1, networks["group"] // NARROWER)
+
+
+def _less(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    if "limit" not in data:
+        return
+    yield "data.limit", min(data["limit"] or ROWS, ROWS)
+    if data["name"] != "stacked-digits" and data.get("size"):
+        yield "data.size", min(data["size"], SIDE)

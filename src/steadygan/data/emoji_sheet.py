@@ -1,0 +1,142 @@
+"""The emoji of npm's emoji-datasource-google: 3,786 colour images, 64x64, cut out of one sheet."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from steadygan.data.archives import reading
+from steadygan.data.array_cache import load
+from steadygan.data.dataset import Data
+from steadygan.data.decoding import Fit, fit_all
+from steadygan.data.known_sets import KNOWN
+from steadygan.data.sources import Block, Source, find, missing, places, split_count, stat
+from steadygan.errors import UsageError
+
+__all__ = ["emoji", "emoji_source"]
+
+TABLE, SHEET = "emoji.json", "img/google/sheets/64.png"
+PLACES = (
+    "emoji-datasource-google-16.0.0.tgz",
+    "emoji-datasource-google",
+    "node_modules/emoji-datasource-google",
+)
+SIDE, PITCH = 64, 66  # an image, and with its border of one pixel
+SHEET_PIXELS = 10_000**2  # no published sheet is as large
+
+
+class Cell(NamedTuple):
+    """Where an image lies in the sheet, and its category; cells are sorted by their image's file name."""
+
+    name: str
+    column: int
+    row: int
+    category: str
+
+
+def emoji(root: str | Path | None = None, size: int = 64, filter: str = "lanczos") -> Data:
+    """Load the 3,786 emoji with their skin tones, transparency laid over white: 3x64x64, in 10 categories.
+
+    `root`, then $STEADYGAN_DATA, is or holds emoji-datasource-google-16.0.0.tgz, as `npm pack` leaves it, or its
+    folder emoji-datasource-google (also in node_modules). With another `size` images are resized by `filter`; they
+    are in the order of their file names, labelled by the alphabet of categories. Raises UsageError when it is
+    missing, damaged or another version. Source: iamcal's emoji-data 16.0.0, images of Google's Noto Emoji.
+
+    >>> emoji(size=0)
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: size is 0; give a whole number, 1 or more
+    """
+    return load(emoji_source(root, "train", size, filter))
+
+
+def emoji_source(
+    root: str | Path | None = None, split: str = "train", size: int = 64, filter: str = "lanczos"
+) -> Source:
+    """Where the emoji are. Raises UsageError where they are not, and for a size or filter that there is not."""
+    count, how = split_count("emoji", split), Fit(size, filter, "none").check().of(SIDE)
+    place = _find(places(root))
+    if place is None:
+        raise missing("emoji")
+    classes = KNOWN["emoji"].classes
+
+    def blocks(skip: bool) -> Iterator[Block]:
+        with reading(place, "package") as read:
+            cells = read_table(_whole(read(TABLE)), place)
+            pixels = _over_white(_whole(read(SHEET)), place)
+        categories = sorted({cell.category for cell in cells})
+        if len(cells) != count or len(categories) != classes:
+            raise UsageError(
+                f"{place} names {len(cells)} images in {len(categories)} categories instead of {count} in {classes}; "
+                "use version 16.0.0"
+            )
+        labels = np.array([categories.index(cell.category) for cell in cells])
+        yield Block(fit_all(cut(pixels, cells, place), how), labels)
+
+    options = {"split": split, **how.options()}
+    return Source("emoji", place, stat(place, [TABLE, SHEET]), count, blocks, options, classes)
+
+
+def _find(folders: list[Path]) -> Path | None:
+    """The package, or a folder that it was unpacked to, whatever its name."""
+    unpacked = (place for place in folders if (place / TABLE).is_file() and (place / SHEET).is_file())
+    return find(folders, PLACES) or next(unpacked, None)
+
+
+def read_table(raw: bytes, place: Path) -> list[Cell]:
+    """The images that emoji.json says are in Google's sheet, skin tones included, sorted by their file names.
+
+    Raises UsageError for another kind of file.
+    """
+    try:
+        whole = [
+            (one, emoji["category"])
+            for emoji in json.loads(raw)
+            for one in (emoji, *emoji.get("skin_variations", {}).values())
+        ]
+        cells = [_cell(one, category) for one, category in whole if one["has_img_google"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{TABLE} in {place} is not that of emoji-datasource-google; fetch it again"
+        ) from error
+    return sorted(cells)
+
+
+def _cell(one: dict[str, Any], category: str) -> Cell:
+    column, row = one["sheet_x"], one["sheet_y"]
+    if type(column) is not int or type(row) is not int or min(column, row) < 0:
+        raise ValueError("no place in the sheet")
+    return Cell(str(one["image"]), column, row, str(category))
+
+
+def cut(pixels: np.ndarray, cells: list[Cell], place: Path) -> np.ndarray:
+    """The cells of a sheet [height, width, 3]: [n, 3, 64, 64]. Raises UsageError for one that is not inside."""
+    rows, columns = pixels.shape[0] // PITCH, pixels.shape[1] // PITCH
+    outside = [cell.name for cell in cells if cell.row >= rows or cell.column >= columns]
+    if outside:
+        raise UsageError(f"{SHEET} in {place} ends before {outside[0]}; fetch the package again")
+    corners = [(cell.row * PITCH + 1, cell.column * PITCH + 1) for cell in cells]
+    return np.stack([pixels[y : y + SIDE, x : x + SIDE] for y, x in corners]).transpose(0, 3, 1, 2)
+
+
+def _whole(file: IO[bytes]) -> bytes:
+    with file:
+        return file.read()
+
+
+def _over_white(raw: bytes, place: Path) -> np.ndarray:
+    """A PNG's pixels [height, width, 3], transparency laid over white."""
+    try:
+        image: Image.Image = Image.open(io.BytesIO(raw), formats=("PNG",))
+        if image.width * image.height > SHEET_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels")
+        image = image.convert("RGBA")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(
+            f"{SHEET} in {place} cannot be decoded ({reason}); fetch the package again"
+        ) from error
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))

@@ -1,0 +1,113 @@
+"""Sets in IDX files: Fashion-MNIST."""
+
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from steadygan.data.array_cache import load, with_test
+from steadygan.data.dataset import Data
+from steadygan.data.image_files import Entry, by
+from steadygan.data.known_sets import KNOWN
+from steadygan.data.sources import Block, Source, missing, places, split_count
+from steadygan.errors import UsageError
+
+__all__ = ["DEBIAN_FASHION", "fashion_mnist", "fashion_mnist_source", "read_idx"]
+
+DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
+FASHION_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+FASHION_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+FASHION_FOLDERS = ("fashion-mnist", "FashionMNIST/raw", "")
+
+
+def fashion_mnist(root: str | Path | None = None, split: str = "train") -> Data:
+    """Load Fashion-MNIST, 28x28 grey with a border of two zeros: 1x32x32, 60,000 or 10,000 ("test").
+
+    The files (IDX, plain or .gz) are looked for in `root`, then in $STEADYGAN_DATA (there and in their
+    folders fashion-mnist and FashionMNIST/raw), then where Debian's package puts them; the file of labels
+    beside that of the images, without which the images are unlabelled. Raises UsageError when
+    they are missing, damaged or of another size. Source: Xiao, Rasul and Vollgraf 2017.
+
+    >>> fashion_mnist(split="tests")
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: Fashion-MNIST has no split 'tests'; did you mean 'test'?
+    """
+    return with_test(
+        load(fashion_mnist_source(root, split)), split, partial(fashion_mnist_source, root, "test")
+    )
+
+
+def fashion_mnist_source(root: str | Path | None = None, split: str = "train") -> Source:
+    """Where Fashion-MNIST's files are. Raises UsageError where they are not."""
+    count = split_count("fashion-mnist", split)
+    folders = [place / folder for place in places(root) for folder in FASHION_FOLDERS] + [DEBIAN_FASHION]
+    file = _plain_or_gz(folders, FASHION_FILES[split])
+    if file is None:
+        raise missing("fashion-mnist")
+    beside = _plain_or_gz([file.parent], FASHION_LABELS[split])
+    found = [part for part in (file, beside) if part]
+    entries = [Entry(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in found]
+
+    def blocks(skip: bool) -> Iterator[Block]:
+        yield Block(_padded(file, count), _labels(beside, count) if beside else None)
+
+    classes = KNOWN["fashion-mnist"].classes if beside else 0
+    options = {"split": split}
+    return Source("fashion_mnist", file.parent, entries, count, blocks, options, classes, direct=True)
+
+
+def _plain_or_gz(places: list[Path], name: str) -> Path | None:
+    files = [place / (name + suffix) for place in places for suffix in ("", ".gz")]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _padded(file: Path, count: int) -> np.ndarray:
+    images = read_idx(file)
+    if images.shape != (count, 28, 28):
+        raise UsageError(
+            f"{file} holds {by(images.shape)} values where Fashion-MNIST has {by((count, 28, 28))}; "
+            "replace it with the published file"
+        )
+    return np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
+
+
+def _labels(file: Path, count: int) -> np.ndarray:
+    labels, classes = read_idx(file, dims=1), KNOWN["fashion-mnist"].classes
+    if labels.shape != (count,) or labels.max() >= classes:
+        raise UsageError(
+            f"{file} holds {len(labels)} labels up to {labels.max(initial=0)} where Fashion-MNIST has {count} of "
+            f"0 to {classes - 1}; replace it with the published file"
+        )
+    return labels.astype(np.int64)
+
+
+def read_idx(path: Path, dims: int = 3) -> np.ndarray:
+    """Read one IDX file of images [n, height, width], or of labels [n] (`dims` 1), plain or gzip: uint8.
+
+    The file is the bytes 0 0 8 and `dims`, as many big-endian 32-bit sizes, and one byte a value. Raises
+    UsageError when it is anything else. Source: LeCun, Cortes and Burges 1998, the MNIST page.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "images")
+    ...     _ = path.write_bytes(struct.pack(">4B3I2B", 0, 0, 8, 3, 1, 1, 2, 7, 9))
+    ...     read_idx(path).tolist()
+    [[[7, 9]]]
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path} cannot be read ({error}); download it again") from error
+    head = 4 + 4 * dims
+    if len(raw) < head or raw[:4] != bytes((0, 0, 8, dims)):
+        kind = "images" if dims == 3 else "labels"
+        raise UsageError(f"{path} is not an IDX file of {kind}; download it again")
+    shape = struct.unpack(f">{dims}I", raw[4:head])
+    if len(raw) - head != math.prod(shape):
+        raise UsageError(f"{path} holds {len(raw) - head} values instead of {by(shape)}; download it again")
+    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)

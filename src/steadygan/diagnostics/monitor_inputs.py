@@ -1,0 +1,167 @@
+"""What a Monitor is given, checked and brought into one form: networks, a loss, samples, scalars, a file."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.diagnostics.history import FACTS, Events, is_fact, whole
+from steadygan.diagnostics.monitor_probe import Told
+from steadygan.errors import UsageError, nearest
+from steadygan.files import write_whole
+from steadygan.losses import LOSSES, Loss
+from steadygan.rng import generator as stream
+
+__all__ = [
+    "bare",
+    "begun",
+    "check",
+    "check_samples",
+    "finite",
+    "key_of",
+    "numbers",
+    "objective",
+    "plain",
+    "some",
+]
+
+FAMILIES = ("gradient", "logit", "loss", "penalty", "update")
+"""Scalars called loss_D are written as loss/D, and so are these."""
+
+OURS = ("step", "images", "wall_s", "diverged")
+
+
+def check(critic: object, generator: object, every: object, start: object, facts: Mapping[str, Any]) -> None:
+    """Raise UsageError for what a Monitor cannot be made of."""
+    if not callable(critic):
+        raise UsageError(f"critic is a module or a function of samples [N, ...], not {type(critic).__name__}")
+    if generator is not None and not isinstance(generator, nn.Module):
+        raise UsageError(f"generator is a module, or left out, not {type(generator).__name__}")
+    for name, value, least in (("every", every, 1), ("start", start, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise UsageError(f"{name} is a number of steps, {least} or more, not {value!r}")
+    for name, value in facts.items():
+        if name not in FACTS:
+            raise UsageError(f"a Monitor knows no {name!r}: {nearest(name, FACTS)}")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise UsageError(f"{name} is a plain value for a line of JSON, not {value!r}") from None
+        if not is_fact(name, value):
+            kinds = {"penalties": "a list of names: penalties=['r1']", "steps": "a number"}
+            raise UsageError(f"{name} is {kinds.get(name, 'a name')}, not {value!r}")
+
+
+def objective(loss: str | Loss | Callable[[Tensor], Tensor] | None) -> tuple[str | None, Told | None]:
+    """A loss's name, if it has one, and G's loss as a function of fake and real logits.
+
+    >>> objective("hinge")[1](torch.ones(3), torch.zeros(3))
+    tensor(-1.)
+    """
+    if loss is None:
+        return None, None
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise UsageError(f"there is no loss {loss!r}: {nearest(loss, LOSSES)}")
+        return loss, LOSSES[loss].generator
+    if isinstance(loss, Loss):
+        return next((name for name, known in LOSSES.items() if known is loss), None), loss.generator
+    if not callable(loss):
+        raise UsageError(
+            f"loss is a name, a losses.Loss or a function of G's logits, not {type(loss).__name__}"
+        )
+    return None, lambda fake, real: loss(fake)
+
+
+def bare(module: Any) -> Any:
+    """A network without what parallel training wraps around it, whose own forward pass expects a backward one."""
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+    return bare(module.module) if isinstance(module, wrappers) else module
+
+
+def check_samples(x_real: Tensor, x_fake: Tensor, sets: Mapping[str, Tensor]) -> None:
+    """Raise UsageError for samples that cannot be compared."""
+    for name, x in (("x_real", x_real), ("x_fake", x_fake)):
+        if not isinstance(x, Tensor) or x.ndim < 2 or not x.numel():
+            shape = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise UsageError(f"{name} is a batch of samples [N, ...], one or more, not {shape}")
+        if not x.is_floating_point():
+            raise UsageError(f"{name} is of floating point, as the critic sees it, not {x.dtype}")
+    for name, x in (("x_fake", x_fake), *sets.items()):
+        if x.shape[1:] != x_real.shape[1:]:
+            raise UsageError(
+                f"samples of {name} have shape {list(x.shape[1:])} and those of x_real {list(x_real.shape[1:])}: pass "
+                "both as the critic sees them"
+            )
+
+
+def some(rows: Tensor, most: int) -> Tensor:
+    """At most so many of the rows, always the same."""
+    if not isinstance(rows, Tensor) or rows.ndim < 2 or len(rows) < 2 or not rows.is_floating_point():
+        raise UsageError("train and held are tensors of two samples or more [m, ...], of floating point")
+    return rows.detach()[torch.randperm(len(rows), generator=stream("examined", len(rows)))[:most]]
+
+
+def key_of(name: str) -> str:
+    """The flat key of a scalar's name.
+
+    >>> key_of("loss_D"), key_of("high_quality")
+    ('loss/D', 'high_quality')
+    """
+    family, _, rest = name.partition("_")
+    if name in OURS:
+        raise UsageError(f"a line has a {name!r} of its own: call the scalar something else")
+    return f"{family}/{rest}" if family in FAMILIES and rest else name
+
+
+def finite(value: Any) -> bool:
+    """Whether a scalar is finite, as far as that is known without waiting for another device."""
+    if isinstance(value, Tensor):
+        return not value.is_cpu or math.isfinite(value.item())
+    return math.isfinite(value)
+
+
+def numbers(scalars: Mapping[str, Any]) -> dict[str, float]:
+    """Scalars as floats under their flat keys. Raises UsageError for anything that is not one number."""
+    return {key_of(name): _number(name, value) for name, value in scalars.items()}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value.item() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise UsageError(f"{name} is one number a step, not {given}") from None
+
+
+def plain(value: Any) -> Any:
+    """A number for JSON, which has no NaN and no infinity: those become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def begun(file: Path | None, start: int, events: Events) -> dict[str, Any]:
+    """Begin a Monitor's file with the facts, behind what it holds up to step `start`, which `events` take in.
+
+    Returns the last line of these, empty where there is none. Raises UsageError where it cannot write, or, at step
+    0, where the file holds lines already.
+    """
+    if file is None:
+        return {}
+    try:
+        if not start and file.exists() and file.read_bytes().strip():
+            raise UsageError(
+                f"{file} holds lines already: name another file, or, if this loop goes on with that one, the step that "
+                "it goes on from, as start=..."
+            )
+        kept = [(line, values) for line, values in whole(file) if 0 < values["step"] <= start]
+        first = json.dumps({"facts": events.facts})
+        write_whole(file, "\n".join([first, *(line for line, _ in kept)]) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write to {file} ({error.strerror}): name another file") from None
+    for _, values in kept:
+        events.add(values)
+    return kept[-1][1] if kept else {}

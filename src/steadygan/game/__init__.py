@@ -1,0 +1,41 @@
+"""The game: players, their state, the vector field of their losses, and the batches a step draws."""
+
+from steadygan.game.batches import Draws
+from steadygan.game.contracts import (
+    Buffers,
+    Draw,
+    Field,
+    Game,
+    Logs,
+    Loss,
+    Nets,
+    Network,
+    Player,
+    Rest,
+    Rule,
+    State,
+    Vectors,
+    flatten,
+    unflatten,
+)
+from steadygan.game.state import Step
+
+__all__ = [
+    "Buffers",
+    "Draw",
+    "Draws",
+    "Field",
+    "Game",
+    "Logs",
+    "Loss",
+    "Nets",
+    "Network",
+    "Player",
+    "Rest",
+    "Rule",
+    "State",
+    "Step",
+    "Vectors",
+    "flatten",
+    "unflatten",
+]

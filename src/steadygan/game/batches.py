@@ -1,0 +1,166 @@
+"""Randomness as a function of (seed, step): which real samples, latents and weights a step sees.
+
+Draws are made for a block of steps at a time, each field from a generator of its own, so a field that one game
+adds leaves the others' draws as they were, and no generator state is ever saved.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from steadygan.data import Data
+from steadygan.data.dataset import check_labels, nearest_centre
+from steadygan.errors import UsageError
+from steadygan.game.contracts import Field, Game, Player
+from steadygan.rng import generator
+
+__all__ = ["Draws"]
+
+BLOCK, LARGEST = 64, 2**22
+"""Steps a block, or fewer for a field that would then have more than `LARGEST` numbers in one."""
+
+
+class Draws:
+    """Callable `draws(step) -> batch`: for each of a rule's rounds, the fields that its players read.
+
+    With one seed tensors have a draw's shape; with `members` (several seeds) a leading [members].
+    Finite data are gone through in shuffled epochs, a new permutation each, as a function of (seed, epoch).
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        rounds: Sequence[Collection[str]],
+        data: Data,
+        seeds: Sequence[int],
+        *,
+        members: bool,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Bind the draws of `game` under a rule's `rounds` to `data` and `seeds`."""
+        self.fields = game.fields
+        self.reads = [
+            [name for name in game.fields if any(name in player.reads for player in _movers(game, turn))]
+            for turn in rounds
+        ]
+        self.data, self.seeds, self.members = data, tuple(seeds), members
+        self.dtype, self.device = dtype, torch.device(device)
+        self.sizes = {name: self._size(field) for name, field in game.fields.items()}
+        self.blocks: dict[tuple[int, str], tuple[int, Tensor]] = {}
+        need = sum(self.fields["x_real"].shape[0] for reads in self.reads if "x_real" in reads)
+        if data.rows is not None and len(data.rows) < need:
+            raise UsageError(
+                f"data {data.name} has {len(data.rows)} samples, fewer than the {need} that a step takes: "
+                f"choose batch at most {len(data.rows) * self.fields['x_real'].shape[0] // need}"
+            )
+        if any(field.kind == "label" for field in game.fields.values()):
+            check_labels(data)
+        self.permutation = lru_cache(maxsize=2 * len(self.seeds))(self._permutation)
+
+    def __call__(self, step: int) -> list[dict[str, Tensor]]:
+        """Return the batch of `step`."""
+        return [
+            self._finish(
+                {name: self._at(step, turn, name) for name in names if self._drawn(name, step)},
+                self._at(step, turn, "flip") if self.data.flip and "x_real" in names else None,
+                labelled="y_real" in names,
+            )
+            for turn, names in enumerate(self.reads)
+        ]
+
+    def _drawn(self, name: str, step: int) -> bool:
+        """Whether a field has numbers of its own at this step; labels follow from x_real."""
+        field = self.fields[name]
+        return field.kind != "label" and step % field.every == 0
+
+    def _size(self, field: Field) -> int:
+        """Steps a block: a power of two, at most 64, so that no block of drawn numbers is large."""
+        if field.kind == "real" and self.data.rows is not None:
+            return BLOCK
+        most = max(1, LARGEST // math.prod(field.shape))
+        return min(BLOCK, 1 << (most.bit_length() - 1))
+
+    def _at(self, step: int, turn: int, name: str) -> Tensor:
+        """One field at one step, from its block, which is drawn when the step enters it."""
+        number, offset = divmod(step, self.sizes.get(name, BLOCK))
+        if self.blocks.get((turn, name), (None, None))[0] != number:
+            each = [self._values(seed, number, turn, name) for seed in self.seeds]
+            self.blocks[turn, name] = number, torch.stack(each, 1) if self.members else each[0].contiguous()
+        return self.blocks[turn, name][1][offset]
+
+    def _values(self, seed: int, number: int, turn: int, name: str) -> Tensor:
+        """One seed's block of one field: [size, *shape], or the rows' numbers [size, count] for finite data.
+
+        Numbers are drawn sample by sample, so the first samples are the same ones in a larger batch or pool.
+        """
+        g = generator(seed, number, turn, name)
+        if name == "flip":
+            return torch.rand(BLOCK, self.fields["x_real"].shape[0], generator=g) < 0.5
+        field, size = self.fields[name], self.sizes[name]
+        if field.kind == "due":
+            return torch.zeros(size, *field.shape, dtype=self.dtype)
+        if field.kind == "real" and self.data.rows is not None:
+            return self._positions(field.shape[0], seed, number, turn)
+        if field.kind == "real":
+            assert self.data.draw is not None
+            return self.data.draw(g, size * field.shape[0]).view(size, *field.shape).to(self.dtype)
+        make = torch.randn if field.kind == "normal" else torch.rand
+        count, *shape = field.shape
+        return make(count, size, *shape, generator=g, dtype=self.dtype).movedim(0, 1)
+
+    def _positions(self, count: int, seed: int, number: int, turn: int) -> Tensor:
+        """Numbers of the rows that each step of the block sees in this turn: shuffled epochs, laid end to end."""
+        assert self.data.rows is not None
+        taken = [self.fields["x_real"].shape[0] * ("x_real" in reads) for reads in self.reads]
+        steps = torch.arange(number * BLOCK, (number + 1) * BLOCK).view(-1, 1)
+        place = steps * sum(taken) + sum(taken[:turn]) + torch.arange(count)
+        epoch, within = place // len(self.data.rows), place % len(self.data.rows)
+        result = torch.empty_like(place)
+        for e in range(int(epoch.min()), int(epoch.max()) + 1):
+            here = epoch == e
+            result[here] = self.permutation(seed, e)[within[here]]
+        return result
+
+    def _permutation(self, seed: int, epoch: int) -> Tensor:
+        assert self.data.rows is not None
+        return torch.randperm(len(self.data.rows), generator=generator(seed, "epoch", epoch))
+
+    def _finish(self, draw: dict[str, Tensor], flip: Tensor | None, *, labelled: bool) -> dict[str, Tensor]:
+        """Rows looked up by number, mirrored, moved to the device while still bytes, then made -1..1."""
+        rows = draw.get("x_real")
+        if rows is not None and self.data.rows is not None:
+            images = self.data.rows.index_select(0, rows.flatten())  # whole rows: much faster than rows[...]
+            if flip is not None:
+                images = mirrored(images, flip.flatten())
+            images = images.view(*rows.shape, *images.shape[1:]).to(self.device)
+            draw["x_real"] = (
+                images.to(self.dtype).div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
+            )
+        draw = {name: values.to(self.device, self.dtype) for name, values in draw.items()}
+        return draw | ({"y_real": self._labels(rows, draw["x_real"])} if labelled else {})
+
+    def _labels(self, rows: Tensor | None, x_real: Tensor) -> Tensor:
+        """The labels of the samples x_real, which are these `rows` of finite data."""
+        if self.data.labels is not None:
+            return self.data.labels[rows].to(self.device)
+        assert self.data.modes is not None
+        return nearest_centre(x_real, self.data.modes.centres.to(x_real))
+
+
+def mirrored(images: Tensor, flip: Tensor) -> Tensor:
+    """The images [n, ...], mirrored left to right where `flip` [n] says so.
+
+    >>> mirrored(torch.tensor([[1, 2], [1, 2]]), torch.tensor([False, True])).tolist()
+    [[1, 2], [2, 1]]
+    """
+    both = torch.cat([images, images.flip(-1)])
+    return both.index_select(0, torch.arange(len(flip)) + len(flip) * flip)
+
+
+def _movers(game: Game, turn: Collection[str]) -> Iterable[Player]:
+    """The players of a round: those of a turn of the game's own, or the game's by their names."""
+    return turn.values() if isinstance(turn, Mapping) else [game.players[name] for name in turn]

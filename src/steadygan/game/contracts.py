@@ -1,0 +1,202 @@
+"""A game: players that each minimise a loss of their own, and the state that a pure step moves.
+
+Everything that changes is in `State`. A player's parameters are one flat vector, so that an optimizer is a few
+operations, the game's vector field is a few vectors, and an ensemble is one more dimension in front.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.game.optimizers import Moments
+
+__all__ = [
+    "Buffers",
+    "Draw",
+    "Field",
+    "Game",
+    "Logs",
+    "Loss",
+    "Nets",
+    "Network",
+    "Player",
+    "Rest",
+    "Rule",
+    "State",
+    "Vectors",
+    "flatten",
+    "unflatten",
+]
+
+Buffers = dict[str, Tensor]
+Draw = Mapping[str, Tensor]
+Logs = dict[str, Tensor]
+Vectors = dict[str, Tensor]
+
+
+class State(NamedTuple):
+    """All that a step changes: nothing else has state. In an ensemble every tensor has a leading [members]."""
+
+    params: dict[str, Tensor]  # player -> flat vector [P]
+    buffers: dict[str, Buffers]
+    moments: dict[str, Moments]  # player -> what its optimizer, and the update rule, remember
+    average: dict[str, dict[str, Tensor]]  # player -> exponential average of its parameters and buffers
+    scalars: dict[str, Tensor]  # "step", hyper-parameters that differ between members
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module used as a skeleton: its parameters and buffers come from outside at every call."""
+
+    module: nn.Module
+    autocast: torch.dtype | None = None
+    channels_last: bool = False
+    shapes: Mapping[str, torch.Size] = dataclass_field(init=False, repr=False, compare=False)
+    tied: bool = dataclass_field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Look once at what every call needs: walking a module costs as much as a small one's forward."""
+        every = list(self.module.named_parameters(remove_duplicate=False))
+        object.__setattr__(self, "shapes", {name: p.shape for name, p in self.module.named_parameters()})
+        object.__setattr__(self, "tied", len(every) > len(self.shapes))
+
+    def __call__(self, params: Tensor, buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
+        """Run the skeleton on x with `params` [P]; buffers that it updates are replaced in `buffers`.
+
+        Whatever else its forward takes follows x (labels), and a forward may return a tuple of tensors.
+        """
+        return self.bound(params, buffers)(x, *more)
+
+    def bound(self, params: Tensor, buffers: Buffers) -> Callable[..., Any]:
+        """The skeleton with `params` [P], taken apart once for all the calls that a loss makes."""
+        return partial(self._run, _parts(self.shapes, params), buffers)
+
+    def _run(self, parts: Mapping[str, Tensor], buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
+        if self.channels_last and x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        # Cloned here, at the innermost transform, because a module may update its buffers in place.
+        tensors = {**parts, **{name: b.clone() for name, b in buffers.items()}}
+        # Without the weight cache: it keys on leaf tensors, and a pure step has none.
+        context = (
+            torch.autocast(x.device.type, self.autocast, cache_enabled=False)
+            if self.autocast
+            else nullcontext()
+        )
+        with context:
+            out = torch.func.functional_call(self.module, tensors, (x, *more), tie_weights=self.tied)
+        buffers.update({name: tensors[name] for name in buffers})
+        dtype = next(iter(parts.values())).dtype
+        return tuple(part.to(dtype) for part in out) if isinstance(out, tuple) else out.to(dtype)
+
+
+def flatten(module: nn.Module) -> Tensor:
+    """A module's parameters as one vector [P], in the order of `named_parameters`.
+
+    >>> flatten(nn.Linear(2, 3)).shape
+    torch.Size([9])
+    """
+    return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+
+
+def unflatten(module: nn.Module, vector: Tensor) -> dict[str, Tensor]:
+    """The reverse of `flatten`: views of the vector [P] under the parameters' names and shapes.
+
+    >>> {name: list(p.shape) for name, p in unflatten(nn.Linear(2, 3), torch.zeros(9)).items()}
+    {'weight': [3, 2], 'bias': [3]}
+    """
+    return _parts({name: p.shape for name, p in module.named_parameters()}, vector)
+
+
+def _parts(shapes: Mapping[str, torch.Size], vector: Tensor) -> dict[str, Tensor]:
+    parts = vector.split([shape.numel() for shape in shapes.values()])
+    return {name: p.view(shape) for (name, shape), p in zip(shapes.items(), parts, strict=True)}
+
+
+Nets = Mapping[str, Callable[..., Any]]
+Loss = Callable[[Nets, Draw, Mapping[str, Tensor]], tuple[Tensor, Logs]]
+
+
+class Player(NamedTuple):
+    """A network and the loss it minimises: `loss(nets, draw, scalars) -> (scalar, logs)`.
+
+    `reads` names the fields of a draw that the loss uses; `critic` players are those that `n_critic` repeats.
+    `project` is applied to the parameters after each of the player's steps, or before it (weight clipping).
+    """
+
+    network: Network
+    loss: Loss
+    reads: tuple[str, ...]
+    critic: bool = False
+    project: Callable[[Tensor], Tensor] | None = None
+    project_first: bool = False
+
+
+class Field(NamedTuple):
+    """One field of a draw: `kind` is `real` (samples of the data), `label`, `normal`, `uniform` or `due`.
+
+    `shape` has the batch first. Labels are int64, those of the very samples in the same draw. A field with
+    `every` > 1 is in the draws of every so many steps only, and `due`, a zero, says nothing but that.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    every: int = 1
+
+
+class Rest(NamedTuple):
+    """Where each player's parameters rest, and v' [P, P] there, the critic's rows first, if it is known.
+
+    Not `still` is a point which they would rest at but for what else is in the game: the field is not zero there.
+    """
+
+    point: dict[str, Tensor]
+    velocity: Tensor | None = None
+    still: bool = True
+
+
+class Game(NamedTuple):
+    """Players by name, and what a draw of the game holds.
+
+    `scalars` are numbers that the game keeps in the state, at their start; `adapt(scalars, logs, repeats)` gives
+    the next ones after a step in which the critics had `repeats` turns. `rest` is known for games
+    that are solved by hand. `turns` says who moves after whom in an alternating step, where that is not the
+    critics and then each other player; a player's loss in a turn may be a part of its loss in the game. `judge` is the
+    player whose logits tell samples of G from real ones, None where nobody has such logits, and `normalize` is what the
+    others see of it. The field of a draw is the mean of those of its `parts`, taken one after the other.
+    """
+
+    players: dict[str, Player]
+    fields: dict[str, Field]
+    scalars: Mapping[str, float] = MappingProxyType({})
+    adapt: Callable[[Mapping[str, Tensor], Logs, int], dict[str, Tensor]] | None = None
+    rest: Rest | None = None
+    turns: tuple[Mapping[str, Player], ...] = ()
+    judge: str | None = "D"
+    normalize: Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]] | None = None
+    parts: int = 1
+
+
+def _nothing(params: Tensor) -> Moments:
+    return {}
+
+
+class Rule(NamedTuple):
+    """An update rule made ready: a pure `step(state, batch)`, whose batch has one draw for each of `rounds`.
+
+    A round is the names of those who move in it, or a turn of the game's own, which may read less than they do.
+    `init(parameters) -> moments` is what the rule itself remembers of a player (a previous gradient, slow
+    weights) before the first step; it is kept beside the optimizer's moments, under names of its own.
+    `period` is after how many steps the rule begins anew.
+    """
+
+    step: Callable[[State, Sequence[Draw]], tuple[State, Logs]]
+    rounds: tuple[Collection[str], ...]
+    init: Callable[[Tensor], Moments] = _nothing
+    period: int = 1

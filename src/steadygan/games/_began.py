@@ -1,0 +1,79 @@
+"""BEGAN: an autoencoding critic, and a control that holds its losses on data and on fakes in a fixed ratio."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from torch import Tensor
+
+from steadygan.energies import balance, began_discriminator, convergence, mean_error
+from steadygan.errors import UsageError
+from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
+from steadygan.schedules import Number, Scalars, at
+
+__all__ = ["began"]
+
+K, M = "began/k", "convergence"
+"""What the game keeps in the state: the weight of the fakes in D's loss, and how far the game has converged."""
+
+
+def began(
+    G: Network,
+    D: Network,
+    *,
+    gamma: Number = 0.5,
+    rate: Number = 0.001,
+    eta: Number = 1.0,
+    shape: tuple[int, ...],
+    batch: int,
+    latent: int,
+) -> Game:
+    """Build the game of L(v), the mean of |v - D(v)|^eta, D: x -> (reconstruction, code).
+
+    D minimises L(x) - k L(G(z_D)), G minimises L(G(z_G)). k starts at 0 and after each step becomes
+    clip_[0,1](k + rate (gamma L(x) - L(G(z_G)))). Logs `began/k` and M = L(x) + |gamma L(x) - L(G(z_G))| of the same
+    step as `convergence`. Latents are N(0, I) as everywhere: for the paper's U[-1, 1], G begins with
+    `networks.Uniform`. Raises UsageError for gamma outside [0, 1], a rate below 0 or eta below 1.
+    Berthelot 2017, section 3.4.
+    """
+    _within("gamma", gamma, 0, 1)
+    _within("rate", rate, 0)
+    _within("eta", eta, 1)
+    fields = {"x_real": Field("real", (batch, *shape)), "z": Field("normal", (batch, latent))}
+    return Game(
+        players={
+            "D": Player(D, partial(_discriminator, eta), ("x_real", "z"), critic=True),
+            "G": Player(G, partial(_generator, eta), ("z",)),
+        },
+        fields=fields,
+        scalars={K: 0.0, M: 0.0},
+        adapt=partial(_adapt, gamma, rate),
+        judge=None,
+    )
+
+
+def _within(name: str, number: Number, low: float, high: float = float("inf")) -> None:
+    if not callable(number) and not low <= number <= high:
+        bounds = f"at least {low}" if high == float("inf") else f"between {low} and {high}"
+        raise UsageError(f"BEGAN's {name} is {bounds}, not {number}: choose another game.{name}")
+
+
+def _discriminator(eta: Number, nets: Nets, draw: Draw, scalars: Scalars) -> tuple[Tensor, Logs]:
+    x_real, x_fake, power = draw["x_real"], nets["G"](draw["z"]), at(eta, scalars)
+    real, fake = (mean_error(nets["D"](x)[0], x, power) for x in (x_real, x_fake))
+    logs = {"energy/real": real.mean(), "energy/fake": fake.mean()}
+    return began_discriminator(real, fake, scalars[K]), logs
+
+
+def _generator(eta: Number, nets: Nets, draw: Draw, scalars: Scalars) -> tuple[Tensor, Logs]:
+    x_fake = nets["G"](draw["z"])
+    return mean_error(nets["D"](x_fake)[0], x_fake, at(eta, scalars)).mean(), {}
+
+
+def _adapt(
+    gamma: Number, rate: Number, scalars: Mapping[str, Tensor], logs: Logs, repeats: int
+) -> dict[str, Tensor]:
+    ratio, real, fake = at(gamma, scalars), logs["energy/real"], logs["loss/G"]
+    return {
+        K: balance(scalars[K], real, fake, ratio, at(rate, scalars)),
+        M: convergence(real, fake, ratio),
+    }

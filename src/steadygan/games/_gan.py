@@ -1,0 +1,287 @@
+"""The two-player game of generator and discriminator, with penalties and fake-as-real."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.errors import UsageError
+from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
+from steadygan.games.consistency_terms import Agreement, Seen
+from steadygan.games.critic_batch import FakeAsReal, Labels, labelled, same_classes, shown
+from steadygan.games.critic_view import PLAIN, View
+from steadygan.losses import Loss
+from steadygan.networks import latent_labels
+from steadygan.normalization import clip_weights
+from steadygan.penalties import Critic, Penalty, input_gradient, interpolate, perturb
+from steadygan.schedules import Number, at
+
+__all__ = ["Clip", "FakeAsReal", "Term", "gan"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A penalty in the critic's loss: weight * interval * penalty on every `interval`-th step."""
+
+    penalty: Penalty
+    weight: Number
+    interval: int = 1
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The critic's parameters held to [-bound, bound], `after` each of its steps or `before` it."""
+
+    bound: float
+    when: str = "after"
+
+
+def gan(
+    G: Network,
+    D: Network,
+    loss: Loss,
+    *,
+    shape: tuple[int, ...],
+    batch: int,
+    latent: int,
+    penalties: Sequence[Term] = (),
+    agreements: Sequence[Agreement] = (),
+    view: View = PLAIN,
+    cheap: bool = False,
+    clip: Clip | None = None,
+    far: FakeAsReal | None = None,
+    classes: int = 0,
+    batch_G: int | None = None,
+) -> Game:
+    """Build the game: D minimises loss.discriminator + sum of weight * penalty, G minimises loss.generator.
+
+    FARGAN's Algorithm 1 with `far`: D sees c = N - N0 reals and N0 selected fakes (N = `batch` rows, all of
+    them penalised) against `batch` other fakes. Samples have `shape`, latents are N(0, I) of size `latent`.
+    With `classes` every row has a label y, the critic is D(x, y), and a fake's label is that of the first
+    `classes` numbers of its latent (`networks.Classed`); what is made of a row, a real one first, has its label.
+    `batch_G` gives G a batch of latents of its own, of another size than the critic's.
+    Both losses see the critic through `view`, candidates are scored as they are; `cheap` lets G's step take D
+    on the tangent plane, which is exact for a piecewise linear one. Raises UsageError for a critic with batch
+    norm where each sample's gradient is taken alone.
+    """
+    _check(D.module, batch, penalties, view, far, clip)
+    if len(shape) != 3 and (view.augment or any(agreement.images for agreement in agreements)):
+        raise UsageError(
+            "augmentation and flip_and_shift change images, and these data are points: choose augment=none, "
+            "and move=jitter for consistency"
+        )
+    pure = bufferless(D.module)
+    joint = pure and view.augment is None and view.normalize is not None
+    parts = _Parts(loss, tuple(penalties), tuple(agreements), view, cheap and pure, far, joint, classes)
+    fields = _fields(shape, batch, latent, parts)
+    if batch_G:
+        _check_own_batch(parts)
+        fields["z_G"] = Field("normal", (batch_G, latent))
+    change = view.augment
+    return Game(
+        players={
+            "D": Player(
+                D,
+                partial(_discriminator, parts),
+                tuple(name for name in fields if name != "z_G"),
+                critic=True,
+                project=partial(clip_weights, c=clip.bound) if clip else None,
+                project_first=bool(clip and clip.when == "before"),
+            ),
+            "G": Player(G, partial(_generator, parts), _read_by_G(fields, parts)),
+        },
+        fields=fields,
+        scalars=dict(change.scalars) if change else {},
+        adapt=partial(change.adapt, batch=batch) if change and change.adapt else None,
+        normalize=view.normalize,
+    )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the two losses are made of."""
+
+    loss: Loss
+    penalties: tuple[Term, ...]
+    agreements: tuple[Agreement, ...]
+    view: View
+    cheap: bool
+    far: FakeAsReal | None
+    joint: bool  # whether D sees real and fake in one pass, as GN-GAN does
+    classes: int
+
+
+def _check(
+    critic: nn.Module,
+    batch: int,
+    penalties: Sequence[Term],
+    view: View,
+    far: FakeAsReal | None,
+    clip: Clip | None,
+) -> None:
+    if any(term.interval < 1 for term in penalties):
+        raise UsageError("a penalty's interval must be at least 1")
+    if far and far.most > batch:
+        raise UsageError(
+            f"fake_as_real.count is {far.most}, more than the {batch} rows of a batch: choose at most {batch}"
+        )
+    if clip and not clip.bound > 0:
+        raise UsageError(f"weights are clipped to [-bound, bound] with a positive bound, not {clip.bound}")
+    mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules())
+    if mixes and (penalties or view.normalize):
+        raise UsageError(
+            "penalties and gradient normalization differentiate each sample's logit alone, and batch norm in the "
+            "critic mixes samples: use a critic without batch norm, or neither of them"
+        )
+
+
+def _check_own_batch(parts: _Parts) -> None:
+    """Raise UsageError where G's loss needs more of a draw than latents, which has the critic's batch."""
+    paired = parts.loss.pairs or any(agreement.G for agreement in parts.agreements)
+    if paired or parts.view.augment or parts.view.noise is not None:
+        raise UsageError(
+            "game.batch_G is for a generator's loss of its samples alone: leave it out with a relativistic loss, zcr, "
+            "augmentation and instance noise"
+        )
+
+
+def bufferless(module: nn.Module) -> bool:
+    """Whether a forward updates nothing (spectral norm, hidden noise), which a tangent plane's vjp would swallow."""
+    return not any(True for _ in module.buffers())
+
+
+def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> dict[str, Field]:
+    places = {term.penalty.where for term in parts.penalties}
+    fields = {"x_real": Field("real", (batch, *shape)), "z": Field("normal", (batch, latent))}
+    if parts.classes:
+        fields["y_real"] = Field("label", (batch,))
+    if parts.far:
+        fields["z_pool"] = Field("normal", (parts.far.pool * parts.far.most, latent))
+    if places & {"between", "around"}:
+        fields["alpha"] = Field("uniform", (batch,))
+    if "around" in places:
+        fields["noise"] = Field("uniform", (batch, *shape))
+    for interval in sorted({term.interval for term in parts.penalties} - {1}):
+        fields[_due(interval)] = Field("due", (), every=interval)
+    fields |= parts.view.fields(shape, batch)
+    for agreement in parts.agreements:
+        fields |= agreement.fields(shape, batch, latent)
+    return fields
+
+
+def _read_by_G(fields: Mapping[str, Field], parts: _Parts) -> tuple[str, ...]:
+    """G's loss sees fakes, with a relativistic loss also reals, each with its noise and augmentation."""
+    sides = ("real", "fake") if parts.loss.pairs else ("fake",)
+    wanted = {f"{kind}/{side}" for kind in ("instance", "augment") for side in sides}
+    wanted.add("z_G" if "z_G" in fields else "z")
+    if parts.loss.pairs:
+        wanted |= {"x_real", "y_real"}
+    if any(agreement.G for agreement in parts.agreements):
+        wanted.add("z_step")
+    return tuple(name for name in fields if name in wanted)
+
+
+def _due(interval: int) -> str:
+    """The field whose presence in a draw says that penalties of this interval are due."""
+    return f"due/{interval}"
+
+
+def _discriminator(
+    parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]
+) -> tuple[Tensor, Logs]:
+    rows = shown(nets, draw, scalars, parts.far, parts.view.normalize, parts.classes)
+    critic = partial(_critic, parts, nets, draw, scalars, rows.labels)
+    noisy = {
+        side: partial(parts.view.samples, side=side, draw=draw, scalars=scalars) for side in ("real", "fake")
+    }
+    points = {"real": noisy["real"](rows.real), "fake": noisy["fake"](rows.fake)}
+    due = [term for term in parts.penalties if term.interval == 1 or _due(term.interval) in draw]
+    places = {term.penalty.where for term in due}
+    if "between" in places:
+        points["between"] = interpolate(points["real"], points["fake"], draw["alpha"])
+    if "around" in places:
+        points["around"] = perturb(points["real"], draw["noise"], draw["alpha"])
+    seen = _seen(critic, points, places, joint=parts.joint)
+    real_logits, fake_logits = seen["real"][0], seen["fake"][0]
+
+    total = parts.loss.discriminator(real_logits, fake_logits)
+    logs = {"logit/real": real_logits.mean(), "logit/fake": fake_logits.mean()}
+    if parts.view.augment and parts.view.augment.adapt:
+        logs["sign/real"] = _sureness(parts.loss, real_logits, fake_logits, rows.kept)
+    for term in due:
+        value = term.penalty.reduce(term.penalty.term(*seen[term.penalty.where]))
+        key = f"penalty/{term.penalty.name}"
+        logs[key] = logs.get(key, 0.0) + value
+        total = total + term.interval * at(term.weight, scalars) * value
+    real = Seen(points["real"], critic("real"), real_logits, noisy["real"])
+    fake = Seen(points["fake"], critic("fake"), fake_logits, noisy["fake"])
+    for agreement in parts.agreements:
+        value = agreement.D(real, fake, same_classes(nets["G"], draw["z"], parts.classes), draw, scalars)
+        key = f"consistency/{agreement.name}"
+        logs[key] = logs.get(key, 0.0) + value
+        total = total + value
+    return total, logs
+
+
+def _critic(
+    parts: _Parts,
+    nets: Nets,
+    draw: Draw,
+    scalars: Mapping[str, Tensor],
+    labels: Labels,
+    *places: str,
+    cheap: bool = False,
+) -> Critic:
+    """The critic of the points at these places, end to end; all but the fakes are seen, and labelled, as reals."""
+    sides = ["fake" if place == "fake" else "real" for place in places]
+    D = labelled(nets["D"], labels, *sides)
+    return parts.view.critic(D, "fake" if places == ("fake",) else "real", draw, scalars, cheap=cheap)
+
+
+def _seen(
+    critic: Callable[..., Critic], points: Mapping[str, Tensor], places: set[str], *, joint: bool
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Logits at each of `points`, and the critic's gradient there for `places`; with `joint` in one pass each."""
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    for sloped in (True, False):
+        names = [where for where in points if (where in places) == sloped]
+        for group in [names] if joint and names else [[name] for name in names]:
+            D = critic(*group)
+            x = torch.cat([points[name] for name in group]) if len(group) > 1 else points[group[0]]
+            logits, slope = input_gradient(D, x) if sloped else (D(x), x)
+            sizes = [len(points[name]) for name in group]
+            seen |= dict(zip(group, zip(logits.split(sizes), slope.split(sizes)), strict=True))
+    return seen
+
+
+def _sureness(loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float | Tensor) -> Tensor:
+    """mean sign D(x) over the truly real rows, which come first: 1 where D is sure of all of them.
+
+    A relativistic loss leaves D's zero free, so it is counted from the mean of the fakes.
+    """
+    signs = (real_logits - (fake_logits.mean() if loss.pairs else 0.0)).sign()
+    real = torch.arange(len(signs), device=signs.device) < kept
+    return torch.where(real, signs, 0.0).sum() / real.sum().clamp_min(1)
+
+
+def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:
+    z = draw["z_G"] if "z_G" in draw else draw["z"]
+    labels = {"fake": latent_labels(z, parts.classes)} if parts.classes else {}
+    if "y_real" in draw:
+        labels["real"] = draw["y_real"]
+
+    def logits(x: Tensor, side: str) -> Tensor:
+        critic = _critic(parts, nets, draw, scalars, labels, side, cheap=parts.cheap)
+        return critic(parts.view.samples(x, side, draw, scalars))
+
+    x_fake = nets["G"](z)
+    real_logits = logits(draw["x_real"], "real") if parts.loss.pairs else None
+    total = parts.loss.generator(logits(x_fake, "fake"), real_logits)
+    for agreement in parts.agreements:
+        if agreement.G:
+            total = total + agreement.G(
+                x_fake, same_classes(nets["G"], draw["z"], parts.classes), draw, scalars
+            )
+    return total, {}

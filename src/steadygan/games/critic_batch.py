@@ -1,0 +1,107 @@
+"""Which rows a critic is shown as real and as fake, and the labels that they have in a conditional game."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from steadygan import fake_as_real
+from steadygan.game import Draw, Nets
+from steadygan.networks import latent_labels
+from steadygan.penalties import Critic
+from steadygan.schedules import Number, at
+
+__all__ = ["FakeAsReal", "Labels", "Rows", "labelled", "same_classes", "shown"]
+
+Labels = Mapping[str, Tensor]
+"""The labels [N] of each side's rows; empty in a game without classes."""
+
+
+@dataclass(frozen=True)
+class FakeAsReal:
+    """`count` (N0) of the N real rows are fakes, the lowest of `pool` (f) x `most` candidates.
+
+    `most` is the largest value `count` takes; they differ when the count follows a schedule. With `scoring`
+    candidates are made and scored in that precision, and the chosen ones made again in the run's own.
+    """
+
+    count: Number
+    most: int
+    pool: int
+    scoring: torch.dtype | None = None
+
+
+class Rows(NamedTuple):
+    """What D is shown as real and as fake, and how many of the former, the first ones, are real."""
+
+    real: Tensor
+    fake: Tensor
+    kept: float | Tensor
+    labels: Labels
+
+
+def labelled(D: Callable[..., Tensor], labels: Labels, *sides: str) -> Critic:
+    """D as a critic of x alone: of the rows of these sides, end to end, each with its label if there are any."""
+    if not labels:
+        return D
+    y = [labels[side] for side in sides]
+    return partial(_with_labels, D, torch.cat(y) if len(y) > 1 else y[0])
+
+
+def _with_labels(D: Callable[..., Tensor], y: Tensor, x: Tensor) -> Tensor:
+    return D(x, y)
+
+
+def same_classes(G: Critic, z: Tensor, classes: int) -> Critic:
+    """G for latents near z [N, classes + latent]: with the classes of z, whatever theirs are."""
+    return partial(_with_classes, G, z[:, :classes], classes) if classes else G
+
+
+def _with_classes(G: Critic, first: Tensor, classes: int, z: Tensor) -> Tensor:
+    return G(torch.cat([first, z[:, classes:]], 1))
+
+
+def shown(
+    nets: Nets,
+    draw: Draw,
+    scalars: Mapping[str, Tensor],
+    far: FakeAsReal | None,
+    normalize: Callable[[Critic], Critic] | None,
+    classes: int = 0,
+) -> Rows:
+    """The rows of one draw, with fake-as-real where `far` says so; the selected fakes keep their labels."""
+    G, x_real = nets["G"], draw["x_real"]
+    labels = {"real": draw["y_real"], "fake": latent_labels(draw["z"], classes)} if classes else {}
+    if not far:
+        return Rows(x_real, G(draw["z"]), len(x_real), labels)
+    z, pool = draw["z"], draw["z_pool"]
+    count = torch.as_tensor(at(far.count, scalars)).round()
+    theirs = {"pool": latent_labels(pool, classes)} if classes else {}
+    D = labelled(nets["D"], theirs, "pool")
+    D = _among_first(normalize(D) if normalize else D, far.pool * count)
+    if far.scoring:
+        with torch.no_grad(), torch.autocast(pool.device.type, far.scoring, cache_enabled=False):
+            lowest = fake_as_real.lowest(D, G(pool), far.most)
+        x_fake, selected = G(torch.cat([z, pool[lowest]])).split([len(z), far.most])
+    else:
+        x_fake, candidates = G(torch.cat([z, pool])).split([len(z), len(pool)])
+        lowest = fake_as_real.lowest(D, candidates, far.most)
+        # Not detached: how they move with G is part of the field's Jacobian, and of no player's own gradient.
+        selected = candidates[lowest]
+    rows = fake_as_real.mix(x_real, selected, count)
+    if classes:
+        labels["real"] = fake_as_real.mix(labels["real"], theirs["pool"][lowest], count)
+    return Rows(rows, x_fake, len(x_real) - count, labels)
+
+
+def _among_first(critic: Critic, count: float | Tensor) -> Critic:
+    """The critic with all but the first `count` samples out of the running: f x N0 are candidates, no more."""
+
+    def ranked(x: Tensor) -> Tensor:
+        outside = torch.arange(len(x), device=x.device) >= count
+        return critic(x).masked_fill(outside, torch.inf)
+
+    return ranked

@@ -1,0 +1,117 @@
+"""A small convolutional classifier of a data set's own classes: logits and features for scores in its domain.
+
+Images [n, C, H, W] are floating point in [-1, 1], as a generator makes them. Weights depend on the data, the seed and
+the number of threads alone.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UsageError
+from steadygan.metrics.extractors.base import Score, share
+
+__all__ = ["Classifier", "accuracy", "cnn", "train"]
+
+CHUNK = 1024  # images that go through the network at once
+FEATURES = 128
+
+
+def cnn(shape: tuple[int, ...], classes: int, width: int = 32) -> nn.Sequential:
+    """Make an untrained classifier of images `shape` (channels, height, width of 8 or more): trunk and head.
+
+    Trunk: convolution 3x3, ReLU and 2x2 maximum, until a side is 4 to 7, the channels doubling from `width` up to
+    4 `width`; one more convolution and ReLU; linear to 128 features, ReLU, dropout of a half. Head: linear to one
+    logit a class. No batch norm, so an image's logits are its own. Raises UsageError on another shape.
+
+    >>> trunk, head = cnn((1, 8, 8), classes=10)
+    >>> head(trunk(torch.zeros(2, 1, 8, 8))).shape
+    torch.Size([2, 10])
+    """
+    if len(shape) != 3 or min(shape[1:]) < 8:
+        raise UsageError(f"a classifier takes images of 8 x 8 pixels or more, not {list(shape)}")
+    halvings = int(math.log2(min(shape[1:]))) - 2
+    widths = [shape[0], *(min(width << k, 4 * width) for k in range(halvings + 1))]
+    trunk: list[nn.Module] = []
+    for number, (i, o) in enumerate(pairwise(widths)):
+        trunk += [nn.Conv2d(i, o, 3, 1, 1), nn.ReLU()]
+        if number < halvings:
+            trunk.append(nn.MaxPool2d(2))
+    sides = [side >> halvings for side in shape[1:]]
+    trunk += [nn.Flatten(), nn.Linear(widths[-1] * math.prod(sides), FEATURES), nn.ReLU(), nn.Dropout()]
+    return nn.Sequential(nn.Sequential(*trunk), nn.Linear(FEATURES, classes))
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network with what is known of it: the card says data, split, accuracy, architecture, seed, steps."""
+
+    module: nn.Sequential
+    card: dict[str, Any]
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last hidden layer's activations [n, 128], detached. Raises UsageError on images of another shape."""
+        return self._through(self.module[0], images)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """The logits [n, classes], detached. Raises UsageError on images of another shape."""
+        return self._through(self.module, images)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """The classes' probabilities [n, classes], detached. Raises UsageError on images of another shape."""
+        return self.logits(images).softmax(1)
+
+    def _through(self, net: nn.Module, images: Tensor) -> Tensor:
+        shape = self.card["architecture"]["shape"]
+        if list(images.shape[1:]) != list(shape) or not images.is_floating_point():
+            raise UsageError(
+                f"the classifier of {self.card['name']} takes images {['n', *shape]} in [-1, 1], not "
+                f"{images.dtype} {list(images.shape)}"
+            )
+        with torch.no_grad():
+            return torch.cat([net(part.float()) for part in images.split(CHUNK)])
+
+
+def train(
+    rows: Tensor, labels: Tensor, classes: int, *, steps: int, seed: int = 0, width: int = 32, batch: int = 64
+) -> nn.Sequential:
+    """Train `cnn` on images rows [n, C, H, W] uint8 and labels [n] int64 by cross entropy; in evaluation mode.
+
+    Adam at 0.002, falling linearly to 0, without weight decay; each batch is drawn with replacement. Raises
+    UsageError where images and labels do not fit.
+
+    >>> rows = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
+    >>> net = train(rows, torch.tensor([0, 1]), 2, steps=20, width=8)
+    >>> net(rows / 127.5 - 1).argmax(1).tolist()
+    [0, 1]
+    """
+    if labels.shape != rows.shape[:1] or labels.min() < 0 or labels.max() >= classes:
+        raise UsageError(
+            f"{len(rows)} images need as many labels from 0 to {classes - 1}, not {list(labels.shape)} "
+            f"from {labels.min()} to {labels.max()}"
+        )
+    g = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # for weights and dropout
+        torch.manual_seed(seed)
+        net = cnn(tuple(rows.shape[1:]), classes, width)
+        optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+        for _ in range(steps):
+            drawn = torch.randint(len(rows), (batch,), generator=g)
+            loss = F.cross_entropy(net(rows[drawn].float() / 127.5 - 1), labels[drawn])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return net.eval().requires_grad_(False)
+
+
+def accuracy(classifier: Classifier, rows: Tensor, labels: Tensor) -> Score:
+    """The share p of images rows [n, C, H, W] uint8 that are put in their class, and its binomial error."""
+    logits = torch.cat([classifier.logits(part.float() / 127.5 - 1) for part in rows.split(CHUNK)])
+    return share((logits.argmax(1) == labels).double().mean().item(), len(rows))

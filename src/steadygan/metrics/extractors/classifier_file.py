@@ -1,0 +1,71 @@
+"""A classifier in a folder: weights in safetensors, and a JSON card that says what they are and checks them."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
+
+from steadygan.errors import UsageError
+from steadygan.files import write_whole
+from steadygan.metrics.extractors.classifier import Classifier, cnn
+
+__all__ = ["CARD", "WEIGHTS", "load_classifier", "save_classifier"]
+
+FORMAT = 1
+CARD, WEIGHTS = "classifier.json", "classifier.safetensors"
+
+
+def save_classifier(classifier: Classifier, folder: Path) -> Classifier:
+    """Write both files to `folder` and return the classifier with the SHA-256 of its weights on its card.
+
+    The card goes first and comes back last: a reader sees a whole classifier, or none. Raises OSError.
+    """
+    raw = bytes_of({name: t.detach().contiguous() for name, t in classifier.module.state_dict().items()})
+    card = {"format": FORMAT, **classifier.card, "sha256": hashlib.sha256(raw).hexdigest()}
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{WEIGHTS}.partial"
+    partial.write_bytes(raw)
+    (folder / CARD).unlink(missing_ok=True)
+    os.replace(partial, folder / WEIGHTS)
+    write_whole(folder / CARD, json.dumps(card, indent=1) + "\n")
+    return Classifier(classifier.module, card)
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """Read the classifier in `folder`. Raises UsageError where there is none, or one that is damaged or foreign.
+
+    >>> load_classifier(Path("/no/such/folder"))
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: /no/such/folder holds no classifier.json: steadygan classifier makes one
+    """
+    if not (folder / CARD).is_file():
+        raise UsageError(f"{folder} holds no {CARD}: steadygan classifier makes one")
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        if card["format"] != FORMAT:
+            raise UsageError(
+                f"the classifier in {folder} has format {card['format']}, this version reads {FORMAT}"
+            )
+        raw = (folder / WEIGHTS).read_bytes()
+        if hashlib.sha256(raw).hexdigest() != card["sha256"]:
+            raise UsageError(
+                f"{folder / WEIGHTS} is truncated or altered, for its checksum is not that of {CARD}: "
+                "make it again with steadygan classifier"
+            )
+        made = card["architecture"]
+        with torch.device("meta"):  # draws no weights
+            net = cnn(tuple(made["shape"]), len(made["classes"]), made["width"])
+        net.load_state_dict(tensors_of(raw), assign=True)
+    except UsageError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
+        raise UsageError(
+            f"the classifier in {folder} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}): "
+            "make it again with steadygan classifier"
+        ) from error
+    return Classifier(net.eval().requires_grad_(False), card)

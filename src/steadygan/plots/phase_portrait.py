@@ -1,0 +1,103 @@
+"""Pictures of games that are solved by hand: a path through the vector field, eigenvalues in the complex plane."""
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from steadygan.errors import UsageError
+from steadygan.plots.samples import CANVAS, FAKES, GREY, INK, TARGET, axes, header, place
+
+__all__ = ["phase", "plane"]
+
+LETTERS, REACH = 3, 0.055  # of the type, and of the longest arrow, in units of half the box
+
+
+def grid(half: float, cells: int = 17) -> Tensor:
+    """The points [cells^2, 2] of a square with half side `half`, where `phase` wants arrows.
+
+    >>> grid(1.0, 3)[:2]
+    tensor([[-0.9000, -0.9000],
+            [-0.9000,  0.0000]], dtype=torch.float64)
+    """
+    line = torch.linspace(-0.9 * half, 0.9 * half, cells, dtype=torch.float64)
+    return torch.cartesian_prod(line, line)
+
+
+def extent(path: Tensor) -> float:
+    """Half the side of the square around 0 that shows a path [t, 2].
+
+    >>> extent(torch.tensor([[3.0, -4.0]]))
+    5.0
+    """
+    finite = path[path.isfinite().all(1)]
+    return 1.25 * finite.abs().max().item() or 1.0 if len(finite) else 1.0
+
+
+def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720, rest: bool = True) -> Image.Image:
+    """Draw a path [t, 2] over the velocities `arrows` [k, 2] at the points of `grid(extent(path))`, 0 circled.
+
+    Both axes alike, upwards; arrows are shortened by the root of their speed, to be seen everywhere. Without
+    `rest` there is no circle.
+
+    >>> phase(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(17 * 17, 2), size=360).size
+    (360, 360)
+    """
+    half = extent(path)
+    starts = grid(half, round(len(arrows) ** 0.5)) / half
+    if len(starts) != len(arrows) or path.ndim != 2 or path.shape[1] != 2:
+        raise UsageError(
+            f"a phase portrait is of a path [t, 2] and a square grid of arrows, not {list(path.shape)}"
+        )
+    sheet, draw = _sheet(half)
+    speed = arrows.norm(dim=1, keepdim=True)
+    tips = starts + REACH * arrows / (speed * speed.max()).sqrt().clamp_min(1e-300)
+    for start, tip in zip(starts.tolist(), tips.tolist()):
+        a, b = place(*start), place(*tip)
+        draw.line([a, b], GREY, 4)
+        draw.circle(b, 7, GREY)
+    legend = {"target": "start", "fakes": "path of (D, G)"}
+    if rest:
+        draw.circle(place(0, 0), 24, None, INK, 5)
+        legend["centres"] = "equilibrium"
+    shown = [place(*point) for point in (path[path.isfinite().all(1)] / half).tolist()]
+    if len(shown) > 1:
+        draw.line(shown, FAKES, 7, joint="curve")
+    for point, colour in zip(shown[:1] + shown[-1:], (TARGET, FAKES)):
+        draw.circle(point, 17, colour)
+    header(draw, title, legend, LETTERS)
+    return sheet.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def plane(field: Tensor, step: Tensor, title: str = "", size: int = 720) -> Image.Image:
+    """Draw eigenvalues in the complex plane: of the field v' [n] and of one step [m], with the unit circle.
+
+    The field attracts where its eigenvalues are left of the imaginary axis, a step where its own are in the circle.
+
+    >>> plane(torch.tensor([1j]), torch.tensor([0.5]), size=360).size
+    (360, 360)
+    """
+    points = {TARGET: _pairs(field), FAKES: _pairs(step)}
+    half = 1.25 * max([1.0, *(p.abs().max().item() for p in points.values() if len(p))])
+    sheet, draw = _sheet(half)
+    draw.line([place(-1, 0), place(1, 0)], GREY, 2)
+    draw.line([place(0, -1), place(0, 1)], GREY, 2)
+    draw.ellipse([place(-1 / half, 1 / half), place(1 / half, -1 / half)], None, INK, 5)
+    for colour, found in points.items():
+        for u, v in (found / half).tolist():
+            draw.circle(place(u, v), 18, colour)
+    header(
+        draw, title, {"target": "eigenvalues of v'", "fakes": "of a step", "centres": "unit circle"}, LETTERS
+    )
+    return sheet.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _pairs(values: Tensor) -> Tensor:
+    """Numbers [n], complex or not, as points [n, 2]."""
+    return torch.view_as_real(values.to(torch.complex128))
+
+
+def _sheet(half: float) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
+    draw = ImageDraw.Draw(sheet, "RGBA")
+    axes(draw, (torch.zeros(2), half), LETTERS)
+    return sheet, draw

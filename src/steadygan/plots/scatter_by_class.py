@@ -1,0 +1,62 @@
+"""A picture of points in the plane in groups: each group in a colour of its own, its name above its middle."""
+
+import colorsys
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from steadygan.errors import UsageError
+from steadygan.plots.samples import CANVAS, TARGET, axes, header, place
+
+__all__ = ["coloured"]
+
+LETTERS = 3
+
+
+def coloured(
+    groups: Sequence[Tensor], names: Sequence[str], target: Tensor, title: str = "", size: int = 720
+) -> Image.Image:
+    """Draw each group's points [n, 2] in its colour over the target's [m, 2], in the view of `pictures.scatter`.
+
+    Colours run around the wheel in the order of the groups. Points outside the view, or not finite, are left
+    out. Raises UsageError on other shapes, no group, or not one name each.
+
+    >>> import torch
+    >>> coloured([torch.zeros(3, 2), torch.ones(3, 2)], ["0", "1"], torch.randn(9, 2), size=360).size
+    (360, 360)
+    """
+    if (
+        not groups
+        or len(names) != len(groups)
+        or any(g.ndim != 2 or g.shape[1] != 2 for g in (*groups, target))
+    ):
+        raise UsageError("a coloured picture is of one group of points [n, 2] or more, each with a name")
+    low, high = target.double().amin(0), target.double().amax(0)
+    frame = (low + high) / 2, 0.75 * (high - low).max().item() or 1.0
+    sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
+    draw = ImageDraw.Draw(sheet, "RGBA")
+    axes(draw, frame, LETTERS)
+    _dots(draw, _unit(target, frame), (*TARGET, 60))
+    units = [_unit(points, frame) for points in groups]
+    colours = [colorsys.hls_to_rgb(index / len(units), 0.42, 0.85) for index in range(len(units))]
+    inks = [tuple(round(255 * part) for part in colour) for colour in colours]
+    for unit, ink in zip(units, inks, strict=True):
+        _dots(draw, unit, (*ink, 200))
+    font = ImageFont.load_default(17 * LETTERS)
+    for name, unit, ink in zip(names, units, inks, strict=True):
+        if len(unit):
+            u, v = unit.median(0).values.tolist()
+            draw.text((place(u, v)[0], place(u, v)[1] - 60), name, ink, font, "mm")
+    header(draw, " ".join(title.split()), {"target": "target, and samples by their code"}, LETTERS)
+    return sheet.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _unit(points: Tensor, frame: tuple[Tensor, float]) -> Tensor:
+    unit = (points.detach().cpu().double() - frame[0]) / frame[1]
+    return unit[(unit.abs() <= 1).all(1)]  # NaN is not
+
+
+def _dots(draw: ImageDraw.ImageDraw, unit: Tensor, colour: tuple[int, ...]) -> None:
+    for u, v in unit.tolist():
+        draw.circle(place(u, v), 9, colour)

@@ -1,0 +1,1 @@
+"""Recipes: configurations with their source, one YAML file each, and the catalogue that finds them."""

@@ -1,0 +1,117 @@
+"""What a run folder tells: its settings, its events so far, its protocol, its score cards, what is wrong with it."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from steadygan import config
+from steadygan.diagnostics import Events, History
+from steadygan.errors import UsageError
+from steadygan.metrics import Card
+from steadygan.runs import score_cards as cards
+from steadygan.runs.folder import EVENTS, LOOKS, read_config
+from steadygan.runs.live_diagnosis import facts_of
+
+__all__ = ["Reader", "Told", "facts", "names"]
+
+
+class Told(NamedTuple):
+    """A run as far as it has come: `histories` has one of each member; a file of a Monitor has no `config`."""
+
+    folder: Path
+    config: dict[str, Any]
+    histories: list[History]
+    diverged: list[dict[str, Any]]
+    protocol: dict[str, Any]
+    cards: list[Card]
+
+    @property
+    def keys(self) -> list[str]:
+        """The scalars that it has written, in the order in which they came."""
+        return list(self.histories[0].series)
+
+    @property
+    def step(self) -> int:
+        """The last step that it tells of."""
+        ends = [int(s.steps.max()) for s in self.histories[0].series.values()]
+        return max([*ends, *(line["step"] for line in self.diverged)], default=0)
+
+
+class Reader:
+    """A run folder, or a file of events, that is read again and again while it grows: each line once."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin with nothing read. Raises UsageError where there is no run."""
+        if not path.exists():
+            raise UsageError(f"{path} does not exist: name a run folder that steadygan train made")
+        self.path = path
+        self.file = path / EVENTS if path.is_dir() else path
+        self.config = read_config(path) if path.is_dir() else {}
+        self._again()
+
+    def _again(self) -> None:
+        self.protocol = _protocol(self.path / LOOKS)
+        self.events, self.seen, self.inode = Events(facts(self.config)), 0, 0
+
+    def read(self) -> Told:
+        """The run as it is now. Raises UsageError where its files cannot be read."""
+        try:
+            self._grow()
+        except OSError as error:
+            raise UsageError(f"cannot read {self.file} ({error.strerror}): name a run folder") from None
+        members = [self.events.history(index) for index in range(self.events.members)]
+        scored = cards.cards(self.path) if self.path.is_dir() else []
+        return Told(self.path, self.config, members, self.events.diverged, self.protocol, scored)
+
+    def _grow(self) -> None:
+        """Take in the lines that are new; all of them where a resumed run has written its file anew."""
+        if not self.file.exists() and self.path.is_dir():
+            return self._again()
+        found = self.file.stat()
+        if found.st_size < self.seen or found.st_ino != self.inode:
+            self.config = read_config(self.path) if self.path.is_dir() else {}
+            self._again()
+            self.inode = found.st_ino
+        with self.file.open("rb") as file:
+            file.seek(self.seen)
+            for line in file:
+                if not self.events.take(line) and not line.endswith(b"\n"):  # being written, or torn
+                    break
+                self.seen += len(line)
+        return None
+
+
+def facts(raw: dict[str, Any]) -> dict[str, Any]:
+    """What a run's settings say of it besides numbers; nothing of settings that are none of today's.
+
+    >>> raw = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9}
+    >>> facts(raw)["loss"], facts({})
+    ('non_saturating', {})
+    """
+    try:
+        return facts_of(config.parse(raw))
+    except UsageError:
+        return {}
+
+
+def _protocol(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def names(runs: Sequence[Told]) -> list[str]:
+    """Each run's folder, by as many of the last parts of its path as tell it from the others.
+
+    Two mentions of one folder have its name twice.
+    """
+    paths = [run.folder.resolve() for run in runs]
+    for parts in range(1, max(len(path.parts) for path in paths) + 1):
+        found = ["/".join(path.parts[-parts:]) for path in paths]
+        if max(Counter(found).values()) == max(Counter(paths).values()):
+            break
+    return found

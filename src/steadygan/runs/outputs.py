@@ -1,0 +1,99 @@
+"""What a run writes to its folder: lines, pictures, landscapes of the critic, checkpoints, event files."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from torch import Tensor
+
+from steadygan.build import Run
+from steadygan.config import Config
+from steadygan.game import State
+from steadygan.game.state import member
+from steadygan.runs.folder import BOARD, CHECKPOINTS, EVENTS, SAMPLES
+from steadygan.runs.sinks import (
+    checkpoint_sink,
+    landscape_sink,
+    line_sink,
+    portrait_sink,
+    sample_sink,
+    tensorboard_sink,
+)
+from steadygan.runs.sinks.landscapes import LANDSCAPES
+from steadygan.training import sampling, toy_scores
+from steadygan.training.events import Event, Scored, Snapshot
+from steadygan.training.online_scores import GRID, reference
+
+__all__ = ["layout", "outlets"]
+
+Sink = Callable[[Event], None]
+
+
+@contextmanager
+def outlets(
+    settings: Config, run: Run, folder: Path, images_per_step: int, first: int, wall_s: float
+) -> Iterator[list[Sink]]:
+    """The sinks of a run's folder, in the order in which they are to see an event, for as long as it trains.
+
+    `first` is the step it goes on from, `wall_s` the seconds that it had taken by then.
+    """
+    facts: dict[str, object] = {"members": run.members, "layout": layout(run)}
+    with _board(settings, run, folder, images_per_step, first, wall_s) as boarded:
+        yield [
+            line_sink(folder / EVENTS, images_per_step),
+            _picture_sink(run, folder),
+            *_landscape_sinks(run, folder),
+            checkpoint_sink(folder / CHECKPOINTS, facts, last=settings.keep.last, best=settings.keep.best),
+            boarded,
+        ]
+
+
+def _board(
+    settings: Config, run: Run, folder: Path, images: int, first: int, wall_s: float
+) -> AbstractContextManager[Callable[[Event], None]]:
+    if not settings.tensorboard:
+        return nullcontext(lambda event: None)
+    return tensorboard_sink(
+        folder / BOARD,
+        folder / EVENTS,
+        folder / SAMPLES,
+        drawn=Snapshot if run.game.rest else Scored,
+        images_per_step=images,
+        first=first,
+        wall_s=wall_s,
+    )
+
+
+def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
+    """What is drawn to samples/: samples, or the portrait of a game that is solved by hand (of its first member)."""
+    if not run.game.rest:
+        target = reference(run.data, 4096) if len(run.data.shape) == 1 else None
+        return sample_sink(folder / SAMPLES, target, sampling.columns(GRID, run.classes))
+    index = 0 if run.ensemble else None
+
+    def velocities(state: State, points: Tensor) -> Tensor:
+        return toy_scores.velocities(run.game, run.draws, member(state, index), points, index)
+
+    def spectrum(state: State) -> toy_scores.Spectrum | None:
+        if not run.game.rest or not run.game.rest.still:
+            return None
+        return toy_scores.spectrum(run.game, run.rule, run.draws, member(state, index), index)
+
+    start = member(run.state, index)  # a resumed run's too: its folder has the whole path
+    return portrait_sink(folder / SAMPLES, folder / EVENTS, start, velocities, spectrum)
+
+
+def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
+    """What is kept of the critic of a run on points in the plane, for its report."""
+    if run.game.rest or not run.game.judge or run.data.shape != (2,):
+        return []
+    target, several = reference(run.data, 4096), run.ensemble
+    return [landscape_sink(folder / LANDSCAPES, run.game, target, classes=run.classes, ensemble=several)]
+
+
+def layout(run: Run) -> dict[str, dict[str, list[int]]]:
+    """How each player's parameter vector is laid out: names and shapes, in order."""
+    return {
+        name: {key: list(p.shape) for key, p in player.network.module.named_parameters()}
+        for name, player in run.game.players.items()
+    }

@@ -1,0 +1,20 @@
+"""Consumers of a run's events: each is a function of one event, and knows none of the others."""
+
+from steadygan.runs.sinks.checkpoints import checkpoint_sink
+from steadygan.runs.sinks.console import console_sink
+from steadygan.runs.sinks.jsonl import line_sink
+from steadygan.runs.sinks.landscapes import landscape_sink
+from steadygan.runs.sinks.phase_portraits import portrait_sink
+from steadygan.runs.sinks.samples import sample_sink
+from steadygan.runs.sinks.tensorboard import check_tensorboard, tensorboard_sink
+
+__all__ = [
+    "check_tensorboard",
+    "checkpoint_sink",
+    "console_sink",
+    "landscape_sink",
+    "line_sink",
+    "portrait_sink",
+    "sample_sink",
+    "tensorboard_sink",
+]

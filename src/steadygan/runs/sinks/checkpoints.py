@@ -1,0 +1,72 @@
+"""checkpoints/: the last few states, and the one with the best score."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from steadygan.files import write_whole
+from steadygan.training import checkpoint
+from steadygan.training.events import Event, Scored, Snapshot
+from steadygan.training.online_scores import lower_is_better
+
+__all__ = ["best_checkpoint", "checkpoint_sink"]
+
+BEST = "best.json"
+
+
+def checkpoint_sink(
+    folder: Path, facts: dict[str, object], *, last: int, best: str | None
+) -> Callable[[Event], None]:
+    """Save snapshots, keep the newest `last`, and the state whose score `best` (a mean over members) is best.
+
+    Which one that is stands in folder/best.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / BEST
+
+    def sink(event: Event) -> None:
+        if isinstance(event, Snapshot):
+            checkpoint.save(folder, event.state, facts)
+            checkpoint.prune(folder, last, best_checkpoint(folder))
+        elif isinstance(event, Scored) and best:
+            value = _score(event, best)
+            name = checkpoint.name(event.step)
+            if _improves(value, record, best, name):
+                # The record first: a kill in between leaves a name that the resumed run fills at the same step.
+                write_whole(record, json.dumps({"checkpoint": name, "score": best, "value": value}))
+                checkpoint.save(folder, event.state, facts)
+
+    return sink
+
+
+def _score(event: Scored, name: str) -> float:
+    """The score, in an ensemble the mean of the members that have one; NaN where there is none."""
+    value = event.look.scores.get(name, math.nan)
+    values = [v for v in (value if isinstance(value, list) else [value]) if math.isfinite(v)]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _improves(value: float, record: Path, score: str, name: str) -> bool:
+    if not math.isfinite(value):
+        return False
+    old = _read(record)
+    if old is None or old["score"] != score or old["checkpoint"] == name:
+        return True
+    return value < old["value"] if lower_is_better(score) else value > old["value"]
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the best score, where the folder keeps one."""
+    old = _read(folder / BEST)
+    return folder / old["checkpoint"] if old else None
+
+
+def _read(record: Path) -> dict[str, Any] | None:
+    """The record of the best, or None where there is none that can be read."""
+    try:
+        old = json.loads(record.read_text())
+        return {"checkpoint": str(old["checkpoint"]), "score": old["score"], "value": float(old["value"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

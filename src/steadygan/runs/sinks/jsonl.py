@@ -1,0 +1,75 @@
+"""events.jsonl: one JSON object a line, flat keys, numbers (lists in an ensemble)."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from steadygan.diagnostics.history import whole
+from steadygan.files import write_whole
+from steadygan.training.events import Diverged, Event, Examined, Progress, Scored, Stopped
+
+__all__ = ["line_of", "line_sink", "logged", "rewind", "whole"]
+
+
+def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
+    """Append what a run logs and scores to `path`; every line holds `step`, `images` and `wall_s`."""
+
+    def sink(event: Event) -> None:
+        line = line_of(event, images_per_step)
+        if line is not None:
+            with path.open("a") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    return sink
+
+
+def line_of(event: Event, images_per_step: int) -> dict[str, Any] | None:
+    """What an event says, as plain numbers for a line of JSON; None for one that says nothing."""
+    match event:
+        case Progress() | Examined():
+            return {**_when(event, images_per_step), **_finite(event.logs)}
+        case Scored():
+            return {**_when(event, images_per_step), **_finite(event.look.scores)}
+        case Diverged():
+            where = {"began": event.began, "tensor": event.tensor}
+            return {"step": event.step, "diverged": event.members, "good_step": event.good_step, **where}
+        case Stopped():
+            return {"step": event.step, "stopped": f"{event.rule.log} is below {event.rule.below:g}"}
+    return None
+
+
+def rewind(path: Path, step: int) -> float:
+    """Drop the lines after `step` (and a torn last one) and return the seconds that the run had then taken."""
+    wall_s, kept = 0.0, []
+    for line, values in whole(path):
+        if values["step"] <= step:
+            kept.append(line + "\n")
+            wall_s = values.get("wall_s", wall_s)
+    write_whole(path, "".join(kept))
+    return wall_s
+
+
+def logged(path: Path, step: int) -> dict[str, Any]:
+    """All that the lines of `step` say; nothing where it has none."""
+    return {key: v for _, values in whole(path) if values["step"] == step for key, v in values.items()}
+
+
+def _when(event: Progress | Examined | Scored, images_per_step: int) -> dict[str, Any]:
+    return {"step": event.step, "images": event.step * images_per_step, "wall_s": round(event.wall_s, 3)}
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in values.items() if key != "finite"}
+
+
+def _plain(value: Tensor | float | list[float]) -> float | list[float | None] | None:
+    """Numbers for JSON, which has no NaN and no infinity: those become null."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [v if math.isfinite(v) else None for v in value]
+    return value if math.isfinite(value) else None

@@ -1,0 +1,112 @@
+"""tensorboard/: what a run writes, as event files: the lines of events.jsonl as scalars, the pictures as images."""
+
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from steadygan.errors import UsageError
+from steadygan.runs.sinks.jsonl import line_of, whole
+from steadygan.runs.sinks.samples import sample_name
+from steadygan.training.events import Event
+
+__all__ = ["check_tensorboard", "tensorboard_sink"]
+
+KEPT = ("step", "images", "wall_s")
+"""What an event has fields of its own for, or could be had from its step."""
+
+
+def check_tensorboard() -> None:
+    """Raise UsageError where TensorBoard's package is missing."""
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            "event files need tensorboard: pip install 'steadygan[tensorboard]', or leave out tensorboard=true"
+        ) from None
+
+
+@contextmanager
+def tensorboard_sink(
+    folder: Path, events: Path, samples: Path, *, drawn: type, images_per_step: int, first: int, wall_s: float
+) -> Iterator[Callable[[Event], None]]:
+    """Write event files to `folder`; of an ensemble, each member's to folder/member-N, a run of its own.
+
+    They begin with all that the file `events` and the folder `samples` hold up to step `first`, in place of what
+    older files said: so a resumed run has each step once, in every reader, and may be given event files late.
+    A picture is drawn before an event of the kind `drawn`; of an ensemble it shows the first members, and is
+    the folder's own.
+    """
+    board = _Board(folder, time.time() - wall_s)
+    for old in (*folder.glob("events.out.tfevents.*"), *folder.glob("member-*/events.out.tfevents.*")):
+        old.unlink()
+    before = [line for _, line in whole(events)]
+    for line in before:
+        board.scalars(line)
+    for step in sorted({line["step"] for line in before}):
+        if step <= first:
+            board.picture(samples / sample_name(step), step)
+
+    def sink(event: Event) -> None:
+        line = line_of(event, images_per_step)
+        if line is not None:
+            board.scalars(line)
+        if isinstance(event, drawn):
+            board.picture(samples / sample_name(event.step), event.step)
+        board.flush()
+
+    try:
+        yield sink
+    finally:
+        board.close()
+
+
+class _Board:
+    """A writer for each run that there turns out to be; the run's own is named by the empty string."""
+
+    def __init__(self, folder: Path, began: float) -> None:
+        self.folder, self.began, self.writers = folder, began, dict[str, Any]()
+
+    def scalars(self, line: Mapping[str, Any]) -> None:
+        """One line of events.jsonl: numbers, lists of each member's, null for what is not finite."""
+        if "diverged" in line or "stopped" in line:
+            return
+        runs: dict[str, dict[str, float]] = {}
+        for key, value in line.items():
+            if key in KEPT:
+                continue
+            each = {f"member-{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {"": value}
+            for name, number in each.items():
+                runs.setdefault(name, {})[key] = float("nan") if number is None else float(number)
+        for name, numbers in runs.items():
+            values = [{"tag": key, "simple_value": number} for key, number in numbers.items()]
+            self._write(name, line["step"], line.get("wall_s"), values)
+
+    def picture(self, path: Path, step: int) -> None:
+        """A PNG file as it is, where there is one."""
+        if path.exists():
+            png = path.read_bytes()
+            width, height = struct.unpack(">II", png[16:24])  # of its first chunk, IHDR
+            image = {"width": width, "height": height, "colorspace": 3, "encoded_image_string": png}
+            self._write("", step, None, [{"tag": "samples", "image": image}])
+
+    def _write(self, name: str, step: int, wall_s: float | None, values: list[dict[str, Any]]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event as Record
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        if name not in self.writers:
+            self.writers[name] = EventFileWriter(str(self.folder / name))
+        when = time.time() if wall_s is None else self.began + wall_s
+        self.writers[name].add_event(Record(wall_time=when, step=step, summary={"value": values}))
+
+    def flush(self) -> None:
+        """Have all of it on the disk."""
+        for writer in self.writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """End the files."""
+        for writer in self.writers.values():
+            writer.close()

@@ -1,0 +1,202 @@
+"""A run in its folder: started, resumed, looked into."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from steadygan import config, diagnostics
+from steadygan.build import Run, build
+from steadygan.config import Config
+from steadygan.config.field_types import steps_of
+from steadygan.errors import UsageError, nearest
+from steadygan.files import write_whole
+from steadygan.game import Logs, State
+from steadygan.runs.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    EVENTS,
+    LOOKS,
+    Note,
+    claim,
+    locked,
+    read_config,
+    restore,
+)
+from steadygan.runs.live_diagnosis import Ill, attendant, facts_of
+from steadygan.runs.outputs import outlets
+from steadygan.runs.score_setup import look_of, protocol_of, through
+from steadygan.runs.sinks import check_tensorboard, console_sink
+from steadygan.runs.sinks.jsonl import logged, rewind, whole
+from steadygan.training import checkpoint, toy_scores
+from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.training.compile.cpu import keep_memory, products, threads, work
+from steadygan.training.divergence import origin
+from steadygan.training.events import Diverged, Look, Scored, Snapshot, Stop
+from steadygan.training.gradient_stats import examiner
+from steadygan.training.loop import lost_members, stops, train
+from steadygan.training.online_scores import score_names
+
+__all__ = ["resume", "start"]
+
+
+def start(settings: Config, folder: Path, console: Console) -> Diverged | Ill | None:
+    """Train from the first step in `folder`, which must be new or empty. Returns how it came to a bad end, if any."""
+    run = build(settings)
+    _check_score(settings, run)
+    _check_stop(settings, run)
+    if settings.tensorboard:
+        check_tensorboard()
+    look = look_of(settings, run, _noter(console))
+    look(run.state)  # what cannot be scored is told before anything is written
+    claim(folder)
+    with locked(folder):
+        write_whole(folder / CONFIG, config.dump(config.resolved(settings)))
+        return _go(settings, run, run.state, look, folder, 0.0, console)
+
+
+def resume(
+    folder: Path, assignments: list[str], console: Console, root: Path | None = None
+) -> Diverged | Ill | None:
+    """Go on from the newest whole checkpoint in `folder`, exactly as if the run had never stopped.
+
+    `assignments` (key=value) change the configuration from here on, `root` where its data lie. Raises
+    UsageError when the folder holds no run, or none that fits its configuration.
+    """
+    before = read_config(folder)
+    raw = config.override(before, assignments)
+    if raw.get("looks") != before.get("looks"):
+        raise UsageError(
+            "looks stay what they were when a run is resumed, for what they have seen is left out of its scores: begin "
+            "a new run for other looks"
+        )
+    settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
+    run = build(settings)
+    _check_score(settings, run)
+    _check_stop(settings, run)
+    if settings.tensorboard:
+        check_tensorboard()
+    with locked(folder):
+        begun = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it was stopped before its first one
+        state = restore(folder, run, _noter(console)) if begun else run.state
+        step = int(state.scalars["step"].flatten()[0])
+        if step >= settings.steps:
+            text = f"{folder} is complete: step {step:,} of {settings.steps:,}; resume it with steps=... to go on"
+            console.print(text, markup=False, soft_wrap=True)
+            return None
+        rule = _stop(settings)
+        if rule and stops(rule, step, logged(folder / EVENTS, step).get(rule.log)):
+            text = (
+                f"{folder} has ended by its rule at step {step:,} of {settings.steps:,}: {rule.log} is below "
+                f"{rule.below:g}; resume it with stop=null, or another stop.below, to go on"
+            )
+            console.print(text, markup=False, soft_wrap=True)
+            return None
+        if assignments or root:
+            write_whole(folder / CONFIG, config.dump(config.resolved(settings)))
+        wall_s = rewind(folder / EVENTS, step)
+        going = "going on from" if begun else "it has no checkpoint: beginning at"
+        console.print(f"{going} step {step:,} of {settings.steps:,}", markup=False)
+        look = look_of(settings, run, _noter(console))
+        return _go(settings, run, state, look, folder, wall_s, console)
+
+
+def _check_score(settings: Config, run: Run) -> None:
+    name, known = (
+        settings.keep.best,
+        toy_scores.score_names(run.game.rest)
+        if run.game.rest
+        else score_names(run.data, run.game, through(settings)),
+    )
+    if name and name not in known:
+        hint = nearest(name, known) if known else "it has none"
+        raise UsageError(f"keep.best: a run on {run.data.name} has no score {name!r}: {hint}")
+
+
+def _stop(settings: Config) -> Stop | None:
+    rule = settings.stop
+    return Stop(rule.log, rule.below, steps_of(rule.after, settings.steps)) if rule else None
+
+
+def _check_stop(settings: Config, run: Run) -> None:
+    """Refuse a rule on what is not logged: a step is taken to see what is."""
+    if settings.stop:
+        step = vectorised(run.step) if run.ensemble else run.step
+        with threads(settings.threads):
+            _, logs = step(run.state, run.draws(0))
+        if settings.stop.log not in logs:
+            raise UsageError(
+                f"stop.log: this run logs no {settings.stop.log!r}: {nearest(settings.stop.log, logs)}"
+            )
+
+
+def _go(
+    settings: Config,
+    run: Run,
+    state: State,
+    look: Callable[[State], Look],
+    folder: Path,
+    wall_s: float,
+    console: Console,
+) -> Diverged | Ill | None:
+    if not run.game.rest:
+        write_whole(folder / LOOKS, json.dumps(protocol_of(settings, run, _noter(console)), indent=1) + "\n")
+    step = vectorised(run.step) if run.ensemble else run.step
+    if settings.compile:
+        console.print("compiling the step ...")
+        step = compiled(step, _noter(console), settings.precision)
+    images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
+    first = int(state.scalars["step"].flatten()[0])
+    show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))
+    lost = lost_members(state)
+    diverged = Diverged(first, first, sorted(lost)) if lost else None
+    largest = work(run.game, settings.batch * len(run.members))
+    keep_memory()
+    events = diagnostics.Events(facts_of(settings))
+    for _, line in whole(folder / EVENTS):  # of a run that is resumed
+        events.add(line)
+    attend = attendant(events, images, settings.stop_on, _noter(console))
+    written = outlets(settings, run, folder, images, first, wall_s)
+    with threads(settings.threads), products(largest), written as sinks, show as shown:
+        for event in train(
+            step,
+            run.draws,
+            state,
+            look=look,
+            examine=_examine(run),
+            trace=lambda good, until, index: origin(
+                run.game, step, run.draws, good, until, index if run.ensemble else None
+            ),
+            steps=settings.steps,
+            every=run.every,
+            wall_s=wall_s,
+            stop=_stop(settings),
+        ):
+            for sink in (*sinks, shown):
+                sink(event)
+            if isinstance(event, Diverged):
+                earlier = diverged.members if diverged else []
+                diverged = event._replace(members=sorted({*earlier, *event.members}))
+            ill = attend(event)
+            if ill and isinstance(event, Scored):
+                for sink in sinks:
+                    sink(Snapshot(event.step, event.state))
+                return ill
+    return diverged
+
+
+def _examine(run: Run) -> Callable[[State, State], Logs]:
+    return examiner(
+        run.game,
+        run.data,
+        seeds=[int(m["seed"]) for m in run.members],
+        ensemble=run.ensemble,
+        dtype=run.draws.dtype,
+        device=run.device,
+        classes=run.classes,
+    )
+
+
+def _noter(console: Console) -> Note:
+    return lambda text: console.print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""How a step becomes one program: compilation, and the graph passes that make it faster."""

@@ -1,0 +1,55 @@
+"""Where a run that diverged began to: the step, and the first tensor in it that was not finite."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from steadygan.game import Draw, Game, Logs, State, unflatten
+from steadygan.game.state import Step, member
+
+__all__ = ["Origin", "origin"]
+
+
+class Origin(NamedTuple):
+    """The step, counted from 1, and the tensor: a log (`loss/D`), a parameter or an optimizer's moment."""
+
+    step: int
+    tensor: str
+
+
+def origin(
+    game: Game,
+    step: Step,
+    draws: Callable[[int], Sequence[Draw]],
+    good: State,
+    until: int,
+    index: int | None,
+) -> Origin | None:
+    """Repeat the steps from the state `good` up to `until` and name what is first not finite, of one member.
+
+    A step is a function of state and draw, so it is the very same divergence; None where all stays finite. Within a
+    step the logs come first, in the order in which they were computed, then the parameters by their names, then the
+    moments.
+    """
+    state = good
+    for number in range(int(good.scalars["step"].flatten()[0]), until):
+        state, logs = step(state, draws(number))
+        now = {key: value if index is None else value[index] for key, value in logs.items()}
+        if now["finite"] != 1:
+            names = _not_finite(game, member(state, index), now)
+            return Origin(number + 1, next(names, "the sum of all parameters and moments"))
+    return None
+
+
+def _not_finite(game: Game, state: State, logs: Logs) -> Iterator[str]:
+    def bad(t: Tensor) -> bool:
+        return not bool(torch.isfinite(t).all())
+
+    yield from (key for key, value in logs.items() if key != "finite" and bad(value))
+    for name, player in game.players.items():
+        named = unflatten(player.network.module, state.params[name])
+        yield from (f"{key} of {name}" for key, value in named.items() if bad(value))
+    for name, moments in state.moments.items():
+        yield from (f"the optimizer's {key} of {name}" for key, value in moments.items() if bad(value))

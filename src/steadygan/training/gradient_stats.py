@@ -1,0 +1,168 @@
+"""What is examined of a state while a run trains: the gradients of its game, its critic, its fakes."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from steadygan.data import Data, as_seen
+from steadygan.diagnostics import (
+    closeness,
+    compared,
+    copies,
+    cosine,
+    critic_measures,
+    fake_measures,
+    features,
+    signal_measures,
+    spectral_norm,
+)
+from steadygan.game import Draw, Game, Logs, State, unflatten
+from steadygan.game.batches import Draws
+from steadygan.game.vector_field import field
+from steadygan.games.critic_batch import labelled
+from steadygan.networks import latent_labels, logits_of
+from steadygan.penalties import Critic, input_gradient, interpolate, norm
+from steadygan.rng import generator
+
+__all__ = ["examiner"]
+
+FAKES, TRAIN = 256, 2048
+"""How many fakes and reals are compared, and how many training samples at most."""
+
+STEP = 0.01
+"""How far, relative to its norm, each player is moved along its gradient to see how the field turns."""
+
+Shared = dict[str, Tensor]
+
+
+def examiner(
+    game: Game,
+    data: Data,
+    *,
+    seeds: list[int],
+    ensemble: bool,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    classes: int = 0,
+) -> Callable[[State, State], Logs]:
+    """Make the function that examines a state, after the one before it: scalars by name, [members] in an ensemble.
+
+    What there is of `diagnostics.signal_measures`, `critic_measures`, `fake_measures`, `closeness`, `copies`;
+    `field/cosine`, of the field here and after every player has moved a hundredth of its norm along its gradient;
+    `spectral/NAME` of each player's weights; `update/NAME`, how far the last step moved its parameters, over their norm
+    before it. Always on the same draws, of the raw weights, so that only the players
+    change. Images are compared as 8x8-pooled pixels. It changes nothing.
+    """
+    draws = Draws(game, (tuple(game.players),), data, seeds, members=ensemble, dtype=dtype, device=device)
+    size = game.fields["x_real"].shape[0] if "x_real" in game.fields else FAKES
+    batches = [draws(step)[0] for step in range(math.ceil(FAKES / size))]
+    rows = int(ensemble)
+    mine: Shared = {
+        key: torch.cat([batch[key] for batch in batches], rows)
+        for key in ("x_real", "z")
+        if key in game.fields
+    }
+    shared = _shared(data, dtype, device)
+    look = partial(_examined, game, classes)
+    if not ensemble:
+        return lambda before, state: _detached(look(before, state, batches[0], mine, shared))
+    mapped = torch.vmap(look, in_dims=(0, 0, 0, 0, None))
+    return lambda before, state: _detached(mapped(before, state, batches[0], mine, shared))
+
+
+def _detached(found: Logs) -> Logs:
+    return {key: value.detach() for key, value in found.items()}
+
+
+def _shared(data: Data, dtype: torch.dtype, device: str | torch.device) -> Shared:
+    """What all members are compared with: training samples, held-out ones, a distance, directions."""
+    train = None if data.rows is None else features(as_seen(_some(data.rows, TRAIN)))
+    found = compared(train, features(torch.zeros(1, *data.shape)).shape[1])
+    if data.held:
+        found["held"] = as_seen(_some(data.held(), FAKES))
+    return {key: value.to(device, dtype) for key, value in found.items()}
+
+
+def _some(rows: Tensor, most: int) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator("examined", len(rows)))[:most]]
+
+
+def _examined(
+    game: Game, classes: int, before: State, state: State, draw: Draw, mine: Shared, shared: Shared
+) -> Logs:
+    """Everything of one member: on its batch `draw`, and its larger sets `mine` of real samples and latents."""
+    here, *_ = field(game, tuple(game.players), state, draw)
+    there, *_ = field(game, tuple(game.players), _moved(state, here), draw)
+    found = {"field/cosine": cosine(here, there)}
+    for name, player in game.players.items():
+        old = before.params[name]
+        found[f"update/{name}"] = (state.params[name] - old).norm() / old.norm()
+        found[f"spectral/{name}"] = spectral_norm(unflatten(player.network.module, state.params[name]))
+    if "z" not in mine or "x_real" not in mine:
+        return found
+    with torch.no_grad():
+        fake = _net(game, state, "G")(mine["z"])
+    told = _told(game, state, draw)
+    found |= signal_measures(told)
+    if game.judge:
+        found |= _critic(game, classes, state, draw, fake[: len(draw["x_real"])], shared)
+    seen = features(fake)
+    found |= fake_measures(seen, features(mine["x_real"]), shared["directions"])
+    if "train" in shared:
+        found |= closeness(seen[: len(told)], shared["train"], shared["delta"], norm(told))
+    if "train" in shared and "held" in shared:
+        found |= copies(seen, features(shared["held"]), shared["train"])
+    return found
+
+
+def _moved(state: State, gradients: dict[str, Tensor]) -> State:
+    """Each player a hundredth of its norm further down its own gradient."""
+    return state._replace(
+        params={
+            name: p - STEP * p.norm() * gradients[name] / gradients[name].norm()
+            for name, p in state.params.items()
+        }
+    )
+
+
+def _net(game: Game, state: State, name: str) -> Callable[..., Tensor]:
+    return game.players[name].network.bound(state.params[name], dict(state.buffers[name]))
+
+
+def _told(game: Game, state: State, draw: Draw) -> Tensor:
+    """N dL_G/dG(z_i) [N, ...] on one draw: the gradient in a shift, of zero, of what G makes.
+
+    G meets the critic's latents, as everything else here does, not those of a larger batch of its own.
+    """
+    draw = {key: value for key, value in draw.items() if key != "z_G"}
+    nets = {name: _net(game, state, name) for name in game.players}
+    made = nets["G"](draw["z"])
+
+    def loss(shift: Tensor) -> Tensor:
+        shifted = {**nets, "G": lambda z, *more: nets["G"](z, *more) + shift}
+        return game.players["G"].loss(shifted, draw, state.scalars)[0]
+
+    return torch.func.grad(loss)(torch.zeros_like(made)) * len(made)
+
+
+def _critic(game: Game, classes: int, state: State, draw: Draw, fake: Tensor, shared: Shared) -> Logs:
+    """The judge, as the others see it, at the draw's real samples, at fakes, and between them."""
+    judge = game.judge
+    assert judge is not None
+    x, D = draw["x_real"], _net(game, state, judge)
+    labels = {"fake": latent_labels(draw["z"], classes), "real": draw["y_real"]} if classes else {}
+
+    def critic(side: str) -> Critic:
+        plain = logits_of(labelled(D, labels, side))
+        return game.normalize(plain) if game.normalize else plain
+
+    # Evenly between 0 and 1: the same paths for everybody, so that no draw is needed.
+    alpha = (torch.arange(len(x), device=x.device, dtype=x.dtype) + 0.5) / len(x)
+    points = {"real": x, "fake": fake, "between": interpolate(x, fake, alpha)}
+    places = {at: input_gradient(critic("fake" if at == "fake" else "real"), p) for at, p in points.items()}
+    held = shared.get("held")
+    known = critic("real")(held) if held is not None and not classes else None
+    return critic_measures(places, known)

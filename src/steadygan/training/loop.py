@@ -1,0 +1,111 @@
+"""The loop: a generator of events that knows none of their consumers."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from steadygan.game import Draw, Logs, State
+from steadygan.game.state import Step, finite
+from steadygan.training.events import (
+    Diverged,
+    Event,
+    Every,
+    Examined,
+    Finished,
+    Look,
+    Progress,
+    Scored,
+    Snapshot,
+    Stop,
+    Stopped,
+)
+
+__all__ = ["lost_members", "stops", "train"]
+
+
+def train(
+    step: Step,
+    draws: Callable[[int], Sequence[Draw]],
+    state: State,
+    *,
+    look: Callable[[State], Look],
+    examine: Callable[[State, State], Logs] | None = None,
+    trace: Callable[[State, int, int], tuple[int, str] | None] | None = None,
+    steps: int,
+    every: Every,
+    wall_s: float = 0.0,
+    stop: Stop | None = None,
+) -> Iterator[Event]:
+    """Run `step` from the state's own step counter up to `steps`, and yield what happens.
+
+    `examine(before, state)` is given the state of the step before as well; `trace(good, until, member)` finds where a
+    member that diverged between the state `good` and step `until` began to.
+
+    The run ends at a NaN or infinite parameter (in an ensemble: when no member is finite any more), after a
+    Snapshot of the last state known to be good; or where `stop` says so, with all that a last step has. `wall_s`
+    is the time spent before, when resuming.
+    """
+    began = time.perf_counter() - wall_s
+    first = int(state.scalars["step"].flatten()[0])
+    good, diverged = (first, state), lost_members(state)
+    for done in range(first + 1, steps + 1):
+        before = state
+        state, logs = step(before, draws(done - 1))
+        log = done == steps or done % every.log == 0
+        stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
+        last = done == steps or stopped
+        looks = log or any(each and done % each == 0 for each in every)
+        if not looks:
+            continue
+        new = _not_finite(logs["finite"]) - diverged
+        if new:
+            diverged |= new
+            if len(diverged) == logs["finite"].numel():
+                yield Snapshot(*good)
+            yield Diverged(
+                done, good[0], sorted(new), *(trace(good[1], done, min(new)) or () if trace else ())
+            )
+            if len(diverged) == logs["finite"].numel():
+                return
+        good = (done, state)
+        if log:
+            yield Progress(done, time.perf_counter() - began, logs)
+        if examine and (last or (every.examine and done % every.examine == 0)):
+            yield Examined(done, time.perf_counter() - began, examine(before, state))
+        if last or done % every.score == 0:
+            yield Scored(done, time.perf_counter() - began, state, look(state))
+        if last or done % every.checkpoint == 0:
+            yield Snapshot(done, state)
+        if stopped and stop:
+            yield Stopped(done, stop)
+            steps = done
+            break
+    yield Finished(steps, time.perf_counter() - began, state)
+
+
+def stops(rule: Stop, step: int, value: Tensor | Sequence[float | None] | float | None) -> bool:
+    """Whether the rule is met by its scalar at `step`: in an ensemble by every member whose number is finite.
+
+    >>> rule = Stop("convergence", below=0.5, after=10)
+    >>> stops(rule, 10, torch.tensor([0.4, torch.nan])), stops(rule, 10, [0.4, 0.6]), stops(rule, 9, 0.4)
+    (True, False, False)
+    """
+    if step < rule.after or value is None:
+        return False
+    values = value.flatten().tolist() if isinstance(value, Tensor) else value
+    each = values if isinstance(values, Sequence) else [values]
+    found = [v for v in each if v is not None and math.isfinite(v)]
+    return bool(found) and all(v < rule.below for v in found)
+
+
+def lost_members(state: State) -> set[int]:
+    """The members of an ensemble's state that are not finite any more; a single run is member 0."""
+    ensemble = state.scalars["step"].ndim == 1
+    return _not_finite(torch.vmap(finite)(state) if ensemble else finite(state))
+
+
+def _not_finite(finite: Tensor) -> set[int]:
+    return set(torch.nonzero(finite.detach().cpu().reshape(-1) != 1).flatten().tolist())

@@ -1,0 +1,178 @@
+"""What is looked at while a run trains: samples from fixed latents, and numbers that need no feature extractor."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from steadygan import metrics
+from steadygan.data import Data, as_seen
+from steadygan.errors import UsageError
+from steadygan.game import Game, State
+from steadygan.game.state import member
+from steadygan.metrics.feature_scores import BLOCKS
+from steadygan.networks import logits_of
+from steadygan.penalties import Critic
+from steadygan.rng import generator
+from steadygan.training.events import Look
+from steadygan.training.sampling import columns, in_rows, latents, samples, weights
+
+__all__ = ["CLASSIFIERS", "GRID", "looked_at", "looker", "lower_is_better", "not_looked_at", "score_names"]
+
+POINTS, IMAGES, GRID = 4096, 1000, 64
+"""How many samples a look takes, of points and of images, and how many of the latter are pictured."""
+
+STACKED = 5000
+"""How many are looked at for the modes of stacked images: perfect ones show 993 of 1,000 and a mode_kl of 0.106."""
+
+CLASSIFIERS = {"stacked_digits": "digits"}
+"""The data whose modes are counted by a classifier, and which."""
+
+FALLING = {"mode_kl", "unbalance", "close_pairs", "close_gradient", "gradient_max", "distance", "radius"}
+
+
+def lower_is_better(score: str) -> bool:
+    """Whether a score falls as a generator gets better.
+
+    >>> [lower_is_better(name) for name in ("kd_lite0", "fid", "kid", "recall_lite0")]
+    [True, True, True, False]
+    """
+    return score in FALLING or score.partition("_")[0] in {"fd", "kd", "fid", "kid"}
+
+
+def looker(
+    game: Game,
+    data: Data,
+    *,
+    latent: int,
+    seeds: list[int],
+    ensemble: bool,
+    device: torch.device,
+    classes: int = 0,
+    classifier: metrics.Classifier | None = None,
+    extractor: metrics.Extractor | None = None,
+    images: int = IMAGES,
+) -> Callable[[State], Look]:
+    """Make the function that looks at a state.
+
+    Points: `modes`, `high_quality`, `mode_kl` for a mixture, `unbalance`, `close_pairs`, `close_gradient` for
+    a finite set. Images: `kd_pixels8`, the kernel distance of 8x8-pooled pixels between `images` samples and as many
+    real images of `looked_at`; with an extractor, all that `metrics.scores` makes of its features of these; with a
+    classifier, `modes` and `mode_kl` of 5,000 stacked images too. The averaged generator is looked at where there is
+    one. With `classes` scores are those of labels drawn at random, and the images of a look are others, with a class
+    a row.
+    """
+    wide = columns(GRID, classes) if len(data.shape) == 3 else None
+    pictured = GRID // wide * wide if wide else 0  # so that the last row is as long as the others
+    target = reference(data, POINTS) if len(data.shape) == 1 else as_seen(looked_at(data, images))
+    count = max(len(target), STACKED if classifier else 0)
+    seen = metrics.summarised(target, extractor) if extractor else None
+
+    def look(state: State) -> Look:
+        drawn, scores = [], []
+        for index, seed in enumerate(seeds):
+            one = member(state, index if ensemble else None)
+            z = latents(seed, "look", count, latent, one.params["G"].dtype)
+            if pictured:
+                z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
+            found = samples(game.players["G"].network, one, z.to(device), seed=seed)
+            drawn.append(found[: pictured or len(target)].cpu())
+            found = found[pictured:]
+            finite = found.isfinite().all()
+            scores.append(_scores(game, data, one, found, target, classifier) if finite else {})
+            if finite and extractor and seen:
+                fake = metrics.summarised(found[: len(target)].cpu(), extractor, blocks=BLOCKS)
+                scores[-1] |= {
+                    f"{key}_{extractor.name}": s.value for key, s in metrics.scores(fake, seen).items()
+                }
+        keys = list(next((s for s in scores if s), {}))
+        rows = {key: [s.get(key, float("nan")) for s in scores] for key in keys}
+        return Look(drawn, {key: values if ensemble else values[0] for key, values in rows.items()})
+
+    return look
+
+
+def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[str, ...]:
+    """The names of the scores that a look at a game on this kind of data gives, through this extractor too."""
+    if len(data.shape) == 3:
+        through = (
+            tuple(metrics.score_name(key, extractor.replace("-", "_")) for key in metrics.SCORES)
+            if extractor
+            else ()
+        )
+        return ("kd_pixels8", *(("modes", "mode_kl") if data.name in CLASSIFIERS else ()), *through)
+    if data.modes is not None:
+        return ("modes", "high_quality", "mode_kl")
+    if _is_small(data):
+        of_judge = ("close_gradient", "gradient_max") if game.judge else ()
+        return ("unbalance", "rows_covered", "close_pairs", *of_judge)
+    return ()
+
+
+def _is_small(data: Data) -> bool:
+    return data.rows is not None and len(data.rows) <= 1000
+
+
+def reference(data: Data, count: int) -> Tensor:
+    """Up to `count` real samples, always the same ones, as networks see them."""
+    if data.rows is None:
+        assert data.draw is not None
+        return data.draw(generator("reference", data.name), count)
+    return as_seen(data.rows[_order(data, data.rows)[:count]])
+
+
+def looked_at(data: Data, count: int = IMAGES) -> Tensor:
+    """The real images that looks compare with: `count`, or half of all, held out of training where any are."""
+    rows = data.held() if data.held else data.rows
+    assert rows is not None
+    return rows[_order(data, rows)[: min(count, len(rows) // 2)]]
+
+
+def not_looked_at(data: Data, split: str, count: int = IMAGES) -> Tensor:
+    """The images of a split that no look has compared with, so that they are fit to judge what looks have chosen.
+
+    Raises UsageError for a split that the data have not.
+    """
+    if split not in ("train", "test"):
+        raise UsageError(f"a split is train or test, not {split!r}")
+    if split == "test" and not data.held:
+        raise UsageError(f"{data.name} has no published test images: choose the split train")
+    rows = data.held() if split == "test" and data.held else data.rows
+    assert rows is not None
+    if split == "train" and data.held:
+        return rows
+    return rows[_order(data, rows)[min(count, len(rows) // 2) :].sort().values]
+
+
+def _order(data: Data, rows: Tensor) -> Tensor:
+    return torch.randperm(len(rows), generator=generator("reference", data.name))
+
+
+def _scores(
+    game: Game,
+    data: Data,
+    state: State,
+    found: Tensor,
+    target: Tensor,
+    classifier: metrics.Classifier | None,
+) -> dict[str, float]:
+    if len(data.shape) == 3:
+        features = metrics.pooled_pixels(found[: len(target)].cpu()), metrics.pooled_pixels(target)
+        counted = metrics.stacked_modes(found.cpu(), classifier) if classifier else {}
+        return {"kd_pixels8": metrics.kernel_distance(*features), **counted}
+    if data.modes is not None:
+        return metrics.modes(found.cpu(), data.modes)
+    if _is_small(data):
+        assert data.rows is not None
+        rows = data.rows.to(found.device, state.params["G"].dtype)
+        critic = _judge(game, state) if game.judge else None
+        return metrics.finite_gaussian(found.to(rows.dtype), rows, critic)
+    return {}
+
+
+def _judge(game: Game, state: State) -> Critic:
+    """The critic of the game's samples, as it is at this state."""
+    assert game.judge is not None
+    params, buffers = weights(state, game.judge, average=False)
+    return logits_of(partial(game.players[game.judge].network, params, dict(buffers)))

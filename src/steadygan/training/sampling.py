@@ -1,0 +1,121 @@
+"""Samples from a state: raw or averaged weights, batch norm with statistics of the generator's own output."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.game import Buffers, Network, State
+from steadygan.game.state import averaged
+from steadygan.networks import of_classes
+from steadygan.noise import HiddenNoise
+from steadygan.normalization import SpectralNorm
+from steadygan.rng import generator
+
+__all__ = ["columns", "in_rows", "latents", "reconstructions", "sampler", "samples", "standing_statistics"]
+
+CHUNK = 512
+STANDING_BATCHES, STANDING_BATCH = 16, 64
+
+
+def latents(seed: int, purpose: str, count: int, size: int, dtype: torch.dtype) -> Tensor:
+    """`count` fixed latents [count, size] for one purpose: the same ones in every run with this seed."""
+    return torch.randn(count, size, generator=generator(seed, "latents", purpose), dtype=dtype)
+
+
+def columns(count: int, classes: int) -> int | None:
+    """How many of `count` samples stand in a row of a picture whose rows are classes; None without classes.
+
+    As many as let every class have a row, in a picture that is no wider than high.
+
+    >>> columns(64, 10), columns(64, 3), columns(64, 0)
+    (6, 8, None)
+    """
+    return min(max(1, count // classes), math.ceil(math.sqrt(count))) if classes else None
+
+
+def in_rows(z: Tensor, classes: int, label: int | None = None) -> Tensor:
+    """The latents z [n, classes + latent] with one class a row of `columns`, or all with one `label`.
+
+    >>> in_rows(torch.zeros(4, 3), 2)[:, :2].argmax(1)
+    tensor([0, 0, 1, 1])
+    """
+    wide = columns(len(z), classes) or 1
+    row = torch.arange(len(z), device=z.device) // wide % classes
+    return of_classes(z, row if label is None else torch.full_like(row, label), classes)
+
+
+def weights(state: State, player: str, *, average: bool = True) -> tuple[Tensor, Buffers]:
+    """A player's parameters and buffers: its average where there is one and it is wanted, else its own."""
+    if average and player in state.average:
+        buffers = dict(state.average[player])
+        return buffers.pop("params"), buffers
+    return state.params[player], state.buffers[player]
+
+
+def standing_statistics(network: Network, params: Tensor, buffers: Buffers, z: Tensor) -> Buffers:
+    """Buffers with batch norm's statistics re-estimated: plain means over batches of G's own activations.
+
+    `z` [batches, batch, latent]. The running averages of training belong to other weights than these,
+    above all to other weights than an average's. Networks without batch norm return `buffers` unchanged.
+    """
+    names = averaged(network.module)
+    if not names:
+        return buffers
+    module = copy.deepcopy(network.module).train()
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._NormBase):
+            part.momentum = 1.0  # so that each batch leaves exactly its own statistics
+        if isinstance(part, HiddenNoise | SpectralNorm):
+            part.eval()  # the statistics are for samples, which have no noise and one and the same norm
+    total = {name: torch.zeros_like(buffers[name]) for name in names}
+    for batch in z:
+        seen = {name: b.clone() for name, b in buffers.items()}
+        replace(network, module=module)(params, seen, batch)
+        total = {name: value + seen[name] for name, value in total.items()}
+    return {**buffers, **{name: value / len(z) for name, value in total.items()}}
+
+
+@torch.no_grad()
+def reconstructions(
+    G: Network, E: Network, state: State, x: Tensor, *, seed: int = 0, average: bool = True
+) -> Tensor:
+    """G(E(x)) [n, ...] of real samples x [n, ...], of one member's state: E as it is, G as in `samples`."""
+    frozen = replace(E, module=copy.deepcopy(E.module).eval())
+    params = state.params["E"]
+    z = torch.cat([frozen(params, dict(state.buffers["E"]), part) for part in x.to(params).split(CHUNK)])
+    return samples(G, state, z, seed=seed, average=average)
+
+
+def batch_norm(network: Network) -> str:
+    """What batch norm's statistics are when samples are drawn, as a protocol says it."""
+    if not any(isinstance(part, nn.modules.batchnorm._NormBase) for part in network.module.modules()):
+        return "none in the generator"
+    return f"standing statistics of {STANDING_BATCHES} batches of {STANDING_BATCH}"
+
+
+def sampler(
+    network: Network, state: State, size: int, *, seed: int = 0, average: bool = True
+) -> Callable[[Tensor], Tensor]:
+    """G as a function of latents z [n, size]: samples [n, ...] in evaluation mode, float32, of one member's state."""
+    params, buffers = weights(state, "G", average=average)
+    shape = (STANDING_BATCHES, STANDING_BATCH)
+    standing = latents(seed, "standing", math.prod(shape), size, params.dtype).view(*shape, -1)
+    frozen = replace(network, module=copy.deepcopy(network.module).eval())
+    with torch.no_grad():
+        buffers = standing_statistics(network, params, buffers, standing.to(params.device))
+
+    @torch.no_grad()
+    def made(z: Tensor) -> Tensor:
+        parts = [frozen(params, {n: b.clone() for n, b in buffers.items()}, part) for part in z.split(CHUNK)]
+        return torch.cat(parts).float()
+
+    return made
+
+
+def samples(network: Network, state: State, z: Tensor, *, seed: int = 0, average: bool = True) -> Tensor:
+    """G's samples [n, ...] at latents z [n, latent], as `sampler` makes them."""
+    return sampler(network, state, z.shape[1], seed=seed, average=average)(z)
