@@ -24,13 +24,13 @@ from safetensors.torch import load_file, save_file
 from score_page import draw, page, tables
 from torch import Tensor
 
-from steadygan.data import Data, images
+from steadygan.data import Data, cifar10, fashion_mnist
 from steadygan.files import write_whole
 from steadygan.metrics import Card, Extractor, Protocol, Read, describe, evaluate, read_card
 from steadygan.runs import classifiers
 
 DOCS = Path(__file__).parent.parent / "docs"
-SETS = {"fashion-mnist": images.fashion_mnist, "cifar10": images.cifar10}
+SETS = {"fashion-mnist": fashion_mnist, "cifar10": cifar10}
 
 
 # ------------------------------------------------------------------------------------------------------- measuring

@@ -56,3 +56,20 @@ def command(monkeypatch, capsys) -> Callable[..., Outcome]:
         return Outcome(int(stop.value.code or 0), printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture
+def known(monkeypatch) -> Callable[..., None]:
+    """`known("stl10", counts={"train": 2})`: a named data set with other facts than the published ones."""
+
+    def change(name: str, **facts: object) -> None:
+        from steadygan.commands import data
+        from steadygan.config import registry
+
+        part = registry.DATA[name]
+        record = part.known._replace(**facts)
+        monkeypatch.setattr(sys.modules[record.load.__module__], name.upper(), record)
+        monkeypatch.setitem(registry.DATA, name, part._replace(known=record))
+        monkeypatch.setitem(data.SETS, name, record)
+
+    return change

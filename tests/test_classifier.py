@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from steadygan.data import images
+from steadygan.data import digits
+from steadygan.data.fashion_files import DEBIAN_FASHION
 from steadygan.errors import UsageError
 from steadygan.files import cache_folder
 from steadygan.metrics.extractors import classifier as module
@@ -210,15 +211,15 @@ def test_the_digits_are_split_and_keep_their_labels():
 
 
 def test_a_set_without_its_labels_is_refused(monkeypatch):
-    bare = images.digits()._replace(labels=None)
-    monkeypatch.setattr(images, "digits", lambda: bare)
+    bare = digits()._replace(labels=None)
+    monkeypatch.setattr(classifiers, "load", lambda source: bare)
     with pytest.raises(UsageError, match="put their file beside"):
         classifiers.labelled("digits")
 
 
 def test_the_published_labels():
     """The first garments of the training set: ankle boot, T-shirt, T-shirt, dress, T-shirt."""
-    if not (images.DEBIAN_FASHION / "train-labels-idx1-ubyte.gz").exists():
+    if not (DEBIAN_FASHION / "train-labels-idx1-ubyte.gz").exists():
         pytest.skip("the Debian package's files are not here")
     found = classifiers.labelled("fashion-mnist")
     assert [found.classes[n] for n in found.labels[:5]] == [

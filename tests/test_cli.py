@@ -23,7 +23,6 @@ from steadygan import config, losses, penalties, schedules
 from steadygan.cli import app
 from steadygan.commands import dry_run
 from steadygan.config import registry
-from steadygan.game.optimizers import OPTIMIZERS
 from steadygan.recipes import catalogue
 from steadygan.runs import train
 from steadygan.training import checkpoint
@@ -563,7 +562,7 @@ def test_a_run_that_does_not_fit_is_told_in_a_sentence(words, place, command, mo
 LISTS = {
     "losses": losses.LOSSES,
     "penalties": penalties.PENALTIES,
-    "optimizers": OPTIMIZERS,
+    "optimizers": registry.OPTIMIZERS,
     "networks": registry.NETWORKS,
     "data": registry.DATA,
     "games": registry.GAMES,

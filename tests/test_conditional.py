@@ -24,8 +24,8 @@ from steadygan import data as sets
 from steadygan import losses
 from steadygan.build import Run, build
 from steadygan.commands.sample import sample
-from steadygan.config import parse
-from steadygan.data import Data, images, ring
+from steadygan.config import parse, registry
+from steadygan.data import Data, ring
 from steadygan.data import fashion_files as idx_files
 from steadygan.data.dataset import check_labels as check_data_labels
 from steadygan.errors import UsageError
@@ -34,7 +34,7 @@ from steadygan.game.batches import BLOCK, Draws
 from steadygan.game.state import averaged, member
 from steadygan.games import FakeAsReal, Term, View, bcr, gan, zcr
 from steadygan.games.critic_batch import shown
-from steadygan.networks import NETWORKS, Classed, biggan32, dcgan, latent_labels, mlp, of_classes
+from steadygan.networks import Classed, biggan32, dcgan, latent_labels, mlp, of_classes
 from steadygan.networks.conditional import ClassBatchNorm, OneHot, Projection, check_labels
 from steadygan.normalization import (
     SpectralNorm,
@@ -48,6 +48,9 @@ from steadygan.runs import train
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.online_scores import looker
 from steadygan.training.sampling import columns, in_rows, samples, standing_statistics
+
+NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
+
 
 ALTERNATING, TOGETHER = (("D",), ("G",)), (("D", "G"),)
 LOSSES = losses.LOSSES
@@ -391,7 +394,7 @@ def test_other_fields_are_what_they_are_without_labels():
 def test_the_digits_and_fashion_mnists_labels():
     """Mean images of the classes are far apart: labels of other rows would average to one grey."""
     pytest.importorskip("sklearn")
-    for found in [sets.digits()] + ([sets.fashion_mnist()] if images.DEBIAN_FASHION.is_dir() else []):
+    for found in [sets.digits()] + ([sets.fashion_mnist()] if idx_files.DEBIAN_FASHION.is_dir() else []):
         assert found.classes == 10
         rows, labels = found.rows[:2000].double(), found.labels[:2000]
         means = torch.stack([rows[labels == y].mean(0) for y in range(10)])
@@ -915,7 +918,7 @@ def test_the_spectrum_of_a_conditional_run(tmp_path, quiet, command):
     ids=lambda part: str(part)[:24],
 )
 def test_a_conditional_game_that_cannot_be_is_refused_in_one_sentence(command, tmp_path, changes, words):
-    if "data=fashion-mnist" in changes and not images.DEBIAN_FASHION.is_dir():
+    if "data=fashion-mnist" in changes and not idx_files.DEBIAN_FASHION.is_dir():
         pytest.skip("needs dataset-fashion-mnist")
     told = command("train", "ring8-conditional", *changes, "--out", tmp_path / "run")
     assert told.code == 2

@@ -141,7 +141,7 @@ DATA = st.one_of(
     part("gaussian", **POINTS, size=leaf("count")),
     part("swissroll", **POINTS, size=leaf("size"), noise=leaf("noise")),
     part("digits"),
-    part("fashion-mnist", **ROOT, **FLIP),
+    part("fashion_mnist", **ROOT, **FLIP),
     part("cifar10", **ROOT, **FLIP),
     part("images", {"path": leaf("text")}, size=leaf("size"), **FLIP),
 )
@@ -763,10 +763,10 @@ def test_a_share_of_the_run_is_that_share_of_its_steps(percent, steps):
 
 
 def test_intervals_are_spans_of_the_run_and_never_nothing():
-    run = made(steps=2000, every={"log": "0.5%", "score": 30, "checkpoint": "10%", "examine": "2%"})
+    run = made(steps=2000, every={"log": "0.5%", "score": 30, "checkpoint": "10%", "diagnostics": "2%"})
     assert tuple(run.every) == (10, 30, 200, 40)
     assert tuple(made(steps=5).every) == (1, 1, 1, 1)
-    nothing = {"log": 0, "score": "0%", "checkpoint": 1, "examine": 0}
+    nothing = {"log": 0, "score": "0%", "checkpoint": 1, "diagnostics": 0}
     assert tuple(made(every=nothing).every) == (1, 1, 1, 1)
 
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from steadygan.build.arguments import make
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from steadygan import config, losses
 from steadygan.build import build
-from steadygan.build.arguments import make
 from steadygan.config import registry
 from steadygan.config.field_types import Part
 from steadygan.data import ring

@@ -21,7 +21,6 @@ from PIL import Image
 from steadygan import data
 from steadygan.data import fashion_files as idx_module
 from steadygan.data.dataset import Data
-from steadygan.data.known_sets import KNOWN
 from steadygan.errors import UsageError
 
 CIFAR_ZIP = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpeg.zip"
@@ -613,8 +612,8 @@ def test_cifar10_missing_or_incomplete(tmp_path):
             data.cifar10(root, "test")
 
 
-def test_cifar10_in_a_folder_equals_its_zip(tmp_path, monkeypatch):
-    monkeypatch.setitem(KNOWN["cifar10"].counts, "test", 4)
+def test_cifar10_in_a_folder_equals_its_zip(tmp_path, monkeypatch, known):
+    known("cifar10", counts={"test": 4})
     files = {
         f"cifar10/test/{c}/{i:04}.png": png(noise(32, 32, 3, seed=i)) for c in ("cat", "dog") for i in (0, 1)
     }
@@ -628,8 +627,8 @@ def test_cifar10_in_a_folder_equals_its_zip(tmp_path, monkeypatch):
     assert torch.equal(packed.rows, unpacked.rows)
 
 
-def test_cifar10_of_another_size_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setitem(KNOWN["cifar10"].counts, "test", 1)
+def test_cifar10_of_another_size_is_refused(tmp_path, known):
+    known("cifar10", counts={"test": 1})
     write_folder(tmp_path, {"cifar10/test/cat/0000.png": png(noise(16, 16, 3))})
     with refusal("3x16x16", "CIFAR-10 needs its 3x32x32 originals"):
         data.cifar10(tmp_path, "test")

@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 
 from steadygan import data
-from steadygan.data.known_sets import KNOWN
 from steadygan.data.safe_pickle import read_pickle
 from steadygan.errors import UsageError
 
@@ -32,9 +31,9 @@ def private_folders(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def counts(monkeypatch):
+def counts(known):
     """`counts("stl10", train=2)`: the stand-in's sizes instead of the published ones."""
-    return lambda name, **few: monkeypatch.setitem(KNOWN, name, KNOWN[name]._replace(counts=few))
+    return lambda name, **few: known(name, counts=few)
 
 
 def refusal(*words: str):
@@ -623,8 +622,8 @@ def package(table: object = TABLE, side: int = 3) -> Files:
 
 
 @pytest.fixture
-def four(monkeypatch):
-    monkeypatch.setitem(KNOWN, "emoji", KNOWN["emoji"]._replace(counts={"train": 4}, classes=2))
+def four(known):
+    known("emoji", counts={"train": 4}, classes=2)
 
 
 def emoji_in(kind: str, root: Path, files: Files) -> Path:

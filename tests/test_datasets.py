@@ -25,7 +25,6 @@ from steadygan.config import registry
 from steadygan.data import array_cache, decoding
 from steadygan.data import fashion_files as idx_files
 from steadygan.data.folders import image_folder_source
-from steadygan.data.known_sets import KNOWN
 from steadygan.errors import UsageError
 from steadygan.game.batches import Draws
 
@@ -282,17 +281,16 @@ def test_labels_that_are_damaged_are_made_again(harm, tmp_path):
 # -- The tables --------------------------------------------------------------------------------------------
 
 
-def test_every_known_set_has_a_source_a_recipe_name_and_facts():
-    assert set(datasets.SOURCES) == set(KNOWN)
-    assert set(KNOWN) <= set(registry.DATA)
-    for facts in KNOWN.values():
-        assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in facts.files.values())
+def test_every_known_set_is_called_what_its_data_are_called():
+    for name, known in datasets.SETS.items():
+        assert name == known.name
+        assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in known.files.values())
 
 
-@pytest.mark.parametrize("name", sorted(KNOWN))
+@pytest.mark.parametrize("name", sorted(datasets.SETS))
 def test_a_recipe_and_the_command_read_one_array(name):
     """Defaults that differ would have a run decode again what `data prepare` has made."""
-    given = inspect.signature(datasets.SOURCES[name]).parameters
+    given = inspect.signature(datasets.SETS[name].source).parameters
     shown = (
         "flip",
         "limit",
@@ -336,7 +334,7 @@ def one_sentence(err: str) -> str:
 def test_info_of_everything(command):
     done = command("data", "info")
     assert done.code == 0
-    assert [line.split()[0] for line in done.out.splitlines()] == list(datasets.SOURCES)
+    assert [line.split()[0] for line in done.out.splitlines()] == list(datasets.SETS)
     assert "npm pack emoji-datasource-google@16.0.0" in done.out
 
 
@@ -399,7 +397,7 @@ def test_verify_of_a_folder_names_every_corrupt_image(tmp_path, command):
 
 
 @pytest.fixture
-def fashion(tmp_path, monkeypatch) -> Path:
+def fashion(tmp_path, monkeypatch, known) -> Path:
     """A set of 2 and 1 images with a checksum of their own."""
     monkeypatch.setattr(idx_files, "DEBIAN_FASHION", tmp_path / "absent")
     contents = {}
@@ -409,8 +407,7 @@ def fashion(tmp_path, monkeypatch) -> Path:
         )
         contents[f"{name}-labels-idx1-ubyte"] = struct.pack(">4BI", 0, 0, 8, 1, count) + bytes(count)
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
-    facts = KNOWN["fashion-mnist"]._replace(counts={"train": 2, "test": 1}, files=md5)
-    monkeypatch.setitem(KNOWN, "fashion-mnist", facts)
+    known("fashion_mnist", counts={"train": 2, "test": 1}, files=md5)
     return folder(tmp_path / "root", contents)
 
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from steadygan.build import build
-from steadygan.config import parse
+from steadygan.config import parse, registry
 from steadygan.energies import distance, ebgan_discriminator, mean_error
 from steadygan.errors import UsageError
 from steadygan.game import Network, Player, State, flatten
 from steadygan.game.vector_field import field
 from steadygan.games import ebgan
 from steadygan.losses import pull_away
-from steadygan.networks import ROLES, dcgan, mlp
+from steadygan.networks import dcgan, mlp
 from steadygan.networks.autoencoder import Autoencoder
 from steadygan.training.compile.compiled_step import compiled, vectorised
 
@@ -233,7 +233,9 @@ def test_who_has_gradient_from_which_term():
 def nets(width: int = 8) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     options = {"latent": 3, "width": width, "depth": 2}
-    return mlp((2,), **options)[0].double(), ROLES["autoencoder"]["mlp"]((2,), **options).double()
+    return mlp((2,), **options)[0].double(), registry.NETWORKS["mlp"].roles["autoencoder"](
+        (2,), **options
+    ).double()
 
 
 def plain(G: nn.Module, D: Autoencoder, draw: dict[str, Tensor], player: str, margin: float, weight: float):
@@ -291,7 +293,7 @@ def test_the_critic_is_the_one_that_n_critic_repeats_and_alone_reads_data():
     ],
 )
 def test_an_autoencoder_is_the_pairs_critic_and_generator(name, shape, options):
-    net = ROLES["autoencoder"][name](shape, **options)
+    net = registry.NETWORKS[name].roles["autoencoder"](shape, **options)
     reconstruction, code = net(torch.zeros(3, *shape))
     assert (reconstruction.shape, code.shape) == ((3, *shape), (3, options["latent"]))
     assert not list(net.buffers()), "batch norm is for the generator: an energy is of one sample alone"
@@ -304,7 +306,7 @@ def test_an_autoencoder_is_the_pairs_critic_and_generator(name, shape, options):
 
 def test_it_reconstructs_what_it_is_trained_on():
     torch.manual_seed(0)
-    net = ROLES["autoencoder"]["mlp"]((2,), latent=2, width=32, depth=2)
+    net = registry.NETWORKS["mlp"].roles["autoencoder"]((2,), latent=2, width=32, depth=2)
     x = torch.randn(64, 2)
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     for _ in range(300):

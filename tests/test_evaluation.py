@@ -447,7 +447,7 @@ def test_what_looks_have_seen_is_left_out(copied):
     assert card.protocol["split"] == "train, without the images of looks"
 
 
-PLAIN = {**{key: value for key, value in RAW.items() if key != "ema"}, "looks": {"images": 200}}
+PLAIN = {**{key: value for key, value in RAW.items() if key != "ema"}, "evaluation": {"images": 200}}
 
 
 @pytest.fixture(scope="module")
@@ -469,8 +469,8 @@ def test_a_resumed_run_keeps_its_looks(tmp_path, plain):
     import shutil
 
     folder = shutil.copytree(plain, tmp_path / "plain")
-    with pytest.raises(UsageError, match="looks stay what they were"):
-        run.resume(folder, ["steps=6", "looks.images=100"], quiet())
+    with pytest.raises(UsageError, match="evaluation cannot change on resume"):
+        run.resume(folder, ["steps=6", "evaluation.images=100"], quiet())
     assert run.resume(folder, ["steps=6"], quiet()) is None
 
 
@@ -504,7 +504,7 @@ def test_looks_of_a_set_with_test_images_are_at_those():
     settings = parse(PLAIN)
     made = build(settings)
     data = made.data._replace(rows=made.data.rows[:1000], held=lambda: digits().rows[1000:])
-    found = score_setup.protocol_of(settings, made._replace(data=data), print)
+    found = score_setup.protocol_of(made._replace(data=data), settings.evaluation, print, weights="raw")
     assert (found["split"], found["real"]) == ("test", 200)
 
 
@@ -557,7 +557,7 @@ def test_looks_take_another_extractor(tmp_path, monkeypatch):
 
     toy = Toy(name="digits")
     monkeypatch.setattr(classifiers, "look_through", lambda *given, **more: toy.extractor)
-    raw = {**RAW, "looks": {"extractor": "digits", "images": 200}, "keep": {"best": "fd_digits"}}
+    raw = {**RAW, "evaluation": {"extractor": "digits", "images": 200}, "keep": {"best": "fd_digits"}}
     run.start(parse(raw), tmp_path / "run", quiet())
     lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     found = [line for line in lines if "fd_digits" in line]

@@ -36,7 +36,7 @@ POINTS = {
     "steps": 30,
     "compile": False,
     "precision": "float64",
-    "every": {"log": 10, "score": 15, "checkpoint": 15, "examine": 15},
+    "every": {"log": 10, "score": 15, "checkpoint": 15, "diagnostics": 15},
 }
 IMAGES = {
     **POINTS,
@@ -138,7 +138,7 @@ def test_update_ratios_are_those_of_the_step_that_led_here(tmp_path):
     raw = {
         **POINTS,
         "steps": 2,
-        "every": {"log": 1, "score": 1, "checkpoint": 1, "examine": 1},
+        "every": {"log": 1, "score": 1, "checkpoint": 1, "diagnostics": 1},
         "keep": {"last": 9},
     }
     folder = tmp_path / "run"
@@ -155,7 +155,7 @@ def test_update_ratios_are_those_of_the_step_that_led_here(tmp_path):
 
 
 def test_how_often_a_run_is_examined_changes_nothing_else(tmp_path):
-    often = {**POINTS, "every": {**POINTS["every"], "examine": 1}}
+    often = {**POINTS, "every": {**POINTS["every"], "diagnostics": 1}}
     a, b = (trained(raw, tmp_path / name)[1] for name, raw in (("a", POINTS), ("b", often)))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[key], b[key]) for key in a)

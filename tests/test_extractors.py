@@ -18,6 +18,7 @@ from steadygan.metrics.extractors.base import check_images, in_bytes
 from steadygan.metrics.extractors.classifier import cnn
 from steadygan.metrics.extractors.classifier_file import save_classifier
 from steadygan.metrics.extractors.registry import extractor, inception, pixels8
+from steadygan.runs import classifiers
 
 
 def noise(*shape: int) -> Tensor:
@@ -67,20 +68,20 @@ def test_only_inception_has_the_names_of_papers():
 
 def test_extractors_are_found_by_name(tmp_path):
     assert extractor("pixels8").size == 192
-    asked = []
-
-    def find(name: str) -> Classifier:
-        asked.append(name)
-        return saved(tmp_path, name)
-
-    assert extractor("fashion_mnist", classifier=find).name == "fashion_mnist"
-    assert asked == ["fashion-mnist"]
-    with pytest.raises(UsageError, match="steadygan classifier fashion-mnist"):
-        extractor("fashion_mnist")
     with pytest.raises(UsageError, match="only lite0 and inception have a file of weights, not pixels8"):
         extractor("pixels8", weights=tmp_path)
     with pytest.raises(UsageError, match="did you mean 'lite0'"):
         extractor("lite")
+
+
+def test_a_classifier_is_found_by_the_name_of_its_set_in_either_spelling(tmp_path, monkeypatch):
+    monkeypatch.setattr(classifiers, "ready", lambda name, note: saved(tmp_path, name))
+    for name in ("fashion_mnist", "fashion-mnist"):
+        assert classifiers.look_through(name, 1, print).name == "fashion_mnist"
+    with pytest.raises(UsageError, match="only lite0 and inception have a file of weights, not digits"):
+        classifiers.look_through("digits", 1, print, weights=tmp_path)
+    with pytest.raises(UsageError, match="did you mean 'cifar10'"):
+        classifiers.look_through("cifar1", 3, print)
 
 
 def test_pixels_are_those_of_the_kernel_distance():

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from steadygan import losses
-from steadygan.dynamics import DYNAMICS, alternating, simultaneous
+from steadygan import dynamics, losses
+from steadygan.config import registry
+from steadygan.dynamics import alternating, simultaneous
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network, Rule, State, flatten, unflatten
 from steadygan.game import optimizers as optim
@@ -29,6 +30,9 @@ from steadygan.noise import noisy_layers
 from steadygan.penalties import PENALTIES
 from steadygan.schedules import Number
 from steadygan.training.sampling import samples, standing_statistics
+
+DYNAMICS = {name: getattr(dynamics, name) for name in registry.DYNAMICS}
+
 
 BATCH, LATENT = 12, 3
 FAR = FakeAsReal(4, 4, 3)

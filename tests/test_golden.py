@@ -17,7 +17,17 @@ from steadygan.recipes.catalogue import recipe_files
 
 FILE = Path(__file__).with_name("golden.json")
 STEPS = 20
-HERE = {"ring8", "grid25", "gaussian", "swissroll", "digits", "stacked-digits", "dirac", "none"}
+HERE = {
+    "ring8",
+    "grid25",
+    "gaussian",
+    "swissroll",
+    "digits",
+    "stacked_digits",
+    "stacked-digits",
+    "dirac",
+    "none",
+}
 """Data sets that need nothing but the package and scikit-learn."""
 
 

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from steadygan import config, information, losses, metrics
 from steadygan.build import build
 from steadygan.commands.sample import traverse
+from steadygan.config import registry
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network, State, flatten, optimizers
 from steadygan.game.state import initial, member
 from steadygan.game.vector_field import field
 from steadygan.games import FakeAsReal, Term, View, bcr, gan, infogan
-from steadygan.networks import NETWORKS, ROLES, Codes
+from steadygan.networks import Codes
 from steadygan.networks.code_critic import Informed
 from steadygan.networks.latent_codes import coded, set_code, uniform
 from steadygan.noise import HiddenNoise
@@ -30,6 +31,9 @@ from steadygan.normalization import gradient_normalized
 from steadygan.penalties import PENALTIES
 from steadygan.plots.scatter_by_class import coloured
 from steadygan.training.compile.compiled_step import compiled, vectorised
+
+NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
+
 
 LOG = math.log
 
@@ -221,8 +225,8 @@ def nets(seed: int = 0) -> dict[str, nn.Module]:
     torch.manual_seed(seed)
     options = {"latent": 9, "width": 8, "depth": 2}
     G, _ = NETWORKS["mlp"]((2,), **options)
-    D = ROLES["informed critic"]["mlp"]((2,), **options)
-    Q = ROLES["code head"]["mlp"]((2,), **CODES, **options)
+    D = registry.NETWORKS["mlp"].roles["informed critic"]((2,), **options)
+    Q = registry.NETWORKS["mlp"].roles["code head"]((2,), **CODES, **options)
     with torch.no_grad():
         for p in D.parameters():
             p.mul_(1.5)
@@ -444,7 +448,7 @@ def test_batch_norm_in_the_trunk_is_refused_as_in_any_critic():
 def test_the_informed_critic_is_the_critic_and_what_it_last_saw(name, shape, features):
     torch.manual_seed(0)
     _, critic = NETWORKS[name](shape, latent=4, width=8)
-    D = ROLES["informed critic"][name](shape, latent=4, width=8)
+    D = registry.NETWORKS[name].roles["informed critic"](shape, latent=4, width=8)
     assert [p.shape for p in D.parameters()] == [p.shape for p in critic.parameters()]
     D.load_state_dict(dict(zip(D.state_dict(), critic.state_dict().values(), strict=True)))
     x = torch.randn(3, *shape)
@@ -453,7 +457,7 @@ def test_the_informed_critic_is_the_critic_and_what_it_last_saw(name, shape, fea
     assert torch.equal(logits, critic(x))
     weight, bias = list(critic.parameters())[-2:]
     close(logits, (seen @ weight.T + bias)[:, 0], 1e-5)
-    Q = ROLES["code head"][name](shape, categorical=(4,), continuous=1, latent=4, width=8)
+    Q = registry.NETWORKS[name].roles["code head"](shape, categorical=(4,), continuous=1, latent=4, width=8)
     assert Q(seen).shape == (3, 5)
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from steadygan.data import images
+from steadygan.data import cifar10
 from steadygan.errors import UsageError
 from steadygan.metrics.extractors import lite0 as module
 from steadygan.metrics.extractors.base import Extractor
@@ -136,7 +136,7 @@ def test_what_is_read_is_an_ordinary_tensor_without_a_gradient(found):
 @pytest.mark.skipif(not CIFAR_ZIP.is_file(), reason="needs cifar10-jpeg.zip")
 def test_real_pictures_are_what_they_show(found):
     # Weights in a wrong order, or pictures upside down or of another scale, would show none of this.
-    data = images.cifar10(CIFAR_ZIP, "test")
+    data = cifar10(CIFAR_ZIP, "test")
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     features, top = {}, {}
     for label, name in enumerate(names):

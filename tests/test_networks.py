@@ -13,8 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steadygan.config import registry
 from steadygan.errors import UsageError
-from steadygan.networks import NETWORKS, dcgan, mlp
+from steadygan.networks import dcgan, mlp
+
+NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
+
 
 Params = list[Tensor]
 

@@ -37,10 +37,9 @@ each_recipe = pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.ste
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, shape in SHAPES.items():
         rows = torch.randint(256, (8, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        part = registry.DATA[name]._replace(
-            make=lambda rows=rows, shape=shape, **_: Data("some", shape, rows)
-        )
-        monkeypatch.setitem(registry.DATA, name, part)
+        key = name.replace("-", "_")
+        part = registry.DATA[key]._replace(make=lambda rows=rows, shape=shape, **_: Data("some", shape, rows))
+        monkeypatch.setitem(registry.DATA, key, part)
 
 
 def parts(file: Path) -> tuple[str, str, str]:

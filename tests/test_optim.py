@@ -13,8 +13,12 @@ import torch
 from torch import Tensor
 
 from steadygan import schedules
-from steadygan.game.optimizers import OPTIMIZERS, Optimizer
+from steadygan.config import registry
+from steadygan.game.optimizers import Optimizer
 from steadygan.schedules import at
+
+OPTIMIZERS = {name: part.make for name, part in registry.OPTIMIZERS.items()}
+
 
 START = torch.tensor([-1.2, 1.0, 0.5, -0.3, 2.0, 0.1], dtype=torch.float64)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan import losses
-from steadygan.config.registry import GIVEN, PLAYERS
+from steadygan.config import registry
 from steadygan.data import Data, ring
 from steadygan.dynamics import alternating
 from steadygan.game import Draw, Game, Network, flatten
@@ -20,9 +20,12 @@ from steadygan.game import optimizers as optim
 from steadygan.game.batches import Draws
 from steadygan.game.state import complete, initial
 from steadygan.games import FakeAsReal, Term, View, began, cr, ebgan, gan, infogan, mdgan, reg_gan
-from steadygan.networks import NETWORKS, ROLES, Classed, Codes, Uniform
+from steadygan.networks import Classed, Codes, Uniform
 from steadygan.normalization import gradient_normalized, penalty_gradient_normalized
 from steadygan.penalties import PENALTIES
+
+NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
+
 
 # Each shows a method, but for the Monitor's, which watches one (tests/test_monitor.py).
 LOOPS = sorted((Path(__file__).parent.parent / "examples").glob("own_loop_*.py"))
@@ -68,7 +71,7 @@ class Example(NamedTuple):
 
     @property
     def players(self) -> dict[str, str]:
-        return PLAYERS[self.make.__name__]
+        return registry.GAMES[self.make.__name__].players
 
     @property
     def classes(self) -> int:
@@ -175,8 +178,8 @@ def modules(name: str, example: Example, shape: tuple[int, ...], **options: Any)
     def one(role: str) -> nn.Module:
         if role in ("generator", "critic"):
             return first.pop(role) if role in first else pair()[role]
-        given = {key: example.game[key] for key in GIVEN.get((example.make.__name__, role), ())}
-        return ROLES[role][name](shape, **options, **given)
+        given = {key: example.game[key] for key in registry.GAMES[example.make.__name__].given.get(role, ())}
+        return registry.NETWORKS[name].roles[role](shape, **options, **given)
 
     return {player: one(role).double() for player, role in example.players.items()}
 

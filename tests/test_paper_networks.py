@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from steadygan import config
 from steadygan.build import build
+from steadygan.config import registry
 from steadygan.errors import UsageError
-from steadygan.networks import NETWORKS
 from steadygan.networks._numerics import _down, _up
 from steadygan.normalization import check_piecewise_linear, is_piecewise_linear
 from steadygan.penalties import r1
 from steadygan.training.compile.compiled_step import vectorised
+
+NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
+
 
 Params = Iterator[Tensor]
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from steadygan import build, config
-from steadygan.dynamics import DYNAMICS, linear
+from steadygan.config import registry
+from steadygan.dynamics import linear
 from steadygan.errors import UsageError
 from steadygan.game.state import member
 from steadygan.games._quadratic import blocks
@@ -81,7 +82,7 @@ def test_the_matrix_of_a_rule_is_the_step_differentiated(rule, settings):
 
 
 def test_every_rule_has_a_matrix_and_every_one_is_tried():
-    assert {rule["name"] for rule in RULES} == DYNAMICS.keys() == linear.MATRICES.keys()
+    assert {rule["name"] for rule in RULES} == registry.DYNAMICS.keys() == linear.MATRICES.keys()
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -8,12 +8,14 @@ import torch
 from torch._inductor.exc import InductorError
 
 from steadygan.build import Run, build
-from steadygan.config import parse
+from steadygan.config import parse, registry
 from steadygan.game import State
-from steadygan.game.optimizers import OPTIMIZERS
 from steadygan.training.compile import compiled_step
 from steadygan.training.compile.compiled_step import CompiledStepDiffers, compiled, vectorised
 from steadygan.training.compile.small_matmul import SmallProducts
+
+OPTIMIZERS = {name: part.make for name, part in registry.OPTIMIZERS.items()}
+
 
 STEPS = 20
 FARGAN: dict[str, Any] = {

@@ -61,7 +61,7 @@ def tiny(results, monkeypatch, tmp_path):
     """Options for runs of a second, and what is looked through."""
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(
-        registry.DATA, "fashion-mnist", registry.DATA["fashion-mnist"]._replace(make=stand_in)
+        registry.DATA, "fashion_mnist", registry.DATA["fashion_mnist"]._replace(make=stand_in)
     )
     monkeypatch.setattr(results, "CHECKPOINT", 2)
     for regime in ("few", "late"):

@@ -43,7 +43,7 @@ SMALL = {
     "compile": False,
     "critic": R1,
     "steps": 12,
-    "every": {"log": 2, "score": 6, "checkpoint": 3, "examine": 2},
+    "every": {"log": 2, "score": 6, "checkpoint": 3, "diagnostics": 2},
 }
 POINTS = {**SMALL, "data": "ring8", "networks": {"name": "mlp", "width": 8, "depth": 2}, "optimizer": ADAM}
 DIGITS = {

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from steadygan import config
 from steadygan.data import stacked_digits
+from steadygan.data.sources import ClassifierPlan
 from steadygan.errors import UsageError
 from steadygan.metrics import Classifier, expected_kl, expected_modes, stacked_modes
 from steadygan.runs import classifiers, train
 from steadygan.training.online_scores import reference
 
 RAW = {
-    "data": {"name": "stacked-digits", "size": 1000},
+    "data": {"name": "stacked_digits", "size": 1000},
     "networks": {"name": "dcgan", "latent": 4, "width": 4},
     "optimizer": {"name": "adam", "lr": 1e-3},
     "steps": 2,
@@ -160,7 +161,8 @@ def test_what_cannot_be_counted(images, words):
 def quick(tmp_path, monkeypatch):
     """A cache of one's own, and a digits classifier of a few steps."""
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(classifiers.SETS, "digits", classifiers.SETS["digits"]._replace(steps=3))
+    short = ClassifierPlan(steps=3, width=32)
+    monkeypatch.setitem(classifiers.SETS, "digits", classifiers.SETS["digits"]._replace(classifier=short))
     return tmp_path
 
 

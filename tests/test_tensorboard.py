@@ -24,7 +24,7 @@ POINTS = {
     "batch": 8,
     "compile": False,
     "steps": 12,
-    "every": {"log": 2, "score": 6, "checkpoint": 3, "examine": 4},
+    "every": {"log": 2, "score": 6, "checkpoint": 3, "diagnostics": 4},
     "tensorboard": True,
 }
 
@@ -134,7 +134,7 @@ def test_a_game_solved_by_hand_shows_its_portraits(tmp_path, quiet):
         "optimizer": {"name": "sgd", "lr": 0.1},
         "steps": 6,
         "compile": False,
-        "every": {"log": 1, "score": 3, "checkpoint": 3, "examine": 3},
+        "every": {"log": 1, "score": 3, "checkpoint": 3, "diagnostics": 3},
         "tensorboard": True,
     }
     train.start(config.parse(raw), tmp_path / "run", quiet)

@@ -11,6 +11,22 @@ from steadygan.errors import UsageError
 __all__ = ["SCHEDULES", "Number", "Scalars", "Schedule", "at", "constant", "cosine", "linear", "warmup"]
 
 Schedule = Callable[[Tensor], Tensor]
+"""A function of the step."""
+
+Scalars = Mapping[str, Tensor]
+"""A state's scalars: `step`, and the values that differ between the members of an ensemble."""
+
+Number = float | Callable[[Scalars], Tensor]
+"""A number, or a function of the state's scalars that gives one: a schedule, or one member's value."""
+
+
+def at(number: Number, scalars: Scalars) -> float | Tensor:
+    """The value of `number` now.
+
+    >>> at(0.5, {}), at(lambda now: now["step"] * 2, {"step": torch.tensor(3)})
+    (0.5, tensor(6))
+    """
+    return number(scalars) if callable(number) else number
 
 
 def constant(value: float) -> Schedule:
@@ -81,18 +97,3 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "warmup": warmup,
 }
 """Every schedule under the name a recipe uses."""
-
-
-Scalars = Mapping[str, Tensor]
-
-
-Number = float | Callable[[Scalars], Tensor]
-
-
-def at(number: Number, scalars: Scalars) -> float | Tensor:
-    """The value of `number` now.
-
-    >>> at(0.5, {}), at(lambda now: now["step"] * 2, {"step": torch.tensor(3)})
-    (0.5, tensor(6))
-    """
-    return number(scalars) if callable(number) else number

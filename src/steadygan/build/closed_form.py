@@ -2,59 +2,39 @@
 
 from collections import defaultdict
 from itertools import product
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from steadygan.config.field_types import ends
+from steadygan.config.records import Choice
+from steadygan.config.registry import GAMES
+from steadygan.config.resolve import Constraints
 from steadygan.dynamics.linear import MATRICES, radius
 from steadygan.errors import UsageError
 from steadygan.game import Game, Rest, State
 from steadygan.game.vector_field import field
 from steadygan.games import dirac_equilibrium
 
-if TYPE_CHECKING:
-    from steadygan.config import Config
-
-__all__ = ["closed_radius", "dirac_rest", "is_bare", "is_plain"]
+__all__ = ["check_bare", "closed_radius", "dirac_rest"]
 
 
-def is_bare(config: "Config") -> bool:
-    """Whether the game is one of bare vectors. Raises UsageError where it is given what it has no use for."""
-    game, critic = config.game.name, config.critic
-    bare = game in ("bilinear", "quadratic")
-    if {bare} != {config.networks.name == "point", config.data.name == "none"}:
+def check_bare(game: str, networks: str, data: str) -> None:
+    """Raise UsageError unless a game of bare vectors, and no other, has vectors for networks and no data."""
+    bare = [name for name, part in GAMES.items() if part.bare]
+    if {game in bare} != {networks == "point", data == "none"}:
         raise UsageError(
-            "the games bilinear and quadratic, and no others, take networks.name=point and data.name=none: here "
-            f"game.name={game}, networks.name={config.networks.name} and data.name={config.data.name}"
+            f"the games {' and '.join(bare)}, and no others, take networks.name=point and data.name=none: here "
+            f"game.name={game}, networks.name={networks} and data.name={data}"
         )
-    if bare and (critic.penalties or critic.clip or config.ema or not is_plain(config)):
-        raise UsageError(
-            f"the game {game} has no critic and no samples: leave out critic, augment, noise, fake_as_real and ema"
-        )
-    return bare
 
 
-def is_plain(config: "Config") -> bool:
-    """Whether the critic sees the samples as they are, and answers as it is."""
-    noises = (max(ends(config.noise.instance)), config.noise.D, config.noise.G)
-    altered = config.critic.consistency or config.augment.name != "none" or any(noises)
-    return (
-        not altered
-        and config.critic.normalization.name == "none"
-        and not max(ends(config.fake_as_real.count))
-    )
-
-
-def dirac_rest(config: "Config", game: Game) -> Rest:
+def dirac_rest(loss: str, held: Constraints, game: Game) -> Rest:
     """The Dirac-GAN's equilibrium; linearised where weights are plain numbers and nothing else is in the game."""
-    terms = config.critic.penalties
-    plain = all(isinstance(t.weight, float) and t.interval == 1 for t in terms)
-    plain = plain and all(getattr(t, "of", "logit") == "logit" for t in terms)
-    plain = plain and is_plain(config)
-    weights = [(t.name, t.weight) for t in terms] if plain else []
-    rest = dirac_equilibrium.rest(config.game.loss.name if plain else "", weights)
+    each = [(chosen.name, chosen.options) for chosen in held.penalties]
+    plain = held.plain and all(isinstance(o["weight"], float) and o["interval"] == 1 for _, o in each)
+    plain = plain and all(o.get("of", "logit") == "logit" for _, o in each)
+    weights = [(name, o["weight"]) for name, o in each] if plain else []
+    rest = dirac_equilibrium.rest(loss if plain else "", weights)
     return rest._replace(still=_is_still(game, rest.point))
 
 
@@ -89,15 +69,12 @@ def _drawn(kind: str, shape: tuple[int, ...], g: torch.Generator) -> Tensor:
     return make(shape, generator=g, dtype=torch.float64) if make else torch.zeros(shape, dtype=torch.float64)
 
 
-def closed_radius(config: "Config", game: Game) -> float | None:
+def closed_radius(rest: Rest | None, optimizer: Choice | dict[str, Choice], dynamics: Choice) -> float | None:
     """The spectral radius of one step at the equilibrium, for plain gradient steps with numbers that stay."""
-    chosen = config.optimizer
-    if game.rest is None or game.rest.velocity is None or isinstance(chosen, dict) or chosen.name != "sgd":
+    if rest is None or rest.velocity is None or not isinstance(optimizer, Choice) or optimizer.name != "sgd":
         return None
-    given = {
-        key: getattr(config.dynamics, key) for key in type(config.dynamics).model_fields if key != "name"
-    }
-    if chosen.momentum or not all(isinstance(v, int | float | str) for v in [chosen.lr, *given.values()]):
+    given, lr = dynamics.options, optimizer.options["lr"]
+    stays = all(isinstance(v, int | float | str) for v in [lr, *given.values()])
+    if optimizer.options["momentum"] or not stays or dynamics.name not in MATRICES:
         return None
-    n = len(game.rest.point["D"])
-    return radius(*MATRICES[config.dynamics.name](game.rest.velocity, n, chosen.lr, **given))
+    return radius(*MATRICES[dynamics.name](rest.velocity, len(rest.point["D"]), lr, **given))

@@ -186,10 +186,10 @@ def _go(folder: Path, job: "Callable[[], Diverged | Ill | None]") -> None:
 def _lost(folder: Path, members: list[int]) -> str:
     """Who diverged, in words: the run, or which members of an ensemble."""
     from steadygan import config
-    from steadygan.build import arguments
+    from steadygan.config.resolve import resolve
     from steadygan.runs import folder as folders
 
-    if len(arguments.members(config.parse(folders.read_config(folder)))) == 1:
+    if len(resolve(config.parse(folders.read_config(folder))).members) == 1:
         return "the run"
     return f"member{'s' if len(members) > 1 else ''} {', '.join(str(member) for member in members)}"
 

@@ -4,43 +4,27 @@ import gzip
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
 
 from steadygan.config import registry
+from steadygan.config.field_types import spelled
 from steadygan.data import array_cache
-from steadygan.data.cifar import cifar10_source, cifar100_source
-from steadygan.data.emoji_sheet import emoji_source
-from steadygan.data.fashion_files import fashion_mnist_source
-from steadygan.data.folders import any_sizes, celeba_hq_source, image_folder_source, lsun_source
+from steadygan.data.folders import any_sizes, image_folder_source
 from steadygan.data.image_files import by
-from steadygan.data.imagenet import imagenet64_source
-from steadygan.data.images import digits_source
-from steadygan.data.known_sets import KNOWN
 from steadygan.data.sources import Source
-from steadygan.data.stl import stl10_source
 from steadygan.errors import UsageError, nearest
 
-__all__ = ["SOURCES", "checksums", "info", "prepare", "sources", "verify"]
+__all__ = ["SETS", "checksums", "info", "prepare", "sources", "verify"]
 
 LISTED = 100
 """Names of images that are printed, a line each."""
 
-SOURCES: dict[str, Callable[..., Source]] = {
-    "digits": digits_source,
-    "fashion-mnist": fashion_mnist_source,
-    "cifar10": cifar10_source,
-    "cifar100": cifar100_source,
-    "stl10": stl10_source,
-    "celeba_hq": celeba_hq_source,
-    "imagenet64": imagenet64_source,
-    "emoji": emoji_source,
-    "lsun": lsun_source,
-}
-"""Where each known set is found, by its name in a recipe."""
+SETS = {name: part.known for name, part in registry.DATA.items() if part.known}
+"""The named sets of images."""
 
 
 def sources(
@@ -51,17 +35,17 @@ def sources(
     Raises UsageError where no part is there, and for a name, a split or an option that there is not.
     """
     given = {key: value for key, value in options.items() if value is not None}
-    if which not in SOURCES:
+    if which not in SETS:
         if "/" not in which and not Path(which).exists():
-            raise UsageError(f"there is no set and no folder {which!r}: {nearest(which, SOURCES)}")
+            raise UsageError(f"there is no set and no folder {which!r}: {nearest(which, SETS)}")
         return [(split or "all", image_folder_source(which, split=split, **given))]
     strange = [key for key in given if key not in registry.DATA[which].options]
     if strange:
         raise UsageError(
             f"{which} takes no {strange[0]}: its images are as they are; leave out --{strange[0]}"
         )
-    if which == "lsun":
-        return [(split or "all", lsun_source(root, split, **given))]
+    if not SETS[which].counts:
+        return [(split or "all", SETS[which].source(root, split, **given))]
     parts = [split] if split else _parts(which)
     found = [(part, _or_why_not(which, root, part, given)) for part in parts]
     reasons = [reason for _, reason in found if isinstance(reason, UsageError)]
@@ -72,13 +56,13 @@ def sources(
 
 def _parts(which: str) -> list[str]:
     """A set's splits; where one of them is the whole, that."""
-    counts = KNOWN[which].counts
+    counts = SETS[which].counts
     return ["all"] if "all" in counts else list(counts)
 
 
 def _or_why_not(which: str, root: Path | None, split: str, given: dict[str, Any]) -> Source | UsageError:
     try:
-        return SOURCES[which](root, split=split, **given)
+        return SETS[which].source(root, split=split, **given)
     except UsageError as error:
         return error
 
@@ -89,10 +73,11 @@ def _or_why_not(which: str, root: Path | None, split: str, given: dict[str, Any]
 def info(which: str | None, root: Path | None, split: str | None, console: Console) -> None:
     """The command `steadygan data info`: of one set or folder, or a line for each known set."""
     if which is None:
-        for name in SOURCES:
+        for name in SETS:
             _say(console, f"{name:14}{_at_a_glance(name, root)}")
         return
-    if which in KNOWN:
+    which = spelled(which, SETS)
+    if which in SETS:
         _say(console, f"{which}: {_described(which)}")
     for part, found in sources(which, root, split, {}):
         if isinstance(found, UsageError):
@@ -118,7 +103,7 @@ def _at_a_glance(name: str, root: Path | None) -> str:
 
 
 def _described(name: str) -> str:
-    facts = KNOWN[name]
+    facts = SETS[name]
     counts = ", ".join(f"{part} {count:,}" for part, count in facts.counts.items())
     classes = f"{facts.classes} classes" if facts.classes else "no classes"
     return "; ".join(part for part in (facts.title, by(facts.shape or ()), classes, counts) if part)
@@ -182,7 +167,8 @@ def verify(which: str, root: Path | None, split: str | None, console: Console) -
 
     Images of a folder may be unlike each other: they are only to decode.
     """
-    wrong, known = [], KNOWN[which].files if which in KNOWN else {}
+    which = spelled(which, SETS)
+    wrong, known = [], SETS[which].files if which in SETS else {}
     seen: set[Path] = set()
     for part, source in sources(which, root, split, {}):
         if isinstance(source, UsageError):
@@ -195,8 +181,8 @@ def verify(which: str, root: Path | None, split: str | None, console: Console) -
                 f"{file}: {'the known checksum' if as_known else 'NOT the known checksum'}",
             )
             wrong += [] if as_known else [f"{file.name} differs from the published file"]
-        count, shape, corrupt = _read_all(source if which in SOURCES else any_sizes(which, split))
-        shape = f" {shape}" if which in SOURCES else ""
+        count, shape, corrupt = _read_all(source if which in SETS else any_sizes(which, split))
+        shape = f" {shape}" if which in SETS else ""
         _say(console, f"{part}: {count:,} images{shape} decode in {source.place}")
         _say_each(console, "corrupt", [f"{name} ({why})" for name, why in corrupt])
         wrong += [f"{len(corrupt):,} images of {part} are corrupt"] * bool(corrupt)
@@ -207,7 +193,7 @@ def verify(which: str, root: Path | None, split: str | None, console: Console) -
         _say(console, "no checksum is known of these files")
 
 
-def checksums(source: Source, known: dict[str, str], seen: set[Path]) -> Iterator[tuple[Path, bool]]:
+def checksums(source: Source, known: Mapping[str, str], seen: set[Path]) -> Iterator[tuple[Path, bool]]:
     """The files of a source that have a known MD5, each once, and whether they have it: themselves or unpacked."""
     for entry in source.entries:
         file = source.place if source.place.is_file() else source.place / entry.name
@@ -251,7 +237,7 @@ def prepare(
     which: str, root: Path | None, split: str | None, options: dict[str, Any], skip: bool, console: Console
 ) -> None:
     """The command `steadygan data prepare`: make the arrays of a set's parts, and say where they are."""
-    for part, source in sources(which, root, split, options):
+    for part, source in sources(spelled(which, SETS), root, split, options):
         if isinstance(source, UsageError):
             _say(console, f"{part}: {source}")
         elif source.direct:

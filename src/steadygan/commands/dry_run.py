@@ -18,7 +18,7 @@ from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
 from steadygan.training.flop_meter import Meter
 
-__all__ = ["Cost", "cost", "counted", "parameters", "preview", "quiet"]
+__all__ = ["Cost", "cost", "counted", "parameters", "preview"]
 
 TIMED, QUICK = 5, 1.0
 """How often a step is timed again that takes so few seconds."""
@@ -43,7 +43,10 @@ def preview(settings: Config, console: Console) -> None:
     """
     run = build(settings)
     console.print(config.dump(settings), end="", markup=False, highlight=False, soft_wrap=True)
-    found = _foreseen(run, settings) or _tried(run, settings)
+    same = settings.model_copy(update=_contentless(settings.precision))
+    found = _foreseen(run, run if settings.precision == same.precision else build(same)) or _tried(
+        run, settings.threads
+    )
     most = (
         "at most about " if found.seconds is None else ""
     )  # some operations are not in place without contents
@@ -51,18 +54,17 @@ def preview(settings: Config, console: Console) -> None:
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
         "members": f"{len(run.members)}",
         "a step": f"{found.flops / 1e6:,.1f} MFLOP, {most}{found.peak / 2**20:,.1f} MiB at its peak beside the state",
-        "expected time": _expected(found, settings),
+        "expected time": _expected(found, settings.steps, settings.compile),
     }
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _foreseen(run: Run, settings: Config) -> Trial | None:
-    """A step's cost, counted, where a processor is not to try it; None where it is, and on other devices."""
+def _foreseen(run: Run, same: Run) -> Trial | None:
+    """A step's cost, counted on the `same` run without autocast, where a processor is not to try it; else None."""
     if run.device.type != "cpu":
         return None
-    same = quiet(settings)
-    meter = counted(run if settings.precision == same.precision else build(same))
+    meter = counted(same)
     small = meter.flops <= TRIED and meter.peak <= memory() / 2
     return None if small else Trial(meter.flops, meter.peak, None)
 
@@ -75,10 +77,10 @@ def memory() -> float:
         return math.inf
 
 
-def _tried(run: Run, settings: Config) -> Trial:
+def _tried(run: Run, count: int | None) -> Trial:
     step = vectorised(run.step) if run.ensemble else run.step
     batch = run.draws(0)
-    with threads(settings.threads):
+    with threads(count):
         with Meter() as meter:
             times = [_timed(step, run, batch)]
         if times[0] < QUICK:
@@ -92,12 +94,12 @@ def _timed(step: Step, run: Run, batch: Any) -> float:
     return time.perf_counter() - began
 
 
-def _expected(found: Trial, settings: Config) -> str:
+def _expected(found: Trial, steps: int, compiled: bool) -> str:
     if found.seconds is None:
-        total = f"{found.flops * settings.steps:.1e} FLOP in all"
+        total = f"{found.flops * steps:.1e} FLOP in all"
         return f"unknown; {total}, of which this processor is not given a step to try"
-    said = f"{_duration(found.seconds * settings.steps)} uncompiled ({found.seconds * 1e3:,.1f} ms a step)"
-    return said + (", less when compiled; compiling takes 10 to 60 s" if settings.compile else "")
+    said = f"{_duration(found.seconds * steps)} uncompiled ({found.seconds * 1e3:,.1f} ms a step)"
+    return said + (", less when compiled; compiling takes 10 to 60 s" if compiled else "")
 
 
 def _duration(seconds: float) -> str:
@@ -118,16 +120,15 @@ def cost(config: Config) -> Cost:
 
     A step is the mean over those after which penalties that are not taken at each step, and the rule, begin anew.
     """
-    run = build(quiet(config))
+    run = build(config.model_copy(update=_contentless(config.precision)))
     period = math.lcm(run.rule.period, *(term.interval for term in config.critic.penalties))
     flops = sum(counted(run, number).flops for number in range(period))
     return Cost(parameters(run), flops * config.steps // period)
 
 
-def quiet(config: Config) -> Config:
-    """The same where tensors without contents can take a step: on the CPU, without autocast."""
-    precision = "float64" if config.precision == "float64" else "float32"
-    return config.model_copy(update={"device": "cpu", "precision": precision})
+def _contentless(precision: str) -> dict[str, str]:
+    """The changes with which tensors without contents can take a step: on the CPU, without autocast."""
+    return {"device": "cpu", "precision": "float64" if precision == "float64" else "float32"}
 
 
 def counted(run: Run, number: int = 0) -> Meter:

@@ -13,6 +13,7 @@ from rich.progress import TimeRemainingColumn
 from torch import Tensor, nn
 
 from steadygan.build import Run
+from steadygan.config.field_types import spelled
 from steadygan.config.registry import DATA
 from steadygan.data import Data, image_folder
 from steadygan.data.image_files import by
@@ -31,8 +32,6 @@ from steadygan.training.online_scores import IMAGES, not_looked_at
 __all__ = ["evaluate_images", "evaluate_run", "real_images"]
 
 AVERAGES = {"on": (True,), "off": (False,), "both": (True, False)}
-PADDING = {"fashion-mnist": 2}
-"""The sets that are shown with a border of zeros; images without it are given it before they are compared."""
 
 
 def evaluate_run(
@@ -60,7 +59,7 @@ def evaluate_run(
     if average not in AVERAGES:
         raise UsageError(f"--ema {average!r}: {nearest(average, AVERAGES)}")
     averages = AVERAGES[average] if settings.ema else (False,)
-    data, protocol = _of_split(run.data, protocol, settings.looks.images)
+    data, protocol = _of_split(run.data, protocol, settings.evaluation.images)
     protocol = _with_extractor(protocol, run.data, weights, note)
     protocol = replace(protocol, batch_norm=sampling.batch_norm(run.game.players["G"].network))
     members = range(len(run.members)) if member is None else [member]
@@ -198,15 +197,16 @@ def _with_extractor(protocol: Protocol, data: Data, weights: Path | None, note: 
 
 def real_images(name: str, root: Path | None) -> Data:
     """The set of images of this name, with its own options. Raises UsageError where there is none."""
-    part = DATA.get(name)
+    part = DATA.get(spelled(name, DATA))
     data = part.make(**({"root": str(root)} if root and "root" in part.options else {})) if part else None
     if data is None or len(data.shape) != 3 or data.rows is None:
-        raise UsageError(f"--against names a set of images, not {name!r}: fashion-mnist and cifar10 are two")
+        raise UsageError(f"--against names a set of images, not {name!r}: fashion_mnist and cifar10 are two")
     return data
 
 
 def _padded(rows: Tensor, against: Data) -> Tensor:
-    border = PADDING.get(against.name.replace("_", "-"), 0)
+    known = DATA[against.name].known if against.name in DATA else None
+    border = known.padding if known else 0
     bare = (rows.shape[1], *(side + 2 * border for side in rows.shape[2:]))
     return nn.functional.pad(rows, [border] * 4) if border and bare == against.shape else rows
 

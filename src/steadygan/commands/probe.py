@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -10,8 +10,9 @@ from rich.table import Table
 
 from steadygan import config, gamma
 from steadygan.build import build
-from steadygan.build.arguments import make, sweeps
-from steadygan.config.registry import CONSTRAINED, LOSSES
+from steadygan.config.records import make
+from steadygan.config.registry import GAMES, LOSSES
+from steadygan.config.resolve import resolve, sweeps
 from steadygan.errors import UsageError
 from steadygan.losses import Loss
 from steadygan.training.compile.cpu import threads
@@ -42,8 +43,10 @@ def probe_gamma(raw: dict[str, Any], source: str, steps: int, console: Console) 
     """
     settings = config.parse(raw, source)
     places = [i for i, p in enumerate(settings.critic.penalties) if p.name in ZERO_CENTERED]
-    start = _start(settings, places, source)
-    loss = make(LOSSES, settings.game.loss, "game.loss", settings)
+    start = _start(
+        settings.game.name, [settings.critic.penalties[i] for i in places], sweeps(settings), source
+    )
+    loss = make(LOSSES, resolve(settings).game.options["loss"])
     gamma.gap_at(loss, SURE)  # a loss that cannot be read is told before anything runs
     readings = [measure(raw, source, places, start * factor, steps) for factor in FACTORS]
     console.print(_table(readings, loss), markup=False)
@@ -59,24 +62,25 @@ def probe_gamma(raw: dict[str, Any], source: str, steps: int, console: Console) 
         )
 
 
-def _start(settings: config.Config, places: Sequence[int], source: str) -> float:
-    if settings.game.name not in CONSTRAINED:
+def _start(game: str, penalties: Sequence[Any], swept: Mapping[str, Any], source: str) -> float:
+    """The weight to begin with: that of the first of the `penalties` that may be probed."""
+    if not GAMES[game].constrained:
+        able = sorted(name for name, part in GAMES.items() if part.constrained)
         raise UsageError(
-            f"{source} plays {settings.game.name}, whose critic takes no penalty to be probed: probe a recipe of "
-            f"{' or '.join(sorted(CONSTRAINED))}"
+            f"{source} plays {game}, whose critic takes no penalty to be probed: probe a recipe of {' or '.join(able)}"
         )
-    if not places:
+    if not penalties:
         raise UsageError(
             f"{source} has no {', '.join(ZERO_CENTERED)} penalty whose weight could be probed: add "
             "critic.penalties=[{name: r1}]"
         )
-    if any(settings.critic.penalties[i].of == "probability" for i in places):
+    if any(penalty.of == "probability" for penalty in penalties):
         raise UsageError(
             f"{source} penalises the probability's gradient; the rule is of the logit's: probe of=logit"
         )
-    if sweeps(settings):
+    if swept:
         raise UsageError(f"{source} has lists where numbers may stand: probe with one value of each")
-    weight = settings.critic.penalties[places[0]].weight
+    weight = penalties[0].weight
     return weight if isinstance(weight, float) and weight > 0 else 1.0
 
 

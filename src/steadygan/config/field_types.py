@@ -1,8 +1,7 @@
 """The kinds of value a recipe's keys take: counts, spans of steps, and numbers that may change or differ."""
 
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +24,6 @@ __all__ = [
     "Classes",
     "Count",
     "Natural",
-    "Part",
     "Positive",
     "Scheduled",
     "Span",
@@ -33,6 +31,8 @@ __all__ = [
     "Sweep",
     "choice",
     "ends",
+    "spelled",
+    "steps_of",
     "value",
 ]
 
@@ -55,11 +55,12 @@ class Strict(BaseModel):
         return raw
 
 
-class Part(NamedTuple):
-    """One name of a table: what makes the object, and its options as pydantic `(type, default)` pairs."""
+class HasOptions(Protocol):
+    """An entry of a table: its options as pydantic `(type, default)` pairs."""
 
-    make: Callable[..., Any]
-    options: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
+    @property
+    def options(self) -> Mapping[str, tuple[Any, Any]]:
+        """The options by their keys."""
 
 
 def _no_truth(raw: Any) -> Any:
@@ -121,14 +122,22 @@ class Sweep(RootModel[tuple[float, ...]]):
     root: Annotated[tuple[Annotated[Real, Field(allow_inf_nan=False)], ...], Field(min_length=1)]
 
 
+def spelled(name: str, known: Collection[str]) -> str:
+    """The known name that `name` is: as it stands, or with underscores for its hyphens.
+
+    >>> spelled("fashion-mnist", ["fashion_mnist"]), spelled("moons", ["fashion_mnist"])
+    ('fashion_mnist', 'moons')
+    """
+    other = name.replace("-", "_")
+    return other if name not in known and other in known else name
+
+
 def tagged(options: dict[str, type[Strict]], key: str, default: str | None = None) -> Any:
     """The union of models told apart by `key`; a plain string stands for a model with its defaults."""
 
     def tag(raw: Any) -> str | None:
-        if isinstance(raw, str):
-            return f"<{raw}>"
-        name = raw.get(key, default) if isinstance(raw, dict) else getattr(raw, key, None)
-        return f"<{name}>" if isinstance(name, str) else None
+        name = raw.get(key, default) if isinstance(raw, dict) else getattr(raw, key, raw)
+        return f"<{spelled(name, options)}>" if isinstance(name, str) else None
 
     members = tuple(Annotated[model, Tag(f"<{name}>")] for name, model in options.items())
     union: Any = members[0]
@@ -143,7 +152,7 @@ class _Never(Strict):
     """Nothing validates as this."""
 
 
-def choice(table: Mapping[str, Part], default: str | None = None) -> Any:
+def choice(table: Mapping[str, HasOptions], default: str | None = None) -> Any:
     """The schema of one entry of `table`: `{name: NAME, option: ...}`, or just NAME; `default` when unnamed."""
     models = {name: _model(name, "name", part.options) for name, part in table.items()}
     return tagged(models, "name", default)
@@ -156,12 +165,15 @@ def _model(name: str, key: str, options: Mapping[str, tuple[Any, Any]]) -> type[
 
 
 class _Named(Strict):
-    """A model that may be written as its bare name."""
+    """A model that may be written as its bare name, in any spelling of it."""
 
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, raw: Any) -> Any:
-        return {next(iter(cls.model_fields)): raw} if isinstance(raw, str) else raw
+        key, field = next(iter(cls.model_fields.items()))
+        if isinstance(raw, str):
+            return {key: field.default}
+        return {**raw, key: field.default} if isinstance(raw, dict) else raw
 
 
 _line: dict[str, tuple[Any, Any]] = {

@@ -40,14 +40,14 @@ def tiny(config: Config) -> dict[str, Any]:
     """Changes that let a recipe run through in minutes on a laptop, derived from the recipe.
 
     At most 200 steps of 8 rows on 1,000 images of side 64, an eighth of an image network's width (8 or more),
-    looks at 100 images. What is counted in steps, rows or images shrinks with these, so that each thing happens in
+    evaluation on 100 images. What is counted in steps, rows or images shrinks with these, so that each thing happens in
     the same part of the run; so does the average's memory. One seed, float32, not compiled.
     """
     steps, batch = min(config.steps, STEPS), min(config.batch, BATCH)
     shorter, smaller = steps / config.steps, batch / config.batch
     tree = config.model_dump(mode="json", exclude={"paper", "scale"})
     changes: dict[str, Any] = {"steps": steps, "batch": batch, "accumulate": 1, "seeds": 1, "compile": False}
-    changes |= {"every.log": "5%", "every.score": "50%", "every.checkpoint": "50%", "looks.images": 100}
+    changes |= {"every.log": "5%", "every.score": "50%", "every.checkpoint": "50%", "evaluation.images": 100}
     if config.precision == "bfloat16":
         changes["precision"] = "float32"
     if tree["game"].get("batch_G"):
@@ -108,5 +108,5 @@ def _less(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     if "limit" not in data:
         return
     yield "data.limit", min(data["limit"] or ROWS, ROWS)
-    if data["name"] != "stacked-digits" and data.get("size"):
+    if data["name"] != "stacked_digits" and data.get("size"):
         yield "data.size", min(data["size"], SIDE)

@@ -1,5 +1,6 @@
 """The one place where names become objects: the tables of all that a recipe may name, with their options."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -9,17 +10,23 @@ from steadygan.config.field_types import (
     Count,
     Natural,
     NonNegative,
-    Part,
     Positive,
     Real,
     Share,
     choice,
     value,
 )
-from steadygan.data import images, synthetic
-from steadygan.data import images as stacked
+from steadygan.config.records import DataPart, GamePart, NetworkPart, Options, Part, RulePart
+from steadygan.data import synthetic
+from steadygan.data.cifar import CIFAR10, CIFAR100
 from steadygan.data.decoding import CROPS, FILTERS
-from steadygan.data.known_sets import KNOWN
+from steadygan.data.emoji_sheet import EMOJI
+from steadygan.data.fashion_files import FASHION_MNIST
+from steadygan.data.folders import CELEBA_HQ, LSUN, image_folder
+from steadygan.data.imagenet import IMAGENET64
+from steadygan.data.sklearn_digits import DIGITS, stacked_digits
+from steadygan.data.sources import DataSet
+from steadygan.data.stl import STL10
 from steadygan.dynamics._smoothing import READINGS
 from steadygan.errors import UsageError
 from steadygan.game import Game, Rule
@@ -45,25 +52,22 @@ from steadygan.games.consistency_terms import MOVES
 __all__ = [
     "AUGMENTATIONS",
     "CONSISTENCY",
-    "CONSTRAINED",
     "CRITICS",
     "DATA",
     "DYNAMICS",
     "GAMES",
-    "GIVEN",
-    "LATENTS",
     "LOSSES",
     "NETWORKS",
     "NORMALIZATIONS",
     "OPTIMIZERS",
     "PENALTIES",
-    "PLAYERS",
     "SCHEDULES",
 ]
 
 _seed: dict[str, tuple[Any, Any]] = {"seed": (Natural, 0)}
 _points = {"scale": (Positive, 2.0), "size": (Count | None, None), **_seed}
-_images: dict[str, tuple[Any, Any]] = {"flip": (bool, False)}
+_flip: dict[str, tuple[Any, Any]] = {"flip": (bool, False)}
+_limit: dict[str, tuple[Any, Any]] = {"limit": (Count | None, None), "limit_seed": (Natural, 0)}
 _root: dict[str, tuple[Any, Any]] = {"root": (str | None, None)}
 _filter = {"filter": (Literal[*FILTERS], "lanczos")}
 _fit: dict[str, tuple[Any, Any]] = {**_filter, "crop": (Literal[*CROPS], "center")}
@@ -71,41 +75,36 @@ _below: dict[str, tuple[Any, Any]] = {"split": (str | None, None)}
 _flipped = {**_root, "flip": (bool, True)}
 
 
-def _split(name: str, default: str) -> dict[str, tuple[Any, Any]]:
-    return {"split": (Literal[*KNOWN[name].counts], default)}
+def _split(known: DataSet, default: str) -> dict[str, tuple[Any, Any]]:
+    return {"split": (Literal[*known.counts], default)}
 
 
-DATA = {
-    "ring8": Part(synthetic.ring, {**_points, "std": (Positive, 0.02), "stratified": (bool, False)}),
-    "grid25": Part(synthetic.grid, {**_points, "std": (Positive, 0.05), "size": (Count, 100_000)}),
-    "gaussian": Part(synthetic.gaussian, {**_points, "scale": (Positive, 1.0), "size": (Count, 100)}),
-    "swissroll": Part(synthetic.swissroll, {**_points, "noise": (NonNegative, 0.25)}),
-    "dirac": Part(synthetic.dirac),
-    "none": Part(synthetic.nothing),
-    "digits": Part(images.digits),
-    "stacked-digits": Part(stacked.stacked_digits, {"size": (Count, 51_200), **_seed}),
-    "fashion-mnist": Part(images.fashion_mnist, {**_root, **_images}),
-    "cifar10": Part(images.cifar10, _flipped),
-    "cifar100": Part(images.cifar100, _flipped),
-    "stl10": Part(images.stl10, {**_flipped, **_split("stl10", "unlabeled"), "size": (Count, 48), **_filter}),
-    "celeba_hq": Part(
-        images.celeba_hq, {**_flipped, **_split("celeba_hq", "all"), "size": (Count, 128), **_fit}
-    ),
-    "imagenet64": Part(images.imagenet64, _flipped),
-    "emoji": Part(images.emoji, {**_root, **_images, "size": (Count, 64), **_filter}),
-    "lsun": Part(images.lsun, {**_flipped, **_below, "size": (Count, 256), **_fit}),
-    "images": Part(
-        images.image_folder, {"path": (str, ...), "size": (Count | None, None), **_images, **_below, **_fit}
+def _images(known: DataSet, options: Options) -> DataPart:
+    """A named set of images, which may be cut to `limit` of them, drawn by `limit_seed`; `build` does it."""
+    return DataPart(known.load, {**options, **_limit}, known)
+
+
+DATA: dict[str, DataPart] = {
+    "ring8": DataPart(synthetic.ring, {**_points, "std": (Positive, 0.02), "stratified": (bool, False)}),
+    "grid25": DataPart(synthetic.grid, {**_points, "std": (Positive, 0.05), "size": (Count, 100_000)}),
+    "gaussian": DataPart(synthetic.gaussian, {**_points, "scale": (Positive, 1.0), "size": (Count, 100)}),
+    "swissroll": DataPart(synthetic.swissroll, {**_points, "noise": (NonNegative, 0.25)}),
+    "dirac": DataPart(synthetic.dirac),
+    "none": DataPart(synthetic.nothing),
+    "digits": _images(DIGITS, {}),
+    "stacked_digits": DataPart(stacked_digits, {"size": (Count, 51_200), **_seed, **_limit}),
+    "fashion_mnist": _images(FASHION_MNIST, {**_root, **_flip}),
+    "cifar10": _images(CIFAR10, _flipped),
+    "cifar100": _images(CIFAR100, _flipped),
+    "stl10": _images(STL10, {**_flipped, **_split(STL10, "unlabeled"), "size": (Count, 48), **_filter}),
+    "celeba_hq": _images(CELEBA_HQ, {**_flipped, **_split(CELEBA_HQ, "all"), "size": (Count, 128), **_fit}),
+    "imagenet64": _images(IMAGENET64, _flipped),
+    "emoji": _images(EMOJI, {**_root, **_flip, "size": (Count, 64), **_filter}),
+    "lsun": _images(LSUN, {**_flipped, **_below, "size": (Count, 256), **_fit}),
+    "images": DataPart(
+        image_folder, {"path": (str, ...), "size": (Count | None, None), **_flip, **_below, **_fit, **_limit}
     ),
 }
-
-_limit: dict[str, tuple[Any, Any]] = {"limit": (Count | None, None), "limit_seed": (Natural, 0)}
-DATA |= {
-    name: part._replace(options={**part.options, **_limit})
-    for name, part in DATA.items()
-    if "flip" in part.options or name in ("digits", "stacked-digits")
-}
-"""Images may be cut to `limit` of them, drawn by `limit_seed`; `build` does it."""
 
 LOSSES = {name: Part(lambda loss=loss: loss) for name, loss in losses.LOSSES.items()}
 LOSSES["least_squares"] = Part(
@@ -160,15 +159,44 @@ AUGMENTATIONS = {
 _sizes: dict[str, tuple[Any, Any]] = {"latent": (Count, 128), "width": (Count, 64)}
 _numerics: dict[str, tuple[Any, Any]] = {"latent": (Count, 256), "width": (Count, 64)}
 
-NETWORKS = {
-    "mlp": Part(networks.mlp, {"latent": (Count, 2), "width": (Count, 64), "depth": (Count, 3)}),
-    "dcgan": Part(networks.dcgan, {**_sizes, "batch_norm": (bool, False)}),
-    "far_conventional": Part(networks.far_conventional, {**_sizes, "image_kernel": (Literal[1, 3], 3)}),
-    "far_resnet": Part(networks.far_resnet, _sizes),
-    "far_resnet_deep": Part(networks.far_resnet_deep, {**_sizes, "latent": (Count, 256)}),
-    "gn_cnn": Part(networks.gn_cnn, _sizes),
-    "gn_resnet": Part(networks.gn_resnet, _sizes),
-    "numerics_dcgan": Part(
+
+def _code_roles(pair: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """The networks that share the critic's layers with InfoGAN's code head."""
+    return {
+        "informed critic": partial(networks.informed_critic, pair),
+        "code head": partial(networks.code_head, pair),
+    }
+
+
+NETWORKS: dict[str, NetworkPart] = {
+    "mlp": NetworkPart(
+        networks.mlp,
+        {"latent": (Count, 2), "width": (Count, 64), "depth": (Count, 3)},
+        {
+            "encoder": networks.mlp_encoder,
+            "autoencoder": networks.mlp_autoencoder,
+            **_code_roles(networks.mlp),
+        },
+        conditional=True,
+    ),
+    "dcgan": NetworkPart(
+        networks.dcgan,
+        {**_sizes, "batch_norm": (bool, False)},
+        {
+            "encoder": networks.dcgan_encoder,
+            "autoencoder": networks.dcgan_autoencoder,
+            **_code_roles(networks.dcgan),
+        },
+        conditional=True,
+    ),
+    "far_conventional": NetworkPart(
+        networks.far_conventional, {**_sizes, "image_kernel": (Literal[1, 3], 3)}
+    ),
+    "far_resnet": NetworkPart(networks.far_resnet, _sizes),
+    "far_resnet_deep": NetworkPart(networks.far_resnet_deep, {**_sizes, "latent": (Count, 256)}),
+    "gn_cnn": NetworkPart(networks.gn_cnn, _sizes),
+    "gn_resnet": NetworkPart(networks.gn_resnet, _sizes),
+    "numerics_dcgan": NetworkPart(
         networks.numerics_dcgan,
         {
             **_numerics,
@@ -177,12 +205,14 @@ NETWORKS = {
             "constant_filters": (bool, False),
         },
     ),
-    "numerics_conv": Part(
+    "numerics_conv": NetworkPart(
         networks.numerics_conv, {**_numerics, "layers": (Literal[3, 4], 3), "hidden": (Count, 512)}
     ),
-    "numerics_resnet": Part(networks.numerics_resnet, {**_numerics, "width": (Count, 128)}),
-    "biggan32": Part(networks.biggan32, {"latent": (Count, 128), "width": (Count, 256)}),
-    "r3gan": Part(
+    "numerics_resnet": NetworkPart(networks.numerics_resnet, {**_numerics, "width": (Count, 128)}),
+    "biggan32": NetworkPart(
+        networks.biggan32, {"latent": (Count, 128), "width": (Count, 256)}, conditional=True
+    ),
+    "r3gan": NetworkPart(
         networks.r3gan,
         {
             "latent": (Count, 64),
@@ -192,8 +222,8 @@ NETWORKS = {
             "widest": (Literal[4, 8, 16, 32, 64, 128, 256], 32),
         },
     ),
-    "dirac": Part(networks.dirac, {"theta": (Real, 1.0), "psi": (Real, 1.0)}),
-    "point": Part(networks.point, dict.fromkeys(("G", "D"), (tuple[Real, ...], (1.0,)))),
+    "dirac": NetworkPart(networks.dirac, {"theta": (Real, 1.0), "psi": (Real, 1.0)}),
+    "point": NetworkPart(networks.point, dict.fromkeys(("G", "D"), (tuple[Real, ...], (1.0,)))),
 }
 
 _gamma = {"gamma": (value(low=0), 10.0)}
@@ -207,15 +237,19 @@ def _lookahead(game: Game, optimizers: Any, inner: str, n_critic: int, **given: 
     return dynamics.lookahead(game, optimizers, inner=chosen, **given)
 
 
-DYNAMICS = {
-    "alternating": Part(dynamics.alternating, {"n_critic": (Count, 1)}),
-    "simultaneous": Part(dynamics.simultaneous),
-    "consensus": Part(dynamics.consensus, {**_gamma, "debiased": (bool, False)}),
-    "smoothing": Part(dynamics.smoothing, {**_gamma, "reading": (Literal[*READINGS], "generator")}),
-    "extragradient": Part(dynamics.extragradient, {"past": (bool, False)}),
-    "optimistic": Part(dynamics.optimistic),
-    "symplectic": Part(dynamics.symplectic, {"weight": (value(low=0), 1.0), "align": (bool, True)}),
-    "lookahead": Part(
+DYNAMICS: dict[str, RulePart] = {
+    "alternating": RulePart(dynamics.alternating, {"n_critic": (Count, 1)}),
+    "simultaneous": RulePart(dynamics.simultaneous),
+    "consensus": RulePart(dynamics.consensus, {**_gamma, "debiased": (bool, False)}, second_order=True),
+    "smoothing": RulePart(
+        dynamics.smoothing, {**_gamma, "reading": (Literal[*READINGS], "generator")}, second_order=True
+    ),
+    "extragradient": RulePart(dynamics.extragradient, {"past": (bool, False)}),
+    "optimistic": RulePart(dynamics.optimistic),
+    "symplectic": RulePart(
+        dynamics.symplectic, {"weight": (value(low=0), 1.0), "align": (bool, True)}, second_order=True
+    ),
+    "lookahead": RulePart(
         _lookahead,
         {
             "steps": (Count, 5),
@@ -237,9 +271,16 @@ OPTIMIZERS = {
 
 _loss: dict[str, tuple[Any, Any]] = {"loss": (choice(LOSSES, default="non_saturating"), "non_saturating")}
 
-GAMES = {
-    "gan": Part(gan, {**_loss, "conditional": (bool, False), "batch_G": (Count | None, None)}),
-    "infogan": Part(
+_codes = ("categorical", "continuous")
+_autoencoded = {"G": "generator", "D": "autoencoder"}
+
+GAMES: dict[str, GamePart] = {
+    "gan": GamePart(
+        gan,
+        {**_loss, "conditional": (bool, False), "batch_G": (Count | None, None)},
+        constrained=True,
+    ),
+    "infogan": GamePart(
         infogan,
         {
             **_loss,
@@ -247,13 +288,18 @@ GAMES = {
             "continuous": (Natural, 2),
             "weight": (value(low=0), 1.0),
         },
+        {"G": "generator", "D": "informed critic", "Q": "code head"},
+        constrained=True,
+        latent_law=networks.Codes,
+        given={"generator": _codes, "code head": _codes},
     ),
-    "bilinear": Part(bilinear),
-    "quadratic": Part(
+    "bilinear": GamePart(bilinear, bare=True),
+    "quadratic": GamePart(
         lambda eigenvalues, skew, **nets: quadratic(**nets, matrix=blocks(eigenvalues, skew)),
         {"eigenvalues": (tuple[tuple[Real, Real], ...], ((-1.0, 3.0),)), "skew": (Positive, 1.0)},
+        bare=True,
     ),
-    "reg_gan": Part(
+    "reg_gan": GamePart(
         reg_gan,
         {
             **_loss,
@@ -261,35 +307,27 @@ GAMES = {
             "weight_mode": (value(low=0), 0.4),
             "paper_sign": (bool, False),
         },
+        {"G": "generator", "D": "critic", "E": "encoder"},
+        constrained=True,
     ),
-    "mdgan": Part(mdgan, {"weight_mode": (value(low=0), 0.01)}),
-    "ebgan": Part(ebgan, {"margin": (value(above=0), ...), "pull_away": (value(low=0), 0.0)}),
-    "began": Part(
+    "mdgan": GamePart(
+        mdgan,
+        {"weight_mode": (value(low=0), 0.01)},
+        {"D1": "critic", "G": "generator", "E": "encoder", "D2": "critic"},
+    ),
+    "ebgan": GamePart(
+        ebgan, {"margin": (value(above=0), ...), "pull_away": (value(low=0), 0.0)}, _autoencoded
+    ),
+    "began": GamePart(
         began,
         {"gamma": (value(low=0, high=1), 0.5), "rate": (value(low=0), 0.001), "eta": (value(low=1), 1.0)},
+        _autoencoded,
+        latent_law=networks.Uniform,
     ),
 }
 """bilinear and quadratic are of bare vectors (networks.name=point) and read no data."""
 
 SCHEDULES = dict.fromkeys(schedules.SCHEDULES, Part(dict))
 
-PLAYERS = {name: {"G": "generator", "D": "critic"} for name in GAMES}
-PLAYERS["reg_gan"] = {"G": "generator", "D": "critic", "E": "encoder"}
-PLAYERS["mdgan"] = {"D1": "critic", "G": "generator", "E": "encoder", "D2": "critic"}
-PLAYERS["ebgan"] = {"G": "generator", "D": "autoencoder"}
-PLAYERS["began"] = {"G": "generator", "D": "autoencoder"}
-PLAYERS["infogan"] = {"G": "generator", "D": "informed critic", "Q": "code head"}
-"""Every game's players, and the role whose network each of them has."""
-
 CRITICS = {"critic", "informed critic"}
 """The roles whose networks answer with logits: they take noise in their hidden layers and normalized weights."""
-
-CONSTRAINED = {"gan", "reg_gan", "infogan"}
-"""The games whose critic takes penalties, normalization, consistency, augmentation, noise and fake-as-real."""
-
-LATENTS = {"infogan": networks.Codes, "began": networks.Uniform}
-"""What a game's generator begins with, where its latents have another law than N(0, I)."""
-
-_codes = ("categorical", "continuous")
-GIVEN = {("infogan", "generator"): _codes, ("infogan", "code head"): _codes}
-"""By game and role, the game's options that a network is given too (the generator: what it begins with)."""

@@ -1,6 +1,7 @@
 """A run's configuration: frozen plain data that round-trips through YAML, and says what is wrong with it."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,16 +18,17 @@ from steadygan.config.field_types import (
     Span,
     Strict,
     choice,
+    spelled,
     steps_of,
     value,
 )
-from steadygan.config.overrides import override, read_yaml
+from steadygan.config.overrides import read_yaml
 from steadygan.config.paper import Paper
 from steadygan.diagnostics import VERDICTS, WELL
 from steadygan.errors import UsageError, nearest
 from steadygan.files import user_path
 
-__all__ = ["Config", "dump", "load", "override", "parse", "resolved", "with_root"]
+__all__ = ["Config", "current", "dump", "in_steps", "load", "parse", "with_root"]
 
 
 class Clip(Strict):
@@ -83,12 +85,12 @@ class Average(Strict):
 
 
 class Every(Strict):
-    """Steps between logged lines, scores with sample pictures, checkpoints, and examinations of the gradients."""
+    """Steps between logged lines, scores with sample pictures, checkpoints, and gradient statistics."""
 
     log: Span = "0.5%"
     score: Span = "5%"
     checkpoint: Span = "10%"
-    examine: Span = "5%"
+    diagnostics: Span = "5%"
 
 
 class Keep(Strict):
@@ -98,11 +100,11 @@ class Keep(Strict):
     best: str | None = None
 
 
-class Looks(Strict):
-    """What images are looked at through while a run trains: `images` samples and as many real ones.
+class Evaluation(Strict):
+    """How images are scored while a run trains: `images` samples against as many real ones.
 
-    The kernel distance of pooled pixels is always taken; another extractor is a name of `metrics.EXTRACTORS` or a
-    labelled set, whose classifier it then is.
+    The kernel distance of pooled pixels is always logged. Another extractor is a name of `metrics.EXTRACTORS`, or a
+    labelled data set, whose classifier it then is.
     """
 
     extractor: str = "pixels8"
@@ -117,7 +119,7 @@ class Stop(Strict):
     after: Span = "10%"
 
 
-_players = {name for players in registry.PLAYERS.values() for name in players}
+_players = {name for part in registry.GAMES.values() for name in part.players}
 _one: Any = choice(registry.OPTIMIZERS)
 _optimizer = Annotated[
     Annotated[_one, Tag("<one>")] | Annotated[dict[str, _one], Tag("<each>")],
@@ -156,7 +158,7 @@ class Config(Strict):
     device: str = "auto"
     threads: Count | None = None
     every: Every = Every()
-    looks: Looks = Looks()
+    evaluation: Evaluation = Evaluation()
     keep: Keep = Keep()
     stop: Stop | None = None
     stop_on: tuple[_illness, ...] = ()
@@ -171,9 +173,34 @@ def parse(raw: Any, source: str = "the configuration") -> Config:
             f"{source} must be a mapping of keys such as steps and data, not {type(raw).__name__}"
         )
     try:
-        return Config.model_validate(raw)
+        return Config.model_validate(current(raw))
     except ValidationError as error:
         raise UsageError(f"{source}: {_sentence(error, raw)}") from None
+
+
+def current(raw: dict[str, Any]) -> dict[str, Any]:
+    """`raw` with the keys of the first version under their present names; each is warned of.
+
+    >>> import warnings
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     current({"every": {"examine": 5}, "looks": {"images": 100}})
+    {'every': {'diagnostics': 5}, 'evaluation': {'images': 100}}
+    """
+    made = {key: dict(part) if isinstance(part, dict) else part for key, part in raw.items()}
+    every = made.get("every")
+    if isinstance(every, dict) and "examine" in every:
+        _warn_of("every.examine", "every.diagnostics")
+        every["diagnostics"] = every.pop("examine")
+    if "looks" in made:
+        _warn_of("looks", "evaluation")
+        old, new = made.pop("looks"), made.get("evaluation")
+        made["evaluation"] = {**new, **old} if isinstance(old, dict) and isinstance(new, dict) else old
+    return made
+
+
+def _warn_of(old: str, new: str) -> None:
+    text = f"the configuration key {old} is now {new}: the old name works for one more version"
+    warnings.warn(text, FutureWarning, stacklevel=3)
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -204,13 +231,13 @@ def with_root(raw: dict[str, Any], root: Path | None) -> dict[str, Any]:
     """`raw` with the folder `root` named where its data set takes one."""
     data = raw.get("data")
     data = dict(data) if isinstance(data, dict) else {"name": data}
-    part = registry.DATA.get(str(data.get("name")))
+    part = registry.DATA.get(spelled(str(data.get("name")), registry.DATA))
     if root is None or part is None or "root" not in part.options:
         return raw
     return {**raw, "data": {**data, "root": str(user_path(root).resolve())}}
 
 
-def resolved(config: Config) -> Config:
+def in_steps(config: Config) -> Config:
     """The same configuration with every share of the run (50%) as a number of steps.
 
     So a run that is resumed for longer keeps the schedules that it had. Presets keep their shares.

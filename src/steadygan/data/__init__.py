@@ -1,19 +1,17 @@
-"""Real samples: finite sets held in memory, or streams drawn on demand."""
+"""Real samples: finite sets held in memory, or streams drawn on demand.
 
+Nothing is downloaded. Files of image sets are looked for in the folder that the user names (`root`, the command's
+--data-root), then in the folder that the environment variable STEADYGAN_DATA names.
+"""
+
+from steadygan.data.cifar import cifar10, cifar100
 from steadygan.data.dataset import Data, Modes, as_seen, subset
-from steadygan.data.images import (
-    celeba_hq,
-    cifar10,
-    cifar100,
-    digits,
-    emoji,
-    fashion_mnist,
-    image_folder,
-    imagenet64,
-    lsun,
-    stacked_digits,
-    stl10,
-)
+from steadygan.data.emoji_sheet import emoji
+from steadygan.data.fashion_files import fashion_mnist
+from steadygan.data.folders import celeba_hq, image_folder, lsun
+from steadygan.data.imagenet import imagenet64
+from steadygan.data.sklearn_digits import digits, stacked_digits
+from steadygan.data.stl import stl10
 from steadygan.data.synthetic import dirac, gaussian, grid, nothing, ring, swissroll
 
 __all__ = [

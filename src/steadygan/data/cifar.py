@@ -12,12 +12,11 @@ from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
 from steadygan.data.image_files import by, list_images
-from steadygan.data.known_sets import KNOWN
 from steadygan.data.safe_pickle import read_pickle
-from steadygan.data.sources import Block, Source, find, missing, places, split_count, stat
+from steadygan.data.sources import Block, ClassifierPlan, DataSet, Source, find, places, stat
 from steadygan.errors import UsageError
 
-__all__ = ["cifar10", "cifar10_source", "cifar100", "cifar100_source"]
+__all__ = ["CIFAR10", "CIFAR100", "cifar10", "cifar100"]
 
 
 class Archive(NamedTuple):
@@ -29,13 +28,13 @@ class Archive(NamedTuple):
     labels: str
 
 
-CIFAR10 = Archive(
+ARCHIVE10 = Archive(
     "cifar-10-python.tar.gz",
     "cifar-10-batches-py",
     {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]},
     "labels",
 )
-CIFAR100 = Archive(
+ARCHIVE100 = Archive(
     "cifar-100-python.tar.gz", "cifar-100-python", {"train": ["train"], "test": ["test"]}, "fine_labels"
 )
 
@@ -69,31 +68,31 @@ def cifar100(root: str | Path | None = None, split: str = "train") -> Data:
 
 def cifar10_source(root: str | Path | None = None, split: str = "train") -> Source:
     """Where CIFAR-10 is: in each folder the originals before image files. Raises UsageError where it is not."""
-    split_count("cifar10", split)
+    CIFAR10.count(split)
     for place in places(root):
-        original = find([place], (CIFAR10.file, CIFAR10.folder))
+        original = find([place], (ARCHIVE10.file, ARCHIVE10.folder))
         if original:
-            return _pickled("cifar10", original, CIFAR10, split)
+            return _pickled(CIFAR10, original, ARCHIVE10, split)
         images = _find_images(place)
         if images:
             return _image_files(images, split)
-    raise missing("cifar10")
+    raise CIFAR10.missing()
 
 
 def cifar100_source(root: str | Path | None = None, split: str = "train") -> Source:
     """Where CIFAR-100 is. Raises UsageError where it is not."""
-    split_count("cifar100", split)
-    original = find(places(root), (CIFAR100.file, CIFAR100.folder))
+    CIFAR100.count(split)
+    original = find(places(root), (ARCHIVE100.file, ARCHIVE100.folder))
     if original is None:
-        raise missing("cifar100")
-    return _pickled("cifar100", original, CIFAR100, split)
+        raise CIFAR100.missing()
+    return _pickled(CIFAR100, original, ARCHIVE100, split)
 
 
 # -- Pickles -----------------------------------------------------------------------------------------------
 
 
-def _pickled(name: str, place: Path, archive: Archive, split: str) -> Source:
-    files, classes = archive.batches[split], KNOWN[name].classes
+def _pickled(known: DataSet, place: Path, archive: Archive, split: str) -> Source:
+    files, classes = archive.batches[split], known.classes
 
     def blocks(skip: bool) -> Iterator[Block]:
         with reading(place, archive.folder) as read:
@@ -104,8 +103,8 @@ def _pickled(name: str, place: Path, archive: Archive, split: str) -> Source:
                     read_pickle(raw, f"{file} in {place}"), archive.labels, classes, f"{file} in {place}"
                 )
 
-    count = split_count(name, split)
-    return Source(name, place, stat(place, files), count, blocks, {"split": split}, classes)
+    count = known.count(split)
+    return Source(known.name, place, stat(place, files), count, blocks, {"split": split}, classes)
 
 
 def _batch(table: dict[str, Any], key: str, classes: int, place: str) -> Block:
@@ -134,7 +133,7 @@ def _find_images(place: Path) -> Path | None:
 
 
 def _image_files(place: Path, split: str) -> Source:
-    count, listing = split_count("cifar10", split), list_images(place, f"cifar10/{split}")
+    count, listing = CIFAR10.count(split), list_images(place, f"cifar10/{split}")
     if len(listing.entries) != count:
         raise UsageError(
             f"cifar10/{split} in {place} holds {len(listing.entries)} images instead of {count}; "
@@ -151,3 +150,46 @@ def _image_files(place: Path, split: str) -> Source:
             yield block
 
     return source._replace(blocks=blocks)
+
+
+# -- What is known of them ---------------------------------------------------------------------------------
+
+
+CIFAR10 = DataSet(
+    "cifar10",
+    "CIFAR-10",
+    cifar10,
+    cifar10_source,
+    shape=(3, 32, 32),
+    classes=10,
+    counts={"train": 50_000, "test": 10_000},
+    get="take cifar-10-python.tar.gz (170 MB) from the set's home page, or image files as cifar10-jpeg.zip, "
+    "cifar10.zip or cifar10/{train,test}/CLASS/NNNN.jpg",
+    files={
+        "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    },
+    labels=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    classifier=ClassifierPlan(steps=4000, width=32),
+)
+
+CIFAR100 = DataSet(
+    "cifar100",
+    "CIFAR-100",
+    cifar100,
+    cifar100_source,
+    shape=(3, 32, 32),
+    classes=100,
+    counts={"train": 50_000, "test": 10_000},
+    get="take cifar-100-python.tar.gz (169 MB) from the set's home page",
+    files={
+        "cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85",
+        "train": "16019d7e3df5f24257cddd939b257f8d",
+        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    },
+)

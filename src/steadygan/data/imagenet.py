@@ -15,11 +15,10 @@ from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
 from steadygan.data.image_files import Entry, by, list_images, open_zip
-from steadygan.data.known_sets import KNOWN
-from steadygan.data.sources import BLOCK, Block, Source, find, missing, places, split_count
+from steadygan.data.sources import BLOCK, Block, DataSet, Source, find, places
 from steadygan.errors import UsageError
 
-__all__ = ["imagenet64", "imagenet64_source"]
+__all__ = ["IMAGENET64", "imagenet64"]
 
 BATCHES = {"train": [f"train_data_batch_{i}.npz" for i in range(1, 11)], "test": ["val_data.npz"]}
 VALUES = 3 * 64 * 64
@@ -46,7 +45,7 @@ def imagenet64(root: str | Path | None = None, split: str = "train") -> Data:
 
 def imagenet64_source(root: str | Path | None = None, split: str = "train") -> Source:
     """Where ImageNet-64 is: in each folder the batches before image files. Raises UsageError where it is not."""
-    split_count("imagenet64", split)
+    IMAGENET64.count(split)
     for place in places(root):
         batches = _find_batches(place, split)
         if batches:
@@ -54,11 +53,11 @@ def imagenet64_source(root: str | Path | None = None, split: str = "train") -> S
         images = find([place], ("imagenet64", "imagenet64.zip"))
         if images:
             return _image_files(images, split)
-    raise missing("imagenet64")
+    raise IMAGENET64.missing()
 
 
 def _image_files(place: Path, split: str) -> Source:
-    count, below = split_count("imagenet64", split), "val" if split == "test" else split
+    count, below = IMAGENET64.count(split), "val" if split == "test" else split
     listing = list_images(place, below)
     if not listing.entries:
         listing = list_images(place, f"imagenet64/{below}")
@@ -84,7 +83,7 @@ def _find_batches(place: Path, split: str) -> list[Path]:
 
 
 def _batched(place: Path, files: list[Path], split: str) -> Source:
-    count, lengths = split_count("imagenet64", split), [_length(file) for file in files]
+    count, lengths = IMAGENET64.count(split), [_length(file) for file in files]
     if sum(lengths) != count:
         raise UsageError(
             f"ImageNet-64's {split} batches in {place} hold {sum(lengths)} images instead of {count}; "
@@ -97,7 +96,7 @@ def _batched(place: Path, files: list[Path], split: str) -> Source:
 
     stats = [(file, file.stat()) for file in files]
     entries = [Entry(file.relative_to(place).as_posix(), s.st_size, s.st_mtime_ns) for file, s in stats]
-    return Source("imagenet64", place, entries, count, blocks, {"split": split}, KNOWN["imagenet64"].classes)
+    return Source("imagenet64", place, entries, count, blocks, {"split": split}, IMAGENET64.classes)
 
 
 def _length(file: Path) -> int:
@@ -129,7 +128,7 @@ def _labels(file: Path, length: int) -> np.ndarray:
         shape, dtype = _header(opened, file)
         whole = dtype.kind in "iu" and shape == (length,)
         raw = _read(opened, file, length * dtype.itemsize) if whole else b""
-    labels, classes = np.frombuffer(raw, dtype if whole else np.uint8), KNOWN["imagenet64"].classes
+    labels, classes = np.frombuffer(raw, dtype if whole else np.uint8), IMAGENET64.classes
     if not whole or labels.min() < 1 or labels.max() > classes:
         raise UsageError(
             f"{file} has not one label of 1 to {classes} for each of its {length} images; download it again"
@@ -173,3 +172,16 @@ def _read(opened: IO[bytes], file: Path, count: int) -> bytes:
     if len(raw) != count:
         raise UsageError(f"{file} is cut short; download it again")
     return raw
+
+
+IMAGENET64 = DataSet(
+    "imagenet64",
+    "ImageNet-64",
+    imagenet64,
+    imagenet64_source,
+    shape=(3, 64, 64),
+    classes=1000,
+    counts={"train": 1_281_167, "test": 50_000},
+    get="take the npz batches of 64x64 (about 13 GB, after registering) from ImageNet's home page and unpack "
+    "train_data_batch_1.npz to _10.npz and val_data.npz, or make a folder imagenet64/{train,val}/CLASS of images",
+)

@@ -1,18 +1,19 @@
 """Where a set's images come from: the files that were found, and how they are read a block at a time."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from steadygan.data.dataset import Data
 from steadygan.data.image_files import Entry
-from steadygan.data.known_sets import KNOWN
 from steadygan.errors import UsageError, nearest
 from steadygan.files import user_path
 
-__all__ = ["BLOCK", "Block", "Source", "find", "missing", "places", "split_count", "stat"]
+__all__ = ["BLOCK", "Block", "ClassifierPlan", "DataSet", "Source", "find", "places", "stat"]
 
 BLOCK = 256
 """Images a block: what a thread decodes at a time, and what is held in memory at once."""
@@ -42,6 +43,49 @@ class Source(NamedTuple):
     options: dict[str, Any]
     classes: int = 0
     direct: bool = False
+
+
+class ClassifierPlan(NamedTuple):
+    """How the classifier of a data set's own classes is trained: steps, and the width of its network."""
+
+    steps: int
+    width: int
+
+
+class DataSet(NamedTuple):
+    """All that is known of a named set of images.
+
+    `load(root, ...)` gives its data and `source(root, split, ...)` where its files are. `shape` is None where it is
+    chosen, `counts` are images by split, `files` the MD5 of published files by name. `get` says in words how to come by
+    it, after "was not found;". `labels` names its classes in the order of their numbers. `padding` is the border of
+    zeros that it is shown with, `classifier` how its classifier is trained, if it has one.
+    """
+
+    name: str
+    title: str
+    load: Callable[..., Data]
+    source: Callable[..., Source]
+    shape: tuple[int, int, int] | None
+    classes: int
+    counts: Mapping[str, int]
+    get: str
+    files: Mapping[str, str] = MappingProxyType({})
+    labels: tuple[str, ...] = ()
+    padding: int = 0
+    classifier: ClassifierPlan | None = None
+
+    def missing(self) -> UsageError:
+        """The sentence for a set that is not there: how to get it, and how to name its place."""
+        return UsageError(
+            f"{self.title} was not found; {self.get}, and name the folder that holds it with --data-root or "
+            "STEADYGAN_DATA"
+        )
+
+    def count(self, split: str) -> int:
+        """How many images a split has. Raises UsageError for a split that the set has not."""
+        if split not in self.counts:
+            raise UsageError(f"{self.title} has no split {split!r}; {nearest(split, self.counts)}")
+        return self.counts[split]
 
 
 def places(root: str | Path | None) -> list[Path]:
@@ -83,24 +127,3 @@ def stat(place: Path, names: Iterable[str]) -> list[Entry]:
             raise UsageError(f"{place} has no file {name}; unpack or copy the whole set again")
     stats = {name: file.stat() for name, file in files.items()}
     return [Entry(name, found.st_size, found.st_mtime_ns) for name, found in stats.items()]
-
-
-def missing(name: str) -> UsageError:
-    """The sentence for a known set that is not there: how to get it, and how to name its place."""
-    title, how = KNOWN[name].title, KNOWN[name].get
-    return UsageError(
-        f"{title} was not found; {how}, and name the folder that holds it with --data-root or STEADYGAN_DATA"
-    )
-
-
-def split_count(name: str, split: str) -> int:
-    """How many images a known set's split has. Raises UsageError for a split that it has not.
-
-    >>> split_count("cifar10", "tests")
-    Traceback (most recent call last):
-    steadygan.errors.UsageError: CIFAR-10 has no split 'tests'; did you mean 'test'?
-    """
-    counts = KNOWN[name].counts
-    if split not in counts:
-        raise UsageError(f"{KNOWN[name].title} has no split {split!r}; {nearest(split, counts)}")
-    return counts[split]

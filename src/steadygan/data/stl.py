@@ -11,11 +11,10 @@ from steadygan.data.archives import reading
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, fit_all
-from steadygan.data.known_sets import KNOWN
-from steadygan.data.sources import BLOCK, Block, Source, find, missing, places, split_count, stat
+from steadygan.data.sources import BLOCK, Block, DataSet, Source, find, places, stat
 from steadygan.errors import UsageError
 
-__all__ = ["stl10", "stl10_source"]
+__all__ = ["STL10", "stl10"]
 
 SIDE = 96
 IMAGE = 3 * SIDE * SIDE  # bytes
@@ -43,10 +42,10 @@ def stl10_source(
     root: str | Path | None = None, split: str = "unlabeled", size: int = 48, filter: str = "lanczos"
 ) -> Source:
     """Where STL-10 is. Raises UsageError where it is not, and for a size or filter that there is not."""
-    count, how = split_count("stl10", split), Fit(size, filter, "none").check().of(SIDE)
+    count, how = STL10.count(split), Fit(size, filter, "none").check().of(SIDE)
     place = find(places(root), ("stl10_binary.tar.gz", "stl10_binary"))
     if place is None:
-        raise missing("stl10")
+        raise STL10.missing()
     labelled = split != "unlabeled"
     files = [f"{split}_X.bin"] + [f"{split}_y.bin"] * labelled
 
@@ -65,7 +64,7 @@ def stl10_source(
                     )
 
     options = {"split": split, **how.options()}
-    classes = KNOWN["stl10"].classes if labelled else 0
+    classes = STL10.classes if labelled else 0
     return Source("stl10", place, stat(place, files), count, blocks, options, classes)
 
 
@@ -81,7 +80,27 @@ def _labels(file: IO[bytes], count: int, place: str) -> np.ndarray:
     """A byte an image, the classes from 1 on: int64 from 0 on."""
     with file:
         labels = np.frombuffer(file.read(), np.uint8)
-    classes = KNOWN["stl10"].classes
+    classes = STL10.classes
     if len(labels) != count or labels.min() < 1 or labels.max() > classes:
         raise UsageError(f"{place} has not {count} labels of 1 to {classes}; download the set again")
     return labels.astype(np.int64) - 1
+
+
+STL10 = DataSet(
+    "stl10",
+    "STL-10",
+    stl10,
+    stl10_source,
+    shape=(3, 96, 96),
+    classes=10,
+    counts={"unlabeled": 100_000, "train": 5000, "test": 8000},
+    get="take stl10_binary.tar.gz (2.6 GB) from the set's home page",
+    files={
+        "stl10_binary.tar.gz": "91f7769df0f17e558f3565bffb0c7dfb",
+        "unlabeled_X.bin": "5242ba1fed5e4be9e1e742405eb56ca4",
+        "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
+        "train_y.bin": "5a34089d4802c674881badbb80307741",
+        "test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
+        "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
+    },
+)

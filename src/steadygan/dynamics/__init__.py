@@ -10,8 +10,6 @@ from steadygan.dynamics._smoothing import smoothing
 from steadygan.dynamics._symplectic import symplectic
 
 __all__ = [
-    "DYNAMICS",
-    "TWICE",
     "alternating",
     "consensus",
     "extragradient",
@@ -21,18 +19,3 @@ __all__ = [
     "smoothing",
     "symplectic",
 ]
-
-DYNAMICS = {
-    "alternating": alternating,
-    "simultaneous": simultaneous,
-    "consensus": consensus,
-    "smoothing": smoothing,
-    "extragradient": extragradient,
-    "optimistic": optimistic,
-    "symplectic": symplectic,
-    "lookahead": lookahead,
-}
-"""Every update rule under the name a recipe uses."""
-
-TWICE = frozenset({"consensus", "smoothing", "symplectic"})
-"""The rules that differentiate the field itself, for which a player's loss must keep its second derivatives."""

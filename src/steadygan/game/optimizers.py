@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.schedules import Number, Scalars, at
 
-__all__ = ["OPTIMIZERS", "Optimizer", "adam", "rmsprop", "sgd", "tf_rmsprop"]
+__all__ = ["Optimizer", "adam", "rmsprop", "sgd", "tf_rmsprop"]
 
 Moments = dict[str, Tensor]
 
@@ -114,12 +114,3 @@ def adam(lr: Number, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-
 def _started(beta: float, count: Tensor) -> Tensor:
     """1 - beta^count without cancellation, so that float32 agrees with float64 from the first step."""
     return -torch.expm1(count * (math.log(beta) if beta else -math.inf))
-
-
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": sgd,
-    "rmsprop": rmsprop,
-    "tf_rmsprop": tf_rmsprop,
-    "adam": adam,
-}
-"""Every optimizer under the name a recipe uses."""

@@ -1,10 +1,5 @@
 """Architectures, with channels and resolution derived from the data's shape."""
 
-from collections.abc import Callable
-from functools import partial
-
-from torch import nn
-
 from steadygan.networks._biggan import biggan32
 from steadygan.networks._dcgan import dcgan, dcgan_encoder
 from steadygan.networks._far_conventional import far_conventional
@@ -20,13 +15,11 @@ from steadygan.networks.conditional import Classed, latent_labels, of_classes
 from steadygan.networks.latent_codes import Codes, Uniform
 
 __all__ = [
-    "CONDITIONAL",
-    "NETWORKS",
-    "ROLES",
     "Classed",
     "Codes",
     "Uniform",
     "biggan32",
+    "code_head",
     "dcgan",
     "dcgan_autoencoder",
     "dcgan_encoder",
@@ -36,6 +29,7 @@ __all__ = [
     "far_resnet_deep",
     "gn_cnn",
     "gn_resnet",
+    "informed_critic",
     "latent_labels",
     "logits_of",
     "mlp",
@@ -48,35 +42,3 @@ __all__ = [
     "point",
     "r3gan",
 ]
-
-
-NETWORKS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
-    "mlp": mlp,
-    "dcgan": dcgan,
-    "far_conventional": far_conventional,
-    "far_resnet": far_resnet,
-    "far_resnet_deep": far_resnet_deep,
-    "gn_cnn": gn_cnn,
-    "gn_resnet": gn_resnet,
-    "numerics_dcgan": numerics_dcgan,
-    "numerics_conv": numerics_conv,
-    "numerics_resnet": numerics_resnet,
-    "biggan32": biggan32,
-    "r3gan": r3gan,
-    "dirac": dirac,
-    "point": point,
-}
-"""Every architecture under the name a recipe uses."""
-
-CONDITIONAL = ("mlp", "dcgan", "biggan32")
-"""Those that take `classes`, and then make G(z, y) and D(x, y)."""
-
-_pairs = {"mlp": mlp, "dcgan": dcgan}
-
-ROLES: dict[str, dict[str, Callable[..., nn.Module]]] = {
-    "encoder": {"mlp": mlp_encoder, "dcgan": dcgan_encoder},
-    "autoencoder": {"mlp": mlp_autoencoder, "dcgan": dcgan_autoencoder},
-    "informed critic": {name: partial(informed_critic, pair) for name, pair in _pairs.items()},
-    "code head": {name: partial(code_head, pair) for name, pair in _pairs.items()},
-}
-"""Networks of other roles than generator and critic: by role and architecture, each `make(shape, **options)`."""

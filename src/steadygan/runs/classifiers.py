@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +11,16 @@ from rich.console import Console
 from torch import Tensor
 
 import steadygan
-from steadygan.data import Data, images
+from steadygan.config.field_types import spelled
+from steadygan.config.registry import DATA
+from steadygan.data.array_cache import load
+from steadygan.data.dataset import Data
 from steadygan.errors import UsageError, nearest
 from steadygan.files import cache_folder
 from steadygan.metrics.extractors.base import Extractor
 from steadygan.metrics.extractors.classifier import Classifier, accuracy, train
 from steadygan.metrics.extractors.classifier_file import CARD, load_classifier, save_classifier
-from steadygan.metrics.extractors.registry import extractor
+from steadygan.metrics.extractors.registry import EXTRACTORS, extractor, no_weights, of_classifier
 from steadygan.rng import generator
 from steadygan.training.compile.cpu import threads
 
@@ -36,18 +38,29 @@ class Labelled(NamedTuple):
     split: str
 
 
-class Set(NamedTuple):
-    """How a labelled set is read, and how long and how wide its classifier is trained."""
-
-    read: Callable[[str | Path | None], Labelled]
-    steps: int
-    width: int
+SETS = {name: part.known for name, part in DATA.items() if part.known and part.known.classifier}
+"""The data sets that have a classifier."""
 
 
-# ------------------------------------------------------------------------------------------------------------ sets
+def labelled(name: str, root: str | Path | None = None) -> Labelled:
+    """The labelled set of this name, its published test set held out; where there is none, a random fifth.
+
+    Raises UsageError where it is unknown or not on this machine.
+    """
+    known = SETS.get(spelled(name, SETS))
+    if known is None:
+        raise UsageError(f"no classifier can be made of {name!r}: {nearest(name, SETS)}")
+    rows, labels = _labelled_rows(load(known.source(root, "train")))
+    if "test" in known.counts:
+        held = _labelled_rows(load(known.source(root, "test")))
+        return Labelled(rows, labels, *held, list(known.labels), "the published test set is held out")
+    order = torch.randperm(len(rows), generator=generator("held out", known.name))
+    fifth, rest = order.split([len(rows) // 5, len(rows) - len(rows) // 5])
+    split = "a random fifth is held out, the same one for every seed"
+    return Labelled(rows[rest], labels[rest], rows[fifth], labels[fifth], list(known.labels), split)
 
 
-def _labels(data: Data) -> tuple[Tensor, Tensor]:
+def _labelled_rows(data: Data) -> tuple[Tensor, Tensor]:
     """A set's rows and labels. Raises UsageError where it has none."""
     if data.rows is None or data.labels is None:
         raise UsageError(
@@ -56,45 +69,12 @@ def _labels(data: Data) -> tuple[Tensor, Tensor]:
     return data.rows, data.labels
 
 
-def _digits(root: str | Path | None) -> Labelled:
-    """The 1,797 digits; a fifth of them, drawn once for all seeds, is held out."""
-    rows, labels = _labels(images.digits())
-    order = torch.randperm(len(rows), generator=generator("held out", "digits"))
-    held, rest = order.split([len(rows) // 5, len(rows) - len(rows) // 5])
-    names, split = [str(n) for n in range(10)], "a random fifth is held out, the same one for every seed"
-    return Labelled(rows[rest], labels[rest], rows[held], labels[held], names, split)
-
-
-def _published(read: Callable[..., Data], names: str, root: str | Path | None) -> Labelled:
-    """A set with published training and test parts; `names` of its classes, in the order of their labels."""
-    shown, held = _labels(read(root, "train")), _labels(read(root, "test"))
-    return Labelled(*shown, *held, names.split(", "), "the published test set is held out")
-
-
-FASHION = "T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot"
-CIFAR10 = "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck"
-
-SETS = {
-    "digits": Set(_digits, steps=1000, width=32),
-    "fashion-mnist": Set(partial(_published, images.fashion_mnist, FASHION), steps=4000, width=16),
-    "cifar10": Set(partial(_published, images.cifar10, CIFAR10), steps=4000, width=32),
-}
-"""The sets that have a classifier."""
-
-
-def labelled(name: str, root: str | Path | None = None) -> Labelled:
-    """The labelled set of this name. Raises UsageError where it is unknown or not on this machine."""
-    if name not in SETS:
-        raise UsageError(f"no classifier can be made of {name!r}: {nearest(name, SETS)}")
-    return SETS[name].read(root)
-
-
 # ----------------------------------------------------------------------------------------------------- classifiers
 
 
 def place(name: str) -> Path:
     """The folder where the classifier of this name is kept unless another is named."""
-    return cache_folder() / "classifiers" / name
+    return cache_folder() / "classifiers" / spelled(name, SETS)
 
 
 def make(
@@ -106,7 +86,10 @@ def make(
     """
     found = labelled(name, root)
     shape, count = list(found.rows.shape[1:]), len(found.classes)
-    steps, width = steps or SETS[name].steps, SETS[name].width
+    name = spelled(name, SETS)
+    plan = SETS[name].classifier
+    assert plan is not None
+    steps, width = steps or plan.steps, plan.width
     with threads(1):  # the weights depend on their number
         net = train(found.rows, found.labels, count, steps=steps, seed=seed, width=width)
     card: dict[str, Any] = {
@@ -154,9 +137,17 @@ def ready(name: str, note: Callable[[str], None]) -> Classifier:
 def look_through(
     name: str, channels: int, note: Callable[[str], None], weights: Path | None = None
 ) -> Extractor:
-    """The extractor of this name for so many channels; a labelled set's classifier is made if it is not there."""
-    found = partial(ready, note=note)
-    return extractor(name.replace("-", "_"), weights=weights, classifier=found, channels=channels)
+    """The extractor of this name for so many channels; a labelled set's classifier is made if it is not there.
+
+    Raises UsageError for another name.
+    """
+    known = spelled(name, SETS)
+    if known in SETS:
+        no_weights(known, weights)
+        return of_classifier(ready(known, note))
+    if name not in EXTRACTORS:
+        raise UsageError(f"there is no extractor {name!r}: {nearest(name, (*EXTRACTORS, *SETS))}")
+    return extractor(name, weights=weights, channels=channels)
 
 
 def right(found: Classifier) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from steadygan.build import Run
-from steadygan.config import Config
+from steadygan.config.schema import Keep
 from steadygan.game import State
 from steadygan.game.state import member
 from steadygan.runs.folder import BOARD, CHECKPOINTS, EVENTS, SAMPLES
@@ -31,28 +31,38 @@ Sink = Callable[[Event], None]
 
 @contextmanager
 def outlets(
-    settings: Config, run: Run, folder: Path, images_per_step: int, first: int, wall_s: float
+    run: Run,
+    folder: Path,
+    *,
+    keep: Keep,
+    tensorboard: bool,
+    images_per_step: int,
+    first: int,
+    wall_s: float,
 ) -> Iterator[list[Sink]]:
     """The sinks of a run's folder, in the order in which they are to see an event, for as long as it trains.
 
     `first` is the step it goes on from, `wall_s` the seconds that it had taken by then.
     """
     facts: dict[str, object] = {"members": run.members, "layout": layout(run)}
-    with _board(settings, run, folder, images_per_step, first, wall_s) as boarded:
+    board = _board(run, folder, images_per_step, first, wall_s) if tensorboard else nullcontext(_nothing)
+    with board as boarded:
         yield [
             line_sink(folder / EVENTS, images_per_step),
             _picture_sink(run, folder),
             *_landscape_sinks(run, folder),
-            checkpoint_sink(folder / CHECKPOINTS, facts, last=settings.keep.last, best=settings.keep.best),
+            checkpoint_sink(folder / CHECKPOINTS, facts, last=keep.last, best=keep.best),
             boarded,
         ]
 
 
+def _nothing(event: Event) -> None:
+    """Write nothing of an event."""
+
+
 def _board(
-    settings: Config, run: Run, folder: Path, images: int, first: int, wall_s: float
+    run: Run, folder: Path, images: int, first: int, wall_s: float
 ) -> AbstractContextManager[Callable[[Event], None]]:
-    if not settings.tensorboard:
-        return nullcontext(lambda event: None)
     return tensorboard_sink(
         folder / BOARD,
         folder / EVENTS,

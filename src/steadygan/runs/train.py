@@ -9,7 +9,6 @@ from rich.console import Console
 from steadygan import config, diagnostics
 from steadygan.build import Run, build
 from steadygan.config import Config
-from steadygan.config.field_types import steps_of
 from steadygan.errors import UsageError, nearest
 from steadygan.files import write_whole
 from steadygan.game import Logs, State
@@ -33,7 +32,7 @@ from steadygan.training import checkpoint, toy_scores
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
 from steadygan.training.divergence import origin
-from steadygan.training.events import Diverged, Look, Scored, Snapshot, Stop
+from steadygan.training.events import Diverged, Look, Scored, Snapshot
 from steadygan.training.gradient_stats import examiner
 from steadygan.training.loop import lost_members, stops, train
 from steadygan.training.online_scores import score_names
@@ -44,15 +43,12 @@ __all__ = ["resume", "start"]
 def start(settings: Config, folder: Path, console: Console) -> Diverged | Ill | None:
     """Train from the first step in `folder`, which must be new or empty. Returns how it came to a bad end, if any."""
     run = build(settings)
-    _check_score(settings, run)
-    _check_stop(settings, run)
-    if settings.tensorboard:
-        check_tensorboard()
-    look = look_of(settings, run, _noter(console))
+    _check(settings, run)
+    look = look_of(run, settings.evaluation, _noter(console))
     look(run.state)  # what cannot be scored is told before anything is written
     claim(folder)
     with locked(folder):
-        write_whole(folder / CONFIG, config.dump(config.resolved(settings)))
+        write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
         return _go(settings, run, run.state, look, folder, 0.0, console)
 
 
@@ -65,18 +61,15 @@ def resume(
     UsageError when the folder holds no run, or none that fits its configuration.
     """
     before = read_config(folder)
-    raw = config.override(before, assignments)
-    if raw.get("looks") != before.get("looks"):
+    raw = config.current(config.override(before, assignments))
+    if raw.get("evaluation") != before.get("evaluation"):
         raise UsageError(
-            "looks stay what they were when a run is resumed, for what they have seen is left out of its scores: begin "
-            "a new run for other looks"
+            "evaluation cannot change on resume, because its images are excluded from the final scores: start a new "
+            "run instead"
         )
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
     run = build(settings)
-    _check_score(settings, run)
-    _check_stop(settings, run)
-    if settings.tensorboard:
-        check_tensorboard()
+    _check(settings, run)
     with locked(folder):
         begun = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it was stopped before its first one
         state = restore(folder, run, _noter(console)) if begun else run.state
@@ -85,7 +78,7 @@ def resume(
             text = f"{folder} is complete: step {step:,} of {settings.steps:,}; resume it with steps=... to go on"
             console.print(text, markup=False, soft_wrap=True)
             return None
-        rule = _stop(settings)
+        rule = run.stop
         if rule and stops(rule, step, logged(folder / EVENTS, step).get(rule.log)):
             text = (
                 f"{folder} has ended by its rule at step {step:,} of {settings.steps:,}: {rule.log} is below "
@@ -94,41 +87,39 @@ def resume(
             console.print(text, markup=False, soft_wrap=True)
             return None
         if assignments or root:
-            write_whole(folder / CONFIG, config.dump(config.resolved(settings)))
+            write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
         wall_s = rewind(folder / EVENTS, step)
         going = "going on from" if begun else "it has no checkpoint: beginning at"
         console.print(f"{going} step {step:,} of {settings.steps:,}", markup=False)
-        look = look_of(settings, run, _noter(console))
+        look = look_of(run, settings.evaluation, _noter(console))
         return _go(settings, run, state, look, folder, wall_s, console)
 
 
-def _check_score(settings: Config, run: Run) -> None:
-    name, known = (
-        settings.keep.best,
-        toy_scores.score_names(run.game.rest)
-        if run.game.rest
-        else score_names(run.data, run.game, through(settings)),
-    )
-    if name and name not in known:
+def _check(settings: Config, run: Run) -> None:
+    """Raise UsageError for what could only fail later: an unknown score or log, or a package that is not there."""
+    if settings.keep.best:
+        _check_score(settings.keep.best, run, through(settings.evaluation))
+    if run.stop:
+        with threads(settings.threads):
+            _check_log(run.stop.log, run)
+    if settings.tensorboard:
+        check_tensorboard()
+
+
+def _check_score(name: str, run: Run, extractor: str | None) -> None:
+    rest = run.game.rest
+    known = toy_scores.score_names(rest) if rest else score_names(run.data, run.game, extractor)
+    if name not in known:
         hint = nearest(name, known) if known else "it has none"
         raise UsageError(f"keep.best: a run on {run.data.name} has no score {name!r}: {hint}")
 
 
-def _stop(settings: Config) -> Stop | None:
-    rule = settings.stop
-    return Stop(rule.log, rule.below, steps_of(rule.after, settings.steps)) if rule else None
-
-
-def _check_stop(settings: Config, run: Run) -> None:
+def _check_log(name: str, run: Run) -> None:
     """Refuse a rule on what is not logged: a step is taken to see what is."""
-    if settings.stop:
-        step = vectorised(run.step) if run.ensemble else run.step
-        with threads(settings.threads):
-            _, logs = step(run.state, run.draws(0))
-        if settings.stop.log not in logs:
-            raise UsageError(
-                f"stop.log: this run logs no {settings.stop.log!r}: {nearest(settings.stop.log, logs)}"
-            )
+    step = vectorised(run.step) if run.ensemble else run.step
+    _, logs = step(run.state, run.draws(0))
+    if name not in logs:
+        raise UsageError(f"stop.log: this run logs no {name!r}: {nearest(name, logs)}")
 
 
 def _go(
@@ -141,7 +132,16 @@ def _go(
     console: Console,
 ) -> Diverged | Ill | None:
     if not run.game.rest:
-        write_whole(folder / LOOKS, json.dumps(protocol_of(settings, run, _noter(console)), indent=1) + "\n")
+        write_whole(
+            folder / LOOKS,
+            json.dumps(
+                protocol_of(
+                    run, settings.evaluation, _noter(console), weights="EMA" if settings.ema else "raw"
+                ),
+                indent=1,
+            )
+            + "\n",
+        )
     step = vectorised(run.step) if run.ensemble else run.step
     if settings.compile:
         console.print("compiling the step ...")
@@ -157,7 +157,15 @@ def _go(
     for _, line in whole(folder / EVENTS):  # of a run that is resumed
         events.add(line)
     attend = attendant(events, images, settings.stop_on, _noter(console))
-    written = outlets(settings, run, folder, images, first, wall_s)
+    written = outlets(
+        run,
+        folder,
+        keep=settings.keep,
+        tensorboard=settings.tensorboard,
+        images_per_step=images,
+        first=first,
+        wall_s=wall_s,
+    )
     with threads(settings.threads), products(largest), written as sinks, show as shown:
         for event in train(
             step,
@@ -171,7 +179,7 @@ def _go(
             steps=settings.steps,
             every=run.every,
             wall_s=wall_s,
-            stop=_stop(settings),
+            stop=run.stop,
         ):
             for sink in (*sinks, shown):
                 sink(event)

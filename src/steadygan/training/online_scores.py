@@ -18,16 +18,13 @@ from steadygan.rng import generator
 from steadygan.training.events import Look
 from steadygan.training.sampling import columns, in_rows, latents, samples, weights
 
-__all__ = ["CLASSIFIERS", "GRID", "looked_at", "looker", "lower_is_better", "not_looked_at", "score_names"]
+__all__ = ["GRID", "looked_at", "looker", "lower_is_better", "not_looked_at", "score_names"]
 
 POINTS, IMAGES, GRID = 4096, 1000, 64
 """How many samples a look takes, of points and of images, and how many of the latter are pictured."""
 
 STACKED = 5000
 """How many are looked at for the modes of stacked images: perfect ones show 993 of 1,000 and a mode_kl of 0.106."""
-
-CLASSIFIERS = {"stacked_digits": "digits"}
-"""The data whose modes are counted by a classifier, and which."""
 
 FALLING = {"mode_kl", "unbalance", "close_pairs", "close_gradient", "gradient_max", "distance", "radius"}
 
@@ -101,7 +98,7 @@ def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[s
             if extractor
             else ()
         )
-        return ("kd_pixels8", *(("modes", "mode_kl") if data.name in CLASSIFIERS else ()), *through)
+        return ("kd_pixels8", *(("modes", "mode_kl") if data.mode_classifier else ()), *through)
     if data.modes is not None:
         return ("modes", "high_quality", "mode_kl")
     if _is_small(data):

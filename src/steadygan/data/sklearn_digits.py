@@ -1,8 +1,4 @@
-"""Images, [n, channels, height, width] uint8: sets that lie on this machine; nothing is downloaded.
-
-Files are looked for in the folder the user names (`root`, the command's --data-root), then in the folder
-that the environment variable STEADYGAN_DATA names. Each family of files has a module of its own.
-"""
+"""scikit-learn's handwritten digits, [n, 1, 8, 8] uint8, and stacks of three of them: the test of mode coverage."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,32 +8,11 @@ import torch
 from torch import Generator, Tensor
 
 from steadygan.data.array_cache import load
-from steadygan.data.cifar import cifar10, cifar100
 from steadygan.data.dataset import Data
-from steadygan.data.emoji_sheet import emoji
-from steadygan.data.fashion_files import DEBIAN_FASHION, fashion_mnist, read_idx
-from steadygan.data.folders import celeba_hq, image_folder, lsun
-from steadygan.data.imagenet import imagenet64
-from steadygan.data.sources import Block, Source, split_count
-from steadygan.data.stl import stl10
+from steadygan.data.sources import Block, ClassifierPlan, DataSet, Source
 from steadygan.errors import UsageError
 
-__all__ = [
-    "DEBIAN_FASHION",
-    "celeba_hq",
-    "cifar10",
-    "cifar100",
-    "digits",
-    "digits_source",
-    "emoji",
-    "fashion_mnist",
-    "image_folder",
-    "imagenet64",
-    "lsun",
-    "read_idx",
-    "stacked_digits",
-    "stl10",
-]
+__all__ = ["DIGITS", "digits", "stacked_digits"]
 
 
 def digits() -> Data:
@@ -53,7 +28,7 @@ def digits() -> Data:
 
 def digits_source(root: str | Path | None = None, split: str = "train") -> Source:
     """Where the digits are: inside scikit-learn, whatever the `root`. Raises UsageError where that is not installed."""
-    count = split_count("digits", split)
+    count = DIGITS.count(split)
     try:
         import sklearn.datasets as sets
     except ImportError as error:
@@ -65,7 +40,7 @@ def digits_source(root: str | Path | None = None, split: str = "train") -> Sourc
         yield Block(rows, found.target.astype(np.int64))
 
     place = Path(sets.__file__).parent
-    return Source("digits", place, [], count, blocks, {"split": split}, classes=10, direct=True)
+    return Source("digits", place, [], count, blocks, {"split": split}, DIGITS.classes, direct=True)
 
 
 def stacked_digits(size: int = 51_200, seed: int = 0) -> Data:
@@ -88,7 +63,7 @@ def stacked_digits(size: int = 51_200, seed: int = 0) -> Data:
     classes = torch.stack([mode // 100, mode // 10 % 10, mode % 10], 1)
     rows = digits().rows
     assert rows is not None
-    return Data("stacked_digits", (3, 8, 8), rows=rows[_one_of_each(classes, g), 0])
+    return Data("stacked_digits", (3, 8, 8), rows=rows[_one_of_each(classes, g), 0], mode_classifier="digits")
 
 
 def _one_of_each(classes: Tensor, g: Generator) -> Tensor:
@@ -100,3 +75,17 @@ def _one_of_each(classes: Tensor, g: Generator) -> Tensor:
     first = counts.cumsum(0) - counts
     share = torch.rand(classes.shape, generator=g, dtype=torch.float64)
     return labels.argsort(stable=True)[first[classes] + (share * counts[classes]).long()]
+
+
+DIGITS = DataSet(
+    "digits",
+    "the digits",
+    digits,
+    digits_source,
+    shape=(1, 8, 8),
+    classes=10,
+    counts={"train": 1797},
+    get="they lie in scikit-learn: pip install steadygan[digits]",
+    labels=tuple(str(n) for n in range(10)),
+    classifier=ClassifierPlan(steps=1000, width=32),
+)

@@ -1,0 +1,258 @@
+"""A configuration resolved once: shares of steps, sweeps, schedules and the machine's defaults become objects.
+
+Each section of `Resolved` holds plain arguments for the builder of that section. A number that changes over training or
+differs between the members of an ensemble is a function of the state's scalars (`schedules.Number`).
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from steadygan import schedules
+from steadygan.config import schema
+from steadygan.config.field_types import Strict, Sweep, ends, steps_of
+from steadygan.config.records import Choice
+from steadygan.config.schema import Config
+from steadygan.errors import UsageError
+from steadygan.games import Clip, FakeAsReal
+from steadygan.schedules import Number
+from steadygan.training.events import Every, Stop
+
+__all__ = ["Constraints", "Ema", "HiddenNoise", "Precision", "Resolved", "resolve", "sweeps"]
+
+
+class HiddenNoise(NamedTuple):
+    """The noise after the hidden activations of the critics and of the generator: standard deviations."""
+
+    D: float
+    G: float
+
+
+class Constraints(NamedTuple):
+    """What constrains the critic. `instance_noise` is None where no noise is ever added to the samples."""
+
+    normalization: Choice
+    penalties: tuple[Choice, ...]
+    consistency: tuple[Choice, ...]
+    clip: Clip | None
+    piecewise_linear: bool | None
+    augment: Choice
+    instance_noise: Number | None
+    hidden_noise: HiddenNoise
+    fake_as_real: FakeAsReal | None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the critic sees the samples as they are, and answers as it is; penalties and clipping apart."""
+        noisy = self.instance_noise is not None or any(self.hidden_noise)
+        altered = self.consistency or self.augment.name != "none" or noisy
+        return not altered and self.normalization.name == "none" and self.fake_as_real is None
+
+
+class Ema(NamedTuple):
+    """The exponential moving average of the generator's weights, from step `start` on."""
+
+    decay: Number
+    start: int
+
+
+class Precision(NamedTuple):
+    """The type of parameters, and the one that networks are autocast to, if any."""
+
+    dtype: torch.dtype
+    autocast: torch.dtype | None
+
+
+class Resolved(NamedTuple):
+    """The sections of a configuration, ready for their builders.
+
+    `members` are the runs of the ensemble: each one's seed and its swept values by their paths.
+    """
+
+    game: Choice
+    data: Choice
+    networks: Choice
+    constraints: Constraints
+    dynamics: Choice
+    optimizers: Choice | dict[str, Choice]
+    ema: Ema | None
+    members: list[dict[str, float]]
+    batch: int
+    accumulate: int
+    precision: Precision
+    channels_last: bool
+    device: torch.device
+    every: Every
+    stop: Stop | None
+
+
+PRECISIONS = {
+    "float32": Precision(torch.float32, None),
+    "float64": Precision(torch.float64, None),
+    "bfloat16": Precision(torch.float32, torch.bfloat16),
+}
+"""bfloat16 means autocast of the networks; parameters and everything else stay float32."""
+
+
+def resolve(config: Config) -> Resolved:
+    """Every section of `config` as arguments. Raises UsageError for a device that this machine has not."""
+    precision = PRECISIONS[config.precision]
+    numbers = _Numbers(config.steps, precision.dtype)
+    critic, noise, chosen = config.critic, config.noise, config.optimizer
+    one = not isinstance(chosen, dict)
+    return Resolved(
+        game=numbers.choice(config.game, "game"),
+        data=numbers.choice(config.data, "data"),
+        networks=numbers.choice(config.networks, "networks"),
+        constraints=Constraints(
+            normalization=numbers.choice(critic.normalization, "critic.normalization"),
+            penalties=numbers.choices(critic.penalties, "critic.penalties"),
+            consistency=numbers.choices(critic.consistency, "critic.consistency"),
+            clip=Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
+            piecewise_linear=critic.piecewise_linear,
+            augment=numbers.choice(config.augment, "augment"),
+            instance_noise=(
+                numbers.number(noise.instance, "noise.instance") if max(ends(noise.instance)) > 0 else None
+            ),
+            hidden_noise=HiddenNoise(noise.D, noise.G),
+            fake_as_real=_fake_as_real(config.fake_as_real, config.accumulate, numbers),
+        ),
+        dynamics=numbers.choice(config.dynamics, "dynamics"),
+        optimizers=(
+            numbers.choice(chosen, "optimizer")
+            if one
+            else {name: numbers.choice(part, f"optimizer.{name}") for name, part in chosen.items()}
+        ),
+        ema=(
+            Ema(numbers.number(config.ema.decay, "ema.decay"), numbers.steps(config.ema.start))
+            if config.ema
+            else None
+        ),
+        members=_members(sweeps(config), range(config.seed, config.seed + config.seeds)),
+        batch=config.batch,
+        accumulate=config.accumulate,
+        precision=precision,
+        channels_last=config.channels_last,
+        device=_device(config.device),
+        every=Every(
+            log=max(1, numbers.steps(config.every.log)),
+            score=max(1, numbers.steps(config.every.score)),
+            checkpoint=max(1, numbers.steps(config.every.checkpoint)),
+            examine=max(1, numbers.steps(config.every.diagnostics)),
+        ),
+        stop=(
+            Stop(config.stop.log, config.stop.below, numbers.steps(config.stop.after))
+            if config.stop
+            else None
+        ),
+    )
+
+
+class _Numbers(NamedTuple):
+    """How the values of a run of so many steps become arguments, in the type of its parameters."""
+
+    total: int
+    dtype: torch.dtype
+
+    def steps(self, span: int | str) -> int:
+        return steps_of(span, self.total)
+
+    def choices(self, chosen: tuple[Any, ...], path: str) -> tuple[Choice, ...]:
+        return tuple(self.choice(each, f"{path}.{index}") for index, each in enumerate(chosen))
+
+    def choice(self, chosen: Any, path: str) -> Choice:
+        """An entry of a table; an option that is an entry of another one (a game's loss) becomes a Choice as well."""
+        options = {
+            key: self.value(getattr(chosen, key), f"{path}.{key}")
+            for key in type(chosen).model_fields
+            if key != "name"
+        }
+        return Choice(chosen.name, options)
+
+    def value(self, raw: Any, path: str) -> Any:
+        if isinstance(raw, Strict) and "name" in type(raw).model_fields:
+            return self.choice(raw, path)
+        return self.number(raw, path)
+
+    def number(self, raw: Any, path: str) -> Any:
+        """A float as it is; a sweep as this member's value; a schedule as a function of the step."""
+        if isinstance(raw, Sweep):
+            return lambda scalars: scalars[path]
+        if isinstance(raw, Strict):
+            schedule, dtype = self.schedule(raw), self.dtype
+            return lambda scalars: schedule(scalars["step"]).to(dtype)
+        return raw
+
+    def schedule(self, raw: Any) -> schedules.Schedule:
+        given = {key: getattr(raw, key) for key in type(raw).model_fields if key != "schedule"}
+        if "begin" in given:
+            given["begin"] = self.steps(given["begin"])
+        if "over" in given:
+            given["over"] = max(1, self.steps(given["over"]))
+        if isinstance(given.get("value"), Strict):
+            given["value"] = self.schedule(given["value"])
+        make: Callable[..., schedules.Schedule] = schedules.SCHEDULES[raw.schedule]
+        return make(**given)
+
+
+def _fake_as_real(given: schema.FakeAsReal, parts: int, numbers: _Numbers) -> FakeAsReal | None:
+    """Fake-as-real's part of one gradient: of a batch that is accumulated in parts, each has its share."""
+    most = round(max(ends(given.count)))
+    if not most:
+        return None
+    if most % parts:
+        raise UsageError(
+            f"accumulate={parts} does not divide the {most} fakes of fake_as_real.count, of which each part of the "
+            "batch has its share: choose one that does"
+        )
+    count: Number = numbers.number(given.count, "fake_as_real.count")
+    if parts > 1:
+        count = _share(count, parts)
+    scoring = torch.bfloat16 if given.scoring == "bfloat16" else None
+    return FakeAsReal(count, most // parts, given.pool, scoring)
+
+
+def _share(count: Number, parts: int) -> Number:
+    return (lambda scalars: count(scalars) / parts) if callable(count) else count / parts
+
+
+def sweeps(model: Strict, path: str = "") -> dict[str, tuple[float, ...]]:
+    """Every list that stands where a number may: its path and its values."""
+    found = {}
+    for key in type(model).model_fields:
+        part = getattr(model, key)
+        for inner, item in _parts(part):
+            here = ".".join(str(name) for name in (path, key, inner) if name != "")
+            if isinstance(item, Sweep):
+                found[here] = item.root
+            elif isinstance(item, Strict):
+                found |= sweeps(item, here)
+    return found
+
+
+def _parts(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, tuple) else [("", value)]
+
+
+def _members(swept: dict[str, tuple[float, ...]], seeds: range) -> list[dict[str, float]]:
+    """The members of the ensemble: every combination of swept values, each with every seed."""
+    grid = itertools.product(*swept.values(), seeds)
+    return [dict(zip([*swept, "seed"], values, strict=True)) for values in grid]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        if torch.device(name).type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError("it computes nothing")
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try device=cpu"
+        ) from None
+    return torch.device(name)
