@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from reporting import CONFIG, EVIL, browser, made, opened, requests, write_events
 
+from reporting import CONFIG, EVIL, browser, made, opened, requests, write_events
 from steadygan.errors import UsageError
 from steadygan.report.page import page
 from steadygan.report.run_summary import Reader

@@ -9,11 +9,11 @@ import math
 import re
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 
+from paths import ROOT
 from steadygan import theory
 from steadygan.errors import UsageError
 from steadygan.theory import (
@@ -32,7 +32,6 @@ from steadygan.theory import (
 )
 from steadygan.theory.verdicts import AS_CORRECTED, FAILS, FALSE, HOLDS, judge
 
-ROOT = Path(__file__).parent.parent
 LOG2 = math.log(2)
 
 

@@ -3,13 +3,13 @@
 import math
 import runpy
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from paths import ROOT
 from steadygan.errors import UsageError
 from steadygan.metrics import Moments, Summary, frechet_distance, inception_score, kernel_distance, scores
 from steadygan.metrics.feature_scores import frechet, inception, kernel
@@ -242,7 +242,7 @@ def test_features_that_are_not_finite_are_not_taken_in():
 
 
 def test_the_benchmark_in_small():
-    script = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "metrics.py"))
+    script = runpy.run_path(str(ROOT / "benchmarks" / "metrics.py"))
     found = {row: script["measured"](row, Namespace(**script["SMALL"])) for row in script["ROWS"]}
     fd = [found[row]["scores"]["fd"] for row in ("fd ours", "fd torchmetrics")]
     assert fd[0] == pytest.approx(fd[1], rel=1e-4)

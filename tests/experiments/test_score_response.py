@@ -2,18 +2,18 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from paths import ROOT
 from steadygan.data import Data
 from steadygan.errors import UsageError
 from steadygan.metrics import Extractor, Read, Score
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import damages  # noqa: E402

@@ -1,8 +1,6 @@
 """EfficientNet-Lite0: the network against the package its weights were made for, and what it says of pictures."""
 
 import importlib.util
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from paths import CIFAR_ZIP
 from steadygan.data import cifar10
 from steadygan.errors import UsageError
 from steadygan.metrics.extractors import lite0 as module
@@ -18,11 +17,6 @@ from steadygan.metrics.extractors.lite0 import lite0, network, seen
 
 if importlib.util.find_spec(module.WHEEL) is None:
     pytest.skip("the wheel of EfficientNet-Lite0 is not installed", allow_module_level=True)
-
-CIFAR_ZIP = (
-    Path(os.environ.get("STEADYGAN_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    / "cifar10-jpeg.zip"
-)
 
 
 @pytest.fixture(scope="module")

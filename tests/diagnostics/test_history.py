@@ -4,8 +4,8 @@ import json
 import math
 
 import pytest
-from reporting import made
 
+from reporting import made
 from steadygan import config
 from steadygan.build import build
 from steadygan.config import registry

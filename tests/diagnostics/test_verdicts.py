@@ -3,11 +3,11 @@
 import json
 import math
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from paths import ROOT
 from steadygan import config
 from steadygan.build import build
 from steadygan.diagnostics import History, Series, read
@@ -469,7 +469,7 @@ def test_late_is_the_median_of_the_last_quarter():
 
 
 def test_the_page_shows_the_figures_that_were_measured(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import doctor
 
     text = doctor.PAGE.read_text()
@@ -480,7 +480,7 @@ def test_the_page_shows_the_figures_that_were_measured(monkeypatch):
 
 @pytest.mark.slow
 def test_labelled_runs_are_diagnosed_as_what_they_are(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from doctor_calibration import CALIBRATION
     from doctor_training import histories, trained
 

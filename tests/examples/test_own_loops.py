@@ -4,13 +4,13 @@ import ast
 import re
 import runpy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from paths import ROOT
 from steadygan import losses
 from steadygan.config import registry
 from steadygan.data import Data, ring
@@ -26,9 +26,8 @@ from steadygan.penalties import PENALTIES
 
 NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
 
-
-# Each shows a method, but for the Monitor's, which watches one (tests/test_monitor.py).
-LOOPS = sorted((Path(__file__).parent.parent / "examples").glob("own_loop_*.py"))
+# Each shows a method, but for the Monitor's, which watches one (tests/diagnostics/test_monitor.py).
+LOOPS = sorted((ROOT / "examples").glob("own_loop_*.py"))
 EXAMPLES = [path for path in LOOPS if path.stem != "own_loop_monitor"]
 
 

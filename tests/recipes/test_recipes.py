@@ -1,9 +1,9 @@
 """Every packaged recipe: what its header says, what it costs, and that it runs, at full size and tiny.
 
-The images need not be here: random ones of their shapes stand in. `python tests/test_recipes.py` counts anew what
-recipes cost and writes src/steadygan/recipes/costs.json; with --tiny it takes 50 steps of every recipe at that scale,
-with --whole it runs each for three as the command line does, with --full three steps of batch 4 of every architecture.
-NAME... after it stands for these recipes only.
+The images need not be here: random ones of their shapes stand in. `python tests/recipes/test_recipes.py` counts anew
+what recipes cost and writes src/steadygan/recipes/costs.json; with --tiny it takes 50 steps of every recipe at that
+scale, with --whole it runs each for three as the command line does, with --full three steps of batch 4 of every
+architecture. NAME... after it stands for these recipes only.
 """
 
 import io
@@ -377,7 +377,7 @@ F9 = {
 
 def test_costs_are_known_of_every_recipe_and_of_nothing_else():
     assert sorted(json.loads(COSTS.read_text())) == NAMES, (
-        "run python tests/test_recipes.py NAME... of what is new"
+        "run python tests/recipes/test_recipes.py NAME... of what is new"
     )
 
 
@@ -411,7 +411,7 @@ COUNTED += [
 @pytest.mark.parametrize("name", COUNTED)
 def test_costs_are_counted_anew(name, stood_in):
     found = json.loads(COSTS.read_text())[name]
-    assert counted(name) == found, f"if that is meant, run python tests/test_recipes.py {name}"
+    assert counted(name) == found, f"if that is meant, run python tests/recipes/test_recipes.py {name}"
 
 
 def test_a_cost_is_that_of_real_steps(stood_in):
@@ -477,7 +477,7 @@ TINY = [
     "gaussian-fargan",
     "dirac-r1",
 ]
-"""One for each family; `python tests/test_recipes.py --tiny` runs them all."""
+"""One for each family; `python tests/recipes/test_recipes.py --tiny` runs them all."""
 
 
 def trained(name: str, folder: Path | None = None, steps: int = 50) -> tuple[State, State | None]:

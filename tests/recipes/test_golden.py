@@ -1,7 +1,7 @@
 """Twenty steps of every recipe, against the losses they had when the recipe was last changed on purpose.
 
-`python tests/test_golden.py` writes tests/golden.json anew (`python tests/test_golden.py NAME...` these recipes
-only). A change of a trace is a change of behaviour: the changelog says why.
+`python tests/recipes/test_golden.py` writes golden.json beside it anew (with NAME... these recipes only). A change of a
+trace is a change of behaviour: the changelog says why.
 """
 
 import json
@@ -70,20 +70,20 @@ def golden() -> dict[str, dict[str, list[float]]]:
 def test_a_recipe_trains_as_it_did(name):
     """To 1e-4: processors round differently, and twenty steps do not let that grow."""
     wanted = golden().get(name)
-    assert wanted is not None, f"{name} has no trace yet: run python tests/test_golden.py {name}"
+    assert wanted is not None, f"{name} has no trace yet: run python tests/recipes/test_golden.py {name}"
     found = trace(RECIPES[name])
     assert found.keys() == wanted.keys()
     for key, values in wanted.items():
         assert len(values) == STEPS
         assert found[key] == pytest.approx(values, rel=1e-4, abs=1e-5), (
             f"{name} no longer trains as it did; if that is meant, say why in CHANGELOG.md and run "
-            f"python tests/test_golden.py {name}"
+            f"python tests/recipes/test_golden.py {name}"
         )
 
 
 def test_every_trace_belongs_to_a_recipe():
     assert sorted(golden().keys() - RECIPES.keys()) == [], (
-        "run python tests/test_golden.py, which removes them"
+        "run python tests/recipes/test_golden.py, which removes them"
     )
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_shared_chains import traced
 from torch import Tensor
 from torch.fx import GraphModule
 
 from steadygan.rng import generator
 from steadygan.training.compile.split_vectors import MOST, take_apart
+from tracing import traced
 
 MEMBERS, SIZES = 3, (6, 2, 9, 1)
 WHOLE = sum(SIZES)

@@ -24,7 +24,7 @@ RECIPES = [
     if "-numerics-" in file.stem
     if file.stem.endswith(tuple(OBJECTIVES)) and not file.stem.startswith("celeba64")
 ]
-"""All but the sweeps and the faces, of which tests/test_recipes.py has the settings."""
+"""All but the sweeps and the faces, of which tests/recipes/test_recipes.py has the settings."""
 SHAPES = {"cifar10": (3, 32, 32), "fashion-mnist": (1, 32, 32)}
 OBJECTIVE_NAMES = {"standard": "standard", "js": "zero-sum JS", "indicator": "indicator"}
 NETWORKS = ["dcgan3", "dcgan3-nobn", "dcgan3-nobn-cf", "dcgan4", "dcgan4-nobn", "dcgan4-nobn-cf"]

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from paths import ROOT
 from steadygan import config, normalization
 from steadygan.config import registry
 from steadygan.data import Data
@@ -25,7 +26,6 @@ from steadygan.runs import train as run
 from steadygan.training.events import Snapshot
 from steadygan.training.loop import train
 
-ROOT = Path(__file__).parent.parent
 MODULES = (
     "results",
     "results_methods",

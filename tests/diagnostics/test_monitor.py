@@ -4,13 +4,13 @@ import copy
 import json
 import math
 import runpy
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from paths import ROOT
 from steadygan import Monitor, losses
 from steadygan.diagnostics import diagnose, read
 from steadygan.diagnostics import monitor as module
@@ -19,7 +19,7 @@ from steadygan.diagnostics.remedy_code import IN_A_LOOP
 from steadygan.diagnostics.verdicts import Verdict
 from steadygan.errors import UsageError
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "own_loop_monitor.py"
+EXAMPLE = ROOT / "examples" / "own_loop_monitor.py"
 
 
 class Hidden(nn.Module):

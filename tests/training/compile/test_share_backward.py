@@ -1,19 +1,16 @@
 """A step's chains back through a critic are shared where they differ by a factor of each row, and only there."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch._functorch.compile_utils import fx_graph_cse
-from torch._inductor.decomposition import select_decomp_table
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import linear, softplus
 
 from steadygan.rng import generator
 from steadygan.training.compile.share_backward import PRODUCTS, share_chains
+from tracing import traced
 
 WIDE, ROWS = 16, 24
 SHAPES = (WIDE, 3), (WIDE, WIDE), (WIDE, WIDE), (WIDE, WIDE), (1, WIDE)
@@ -74,12 +71,6 @@ TERMS: dict[str, tuple[Callable[[Critic, Tensor], Tensor], int]] = {
 }
 """Of what, and how many products are saved by rows that both go back from: for each matrix between hidden layers one on
 the way and one in its gradient, and one in the first matrix's gradient."""
-
-
-def traced(function: Callable[..., Any], *args: Any) -> GraphModule:
-    """A function's graph as torch.compile would hand it to the pass."""
-    module = make_fx(function, decomposition_table=select_decomp_table(), tracing_mode="fake")(*args)
-    return GraphModule(module, fx_graph_cse(module.graph))
 
 
 def shared(module: GraphModule) -> GraphModule:

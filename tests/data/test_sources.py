@@ -18,12 +18,11 @@ import pytest
 import torch
 from PIL import Image
 
+from paths import CIFAR_ZIP
 from steadygan import data
 from steadygan.data import fashion_files as idx_module
 from steadygan.data.dataset import Data
 from steadygan.errors import UsageError
-
-CIFAR_ZIP = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpeg.zip"
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from reporting import CONFIG, made
 
+from reporting import CONFIG, made
 from steadygan.report.image_sliders import landscapes, samples
 from steadygan.report.page import differences, page
 from steadygan.report.run_summary import Reader, names
