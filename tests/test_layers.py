@@ -134,6 +134,33 @@ def roots(modules: set[str]) -> set[str]:
     return {name.split(".")[0] for name in modules}
 
 
+def test_the_face_offers_what_is_taught_and_loads_it_when_it_is_asked_for():
+    code = "import steadygan as sg; shown = {name for name in dir(sg) if not name.startswith('_')}\n"
+    code += "assert shown | {'__version__'} == set(sg.__all__)"
+    assert roots(loaded(code)).isdisjoint(HEAVY | {"torch", "numpy"})
+    code = "import steadygan as sg; assert all(getattr(sg, name) is not None for name in sg.__all__)"
+    assert "torch" in roots(loaded(code))
+    found = roots(loaded("from steadygan import Monitor, penalties"))
+    assert found.isdisjoint(HEAVY | {"PIL", "pydantic", "yaml", "rich", "typer", "jinja2", "safetensors"})
+    with pytest.raises(AttributeError, match="no attribute 'Moniter'"):
+        steadygan.Moniter  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("module", "strange"),
+    [
+        ("training.loop", ["games", "networks", "metrics", "diagnostics", "config", "data.cifar"]),
+        ("diagnostics", ["game", "games", "training", "metrics"]),
+        ("diagnostics.monitor", ["games", "training", "config", "metrics.evaluation", "data.cifar"]),
+        ("metrics.kernel", ["metrics.extractors", "game", "data.cifar"]),
+    ],
+)
+def test_a_module_loads_what_it_needs(module, strange):
+    found = loaded(f"import steadygan.{module}")
+    assert f"steadygan.{module}" in found
+    assert found.isdisjoint(f"steadygan.{name}" for name in strange)
+
+
 def test_level_0_loads_torch_only():
     every = [file.stem for file in PACKAGE.glob("*.py") if not file.stem.startswith("__")]
     found = roots(loaded(f"from steadygan import {', '.join(every)}"))

@@ -1,23 +1,59 @@
-"""steadygan: generative adversarial networks whose gradients behave."""
+"""steadygan: generative adversarial networks whose gradients behave.
 
-from typing import TYPE_CHECKING, Any
+The ideas are modules of small functions for your own training loop: `losses`, `penalties`, `normalization`,
+`consistency`, `augment`, `noise`, `fake_as_real`. `config` and `build` make a whole run of a recipe.
+"""
+
+from typing import TYPE_CHECKING
+
+from steadygan._lazy import lazy
 
 if TYPE_CHECKING:
+    from steadygan import (
+        augment,
+        build,
+        config,
+        consistency,
+        data,
+        diagnostics,
+        dynamics,
+        fake_as_real,
+        games,
+        losses,
+        metrics,
+        networks,
+        noise,
+        normalization,
+        penalties,
+        schedules,
+        spectrum,
+        theory,
+    )
     from steadygan.diagnostics.monitor import Monitor
 
-__all__ = ["Monitor", "__version__"]
+__all__ = [
+    "Monitor",
+    "__version__",
+    "augment",
+    "build",
+    "config",
+    "consistency",
+    "data",
+    "diagnostics",
+    "dynamics",
+    "fake_as_real",
+    "games",
+    "losses",
+    "metrics",
+    "networks",
+    "noise",
+    "normalization",
+    "penalties",
+    "schedules",
+    "spectrum",
+    "theory",
+]
 
 __version__ = "0.1.0"
 
-
-def __getattr__(name: str) -> Any:
-    """`steadygan.Monitor`, which stands on higher layers, when it is asked for: the import itself loads nothing."""
-    if name == "Monitor":
-        from steadygan.diagnostics.monitor import Monitor
-
-        return Monitor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(__name__)

@@ -13,35 +13,28 @@ __all__ = ["lazy"]
 def lazy(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package, for the names that its `if TYPE_CHECKING:` block imports.
 
-    The block is what type checkers and editors read, so it is the only list of the names.
+    That block is what type checkers and editors read, so it is the one place where the names' modules stand.
 
-    >>> get, listed = lazy("steadygan.data")
-    >>> get("digits").__module__, "cifar10" in listed()
+    >>> get, names = lazy("steadygan.data")
+    >>> get("digits").__module__, "cifar10" in names()
     ('steadygan.data.sklearn_digits', True)
     """
-    file = sys.modules[package].__file__
-    assert file is not None
-    places = _imported(ast.parse(Path(file).read_text(encoding="utf-8")))
+    module = sys.modules[package]
+    places = _imported(ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")))
 
     def get(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, attribute = places[name]
-        found = importlib.import_module(module)
-        value = getattr(found, attribute) if attribute else found
-        setattr(sys.modules[package], name, value)
+        place = importlib.import_module(places[name])
+        value = getattr(place, name) if place is not module else importlib.import_module(f"{package}.{name}")
+        setattr(module, name, value)
         return value
 
-    return get, lambda: sorted({*vars(sys.modules[package]), *places})
+    return get, lambda: sorted({*places, *(name for name in vars(module) if name.startswith("__"))})
 
 
-def _imported(tree: ast.Module) -> dict[str, tuple[str, str]]:
-    """Each name's module, and its name there; a name that is a module itself has none."""
+def _imported(tree: ast.Module) -> dict[str, str]:
+    """The module of each name that is imported under a condition; the package itself for its own modules."""
     blocks = [node for node in tree.body if isinstance(node, ast.If)]
     found = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {
-        alias.asname or alias.name: (node.module, alias.name)
-        for node in found
-        for alias in node.names
-        if node.module
-    }
+    return {alias.name: str(node.module) for node in found for alias in node.names}

@@ -14,13 +14,16 @@ from torch import Tensor, nn
 
 from steadygan import config
 from steadygan.build import build
+from steadygan.config import registry
 from steadygan.errors import UsageError
-from steadygan.networks import NETWORKS, gn_resnet, r3gan
+from steadygan.networks import gn_resnet, r3gan
 from steadygan.networks._gn import Up
 from steadygan.networks._r3gan import Basis, Doubled, Grouped, Halved
 from steadygan.networks.blocks import Down, Residual, Same
 from steadygan.normalization import check_no_zero_weights, is_piecewise_linear, spectral_normalized
 from steadygan.penalties import r1
+
+NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
 
 
 class Row(NamedTuple):

@@ -4,15 +4,20 @@ Nothing is downloaded. Files of image sets are looked for in the folder that the
 --data-root), then in the folder that the environment variable STEADYGAN_DATA names.
 """
 
-from steadygan.data.cifar import cifar10, cifar100
-from steadygan.data.dataset import Data, Modes, as_seen, subset
-from steadygan.data.emoji_sheet import emoji
-from steadygan.data.fashion_files import fashion_mnist
-from steadygan.data.folders import celeba_hq, image_folder, lsun
-from steadygan.data.imagenet import imagenet64
-from steadygan.data.sklearn_digits import digits, stacked_digits
-from steadygan.data.stl import stl10
-from steadygan.data.synthetic import dirac, gaussian, grid, nothing, ring, swissroll
+from typing import TYPE_CHECKING
+
+from steadygan._lazy import lazy
+
+if TYPE_CHECKING:
+    from steadygan.data.cifar import cifar10, cifar100
+    from steadygan.data.dataset import Data, Modes, as_seen, subset
+    from steadygan.data.emoji_sheet import emoji
+    from steadygan.data.fashion_files import fashion_mnist
+    from steadygan.data.folders import celeba_hq, image_folder, lsun
+    from steadygan.data.imagenet import imagenet64
+    from steadygan.data.sklearn_digits import digits, stacked_digits
+    from steadygan.data.stl import stl10
+    from steadygan.data.synthetic import dirac, gaussian, grid, nothing, ring, swissroll
 
 __all__ = [
     "Data",
@@ -37,3 +42,5 @@ __all__ = [
     "subset",
     "swissroll",
 ]
+
+__getattr__, __dir__ = lazy(__name__)

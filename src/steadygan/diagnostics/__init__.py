@@ -1,20 +1,25 @@
 """What the gradients of a game do while it is trained, and what is wrong with it."""
 
-from steadygan.diagnostics.history import Events, History, Series, read
-from steadygan.diagnostics.measures import (
-    SURE,
-    closeness,
-    compared,
-    copies,
-    cosine,
-    critic_measures,
-    fake_measures,
-    features,
-    signal_measures,
-    spectral_norm,
-    spread,
-)
-from steadygan.diagnostics.verdicts import VERDICTS, WELL, Verdict, diagnose, said
+from typing import TYPE_CHECKING
+
+from steadygan._lazy import lazy
+
+if TYPE_CHECKING:
+    from steadygan.diagnostics.history import Events, History, Series, read
+    from steadygan.diagnostics.measures import (
+        SURE,
+        closeness,
+        compared,
+        copies,
+        cosine,
+        critic_measures,
+        fake_measures,
+        features,
+        signal_measures,
+        spectral_norm,
+        spread,
+    )
+    from steadygan.diagnostics.verdicts import VERDICTS, WELL, Verdict, diagnose, said
 
 __all__ = [
     "SURE",
@@ -38,3 +43,5 @@ __all__ = [
     "spectral_norm",
     "spread",
 ]
+
+__getattr__, __dir__ = lazy(__name__)

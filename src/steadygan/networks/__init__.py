@@ -1,18 +1,23 @@
 """Architectures, with channels and resolution derived from the data's shape."""
 
-from steadygan.networks._biggan import biggan32
-from steadygan.networks._dcgan import dcgan, dcgan_encoder
-from steadygan.networks._far_conventional import far_conventional
-from steadygan.networks._far_resnet import far_resnet, far_resnet_deep
-from steadygan.networks._gn import gn_cnn, gn_resnet
-from steadygan.networks._mlp import mlp, mlp_encoder
-from steadygan.networks._numerics import numerics_conv, numerics_dcgan, numerics_resnet
-from steadygan.networks._r3gan import r3gan
-from steadygan.networks._toy import dirac, point
-from steadygan.networks.autoencoder import dcgan_autoencoder, mlp_autoencoder
-from steadygan.networks.code_critic import code_head, informed_critic, logits_of
-from steadygan.networks.conditional import Classed, latent_labels, of_classes
-from steadygan.networks.latent_codes import Codes, Uniform
+from typing import TYPE_CHECKING
+
+from steadygan._lazy import lazy
+
+if TYPE_CHECKING:
+    from steadygan.networks._biggan import biggan32
+    from steadygan.networks._dcgan import dcgan, dcgan_encoder
+    from steadygan.networks._far_conventional import far_conventional
+    from steadygan.networks._far_resnet import far_resnet, far_resnet_deep
+    from steadygan.networks._gn import gn_cnn, gn_resnet
+    from steadygan.networks._mlp import mlp, mlp_encoder
+    from steadygan.networks._numerics import numerics_conv, numerics_dcgan, numerics_resnet
+    from steadygan.networks._r3gan import r3gan
+    from steadygan.networks._toy import dirac, point
+    from steadygan.networks.autoencoder import dcgan_autoencoder, mlp_autoencoder
+    from steadygan.networks.code_critic import code_head, informed_critic, logits_of
+    from steadygan.networks.conditional import Classed, latent_labels, of_classes
+    from steadygan.networks.latent_codes import Codes, Uniform
 
 __all__ = [
     "Classed",
@@ -42,3 +47,5 @@ __all__ = [
     "point",
     "r3gan",
 ]
+
+__getattr__, __dir__ = lazy(__name__)
