@@ -54,7 +54,7 @@ def preview(settings: Config, console: Console) -> None:
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
         "members": f"{len(run.members)}",
         "a step": f"{found.flops / 1e6:,.1f} MFLOP, {most}{found.peak / 2**20:,.1f} MiB at its peak beside the state",
-        "expected time": _expected(found, settings.steps, settings.compile),
+        "expected time": _expected(found, settings.steps, settings.compile is not False),
     }
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)

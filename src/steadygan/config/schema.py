@@ -152,7 +152,7 @@ class Config(Strict):
     accumulate: Count = 1
     seed: Natural = 0
     seeds: Count = 1
-    compile: bool = True
+    compile: bool | Literal["auto"] = "auto"
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     channels_last: bool = False
     device: str = "auto"

@@ -29,6 +29,7 @@ from steadygan.runs.score_setup import look_of, protocol_of, through
 from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
 from steadygan.training import checkpoint, toy_scores
+from steadygan.training.compile.compile_cost import estimate
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
 from steadygan.training.divergence import origin
@@ -44,6 +45,7 @@ def start(settings: Config, folder: Path, console: Console) -> Diverged | Ill | 
     """Train from the first step in `folder`, which must be new or empty. Returns how it came to a bad end, if any."""
     run = build(settings)
     _check(settings, run)
+    settings = _decided(settings, run, settings.steps, console)
     look = look_of(run, settings.evaluation, _noter(console))
     look(run.state)  # what cannot be scored is told before anything is written
     claim(folder)
@@ -86,13 +88,32 @@ def resume(
             )
             console.print(text, markup=False, soft_wrap=True)
             return None
-        if assignments or root:
+        undecided = settings.compile == "auto"
+        settings = _decided(settings, run, settings.steps - step, console)
+        if assignments or root or undecided:
             write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
         wall_s = rewind(folder / EVENTS, step)
         going = "going on from" if begun else "it has no checkpoint: beginning at"
         console.print(f"{going} step {step:,} of {settings.steps:,}", markup=False)
         look = look_of(run, settings.evaluation, _noter(console))
         return _go(settings, run, state, look, folder, wall_s, console)
+
+
+def _decided(settings: Config, run: Run, steps: int, console: Console) -> Config:
+    """The same with compile=auto decided, once for the whole run: a resumed one has to take the same steps."""
+    if settings.compile != "auto":
+        return settings
+    step = vectorised(run.step) if run.ensemble else run.step
+    with threads(settings.threads):
+        found = estimate(step, run.state, run.draws(0), steps)
+    if not found.pays:
+        console.print(
+            f"the step is not compiled: uncompiled the run takes about {found.uncompiled:.0f} s, and compiling alone "
+            f"about {found.compiling:.0f} s (compile=true compiles it)",
+            markup=False,
+            soft_wrap=True,
+        )
+    return settings.model_copy(update={"compile": found.pays})
 
 
 def _check(settings: Config, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What one step costs, measured on the step itself: floating-point operations, and memory alive at once."""
+"""What one step costs, measured on the step itself: operations, their FLOPs, and memory alive at once."""
 
 import weakref
 from typing import Any
@@ -13,17 +13,18 @@ __all__ = ["Meter"]
 
 
 class Meter(TorchDispatchMode):
-    """Counts, while active, the FLOPs of matrix products and convolutions and the peak of newly made bytes.
+    """Counts, while active, operations, the FLOPs of matrix products and convolutions, and the peak of new bytes.
 
     >>> with Meter() as meter:
     ...     _ = torch.ones(2, 3) @ torch.ones(3, 4)
-    >>> meter.flops
-    48
+    >>> meter.flops, meter.operations
+    (48, 3)
     """
 
     def __init__(self) -> None:
         """Start at zero."""
         super().__init__()
+        self.operations = 0
         self.flops = 0
         self.alive = 0
         self.peak = 0
@@ -33,6 +34,7 @@ class Meter(TorchDispatchMode):
         """Run the operation and book it."""
         given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         out = func(*args, **(kwargs or {}))
+        self.operations += 1
         if func._overloadpacket in flop_registry:
             self.flops += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
         for tensor in tree_leaves(out):
