@@ -18,38 +18,25 @@ from benchmarks import script
 from experiments import records
 from experiments.pages import DOCS, replaced, spread
 from experiments.trained import opened, train_once
-from steadygan import config
 from steadygan.build import Run
 from steadygan.game import State
 from steadygan.game.state import member
-from steadygan.recipes.catalogue import recipe_files
+from steadygan.recipes.catalogue import find_recipe, recipe_files
 from steadygan.runs.folder import EVENTS
 from steadygan.training.sampling import latents, samples, weights
 
 FIGURES, PAGE = Path(__file__).parent / "figures.jsonl", DOCS / "constraints.md"
-CONSTRAINTS = [
-    *(
-        "0gp",
-        "r2",
-        "0gp-interpolation",
-        "wgan-gp",
-        "wgan-lp",
-        "dragan",
-        "max-gradient",
-        "gn",
-        "pgn",
-        "sn",
-        "wgan",
-    ),
-    *("cr", "bcr", "zcr", "instance-noise", "layer-noise", "diffaugment", "ada", "r3gan"),
-]
+CONSTRAINTS = (
+    "0gp r2 0gp-interpolation wgan-gp wgan-lp dragan max-gradient gn pgn sn wgan "
+    "cr bcr zcr instance-noise layer-noise diffaugment ada r3gan"
+).split()
 SCORES = {"ring8": ("modes", "high_quality"), "digits": ("kd_pixels8",)}
 
 
 def trained(data: str, constraint: str, seeds: int, folder: Path) -> dict[str, Any]:
     """Train a recipe unless it is done; its last scores, and how many members were lost on the way."""
     recipe = f"{data}-{constraint}"
-    steps = config.load(recipe_files()[recipe])["steps"]
+    steps = find_recipe(recipe)[1]["steps"]
     train_once(recipe, folder, seeds, steps)
     lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
     lost = {member for line in lines for member in line.get("diverged", [])}

@@ -24,7 +24,6 @@ from benchmarks import script
 from experiments import records
 from experiments.pages import DOCS, replaced, spread
 from experiments.trained import opened, train_once
-from steadygan import config
 from steadygan.data import stacked_digits
 from steadygan.game.state import member
 from steadygan.metrics import (
@@ -36,7 +35,7 @@ from steadygan.metrics import (
     stacked_modes,
 )
 from steadygan.metrics.stacked import SAMPLES
-from steadygan.recipes.catalogue import recipe_files
+from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs import classifiers
 from steadygan.runs.folder import EVENTS
 from steadygan.training.online_scores import IMAGES, reference
@@ -89,7 +88,7 @@ def compared(options: argparse.Namespace, classifier: Classifier) -> dict[str, A
     figures: dict[str, Any] = {}
     budgets: dict[str, float] = {}
     for recipe in options.recipes:
-        raw = config.load(recipe_files()[recipe])
+        raw = find_recipe(recipe)[1]
         steps = options.steps or raw["steps"]
         folder = train_once(recipe, options.runs / recipe, options.seeds, steps)
         each = seconds_a_step(folder)
