@@ -26,10 +26,27 @@ from steadygan.runs.folder import EVENTS
 from steadygan.training.sampling import latents, samples, weights
 
 FIGURES, PAGE = Path(__file__).parent / "figures.jsonl", DOCS / "constraints.md"
-CONSTRAINTS = (
-    "0gp r2 0gp-interpolation wgan-gp wgan-lp dragan max-gradient gn pgn sn wgan "
-    "cr bcr zcr instance-noise layer-noise diffaugment ada r3gan"
-).split()
+CONSTRAINTS = [
+    "0gp",
+    "r2",
+    "0gp-interpolation",
+    "wgan-gp",
+    "wgan-lp",
+    "dragan",
+    "max-gradient",
+    "gn",
+    "pgn",
+    "sn",
+    "wgan",
+    "cr",
+    "bcr",
+    "zcr",
+    "instance-noise",
+    "layer-noise",
+    "diffaugment",
+    "ada",
+    "r3gan",
+]
 SCORES = {"ring8": ("modes", "high_quality"), "digits": ("kd_pixels8",)}
 
 
