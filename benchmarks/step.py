@@ -37,7 +37,7 @@ RING = {
     "steps": 100_000,
 }
 FASHION = {
-    "data": "fashion-mnist",
+    "data": "fashion_mnist",
     "networks": {"name": "dcgan", "width": 64},
     "critic": {"penalties": [{"name": "r1", "weight": 10}]},
     "fake_as_real": {"count": 32, "pool": 8},

@@ -114,7 +114,7 @@ def described(job: Job, options: argparse.Namespace, every: int) -> dict[str, An
         "seed": job.seed,
         "every": {"log": min(50, steps), "score": min(250, steps), "checkpoint": every},
         "keep": {"last": steps},
-        **({"looks": {"extractor": job.data}} if own else {}),
+        **({"evaluation": {"extractor": job.data}} if own else {}),
     }
 
 
