@@ -26,7 +26,7 @@ lint: .venv/installed
 check: lint test slow
 
 bench: .venv/installed                ## speed, side by side with a naive loop
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python -m benchmarks.step
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

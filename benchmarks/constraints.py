@@ -1,6 +1,6 @@
 """What a constraint on the critic costs: one D step and one G step of ours against a naive eager twin.
 
-    python benchmarks/constraints.py [--repeats 3] [--threads 1] [--batch 64] [--quick] [--compile] [--only NAME]
+    python -m benchmarks.constraints [--repeats 3] [--threads 1] [--batch 64] [--quick] [--compile] [--only NAME]
 
 A step here is forward and backward, no optimizer. The twin is what one writes by hand: modules, `.backward()`,
 `autograd.grad(create_graph=True)`, D frozen in G's step. It runs on the same weights and the same draw, and the
@@ -25,11 +25,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from naive import NORMALIZED, POOL, WEIGHT, Draw, twin_d, twin_g
-from step import interleaved, report
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from benchmarks import script
+from benchmarks.naive import NORMALIZED, POOL, WEIGHT, Draw, twin_d, twin_g
+from benchmarks.step import interleaved, report
 from steadygan import losses, normalization
 from steadygan.game import Game, Network, State, optimizers
 from steadygan.game.state import initial
@@ -268,9 +269,7 @@ def overhead(options: argparse.Namespace) -> dict[str, bool]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=64)
@@ -296,4 +295,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -1,6 +1,6 @@
 """Whether reading images holds training up: the loader's images a second against the fastest step's, and its memory.
 
-    python benchmarks/data.py [--images 50000] [--repeats 5] [--skip-step IMAGES_A_SECOND]
+    python -m benchmarks.data [--images 50000] [--repeats 5] [--skip-step IMAGES_A_SECOND]
 
 The set is noise, 3x32x32, prepared as every set is: an array on disk that is mapped into memory. Batches are drawn as
 the trainer draws them, all that a step needs of them (shuffled rows mirrored at random and brought to -1..1, latents),
@@ -12,7 +12,6 @@ loader gives less than 20 times what the step takes, or when a second and third 
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks import script
 from steadygan import config
 from steadygan.build import Run, build
 from steadygan.data import Data, array_cache
@@ -57,9 +57,7 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script.parser(__doc__)
     parser.add_argument("--images", type=int, default=50_000, help="in the set, 64 or more")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--skip-step", type=float, metavar="IMAGES_A_SECOND", help="what a step consumes")
@@ -141,4 +139,4 @@ def consumed(run: Run, draws: Draws, repeats: int, steps: int = 50) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script.run(main)

@@ -1,6 +1,6 @@
 """What each update rule costs over the simultaneous step on the ring game, and consensus against a naive twin.
 
-    python benchmarks/dynamics.py [--repeats 7] [--calls 40] [--threads 1] [--batch 512] [--eager]
+    python -m benchmarks.dynamics [--repeats 7] [--calls 40] [--threads 1] [--batch 512] [--eager]
 
 The game is the toy of The Numerics of GANs: 16 latents, four hidden layers of 16, 512 points a step, TensorFlow's
 RMSProp. Steps are timed in turn within every repeat, so that load hits all alike; medians are printed.
@@ -22,9 +22,10 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from step import Candidate, interleaved, ours
 from torch import Tensor, nn
 
+from benchmarks import script
+from benchmarks.step import Candidate, interleaved, ours
 from steadygan.build import Run
 from steadygan.dynamics import consensus
 from steadygan.game import unflatten
@@ -167,9 +168,7 @@ def bars(medians: dict[str, float], gap: float) -> dict[str, bool]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--calls", type=int, default=40, help="steps a repeat; a quarter of it uncompiled")
     parser.add_argument("--threads", type=int, default=1)
@@ -184,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -1,6 +1,6 @@
 """What the exact Jacobian of a game costs: seconds and memory against the number of parameters P.
 
-    python benchmarks/jacobian.py [--widths 4 8 12 16 20] [--batch 512] [--repeats 3] [--threads 1]
+    python -m benchmarks.jacobian [--widths 4 8 12 16 20] [--batch 512] [--repeats 3] [--threads 1]
 
 The game is that of the recipe ring8-simultaneous with other widths (16 is the recipe's: 2,003 parameters). Each
 width is measured in a process of its own, whose peak memory is told apart from what it held before. Then the slopes
@@ -19,6 +19,7 @@ import time
 import numpy as np
 import torch
 
+from benchmarks import script
 from steadygan import config, spectrum
 from steadygan.build import build
 from steadygan.recipes import catalogue
@@ -65,13 +66,16 @@ def alone(width: int, options: argparse.Namespace) -> dict[str, float]:
         options.threads,
     ]
     done = subprocess.run(
-        [sys.executable, __file__, *map(str, words)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "benchmarks.jacobian", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = script.parser(__doc__)
     parser.add_argument("--widths", type=int, nargs="+", default=[4, 8, 12, 16, 20])
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
@@ -102,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

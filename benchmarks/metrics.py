@@ -1,6 +1,6 @@
 """What scores on features cost: seconds and memory of ours and of torchmetrics on the same stream of features.
 
-    python benchmarks/metrics.py [--real 60000] [--fake 10000] [--size 1280] [--batch 250] [--threads 1] [--small]
+    python -m benchmarks.metrics [--real 60000] [--fake 10000] [--size 1280] [--batch 250] [--threads 1] [--small]
 
 Each row is a process of its own, whose peak memory is told apart from what it held before its first feature, and
 whose seconds are the processor's (with one thread those of the clock on a quiet machine). Features come batch by
@@ -28,11 +28,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import script
+from steadygan.errors import UsageError
 from steadygan.metrics import Moments, Summary, frechet_distance, scores
 from steadygan.metrics.feature_scores import frechet, kernel
 
@@ -124,7 +127,11 @@ def alone(row: str, o: argparse.Namespace, **other: int) -> dict[str, Any]:
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     env = {**os.environ, **({"MALLOC_MMAP_THRESHOLD_": str(2**20)} if row == "all ours" else {})}
     done = subprocess.run(
-        [sys.executable, __file__, "--one", row, *words], env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "benchmarks.metrics", "--one", row, *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = json.loads(done.stdout)
     values = {
@@ -158,7 +165,7 @@ def verdicts(found: dict[str, dict[str, Any]], fewer: dict[str, Any]) -> Iterato
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = script.parser(__doc__)
     parser.add_argument("--real", type=int, default=60_000)
     parser.add_argument("--fake", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=1280)
@@ -173,6 +180,8 @@ def main() -> None:
     if o.one:
         print(json.dumps(measured(o.one, o)))
         return
+    if find_spec("torchmetrics") is None:
+        raise UsageError("there is nothing to compare with: pip install torchmetrics")
     print(f"{o.fake:,} fakes, {o.size:,} features, {o.threads} thread(s)")
     print("row                reals   add s  compute s  peak MB")
     found = {row: alone(row, o) for row in ROWS}
@@ -182,4 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -2,12 +2,14 @@
 
 import json
 import math
-import sys
 
 import pytest
 import torch
 
-from paths import ROOT
+from experiments import records
+from experiments.doctor import run as doctor
+from experiments.doctor.calibration import CALIBRATION
+from experiments.doctor.training import histories, trained
 from steadygan import config
 from steadygan.build import build
 from steadygan.diagnostics import History, Series, read
@@ -468,22 +470,15 @@ def test_late_is_the_median_of_the_last_quarter():
     assert math.isnan(late(given, "y"))
 
 
-def test_the_page_shows_the_figures_that_were_measured(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import doctor
-
+def test_the_page_shows_the_figures_that_were_measured():
     text = doctor.PAGE.read_text()
-    figures = json.loads(doctor.FIGURES.read_text())
+    figures = records.read(doctor.FIGURES)
     assert doctor.page(figures, text) == text
     assert all(f"| `{name}` |" in text for name in VERDICTS if name != "undecided")
 
 
 @pytest.mark.slow
-def test_labelled_runs_are_diagnosed_as_what_they_are(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from doctor_calibration import CALIBRATION
-    from doctor_training import histories, trained
-
+def test_labelled_runs_are_diagnosed_as_what_they_are(tmp_path):
     wanted = {
         "healthy-ring-r1",
         "dead_critic-ring-r1",
@@ -494,4 +489,3 @@ def test_labelled_runs_are_diagnosed_as_what_they_are(tmp_path, monkeypatch):
         if f"{setting.label}-{setting.name}" in wanted:
             for told, _ in histories(trained(setting, 2, tmp_path)):
                 assert diagnose(told)[0].name == setting.label
-    assert "doctor_training" in sys.modules

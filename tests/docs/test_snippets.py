@@ -1,8 +1,6 @@
 """Every snippet of the README and of docs/ runs: Python as it stands, command lines as far as parsing."""
 
-import json
 import re
-import runpy
 import shlex
 from pathlib import Path
 
@@ -10,8 +8,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from experiments import records
+from experiments.constraints import run as constraints
+from experiments.pages import DOCS, replaced
+from experiments.stacked_digits import run as stacked_digits
+from experiments.toy_spectrum import run as toy_spectrum
 from paths import ROOT
 from steadygan.cli import app
+from steadygan.recipes.catalogue import recipe_files
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -65,12 +69,20 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
 
 
 def test_the_constraints_page_shows_the_figures_that_were_measured() -> None:
-    script = runpy.run_path(str(ROOT / "benchmarks" / "constraint_runs.py"))
-    text = script["PAGE"].read_text()
-    figures = json.loads(script["FIGURES"].read_text())
-    assert script["page"](figures, text) == text
-    recipes = set(script["recipe_files"]())
-    for data in script["SCORES"]:
-        assert {f"{data}-{c}" for c in script["CONSTRAINTS"]} & recipes == {
+    text = constraints.PAGE.read_text()
+    figures = records.read(constraints.FIGURES)
+    assert constraints.page(figures, text) == text
+    for data in constraints.SCORES:
+        assert {f"{data}-{c}" for c in constraints.CONSTRAINTS} & set(recipe_files()) == {
             n for n in figures if n.startswith(data)
         }
+
+
+def test_the_pages_of_games_and_dynamics_show_the_figures_that_were_measured() -> None:
+    games, dynamics = ((DOCS / name).read_text() for name in ("games.md", "dynamics.md"))
+    assert replaced(games, "stacked", stacked_digits.table(records.read(stacked_digits.FIGURES))) == games
+    figures = records.read(toy_spectrum.FIGURES)
+    made = toy_spectrum.table(toy_spectrum.by_rule(figures), figures["settings"]["seeds"])
+    assert replaced(dynamics, "toy", made) == dynamics
+    assert "<!-- stacked -->" in games
+    assert "<!-- toy -->" in dynamics

@@ -1,6 +1,5 @@
 """How scores answer to known damage: the claims' checker, the damages themselves, and the script in small."""
 
-import json
 import sys
 
 import numpy as np
@@ -8,20 +7,13 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from paths import ROOT
+from experiments import records
+from experiments.pages import DOCS, replaced
+from experiments.scores import damages, page
+from experiments.scores import run as study
 from steadygan.data import Data
 from steadygan.errors import UsageError
 from steadygan.metrics import Extractor, Read, Score
-
-BENCHMARKS = ROOT / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-import damages  # noqa: E402
-import score_page  # noqa: E402
-import score_response  # noqa: E402
-
-sys.path.remove(str(BENCHMARKS))
-
 
 # ---------------------------------------------------------------------------------------------------------- claims
 
@@ -198,33 +190,35 @@ class Fake:
 def script(monkeypatch, tmp_path):
     """`script()`: the script on spots; returns how many images were read, and its figures."""
     sets = {"spots": lambda root, split: a_set(*((4 * N, 0) if split == "train" else (10 * N, 1)))}
-    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
-    words = ["score_response.py", "--sets", "spots", "--images", str(N), *places]
+    figures = tmp_path / "figures.jsonl"
+    places = ["--runs", str(tmp_path / "runs"), "--figures", str(figures), "--out", str(tmp_path / "out")]
+    words = ["run.py", "--sets", "spots", "--images", str(N), *places]
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(score_response, "SETS", sets)
+    monkeypatch.setattr(study, "SETS", sets)
     monkeypatch.setattr(sys, "argv", words)
 
     def run():
         look = Fake()
-        monkeypatch.setattr(score_response.classifiers, "look_through", look.through)
-        score_response.main()
-        return look.seen, json.loads((tmp_path / "out" / "scores.json").read_text())
+        monkeypatch.setattr(study.classifiers, "look_through", look.through)
+        study.main()
+        return look.seen, records.read(figures)
 
     return run
 
 
 def test_the_script_in_small(script, monkeypatch, tmp_path, capsys):
     seen, figures = script()
-    curves = {(c["extractor"], c["damage"], c["score"]): c["values"] for c in figures["curves"]}
+    found = page.curves(figures)
+    curves = {(c["extractor"], c["damage"], c["score"]): c["values"] for c in found}
     each = {(through, score) for through in ("own", "lite0") for score in damages.SCORES[:-1]}
     each.add(("pixels8", "memorised"))
     assert set(curves) == {(through, damage, score) for through, score in each for damage in damages.DAMAGES}
-    assert len(curves) == len(figures["curves"])
+    assert len(curves) == len(found)
     assert len({curves["own", damage, "fd"][0] for damage in damages.DAMAGES}) == 1
     assert curves["own", "copies", "fd"][-1] == pytest.approx(0, abs=1e-9)
     assert curves["pixels8", "copies", "memorised"][-1] == 1
     assert curves["own", "classes", "is"][-1] < 2.1
-    assert capsys.readouterr().out.count("not as it must be:") == len(figures["exceptions"])
+    assert capsys.readouterr().out.count("not as it must be:") == len(damages.exceptions(found))
     assert (tmp_path / "out" / "scores.png").stat().st_size > 0
     assert (tmp_path / "out" / "scores.md").stat().st_size > 0
 
@@ -239,13 +233,11 @@ def test_the_script_in_small(script, monkeypatch, tmp_path, capsys):
     cards = tmp_path / "runs" / "spots" / f"own-{N}"
     (cards / "noise 0.2.json").unlink()
     (cards / "blur 1.json").write_text((cards / "blur 4.json").read_text())
-    monkeypatch.setattr(score_response, "draw", lambda *given: None)
+    monkeypatch.setattr(study, "draw", lambda *given: None)
     assert script() == (0, figures)
 
 
 def test_the_page_shows_the_figures_that_were_measured():
-    figures = json.loads((score_response.DOCS / "scores.json").read_text())
-    text = (score_response.DOCS / "scores.md").read_text()
+    text = (DOCS / "scores.md").read_text()
     assert "<!-- scores -->" in text
-    assert score_page.page(text, score_page.tables(figures)) == text
-    assert damages.exceptions(figures["curves"]) == figures["exceptions"]
+    assert replaced(text, "scores", page.tables(records.read(study.FIGURES))) == text

@@ -1,21 +1,19 @@
 """Our own tables: which runs there are, what is measured of them, sittings, and what the page makes of figures."""
 
-import doctest
-import importlib
-import json
 import math
 import signal
 import statistics
-import sys
 import time
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from paths import ROOT
+from experiments import records
+from experiments.table2 import run as table2
+from experiments.table2 import scores as scores_of_runs
 from steadygan import config, normalization
 from steadygan.config import registry
 from steadygan.data import Data
@@ -26,28 +24,6 @@ from steadygan.runs import train as run
 from steadygan.training.events import Snapshot
 from steadygan.training.loop import train
 
-MODULES = (
-    "results",
-    "results_methods",
-    "results_page",
-    "results_scores",
-    "results_words",
-    "out_of_time",
-    "constraint_runs",
-)
-
-
-@pytest.fixture
-def results(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    yield importlib.import_module("results")
-    for name in MODULES:
-        sys.modules.pop(name, None)
-
-
-def module(name: str) -> ModuleType:
-    return importlib.import_module(name)
-
 
 def stand_in(root: object = None) -> Data:
     """A set of 120 images 1x8x8 and 60 that are held out, in place of Fashion-MNIST."""
@@ -57,17 +33,17 @@ def stand_in(root: object = None) -> Data:
 
 
 @pytest.fixture
-def tiny(results, monkeypatch, tmp_path):
+def tiny(monkeypatch, tmp_path):
     """Options for runs of a second, and what is looked through."""
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(
         registry.DATA, "fashion_mnist", registry.DATA["fashion_mnist"]._replace(make=stand_in)
     )
-    monkeypatch.setattr(results, "CHECKPOINT", 2)
+    monkeypatch.setattr(table2, "CHECKPOINT", 2)
     for regime in ("few", "late"):
-        monkeypatch.setitem(results.REGIMES, regime, results.Regime(40, 6000, 32, 1e-3, False))
+        monkeypatch.setitem(table2.REGIMES, regime, table2.Regime(40, 6000, 32, 1e-3, False))
     monkeypatch.setattr(
-        results, "extractors", lambda data, channels: [extractor("pixels8", channels=channels)]
+        table2, "extractors", lambda data, channels: [extractor("pixels8", channels=channels)]
     )
 
     def options(folder: Path, *words: str):
@@ -84,11 +60,11 @@ def tiny(results, monkeypatch, tmp_path):
             "--seeds",
             "1",
         ]
-        given += ["--runs", str(folder / "runs"), "--results", str(folder / "results")]
-        made = results.arguments().parse_args([*given, *words])
-        made.results.mkdir(parents=True)
-        costs = {f"fashion-mnist-{m}-8": 2.0 for m in results.METHODS} | {"fashion-mnist-nsgan-8": 1.0}
-        (made.results / "seconds.json").write_text(json.dumps(costs))
+        given += ["--runs", str(folder / "runs"), "--figures", str(folder / "figures.jsonl")]
+        made = table2.arguments().parse_args([*given, *words])
+        costs = {f"seconds-fashion-mnist-{m}-8": 2.0 for m in table2.METHODS}
+        costs["seconds-fashion-mnist-nsgan-8"] = 1.0
+        records.write(made.figures, {name: {"seconds_a_step": cost} for name, cost in costs.items()})
         return made
 
     return options
@@ -97,54 +73,46 @@ def tiny(results, monkeypatch, tmp_path):
 # --------------------------------------------------------------------------------------------------------------- runs
 
 
-def test_doctests_of_the_scripts(results):
-    for name in ("results", "results_words"):
-        assert doctest.testmod(module(name)).failed == 0
-
-
-def test_a_part_of_the_runs_is_fair(results):
-    listed = results.jobs(3)
+def test_a_part_of_the_runs_is_fair():
+    listed = table2.jobs(3)
     assert len(set(listed)) == len(listed) == 3 * 2 * 3 * 10
     assert [job.seed for job in listed] == sorted(job.seed for job in listed)
     first = listed[:60]
     assert [job.regime for job in first] == ["full"] * 20 + ["few"] * 20 + ["late"] * 20
     assert {(job.data, job.method) for job in first[:20]} == {
-        (data, method) for data in results.SETS for method in results.METHODS
+        (data, method) for data in table2.SETS for method in table2.METHODS
     }
 
 
-def test_every_run_is_a_configuration_of_this_program(results):
-    options = results.arguments().parse_args([])
-    for job in results.jobs(1):
-        made = config.parse(results.described(job, options, 250))
-        assert made.steps == results.REGIMES[job.regime].steps
+def test_every_run_is_a_configuration_of_this_program():
+    options = table2.arguments().parse_args([])
+    for job in table2.jobs(1):
+        made = config.parse(table2.described(job, options, 250))
+        assert made.steps == table2.REGIMES[job.regime].steps
         assert made.precision == "bfloat16"
         assert made.channels_last
         assert made.compile
     for regime, count in (("full", 32), ("few", 32), ("late", 16)):
-        far = config.parse(results.described(results.Job(regime, "cifar10", "fargan", 1), options, 250))
+        far = config.parse(table2.described(table2.Job(regime, "cifar10", "fargan", 1), options, 250))
         assert (far.fake_as_real.count, far.fake_as_real.pool, far.seed) == (count, 8, 1)
         assert far.batch == 2 * count
 
 
-def test_equal_seconds_never_cost_more_and_meet_a_checkpoint(results):
+def test_equal_seconds_never_cost_more_and_meet_a_checkpoint():
     for each in (0.03, 0.05, 0.0777, 0.1, 0.31):
-        steps, every = results.fitting(2500, 0.05, each, 250)
+        steps, every = table2.fitting(2500, 0.05, each, 250)
         assert steps % every == 0
         assert steps <= 2500
         assert steps * each <= 2500 * 0.05 * (1 + 1e-9)
         assert steps == 2500 or (steps + math.ceil(steps / 250) + 1) * each > 2500 * 0.05  # and are no fewer
 
 
-def test_seconds_are_the_quickest_stretch_of_the_processor_without_the_first(
-    results, tiny, tmp_path, monkeypatch
-):
-    scores = module("results_scores")
+def test_seconds_are_the_quickest_stretch_of_the_processor_without_the_first(tiny, tmp_path, monkeypatch):
     # the clock of the processor at the beginning and end of each stretch of two steps
     readings = iter([0, 90, 100, 104, 200, 203, 300, 308])
-    monkeypatch.setattr(scores.time, "process_time", lambda: next(readings))
-    raw = results.described(results.Job("full", "fashion-mnist", "nsgan", 0), tiny(tmp_path), 2)
-    assert scores.seconds_a_step(raw, stretches=3, each=2) == 1.5
+    monkeypatch.setattr(scores_of_runs.time, "process_time", lambda: next(readings))
+    raw = table2.described(table2.Job("full", "fashion-mnist", "nsgan", 0), tiny(tmp_path), 2)
+    assert scores_of_runs.seconds_a_step(raw, stretches=3, each=2) == 1.5
 
 
 # ------------------------------------------------------------------------------------------------------------ figures
@@ -156,7 +124,7 @@ def critic_of(net: nn.Module) -> tuple[SimpleNamespace, SimpleNamespace]:
     return SimpleNamespace(game=SimpleNamespace(players=players)), state
 
 
-def test_the_critics_gap_by_hand(results):
+def test_the_critics_gap_by_hand():
     # D(x) = 3 x of one pixel in [-1, 1], whose bytes are 0 and 255, or -1 and 1 of the fakes that come as they are
     net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Flatten(0))
     nn.init.constant_(net[0].weight, 3.0)
@@ -166,20 +134,20 @@ def test_the_critics_gap_by_hand(results):
         "held": torch.tensor([[0], [255]], dtype=torch.uint8),
         "fake": torch.tensor([[-1.0], [-1.0], [-0.5]]),
     }
-    gap = module("results_scores").critic_gap(made, state, rows, falling=False)
+    gap = scores_of_runs.critic_gap(made, state, rows, falling=False)
     unit = 3 * math.sqrt(2)  # of -3 and 3
     assert gap["spread"] == pytest.approx(unit)
     assert gap["over_held"]["value"] == pytest.approx(1.5 / unit)
     assert gap["over_fake"]["value"] == pytest.approx((1.5 + 2.5) / unit)
     # variances 9 and 18 of the logits, of 4 and of 2
     assert gap["over_held"]["error"] == pytest.approx(math.sqrt(9 / 4 + 18 / 2) / unit)
-    low = module("results_scores").critic_gap(made, state, rows, falling=True)
+    low = scores_of_runs.critic_gap(made, state, rows, falling=True)
     assert low["over_fake"]["value"] == pytest.approx(-(1.5 + 2.5) / unit)
 
 
-def test_critics_that_fall_are_those_whose_raw_output_is_low_on_reals(results):
+def test_critics_that_fall_are_those_whose_raw_output_is_low_on_reals():
     x, shown = torch.tensor([[1.0, 0.0]]), {}
-    for method, added in results.METHODS.items():
+    for method, added in table2.METHODS.items():
         given = dict(added.get("critic", {}).get("normalization", {"name": "spectral_normalized"}))
         if given["name"] != "spectral_normalized":
             wrap = getattr(normalization, given.pop("name"))
@@ -187,21 +155,21 @@ def test_critics_that_fall_are_those_whose_raw_output_is_low_on_reals(results):
             low, high = (wrap(lambda x, b=b: x[:, 0] / 2 + b, **given)(x).item() for b in (-0.5, 0.2))
             shown[method] = high > low
     assert shown == {"gn": True, "pgn": False, "pgn-proof": False}
-    assert {method for method, rises in shown.items() if not rises} == set(results.FALLING)
+    assert {method for method, rises in shown.items() if not rises} == set(table2.FALLING)
 
 
-def test_runs_are_measured_once_and_cost_what_they_may(results, tiny, tmp_path):
+def test_runs_are_measured_once_and_cost_what_they_may(tiny, tmp_path):
     options = tiny(tmp_path, "--only", "(full|few)-fashion-mnist-(nsgan|fargan-f1)-s0")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(results.METHODS["fargan-f1"], "fake_as_real", {"count": 4, "pool": 1})
-        done = results.sitting(options, results.extractors)
+        patch.setitem(table2.METHODS["fargan-f1"], "fake_as_real", {"count": 4, "pool": 1})
+        done = table2.sitting(options, table2.extractors)
     assert [str(job) for job in done] == [
         f"{regime}-fashion-mnist-{method}-s0"
         for regime in ("full", "few")
         for method in ("nsgan", "fargan-f1")
     ]
-    assert results.sitting(options, results.extractors) == []  # all have their files
-    read = {str(job): json.loads((options.results / f"{job}.json").read_text()) for job in done}
+    assert table2.sitting(options, table2.extractors) == []  # all have their figures
+    read = records.read(options.figures)
     full, few = read["full-fashion-mnist-fargan-f1-s0"], read["few-fashion-mnist-fargan-f1-s0"]
     assert (full["images"], few["images"]) == (120, 40)
     assert {at: found["steps"] for at, found in full["at"].items()} == {"equal steps": 6, "equal seconds": 2}
@@ -218,45 +186,44 @@ def test_runs_are_measured_once_and_cost_what_they_may(results, tiny, tmp_path):
     assert first["equal seconds"] == first["equal steps"]
 
 
-def test_an_interrupted_run_ends_with_the_same_figures(results, tiny, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_with_the_same_figures(tiny, tmp_path, monkeypatch):
     whole, parts = (
         tiny(tmp_path / name, "--only", "few-fashion-mnist-0gp-s0") for name in ("whole", "parts")
     )
-    results.sitting(whole, results.extractors)
+    table2.sitting(whole, table2.extractors)
 
     def cut(*given, **options):
         for event in train(*given, **options):
             yield event
             if isinstance(event, Snapshot) and event.step == 4:
-                raise results.OutOfTime
+                raise table2.OutOfTime
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "train", cut)
-        assert results.sitting(parts, results.extractors) == []
-    file = "few-fashion-mnist-0gp-s0.json"
-    assert not (parts.results / file).exists()
+        assert table2.sitting(parts, table2.extractors) == []
+    name = "few-fashion-mnist-0gp-s0"
+    assert name not in records.read(parts.figures)
     went_on = []
     monkeypatch.setattr(run, "resume", lambda *given, old=run.resume: (went_on.append(1), old(*given))[1])
-    results.sitting(parts, results.extractors)
+    table2.sitting(parts, table2.extractors)
     assert went_on
-    assert json.loads((parts.results / file).read_text()) == json.loads((whole.results / file).read_text())
+    assert records.read(parts.figures)[name] == records.read(whole.figures)[name]
 
 
-def test_a_run_is_done_when_it_has_its_steps_and_else_goes_on(results, tiny, tmp_path):
+def test_a_run_is_done_when_it_has_its_steps_and_else_goes_on(tiny, tmp_path):
     options = tiny(tmp_path, "--only", "(full|few)-fashion-mnist-sn-s0")
-    results.sitting(options, results.extractors)
+    table2.sitting(options, table2.extractors)
     options.steps = 9
     begun = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             run, "start", lambda *given, old=run.start: (begun.append(given[1].name), old(*given))[1]
         )
-        assert len(results.sitting(options, results.extractors)) == 2
+        assert len(table2.sitting(options, table2.extractors)) == 2
     # equal seconds are now at step 4, of which there is no checkpoint, so that one is begun again
     assert begun == ["full-fashion-mnist-sn-s0"]
-    full, few = (
-        json.loads((options.results / f"{r}-fashion-mnist-sn-s0.json").read_text()) for r in ("full", "few")
-    )
+    found = records.read(options.figures)
+    full, few = (found[f"{regime}-fashion-mnist-sn-s0"] for regime in ("full", "few"))
     assert {at: scored["steps"] for at, scored in full["at"].items()} == {
         "equal steps": 9,
         "equal seconds": 4,
@@ -265,37 +232,36 @@ def test_a_run_is_done_when_it_has_its_steps_and_else_goes_on(results, tiny, tmp
     assert [step for step, _ in few["curve"]] == [6, 9]
 
 
-def test_a_run_that_diverges_has_a_file_without_scores(results, tiny, tmp_path, monkeypatch):
-    monkeypatch.setitem(results.METHODS, "nsgan", {"optimizer": {"name": "sgd", "lr": 1e30}})
+def test_a_run_that_diverges_has_figures_without_scores(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(table2.METHODS, "nsgan", {"optimizer": {"name": "sgd", "lr": 1e30}})
     options = tiny(tmp_path, "--only", "full-fashion-mnist-nsgan-s0")
-    results.sitting(options, results.extractors)
-    found = json.loads((options.results / "full-fashion-mnist-nsgan-s0.json").read_text())
+    table2.sitting(options, table2.extractors)
+    found = records.read(options.figures)["full-fashion-mnist-nsgan-s0"]
     assert found["diverged"] > 0
     assert found["at"] == {}
 
 
-def test_a_run_that_fails_does_not_keep_the_others(results, tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(results.METHODS, "nsgan", {"critic": {"penalties": [{"name": "r3"}]}})
+def test_a_run_that_fails_does_not_keep_the_others(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(table2.METHODS, "nsgan", {"critic": {"penalties": [{"name": "r3"}]}})
     options = tiny(tmp_path, "--only", "few-fashion-mnist-(nsgan|sn)-s0")
-    assert [job.method for job in results.sitting(options, results.extractors)] == ["sn"]
+    assert [job.method for job in table2.sitting(options, table2.extractors)] == ["sn"]
     assert "few-fashion-mnist-nsgan-s0 failed, UsageError" in capsys.readouterr().out
-    assert not (options.results / "few-fashion-mnist-nsgan-s0.json").exists()
+    assert "few-fashion-mnist-nsgan-s0" not in records.read(options.figures)
 
 
-def test_a_sitting_ends_after_its_minutes_and_leaves_signals_as_they_were(
-    results, tiny, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(results, "finish", lambda *given: time.sleep(60))
+def test_a_sitting_ends_after_its_minutes_and_leaves_signals_as_they_were(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(table2, "finish", lambda *given: time.sleep(60))
     before = signal.getsignal(signal.SIGALRM), signal.getsignal(signal.SIGTERM)
-    assert results.sitting(tiny(tmp_path, "--minutes", "0.001"), results.extractors) == []
+    assert table2.sitting(tiny(tmp_path, "--minutes", "0.001"), table2.extractors) == []
     assert (signal.getsignal(signal.SIGALRM), signal.getsignal(signal.SIGTERM)) == before
 
 
 # --------------------------------------------------------------------------------------------------------------- page
 
 
-def written(folder: Path, regime: str, method: str, kds: list[float], at: str, **more: object) -> None:
-    """The files of a method's seeds, by hand."""
+def by_hand(regime: str, method: str, kds: list[float], at: str, **more: object) -> dict[str, records.Record]:
+    """The figures of a method's seeds."""
+    made = {}
     for seed, kd in enumerate(kds):
         protocol = {"extractor": "lite0", "extractor_sha256": "ab" * 32, "preprocessing": "none"}
         protocol |= {"generated": 2500, "real": 10_000, "split": "test"} | more.get("protocol", {})
@@ -311,15 +277,17 @@ def written(folder: Path, regime: str, method: str, kds: list[float], at: str, *
             **({"own_curve": more["own_curve"]} if "own_curve" in more else {}),
             "at": {} if lost else {at: found},
         }
-        (folder / f"{regime}-cifar10-{method}-s{seed}.json").write_text(json.dumps(figures))
+        made[f"{regime}-cifar10-{method}-s{seed}"] = figures
+    return made
 
 
 @pytest.fixture
-def paged(results, tmp_path):
+def paged():
     def make(methods: dict[str, list[float]], regime="full", at="equal steps", **more: dict) -> str:
+        figures: dict[str, records.Record] = {}
         for method, kds in methods.items():
-            written(tmp_path, regime, method, kds, at, **more.get(method.replace("-", "_"), {}))
-        return results.page(tmp_path, ["cifar10"], list(results.METHODS), 3)
+            figures |= by_hand(regime, method, kds, at, **more.get(method.replace("-", "_"), {}))
+        return table2.page(figures, ["cifar10"], list(table2.METHODS), 3)
 
     return make
 
@@ -360,9 +328,9 @@ def test_the_page_tells_of_runs_that_became_nan(paged):
     assert "| 1 | 1 |" in text
 
 
-def test_the_page_of_the_docs_is_that_of_the_files(results):
-    options = results.arguments().parse_args([])
-    made = results.page(options.results, list(results.SETS), list(results.METHODS), options.seeds)
+def test_the_page_of_the_docs_is_that_of_the_figures():
+    options = table2.arguments().parse_args([])
+    made = table2.page(records.read(options.figures), list(table2.SETS), list(table2.METHODS), options.seeds)
     assert options.out.read_text() == made
 
 

@@ -1,7 +1,6 @@
 """A stream's summary against the same scores of all features at once; and the benchmark of scores, in small."""
 
 import math
-import runpy
 from argparse import Namespace
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from paths import ROOT
+from benchmarks import metrics as benchmark
 from steadygan.errors import UsageError
 from steadygan.metrics import Moments, Summary, frechet_distance, inception_score, kernel_distance, scores
 from steadygan.metrics.feature_scores import frechet, inception, kernel
@@ -242,8 +241,7 @@ def test_features_that_are_not_finite_are_not_taken_in():
 
 
 def test_the_benchmark_in_small():
-    script = runpy.run_path(str(ROOT / "benchmarks" / "metrics.py"))
-    found = {row: script["measured"](row, Namespace(**script["SMALL"])) for row in script["ROWS"]}
+    found = {row: benchmark.measured(row, Namespace(**benchmark.SMALL)) for row in benchmark.ROWS}
     fd = [found[row]["scores"]["fd"] for row in ("fd ours", "fd torchmetrics")]
     assert fd[0] == pytest.approx(fd[1], rel=1e-4)
     assert found["fd ours +-"]["scores"]["fd"].value == pytest.approx(fd[0], rel=1e-9)

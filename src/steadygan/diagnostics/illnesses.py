@@ -1,7 +1,7 @@
 """The illnesses of a game, each one small function of the flat series of a history.
 
 Thresholds are named constants: where theory gives one it is theory's, else it lies midway (in logarithms) between the
-runs with the illness and those without it in the calibration part of `benchmarks/doctor.py`, and the margin is told.
+runs with the illness and those without it in the calibration part of `experiments.doctor`, and the margin is told.
 """
 
 import math

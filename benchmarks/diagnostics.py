@@ -1,0 +1,105 @@
+"""What the diagnosis costs: the seconds of the same training with and without examinations, side by side.
+
+    python -m benchmarks.diagnostics
+
+`python -m experiments.doctor.run --cost` keeps the figures and writes them to docs/doctor.md.
+"""
+
+import statistics
+import time
+from typing import Any
+
+from benchmarks import script
+from steadygan import config
+from steadygan.build import Run, build
+from steadygan.diagnostics import Events
+from steadygan.recipes.catalogue import find_recipe
+from steadygan.runs.live_diagnosis import attendant
+from steadygan.training.compile.compiled_step import compiled
+from steadygan.training.compile.cpu import threads
+from steadygan.training.events import Look
+from steadygan.training.gradient_stats import examiner
+from steadygan.training.loop import train
+
+__all__ = ["cost", "quickest"]
+
+RECIPES, ROUNDS, EXAMINATIONS = ("ring8-fargan", "digits-0gp"), 5, 4
+
+
+def cost() -> dict[str, Any]:
+    """By recipe: median seconds of compiled steps with four of its examinations, and the diagnoses, and without."""
+    return {name: _of(name) for name in RECIPES}
+
+
+def _of(name: str) -> dict[str, Any]:
+    settings = config.parse(find_recipe(name)[1])
+    run = build(settings)
+    step = compiled(run.step, print)
+    step(run.state, run.draws(0))
+    taken: dict[bool, list[float]] = {True: [], False: []}
+    with threads(1):
+        for _ in range(ROUNDS):
+            for examined in (False, True):
+                taken[examined].append(_seconds(run, step, examined))
+    without, with_it = (statistics.median(taken[examined]) for examined in (False, True))
+    return {"without_s": without, "with_s": with_it, "share": with_it / without - 1, **quickest(name)}
+
+
+def quickest(name: str) -> dict[str, float]:
+    """The quickest of 8 stretches of 50 steps and of 16 examinations, which a busy machine disturbs least.
+
+    And what all examinations of the recipe's run are of its steps by these.
+    """
+    settings = config.parse(find_recipe(name)[1])
+    run = build(settings)
+    step, examine = compiled(run.step, print), examiner(run.game, run.data, seeds=[0], ensemble=False)
+    state = run.state
+    stretches, examinations = [], []
+    with threads(1):
+        for round_ in range(8):
+            began = time.process_time()
+            for number in range(50):
+                before = state
+                state, _ = step(before, run.draws(50 * round_ + number))
+            stretches.append((time.process_time() - began) / 50)
+            for _ in range(2):
+                began = time.process_time()
+                examine(before, state)
+                examinations.append(time.process_time() - began)
+    least, each = min(stretches), min(examinations)
+    count = settings.steps // (run.every.examine or settings.steps) + 1
+    return {
+        "step_ms": 1e3 * least,
+        "examination_ms": 1e3 * each,
+        "quickest_share": count * each / (settings.steps * least),
+    }
+
+
+def _seconds(run: Run, step: Any, examined: bool) -> float:
+    """Processor seconds, so that a busy machine does not count."""
+    look = examiner(run.game, run.data, seeds=[0], ensemble=False) if examined else None
+    assert run.every.examine
+    steps = EXAMINATIONS * run.every.examine
+    attend = attendant(Events(), 1, (), print) if examined else lambda event: None
+    began = time.process_time()
+    for event in train(
+        step,
+        run.draws,
+        run.state,
+        look=lambda state: Look([], {}),
+        examine=look,
+        steps=steps,
+        every=run.every._replace(checkpoint=steps),
+    ):
+        attend(event)
+    return time.process_time() - began
+
+
+def main() -> None:
+    script.parser(__doc__).parse_args()
+    for name, found in cost().items():
+        print(name, ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
+
+
+if __name__ == "__main__":
+    script.run(main)

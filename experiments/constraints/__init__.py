@@ -1,0 +1,1 @@
+"""What each constraint on the critic does to a ring and to digits: docs/constraints.md."""

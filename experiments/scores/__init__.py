@@ -1,0 +1,1 @@
+"""How scores respond to known damage: docs/scores.md."""

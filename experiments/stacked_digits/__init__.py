@@ -1,0 +1,1 @@
+"""How many of 1,000 modes each game covers: docs/games.md."""

@@ -1,0 +1,1 @@
+"""Eigenvalues of a toy game under three update rules: docs/dynamics.md."""

@@ -1,0 +1,91 @@
+"""Benchmarks and experiments as programs: their help, missing data in one sentence, and how figures are kept."""
+
+import runpy
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from benchmarks import step
+from experiments import records
+from paths import ROOT
+
+SCRIPTS = sorted(
+    ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    for folder in ("benchmarks", "experiments")
+    for file in (ROOT / folder).rglob("*.py")
+    if "__main__" in file.read_text()
+)
+
+
+def called(name: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
+    """The exit code of `python -m NAME WORDS...`."""
+    monkeypatch.setattr(sys, "argv", [name, *words])
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    return stop.value.code
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_says_how_a_script_is_called(name, monkeypatch, capsys):
+    assert called(name, monkeypatch, "--help") == 0
+    assert f"python -m {name}" in capsys.readouterr().out
+
+
+def test_there_are_benchmarks_and_experiments():
+    assert {"benchmarks.step", "experiments.table2.run"} <= set(SCRIPTS)
+
+
+def test_every_experiment_is_in_the_list_of_experiments():
+    text = (ROOT / "experiments" / "README.md").read_text()
+    assert [
+        name for name in SCRIPTS if name.startswith("experiments") and f"`python -m {name}" not in text
+    ] == []
+
+
+def test_missing_data_are_one_sentence(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("STEADYGAN_DATA", raising=False)
+    words = ["--sets", "cifar10", "--data-root", str(tmp_path), "--out", str(tmp_path)]
+    assert called("experiments.scores.run", monkeypatch, *words) == 2
+    printed = capsys.readouterr()
+    [line] = printed.err.splitlines()
+    assert line.startswith("error: CIFAR-10")
+
+
+def test_the_speed_of_a_step_leaves_out_images_that_are_missing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(step, "ring_table", lambda repeats: print("the ring's table"))
+    monkeypatch.setitem(step.FASHION, "data", {"name": "images", "path": str(tmp_path / "none")})
+    monkeypatch.setattr(sys, "argv", ["step.py"])
+    step.main()
+    assert "the ring's table\n\nThe table of the DCGAN step is left out: " in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------------ figures
+
+
+def test_a_record_is_replaced_in_its_place_or_added_at_the_end(tmp_path):
+    file = tmp_path / "new" / "figures.jsonl"
+    assert records.read(file) == {}
+    records.write(file, {"a": {"x": [0.1, 1e-300]}, "b": {"y": None}})
+    records.put(file, "c", {})
+    records.put(file, "a", {"x": 2})
+    assert file.read_text() == '{"name": "a", "x": 2}\n{"name": "b", "y": null}\n{"name": "c"}\n'
+    assert list(records.read(file).items()) == [("a", {"x": 2}), ("b", {"y": None}), ("c", {})]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def put_many(file: Path, who: int) -> None:
+    for number in range(40):
+        records.put(file, f"{who} {number}", {})
+
+
+def test_processes_that_add_records_at_once_lose_none(tmp_path):
+    file = tmp_path / "figures.jsonl"
+    several = [get_context("fork").Process(target=put_many, args=(file, who)) for who in range(3)]
+    for one in several:
+        one.start()
+    for one in several:
+        one.join()
+    assert len(records.read(file)) == 120
