@@ -4,8 +4,16 @@ BIN := .venv/bin
 
 .PHONY: demo test slow lint check bench clean
 
-demo: .venv/installed                 ## train the default recipe, ring8-fargan, and draw it
-	$(BIN)/steadygan train
+demo: .venv/installed                 ## train on points and on images, and write a report of both
+	rm -rf runs/demo
+	$(BIN)/steadygan train ring8-fargan steps=6000 --out runs/demo/ring8
+	$(BIN)/steadygan train digits-fargan steps=1500 --out runs/demo/digits
+	$(BIN)/steadygan report runs/demo/ring8 runs/demo/digits --out runs/demo/report.html
+	@echo "The pictures are in runs/demo/ring8/samples and runs/demo/digits/samples. Open runs/demo/report.html in a browser."
+	@echo "Try next:"
+	@echo "  $(BIN)/steadygan list                           # all recipes"
+	@echo "  $(BIN)/steadygan diagnose runs/demo/digits      # what the gradients say of a run"
+	@echo "  $(BIN)/steadygan train digits-fargan --seeds 4  # four seeds as one program"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -49,7 +49,7 @@ def made(folder: Path, members: int = 1, *, config: dict | None = None, pictures
             lines.append({"step": step, "modes": each(4), "mode_kl": each(None if members == 1 else 0.2)})
     write_events(folder, lines)
     (folder / "config.yaml").write_text(yaml.safe_dump(config or CONFIG))
-    (folder / "looks.json").write_text(json.dumps({"format": 1, "weights": "EMA", "shape": [2]}))
+    (folder / "evaluation.json").write_text(json.dumps({"format": 1, "weights": "EMA", "shape": [2]}))
     if pictures:
         for step in (200, 400):
             (folder / "samples").mkdir(exist_ok=True)

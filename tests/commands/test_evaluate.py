@@ -462,7 +462,7 @@ def test_a_run_without_an_average_is_scored_raw_and_once(plain, average):
     (card,) = of_run(plain, average=average)
     assert card.protocol["weights"] == "raw"
     assert card.protocol["real"] == 1797 - 200
-    assert json.loads((plain / "looks.json").read_text())["weights"] == "raw"
+    assert json.loads((plain / "evaluation.json").read_text())["weights"] == "raw"
 
 
 def test_a_resumed_run_keeps_its_looks(tmp_path, plain):
@@ -547,7 +547,7 @@ def test_a_wrong_choice_is_refused(copied, change, sentence):
 
 
 def test_looks_say_how_they_look(folder):
-    looks = json.loads((folder / "looks.json").read_text())
+    looks = json.loads((folder / "evaluation.json").read_text())
     wanted = {"extractor": "pixels8", "real": 898, "generated": 898, "weights": "EMA", "split": "train"}
     assert wanted.items() <= looks.items()
 
@@ -563,7 +563,7 @@ def test_looks_take_another_extractor(tmp_path, monkeypatch):
     found = [line for line in lines if "fd_digits" in line]
     assert [line["step"] for line in found] == [2, 4]
     assert {"kd_pixels8", "kd_digits", "precision_digits", "coverage_digits"} <= found[0].keys()
-    assert json.loads((tmp_path / "run" / "looks.json").read_text())["extractor"] == "digits"
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["extractor"] == "digits"
     assert toy.seen == 200 + 3 * 200  # the real ones, and a look before the first step and two more
     best = json.loads((tmp_path / "run" / "checkpoints" / "best.json").read_text())
     assert best["value"] == min(line["fd_digits"] for line in found)  # lower is better

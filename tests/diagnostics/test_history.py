@@ -185,7 +185,7 @@ def test_a_file_of_crafted_lines_alone_is_one_sentence_or_a_run(kind, command, t
 
 def test_a_protocol_that_is_no_text_is_shown_as_far_as_it_is(command, tmp_path):
     folder = made(tmp_path / "run", pictures=False)
-    (folder / "looks.json").write_text('{"format": 1, "weights": "\\ud800", "shape": 3}')
+    (folder / "evaluation.json").write_text('{"format": 1, "weights": "\\ud800", "shape": 3}')
     assert command("report", folder, "--out", tmp_path / "report.html").code == 0
 
 

@@ -54,7 +54,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     config = {**CONFIG, "name": EVIL, "data": {"name": "ring8", EVIL: f"'\"&{EVIL}"}}
     evil = made(folder / EVIL.replace("/", "_"), config=config)
-    (evil / "looks.json").write_text(json.dumps({"weights": EVIL}))
+    (evil / "evaluation.json").write_text(json.dumps({"weights": EVIL}))
     with (evil / "events.jsonl").open("a") as file:
         file.write(json.dumps({"step": 400, f"{EVIL}": 1.0, f"odd/{EVIL}": 2.0}) + "\n")
     runs = [made(folder / "one"), made(folder / "several", members=4), evil]

@@ -106,7 +106,7 @@ def test_a_page_has_theory_s_lines_scores_and_their_protocol(tmp_path):
 def test_scores_of_unlike_protocols_stand_in_tables_of_their_own(tmp_path):
     runs = [made(tmp_path / name, pictures=False) for name in ("a", "b", "c")]
     assert "do not compare" not in page([Reader(run).read() for run in runs])
-    (runs[1] / "looks.json").write_text(json.dumps({"format": 1, "weights": "raw", "shape": [2]}))
+    (runs[1] / "evaluation.json").write_text(json.dumps({"format": 1, "weights": "raw", "shape": [2]}))
     text = page([Reader(run).read() for run in runs])
     assert "protocols differ" in text
     assert text.count("Scores of the last look, table") == 2

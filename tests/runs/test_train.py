@@ -313,7 +313,7 @@ def test_what_a_run_folder_holds(whole):
         "checkpoints",
         "config.yaml",
         "events.jsonl",
-        "looks.json",
+        "evaluation.json",
         "samples",
     ]
     assert [p.name for p in checkpoint.checkpoints(folder / "checkpoints")] == [

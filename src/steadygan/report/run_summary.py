@@ -11,7 +11,7 @@ from steadygan.diagnostics import Events, History
 from steadygan.errors import UsageError
 from steadygan.metrics import Card
 from steadygan.runs import score_cards as cards
-from steadygan.runs.folder import EVENTS, LOOKS, read_config
+from steadygan.runs.folder import EVALUATION, EVENTS, read_config
 from steadygan.runs.live_diagnosis import facts_of
 
 __all__ = ["Reader", "Told", "facts", "names"]
@@ -52,7 +52,8 @@ class Reader:
         self._again()
 
     def _again(self) -> None:
-        self.protocol = _protocol(self.path / LOOKS)
+        first = self.path / "looks.json"  # as the first version called it
+        self.protocol = _protocol(first if first.exists() else self.path / EVALUATION)
         self.events, self.seen, self.inode = Events(facts(self.config)), 0, 0
 
     def read(self) -> Told:

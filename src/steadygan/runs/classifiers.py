@@ -74,7 +74,9 @@ def _labelled_rows(data: Data) -> tuple[Tensor, Tensor]:
 
 def place(name: str) -> Path:
     """The folder where the classifier of this name is kept unless another is named."""
-    return cache_folder() / "classifiers" / spelled(name, SETS)
+    kept = cache_folder() / "classifiers"
+    first = kept / name.replace("_", "-")  # as the first version spelled it
+    return first if first.is_dir() else kept / spelled(name, SETS)
 
 
 def make(

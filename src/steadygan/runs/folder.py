@@ -19,8 +19,8 @@ __all__ = [
     "BOARD",
     "CHECKPOINTS",
     "CONFIG",
+    "EVALUATION",
     "EVENTS",
-    "LOOKS",
     "SAMPLES",
     "Note",
     "claim",
@@ -34,7 +34,7 @@ __all__ = [
 
 Note = Callable[[str], None]
 CONFIG, EVENTS, CHECKPOINTS, SAMPLES = "config.yaml", "events.jsonl", "checkpoints", "samples"
-LOOKS, BOARD = "looks.json", "tensorboard"
+EVALUATION, BOARD = "evaluation.json", "tensorboard"
 
 
 def fresh_folder(name: str) -> Path:

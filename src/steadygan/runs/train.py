@@ -15,8 +15,8 @@ from steadygan.game import Logs, State
 from steadygan.runs.folder import (
     CHECKPOINTS,
     CONFIG,
+    EVALUATION,
     EVENTS,
-    LOOKS,
     Note,
     claim,
     locked,
@@ -154,7 +154,7 @@ def _go(
 ) -> Diverged | Ill | None:
     if not run.game.rest:
         write_whole(
-            folder / LOOKS,
+            folder / EVALUATION,
             json.dumps(
                 protocol_of(
                     run, settings.evaluation, _noter(console), weights="EMA" if settings.ema else "raw"
