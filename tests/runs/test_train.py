@@ -312,8 +312,8 @@ def test_what_a_run_folder_holds(whole):
     assert sorted(p.name for p in folder.iterdir()) == [
         "checkpoints",
         "config.yaml",
-        "events.jsonl",
         "evaluation.json",
+        "events.jsonl",
         "samples",
     ]
     assert [p.name for p in checkpoint.checkpoints(folder / "checkpoints")] == [

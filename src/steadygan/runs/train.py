@@ -44,8 +44,15 @@ __all__ = ["resume", "start"]
 def start(settings: Config, folder: Path, console: Console) -> Diverged | Ill | None:
     """Train from the first step in `folder`, which must be new or empty. Returns how it came to a bad end, if any."""
     run = build(settings)
-    _check(settings, run)
-    settings = _decided(settings, run, settings.steps, console)
+    _check(
+        run,
+        best=settings.keep.best,
+        extractor=through(settings.evaluation),
+        count=settings.threads,
+        tensorboard=settings.tensorboard,
+    )
+    compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
+    settings = settings.model_copy(update={"compile": compiles})
     look = look_of(run, settings.evaluation, _noter(console))
     look(run.state)  # what cannot be scored is told before anything is written
     claim(folder)
@@ -71,7 +78,13 @@ def resume(
         )
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
     run = build(settings)
-    _check(settings, run)
+    _check(
+        run,
+        best=settings.keep.best,
+        extractor=through(settings.evaluation),
+        count=settings.threads,
+        tensorboard=settings.tensorboard,
+    )
     with locked(folder):
         begun = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it was stopped before its first one
         state = restore(folder, run, _noter(console)) if begun else run.state
@@ -89,7 +102,8 @@ def resume(
             console.print(text, markup=False, soft_wrap=True)
             return None
         undecided = settings.compile == "auto"
-        settings = _decided(settings, run, settings.steps - step, console)
+        compiles = _compiles(settings.compile, run, settings.steps - step, settings.threads, console)
+        settings = settings.model_copy(update={"compile": compiles})
         if assignments or root or undecided:
             write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
         wall_s = rewind(folder / EVENTS, step)
@@ -99,12 +113,12 @@ def resume(
         return _go(settings, run, state, look, folder, wall_s, console)
 
 
-def _decided(settings: Config, run: Run, steps: int, console: Console) -> Config:
-    """The same with compile=auto decided, once for the whole run: a resumed one has to take the same steps."""
-    if settings.compile != "auto":
-        return settings
+def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, console: Console) -> bool:
+    """Whether the step is compiled: compile=auto is decided once, for a resumed run has to take the same steps."""
+    if isinstance(chosen, bool):
+        return chosen
     step = vectorised(run.step) if run.ensemble else run.step
-    with threads(settings.threads):
+    with threads(count):
         found = estimate(step, run.state, run.draws(0), steps)
     if not found.pays:
         console.print(
@@ -113,17 +127,19 @@ def _decided(settings: Config, run: Run, steps: int, console: Console) -> Config
             markup=False,
             soft_wrap=True,
         )
-    return settings.model_copy(update={"compile": found.pays})
+    return found.pays
 
 
-def _check(settings: Config, run: Run) -> None:
+def _check(
+    run: Run, *, best: str | None, extractor: str | None, count: int | None, tensorboard: bool
+) -> None:
     """Raise UsageError for what could only fail later: an unknown score or log, or a package that is not there."""
-    if settings.keep.best:
-        _check_score(settings.keep.best, run, through(settings.evaluation))
+    if best:
+        _check_score(best, run, extractor)
     if run.stop:
-        with threads(settings.threads):
+        with threads(count):
             _check_log(run.stop.log, run)
-    if settings.tensorboard:
+    if tensorboard:
         check_tensorboard()
 
 
