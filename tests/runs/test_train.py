@@ -10,12 +10,14 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
@@ -32,6 +34,7 @@ from steadygan.game import State, batches
 from steadygan.runs import train
 from steadygan.runs.sinks import checkpoint_sink
 from steadygan.training import checkpoint, sampling
+from steadygan.training.compile.compile_cost import Estimate
 from steadygan.training.events import Diverged, Look, Scored, Snapshot
 from steadygan.training.online_scores import looked_at
 
@@ -678,3 +681,40 @@ def test_a_run_killed_at_random_moments_is_the_run_that_was_not(tmp_path, quiet)
     for leftover in tmp_path.glob("run/samples/.*"):
         leftover.unlink()  # a picture that was being written
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_folder_of_the_first_version_is_resumed(whole, tmp_path, quiet):
+    """Its configuration has looks and every.examine; it ends as one with the present keys ends."""
+    ends = []
+    for keys in (
+        {"evaluation": "evaluation", "diagnostics": "diagnostics"},
+        {"evaluation": "looks", "diagnostics": "examine"},
+    ):
+        folder = tmp_path / keys["evaluation"]
+        shutil.copytree(whole("digits"), folder)
+        raw = yaml.safe_load((folder / "config.yaml").read_text())
+        raw[keys["evaluation"]] = raw.pop("evaluation")
+        raw["every"][keys["diagnostics"]] = raw["every"].pop("diagnostics")
+        (folder / "config.yaml").write_text(yaml.safe_dump(raw))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", FutureWarning)
+            assert train.resume(folder, ["steps=15"], quiet) is None
+        ends.append(checkpoint.checkpoints(folder / "checkpoints")[-1] / "state.safetensors")
+        assert bool([w for w in told if "is now" in str(w.message)]) == ("looks" in raw)
+    assert ends[0].parent.name == "step-00000015"
+    assert ends[0].read_bytes() == ends[1].read_bytes()
+
+
+@pytest.mark.parametrize("uncompiled", [10.0, 1000.0])
+def test_whether_a_step_is_compiled_is_decided_once(uncompiled, tmp_path, quiet, monkeypatch):
+    """Compiling is estimated at 100 s: it pays for the long run alone, and the folder says which it was."""
+    monkeypatch.setattr(train, "estimate", lambda step, state, batch, steps: Estimate(uncompiled, 100.0))
+    monkeypatch.setattr(train, "compiled", lambda step, note, precision: step)
+    raw = {**RECIPES["digits"][0], "compile": "auto", "steps": 6}
+    train.start(parse(raw), tmp_path / "run", quiet)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["compile"] is (uncompiled > 200)
+    assert ("the step is not compiled: uncompiled the run takes about 10 s" in quiet.file.getvalue()) == (
+        uncompiled < 200
+    )
+    monkeypatch.setattr(train, "estimate", None)  # it is not asked again
+    assert train.resume(tmp_path / "run", ["steps=8"], quiet) is None

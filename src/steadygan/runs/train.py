@@ -69,7 +69,7 @@ def resume(
     `assignments` (key=value) change the configuration from here on, `root` where its data lie. Raises
     UsageError when the folder holds no run, or none that fits its configuration.
     """
-    before = read_config(folder)
+    before = config.current(read_config(folder))
     raw = config.current(config.override(before, assignments))
     if raw.get("evaluation") != before.get("evaluation"):
         raise UsageError(
