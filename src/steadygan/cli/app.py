@@ -195,15 +195,9 @@ def _lost(folder: Path, members: list[int]) -> str:
     return f"member{'s' if len(members) > 1 else ''} {', '.join(str(member) for member in members)}"
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    """Print what is deprecated as a note; other packages' warnings are not for a user of the command line."""
-    if issubclass(category, FutureWarning) and "configuration key" in str(message):
-        note(str(message))
-
-
 def main() -> None:
     """Run the command line: exit code 2 and one sentence for bad usage or input."""
-    warnings.showwarning = _show_warning
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:
