@@ -78,7 +78,7 @@ def test_a_classifier_is_found_by_the_name_of_its_set_in_either_spelling(tmp_pat
     monkeypatch.setattr(classifiers, "ready", lambda name, note: saved(tmp_path, name))
     for name in ("fashion_mnist", "fashion-mnist"):
         assert classifiers.look_through(name, 1, print).name == "fashion_mnist"
-    with pytest.raises(UsageError, match="only lite0 and inception have a file of weights, not digits"):
+    with pytest.raises(UsageError, match="only lite0 and inception take a file of weights, not digits"):
         classifiers.look_through("digits", 1, print, weights=tmp_path)
     with pytest.raises(UsageError, match="did you mean 'cifar10'"):
         classifiers.look_through("cifar1", 3, print)
