@@ -106,9 +106,9 @@ class Monitor:
         self._players = {name: net for name, net in networks.items() if isinstance(net, nn.Module)}
         sets = (("train", train, TRAIN), ("held", held, ROWS))
         self._sets = {key: monitor_inputs.some(x, most) for key, x, most in sets if x is not None}
-        self._compared: Measures = {}  # features of these, and what else all examinations share
+        self._compared: Measures = {}  # features of these, and what else all diagnostics passes share
         self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=REACH)
-        self._before: dict[str, list[Tensor]] = {}  # parameters a step before an examination
+        self._before: dict[str, list[Tensor]] = {}  # parameters a step before a diagnostics pass
         self._next = start - start % every + every
         self._attend = start + 1  # the first call is checked
         self._examinations, self._due, self._good = 0, PATIENCE, start
