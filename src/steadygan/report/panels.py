@@ -56,7 +56,7 @@ KNOWN = (
     Panel(CRITIC, "spread of logits", ("logit/spread",), "near 0: one output for all samples"),
     Panel(CRITIC, "gap and spread", ("critic/gap", "critic/spread"), "reals less fakes, on fixed samples"),
     Panel(CRITIC, "saturated", ("critic/saturated",), "share of fakes for which D is 99 % certain"),
-    Panel(CRITIC, "held-out gap", ("critic/held",), "held-out samples score as 0: reals, 1: fakes"),
+    Panel(CRITIC, "held-out gap", ("critic/held",), "0: held-out samples score as reals, 1: as fakes"),
     Panel(CRITIC, "slopes", ("slope/*",), "norm of the critic's input gradient"),
     Panel(TOLD, "norms", ("signal/mean", "signal/median", "signal/max"), "|N dL_G/dG(z)| per sample"),
     Panel(TOLD, "largest share", ("signal/top",), "of the gradient, in one sample"),
