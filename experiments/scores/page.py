@@ -44,7 +44,7 @@ def tables(figures: Mapping[str, Curve]) -> str:
     for each in fewer:
         cells = [number(*each["fd"][count]) for count in counts]
         rows.append(f"| {each['set']}, `{each['extractor']}` | {' | '.join(cells)} |")
-    rows += ["", "| damage | score | set, extractor | claim | but |", "|---" * 5 + "|"]
+    rows += ["", "| damage | score | set, extractor | claim | measured |", "|---" * 5 + "|"]
     for each in broken:
         where = f"{each['set']}, `{each['extractor']}`"
         rows.append(f"| {each['damage']} | {each['score']} | {where} | {each['claim']} | {each['how']} |")

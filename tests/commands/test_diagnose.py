@@ -40,7 +40,7 @@ def test_an_ill_run_is_told_of_with_remedy_and_code_1(command, folder):
     assert found.code == 1
     lines = found.out.splitlines()
     assert lines[0].startswith("dead_critic, since step 100: ")
-    assert any("spreads by 1e-06" in line for line in lines)
+    assert any("spread of 1e-06" in line for line in lines)
     assert lines[-2].startswith("  next: ")
     assert lines[-1].strip().startswith("optimizer=")  # nothing to make weaker in this configuration
 
@@ -112,8 +112,8 @@ def test_a_monitors_file_has_its_facts_inside(command, tmp_path):
         (lambda folder: shutil.rmtree(folder), "cannot read"),
         (lambda folder: (folder / "config.yaml").unlink(), "holds no config.yaml"),
         (lambda folder: (folder / "events.jsonl").unlink(), "cannot read"),
-        (lambda folder: (folder / "events.jsonl").write_text("hello\n"), "holds no event"),
-        (lambda folder: (folder / "events.jsonl").write_bytes(b"\xff\xfe\x00{"), "holds no event"),
+        (lambda folder: (folder / "events.jsonl").write_text("hello\n"), "has no event"),
+        (lambda folder: (folder / "events.jsonl").write_bytes(b"\xff\xfe\x00{"), "has no event"),
         (lambda folder: (folder / "config.yaml").write_text("stepz: 3"), "stepz"),
     ],
     ids=["nothing", "no config", "no events", "other text", "bytes", "bad config"],
@@ -129,4 +129,4 @@ def test_bad_input_is_one_sentence_and_code_2(command, folder, change, words):
 def test_a_member_that_there_is_not(command, folder):
     found = command("diagnose", folder, "--member", 3)
     assert found.code == 2
-    assert "member 3 is not among" in found.err
+    assert "no member 3" in found.err

@@ -296,10 +296,10 @@ def only(**change):
         ({"generate": lambda n: torch.zeros(n, 1, 8, 8, dtype=torch.uint8)}, {}, "floating point"),
         ({"generate": lambda n: 255 * torch.rand(n, 1, 8, 8)}, {}, r"must be in \[-1, 1\]"),
         ({}, {"generated": 0}, "2 samples or more"),
-        ({}, {"real": 401}, "has 400 images, fewer than the 401"),
+        ({}, {"real": 401}, "has only 400 images, not 401"),
         ({}, {"real": 1}, "2 samples or more"),
         ({}, {"generated": 1}, "2 samples or more"),
-        ({}, {"generated": 5}, "says nothing: take 20"),
+        ({}, {"generated": 5}, "means nothing: take 20"),
         ({}, {"extractor": "litte0"}, "did you mean 'lite0'"),
     ],
 )

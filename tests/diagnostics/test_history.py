@@ -110,7 +110,7 @@ def test_what_all_members_share_is_each_one_s():
 def test_only_members_that_there_are_have_a_history():
     events = read(['{"step": 1, "loss/D": [1, 2]}'])
     for member in (-1, 2):
-        with pytest.raises(UsageError, match=f"member {member} is not among this run's 2: choose 0 to 1"):
+        with pytest.raises(UsageError, match=f"this run has no member {member}: choose 0 to 1"):
             events.history(member)
 
 

@@ -334,7 +334,7 @@ def test_a_loop_that_goes_on_keeps_what_was_before_and_drops_the_rest(tmp_path):
         old.step(torch.randn(8, 2), torch.randn(8, 2))
     with file.open("a") as end:
         end.write('{"step": 8, "crit')
-    with pytest.raises(UsageError, match="holds lines already"):
+    with pytest.raises(UsageError, match="has lines already"):
         Monitor(D, file=file)
     new = Monitor(D, every=2, file=file, start=5, penalties=["r2"])
     for _ in range(3):
@@ -389,7 +389,7 @@ def test_what_is_found_twice_in_a_row_is_told_of_once(monkeypatch):
         counts.append(len(told))
     assert counts == [0] * 24 + [1] * 2  # looks at 20, 21, 23, 25, ...
     assert told == [
-        "step 25: collapse: collapse. Try: use R1: loss_D = loss_D + penalties.r1(D, x_real), with steadygan's."
+        "step 25: collapse: collapse. Try: use R1: loss_D = loss_D + penalties.r1(D, x_real) (functions of steadygan)."
     ]
 
 
@@ -400,29 +400,29 @@ def test_every_line_for_a_loop_belongs_to_a_remedy():
 GOOD = {"x_real": torch.zeros(8, 2), "x_fake": torch.zeros(8, 2)}
 WRONG = {
     "critic [N, 1]": ({"critic": nn.Linear(2, 1)}, {}, "one logit a sample"),
-    "critic": ({"critic": 3}, {}, "critic is a module"),
-    "generator": ({"generator": lambda z: z}, {}, "generator is a module"),
-    "every": ({"every": 0}, {}, "every is a number of steps, 1 or more, not 0"),
-    "start": ({"start": -1}, {}, "start is a number of steps, 0 or more"),
+    "critic": ({"critic": 3}, {}, "critic must be a module"),
+    "generator": ({"generator": lambda z: z}, {}, "generator must be a module"),
+    "every": ({"every": 0}, {}, "every must be a number of steps, 1 or more, not 0"),
+    "start": ({"start": -1}, {}, "start must be a number of steps, 0 or more"),
     "loss": ({"loss": "hinje"}, {}, "did you mean 'hinge'"),
-    "loss kind": ({"loss": 3}, {}, "loss is a name"),
-    "loss value": ({"loss": lambda f: f}, {}, r"gives one number, not \[8\]"),
+    "loss kind": ({"loss": 3}, {}, "loss must be a name"),
+    "loss value": ({"loss": lambda f: f}, {}, r"return one number, not \[8\]"),
     "fact": ({"penaltys": ["r1"]}, {}, "did you mean 'penalties'"),
     "fact kind": ({"penalties": "r1"}, {}, r"penalties=\['r1'\]"),
-    "fact list": ({"penalties": [3]}, {}, r"penalties is a list of names.* not \[3\]"),
-    "fact name": ({"normalization": ["none"]}, {}, "normalization is a name"),
-    "fact number": ({"steps": "many"}, {}, "steps is a number, not 'many'"),
+    "fact list": ({"penalties": [3]}, {}, r"penalties must be a list of names.* not \[3\]"),
+    "fact name": ({"normalization": ["none"]}, {}, "normalization must be a name"),
+    "fact number": ({"steps": "many"}, {}, "steps must be a number, not 'many'"),
     "fact value": ({"steps": torch.ones(2)}, {}, "plain value"),
-    "empty": ({}, {"x_fake": torch.zeros(0, 2)}, "x_fake is a batch of samples"),
+    "empty": ({}, {"x_fake": torch.zeros(0, 2)}, "x_fake must be a batch of one or more samples"),
     "shapes": ({}, {"x_fake": torch.zeros(8, 3)}, r"shape \[3\] and those of x_real \[2\]"),
     "bytes": ({}, {"x_real": torch.zeros(8, 2).byte()}, "floating point"),
-    "list": ({}, {"x_real": [1.0]}, "x_real is a batch of samples"),
-    "nothing": ({}, {"x_fake": None}, "x_fake is a batch of samples"),
+    "list": ({}, {"x_real": [1.0]}, "x_real must be a batch of one or more samples"),
+    "nothing": ({}, {"x_fake": None}, "x_fake must be a batch of one or more samples"),
     "held": ({"held": torch.zeros(8, 3)}, {}, r"samples of held have shape \[3\]"),
-    "train": ({"train": [1, 2]}, {}, "train and held are tensors"),
-    "scalar": ({}, {"loss_D": torch.zeros(8)}, r"loss_D is one number a step, not shape \[8\]"),
-    "word": ({}, {"loss_D": "low"}, "loss_D is one number a step, not 'low'"),
-    "reserved": ({}, {"images": 3.0}, "a line has a 'images' of its own"),
+    "train": ({"train": [1, 2]}, {}, "train and held must be floating point tensors"),
+    "scalar": ({}, {"loss_D": torch.zeros(8)}, r"loss_D must be one number per step, not shape \[8\]"),
+    "word": ({}, {"loss_D": "low"}, "loss_D must be one number per step, not 'low'"),
+    "reserved": ({}, {"images": 3.0}, "every line has its own 'images'"),
 }
 
 
@@ -462,7 +462,7 @@ def test_a_disk_that_fills_up_ends_the_file_and_not_the_training(tmp_path):
     for _ in range(3):
         monitor.step(torch.randn(8, 2), torch.randn(8, 2))
     assert len(told) == 1
-    assert "going on without it" in told[0]
+    assert "training continues without it" in told[0]
     assert len(monitor.history().series["critic/gap"].steps) == 3
 
 

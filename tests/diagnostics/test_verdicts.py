@@ -344,7 +344,7 @@ def test_six_numbers_of_either_kind_are_enough_and_gaps_are_none(key):
 def test_health_is_said_with_the_numbers_that_there_are():
     assert "critic/spread is 0.05, signal/mean is 0.05" in diagnose(history())[0].evidence[0]
     (said,) = diagnose(History({"loss/D": series(1.0)}, {}))[0].evidence
-    assert "losses move" in said
+    assert "losses change" in said
 
 
 def test_players_and_places_that_are_known_at_other_steps_say_nothing_together():

@@ -186,7 +186,7 @@ def test_a_damaged_classifier_ends_the_run_before_it_begins(quick, quiet):
     classifiers.make("digits", classifiers.place("digits"))
     weights = classifiers.place("digits") / "classifier.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(UsageError, match=r"truncated or altered.*make it again with steadygan classifier"):
+    with pytest.raises(UsageError, match=r"truncated or changed.*make it again with steadygan classifier"):
         train.start(config.parse(RAW), quick / "out", quiet)
     assert not (quick / "out").exists()
 

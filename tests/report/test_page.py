@@ -109,7 +109,7 @@ def test_scores_of_unlike_protocols_stand_in_tables_of_their_own(tmp_path):
     (runs[1] / "evaluation.json").write_text(json.dumps({"format": 1, "weights": "raw", "shape": [2]}))
     text = page([Reader(run).read() for run in runs])
     assert "protocols differ" in text
-    assert text.count("Scores of the last look, table") == 2
+    assert text.count("Scores of the last evaluation, table") == 2
 
 
 def test_an_ensemble_shows_its_median_and_range(tmp_path):

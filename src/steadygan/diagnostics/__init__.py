@@ -1,4 +1,4 @@
-"""What the gradients of a game do while it is trained, and what is wrong with it."""
+"""Diagnostics of GAN training: what the gradients do, what is wrong, and what to try next."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a run has written of itself, as series of numbers: of one member of an ensemble, or of a single run."""
+"""The scalars that a run has written, as series: for a single run, or for one member of an ensemble."""
 
 import json
 import math
@@ -18,23 +18,23 @@ FACTS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("augment", "fake_as_real", "images"), object),
     **{"penalties": (list, tuple), "steps": (int, float)},
 }
-"""What may be known of a run besides numbers, and of which type it is; None where it is not known."""
+"""What may be known of a run besides its scalars, with the type of each; None where it is not known."""
 
 MOST = 10_000
-"""Members that a run can have as far as a line on divergence alone tells; a larger index is a foreign program's."""
+"""Most members that a line on divergence may name. A larger index belongs to a line of another program."""
 
 
 class Series(NamedTuple):
-    """One scalar over a run: the steps it was written at and its values, float64 [n]; what was not finite is NaN."""
+    """One scalar over a run: its steps and values, float64 [n]. Values that are not finite are NaN."""
 
     steps: Tensor
     values: Tensor
 
 
 class History(NamedTuple):
-    """Every scalar of one run or member by its flat name, and `facts`: what is known of it besides numbers.
+    """Every scalar of one run or member by its flat name, and `facts`: what is known besides scalars.
 
-    `facts` may hold what `FACTS` names (`steps` are those planned), and `diverged`.
+    `facts` may hold the names of `FACTS` (`steps` is the planned number) and `diverged`.
     """
 
     series: dict[str, Series]
@@ -42,7 +42,7 @@ class History(NamedTuple):
 
 
 class Events:
-    """The lines of a run as they come, and at any time the history of one of its members.
+    """The lines of a run as they are written, and at any time the history of one member.
 
     >>> events = Events({"loss": "hinge"})
     >>> events.add({"step": 1, "loss/D": [0.5, None]})
@@ -51,13 +51,13 @@ class Events:
     """
 
     def __init__(self, facts: Mapping[str, Any] | None = None) -> None:
-        """Begin with no lines."""
+        """Start with no lines."""
         self.facts = dict(facts or {})
         self.columns: dict[str, tuple[list[int], list[Any]]] = {}
         self.diverged: list[dict[str, Any]] = []
 
     def take(self, line: str | bytes) -> bool:
-        """Take in one line as it is written, facts or an event; False where it is torn or no JSON object."""
+        """Add one line as it was written: facts or an event. Return False if it is incomplete or no JSON object."""
         found = _parsed(line)
         if found is None:
             return False
@@ -68,7 +68,7 @@ class Events:
         return True
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Take in one line: its numbers, or that and where the run diverged. A line without a step says nothing."""
+        """Add one parsed line: its numbers, or where the run diverged. A line without a step is ignored."""
         step = line.get("step")
         if type(step) is not int:
             return
@@ -84,18 +84,16 @@ class Events:
 
     @property
     def members(self) -> int:
-        """How many members the lines tell of; 1 of a single run."""
+        """The number of members in the lines; 1 for a single run."""
         firsts = (values[0] for key, (_, values) in self.columns.items() if key not in ("images", "wall_s"))
         logged = [len(v) if isinstance(v, list) else 1 for v in firsts]
         lost = (1 + max(line["diverged"], default=0) for line in self.diverged)  # before anything was logged
         return max([1, *(logged or lost)])
 
     def history(self, member: int = 0) -> History:
-        """One member's history. Raises UsageError for a member that there is not."""
+        """The history of one member. Raises UsageError for a member that does not exist."""
         if not 0 <= member < self.members:
-            raise UsageError(
-                f"member {member} is not among this run's {self.members}: choose 0 to {self.members - 1}"
-            )
+            raise UsageError(f"this run has no member {member}: choose 0 to {self.members - 1}")
         series = {
             key: Series(
                 torch.tensor(steps, dtype=torch.float64),
@@ -108,12 +106,12 @@ class Events:
 
 
 def _are_members(value: Any) -> bool:
-    """Whether this tells of members, as the trainer's lines do; another program's "diverged": true does not."""
+    """Whether this names members, as the trainer's lines do; "diverged": true of another program does not."""
     return isinstance(value, list) and all(type(index) is int and 0 <= index < MOST for index in value)
 
 
 def is_fact(name: str, value: Any) -> bool:
-    """Whether a fact is one of `FACTS`, of its type; penalties are named.
+    """Whether a fact is one of `FACTS` with the right type; penalties must be names.
 
     >>> is_fact("loss", "hinge"), is_fact("penalties", ["r1"]), is_fact("penalties", 3), is_fact("colour", "red")
     (True, True, False, False)
@@ -130,7 +128,7 @@ def _number(value: Any, member: int) -> float:
 
 
 def _parsed(line: str | bytes) -> dict[str, Any] | None:
-    """What a line says; None where it is torn, no JSON object, or no text, as with half a surrogate pair."""
+    """The content of a line. None if it is incomplete, no JSON object, or no valid text (half a surrogate pair)."""
     text = line if isinstance(line, str) else line.decode(errors="replace")
     try:
         found = json.loads(text, parse_int=_integer)
@@ -146,7 +144,7 @@ def _integer(digits: str) -> int | float:
 
 
 def whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each line of a file that is whole and belongs to a step, and what it says; none where there is no file."""
+    """Each complete line of a file that has a step, with its content. Yields nothing where there is no file."""
     for line in path.read_bytes().decode(errors="replace").split("\n") if path.exists() else ():
         values = _parsed(line)
         if values is not None and type(values.get("step")) is int:
@@ -154,10 +152,10 @@ def whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = None) -> Events:
-    """The events in the lines of a run's events.jsonl, or of a Monitor's file; a torn line is passed over.
+    """The events in the lines of a run's events.jsonl or of a Monitor's file. Incomplete lines are skipped.
 
-    A line {"facts": {...}} adds to `facts`; the last line needs no end if it is whole. Raises UsageError for a file
-    that is not there, or that holds no event.
+    A line {"facts": {...}} adds to `facts`. The last line needs no newline if it is complete. Raises
+    UsageError if the file is missing or holds no event.
 
     >>> read(['{"step": 1, "loss/D": 1.4}', '{"step": 2, "lo']).history().series["loss/D"].values
     tensor([1.4000], dtype=torch.float64)
@@ -172,5 +170,5 @@ def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = 
     for line in lines:
         events.take(line)
     if not events.columns and not events.diverged:
-        raise UsageError(f"{name} holds no event of a run: name an events.jsonl, or a Monitor's file")
+        raise UsageError(f"{name} has no event of a run: name an events.jsonl or a Monitor's file")
     return events

@@ -1,7 +1,8 @@
-"""The illnesses of a game, each one small function of the flat series of a history.
+"""The problems that a game can have. Each one is a small function of the series in a history.
 
-Thresholds are named constants: where theory gives one it is theory's, else it lies midway (in logarithms) between the
-runs with the illness and those without it in the calibration part of `experiments.doctor`, and the margin is told.
+Thresholds are named constants. Where theory gives a threshold, it is theory's. Otherwise it lies midway (in
+logarithms) between runs with the problem and runs without it, in the calibration part of
+`experiments.doctor`. The margin is stated.
 """
 
 import math
@@ -19,7 +20,7 @@ __all__ = ["ILLNESSES", "Sick", "diverged"]
 
 
 class Sick(NamedTuple):
-    """An illness, the step since which its signs stand, and sentences with the numbers."""
+    """A problem, the step since which its signs hold, and sentences with the measured numbers."""
 
     name: str
     since: int
@@ -27,71 +28,76 @@ class Sick(NamedTuple):
 
 
 STILL = 2.0**-24
-"""Parameters that move by less than this share of their norm: half a unit in the last place of a float32."""
+"""Parameters that change by less than this share of their norm: half a unit in the last place of a float32."""
 
 FLAT = 0.002
-"""Spread of a logistic critic's output, and size of what G is told, below which it is dead: D = .5 +- .0005.
+"""A critic is dead if its output's spread and the gradient that G receives are below this: D = .5 +- .0005.
 
-Calibrated: healthy critics near their equilibrium had .017 and more, dead ones .00023 and less; a factor of 8 each way.
+Calibrated for logistic losses: healthy critics near their equilibrium had .017 and more, dead ones .00023 and
+less. That is a factor of 8 each way.
 """
 
 COVERED = 0.22
-"""Coverage of the reals from which a flat critic is at its equilibrium: it has nothing to tell apart, and is not dead.
+"""Coverage of the reals from which a flat critic counts as at equilibrium: it has nothing to tell apart.
 
-Calibrated: under dead critics .16 at most, healthy .3 and more; midway.
+Calibrated: .16 at most under dead critics, .3 and more in healthy runs; midway.
 """
 
 PASSED = 0.01
-"""Share of the critic's slope that the loss lets through to G: what a logistic loss does where D is 99 % sure."""
+"""Share of the critic's slope that reaches G: that of a logistic loss where D is 99 % certain."""
 
 SLOPE = 0.01
-"""Mean slope between real and fake of a Wasserstein critic: the best one's is 1 (Gulrajani 2017, Proposition 1)."""
+"""Mean slope of a Wasserstein critic between real and fake; that of the best one is 1 (Gulrajani 2017, Proposition 1).
+"""
 
 GROWTH = 3.5
-"""Times the critic's own early slope. Calibrated: healthy 1.8 at most, exploding 7 and more; midway."""
+"""Multiple of the critic's own early slope. Calibrated: healthy 1.8 at most, exploding 7 and more; midway."""
 
 LOUD = 0.4
-"""Spread of the logits from which steepness matters. Calibrated: healthy .2 at most, exploding .7 on; midway."""
+"""Spread of the logits from which steep slopes matter. Calibrated: healthy .2 at most, exploding .7 and more; midway.
+"""
 
 KNOWN = 0.5
-"""r_v of Karras 2020, section 3: at 1/2 held-out samples lie midway between training samples and fakes."""
+"""r_v of Karras 2020, section 3. At 1/2, held-out samples lie midway between training samples and fakes."""
 
 APART = 0.5
-"""Least distance of training samples from held-out ones, in standard deviations of the critic's output, beside r_v."""
+"""Least distance of training samples from held-out ones, in standard deviations of the critic's output."""
 
 COPIED = 0.75
 """P(a fake is nearer to the training set than a new sample): 1/2 without copying, 1 if all are copies; midway."""
 
 TOUCHING = 0.1
-"""Share of fakes within a quarter of the usual distance of two neighbouring training samples, from which they copy.
+"""Share of fakes that nearly touch a training sample, from which they count as copies.
 
-Samples of the data's law have 1 - 2^(-1/4^d): .04 in the plane, less above. Fakes in the middle of data of many
-dimensions are nearer to all of it than new samples are, and copy nothing. Copies had .25 and more; midway.
+Nearly touching is within a quarter of the usual distance of two neighbouring training samples. Samples of the
+data's distribution have the share 1 - 2^(-1/4^d): .04 in the plane, and less in more dimensions. Fakes in the
+middle of data of many dimensions are nearer to all data than new samples are, but copy nothing. Copies had
+.25 and more; midway.
 """
 
 VARIED = 0.5
-"""Mean distance of two fakes over that of two reals: 0 when all are one, 1 when they are spread like the data."""
+"""Mean distance of two fakes over that of two reals: 0 when all fakes are equal, 1 when they spread like the data."""
 
 JUMP = 0.5
-"""How far the fakes' mean goes between two examinations, over the data's rms radius: half the way across a ring."""
+"""How far the fakes' mean moves between two diagnostics passes, over the data's rms radius: half way across a ring."""
 
 SWUNG = 0.5
-"""The last swings of a rotation over the ones before: a spiral that goes inward by more than half is converging."""
+"""The last oscillations over the ones before. A spiral that shrinks by more than half is converging."""
 
 TURNS = 64
-"""Points of a series below which its swings are not told from chance: 2/sqrt(n/2) is then .35, less than the 1/2."""
+"""Fewest points of a series for its oscillations to differ from chance: 2/sqrt(n/2) is then .35, less than the 1/2."""
 
 SCALE_FREE = {"wasserstein", "indicator"}
-"""Losses that have no natural unit of the critic's output: twice the output is twice the loss."""
+"""Losses without a natural unit of the critic's output: twice the output is twice the loss."""
 
 
 def diverged(history: History) -> Sick | None:
-    """NaN or infinity: told by the trainer, or losses that end in gaps."""
+    """NaN or infinity: reported by the trainer, or losses that end in values that are not finite."""
     told = history.facts.get("diverged")
     if told:
         begin, where = told.get("began") or told.get("step") or 0, told.get("tensor") or told.get("where")
         first = f", first in {where}" if where else ""
-        return Sick("diverged", int(begin), (f"not finite from step {int(begin):,} on{first}.",))
+        return Sick("diverged", int(begin), (f"values are not finite from step {int(begin):,} on{first}.",))
     for key, series in history.series.items():
         gaps = ~series.values.isfinite()
         if key.startswith("loss/") and len(gaps) and gaps[-1]:
@@ -108,15 +114,15 @@ def _dead_game(history: History) -> Sick | None:
         return None
     largest = torch.stack([each.values for each in series]).amax(0)
     sign = lasting(series[0].steps, largest < STILL)
-    said = f"a step moves every player by less than {STILL:.1g} of its parameters' norm, which rounding swallows."
+    said = f"a step changes every player's parameters by less than {STILL:.1g} of their norm, below float32 rounding."
     return Sick("dead_game", sign.since, (said,)) if sign.holds else None
 
 
 def _dead_critic(history: History) -> Sick | None:
-    """Spread and signal alone: the losses of a dead critic are those of the equilibrium.
+    """Uses the spread and the gradient alone, because a dead critic has the losses of the equilibrium.
 
-    Not where the fakes lie among the data, nor where all data are one point (the Dirac-GAN): at the equilibrium the
-    critic is as flat as a dead one, and rightly so.
+    Returns None where the fakes lie among the data, and where all data are one point (Dirac-GAN). At the
+    equilibrium a critic is as flat as a dead one, and rightly so.
     """
     if _settled(history) or history.facts.get("loss") in SCALE_FREE:
         return None
@@ -127,15 +133,18 @@ def _dead_critic(history: History) -> Sick | None:
         return None
     spread, told, loss = (late(history, key) for key in ("critic/spread", "signal/mean", "loss/D"))
     said = [
-        f"the critic's output spreads by {spread:.2g} and G is told {told:.2g} a sample, both under {FLAT:g}."
+        f"the critic's output has a spread of {spread:.2g} and G receives a gradient of {told:.2g} per sample, both "
+        f"below {FLAT:g}."
     ]
     if abs(loss - 2 * math.log(2)) < 0.01:
-        said.append(f"loss/D is {loss:.4g}, 2 log 2: an equilibrium's, and a dead critic's just so.")
+        said.append(
+            f"loss/D is {loss:.4g}, near 2 log 2: a dead critic has the same loss as a converged game."
+        )
     return Sick("dead_critic", sign.since, tuple(said))
 
 
 def _settled(history: History) -> bool:
-    """Whether a critic may be flat: it has nothing to tell apart."""
+    """Whether the critic may be flat because it has nothing to tell apart."""
     return one_point(history) or late(history, "fakes/coverage") >= COVERED
 
 
@@ -146,7 +155,7 @@ def _vanishing(history: History) -> Sick | None:
         steps, slope = known(history, "slope/between")
         sign = lasting(steps, slope < SLOPE)
         now = late(history, "slope/between")
-        said = f"the critic's slope between real and fake is {now:.2g}, where the best one's is 1."
+        said = f"the critic's slope between real and fake samples is {now:.2g}; that of the best critic is 1."
         return Sick("vanishing", sign.since, (said,)) if sign.holds else None
     reference = "slope/fake"
     sign = _both(history, "signal/mean", reference, lambda told, slope: told < PASSED * slope)
@@ -155,8 +164,8 @@ def _vanishing(history: History) -> Sick | None:
         return None
     share = late(history, "signal/mean") / late(history, reference)
     sure = late(history, "critic/saturated")
-    said = f"G is told {share:.2g} of the critic's slope at its samples, less than {PASSED:g}."
-    more = f"the critic is 99 % sure of {sure:.0%} of the fakes."
+    said = f"G receives {share:.2g} of the critic's slope at its samples, less than {PASSED:g}."
+    more = f"the critic is 99 % certain of {sure:.0%} of the fakes."
     return Sick("vanishing", sign.since, (said, more))
 
 
@@ -167,7 +176,7 @@ def _overfitted(history: History) -> Sick | None:
     if not sign.holds:
         return None
     way = late(history, "critic/held")
-    said = f"from training samples to held-out ones the critic falls by {way:.2g} of the way to the fakes."
+    said = f"the mean logit falls from training to held-out samples by {way:.2g} of its fall to the fakes."
     return Sick("overfitted", sign.since, (said,))
 
 
@@ -179,32 +188,32 @@ def _exploding(history: History) -> Sick | None:
     if not (sign.holds and grown and _loud(history)):
         return None
     said = [
-        f"the critic's steepest slope grew from {first:.2g} to {last:.2g}, and what G is told at most from "
-        f"{early(history, 'signal/max'):.2g} to {late(history, 'signal/max'):.2g}."
+        f"the critic's steepest slope grew from {first:.2g} to {last:.2g}, and the largest gradient that G receives "
+        f"from {early(history, 'signal/max'):.2g} to {late(history, 'signal/max'):.2g}."
     ]
     pairs = early(history, "close/pairs"), late(history, "close/pairs")
     signals = early(history, "close/signal"), late(history, "close/signal")
     if pairs[1] > pairs[0] and signals[1] > signals[0]:
         said.append(
-            f"fakes close to training samples went from {pairs[0]:.0%} to {pairs[1]:.0%} while the signal there rose "
-            f"from {signals[0]:.2g} to {signals[1]:.2g}: FARGAN's vicious circle."
+            f"fakes close to training samples went from {pairs[0]:.0%} to {pairs[1]:.0%} while G's gradient there rose "
+            f"from {signals[0]:.2g} to {signals[1]:.2g}: the vicious circle of the FARGAN paper."
         )
     return Sick("exploding", sign.since, tuple(said))
 
 
 def _loud(history: History) -> bool:
-    """Whether the logits spread as well: past 99 % sure where the fakes are one heap, which is told from the data."""
+    """Whether the logits spread too. Fakes in one heap are easy to tell from the data: then past 99 % certainty."""
     heap = late(history, "fakes/diversity") < VARIED
     return late(history, "critic/spread") > (SURE if heap else LOUD)
 
 
 def _memorisation(history: History) -> Sick | None:
-    """Nearer than new samples, and, where that is known, near: a blurred fake is the one without the other."""
+    """Nearer to the training set than new samples, and near to it if that is known: a blurred fake is not near."""
     steps, share = known(history, "fakes/copies")
     seen = "close/pairs" in history.series
     near = _on(history, "close/pairs", steps) if seen else torch.ones_like(share)
     sign = lasting(steps, (share > COPIED) & (near > TOUCHING))
-    said = f"{late(history, 'fakes/copies'):.0%} of the time a fake is nearer to the training set than a new sample."
+    said = f"a fake is nearer to the training set than a new sample in {late(history, 'fakes/copies'):.0%} of cases."
     return Sick("memorisation", sign.since, (said,)) if sign.holds else None
 
 
@@ -212,7 +221,7 @@ def _collapse(history: History) -> Sick | None:
     steps, varied = known(history, "fakes/diversity")
     sign = lasting(steps, varied < VARIED)
     apart, covered = late(history, "fakes/diversity"), late(history, "fakes/coverage")
-    said = f"two fakes are {apart:.2g} as far apart as two reals, and {covered:.0%} of the reals have a fake near."
+    said = f"two fakes are {apart:.2g} times as far apart as two reals; {covered:.0%} of the reals have a fake nearby."
     return Sick("collapse", sign.since, (said,)) if sign.holds else None
 
 
@@ -225,12 +234,12 @@ def _hopping(history: History) -> Sick | None:
     moved = at.diff(dim=1).norm(dim=0)
     sign = lasting(present[0].steps[1:], _smooth(moved > JUMP))
     far = moved[-max(1, len(moved) // LATE) :].median()
-    said = f"from one examination to the next the fakes' mean moves by {far:.2g} of the data's radius."
+    said = f"between two diagnostics passes the mean of the fakes moves by {far:.2g} of the data's radius."
     return Sick("hopping", sign.since, (said,)) if sign.holds else None
 
 
 def _smooth(flags: Tensor) -> Tensor:
-    """A flag stands for its neighbours as well: those who hop rest in between."""
+    """A flag counts for its neighbours too: fakes that hop rest in between."""
     padded = torch.cat([flags[:1], flags, flags[-1:]])
     return padded[:-2] | padded[1:-1] | padded[2:]
 
@@ -245,7 +254,9 @@ def _rotation(history: History) -> Sick | None:
         quarter = len(half) // 2
         first, last = (part.std() for part in (half[:quarter], half[quarter:]))
         if last > SWUNG * first:
-            said = f"{key} swings {periods} times in the last half and does not calm down (correlation {match:.2f})."
+            said = (
+                f"{key} oscillates {periods} times in the last half without decay (correlation {match:.2f})."
+            )
             return Sick("rotation", int(steps[len(values) // 2]), (said,))
     return None
 
@@ -258,13 +269,13 @@ def _circling(history: History) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
 
 
 def _both(history: History, one: str, other: str, test: Callable[[Tensor, Tensor], Tensor]) -> Sign:
-    """Whether a test of two series lasts, at the steps that both have."""
+    """Whether a test of two series holds lastingly, at the steps that both have."""
     steps, values = known(history, one)
     return lasting(steps, test(values, _on(history, other, steps)))
 
 
 def _on(history: History, key: str, steps: Tensor) -> Tensor:
-    """A series at these steps; NaN, of which no comparison holds, where it has none."""
+    """A series at these steps; NaN where it has no value, so that no comparison holds there."""
     known_steps, values = known(history, key)
     places = {float(step): float(value) for step, value in zip(known_steps, values)}
     return torch.tensor([places.get(float(step), torch.nan) for step in steps], dtype=torch.float64)
@@ -281,4 +292,4 @@ ILLNESSES = (
     _collapse,
     _rotation,
 )
-"""Each returns what it finds, or None where its signs do not stand."""
+"""Each returns what it finds, or None if its signs do not hold."""

@@ -1,4 +1,4 @@
-"""What a critic of points in the plane says everywhere: its logits on a grid, and where its gradient points."""
+"""The landscape of a critic of points in the plane: its logits on a grid, and the direction of its gradient."""
 
 from typing import NamedTuple
 
@@ -11,15 +11,16 @@ from steadygan.penalties import Critic, input_gradient
 __all__ = ["ARROWS", "CELLS", "Landscape", "around", "centres", "landscape"]
 
 CELLS, ARROWS = 48, 16
-"""How many cells a side the logits have, and the gradient."""
+"""Cells per side for the logits and for the gradient."""
 
 MARGIN = 1.25
-"""The half side of a view over the half extent of what it shows, as in the pictures of samples."""
+"""Half the side of the view over half the extent of its points, as in the pictures of samples."""
 
 
 class Landscape(NamedTuple):
-    """Logits [c, c] and gradients [a, a, 2] at the `centres` of a square's cells, float32: x runs along columns, y
-    up along rows, `frame` is (middle x, middle y, half side).
+    """Logits [c, c] and gradients [a, a, 2] at the `centres` of a square's cells, float32.
+
+    x runs along columns, and y runs upwards along rows. `frame` is (middle x, middle y, half side).
     """
 
     frame: tuple[float, float, float]
@@ -28,18 +29,18 @@ class Landscape(NamedTuple):
 
 
 def around(points: Tensor) -> tuple[float, float, float]:
-    """The square around points [n, 2], with a quarter of their extent to spare: (middle x, middle y, half side).
+    """The square around points [n, 2] with a margin of a quarter of their extent: (middle x, middle y, half side).
 
-    Raises UsageError on other shapes, and where no point is finite.
+    Raises UsageError on other shapes, and if no point is finite.
 
     >>> around(torch.tensor([[0.0, 0.0], [4.0, 2.0]]))
     (2.0, 1.0, 2.5)
     """
     if points.ndim != 2 or points.shape[1] != 2:
-        raise UsageError(f"a landscape is of points [n, 2], not of {list(points.shape)}")
+        raise UsageError(f"a landscape needs points [n, 2], not {list(points.shape)}")
     finite = points[points.isfinite().all(1)].double()
     if not len(finite):
-        raise UsageError("a landscape needs a finite point to lie around: pass real samples")
+        raise UsageError("a landscape needs a finite point as its centre: pass real samples")
     low, high = finite.amin(0), finite.amax(0)
     x, y = ((low + high) / 2).tolist()
     return x, y, MARGIN * (high - low).max().item() / 2 or 1.0
@@ -60,7 +61,9 @@ def centres(frame: tuple[float, float, float], cells: int) -> Tensor:
 def landscape(
     critic: Critic, frame: tuple[float, float, float], like: Tensor, cells: int = CELLS, arrows: int = ARROWS
 ) -> Landscape:
-    """A critic over the square `frame`: D at cells x cells points, dD/dx at arrows x arrows; asked as `like` is kept.
+    """The landscape of a critic over the square `frame`: logits at cells x cells points, dD/dx at arrows x arrows.
+
+    The points have the type and device of `like`.
 
     >>> found = landscape(lambda x: 3 * x[:, 1], (0.0, 0.0, 1.0), torch.empty(0), cells=2, arrows=1)
     >>> found.logits, found.gradient

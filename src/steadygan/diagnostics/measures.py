@@ -1,7 +1,7 @@
-"""What is measured of a game's gradients, its critic and its fakes: pure functions of tensors, under flat names.
+"""Gradient statistics: what is measured of a game's gradients, critic and fakes, as pure functions of tensors.
 
-Each takes what the networks gave and returns scalars as tensors, so that an ensemble's are had by `vmap` and nothing
-waits for a number before it is written. Units: logits, units of the data, or shares.
+Each function takes the networks' outputs and returns scalars as tensors under flat names. So an ensemble uses
+`vmap`, and nothing waits for a number before it is written. Units are logits, units of the data, or shares.
 """
 
 import math
@@ -32,14 +32,17 @@ __all__ = [
 Measures = dict[str, Tensor]
 
 SURE = math.log(99)
-"""The logit at which D is 99 % sure: sigmoid(log 99) = .99, where the logistic losses keep 1 % of their pull."""
+"""The logit at which D is 99 % certain: sigmoid(log 99) = .99. There a logistic loss keeps 1 % of its gradient."""
 
 
 def signal_measures(gradient: Tensor) -> Measures:
-    """What each of G's samples is told: norms of `gradient` [N, ...], that of N L_G with respect to them.
+    """Statistics of the gradient that G receives at each sample: the norms of `gradient` [N, ...], that of N L_G.
 
-    `signal/mean`, `/median` (of the sorted the lower middle one), `/max`, and `/top`, the largest one's share of the
-    sum: 1/N when all are told alike, 1 when one sample is all that G hears of, 0 when there is no gradient.
+    - `signal/mean`, `signal/max`: over the samples.
+    - `signal/median`: the lower middle one of the sorted norms.
+    - `signal/top`: the largest norm's share of the sum. It is 1/N when all are equal, 1 when one sample has
+      all the gradient, and 0 when there is no gradient.
+
     For the non-saturating loss a norm is the left side of Eqn 5 of FARGAN (Tao and Wang 2020).
 
     >>> found = signal_measures(torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 5.0], [0.0, 0.0]]))
@@ -58,9 +61,10 @@ def signal_measures(gradient: Tensor) -> Measures:
 
 
 def spread(*logits: Tensor) -> Tensor:
-    """The standard deviation (by n) of all these logits together: 0 for a critic that says the same of everything.
+    """The standard deviation (divided by n) of all these logits together: 0 for a critic with one output for all.
 
-    A critic that is dead and one at the equilibrium have the same losses, 2 log 2 and log 2; this parts them.
+    A dead critic and one at the equilibrium have the same losses, 2 log 2 and log 2. The spread distinguishes
+    them.
 
     >>> spread(torch.tensor([1.0, 1.0]), torch.tensor([-1.0, -1.0])).item()
     1.0
@@ -69,12 +73,17 @@ def spread(*logits: Tensor) -> Tensor:
 
 
 def critic_measures(places: Mapping[str, tuple[Tensor, Tensor]], held: Tensor | None = None) -> Measures:
-    """The critic at each of `places` (real, fake, between), from its logits [N] and input gradients [N, ...] there.
+    """Statistics of the critic at each of `places` (real, fake, between), from logits [N] and input gradients [N, ...].
 
-    `slope/PLACE`, the mean norm of the gradient, `slope/max` over all places; `critic/gap`, mean logit of reals less
-    that of fakes; `critic/spread` of both; `critic/saturated`, the share of fakes of whom D is 99 % sure, either way.
-    With the logits `held` [M] of held-out samples `critic/held`, (real - held) / (real - fake) of the means: 0 for
-    a critic that knows no sample by heart, 1 for one that takes new ones for fakes. Karras 2020 (ADA), Eqn 1: r_v.
+    - `slope/PLACE`: the mean norm of the gradient there; `slope/max`: the largest over all places.
+    - `critic/gap`: the mean logit of reals less that of fakes.
+    - `critic/spread`: the `spread` of both.
+    - `critic/saturated`: the share of fakes for which D is 99 % certain, either way.
+    - `critic/held`, with the logits `held` [M] of held-out samples: (real - held) / (real - fake) of the
+      means. It is 0 for a critic that has memorised no sample, and 1 for one that takes new samples for
+      fakes.
+
+    Source: Karras 2020 (ADA), Eqn 1, r_v.
 
     >>> flat = torch.zeros(2, 1)
     >>> found = critic_measures({"real": (torch.ones(2), flat), "fake": (-torch.ones(2), flat + 3)}, torch.zeros(4))
@@ -102,11 +111,13 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
 def fake_measures(fake: Tensor, real: Tensor, directions: Tensor, k: int = 5) -> Measures:
     """How the fakes [n, d] lie among the reals [m, d].
 
-    `fakes/diversity`, the mean distance of two fakes over that of two reals: 0 when all are one. `fakes/coverage`, the
-    share of reals with a fake in their ball, which reaches to the k-th nearest other real: 0.97 for n = m from one
-    law and k = 5 (1 - 2^-k). `fakes/at0`, ...: the mean of the fakes less that of the reals along each of the
-    orthonormal `directions` [d, c], over the reals' root mean square distance from their mean: where the fakes
-    are, so that hopping shows. Naeem 2020, section 3, for the coverage.
+    - `fakes/diversity`: the mean distance of two fakes over that of two reals; 0 when all fakes are equal.
+    - `fakes/coverage`: the share of reals with a fake in their ball, which reaches to the k-th nearest other
+      real. It is 0.97 for n = m samples of one distribution and k = 5 (1 - 2^-k).
+    - `fakes/at0`, ...: the mean of the fakes less that of the reals along each orthonormal direction of
+      `directions` [d, c], over the reals' root mean square distance from their mean. It shows hopping.
+
+    Source: Naeem 2020, section 3 (coverage).
 
     >>> square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> found = fake_measures(square[:1].expand(4, 2), square, torch.eye(2), k=1)
@@ -129,11 +140,11 @@ def fake_measures(fake: Tensor, real: Tensor, directions: Tensor, k: int = 5) ->
 
 
 def closeness(fake: Tensor, train: Tensor, delta: Tensor | float, signal: Tensor) -> Measures:
-    """Close pairs of fakes [n, d] and training samples [m, d], and what G is told there.
+    """Close pairs of fakes [n, d] and training samples [m, d], and the gradient that G receives there.
 
-    `close/pairs`, the share of fakes within `delta` of a training sample; `close/signal`, the largest of the norms
-    `signal` [n] among these, 0 if there are none. Both rising together is the vicious circle in which a fake is
-    thrown back and forth. Source: FARGAN (Tao and Wang 2020), Definition 1 and Eqn 5.
+    `close/pairs` is the share of fakes within `delta` of a training sample. `close/signal` is the largest of
+    the norms `signal` [n] among these, or 0 if there are none. If both rise, the fakes are thrown back and
+    forth: FARGAN's vicious circle. Source: FARGAN (Tao and Wang 2020), Definition 1 and Eqn 5.
 
     >>> fake, train = torch.tensor([[0.0], [0.5], [1.1]]), torch.tensor([[0.0], [1.0]])
     >>> found = closeness(fake, train, 0.2, torch.tensor([1.0, 9.0, 2.0]))
@@ -148,10 +159,10 @@ def closeness(fake: Tensor, train: Tensor, delta: Tensor | float, signal: Tensor
 
 
 def copies(fake: Tensor, held: Tensor, train: Tensor) -> Measures:
-    """`fakes/copies`, P(d(fake, train) < d(held, train)), equal distances counting half: 0.5 is no copying, 1 is.
+    """`fakes/copies` = P(d(fake, train) < d(held, train)), ties counting half: 0.5 is no copying, 1 is all copies.
 
-    d is the distance to the nearest training sample. Fakes are [n, d], held-out samples [h, d], training ones
-    [m, d]. Source: Meehan 2020, its statistic; `metrics.memorisation` has its error as well.
+    d is the distance to the nearest training sample. Fakes are [n, d], held-out samples [h, d] and training
+    samples [m, d]. `metrics.memorisation` returns its error too. Source: Meehan 2020.
 
     >>> train = torch.tensor([[0.0], [10.0]])
     >>> copies(torch.tensor([[0.0], [9.5]]), torch.tensor([[1.0], [8.0]]), train)["fakes/copies"].item()
@@ -163,10 +174,11 @@ def copies(fake: Tensor, held: Tensor, train: Tensor) -> Measures:
 
 
 def cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
-    """The cosine between two vector fields, each player's part first divided by its norm in `a`; NaN where `a` is 0.
+    """The cosine between two vector fields, each player's part divided by its norm in `a`; NaN where `a` is 0.
 
-    1 where the field keeps its direction, as on the way down a valley; below where it turns, as on a circle. Players
-    have gradients of quite different sizes, and without the division the largest would be all that is seen.
+    It is 1 where the field keeps its direction, as on the way down a valley. It is lower where the field
+    turns, as on a circle. The players' gradients have very different sizes, so without the division the
+    largest would dominate.
 
     >>> a = {"G": torch.tensor([1.0]), "D": torch.tensor([10.0])}
     >>> round(cosine(a, {"G": torch.tensor([-1.0]), "D": torch.tensor([10.0])}).item(), 6)
@@ -179,9 +191,9 @@ def cosine(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
 
 
 def spectral_norm(weights: Mapping[str, Tensor]) -> Tensor:
-    """The largest singular value of any weight [out, ...] taken as a matrix [out, rest]; vectors are left out.
+    """The largest singular value of all weights [out, ...], each as a matrix [out, rest]; vectors are left out.
 
-    The root of the largest eigenvalue of the smaller Gram matrix; NaN where a weight is not finite.
+    It is the root of the largest eigenvalue of the smaller Gram matrix, and NaN where a weight is not finite.
 
     >>> spectral_norm({"weight": torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "bias": torch.full((2,), 9.0)}).item()
     4.0
@@ -198,9 +210,9 @@ def _largest(matrix: Tensor) -> Tensor:
 
 
 def features(x: Tensor) -> Tensor:
-    """What samples [n, ...] are compared by: images by 8x8-pooled pixels [n, 64 C], others as they are, [n, d].
+    """The features for comparing samples [n, ...]: 8x8-pooled pixels [n, 64 C] of images, other samples as [n, d].
 
-    In float32 at least, and a copy.
+    The result is a copy, in float32 or wider.
 
     >>> features(torch.zeros(2, 3, 32, 32)).shape, features(torch.zeros(2, 5)).shape
     (torch.Size([2, 192]), torch.Size([2, 5]))
@@ -211,7 +223,7 @@ def features(x: Tensor) -> Tensor:
 
 
 def directions(dimension: int, count: int = 3) -> Tensor:
-    """Orthonormal directions [dimension, up to count]: the axes where they suffice, else always the same ones.
+    """Orthonormal directions [dimension, up to count]: the axes if they suffice, else always the same random ones.
 
     >>> directions(2)
     tensor([[1., 0.],
@@ -223,10 +235,10 @@ def directions(dimension: int, count: int = 3) -> Tensor:
 
 
 def compared(train: Tensor | None, dimension: int) -> dict[str, Tensor]:
-    """The `directions` of features [n, dimension]; of training samples [m, dimension] these, as `train`, and `delta`.
+    """The fixed data of all comparisons: `directions` of features [n, dimension], and `train` and `delta` if given.
 
-    delta is a quarter of the median distance between a training sample and the nearest other one: what is closer
-    is a close pair.
+    `train` are training samples [m, dimension]. delta is a quarter of the median distance between a training
+    sample and its nearest other one. A pair that is closer is a close pair.
 
     >>> compared(torch.tensor([[0.0], [4.0], [4.0], [8.0]]), 1)["delta"].item()
     1.0

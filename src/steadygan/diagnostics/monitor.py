@@ -1,4 +1,4 @@
-"""The doctor in anybody's own training loop: `monitor.step(x_real, x_fake)` once a step, lines of JSON, a warning."""
+"""Monitor: diagnostics in your own training loop. Call `monitor.step(x_real, x_fake)` once per step."""
 
 import json
 import math
@@ -34,10 +34,10 @@ from steadygan.penalties import norm
 __all__ = ["Monitor"]
 
 ROWS, REACH, TRAIN = 256, 64, 2048
-"""Samples that are compared, of how many last calls at most; training samples that they are compared with, at most."""
+"""Samples to compare, from how many last calls at most, and training samples to compare them with, at most."""
 
 PATIENCE, AGAIN = 20, 1.05
-"""Examinations before the first diagnosis, and how many times as many there are at the next one."""
+"""Diagnostics passes before the first diagnosis, and the factor in their number from one diagnosis to the next."""
 
 
 def to_stderr(text: str) -> None:
@@ -46,28 +46,33 @@ def to_stderr(text: str) -> None:
 
 
 class Monitor:
-    """Look at a GAN while a loop of your own trains it, write what is seen, and warn of what is wrong.
+    """Watch a GAN that your own training loop trains: log gradient statistics and warn of problems.
 
         monitor = Monitor(D, G, loss="non_saturating", file="gan.jsonl")
         for ...:
             ...
             monitor.step(x_real, x_fake, loss_D=loss_D, loss_G=loss_G)
 
-    Most calls only count. At every `every`-th one the critic's logits and slopes at these samples are measured, what
-    G is told, how the fakes lie among the reals (of the last calls, up to 256), and how the players' weights move:
-    the keys of a run's events.jsonl. The training is left as it is, bit for bit: no gradients, buffers or random
-    numbers change. From the twentieth examination on the doctor looks too, less and less often; what it finds twice
-    in a row it tells `warn` of, once each.
+    Most calls only count. Every `every`-th call is a diagnostics pass. It measures the critic's logits and
+    slopes at these samples, the gradient that G receives, and how the players' weights change. It also
+    measures how the fakes lie among the reals, from up to 256 samples of the last calls. The keys are those
+    of a run's events.jsonl. Training is unchanged, bit for bit: no gradients, buffers or random numbers
+    change. From the twentieth pass on the results are diagnosed too, less and less often. A problem that is
+    found twice in a row is passed to `warn`, once each.
 
-    `critic` is what gives one logit a sample [N], high for real, a module or a function of modules. `generator` is a
-    module, of which only the parameters are looked at. `loss` is G's: a name of `losses.LOSSES`, a `losses.Loss`, or a
-    function of the fakes' logits; without it nothing is said of what G is told, and a dead or vanishing critic is not
-    found. `train` are the training samples [m, ...] if they are few, `held` others of the same law: with them copies
-    and overfitting are seen. `file` takes the lines, which `steadygan diagnose file` reads; it must be new, or, of a
-    loop that goes on after step `start`, the one before, whose later lines are dropped. Further keywords are facts:
-    penalties=["r1"], normalization="spectral_normalized", fake_as_real=True, steps=100_000, ...
+    - `critic`: returns one logit per sample [N], high for real; a module or a function of modules.
+    - `generator`: a module; only its parameters are read.
+    - `loss`: the loss of G: a name of `losses.LOSSES`, a `losses.Loss`, or a function of the fakes' logits.
+      Without it nothing is known of the gradient that G receives, and a dead or vanishing critic is not
+      found.
+    - `train`: the training samples [m, ...] of a small set; `held`: others of the same distribution. With
+      them copying and overfitting are found.
+    - `file`: receives the lines, for `steadygan diagnose file`. It must be new. A loop that resumes after
+      step `start` may name its old file; later lines are dropped.
+    - further keywords: facts of the loop, such as penalties=["r1"], normalization="spectral_normalized",
+      fake_as_real=True, steps=100_000.
 
-    Raises UsageError for what it cannot use, here or at a `step`: one sentence.
+    Raises UsageError with one sentence for input that it cannot use, here or at a `step`.
 
     >>> D = nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
     >>> monitor = Monitor(D, loss="hinge", every=1)
@@ -90,7 +95,7 @@ class Monitor:
         warn: Callable[[str], None] = to_stderr,
         **facts: Any,
     ) -> None:
-        """Begin at step `start`, and write the facts to `file`."""
+        """Start at step `start`, and write the facts to `file`."""
         name, self._loss = monitor_inputs.objective(loss)
         monitor_inputs.check(critic, generator, every, start, facts)
         self.events = Events({"game": "gan", "loss": name, **facts})
@@ -101,9 +106,9 @@ class Monitor:
         self._players = {name: net for name, net in networks.items() if isinstance(net, nn.Module)}
         sets = (("train", train, TRAIN), ("held", held, ROWS))
         self._sets = {key: monitor_inputs.some(x, most) for key, x, most in sets if x is not None}
-        self._compared: Measures = {}  # features of these, and what else all examinations share
+        self._compared: Measures = {}  # features of these, and what else all diagnostics passes share
         self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=REACH)
-        self._before: dict[str, list[Tensor]] = {}  # parameters a step before an examination
+        self._before: dict[str, list[Tensor]] = {}  # parameters a step before a diagnostics pass
         self._next = start - start % every + every
         self._attend = start + 1  # the first call is checked
         self._examinations, self._due, self._good = 0, PATIENCE, start
@@ -116,18 +121,18 @@ class Monitor:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """What the doctor says now, the cause first."""
+        """The current verdicts, the cause first."""
         return diagnose(self.history())
 
     def history(self) -> History:
-        """All that was measured, by its flat names, and the facts."""
+        """All measured scalars by their flat names, and the facts."""
         return self.events.history()
 
     def step(self, x_real: Tensor, x_fake: Tensor, **scalars: Tensor | float) -> None:
-        """Take in one step: real samples and fakes [N, ...] as the critic sees them, and numbers of your own.
+        """Record one step: real samples and fakes [N, ...] as the critic sees them, and scalars of your own.
 
-        `x_fake` may have a graph or not. `loss_D` is written as loss/D; a loss on the CPU that is not finite is
-        told of at once, any other at the next examination.
+        `x_fake` may have a graph or not. `loss_D` is written as loss/D. A loss on the CPU that is not finite
+        is reported at once, any other at the next diagnostics pass.
         """
         self.count += 1
         try:
@@ -143,7 +148,7 @@ class Monitor:
             self._take(x_real, x_fake, scalars)
 
     def _take(self, x_real: Tensor, x_fake: Tensor, scalars: Mapping[str, Tensor | float]) -> None:
-        """Keep the samples of a call shortly before an examination, or examine."""
+        """Keep the samples of a call shortly before a diagnostics pass, or run the pass."""
         monitor_inputs.check_samples(x_real, x_fake, self._sets)
         own = monitor_inputs.numbers(scalars)
         self._recent.append((features(x_real.detach()), features(x_fake.detach())))
@@ -158,7 +163,7 @@ class Monitor:
         self._attend = max(self.count + 1, self._next - calls + 1)
 
     def _examine(self, x_real: Tensor, x_fake: Tensor, own: dict[str, float]) -> None:
-        """Write a line of all that is measured; diagnose when it is time."""
+        """Write a line with all measurements; diagnose when it is time."""
         where = None if self._lost else self._not_finite(x_real, x_fake)
         if where:
             self._lost = True
@@ -178,7 +183,7 @@ class Monitor:
             self._teller.tell(self.count, self._teller.sure([self.verdicts]))
 
     def _measured(self, x_real: Tensor, x_fake: Tensor) -> Measures:
-        """Everything of one examination, but for the scalars that are given."""
+        """All measurements of one diagnostics pass, without the caller's scalars."""
         critic = self._players.get("D")
         weights = {} if critic is None else dict(critic.named_parameters())
         n = min(len(x_real), len(x_fake))
@@ -213,7 +218,7 @@ class Monitor:
         return found
 
     def _of_players(self) -> Measures:
-        """Spectral norms; and how far the last step moved each player's parameters, where both players are known."""
+        """Spectral norms, and how far the last step moved each player's parameters if both players are known."""
         found = {}
         for name, module in self._players.items():
             found[f"spectral/{name}"] = spectral_norm({k: wide(p) for k, p in module.named_parameters()})
@@ -225,7 +230,7 @@ class Monitor:
         return found
 
     def _not_finite(self, x_real: Tensor, x_fake: Tensor) -> str | None:
-        """The name of the first tensor that is not finite: the data, a parameter, the fakes."""
+        """The name of the first tensor that is not finite: the data, a parameter or the fakes."""
         named = (
             (f"{player}.{name}", parameter)
             for player, module in self._players.items()
@@ -235,7 +240,7 @@ class Monitor:
         return next((name for name, x in every if not x.detach().isfinite().all()), None)
 
     def _gap(self, name: str) -> None:
-        """Write that a scalar is not finite, at its own step, once until the next examination; tell of a loss."""
+        """Write that a scalar is not finite at its own step, once until the next pass; report a loss."""
         key = monitor_inputs.key_of(name)
         if key not in self._gaps and self.count != self._next:  # which writes it anyway
             self._gaps.add(key)
@@ -246,7 +251,7 @@ class Monitor:
         self._teller.tell(self.count, {(0, v.name): v for v in self.verdicts if v.name == "diverged"})
 
     def _write(self, values: Mapping[str, Any]) -> None:
-        """Take in one line, and append it to the file."""
+        """Record one line, and append it to the file."""
         seconds = round(time.perf_counter() - self._began, 3)
         numbers = {key: monitor_inputs.plain(value) for key, value in values.items()}
         line = {"step": self.count, "images": self._images, "wall_s": seconds, **numbers}
@@ -257,7 +262,9 @@ class Monitor:
             with self.file.open("a") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
         except OSError as error:  # a full disk is no reason to end a training
-            self.warn(f"cannot write to {self.file} any more ({error.strerror}): going on without it")
+            self.warn(
+                f"cannot write to {self.file} any more ({error.strerror}): training continues without it"
+            )
             self.file = None
 
 

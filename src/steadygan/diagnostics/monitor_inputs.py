@@ -1,4 +1,4 @@
-"""What a Monitor is given, checked and brought into one form: networks, a loss, samples, scalars, a file."""
+"""The inputs of a Monitor, checked and converted: networks, a loss, samples, scalars, a file."""
 
 import json
 import math
@@ -30,34 +30,36 @@ __all__ = [
 ]
 
 FAMILIES = ("gradient", "logit", "loss", "penalty", "update")
-"""Scalars called loss_D are written as loss/D, and so are these."""
+"""Scalars named loss_D are written as loss/D, and likewise for these."""
 
 OURS = ("step", "images", "wall_s", "diverged")
 
 
 def check(critic: object, generator: object, every: object, start: object, facts: Mapping[str, Any]) -> None:
-    """Raise UsageError for what a Monitor cannot be made of."""
+    """Raise UsageError for arguments that a Monitor cannot use."""
     if not callable(critic):
-        raise UsageError(f"critic is a module or a function of samples [N, ...], not {type(critic).__name__}")
+        raise UsageError(
+            f"critic must be a module or a function of samples [N, ...], not {type(critic).__name__}"
+        )
     if generator is not None and not isinstance(generator, nn.Module):
-        raise UsageError(f"generator is a module, or left out, not {type(generator).__name__}")
+        raise UsageError(f"generator must be a module or left out, not {type(generator).__name__}")
     for name, value, least in (("every", every, 1), ("start", start, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise UsageError(f"{name} is a number of steps, {least} or more, not {value!r}")
+            raise UsageError(f"{name} must be a number of steps, {least} or more, not {value!r}")
     for name, value in facts.items():
         if name not in FACTS:
             raise UsageError(f"a Monitor knows no {name!r}: {nearest(name, FACTS)}")
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):
-            raise UsageError(f"{name} is a plain value for a line of JSON, not {value!r}") from None
+            raise UsageError(f"{name} must be a plain value that JSON can hold, not {value!r}") from None
         if not is_fact(name, value):
             kinds = {"penalties": "a list of names: penalties=['r1']", "steps": "a number"}
-            raise UsageError(f"{name} is {kinds.get(name, 'a name')}, not {value!r}")
+            raise UsageError(f"{name} must be {kinds.get(name, 'a name')}, not {value!r}")
 
 
 def objective(loss: str | Loss | Callable[[Tensor], Tensor] | None) -> tuple[str | None, Told | None]:
-    """A loss's name, if it has one, and G's loss as a function of fake and real logits.
+    """The name of a loss, if it has one, and G's loss as a function of fake and real logits.
 
     >>> objective("hinge")[1](torch.ones(3), torch.zeros(3))
     tensor(-1.)
@@ -72,13 +74,13 @@ def objective(loss: str | Loss | Callable[[Tensor], Tensor] | None) -> tuple[str
         return next((name for name, known in LOSSES.items() if known is loss), None), loss.generator
     if not callable(loss):
         raise UsageError(
-            f"loss is a name, a losses.Loss or a function of G's logits, not {type(loss).__name__}"
+            f"loss must be a name, a losses.Loss or a function of G's logits, not {type(loss).__name__}"
         )
     return None, lambda fake, real: loss(fake)
 
 
 def bare(module: Any) -> Any:
-    """A network without what parallel training wraps around it, whose own forward pass expects a backward one."""
+    """A network without the wrapper of parallel training, whose forward pass expects a backward pass."""
     wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
     return bare(module.module) if isinstance(module, wrappers) else module
 
@@ -88,9 +90,9 @@ def check_samples(x_real: Tensor, x_fake: Tensor, sets: Mapping[str, Tensor]) ->
     for name, x in (("x_real", x_real), ("x_fake", x_fake)):
         if not isinstance(x, Tensor) or x.ndim < 2 or not x.numel():
             shape = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise UsageError(f"{name} is a batch of samples [N, ...], one or more, not {shape}")
+            raise UsageError(f"{name} must be a batch of one or more samples [N, ...], not {shape}")
         if not x.is_floating_point():
-            raise UsageError(f"{name} is of floating point, as the critic sees it, not {x.dtype}")
+            raise UsageError(f"{name} must be floating point, as the critic sees it, not {x.dtype}")
     for name, x in (("x_fake", x_fake), *sets.items()):
         if x.shape[1:] != x_real.shape[1:]:
             raise UsageError(
@@ -100,9 +102,9 @@ def check_samples(x_real: Tensor, x_fake: Tensor, sets: Mapping[str, Tensor]) ->
 
 
 def some(rows: Tensor, most: int) -> Tensor:
-    """At most so many of the rows, always the same."""
+    """At most `most` of the rows, always the same ones."""
     if not isinstance(rows, Tensor) or rows.ndim < 2 or len(rows) < 2 or not rows.is_floating_point():
-        raise UsageError("train and held are tensors of two samples or more [m, ...], of floating point")
+        raise UsageError("train and held must be floating point tensors of two or more samples [m, ...]")
     return rows.detach()[torch.randperm(len(rows), generator=stream("examined", len(rows)))[:most]]
 
 
@@ -114,7 +116,7 @@ def key_of(name: str) -> str:
     """
     family, _, rest = name.partition("_")
     if name in OURS:
-        raise UsageError(f"a line has a {name!r} of its own: call the scalar something else")
+        raise UsageError(f"every line has its own {name!r}: give the scalar another name")
     return f"{family}/{rest}" if family in FAMILIES and rest else name
 
 
@@ -135,27 +137,27 @@ def _number(name: str, value: Any) -> float:
         return float(value.item() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError):
         given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise UsageError(f"{name} is one number a step, not {given}") from None
+        raise UsageError(f"{name} must be one number per step, not {given}") from None
 
 
 def plain(value: Any) -> Any:
-    """A number for JSON, which has no NaN and no infinity: those become null."""
+    """A number for JSON. NaN and infinity become null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def begun(file: Path | None, start: int, events: Events) -> dict[str, Any]:
-    """Begin a Monitor's file with the facts, behind what it holds up to step `start`, which `events` take in.
+    """Start a Monitor's file with the facts and its old lines up to step `start`, which `events` take in.
 
-    Returns the last line of these, empty where there is none. Raises UsageError where it cannot write, or, at step
-    0, where the file holds lines already.
+    Returns the last of these lines, or an empty dict. Raises UsageError if it cannot write, or if the file
+    has lines already at step 0.
     """
     if file is None:
         return {}
     try:
         if not start and file.exists() and file.read_bytes().strip():
             raise UsageError(
-                f"{file} holds lines already: name another file, or, if this loop goes on with that one, the step that "
-                "it goes on from, as start=..."
+                f"{file} has lines already: name another file, or pass the step after which this loop resumes as "
+                "start=..."
             )
         kept = [(line, values) for line, values in whole(file) if 0 < values["step"] <= start]
         first = json.dumps({"facts": events.facts})

@@ -1,4 +1,4 @@
-"""A critic of anybody's own loop, examined on a batch as it stands there, and left as it was."""
+"""Measure the critic of your own loop on a batch, and leave it unchanged."""
 
 import sys
 import warnings
@@ -17,16 +17,16 @@ from steadygan.penalties import Critic, input_gradient, interpolate
 __all__ = ["Told", "examined", "suited", "untouched", "wide"]
 
 Told = Callable[[Tensor, Tensor], Tensor]
-"""G's loss, from the logits [N] of its fakes and of as many reals: a scalar."""
+"""The loss of G as a function of the logits [N] of its fakes and of as many reals: a scalar."""
 
 
 @contextmanager
 def untouched(device: torch.device) -> Iterator[list[nn.Module]]:
-    """Leave every module that is called within as it was, and the random numbers too; yields these modules as a list.
+    """Restore the modules that are called inside and the random numbers; yields these modules as a list.
 
-    A module works on copies of its own buffers from its first call on (running statistics, the vectors of a spectral
-    norm), also where a function hides it. Its own tensors are not even written to, since a graph of the loop may
-    hold them. What is compiled runs as it is written.
+    From its first call on, a module works on copies of its own buffers (running statistics, vectors of a
+    spectral norm), even if a function hides it. Its own tensors are not written to, because a graph of the
+    loop may hold them. Compiled code runs eagerly.
     """
     own: dict[nn.Module, dict[str, Tensor]] = {}
 
@@ -56,10 +56,10 @@ def untouched(device: torch.device) -> Iterator[list[nn.Module]]:
 def examined(
     critic: Critic, loss: Told | None, real: Tensor, fake: Tensor, held: Tensor | None = None
 ) -> tuple[Measures, Tensor | None]:
-    """`critic_measures` at n reals, n fakes and between them, the mean logits, and N dL_G/d fake_i [n, ...].
+    """Measure a critic at n reals, n fakes and between: `critic_measures`, mean logits, and N dL_G/d fake_i [n, ...].
 
-    The last is None without G's `loss`. `held` are held-out samples, seen n at a time. Raises UsageError for a critic
-    that returns anything but one logit a sample, or a loss that is no single number.
+    The gradient is None without G's `loss`. `held` are held-out samples, read n at a time. Raises UsageError
+    for a critic that does not return one logit per sample, and for a loss that is not one number.
 
     >>> loss = lambda fake, real: -fake.mean()
     >>> measures, told = examined(lambda x: 3 * x[:, 0], loss, torch.ones(2, 1), torch.zeros(2, 1))
@@ -89,7 +89,7 @@ def _told(loss: Told, fake: Tensor, logits: Tensor, real_logits: Tensor) -> Tens
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UsageError(
-                f"loss takes fake logits [N] and gives one number, not {shape}: let it end in .mean()"
+                f"loss must take fake logits [N] and return one number, not {shape}: end it in .mean()"
             )
         if not value.requires_grad:  # a constant critic
             return torch.zeros_like(fake)
@@ -104,13 +104,13 @@ def _logits(critic: Critic, x: Tensor, rows: int) -> Tensor:
 
 
 def wide(values: Tensor, *, detach: bool = True) -> Tensor:
-    """In float32 at least, without its history."""
+    """The values in float32 or wider, detached."""
     values = values.detach() if detach else values
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def suited(x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-    """A copy of samples in the type that a network of these parameters takes: under autocast float32."""
+    """A copy of samples in the type that a network of these parameters takes; float32 under autocast."""
     types = [p.dtype for p in parameters.values() if p.is_floating_point()]
     auto = torch.is_autocast_enabled(x.device.type)
     return x.detach().to(torch.float32 if auto else types[0] if types else x.dtype, copy=True)

@@ -1,4 +1,4 @@
-"""What to try next against each illness, from what steadygan offers, that the run does not have already."""
+"""Remedies: what steadygan offers against each problem that the run does not use already."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ Facts = Mapping[str, Any]
 
 
 class _Try(NamedTuple):
-    """A sentence, the configuration's line, and whether the facts of a run leave room for it."""
+    """A sentence, the line of configuration, and whether the facts of a run leave room for it."""
 
     text: str
     config: str
@@ -24,7 +24,7 @@ def _constrained(facts: Facts) -> bool:
 
 
 def _plain(facts: Facts) -> bool:
-    """Whether nothing holds the critic's slopes yet."""
+    """Whether nothing limits the critic's slopes yet."""
     return _constrained(facts) and not facts.get("penalties") and facts.get("normalization") in (None, "none")
 
 
@@ -37,42 +37,43 @@ def _has(*names: str) -> Callable[[Facts], bool]:
 
 
 _R1 = _Try(
-    "hold the critic's slope at real samples with R1, which makes GANs converge locally (Mescheder 2018)",
+    "limit the critic's slope at real samples with R1, which makes GANs converge locally (Mescheder 2018)",
     "critic.penalties=[{name: r1, weight: 1}]",
     _plain,
 )
 _MORE_R1 = _Try(
-    "hold the critic's slope harder, at the real samples and at the fakes (R3GAN's pair of penalties)",
+    "limit the critic's slope more strongly, at real samples and at fakes (R1 and R2 as in R3GAN, Huang 2024)",
     "critic.penalties=[{name: r1, weight: 10}, {name: r2, weight: 10}]",
     lambda facts: _constrained(facts) and "r2" not in (facts.get("penalties") or ()),
 )
 _LESS_R1 = _Try(
-    "the penalty leaves the critic nothing to tell: let it weigh less",
+    "reduce the weight of the penalty, which leaves the critic nothing to tell apart",
     "critic.penalties=[{name: r1, weight: 0.05}]",
     _has("r1", "r2", "zero_centered", "max_gradient"),
 )
 _NON_SATURATING = _Try(
-    "give G the non-saturating loss, whose pull lives where D is sure (Goodfellow 2014)",
+    "give G the non-saturating loss, whose gradient remains where D is certain (Goodfellow 2014)",
     "game.loss=non_saturating",
     _lossy("minimax", "total_variation"),
 )
 _RELATIVISTIC = _Try(
-    "compare each fake with a real sample, so that no region of the data is left behind (RpGAN)",
+    "compare each fake with a real sample, so that no region of the data is left out (RpGAN, "
+    "Jolicoeur-Martineau 2019)",
     "game.loss=relativistic",
     lambda facts: facts.get("game") in CONSTRAINED and facts.get("loss") not in (None, "relativistic"),
 )
 _LIPSCHITZ = _Try(
-    "hold the critic's slope near 1 by a penalty, where clipping holds its weights (WGAN-GP)",
+    "keep the critic's slope near 1 with a penalty in place of weight clipping (WGAN-GP, Gulrajani 2017)",
     "critic={penalties: [{name: one_centered, weight: 1}]}",
     lambda facts: _constrained(facts) and "one_centered" not in (facts.get("penalties") or ()),
 )
 _FAR = _Try(
-    "show the critic some fakes as real ones, which keeps it from knowing the data by heart (FARGAN)",
+    "show the critic some fakes as real, which keeps it from memorising the data (FARGAN, Tao and Wang 2020)",
     "fake_as_real={count: 16, pool: 8}",
     lambda facts: _constrained(facts) and not facts.get("fake_as_real"),
 )
 _NO_FAR = _Try(
-    "fake-as-real leaves the critic too little to separate: let it fade out, or leave it out",
+    "reduce fake-as-real over time or turn it off, because it leaves the critic too little to tell apart",
     "fake_as_real.count=0",
     lambda facts: bool(facts.get("fake_as_real")),
 )
@@ -82,16 +83,17 @@ _AUGMENT = _Try(
     lambda facts: bool(facts.get("images")) and _constrained(facts) and not facts.get("augment"),
 )
 _SLOWER = _Try(
-    "take smaller steps, of an optimizer that knows the gradients' size",
+    "take smaller steps, with an optimizer that adapts to the size of the gradients",
     "optimizer={name: adam, lr: 0.0002, betas: [0.0, 0.99]}",
 )
 _EXTRAGRADIENT = _Try(
-    "look a step ahead before each step, which turns a circle into an inward spiral (Korpelevich 1976)",
+    "look one step ahead before each step, which turns a circle into an inward spiral (extragradient, "
+    "Korpelevich 1976)",
     "dynamics={name: extragradient}",
     lambda facts: facts.get("dynamics") != "extragradient",
 )
 _CONSENSUS = _Try(
-    "go down the norm of the field as well (consensus optimization, Mescheder 2017)",
+    "reduce the norm of the vector field as well (consensus optimization, Mescheder 2017)",
     "dynamics={name: consensus, gamma: 1}",
 )
 
@@ -110,9 +112,9 @@ _TRIES: dict[str, tuple[_Try, ...]] = {
 
 
 def remedy(name: str, facts: Facts) -> tuple[str, str]:
-    """The first remedy of the illness `name` that a run of these facts has not: a sentence and a line of configuration.
+    """The first remedy for the problem `name` that a run with these facts lacks: a sentence and a configuration line.
 
-    Two empty strings where nothing is to be done.
+    Returns two empty strings if there is nothing to do.
 
     >>> remedy("vanishing", {"loss": "minimax"})[1], remedy("healthy", {})
     ('game.loss=non_saturating', ('', ''))

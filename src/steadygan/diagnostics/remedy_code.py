@@ -1,4 +1,4 @@
-"""A remedy's line of configuration as what one writes in a loop of one's own."""
+"""The code of a remedy for your own training loop, by its line of configuration."""
 
 from steadygan.diagnostics.verdicts import Verdict
 
@@ -17,19 +17,19 @@ IN_A_LOOP = {
         "losses.relativistic.discriminator(D(x_real), D(x_fake)) and losses.relativistic.generator(D(G(z)), D(x_real))"
     ),
     "fake_as_real={count: 16, pool: 8}": (
-        "for D, put fake_as_real.select(D, G(more_z), 16) in the place of 16 of x_real"
+        "for D, replace 16 of x_real by fake_as_real.select(D, G(more_z), 16)"
     ),
 }
-"""By the configuration of a remedy; what is missing here has no function that a loop could call."""
+"""Code by the configuration of a remedy. A remedy that is missing here has no function for a loop to call."""
 
 
 def in_a_loop(verdict: Verdict) -> str:
-    """The verdict's remedy in a sentence: what to write in a loop, or else what a recipe would say.
+    """The verdict's remedy as a sentence: the code to write in a loop, or else the recipe's setting.
 
     >>> print(in_a_loop(Verdict("hopping", 0, (), "use R1", "critic.penalties=[{name: r1, weight: 1}]")))
-    use R1: loss_D = loss_D + penalties.r1(D, x_real), with steadygan's.
+    use R1: loss_D = loss_D + penalties.r1(D, x_real) (functions of steadygan).
     """
     code = IN_A_LOOP.get(verdict.config)
     if code:
-        return f"{verdict.remedy}: {code}, with steadygan's."
+        return f"{verdict.remedy}: {code} (functions of steadygan)."
     return f"{verdict.remedy} (in a recipe: {verdict.config})." if verdict.remedy else "no remedy is known."

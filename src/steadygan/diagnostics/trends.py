@@ -1,4 +1,4 @@
-"""Signs of an illness in a history: whether one holds now, since when, how a number grew, whether it swings."""
+"""Trends in a history: whether a sign holds now, since when, how a scalar grew, whether it oscillates."""
 
 from typing import NamedTuple
 
@@ -10,21 +10,21 @@ from steadygan.diagnostics.history import History, Series
 __all__ = ["LATE", "Sign", "early", "known", "lasting", "late", "one_point", "swings"]
 
 LATE = 4
-"""`late` numbers are medians over the last quarter of a series, of a running run over the last quarter so far."""
+"""`late` values are medians over the last quarter of a series; during a run, over the last quarter so far."""
 
 MOST = 0.75
-"""A sign holds when it does at this share of the late points, and began where it does so from there on."""
+"""A sign holds if it is true at this share of the late points. It began where this share is true from there on."""
 
 
 class Sign(NamedTuple):
-    """Whether something holds now, and the step since when it does."""
+    """Whether a sign holds now, and the step since which it does."""
 
     holds: bool
     since: int
 
 
 def known(history: History, key: str) -> Series:
-    """A series without its gaps; empty where there is none.
+    """A series without the values that are not finite; empty if there is none.
 
     >>> known(History({"x": Series(torch.tensor([1.0, 2.0]), torch.tensor([torch.nan, 3.0]))}, {}), "x").steps
     tensor([2.])
@@ -37,7 +37,7 @@ def known(history: History, key: str) -> Series:
 
 
 def late(history: History, key: str) -> float:
-    """The median of the last quarter of a series; NaN where there is none.
+    """The median of the last quarter of a series; NaN if there is none.
 
     >>> late(History({"x": Series(torch.arange(8.0), torch.arange(8.0))}, {}), "x")
     6.0
@@ -47,19 +47,19 @@ def late(history: History, key: str) -> float:
 
 
 def one_point(history: History) -> bool:
-    """Whether the data are one point, as the Dirac-GAN's: no distance between two reals to measure the fakes' by."""
+    """Whether the data are one point, as in the Dirac-GAN: no distance of two reals exists to compare with."""
     found = history.series.get("fakes/diversity")
     return found is not None and not bool(found.values.isfinite().any())
 
 
 def early(history: History, key: str) -> float:
-    """The median of a series from its tenth to its fifth: after the start, before what training made of it."""
+    """The median of a series from its first tenth to its first fifth: after the start, before much training."""
     values = known(history, key).values
     return values[len(values) // 10 : len(values) // 5 + 1].median().item() if len(values) else torch.nan
 
 
 def lasting(steps: Tensor, flags: Tensor) -> Sign:
-    """Whether a sign holds at three quarters of the last quarter of its points, and the step since when it does.
+    """Whether a sign holds at three quarters of the last quarter of its points, and the step since which it does.
 
     >>> lasting(torch.arange(8), torch.tensor([0, 1, 0, 0, 1, 1, 1, 1]).bool())
     Sign(holds=True, since=4)
@@ -71,11 +71,12 @@ def lasting(steps: Tensor, flags: Tensor) -> Sign:
 
 
 def swings(values: Tensor, least: int = 3) -> tuple[int, float]:
-    """(periods, correlation) of a series [n] that swings: its autocorrelation falls below -1/2 and returns above 1/2.
+    """(periods, correlation) of a series [n] that oscillates.
 
-    The straight line through it is taken off. Of a pure circle the autocorrelation is a cosine; of noise it
-    stays within 2/sqrt(n) of 0, and of a decaying spiral the swings are small at the end, which the caller looks at.
-    (0, 0.0) where there are not `least` periods or the second peak is missing.
+    A series oscillates if its autocorrelation falls below -1/2 and returns above 1/2. Its straight trend is
+    removed first. A pure circle has a cosine as autocorrelation. Noise stays within 2/sqrt(n) of 0. A
+    decaying spiral has small oscillations at the end, which the caller checks. Returns (0, 0.0) if there are
+    fewer than `least` periods or no second peak.
 
     >>> swings(torch.sin(torch.arange(100.0) * 0.5))[0], swings(torch.arange(100.0))[0]
     (7, 0)

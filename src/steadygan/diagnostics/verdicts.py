@@ -1,6 +1,6 @@
-"""What is wrong with a game, said from its history: verdicts with evidence, and what to try next.
+"""Verdicts: what is wrong with a game according to its history, with evidence and what to try next.
 
-The signs of each illness are in `illnesses`, the remedies in `remedies`.
+The signs of each problem are in `illnesses`, the remedies in `remedies`.
 """
 
 import math
@@ -15,7 +15,7 @@ __all__ = ["VERDICTS", "WELL", "Verdict", "diagnose", "said"]
 
 
 class Verdict(NamedTuple):
-    """A name of `VERDICTS`, the step since which its signs stand, sentences with numbers, and what to try next."""
+    """A name of `VERDICTS`, the step since which its signs hold, sentences of evidence, and the remedy."""
 
     name: str
     since: int
@@ -26,32 +26,32 @@ class Verdict(NamedTuple):
 
 VERDICTS = {
     "diverged": "a parameter became NaN or infinite",
-    "dead_game": "no player moves any more",
-    "dead_critic": "the critic says the same of everything, so that G is told nothing",
-    "vanishing": "the critic knows the fakes, but its gradient does not reach G",
-    "memorisation": "G's samples are training samples",
-    "overfitted": "the critic tells training samples from new ones of the same law",
-    "exploding": "the critic's slopes, and with them what G is told, grow without end",
-    "hopping": "the fakes leave one part of the data for another, again and again",
-    "collapse": "the fakes are much less various than the data",
-    "rotation": "the players circle around a solution and come no nearer",
-    "healthy": "none of these signs",
+    "dead_game": "no player changes its parameters any more",
+    "dead_critic": "the critic gives every sample the same output, so G receives no gradient",
+    "vanishing": "the critic recognises the fakes, but its gradient does not reach G",
+    "memorisation": "G's samples are copies of training samples",
+    "overfitted": "the critic distinguishes training samples from new ones of the same distribution",
+    "exploding": "the critic's slopes, and with them the gradient that G receives, grow without limit",
+    "hopping": "the fakes move from one part of the data to another, again and again",
+    "collapse": "the fakes are much less diverse than the data",
+    "rotation": "the players circle around a solution and do not come closer",
+    "healthy": "no sign of a problem",
     "undecided": "too little is known yet",
 }
-"""Each verdict in a sentence, causes before their effects: the order in which `diagnose` gives them."""
+"""Each verdict in a sentence. Causes stand before their effects, and `diagnose` returns verdicts in this order."""
 
 WELL = ("healthy", "undecided")
-"""The verdicts that name no illness."""
+"""The verdicts that name no problem."""
 
 LEAST = 6
-"""Examinations (or logged lines) below which nothing is said: a quarter of them must be more than one."""
+"""Fewest diagnostics passes (or logged lines) for a verdict: a quarter of them must be more than one."""
 
 REACHED = 0.1
-"""Coverage below which no run is called healthy. Calibrated: healthy .3 and more."""
+"""Coverage below which no run is called healthy. Calibrated: healthy runs had .3 and more."""
 
 
 def diagnose(history: History) -> list[Verdict]:
-    """Every illness whose signs stand now, the cause first; `healthy` alone, or `undecided` when too little is known.
+    """Every problem whose signs hold now, the cause first; else `healthy`, or `undecided` when too little is known.
 
     >>> diagnose(History({}, {}))[0].name
     'undecided'
@@ -60,7 +60,7 @@ def diagnose(history: History) -> list[Verdict]:
     if found:
         return [_treated(found, history)]
     if not _enough(history):
-        return [Verdict("undecided", 0, ("fewer than six examinations or lines are known.",))]
+        return [Verdict("undecided", 0, ("fewer than six diagnostics passes or logged lines are known.",))]
     ill = [found for sign in ILLNESSES if (found := sign(history))]
     ill = sorted(ill, key=lambda found: list(VERDICTS).index(found.name))
     if ill:
@@ -72,14 +72,14 @@ def diagnose(history: History) -> list[Verdict]:
 
 
 def _repeated(history: History) -> bool:
-    """Whether real samples repeat, as those of a small set or of one point do, which leaves coverage no radius."""
+    """Whether real samples repeat, as in a small set or in one point: then the balls of the coverage have no radius."""
     return bool(len(known(history, "fakes/copies").values)) or one_point(history)
 
 
 def _away(history: History) -> str:
     return (
-        f"no sign of an illness, but only {late(history, 'fakes/coverage'):.0%} of the reals have a fake near: "
-        "train longer, or doubt the networks."
+        f"no sign of a problem, but only {late(history, 'fakes/coverage'):.0%} of the reals have a fake nearby: "
+        "train longer, or change the networks."
     )
 
 
@@ -96,25 +96,25 @@ def _wellness(history: History) -> tuple[str, ...]:
     keys = ("critic/spread", "signal/mean", "slope/max", "fakes/diversity", "fakes/coverage")
     said = [f"{key} is {late(history, key):.3g}" for key in keys if len(known(history, key).values)]
     caveat = _near_equilibrium(history)
-    return (f"{', '.join(said)}.", *caveat) if said else ("the losses move and stay finite.", *caveat)
+    return (f"{', '.join(said)}.", *caveat) if said else ("the losses change and stay finite.", *caveat)
 
 
 def _near_equilibrium(history: History) -> tuple[str, ...]:
-    """The caveat to losses near 2 log 2 and log 2, which fake-as-real's critic has by construction."""
+    """The caveat on losses near 2 log 2 and log 2, which a critic under fake-as-real has by construction."""
     loss = late(history, "loss/D")
     if not history.facts.get("fake_as_real") or not abs(loss - 2 * math.log(2)) < 0.05:
         return ()
     return (
-        f"loss/D is {loss:.4g}, near 2 log 2 = 1.386, but that says little here: fake-as-real keeps the critic from "
-        "being sure, so its losses lie there whether or not modes are missing; look at fakes/coverage.",
+        f"loss/D is {loss:.4g}, near 2 log 2 = 1.386. That says little here: fake-as-real keeps the critic uncertain, "
+        "so its losses lie there whether or not modes are missing. Check fakes/coverage.",
     )
 
 
 def said(verdicts: list[Verdict]) -> str:
-    """Verdicts as `steadygan diagnose` prints them, the main one first.
+    """The verdicts as text, as `steadygan diagnose` prints them, the main one first.
 
     >>> print(said([Verdict("collapse", 1200, ("two fakes are alike.",), "try R1", "critic.penalties=[r1]")]))
-    collapse, since step 1,200: the fakes are much less various than the data
+    collapse, since step 1,200: the fakes are much less diverse than the data
       two fakes are alike.
       next: try R1
         critic.penalties=[r1]

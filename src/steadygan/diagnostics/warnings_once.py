@@ -1,4 +1,4 @@
-"""What is told of verdicts while a game is trained: an illness that two looks in a row find, once."""
+"""Warnings during training: a problem that two diagnoses in a row find is reported once."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,11 @@ from steadygan.diagnostics.verdicts import WELL, Verdict
 __all__ = ["Found", "Teller"]
 
 Found = dict[tuple[int, str], Verdict]
-"""Verdicts that name an illness, by the member that has it and their name."""
+"""The verdicts that name a problem, by member and name."""
 
 
 class Teller:
-    """Sure of an illness of a member when two looks in a row find it, of divergence at once; `warn`s of each once.
+    """Confirm a member's problem when two diagnoses in a row find it, divergence at once; `warn` of each once.
 
     >>> teller = Teller(print, lambda verdict: verdict.remedy)
     >>> ill = [Verdict("collapse", 0, ("two fakes are alike.",), "use R1")]
@@ -21,18 +21,18 @@ class Teller:
     """
 
     def __init__(self, warn: Callable[[str], None], advice: Callable[[Verdict], str], *told: str) -> None:
-        """Begin with no look; of the verdicts in `told` somebody else warns."""
+        """Start with no diagnosis. The verdicts in `told` are reported elsewhere."""
         self.warn, self.advice, self.told = warn, advice, set(told)
         self.before: set[tuple[int, str]] = set()
 
     def sure(self, found: Sequence[list[Verdict]]) -> Found:
-        """Of a look, each member's verdicts: those that count, as the look before came to them too."""
+        """The confirmed verdicts: those of this diagnosis that the previous one had too."""
         now = {(index, v.name): v for index, each in enumerate(found) for v in each if v.name not in WELL}
         before, self.before = self.before, set(now)
         return {key: v for key, v in now.items() if key in before or v.name == "diverged"}
 
     def tell(self, step: int, sure: Found, of: int = 1) -> None:
-        """Say what is wrong, with how many of the members, how it shows with the first, and what to try."""
+        """Report what is wrong, in how many members, with the first one's evidence, and what to try."""
         for (_, name), verdict in sure.items():
             if name not in self.told:
                 self.told.add(name)

@@ -1,4 +1,4 @@
-"""Scores: of points in the plane while they train, of images by their features, of modes by a classifier."""
+"""Scores of points in the plane, of images by their features, and of modes by a classifier."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""How well a grouping of samples agrees with their true classes."""
+"""Purity: how well a grouping of samples agrees with their true classes."""
 
 import torch
 from torch import Tensor
@@ -9,12 +9,15 @@ __all__ = ["purity"]
 
 
 def purity(found: Tensor, truth: Tensor) -> float:
-    """Return the share of samples whose true class is the commonest one of their group: 1 when groups are pure.
+    """Return the share of samples whose true class is the most common class of their group.
 
-    sum_k max_j n_kj / n, with n_kj the samples of group k and class j. Both are whole numbers [n], 0 or more;
-    it does not matter which number a group has. As many groups as samples are pure by themselves, so groups are
-    to be few. Raises UsageError on other shapes, no sample, numbers that are not whole or below 0.
-    Source: Manning 2008 (Introduction to Information Retrieval), section 16.3.
+        sum_k max_j n_kj / n,    n_kj = samples of group k and class j
+
+    `found` holds the group of each sample and `truth` its class. Both are whole numbers [n], 0 or more. The
+    numbering of the groups does not matter. The value is 1 when every group holds one class. It is also 1
+    when every sample is its own group, so use few groups. Raises UsageError on other shapes, on no samples,
+    and on numbers that are negative or not whole. Source: Manning 2008 (Introduction to Information
+    Retrieval), section 16.3.
 
     >>> purity(torch.tensor([5, 5, 5, 2]), torch.tensor([0, 0, 1, 1]))
     0.75
@@ -22,7 +25,9 @@ def purity(found: Tensor, truth: Tensor) -> float:
     if found.ndim != 1 or found.shape != truth.shape or not len(found):
         raise UsageError(f"purity compares two lists [n], not {list(found.shape)} and {list(truth.shape)}")
     if any(t.is_floating_point() or bool((t < 0).any()) for t in (found, truth)):
-        raise UsageError("groups and classes are whole numbers from 0 on: pass indices such as argmax gives")
+        raise UsageError(
+            "groups and classes must be whole numbers from 0: pass indices, as argmax returns them"
+        )
     groups, classes = int(found.max()) + 1, int(truth.max()) + 1
     counts = torch.bincount(found.cpu() * classes + truth.cpu(), minlength=groups * classes)
     return counts.view(groups, classes).amax(1).sum().item() / len(found)

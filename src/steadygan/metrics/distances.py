@@ -1,7 +1,8 @@
-"""Distances between two sets of points, block by block, right to rounding where points coincide or are wide.
+"""Euclidean distances between two sets of points, computed in blocks and exact to rounding.
 
-Points are [n, d] and [m, d]. Everything is in float64 on the CPU. Besides the points, a copy of the second ones and
-two blocks of at most 5 million distances (40 MB) are held at once. Points that are not finite are an error.
+Points are [n, d] and [m, d]. Distances are float64 on the CPU. Memory holds a copy of the second set and two
+blocks of at most 5 million distances (40 MB each). Distances stay exact for points that coincide or have many
+coordinates. Points that are not finite are an error.
 """
 
 from collections.abc import Iterator
@@ -22,18 +23,20 @@ LOST = (
 
 
 def distances(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield (i, distances [rows, m] of a[i : i + rows] to all of b), one block of rows of a after the other.
+    """Yield (i, block): the distances [rows, m] of the points a[i : i + rows] to all points of b.
 
-    Of few coordinates |a - b| is taken from differences. Of many, from |a|^2 + |b|^2 - 2 a.b about a point of b;
-    what cancellation would spoil is then taken from differences too, so equal points are exactly 0 apart. Raises
-    UsageError on unfit shapes or points that are not finite.
+    Points of few coordinates use differences. Points of many coordinates use |a|^2 + |b|^2 - 2 a.b, centred
+    at a point of b. Entries that lose digits by cancellation are computed again from differences, so equal
+    points are exactly 0 apart. Raises UsageError on wrong shapes or points that are not finite.
 
     >>> [(i, block.tolist()) for i, block in distances(torch.tensor([[0.0], [3.0]]), torch.tensor([[3.0]]))]
     [(0, [[3.0], [0.0]])]
     """
     a, b = finite_points(a, "samples"), finite_points(b, "real points")
     if a.shape[1] != b.shape[1]:
-        raise UsageError(f"samples have {a.shape[1]} coordinates, but what they lie near has {b.shape[1]}")
+        raise UsageError(
+            f"samples have {a.shape[1]} coordinates, but the points to compare with have {b.shape[1]}"
+        )
     wide = a.shape[1] >= WIDE
     between = _by_products if wide else _by_differences
     origin = b[0].double() if wide else b.new_zeros(1, dtype=torch.float64)
@@ -43,9 +46,9 @@ def distances(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each point of a's distance [n] to the nearest point of b, and that point's index [n].
+    """Return for each point of a its distance [n] to the nearest point of b, and the index [n] of that point.
 
-    Among equally near ones the first counts. Raises what `distances` raises.
+    The first of several equally near points counts. Raises UsageError as `distances` does.
 
     >>> nearest(torch.tensor([[0.0, 0.0]]), torch.tensor([[6.0, 8.0], [3.0, 4.0]]))
     (tensor([5.], dtype=torch.float64), tensor([1]))
@@ -59,7 +62,7 @@ def _by_differences(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _by_products(a: Tensor, b: Tensor) -> Tensor:
-    """|a_i - b_j| [n, m] by a matrix product, and by differences where next to nothing is left of |a|^2 + |b|^2."""
+    """|a_i - b_j| [n, m] by a matrix product; by differences where almost nothing is left of |a|^2 + |b|^2."""
     size = a.square().sum(1, keepdim=True) + b.square().sum(1)
     square = torch.addmm(size, a, b.T, alpha=-2)
     lost = square < size.mul_(LOST)

@@ -1,4 +1,4 @@
-"""Evaluation: samples of a generator against real ones, by a protocol that goes onto the score card."""
+"""Evaluation: score the samples of a generator against real samples. The protocol is written to the score card."""
 
 import hashlib
 import json
@@ -28,29 +28,29 @@ from steadygan.rng import generator
 __all__ = ["Generate", "Progress", "Protocol", "describe", "evaluate", "real_summary", "summarised"]
 
 Generate = Callable[[int], Tensor]
-"""Makes so many samples, [n, C, H, W] images in [-1, 1] or [n, d] points."""
+"""Makes the given number of samples: images [n, C, H, W] in [-1, 1], or points [n, d]."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being read, how many of it are done, and of how many."""
+"""Called with what is being read, the number done, and the total number."""
 
 FORMAT = 1
-"""Raise it when statistics come to be made differently, so that kept ones are not used."""
+"""Version of the stored statistics. Raise it when their computation changes, so that old files are not used."""
 
 IMAGES, POINTS = 10_000, 2_000
-"""How many are generated where nobody says; the exact transport between points is cubic in their number."""
+"""Samples to generate by default. The exact transport between points is cubic in their number."""
 
 MEMORISED = 10_000
-"""How many generated images, the first ones, are looked for among the training images."""
+"""Generated images, the first ones, that are compared with the training images."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a generator is scored; all of it stands on the card, with hashes of the data and of the extractor.
+    """How a generator is scored. A card has all these fields, with hashes of the data and of the extractor.
 
-    `extractor` is a name of `metrics.EXTRACTORS` or an `Extractor` (points need none). `generated` samples (10,000
-    images or 2,000 points where nobody says) are compared with `real` real ones (None: all) of the data's `split`.
-    The generator's random numbers start at `seed`. `weights` and `batch_norm` say which weights these are, raw or
-    an average, and what batch norm's statistics are.
+    `extractor` is a name of `metrics.EXTRACTORS` or an `Extractor`. Points need none. `generated` is the
+    number of samples: by default 10,000 images or 2,000 points. They are compared with `real` real ones
+    (None: all) of the data's `split`. `seed` starts the generator's random numbers. `weights` says whether
+    the weights are raw or averaged. `batch_norm` says which statistics batch norm uses.
     """
 
     extractor: str | Extractor = "lite0"
@@ -62,7 +62,7 @@ class Protocol:
     batch_norm: str = "as given"
 
     def samples(self, data: Data) -> int:
-        """How many are generated."""
+        """The number of generated samples."""
         return (IMAGES if len(data.shape) == 3 else POINTS) if self.generated is None else self.generated
 
 
@@ -75,20 +75,25 @@ def evaluate(
     batch: int = 500,
     progress: Progress | None = None,
 ) -> Card:
-    """Score `protocol.generated` samples of `generate(count)`, `batch` at a time, against real ones.
+    """Score `protocol.generated` samples of `generate(count)` against real samples; return a score card.
 
-    Of images: fd, kd, precision, recall, density, coverage (and is, where the extractor is a classifier) under the
-    extractor's name; with held-out images in the data also `memorised_pixels8`. Of points: those of
-    `metrics.points_scores`. `data` are a set, or real images [n, C, H, W], uint8 or in [-1, 1]; all images are rounded
-    to 8 bits. Neither `batch` nor the number of threads changes a score beyond rounding, unless the generator itself
-    makes other samples when it is asked for fewer at once. torch's own random numbers are as before afterwards.
-    Raises UsageError for samples of the wrong shape, number or kind, for ones that are not finite, and for too few.
+    `data` is a data set, or real images [n, C, H, W], uint8 or in [-1, 1]. All images are rounded to 8 bits.
+    Samples are generated `batch` at a time.
+
+    Images are scored by fd, kd, precision, recall, density and coverage, named after the extractor. A
+    classifier as extractor adds `is`. Data with held-out images add `memorised_pixels8`. Points are scored by
+    `metrics.points_scores`.
+
+    `batch` and the number of threads change a score only by rounding. An exception is a generator whose
+    samples depend on the batch size. The state of torch's random numbers is restored afterwards. Raises
+    UsageError on samples of the wrong shape, number or type, on samples that are not finite, and on too few
+    samples.
     """
     data = data if isinstance(data, Data) else Data("tensor", tuple(data.shape[1:]), rows=data)
     if len(data.shape) == 3 and data.rows is not None and data.rows.is_floating_point():
         data = data._replace(rows=in_bytes(check_images(data.rows)))
     if protocol.samples(data) < 2 or batch < 1 or (protocol.real is not None and protocol.real < 2):
-        raise UsageError("a score compares 2 samples or more on either side, made 1 or more at a time")
+        raise UsageError("a score needs 2 samples or more on each side, generated 1 or more at a time")
     made = _made(generate, data, protocol, batch, progress)
     described = describe(protocol, data)
     if len(data.shape) != 3:
@@ -109,7 +114,7 @@ def evaluate(
 
 
 def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
-    """What a card says of its protocol: that itself, what the data are, and what they are looked at through."""
+    """The protocol as written on a card: the settings, the data and the extractor, with hashes."""
     rows = _real_rows(data, protocol.real) if len(data.shape) == 3 else _points(data, protocol.samples(data))
     described = {
         "format": FORMAT,
@@ -147,7 +152,7 @@ def _looked_through(look: Extractor) -> dict[str, str]:
 def _made(
     generate: Generate, data: Data, protocol: Protocol, batch: int, progress: Progress | None
 ) -> Iterator[Tensor]:
-    """The generated samples, a checked batch at a time, with torch's random numbers from the protocol's seed."""
+    """Yield the generated samples batch by batch, checked. The protocol's seed starts torch's random numbers."""
     done, count = 0, protocol.samples(data)
     with torch.random.fork_rng():
         torch.manual_seed(protocol.seed)
@@ -163,18 +168,20 @@ def _made(
 
 
 def _checked(x: Tensor, wanted: int, shape: tuple[int, ...]) -> Tensor:
-    """The samples if they are what was asked for; images rounded to bytes, as they are when saved."""
+    """Check the samples' shape and values; round images to 8 bits, as they are when saved."""
     x = x.detach().cpu()
     if x.shape != (wanted, *shape):
         raise UsageError(
-            f"the generator was asked for {wanted} samples of shape {list(shape)}, as the real ones have, and made "
-            f"{list(x.shape)}: resize, pad or convert them to that"
+            f"the generator was asked for {wanted} samples of shape {list(shape)}, that of the real samples, but "
+            f"returned {list(x.shape)}: resize, pad or convert them"
         )
     if not x.is_floating_point():
-        raise UsageError(f"generated samples are floating point, images in [-1, 1], not {x.dtype}")
+        raise UsageError(
+            f"generated samples must be floating point, images in [-1, 1], not {x.dtype}: convert them"
+        )
     if bad := int((~x.flatten(1).isfinite()).any(1).sum()):
         raise UsageError(
-            f"{bad} of {wanted} generated samples are not finite: the generator has diverged, so evaluate an "
+            f"{bad} of {wanted} generated samples are not finite: the generator has diverged; evaluate an "
             "earlier checkpoint"
         )
     return as_seen(in_bytes(check_images(x))) if x.ndim == 4 else x.float()
@@ -186,9 +193,10 @@ def _checked(x: Tensor, wanted: int, shape: tuple[int, ...]) -> Tensor:
 def real_summary(
     data: Data, count: int | None, look: Extractor, batch: int = 500, progress: Progress | None = None
 ) -> Summary:
-    """What scores need of `count` real images (None: all).
+    """The summary of `count` real images (None: all) that the scores need.
 
-    Kept in the user's cache folder under a hash of the images, the extractor and its preprocessing.
+    It is kept in the user's cache folder. The file name is a hash of the images, the extractor and its
+    preprocessing.
     """
     rows = _real_rows(data, count)
     parts = [FORMAT, _digest(rows), *_looked_through(look).values()]
@@ -207,7 +215,11 @@ def real_summary(
 def summarised(
     images: Tensor, look: Extractor, batch: int = 500, progress: Progress | None = None, blocks: int = 1
 ) -> Summary:
-    """What scores need of images [n, C, H, W], bytes or in [-1, 1], read `batch` at a time; 10 `blocks` of fakes."""
+    """The summary of images [n, C, H, W] that the scores need.
+
+    Images are uint8 or in [-1, 1], and are read `batch` at a time. Use 10 `blocks` for fakes, whose errors
+    need them.
+    """
     summary = Summary(look.size, blocks=blocks)
     for part in images.split(batch):
         summary.add(*look.read(as_seen(part)))
@@ -217,18 +229,20 @@ def summarised(
 
 
 def _real_rows(data: Data, count: int | None) -> Tensor:
-    """The real images of a protocol: all, or `count` that are always the same."""
+    """The real images of a protocol: all of them, or `count` images that are always the same."""
     assert data.rows is not None
     if count is None or count == len(data.rows):
         return data.rows
     if count > len(data.rows):
-        raise UsageError(f"{data.name} has {len(data.rows):,} images, fewer than the {count:,} asked for")
+        raise UsageError(
+            f"{data.name} has only {len(data.rows):,} images, not {count:,}: ask for fewer real ones"
+        )
     order = torch.randperm(len(data.rows), generator=generator("real", data.name))
     return data.rows[order[:count].sort().values]
 
 
 def _points(data: Data, count: int) -> Tensor:
-    """Real points, always the same ones, as many as are generated."""
+    """As many real points as are generated; always the same points."""
     g = generator("real", data.name)
     if data.rows is not None:
         return as_seen(data.rows[torch.randint(len(data.rows), (count,), generator=g)])
@@ -244,7 +258,7 @@ def _digest(rows: Tensor) -> str:
 
 
 def _read(file: Path) -> Summary | None:
-    """What was kept, or None where it is not there, cut short or altered: the images are then read again."""
+    """The stored summary, or None if it is missing, truncated or changed. The images are then read again."""
     try:
         raw = file.read_bytes()
         if hashlib.sha256(raw).hexdigest() != file.with_suffix(".sha256").read_text():
@@ -255,7 +269,7 @@ def _read(file: Path) -> Summary | None:
 
 
 def _write(file: Path, summary: Summary) -> None:
-    """Keep it for the next time, where the folder can be written; its checksum goes last."""
+    """Store the summary if the folder can be written. The checksum is written last."""
     raw = save(summary.tensors())
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -264,7 +278,7 @@ def _write(file: Path, summary: Summary) -> None:
 
 
 def _memorised(pooled: Tensor, data: Data, batch: int) -> Score:
-    """How much nearer samples lie to training images than held-out images do, by 8x8-pooled pixels."""
+    """`memorisation` on 8x8-pooled pixels: how often a fake is nearer to the training images than a held-out image."""
     assert data.rows is not None
     assert data.held is not None
     train, held = (

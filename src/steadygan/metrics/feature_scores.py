@@ -1,7 +1,8 @@
-"""What scores need of a stream of images, in memory that does not depend on how many there are, and those scores.
+"""Scores of a stream of images from their features, in memory that does not depend on the number of images.
 
-`block_of` says which block an image is in. A block has the moments of its features and the sums of its class
-probabilities; a random subset of the features is kept beside, for scores by kernels and neighbours.
+The images are divided into blocks by `block_of`. A block keeps the moments of its features and the sums of
+its class probabilities. A random subset of the features is kept too, for the scores by kernels and by nearest
+neighbours.
 """
 
 from collections.abc import Mapping
@@ -26,12 +27,12 @@ SPLITS, SPLIT = 10, 1000  # of the kernel distance, and the most images in one
 
 
 class Summary:
-    """The features [n, d], and logits [n, k] where there are any, of any number of images, added in any parts.
+    """Statistics of the features [n, d] of a stream of images, and of their logits [n, k] if there are any.
 
-    8 blocks (d^2 + 256 d) + 4 keep d bytes: 210 MB at d = 1280, and 67 MB with one block, which is enough for the
-    reals that others are compared with. Of all images `keep` random ones have their features kept, in float32,
-    chosen by their numbers in the stream alone. The parts they came in change nothing but rounding in the classes'
-    sums.
+    Add images in parts of any size: the parts change only rounding in the sums of the classes. Memory is 8
+    blocks (d^2 + 256 d) + 4 keep d bytes. That is 210 MB at d = 1280, or 67 MB with one block. One block is
+    enough for the reals. The features of `keep` random images are kept in float32. The choice depends on
+    their numbers in the stream alone.
 
     >>> stream = Summary(size=3)
     >>> stream.add(torch.zeros(25, 3))
@@ -40,7 +41,7 @@ class Summary:
     """
 
     def __init__(self, size: int, *, blocks: int = BLOCKS, keep: int = KEPT) -> None:
-        """Begin with no image, for features of width `size`."""
+        """Start with no images; `size` is the width d of the features."""
         self.size, self.count = size, 0
         self.blocks = [Moments(size) for _ in range(blocks)]
         self.subset = Subset(size, keep)
@@ -48,14 +49,14 @@ class Summary:
 
     @property
     def rows(self) -> Tensor:
-        """The kept features [min(n, keep), d] float32 in an order that is random, and always the same."""
+        """The kept features [min(n, keep), d] float32, in an order that is random and always the same."""
         return self.subset.rows
 
     def add(self, features: Tensor, logits: Tensor | None = None) -> None:
-        """Take in the next images. Logits come with all of them or with none.
+        """Add the next images. Give logits for all images or for none.
 
-        Raises UsageError on another width, values that are not finite or logits for some images only; nothing is
-        then taken in.
+        Raises UsageError on another width, on values that are not finite, and on logits for some images only.
+        Nothing is added in that case.
         """
         check_features(features, self.size)
         if self.count and (logits is None) == bool(self.classes):
@@ -76,11 +77,11 @@ class Summary:
         self.count += len(features)
 
     def settled(self) -> list[Moments]:
-        """The blocks' moments, complete."""
+        """The moments of each block, complete."""
         return [block.settled() for block in self.blocks]
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it as plain tensors, from which `of_tensors` makes a summary with the same scores, bit for bit."""
+        """The summary as plain tensors. `of_tensors` restores it with the same scores, bit for bit."""
         blocks, order = self.settled(), self.subset.order
         found = {
             "count": torch.tensor([block.folded for block in blocks]),
@@ -96,7 +97,7 @@ class Summary:
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> "Summary":
-        """The summary that `tensors` were made of. Raises KeyError where one is missing."""
+        """The summary that `tensors` describe. Raises KeyError where one is missing."""
         counts, rows = tensors["count"].tolist(), tensors["rows"]
         made = cls(rows.shape[1], blocks=len(counts), keep=int(tensors["keep"]))
         made.count = sum(counts)
@@ -115,13 +116,16 @@ class Summary:
 def scores(fake: Summary, real: Summary) -> dict[str, Score]:
     """All scores of the fakes against the reals: `fd`, `kd`, `is`, `precision`, `recall`, `density`, `coverage`.
 
-    `is` where the fakes came with logits. `frechet`, `kernel`, `inception` and `manifold_scores` of the kept
-    features say what each is and what its error covers; all but `fd` and `is` are of the kept features. Every score
-    is defined for constant images too: covariances are then 0, balls have radius 0, and density counts duplicates.
-    Raises UsageError on unequal widths, fewer than 20 images of either kind, or fewer than 2 blocks of fakes.
+    `is` needs fakes with logits. `fd` and `is` use all features, the others the kept features. The formulas
+    and errors are documented at `frechet`, `kernel`, `inception` and `manifold_scores`. Every score is
+    defined for constant images too: covariances are then 0, balls have radius 0, and density counts
+    duplicates. Raises UsageError on unequal widths, on fewer than 20 images of either kind, and on fewer than
+    2 blocks of fakes.
     """
     if fake.size != real.size:
-        raise UsageError(f"features of size {fake.size} and {real.size} have no scores: use one extractor")
+        raise UsageError(
+            f"features of size {fake.size} and {real.size} cannot be compared: use one extractor"
+        )
     _check_enough("scores", fake, real)
     found = {"fd": frechet(fake, real), "kd": kernel(fake, real)}
     if fake.classes:
@@ -130,17 +134,19 @@ def scores(fake: Summary, real: Summary) -> dict[str, Score]:
 
 
 def frechet(fake: Summary, real: Summary) -> Score:
-    """`frechet_distance` of all fakes to all reals; its error is a jackknife's over the blocks of fakes.
+    """The Fréchet distance (`frechet_distance`) of all fakes to all reals, with a jackknife error over blocks of fakes.
 
-    sqrt((b - 1) / b sum_j (FD_-j - mean)^2), FD_-j being that without block j. It covers the draw of the fakes; the
-    reals are taken as given, and the bias of a finite sample, which is upwards and falls as 1 / n, is no part of it:
-    compare scores of as many fakes. Source: Efron and Stein 1981 (jackknife); Chong 2020, for the bias.
+        error = sqrt((b - 1) / b sum_j (FD_-j - mean)^2),    FD_-j = the distance without block j of b
+
+    The error covers the sampling of the fakes. The reals are taken as fixed. The error does not cover the
+    bias of a finite sample, which is upwards and falls as 1 / n: compare scores at equal n. Source: Efron and
+    Stein 1981 (jackknife); Chong 2020 (bias).
     """
     _check_enough("the Fréchet distance", fake, real)
     blocks = fake.settled()
     if len(blocks) < 2:
         raise UsageError(
-            "the Fréchet distance's error needs 2 or more blocks of fakes: make their Summary with 10"
+            "the error of the Fréchet distance needs 2 or more blocks of fakes: make their Summary with 10"
         )
     distance = distance_to(merge(real.settled()))
     left = [distance(merge(blocks[:j] + blocks[j + 1 :])) for j in range(len(blocks))]
@@ -149,10 +155,10 @@ def frechet(fake: Summary, real: Summary) -> Score:
 
 
 def kernel(fake: Summary, real: Summary) -> Score:
-    """The mean of `kernel_distance` over 10 disjoint pairs of splits of the kept features, with its standard error.
+    """The mean and standard error of `kernel_distance` over 10 disjoint pairs of splits of the kept features.
 
-    A split has a tenth of the kept features, at most 1,000. Each is unbiased, and so is their mean; its error covers
-    the draw of the fakes and of the reals. Source: Binkowski 2018 (KID), section 4, for means over splits.
+    A split has a tenth of the kept features, at most 1,000. Each value is unbiased, and so is their mean. The
+    error covers the sampling of fakes and reals. Source: Binkowski 2018 (KID), section 4.
     """
     _check_enough("the kernel distance", fake, real)
     # the reals' splits in reverse: both subsets are chosen by place, and copies in order would meet their originals
@@ -161,9 +167,9 @@ def kernel(fake: Summary, real: Summary) -> Score:
 
 
 def inception(fake: Summary) -> Score:
-    """`inception_score` of all fakes, the blocks being the splits. Raises UsageError without logits."""
+    """`inception_score` of all fakes, with the blocks as splits. Raises UsageError without logits."""
     if not fake.classes or fake.count < len(fake.classes):
-        raise UsageError(f"the Inception score takes logits of {len(fake.blocks)} or more images: add them")
+        raise UsageError(f"the Inception score needs logits of {len(fake.blocks)} or more images: add them")
     return over_splits([sums.score() for sums in fake.classes])
 
 
@@ -172,5 +178,5 @@ def _check_enough(what: str, *summaries: Summary) -> None:
     if any(min(summary.count, len(summary.rows)) < least for summary in summaries):
         fake, real = (summary.count for summary in summaries)
         raise UsageError(
-            f"{what} of {fake} fake and {real} real images says nothing: take {least} or more of each"
+            f"{what} of {fake} fake and {real} real images means nothing: take {least} or more of each"
         )

@@ -1,4 +1,4 @@
-"""Which samples of a stream are kept and which are put together, by a hash of their numbers in the stream alone."""
+"""Random subsets and blocks of a stream, chosen by a hash of the samples' numbers in the stream."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ LAST = torch.iinfo(torch.int64).max
 
 
 class Subset:
-    """At most `keep` rows [d] of a stream, in float32: those whose numbers have the lowest `priorities` (bottom-k).
+    """At most `keep` rows [d] of a stream in float32: those with the lowest `priorities` (a bottom-k sketch).
 
-    Which rows and in which order depends on how many there were, never on the parts they came in. The order is
-    random too, so any run of `rows` is a random subset. Source: Cohen and Kaplan 2007 (sketches).
+    The choice and the order depend on the length of the stream, never on the parts it comes in. The order is
+    random, so any slice of `rows` is a random subset. Source: Cohen and Kaplan 2007.
 
     >>> small = Subset(1, keep=2)
     >>> small.add(torch.tensor([[0.0], [1.0], [2.0]]), start=0)
@@ -21,22 +21,22 @@ class Subset:
     """
 
     def __init__(self, size: int, keep: int) -> None:
-        """Begin empty."""
+        """Start empty."""
         self.priority = torch.full((keep,), LAST)
         self.kept = torch.zeros(keep, size)
 
     @property
     def order(self) -> Tensor:
-        """The slots in use, by priority."""
+        """The used slots, in order of priority."""
         return self.priority.argsort()[: int((self.priority < LAST).sum())]
 
     @property
     def rows(self) -> Tensor:
-        """The rows [k, d] kept, in order of priority."""
+        """The kept rows [k, d], in order of priority."""
         return self.kept[self.order]
 
     def add(self, rows: Tensor, start: int) -> None:
-        """Take in the rows that are number start, start + 1, ... of the stream."""
+        """Add the rows with the numbers start, start + 1, ... of the stream."""
         keep = len(self.priority)
         priority = priorities(torch.arange(start, start + len(rows)))
         chosen = torch.cat([self.priority, priority]).topk(keep, largest=False).indices
@@ -48,7 +48,7 @@ class Subset:
 
 
 def priorities(numbers: Tensor) -> Tensor:
-    """SplitMix64's outputs [n] int64 of these numbers under seed 0: no two of a stream are equal.
+    """A random-looking, distinct int64 [n] for each number: the output of SplitMix64 with seed 0.
 
     Source: Steele 2014 (fast splittable pseudorandom number generators).
 
@@ -62,9 +62,9 @@ def priorities(numbers: Tensor) -> Tensor:
 
 
 def block_of(numbers: Tensor, blocks: int) -> Tensor:
-    """The block [n] of each of these numbers of a stream: i % blocks, shifted by random for each run of `blocks`.
+    """The block [n] of each number of a stream: i % blocks, with a random shift for each run of `blocks` numbers.
 
-    Blocks are equal but for one sample, and labels that are gone through in turn are spread over all of them.
+    Block sizes differ by at most one. Labels that repeat in a cycle are spread over all blocks.
 
     >>> block_of(torch.arange(12), 3).view(4, 3)
     tensor([[0, 1, 2],

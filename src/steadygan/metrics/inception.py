@@ -1,4 +1,4 @@
-"""The Inception score of any classifier's logits: sure of each image, and of all classes over the images."""
+"""The Inception score from the logits of any classifier."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ __all__ = ["ClassSums", "inception_score"]
 
 
 class ClassSums(NamedTuple):
-    """What the score needs of n images, float64: n [], sum p(y|x) [k], and sum_x sum_y p(y|x) log p(y|x) []."""
+    """The sums over n images that the score needs, float64: n [], sum p(y|x) [k], sum_x sum_y p(y|x) log p(y|x) []."""
 
     images: Tensor
     chance: Tensor
@@ -22,7 +22,7 @@ class ClassSums(NamedTuple):
 
     @classmethod
     def of(cls, logits: Tensor) -> "ClassSums":
-        """The sums of logits [n, k]."""
+        """The sums for logits [n, k]."""
         log_p = logits.detach().cpu().double().log_softmax(1)
         p = log_p.exp()
         return cls(torch.tensor(float(len(logits)), dtype=p.dtype), p.sum(0), (p * log_p).sum())
@@ -38,12 +38,14 @@ class ClassSums(NamedTuple):
 
 
 def inception_score(logits: Tensor, splits: int = 10) -> Score:
-    """exp(E_x KL(p(y|x) || p(y))) of logits [n, k], the mean over `splits`: 1 at worst, k at best.
+    """The Inception score of logits [n, k], the mean over `splits`: 1 is worst, k is best.
 
-    Splits are those of `block_of`: equal but for one image, with no regard to the order of labels. The literature
-    gives the splits' standard deviation; the error here is that of the mean, sqrt(splits) times smaller, and NaN for
-    one split. Raises UsageError on fewer images than splits, another shape or logits that are not finite. Source:
-    Salimans 2016, section 4, and its code for the splits.
+        exp(E_x KL(p(y|x) || p(y)))
+
+    The splits are those of `block_of`: sizes differ by at most one, and the order of labels does not matter.
+    The error is the standard error of the mean. It is sqrt(splits) times smaller than the standard deviation
+    that papers print, and NaN for one split. Raises UsageError on fewer images than splits, on another shape,
+    and on logits that are not finite. Source: Salimans 2016, section 4, and its code for the splits.
 
     >>> round(inception_score(100 * torch.eye(4).repeat(10, 1), splits=1).value, 12)
     4.0

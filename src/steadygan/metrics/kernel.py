@@ -1,4 +1,4 @@
-"""The distance between two sets of samples by a polynomial kernel, without a learned feature extractor."""
+"""The kernel distance between two sets of samples, and pooled pixels as features that need no network."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,12 +9,14 @@ __all__ = ["kernel_distance", "pooled_pixels"]
 
 
 def kernel_distance(a: Tensor, b: Tensor, block: int = 2**20) -> float:
-    """Unbiased squared MMD of a [n, d] and b [m, d] with the kernel k(x, y) = (x.y / d + 1)^3.
+    """The unbiased squared maximum mean discrepancy (MMD) of a [n, d] and b [m, d].
 
-    mean_{i != j} k(a_i, a_j) + mean_{i != j} k(b_i, b_j) - 2 mean_{i, j} k(a_i, b_j): 0 in expectation for
-    equal distributions, so it may be negative. In float64, with at most `block` kernel values held at once
-    (or one row of them). Raises UsageError on fewer than 2 samples, features of unequal size, or samples that
-    are not finite. Source: Binkowski 2018 (KID), section 4; Gretton 2012, Eqn 3, for the estimate.
+        mean_{i != j} k(a_i, a_j) + mean_{i != j} k(b_i, b_j) - 2 mean_{i, j} k(a_i, b_j),    k(x, y) = (x.y / d + 1)^3
+
+    Its expectation is 0 for equal distributions, so it may be negative. The computation is in float64 and
+    holds at most `block` kernel values at once, or one row of them. Raises UsageError on fewer than 2
+    samples, on features of unequal size, and on samples that are not finite. Source: Binkowski 2018 (KID),
+    section 4; Gretton 2012, Eqn 3.
 
     >>> import torch
     >>> kernel_distance(torch.zeros(5, 3), torch.ones(4, 3))
@@ -23,7 +25,7 @@ def kernel_distance(a: Tensor, b: Tensor, block: int = 2**20) -> float:
     a, b = check_points(a, "samples", least=2), check_points(b, "samples to compare with", least=2)
     if a.shape[1] != b.shape[1]:
         raise UsageError(
-            f"features of size {a.shape[1]} and {b.shape[1]} have no distance: use one extractor"
+            f"features of size {a.shape[1]} and {b.shape[1]} cannot be compared: use one extractor"
         )
     return _within(a, block) + _within(b, block) - 2 * _kernel_sum(a, b, block) / (len(a) * len(b))
 
@@ -31,8 +33,8 @@ def kernel_distance(a: Tensor, b: Tensor, block: int = 2**20) -> float:
 def pooled_pixels(images: Tensor) -> Tensor:
     """Average images [n, C, H, W] in [-1, 1] over an 8 x 8 grid: fixed features [n, C * 64].
 
-    Cells of sides that 8 does not divide overlap (torch's adaptive pooling). Raises UsageError on another
-    shape, sides below 8, or images that are not floating point.
+    Where 8 does not divide a side, cells overlap (torch's adaptive pooling). Raises UsageError on another
+    shape, on sides below 8, and on images that are not floating point.
 
     >>> import torch
     >>> pooled_pixels(torch.zeros(2, 3, 32, 32)).shape
@@ -46,12 +48,12 @@ def pooled_pixels(images: Tensor) -> Tensor:
 
 
 def check_points(points: Tensor, name: str, least: int = 1) -> Tensor:
-    """Return points [n, d] detached, on the CPU, in float64; UsageError if n < least or one is not finite."""
+    """Return points [n, d] detached, on the CPU, in float64. Raises UsageError if n < least or one is not finite."""
     return finite_points(points, name, least).double()
 
 
 def finite_points(points: Tensor, name: str, least: int = 1) -> Tensor:
-    """`check_points` in the points' own type, so without a copy of points on the CPU."""
+    """The same as `check_points` in the points' own type: points on the CPU are not copied."""
     if points.ndim != 2 or len(points) < least:
         raise UsageError(
             f"{name} must be [n, d] with n at least {least}, but have shape {list(points.shape)}"
@@ -68,5 +70,5 @@ def _within(a: Tensor, block: int) -> float:
 
 
 def _kernel_sum(a: Tensor, b: Tensor, block: int) -> float:
-    """Sum of k(a_i, b_j) over all i and j, one block of rows of a after the other."""
+    """Sum of k(a_i, b_j) over all i and j, in blocks of rows of a."""
     return sum(((part @ b.T / a.shape[1] + 1) ** 3).sum().item() for part in a.split(max(1, block // len(b))))

@@ -1,6 +1,6 @@
-"""Mean and covariance of a stream of features, and the Fréchet distance between the Gaussians that have them.
+"""Mean and covariance of a stream of features, and the Fréchet distance between the Gaussians with these moments.
 
-All in float64. Memory is O(d^2) for features of size d, whatever the number of images.
+All values are float64. Memory is O(d^2) for features of size d, whatever the number of images.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +17,11 @@ TILE = 256  # columns of a band of the scatter matrix
 
 
 class Moments:
-    """Mean and unbiased covariance of features that come in parts: `add` them, then read `mean` and `covariance`.
+    """Mean and unbiased covariance of features that come in parts: call `add`, then read `mean` and `covariance`.
 
-    Features are folded in by 512, each fold about its own mean, so the result is the same bit for bit whatever the
-    parts' sizes, and a mean far from 0 costs no digits. Source: Chan 1979, the pairwise update of sums of squares.
+    Features are added in chunks of 512, each about its own mean. So the result does not depend on the parts'
+    sizes, bit for bit, and a mean far from 0 costs no digits. Source: Chan 1979 (pairwise update of sums of
+    squares).
 
     >>> stream = Moments(2)
     >>> stream.add(torch.tensor([[0.0, 0.0], [2.0, 0.0]]))
@@ -30,7 +31,7 @@ class Moments:
     """
 
     def __init__(self, size: int) -> None:
-        """Begin with no image; `size` is d."""
+        """Start with no images; `size` is d."""
         self.size = size
         self.folded = 0
         self.centre = torch.zeros(size, dtype=torch.float64)
@@ -41,12 +42,12 @@ class Moments:
 
     @property
     def count(self) -> int:
-        """How many images' features were added."""
+        """The number of images added."""
         return self.folded + sum(map(len, self.waiting))
 
     @property
     def mean(self) -> Tensor:
-        """The mean [d] in float64. Raises UsageError without an image."""
+        """The mean [d] in float64. Raises UsageError without images."""
         self._check(1)
         return self.settled().centre
 
@@ -59,7 +60,7 @@ class Moments:
         return scatter.triu().add_(upper).div_(self.count - 1)
 
     def add(self, features: Tensor) -> None:
-        """Take in features [n, d] of any n. Raises UsageError on another width or features that are not finite."""
+        """Add features [n, d] of any n. Raises UsageError on another width or on features that are not finite."""
         check_features(features, self.size)
         for part in features.detach().cpu().split(ROWS):
             self.waiting.append(part.clone())
@@ -69,7 +70,7 @@ class Moments:
                 self.waiting = [rows[ROWS:].clone()]
 
     def settled(self) -> "Moments":
-        """The same moments with no features waiting to be folded in: these, or a copy."""
+        """The same moments with no features left in the buffer: this object, or a copy."""
         if self.count == self.folded:
             return self
         copy = merge([self])
@@ -77,7 +78,7 @@ class Moments:
         return copy
 
     def _fold(self, rows: Tensor) -> None:
-        """Add the scatter of rows [r, d] about their mean, and that of the two means about their common one."""
+        """Add the scatter of rows [r, d] about their mean, and that of both means about the common mean."""
         rows = rows.double()
         n, r = self.folded, len(rows)
         mean = rows.mean(0)
@@ -94,7 +95,7 @@ class Moments:
 
 
 def merge(parts: Sequence[Moments]) -> Moments:
-    """The moments of all that is folded into the parts, of one width: sum_j S_j + sum_j n_j (m_j - m)(m_j - m)^T."""
+    """The moments of all parts together, which have one width: sum_j S_j + sum_j n_j (m_j - m)(m_j - m)^T."""
     whole = Moments(parts[0].size)
     counts = torch.tensor([part.folded for part in parts], dtype=torch.float64)
     centres = torch.stack([part.centre for part in parts])
@@ -108,12 +109,14 @@ def merge(parts: Sequence[Moments]) -> Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """The Fréchet (2-Wasserstein) distance, squared, between the Gaussians with these moments.
+    """The squared Fréchet (2-Wasserstein) distance between the Gaussians with these moments.
 
-    |mu_a - mu_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2), 0 or more, the same for (b, a). By symmetric eigenvalues
-    alone, those below 0 by rounding taken for 0, so covariances of any rank are right, from that of one repeated
-    image on. Cheaper where one side has fewer images than features. Raises UsageError on fewer than 2 images or
-    unequal widths. Source: Dowson and Landau 1982; Heusel 2017 (FID), section 3.
+        |mu_a - mu_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2)
+
+    It is 0 or more, and symmetric in a and b. It uses symmetric eigenvalues only; eigenvalues below 0 by
+    rounding count as 0. So covariances of any rank are right, even that of one repeated image. It is cheaper
+    where one side has fewer images than features. Raises UsageError on fewer than 2 images or unequal widths.
+    Source: Dowson and Landau 1982; Heusel 2017 (FID), section 3.
 
     >>> a, b = Moments(1), Moments(1)
     >>> a.add(torch.tensor([[-1.0], [0.0], [1.0]]))  # mean 0, deviation 1
@@ -126,9 +129,9 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 def distance_to(a: Moments) -> Callable[[Moments], float]:
-    """`frechet_distance` from a, whose square root, the dearest part, is taken once for all that it is compared with.
+    """`frechet_distance` from a. The square root of its covariance, the expensive part, is computed once for all b.
 
-    F [d, r] with F F^T = A stands for A^1/2, for F^T B F has the eigenvalues of A^1/2 B A^1/2 but for zeros.
+    F [d, r] with F F^T = A replaces A^1/2: the eigenvalues of F^T B F are the nonzero ones of A^1/2 B A^1/2.
     """
     A, mean = a.covariance, a.mean
     values, vectors = torch.linalg.eigh(A)
@@ -137,7 +140,7 @@ def distance_to(a: Moments) -> Callable[[Moments], float]:
 
     def distance(b: Moments) -> float:
         if b.size != a.size:
-            raise UsageError(f"features of size {a.size} and {b.size} have no distance: use one extractor")
+            raise UsageError(f"features of size {a.size} and {b.size} cannot be compared: use one extractor")
         B = b.covariance
         root = torch.linalg.eigvalsh(F.T @ B @ F).clamp(min=0).sqrt().sum()
         apart = (mean - b.mean).square().sum()
@@ -150,7 +153,7 @@ def check_features(features: Tensor, size: int, name: str = "features") -> None:
     """Raise UsageError unless features are finite floating point numbers [n, size]."""
     if features.ndim != 2 or features.shape[1] != size or not features.is_floating_point():
         raise UsageError(
-            f"{name} are floating point [n, {size}], not {features.dtype} {list(features.shape)}: use one extractor"
+            f"{name} must be floating point [n, {size}], not {features.dtype} {list(features.shape)}: use one extractor"
         )
     if bad := int((~features.isfinite()).any(1).sum()):
         raise UsageError(

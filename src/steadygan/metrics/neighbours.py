@@ -1,8 +1,9 @@
 """Scores by nearest neighbours in feature space: precision, recall, density, coverage and memorisation.
 
-Fakes are features [n, d], reals [m, d], compared in float64. Two blocks of 5 million distances (40 MB) are held at a
-time, so memory is O((n + m) d). A ball is closed, and 1e-9 of its radius wider for rounding: its border belongs to
-it, as do equal points at radius 0. A point is never its own neighbour, but its duplicates are.
+Fakes are features [n, d] and reals [m, d], compared in float64. Two blocks of 5 million distances (40 MB
+each) are held at a time, so memory is O((n + m) d). A ball is closed, and its radius is enlarged by 1e-9 of
+itself for rounding. So points on its border, and equal points at radius 0, belong to it. A point is never its
+own neighbour, but its duplicates are.
 """
 
 from typing import NamedTuple
@@ -18,12 +19,12 @@ __all__ = ["density_coverage", "manifold_scores", "memorisation", "nearest", "pr
 
 
 def precision_recall(fake: Tensor, real: Tensor, k: int = 3) -> dict[str, Score]:
-    """`precision`, the share of fakes in a ball of the reals, and `recall`, of reals in a ball of the fakes.
+    """Return `precision` and `recall`: the share of fakes in a ball of the reals, and of reals in a ball of the fakes.
 
-    A ball reaches from a point to its k-th nearest other point of the same set. Errors are binomial, of the points
-    counted; on Gaussians they are within a quarter of the spread that other fakes have against the same reals, and
-    with other reals too that is up to 1.4 times as much. Raises UsageError on fewer than
-    k + 1 points, unfit shapes or points that are not finite. Source: Kynkäänniemi 2019, Eqns 1 and 2.
+    A ball reaches from a point to its k-th nearest other point of the same set. Errors are binomial, over the
+    points counted. They describe other fakes against the same reals, within a quarter on Gaussians. With
+    other reals too, the spread is up to 1.4 times as large. Raises UsageError on fewer than k + 1 points, on
+    wrong shapes, and on points that are not finite. Source: Kynkäänniemi 2019, Eqns 1 and 2.
 
     >>> square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> found = precision_recall(0.5 + 0 * square, square)  # all fakes in the middle
@@ -35,14 +36,16 @@ def precision_recall(fake: Tensor, real: Tensor, k: int = 3) -> dict[str, Score]
 
 
 def density_coverage(fake: Tensor, real: Tensor, k: int = 5) -> dict[str, Score]:
-    """`density`, in how many balls of the reals a fake is, over k, and `coverage`, the share of balls with a fake.
+    """Return `density`, the mean number of reals' balls around a fake over k, and `coverage`, the share of balls hit.
 
-    sum_ij [fake_i in ball_j] / (n k), not bounded by 1; and mean_j [some fake in ball_j]. A ball reaches from a real
-    to its k-th nearest other one. Density's error is the standard error over the fakes, or one ball more where
-    they are all alike; coverage's is binomial, over the reals. Both are for other fakes against the same reals, as in
-    `precision_recall`; with other reals too density spreads up to 3 times as much. Copies of the reals have
-    density (k + 1) / k, as a copy is in the ball of its own. Raises UsageError as `precision_recall` does.
-    Source: Naeem 2020, section 3.
+        density = sum_ij [fake_i in ball_j] / (n k)        coverage = mean_j [some fake in ball_j]
+
+    A ball reaches from a real to its k-th nearest other real. Density may exceed 1: copies of the reals have
+    (k + 1) / k, because a copy is in the ball of its original. The error of density is the standard error
+    over the fakes. Where all fakes are alike, it is the effect of one ball more. The error of coverage is
+    binomial, over the reals. Both describe other fakes against the same reals. With other reals too, density
+    spreads up to 3 times as much. Raises UsageError as `precision_recall` does. Source: Naeem 2020, section
+    3.
 
     >>> line = torch.arange(6.0)[:, None]
     >>> found = density_coverage(torch.tensor([[0.0], [0.0]]), line, k=1)
@@ -53,7 +56,7 @@ def density_coverage(fake: Tensor, real: Tensor, k: int = 5) -> dict[str, Score]
 
 
 def manifold_scores(fake: Tensor, real: Tensor, k: int = 3, k_density: int = 5) -> dict[str, Score]:
-    """Both `precision_recall` with k and `density_coverage` with k_density, for the price of the first."""
+    """`precision_recall` with k and `density_coverage` with k_density, at the cost of the first alone."""
     near = _nearest_others(real, max(k, k_density), "real")
     theirs = torch.stack([near[:, k - 1], near[:, k_density - 1]])
     found = _contained(fake, real, theirs, _radii(fake, k, "fake"))
@@ -63,11 +66,11 @@ def manifold_scores(fake: Tensor, real: Tensor, k: int = 3, k_density: int = 5) 
 def memorisation(fake: Tensor, train: Tensor, held: Tensor) -> Score:
     """P(d(fake, train) < d(held, train)): how often a fake is nearer to the training set than a held-out sample.
 
-    d is the distance to the nearest training sample; equal ones count half. 0.5 is a generator that knows the
-    training set no better than its distribution, 1 one that copies it, below 0.5 one that keeps away from it, or
-    is off the manifold. The Mann-Whitney statistic over n m; the error is DeLong's, with the training set as given,
-    or where that is 0 binomial. Raises UsageError on fewer than 2 fakes or held-out samples, unfit shapes or
-    features that are not finite. Source: Meehan 2020 (the statistic in C_T); DeLong 1988, for the error.
+    d is the distance to the nearest training sample; ties count half. 0.5 means no copying, and 1 means only
+    copies. A value below 0.5 means that the fakes avoid the training set or lie far from all data. The value
+    is the Mann-Whitney statistic over n m. The error is DeLong's with a fixed training set; where it is 0,
+    the binomial error is used. Raises UsageError on fewer than 2 fakes or held-out samples, on wrong shapes,
+    and on features that are not finite. Source: Meehan 2020 (the statistic in C_T); DeLong 1988 (error).
 
     >>> train = torch.tensor([[0.0], [10.0]])
     >>> memorisation(torch.tensor([[0.0], [9.5]]), train, torch.tensor([[1.0], [8.0]])).value
@@ -85,13 +88,13 @@ def memorisation(fake: Tensor, train: Tensor, held: Tensor) -> Score:
 
 
 def _below(values: Tensor, at: Tensor) -> Tensor:
-    """The share of values [m] that are below each of at [n], equal ones counting half."""
+    """The share of values [m] that are below each of at [n]; ties count half."""
     ordered = values.sort().values
     return (torch.searchsorted(ordered, at) + torch.searchsorted(ordered, at, right=True)) / (2 * len(values))
 
 
 def _nearest_others(points: Tensor, k: int, name: str) -> Tensor:
-    """Distances [n, k] from each point to its k nearest other ones, in rising order."""
+    """Distances [n, k] from each point to its k nearest other points, in increasing order."""
     if k < 1 or len(points) < k + 1:
         raise UsageError(
             f"{max(k, 1)} nearest neighbours need {max(k, 1) + 1} or more {name} images, not {len(points)}"
@@ -108,7 +111,7 @@ def _radii(points: Tensor, k: int, name: str) -> Tensor:
 
 
 class _Contained(NamedTuple):
-    """Who is in whose ball, for r radii of each of m reals and one of each of n fakes."""
+    """Which points are in which balls, for r radii of each of m reals and one radius of each of n fakes."""
 
     counts: Tensor  # [r, n] in how many balls of the reals each fake is
     hit: Tensor  # [r, m] whether a real's ball holds a fake
@@ -125,7 +128,7 @@ class _Contained(NamedTuple):
 
 
 def _contained(fake: Tensor, real: Tensor, theirs: Tensor, mine: Tensor | None = None) -> _Contained:
-    """Compare all fakes and reals once, for radii `theirs` [r, m] of the reals and `mine` [n] of the fakes, if any."""
+    """Compare all fakes and reals once, for radii `theirs` [r, m] of the reals and optional `mine` [n] of the fakes."""
     slack = 1 + 1e-9
     mine = torch.full((len(fake),), -1.0).double() if mine is None else mine * slack
     counts, hit, inside = [], torch.zeros(theirs.shape).bool(), torch.zeros(len(real)).bool()

@@ -1,6 +1,6 @@
-"""How well fakes cover a mixture's modes or a finite set of real points, and how hard the critic pushes them.
+"""Scores of points: coverage of a mixture's modes or of a finite real set, and the gradient that G receives.
 
-Samples are [n, d], real points [m, d]. Distances are taken in float64; results lie on the CPU. Samples that are not
+Samples are [n, d] and real points [m, d]. Distances are float64. Results are on the CPU. Samples that are not
 finite are an error.
 """
 
@@ -33,14 +33,19 @@ __all__ = [
 
 
 def modes(samples: Tensor, modes: Modes, least: int | None = None) -> dict[str, float]:
-    """Count the covered modes of a mixture, the share of good samples, and how evenly those are spread.
+    """Count the covered modes of a mixture, the share of good samples, and the imbalance between modes.
 
-    A sample is of high quality within 3 std of its nearest centre. `modes` is the number of centres with at
-    least `least` such samples (by default a tenth of a uniform share, n / 10m rounded up), `high_quality` the
-    share of such samples in all n, `mode_kl` = sum_j p_j log(m p_j) in nats, p their histogram over the m
-    centres: 0 when even, log m for a single mode, and log m by definition when no sample is of high quality.
-    A perfect generator in the plane has high_quality 1 - e^-4.5 = 0.9889. Raises UsageError on unfit shapes,
-    samples that are not finite, or least below 1. Source: Srivastava 2017 (VEEGAN) for the 3 std.
+    A sample has high quality if it is within 3 std of its nearest centre. The scores are:
+
+    - `modes`: centres with at least `least` such samples (default: a tenth of a uniform share, n / 10m
+      rounded up).
+    - `high_quality`: the share of such samples in all n. A perfect generator in the plane has 1 - e^-4.5 =
+      0.9889.
+    - `mode_kl` = sum_j p_j log(m p_j) in nats, with p their histogram over the m centres. It is 0 when even,
+      and log m for a single mode. It is log m by definition when no sample has high quality.
+
+    Raises UsageError on wrong shapes, on samples that are not finite, and on least below 1. Source:
+    Srivastava 2017 (VEEGAN) for the 3 std.
 
     >>> modes(torch.zeros(10, 2), Modes(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), std=0.1))
     {'modes': 1.0, 'high_quality': 1.0, 'mode_kl': 0.6931471805599453}
@@ -60,7 +65,7 @@ def modes(samples: Tensor, modes: Modes, least: int | None = None) -> dict[str, 
 
 
 def kl_to_uniform(counts: Tensor) -> float:
-    """KL divergence in nats of the histogram counts [m] from the uniform one: sum_j p_j log(m p_j).
+    """Kullback-Leibler divergence in nats of the histogram counts [m] from the uniform one: sum_j p_j log(m p_j).
 
     >>> kl_to_uniform(torch.tensor([3, 3])), kl_to_uniform(torch.tensor([6, 0]))
     (0.0, 0.6931471805599453)
@@ -70,10 +75,10 @@ def kl_to_uniform(counts: Tensor) -> float:
 
 
 def unbalance(samples: Tensor, rows: Tensor) -> float:
-    """Return the largest share of fakes nearest to one real point: 1/m when even, 1 when all crowd at one.
+    """Return the largest share of fakes whose nearest real point is the same: 1/m when even, 1 when all share one.
 
-    Among equally near real points the first one counts. Raises UsageError on unfit shapes or samples that are
-    not finite. Source: the crowding FARGAN (Tao and Wang 2020) shows in its figure 1, as a number.
+    The first of several equally near real points counts. Raises UsageError on wrong shapes and on samples
+    that are not finite. Source: FARGAN (Tao and Wang 2020), figure 1, here as a number.
 
     >>> unbalance(torch.tensor([[0.1], [-0.2], [0.9], [0.3]]), torch.tensor([[0.0], [1.0]]))
     0.75
@@ -84,15 +89,16 @@ def unbalance(samples: Tensor, rows: Tensor) -> float:
 def smallest_gap(rows: Tensor) -> float:
     """Return the smallest distance between two distinct points of rows [m, d]; repeated points count once.
 
-    Exact in O(m) memory: points sorted along the first axis are compared k places apart until that axis alone
-    keeps them further apart than the best pair. Raises UsageError when there are not two distinct points.
+    The result is exact and needs O(m) memory. Points are sorted along the first axis and compared k places
+    apart. The search stops when that axis alone separates them by more than the best pair. Raises UsageError
+    unless two points differ.
 
     >>> smallest_gap(torch.tensor([[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]]))
     5.0
     """
     points, best = check_points(rows, "real points").unique(dim=0), math.inf  # unique also sorts
     if len(points) < 2:
-        raise UsageError("all real points are equal: a smallest gap needs two distinct ones")
+        raise UsageError("all real points are equal: the smallest gap needs two distinct ones")
     for k in range(1, len(points)):
         step = points[k:] - points[:-k]
         if step[:, 0].min() >= best:
@@ -102,10 +108,10 @@ def smallest_gap(rows: Tensor) -> float:
 
 
 def close_pairs(samples: Tensor, rows: Tensor, delta: float) -> tuple[Tensor, Tensor]:
-    """Return (fake index, row index) of each fake and real point at distance <= delta, in order of the fakes.
+    """Return (fake index, row index) of each fake and real point at distance <= delta, in the order of the fakes.
 
-    Raises UsageError unless 0 < delta < `smallest_gap(rows)`, on unfit shapes or samples that are not finite.
-    Source: FARGAN (Tao and Wang 2020), Definition 1, which wants delta far below that gap.
+    Raises UsageError unless 0 < delta < `smallest_gap(rows)`, on wrong shapes, and on samples that are not
+    finite. Source: FARGAN (Tao and Wang 2020), Definition 1, which requires delta far below that gap.
 
     >>> close_pairs(torch.tensor([[0.1], [0.5], [1.0]]), torch.tensor([[0.0], [1.0]]), delta=0.2)
     (tensor([0, 2]), tensor([0, 1]))
@@ -119,7 +125,7 @@ def close_pairs(samples: Tensor, rows: Tensor, delta: float) -> tuple[Tensor, Te
 
 
 def generator_gradient(critic: Critic, samples: Tensor) -> Tensor:
-    """Norm of the non-saturating generator's gradient at each fake, sigma(-D(y)) |grad D(y)|: [n] float64.
+    """The gradient norm of the non-saturating generator loss at each fake: sigma(-D(y)) |grad D(y)|, [n] float64.
 
     It is |d/dy softplus(-D(y))| of one fake, without the 1/n of a batch mean; detached. Raises UsageError if
     the critic does not return [n]. Source: FARGAN (Tao and Wang 2020), left side of Eqn 5.
@@ -134,13 +140,16 @@ def generator_gradient(critic: Critic, samples: Tensor) -> Tensor:
 def finite_gaussian(
     samples: Tensor, rows: Tensor, critic: Critic | None, delta: float | None = None
 ) -> dict[str, float]:
-    """Measure overfitting to finite real points: crowding, close pairs, and the generator's gradient there.
+    """Measure overfitting to finite real points: imbalance, close pairs, and the generator's gradient there.
 
-    `unbalance`; `rows_covered`, the share of real points with a fake within delta; `close_pairs`, a count;
-    `close_gradient`, the largest `generator_gradient` over fakes in a close pair (0 if none); `gradient_max`,
-    over all fakes; without a critic neither of these two. delta is a quarter of `smallest_gap(rows)` unless given.
-    Raises what the parts raise.
-    Source: FARGAN (Tao and Wang 2020), Definition 1, Eqn 5.
+    - `unbalance`: see the function of that name.
+    - `rows_covered`: the share of real points with a fake within delta.
+    - `close_pairs`: the number of pairs within delta.
+    - `close_gradient`: the largest `generator_gradient` over the fakes of a close pair; 0 if there are none.
+    - `gradient_max`: the largest over all fakes.
+
+    Without a critic the last two are left out. delta is a quarter of `smallest_gap(rows)` by default. Raises
+    UsageError as the parts do. Source: FARGAN (Tao and Wang 2020), Definition 1, Eqn 5.
 
     >>> rows = torch.tensor([[0.0], [1.0]])
     >>> finite_gaussian(torch.tensor([[0.1], [0.5]]), rows, lambda y: 0 * y[:, 0])["close_pairs"]
@@ -163,7 +172,7 @@ def finite_gaussian(
 
 
 EXACT = 1000
-"""How many of each the exact distances look at: half a second, and two for a generator that has collapsed."""
+"""Points per side for the exact distances: half a second, or two seconds for a collapsed generator."""
 
 RESAMPLED = 64  # bootstrap samples of an error
 DIRECTIONS = 32  # of the sliced distance of a bootstrap sample
@@ -172,14 +181,14 @@ DIRECTIONS = 32  # of the sliced distance of a bootstrap sample
 def points_scores(
     samples: Tensor, real: Tensor, modes: Modes | None = None, *, exact: int = EXACT, seed: int = 0
 ) -> dict[str, Score]:
-    """Score samples [n, d] against real points [m, d]: `w1`, `w2` and `sliced_w2`, and of a mixture its modes.
+    """Score samples [n, d] against real points [m, d]: `w1`, `w2`, `sliced_w2`, and for a mixture its modes.
 
-    `modes`, `high_quality` and `mode_kl` are those of all samples; their errors are standard deviations over 64
-    bootstrap samples of them. The distances are between the first samples and the first real points, as many of
-    each: `sliced_w2` of all that there are, `w1` and `w2` of up to `exact`. Their errors hold what other real points
-    would have changed too: `sliced_w2` by bootstrap of both, the others by the variance of their potentials
-    (`potential_error`). All are a function of the points and `seed`. Raises UsageError on fewer than 2 points,
-    unequal sizes, points that are not finite, or without scipy.
+    `modes`, `high_quality` and `mode_kl` use all samples. Their errors are standard deviations over 64
+    bootstrap samples. The distances compare the first samples with equally many real points: `sliced_w2` all
+    that there are, `w1` and `w2` up to `exact`. Their errors cover the sampling of the real points too. That
+    of `sliced_w2` is a bootstrap of both sides; those of `w1` and `w2` are `potential_error`. All values are
+    a function of the points and `seed`. Raises UsageError on fewer than 2 points, on unequal sizes, on points
+    that are not finite, and without scipy.
 
     >>> points = torch.arange(4.0).view(4, 1)
     >>> {name: score.value for name, score in points_scores(points, points + 1).items()}
@@ -196,11 +205,11 @@ def points_scores(
 
 
 def potential_error(cost: Tensor) -> float:
-    """The sampling error of the least mean cost of n and n points: sqrt((var f + var g) / n), f and g its potentials.
+    """The sampling error of the least mean cost between n and n points: sqrt((var f + var g) / n), f, g its potentials.
 
-    `cost` is as `assigned` has it. The deviation that the limit law of optimal transport has for unlike
-    distributions; for equal ones, where there is none of that order, it is too large, by a half on ring8.
-    Source: del Barrio and Loubes 2019, for W_2^2.
+    `cost` is sorted as `assigned` returns it. This is the standard deviation in the limit law of optimal
+    transport for unlike distributions. For equal distributions that law has no term of this order, so the
+    error is too large: by a half on ring8. Source: del Barrio and Loubes 2019, for W_2^2.
 
     >>> potential_error(torch.tensor([[0.0, 1.0], [5.0, 2.0]]))
     0.7071067690849304
@@ -219,7 +228,7 @@ def _of_modes(samples: Tensor, mixture: Modes, g: Generator) -> dict[str, Score]
 
 
 def _exact(samples: Tensor, real: Tensor) -> dict[str, Score]:
-    """W_1, and W_2 as a root, whose error is that of its square over 2 W_2."""
+    """W_1, and W_2 as a root. The error of W_2 is that of its square over 2 W_2."""
     first, second = assigned(costs(samples, real)), assigned(costs(samples, real).square())
     w1, w2 = first.diagonal().mean().item(), second.diagonal().mean().item() ** 0.5
     error = potential_error(second) / (2 * w2) if w2 else 0.0
@@ -235,7 +244,7 @@ def _sliced(samples: Tensor, real: Tensor, g: Generator) -> Score:
 
 
 def _again(n: int, g: Generator) -> Tensor:
-    """Numbers of n points that are drawn from n with replacement."""
+    """Indices of n points drawn from n with replacement."""
     return torch.randint(n, (n,), generator=g)
 
 

@@ -1,4 +1,4 @@
-"""A score card: what was scored, how (the protocol), and the scores with their errors; and how cards compare."""
+"""The score card: what was scored, the protocol, the scores with errors; and the comparison of cards."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from steadygan.metrics.extractors.base import Score
 __all__ = ["NOISE", "Card", "Comparison", "compare", "difference", "read_card"]
 
 NOISE = 1.96
-"""From how many standard errors on a difference exceeds the noise where errors are known: by chance 1 in 20 does."""
+"""Standard errors from which a difference exceeds the noise where errors are known: 1 in 20 does so by chance."""
 
 STUDENT = {
     1: 12.71,
@@ -26,13 +26,13 @@ STUDENT = {
     15: 2.13,
     30: 2.04,
 }
-"""The same for errors that are themselves estimated, by degrees of freedom (Student's t, 97.5 %)."""
+"""The same threshold for estimated errors, by degrees of freedom (Student's t, 97.5 %)."""
 
 
 class Card(NamedTuple):
-    """Scores by name, the protocol they were made by, and the `subject`: which weights of which run, or what images.
+    """Scores by name, the protocol, and the `subject`: which weights of which run, or which images.
 
-    Two cards of equal protocols compare; those of unlike ones do not.
+    Two cards with equal protocols can be compared. Cards with different protocols cannot.
     """
 
     subject: Mapping[str, Any]
@@ -40,13 +40,13 @@ class Card(NamedTuple):
     scores: Mapping[str, Score]
 
     def plain(self) -> dict[str, Any]:
-        """The card as JSON has it; `read_card` reads it back."""
+        """The card as plain data for JSON. `read_card` reads it back."""
         scores = {name: {"value": score.value, "error": score.error} for name, score in self.scores.items()}
         return {"subject": dict(self.subject), "protocol": dict(self.protocol), "scores": scores}
 
 
 def read_card(raw: Mapping[str, Any]) -> Card:
-    """A card from what JSON has of it. Raises UsageError for anything else.
+    """A card from its plain data. Raises UsageError on anything else.
 
     >>> read_card(Card({}, {"seed": 0}, {"fd": Score(1.5, 0.25)}).plain()).scores
     {'fd': Score(value=1.5, error=0.25)}
@@ -66,7 +66,7 @@ def read_card(raw: Mapping[str, Any]) -> Card:
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """The fields in which two protocols differ, by name.
+    """The names of the fields in which two protocols differ.
 
     >>> difference({"seed": 0, "split": "train"}, {"seed": 1, "split": "train"})
     ['seed']
@@ -75,8 +75,10 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 
 
 class Comparison(NamedTuple):
-    """One score of two groups of cards: each one's value and error, their distance in standard errors, and from how
-    many on it is more than the noise explains.
+    """One score of two groups of cards.
+
+    It holds the value and error of each group and their distance `apart` in standard errors. The difference
+    exceeds the noise from `least` standard errors.
     """
 
     name: str
@@ -87,24 +89,27 @@ class Comparison(NamedTuple):
 
     @property
     def exceeds(self) -> bool:
-        """Whether the difference is more than the noise explains."""
+        """Whether the difference exceeds the noise."""
         return self.apart >= self.least
 
 
 def compare(one: Sequence[Card], other: Sequence[Card]) -> list[Comparison]:
-    """Compare every score of two runs, each given by the cards of its members (seeds), one or more.
+    """Compare every score of two runs. Each run is given by the cards of its members (seeds), one or more.
 
-    Of one card a score's error is its sampling error, and how seeds differ is not in it; of k it is sd / sqrt(k),
-    which holds both, but no less than their sampling errors make. apart = |a - b| / sqrt(error_a^2 + error_b^2); a
-    difference exceeds the noise at Welch's threshold of 5 %. Raises UsageError for cards of unlike protocols, naming
-    the field that differs, and for cards without a score in common. Source: Welch 1947.
+    With one card the error of a score is its sampling error. It does not cover the spread between seeds. With
+    k cards the error is sd / sqrt(k), which covers both. It is never smaller than the sampling errors give.
+
+        apart = |a - b| / sqrt(error_a^2 + error_b^2)
+
+    A difference exceeds the noise at the 5 % threshold of Welch's test. Raises UsageError on different
+    protocols, naming the field that differs, and on cards without a common score. Source: Welch 1947.
     """
     first = one[0]
     for card in [*one, *other]:
         if odd := difference(first.protocol, card.protocol):
             key = odd[0]
             raise UsageError(
-                f"these scores do not compare, for their protocols differ in {key}: "
+                f"these scores cannot be compared, because their protocols differ in {key}: "
                 f"{first.protocol.get(key)!r} and {card.protocol.get(key)!r}; evaluate both by the same protocol"
             )
     names = [name for name in first.scores if all(name in card.scores for card in [*one, *other])]
@@ -116,7 +121,7 @@ def compare(one: Sequence[Card], other: Sequence[Card]) -> list[Comparison]:
 
 
 def _group(scores: Sequence[Score]) -> Score:
-    """The mean of some members' scores, and its error."""
+    """The mean of the members' scores, and its error."""
     k, values = len(scores), [score.value for score in scores]
     sampling = math.sqrt(fmean(score.error**2 for score in scores) / k)
     between = stdev(values) / math.sqrt(k) if k > 1 else 0.0
@@ -131,7 +136,7 @@ def _comparison(name: str, one: Sequence[Score], other: Sequence[Score]) -> Comp
 
 
 def _least(sides: Sequence[tuple[float, int]]) -> float:
-    """Welch's threshold, with errors of k members each; a single card's sampling error is taken as known."""
+    """Welch's threshold, with errors of k members each; the sampling error of a single card counts as known."""
     total = sum(error**2 for error, _ in sides)
     estimated = sum(error**4 / (k - 1) for error, k in sides if k > 1)
     if not estimated:

@@ -1,4 +1,4 @@
-"""Mode counts of stacked images, each channel put in a class by a classifier: 1,000 modes for three digits."""
+"""Mode counts of stacked images: a classifier labels each channel, so three digits have 1,000 modes."""
 
 import math
 
@@ -12,18 +12,22 @@ from steadygan.metrics.points import kl_to_uniform
 __all__ = ["SAMPLES", "expected_kl", "expected_modes", "stacked_modes"]
 
 SAMPLES = 26_000
-"""How many samples the literature's final score takes (Metz 2017)."""
+"""Samples of the final score in the literature (Metz 2017)."""
 
 
 def stacked_modes(images: Tensor, classifier: Classifier) -> dict[str, float]:
-    """Count the modes that images [n, C, H, W] in [-1, 1] show, and how evenly they spread over all of them.
+    """Count the modes that images [n, C, H, W] in [-1, 1] show, and how evenly they spread over all modes.
 
-    Each channel is put in the class of its largest logit; an image's mode is the tuple of its C classes. `modes` is
-    the number of modes seen at least once, of K^C for K classes; `mode_kl` = sum_j p_j log(K^C p_j) in nats, p the
-    images' histogram: 0 when even, log K^C for a single mode. Both depend on n: `expected_modes` and `expected_kl`
-    say what perfect samples have. A wrong class is a mode too, so `modes` of a collapsed generator is an upper
-    bound. Raises UsageError on images that are not finite or that the classifier does not take. Source: Metz 2017
-    (unrolled GAN), section 3.3.1, and Srivastava 2017 (VEEGAN), with 26,000 samples.
+    The class of a channel is that of its largest logit. The mode of an image is the tuple of its C classes.
+    `modes` is the number of modes seen at least once, of K^C for K classes.
+
+        mode_kl = sum_j p_j log(K^C p_j) nats,    p = histogram of the images over the modes
+
+    It is 0 when even and log K^C for a single mode. Both scores depend on n: `expected_modes` and
+    `expected_kl` give the values of perfect samples. A wrong class counts as a mode too, so `modes` of a
+    collapsed generator is an upper bound. Raises UsageError on images that are not finite or that the
+    classifier does not take. Source: Metz 2017 (unrolled GAN), section 3.3.1, and Srivastava 2017 (VEEGAN),
+    with 26,000 samples.
     """
     if images.ndim != 4 or not len(images):
         raise UsageError(f"stacked images must be [n, C, H, W] with n at least 1, not {list(images.shape)}")
@@ -38,9 +42,9 @@ def stacked_modes(images: Tensor, classifier: Classifier) -> dict[str, float]:
 
 
 def expected_modes(n: int, m: int = 1000) -> float:
-    """How many of m equally likely modes n perfect samples show on average: m (1 - (1 - 1/m)^n).
+    """The mean number of modes that n perfect samples of m equally likely modes show: m (1 - (1 - 1/m)^n).
 
-    The coupon collector's count; Feller 1968, volume 1, section IX.3.
+    This is the coupon collector's count. Source: Feller 1968, volume 1, section IX.3.
 
     >>> round(expected_modes(1000), 3), round(expected_modes(26_000), 8)
     (632.305, 999.99999999)
@@ -49,9 +53,11 @@ def expected_modes(n: int, m: int = 1000) -> float:
 
 
 def expected_kl(n: int, m: int = 1000) -> float:
-    """The mean of `mode_kl` over n perfect samples of m equally likely modes, about (m - 1) / 2n.
+    """The mean of `mode_kl` over n perfect samples of m equally likely modes: about (m - 1) / 2n.
 
-    log m + m E[(K / n) log(K / n)] with K binomial(n, 1/m): exact, the sum over all n + 1 values of K.
+        log m + m E[(K / n) log(K / n)],    K ~ binomial(n, 1/m)
+
+    The value is exact: a sum over all n + 1 values of K.
 
     >>> round(expected_kl(26_000), 5), round(999 / 52_000, 5)
     (0.01934, 0.01921)

@@ -1,8 +1,9 @@
-"""Optimal transport between two samples of equal size: exact Wasserstein distances, and the sliced one.
+"""Optimal transport between two samples of equal size: exact Wasserstein distances, and the sliced distance.
 
-W_p(a, b) = min over permutations s of (mean_i |a_i - b_s(i)|^p)^(1/p), for samples [n, d] of even weights. In
-float64 on the CPU. Between samples of one distribution it is above 0, by a margin that falls slowly with n: compare
-distances at equal n only.
+    W_p(a, b) = min over permutations s of (mean_i |a_i - b_s(i)|^p)^(1/p)
+
+Samples are [n, d] with equal weights. Values are float64 on the CPU. Two samples of one distribution have a
+distance above 0, which falls slowly with n: compare distances at equal n only.
 """
 
 import torch
@@ -23,20 +24,20 @@ __all__ = [
 ]
 
 LARGEST = 5000
-"""Samples that the exact distances take: n^2 costs lie in memory (200 MB), and the time goes with about n^3.
+"""Most samples for the exact distances: n^2 costs are in memory (200 MB), and time grows as about n^3.
 
-On one core at 2,000 samples: 0.3 s for two samples of ring8, 5 s for one that has collapsed to a mode; at 4,096:
-3 s and 50 s.
+On one core, 2,000 samples of ring8 take 0.3 s, and 5 s if one side has collapsed to a mode. 4,096 samples
+take 3 s and 50 s.
 """
 
 PROJECTIONS, BLOCK = 512, 2**22  # projected values held at once: 32 MB
 
 
 def wasserstein1(a: Tensor, b: Tensor) -> float:
-    """The earth mover's distance of samples [n, d] each: the least mean of |a_i - b_s(i)| over permutations s.
+    """The Wasserstein-1 (earth mover's) distance of two samples [n, d]: min over s of mean_i |a_i - b_s(i)|.
 
-    Exact, by assignment. Raises UsageError on unequal or too many samples, ones that are not finite, or without
-    scipy. Source: Villani 2008, chapter 6; Crouse 2016 for the solver.
+    It is exact, by assignment. Raises UsageError on unequal or too many samples, on samples that are not
+    finite, and without scipy. Source: Villani 2008, chapter 6; Crouse 2016 (solver).
 
     >>> wasserstein1(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [2.0]]))
     2.0
@@ -45,9 +46,9 @@ def wasserstein1(a: Tensor, b: Tensor) -> float:
 
 
 def wasserstein2(a: Tensor, b: Tensor) -> float:
-    """The root of the least mean of |a_i - b_s(i)|^2 over permutations s, of samples [n, d] each.
+    """The Wasserstein-2 distance of two samples [n, d]: the root of min over s of mean_i |a_i - b_s(i)|^2.
 
-    Exact, by assignment; errors and sources are those of `wasserstein1`.
+    It is exact, by assignment. Errors and sources are those of `wasserstein1`.
 
     >>> wasserstein2(torch.tensor([[0.0], [1.0]]), torch.tensor([[4.0], [0.0]]))
     2.1213203435596424
@@ -56,12 +57,12 @@ def wasserstein2(a: Tensor, b: Tensor) -> float:
 
 
 def sliced_wasserstein2(a: Tensor, b: Tensor, projections: int = PROJECTIONS, seed: int = 0) -> float:
-    """The root mean square of W_2 over directions: of x = <theta, a_i> and y = <theta, b_i>, in one dimension.
+    """The root mean square over directions theta of W_2 between the projections <theta, a_i> and <theta, b_i>.
 
-    W_2^2 of a direction is mean_i (x_(i) - y_(i))^2 of the sorted values. The directions are `projections` ones
-    drawn evenly from the unit sphere, a function of d and `seed`. A translation by v is |v| / sqrt(d) in
-    expectation. Raises UsageError on unequal samples, ones that are not finite, or projections below 1.
-    Source: Rabin 2011; Bonneel 2015.
+    W_2^2 of a direction is mean_i (x_(i) - y_(i))^2 of the sorted projections. The `projections` directions
+    are uniform on the unit sphere, and are a function of d and `seed`. A translation by v has the expected
+    value |v| / sqrt(d). Raises UsageError on unequal samples, on samples that are not finite, and on
+    projections below 1. Source: Rabin 2011; Bonneel 2015.
 
     >>> sliced_wasserstein2(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [2.0]]))
     2.0
@@ -78,7 +79,7 @@ def sliced_wasserstein2(a: Tensor, b: Tensor, projections: int = PROJECTIONS, se
 
 
 def costs(a: Tensor, b: Tensor) -> Tensor:
-    """The distances |a_i - b_j| [n, n] in float64, from coordinate differences. Raises UsageError beyond LARGEST."""
+    """The distances |a_i - b_j| [n, n] float64, from coordinate differences. Raises UsageError beyond LARGEST."""
     a, b = _pair(a, b)
     if len(a) > LARGEST:
         raise UsageError(
@@ -88,7 +89,7 @@ def costs(a: Tensor, b: Tensor) -> Tensor:
 
 
 def assigned(cost: Tensor) -> Tensor:
-    """The cost matrix [n, n] with its columns in the order s whose diagonal is the least that there is.
+    """The cost matrix [n, n] with its columns permuted so that the diagonal has the least possible sum.
 
     Raises UsageError without scipy. Source: Crouse 2016.
 
@@ -104,11 +105,11 @@ def assigned(cost: Tensor) -> Tensor:
 
 
 def potentials(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """Kantorovich's potentials f and g [n] of costs whose best assignment is the diagonal, as `assigned` has it.
+    """Kantorovich's potentials f and g [n] of costs whose best assignment is the diagonal, as `assigned` returns them.
 
-    f_i + g_j <= c_ij for all i and j, with equality where i = j, so mean f + mean g is the least mean cost. f_i is
-    the shortest way to i over steps c_ij - c_jj (Bellman 1958, Ford 1956), after at most n rounds.
-    Source: Villani 2008, Theorem 5.10.
+    f_i + g_j <= c_ij for all i and j, with equality where i = j. So the least mean cost is mean f + mean g.
+    The potential of i is the shortest path to i over steps c_ij - c_jj, found after at most n rounds. Source:
+    Villani 2008, Theorem 5.10; Bellman 1958 and Ford 1956 (shortest paths).
 
     >>> f, g = potentials(torch.tensor([[0.0, 1.0], [5.0, 2.0]]))
     >>> f.tolist(), g.tolist()
@@ -131,12 +132,12 @@ def _pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     a, b = check_points(a, "samples"), check_points(b, "samples to compare with")
     if a.shape != b.shape:
         raise UsageError(
-            f"transport is between as many samples of one size, not {list(a.shape)} and {list(b.shape)}: "
+            f"optimal transport needs two equal shapes [n, d], not {list(a.shape)} and {list(b.shape)}: "
             "take as many of each"
         )
     return a, b
 
 
 def _sorted(points: Tensor, directions: Tensor) -> Tensor:
-    """The points' places [k, n] along k directions, each row in order."""
+    """The projections [k, n] of the points on k directions, each row sorted."""
     return (directions @ points.T).sort(dim=1).values

@@ -1,4 +1,4 @@
-"""Clouds of eigenvalues, drawn in the complex plane side by side."""
+"""Pictures of eigenvalues in the complex plane, one panel per set, side by side."""
 
 import io
 from collections.abc import Mapping
@@ -18,19 +18,21 @@ NEAR = 0.02  # of the first cloud's greatest modulus: so far from zero the axes 
 
 
 def draw_clouds(clouds: Mapping[str, Tensor], title: str = "") -> Image.Image:
-    """Draw clouds of eigenvalues (complex [n] each) under their headings, one panel each, as an RGB picture.
+    """Draw sets of eigenvalues (complex [n] each) in one panel each, under their headings, as an RGB picture.
 
-    All panels have the same axes, linear near zero and logarithmic beyond, since the outermost eigenvalues lie
-    some hundred times as far out as the median; the stable half-plane is shaded. A step of size h multiplies
-    the distance along an eigenvector by 1 + h lambda. Raises UsageError on no clouds, empty ones, NaN, moduli
-    above 1e150, or without matplotlib.
+    All panels have the same axes: linear near zero and logarithmic beyond. The outermost eigenvalues lie some
+    hundred times as far out as the median. The stable half-plane is shaded. A step of size h multiplies the
+    distance along an eigenvector by 1 + h lambda. Raises UsageError on no sets, on empty ones, on NaN, on
+    moduli above 1e150, and without matplotlib.
     """
     check_matplotlib()
     from matplotlib.figure import Figure
 
     near_enough = (bool((v.to(torch.complex128).abs() <= FARTHEST).all()) for v in clouds.values() if len(v))
     if not clouds or not all(len(v) for v in clouds.values()) or not all(near_enough):
-        raise UsageError(f"a cloud is drawn of one or more eigenvalues up to {FARTHEST:g}: pass some")
+        raise UsageError(
+            f"the plot needs one or more eigenvalues of modulus up to {FARTHEST:g} per panel: pass some"
+        )
     figure = Figure(figsize=(5.5 * len(clouds) + 0.5, 5.6), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold")
     panels = figure.subplots(1, len(clouds), squeeze=False)[0]
@@ -46,11 +48,11 @@ def draw_clouds(clouds: Mapping[str, Tensor], title: str = "") -> Image.Image:
 
 
 def check_matplotlib() -> None:
-    """Raise UsageError where matplotlib is missing."""
+    """Raise UsageError if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise UsageError("pictures of spectra need matplotlib: pip install steadygan[plots]") from error
+        raise UsageError("plots of eigenvalues need matplotlib: pip install steadygan[plots]") from error
 
 
 def _reach(part: Tensor) -> float:
@@ -58,7 +60,7 @@ def _reach(part: Tensor) -> float:
 
 
 def _scale(axes: Any, near: float, x: float, y: float) -> None:
-    """Axes that are alike in all panels: linear to `near` and logarithmic beyond, a little farther than x and y."""
+    """The same axes in all panels: linear to `near` and logarithmic beyond, a little farther than x and y."""
     axes.set_xscale("symlog", linthresh=near)
     axes.set_yscale("symlog", linthresh=near)
     axes.set_xlim(-2 * max(x, near), 2 * max(x, near))

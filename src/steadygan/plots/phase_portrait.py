@@ -1,4 +1,4 @@
-"""Pictures of games that are solved by hand: a path through the vector field, eigenvalues in the complex plane."""
+"""Pictures of games in closed form: the phase portrait (path over the vector field), and eigenvalues of a step."""
 
 import torch
 from PIL import Image, ImageDraw
@@ -13,7 +13,7 @@ LETTERS, REACH = 3, 0.055  # of the type, and of the longest arrow, in units of 
 
 
 def grid(half: float, cells: int = 17) -> Tensor:
-    """The points [cells^2, 2] of a square with half side `half`, where `phase` wants arrows.
+    """The points [cells^2, 2] of a square with half side `half`, at which `phase` draws arrows.
 
     >>> grid(1.0, 3)[:2]
     tensor([[-0.9000, -0.9000],
@@ -24,7 +24,7 @@ def grid(half: float, cells: int = 17) -> Tensor:
 
 
 def extent(path: Tensor) -> float:
-    """Half the side of the square around 0 that shows a path [t, 2].
+    """Half the side of the square around 0 that contains a path [t, 2].
 
     >>> extent(torch.tensor([[3.0, -4.0]]))
     5.0
@@ -34,10 +34,11 @@ def extent(path: Tensor) -> float:
 
 
 def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720, rest: bool = True) -> Image.Image:
-    """Draw a path [t, 2] over the velocities `arrows` [k, 2] at the points of `grid(extent(path))`, 0 circled.
+    """Draw a phase portrait: a path [t, 2] over the velocities `arrows` [k, 2] at the points `grid(extent(path))`.
 
-    Both axes alike, upwards; arrows are shortened by the root of their speed, to be seen everywhere. Without
-    `rest` there is no circle.
+    Both axes have the same scale, y upwards. The length of an arrow grows as the root of its speed, so that
+    slow arrows are visible. A circle marks the equilibrium 0, unless `rest` is False. Raises UsageError on
+    other shapes.
 
     >>> phase(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(17 * 17, 2), size=360).size
     (360, 360)
@@ -46,7 +47,7 @@ def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720, rest: 
     starts = grid(half, round(len(arrows) ** 0.5)) / half
     if len(starts) != len(arrows) or path.ndim != 2 or path.shape[1] != 2:
         raise UsageError(
-            f"a phase portrait is of a path [t, 2] and a square grid of arrows, not {list(path.shape)}"
+            f"a phase portrait needs a path [t, 2] and a square grid of arrows, not {list(path.shape)}"
         )
     sheet, draw = _sheet(half)
     speed = arrows.norm(dim=1, keepdim=True)
@@ -69,9 +70,10 @@ def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720, rest: 
 
 
 def plane(field: Tensor, step: Tensor, title: str = "", size: int = 720) -> Image.Image:
-    """Draw eigenvalues in the complex plane: of the field v' [n] and of one step [m], with the unit circle.
+    """Draw eigenvalues in the complex plane: of the field's Jacobian v' [n] and of one step [m], with the unit circle.
 
-    The field attracts where its eigenvalues are left of the imaginary axis, a step where its own are in the circle.
+    The field converges if its eigenvalues are left of the imaginary axis. A step converges if its eigenvalues
+    are inside the circle.
 
     >>> plane(torch.tensor([1j]), torch.tensor([0.5]), size=360).size
     (360, 360)
@@ -92,7 +94,7 @@ def plane(field: Tensor, step: Tensor, title: str = "", size: int = 720) -> Imag
 
 
 def _pairs(values: Tensor) -> Tensor:
-    """Numbers [n], complex or not, as points [n, 2]."""
+    """Numbers [n], real or complex, as points [n, 2]."""
     return torch.view_as_real(values.to(torch.complex128))
 
 

@@ -1,4 +1,4 @@
-"""Pictures of samples, drawn with pillow alone: a grid of images, a scatter of points, a strip of these."""
+"""Pictures of samples, drawn with pillow alone: a grid of images, a scatter plot of points, a strip of pictures."""
 
 import math
 import os
@@ -28,22 +28,22 @@ OUTLINES = {"centres": INK, "real": FRAME, "fake": FRAME}
 
 
 def grid(images: Tensor, columns: int | None = None, zoom: int | None = None) -> Image.Image:
-    """Draw images [n, 1 or 3, H, W] in [-1, 1] row by row, each pixel a square of `zoom` pixels, as RGB.
+    """Draw images [n, 1 or 3, H, W] in [-1, 1] in rows, as an RGB picture; each pixel is a square of `zoom` pixels.
 
-    -1 is black and 1 is white, in every grid: values beyond are clamped, and nothing is stretched to the
-    batch's own range. Stretching would hide a washed-out generator, make a sample's look depend on its
-    neighbours, and show other images than the scores are taken of. Pixels that are not finite are magenta.
-    Unless given, `columns` is sqrt(n) rounded up, and `zoom` the largest that keeps to 900 pixels of width.
+    -1 is black and 1 is white in every grid. Values outside are clamped. Nothing is stretched to the range of
+    the batch. Stretching would hide a washed-out generator, and make one sample depend on its neighbours. It
+    would also show images that differ from the scored ones. Pixels that are not finite are magenta. By
+    default `columns` is sqrt(n) rounded up, and `zoom` the largest that fits 900 pixels of width.
 
-    Raises UsageError on other shapes, no images, whole numbers, or columns or zoom below 1.
+    Raises UsageError on other shapes, on no images, on whole numbers, and on columns or zoom below 1.
 
     >>> grid(torch.zeros(6, 1, 8, 8), columns=3, zoom=2).size
     (56, 38)
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-        raise UsageError(f"a grid draws images [n, 1 or 3, H, W], not {list(images.shape)}: pass one or more")
+        raise UsageError(f"a grid needs images [n, 1 or 3, H, W], not {list(images.shape)}: pass one or more")
     if not images.is_floating_point():
-        raise UsageError(f"a grid draws values in [-1, 1], not {images.dtype}: map 0..255 by x / 127.5 - 1")
+        raise UsageError(f"a grid needs values in [-1, 1], not {images.dtype}: map 0..255 by x / 127.5 - 1")
     n, _, height, width = images.shape
     columns = math.ceil(math.sqrt(n)) if columns is None else columns
     fitting = (WIDTH - GAP * (columns + 1)) // (max(columns, 1) * width)
@@ -64,19 +64,21 @@ def _bytes(images: Tensor) -> Tensor:
 
 
 def pairs(left: Tensor, right: Tensor) -> Image.Image:
-    """Draw images [n, 1 or 3, H, W] two by two, each of `left` with its own of `right` at its right: a `grid`.
+    """Draw pairs of images [n, 1 or 3, H, W] in a `grid`: each of `left` beside its own of `right`.
 
     >>> pairs(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)).size[0] > 0
     True
     """
     if left.shape != right.shape:
-        raise UsageError(f"pairs are of one shape, not of {list(left.shape)} and {list(right.shape)}")
+        raise UsageError(
+            f"both images of a pair need one shape, not {list(left.shape)} and {list(right.shape)}"
+        )
     columns = 2 * math.ceil(math.sqrt(len(left) / 2))
     return grid(torch.stack([left, right], 1).flatten(0, 1), columns=columns)
 
 
 def strip(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Put pictures side by side on white, level at the top, as RGB. Raises UsageError when there is none.
+    """Put pictures side by side on white, aligned at the top, as RGB. Raises UsageError if there is none.
 
     >>> strip([Image.new("L", (30, 20)), Image.new("L", (10, 40))]).size
     (40, 40)
@@ -91,9 +93,9 @@ def strip(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def save(image: Image.Image, path: str | Path) -> Path:
-    """Write `image` to `path` as PNG, whole or not at all, in place of what was there; return the path.
+    """Write `image` to `path` as PNG, replacing an old file in one step; return the path.
 
-    Makes folders as needed. Raises UsageError unless the name ends in .png, OSError where it cannot write.
+    Makes folders as needed. Raises UsageError unless the name ends in .png, and OSError if it cannot write.
 
     >>> save(Image.new("L", (8, 8)), "picture.jpg")
     Traceback (most recent call last):
@@ -120,20 +122,21 @@ def scatter(
     critic: Critic | None = None,
     size: int = 720,
 ) -> Image.Image:
-    """Draw fakes [n, 2] over target points [m, 2] in size x size pixels, y upwards, both axes alike.
+    """Draw fakes [n, 2] over target points [m, 2] in size x size pixels, y upwards, with equal axes.
 
     The view is the target's extent and 25 % more on each side, so pictures of one target can be compared.
-    Fakes outside are triangles on its frame; the legend counts them, and those not finite. `centres` [k, 2]
-    are circled. `critic`, points [k, 2] -> logits [k], shades the ground by sigmoid(logit): blue where it
-    says real, white at 1/2, orange where it says fake, grey where it is NaN.
+    Fakes outside are triangles on its frame. The legend counts them and those that are not finite. `centres`
+    [k, 2] are circled. `critic`, points [k, 2] -> logits [k], colours the background by sigmoid(logit): blue
+    for real, white at 1/2, orange for fake, grey for NaN.
 
-    Raises UsageError on other shapes, no points, no finite target, critic not [k], size not in 300..2160.
+    Raises UsageError on other shapes, on no points, on no finite target, on a critic that does not return
+    [k], and on a size not in 300..2160.
 
     >>> scatter(torch.zeros(1, 2), torch.randn(50, 2), title="step 0", size=360).size
     (360, 360)
     """
     if not 300 <= size <= CANVAS:
-        raise UsageError(f"size is {size}, but a scatter is drawn in 300 to {CANVAS} pixels")
+        raise UsageError(f"size is {size}, but a scatter plot has 300 to {CANVAS} pixels")
     frame = _frame(target)
     letters = 3 * min(1.4, max(1, math.sqrt(720 / size)))  # small pictures keep their words readable
     sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
@@ -151,7 +154,7 @@ def scatter(
 
 
 def links(starts: Tensor, ends: Tensor, title: str = "", size: int = 720) -> Image.Image:
-    """Draw real points [n, 2], their reconstructions [n, 2], and a line between each two; all of them are in view.
+    """Draw real points [n, 2], their reconstructions [n, 2], and a line for each pair; all are in view.
 
     Pairs that are not finite are left out, and the legend counts them. Raises UsageError as `scatter` does.
 
@@ -159,11 +162,13 @@ def links(starts: Tensor, ends: Tensor, title: str = "", size: int = 720) -> Ima
     (360, 360)
     """
     if starts.shape != ends.shape:
-        raise UsageError(f"pairs are of one shape, not of {list(starts.shape)} and {list(ends.shape)}")
+        raise UsageError(
+            f"both points of a pair need one shape, not {list(starts.shape)} and {list(ends.shape)}"
+        )
     whole = (starts.isfinite() & ends.isfinite()).all(1)
     starts, ends, lost = starts[whole], ends[whole], int((~whole).sum())
     if not len(starts):
-        raise UsageError("no pair is finite, so there is nothing to draw: look at an earlier checkpoint")
+        raise UsageError("no pair is finite, so there is nothing to draw: use an earlier checkpoint")
     frame = _frame(torch.cat([starts, ends]))
     letters = 3 * min(1.4, max(1, math.sqrt(720 / size)))
     sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
@@ -180,7 +185,7 @@ def links(starts: Tensor, ends: Tensor, title: str = "", size: int = 720) -> Ima
 
 
 def legend(fakes: Tensor, target: Tensor, centres: bool = False, critic: bool = False) -> dict[str, str]:
-    """What the legend of a scatter says at each of its marks, with counts of the points it does not show.
+    """The words of a scatter plot's legend for each mark, with counts of the points that are not shown.
 
     >>> legend(torch.tensor([[9.0, 0.0], [0.0, math.nan]]), torch.zeros(5, 2))
     {'target': 'target', 'fakes': 'generated (1 outside, 1 not finite)'}
@@ -197,26 +202,26 @@ def legend(fakes: Tensor, target: Tensor, centres: bool = False, critic: bool = 
 
 def _finite(points: Tensor) -> Tensor:
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        raise UsageError(f"a scatter draws points [n, 2], not {list(points.shape)}: pass one or more")
+        raise UsageError(f"a scatter plot needs points [n, 2], not {list(points.shape)}: pass one or more")
     points = points.detach().cpu().double()
     return points[points.isfinite().all(1)]
 
 
 def _frame(target: Tensor) -> tuple[Tensor, float]:
-    """The middle [2] of the square that is shown, and half its side."""
+    """The centre [2] of the visible square, and half its side."""
     if not len(seen := _finite(target)):
-        raise UsageError("no target point is finite, so there is nothing to set the view by: check the data")
+        raise UsageError("no target point is finite, so the view is not defined: check the data")
     low, high = seen.amin(0), seen.amax(0)
     return (low + high) / 2, 0.75 * (high - low).max().item() or 1.0
 
 
 def _unit(points: Tensor, frame: tuple[Tensor, float]) -> Tensor:
-    """The finite of the points, on axes where the square that is shown is [-1, 1]^2."""
+    """The finite points, in axes where the visible square is [-1, 1]^2."""
     return ((_finite(points) - frame[0]) / frame[1]).clamp(-1e300, 1e300)
 
 
 def place(u: float, v: float) -> tuple[float, float]:
-    """The pixel of a scatter at the point (u, v) of the square [-1, 1]^2 that it shows."""
+    """The pixel at the point (u, v) of the visible square [-1, 1]^2."""
     return LEFT + (1 + u) / 2 * BOX, TOP + (1 - v) / 2 * BOX
 
 
@@ -233,7 +238,7 @@ def _ground(critic: Critic, frame: tuple[Tensor, float], like: Tensor) -> Image.
 
 
 def axes(draw: ImageDraw.ImageDraw, frame: tuple[Tensor, float], letters: float) -> None:
-    """Draw the box and its ticks at round numbers; `frame` is the middle [2] of what is shown and half its side."""
+    """Draw the box and its ticks at round numbers; `frame` is the centre [2] of the view and half its side."""
     half, low = frame[1], TOP + BOX
     power = 10 ** math.floor(math.log10(half / 4))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= half / 4)  # 4 to 8 ticks at round numbers
@@ -258,7 +263,7 @@ def _points(draw: ImageDraw.ImageDraw, unit: Tensor, colour: tuple[int, ...]) ->
 
 
 def header(draw: ImageDraw.ImageDraw, title: str, texts: dict[str, str], letters: float) -> None:
-    """Write the title and the legend, a mark of FILLS and its words each."""
+    """Write the title and the legend: a mark of FILLS and its words each."""
     draw.text((LEFT, 78), title, INK, _font(title, 21 * letters, BOX), "ls")
     font, x = _font("".join(texts.values()), 14 * letters, BOX - 100 * len(texts)), LEFT + 15.0
     for mark, text in texts.items():
@@ -268,6 +273,6 @@ def header(draw: ImageDraw.ImageDraw, title: str, texts: dict[str, str], letters
 
 
 def _font(text: str, size: float, most: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font of this size, or of the smaller one in which the text is no wider than `most`."""
+    """A font of this size, or a smaller one in which the text is at most `most` wide."""
     width = ImageFont.load_default(size).getlength(text)
     return ImageFont.load_default(size * min(1, 0.94 * most / max(1, width)))

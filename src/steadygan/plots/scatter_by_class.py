@@ -1,4 +1,4 @@
-"""A picture of points in the plane in groups: each group in a colour of its own, its name above its middle."""
+"""A scatter plot of points in groups: one colour per group, with its name above its median."""
 
 import colorsys
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ LETTERS = 3
 def coloured(
     groups: Sequence[Tensor], names: Sequence[str], target: Tensor, title: str = "", size: int = 720
 ) -> Image.Image:
-    """Draw each group's points [n, 2] in its colour over the target's [m, 2], in the view of `pictures.scatter`.
+    """Draw the points [n, 2] of each group in its colour over the target [m, 2], in the view of `samples.scatter`.
 
-    Colours run around the wheel in the order of the groups. Points outside the view, or not finite, are left
-    out. Raises UsageError on other shapes, no group, or not one name each.
+    Colours follow the colour wheel in the order of the groups. Points outside the view or not finite are left
+    out. Raises UsageError on other shapes, on no group, and unless each group has a name.
 
     >>> import torch
     >>> coloured([torch.zeros(3, 2), torch.ones(3, 2)], ["0", "1"], torch.randn(9, 2), size=360).size
@@ -31,7 +31,9 @@ def coloured(
         or len(names) != len(groups)
         or any(g.ndim != 2 or g.shape[1] != 2 for g in (*groups, target))
     ):
-        raise UsageError("a coloured picture is of one group of points [n, 2] or more, each with a name")
+        raise UsageError(
+            "a coloured scatter plot needs one or more groups of points [n, 2], each with a name"
+        )
     low, high = target.double().amin(0), target.double().amax(0)
     frame = (low + high) / 2, 0.75 * (high - low).max().item() or 1.0
     sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
@@ -48,7 +50,7 @@ def coloured(
         if len(unit):
             u, v = unit.median(0).values.tolist()
             draw.text((place(u, v)[0], place(u, v)[1] - 60), name, ink, font, "mm")
-    header(draw, " ".join(title.split()), {"target": "target, and samples by their code"}, LETTERS)
+    header(draw, " ".join(title.split()), {"target": "target; samples by code"}, LETTERS)
     return sheet.resize((size, size), Image.Resampling.LANCZOS)
 
 

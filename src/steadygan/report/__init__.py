@@ -1,1 +1,1 @@
-"""One self-contained page on one run or several: verdict, scores, curves, critic, samples, settings."""
+"""The report: one self-contained page on one or more runs, with verdicts, scores, curves, samples and settings."""

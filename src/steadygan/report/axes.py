@@ -1,4 +1,4 @@
-"""Axes: where a number lies between two pixels, and the round numbers that are written beside them."""
+"""Axes of a chart: the pixel of a number, and the round numbers at the ticks."""
 
 import math
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from torch import Tensor
 __all__ = ["Scale", "fitting", "short", "ticks", "written"]
 
 WIDE = 100.0
-"""From this ratio of the largest to the smallest on, positive numbers stand on a logarithmic axis."""
+"""The ratio of the largest to the smallest positive number from which an axis is logarithmic."""
 
 
 class Scale(NamedTuple):
-    """From `low`..`high` to `start`..`stop` pixels: linear, `log`, or linear up to `near` and logarithmic beyond."""
+    """Maps `low`..`high` to pixels `start`..`stop`: linear, `log`, or linear up to `near` and logarithmic beyond."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ class Scale(NamedTuple):
     near: float | None = None
 
     def bent(self, values: Tensor) -> Tensor:
-        """Values as the axis has them."""
+        """The values, transformed as the axis is."""
         if self.log:
             return values.clamp_min(1e-300).log10()
         return (values / self.near).asinh() if self.near else values
@@ -35,7 +35,7 @@ class Scale(NamedTuple):
 
 
 def fitting(low: float, high: float, start: float, stop: float, *, positive: float | None = None) -> Scale:
-    """The scale for values from low to high; logarithmic where the least, `positive`, allows and the range asks it.
+    """The scale for values from low to high; logarithmic if the smallest value, `positive`, and the range allow it.
 
     >>> fitting(0.25, 4.0, 100.0, 0.0).log, fitting(0.01, 4.0, 100.0, 0.0, positive=0.01).log
     (False, True)
@@ -49,7 +49,7 @@ def fitting(low: float, high: float, start: float, stop: float, *, positive: flo
 
 
 def ticks(scale: Scale, most: int = 5) -> list[float]:
-    """Up to about `most` round numbers that the scale holds.
+    """Up to about `most` round numbers inside the scale.
 
     >>> ticks(Scale(0.0, 4000.0, 0.0, 1.0))
     [0.0, 1000.0, 2000.0, 3000.0, 4000.0]
@@ -72,7 +72,7 @@ def ticks(scale: Scale, most: int = 5) -> list[float]:
 
 
 def short(value: float, digits: int = 4) -> str:
-    """A number in few letters: thousands and millions with their prefix.
+    """A number in few characters: thousands and millions with their prefix.
 
     >>> [short(v) for v in (500000.0, 1500.0, 250.0, 0.0001, -0.05, 1e-12)]
     ['500k', '1.5k', '250', '0.0001', '-0.05', '1e-12']
@@ -84,7 +84,7 @@ def short(value: float, digits: int = 4) -> str:
 
 
 def written(values: list[float]) -> list[str]:
-    """Ticks as text, in as many digits as tell them apart.
+    """Ticks as text, with as many digits as they need to differ.
 
     >>> written([1.38625, 1.3863, 1.38635]), written([0.0, 500.0, 1000.0])
     (['1.38625', '1.3863', '1.38635'], ['0', '500', '1k'])
@@ -97,7 +97,7 @@ def written(values: list[float]) -> list[str]:
 
 
 def _same(text: str, value: float, values: list[float]) -> bool:
-    """Whether a tick's text is off by less than a hundredth of the way to its neighbour."""
+    """Whether a tick's text is off by less than a hundredth of the distance to its neighbour."""
     sizes = {"G": 1e9, "M": 1e6, "k": 1e3}
     number = float(text.rstrip("GMk")) * sizes.get(text[-1], 1.0)
     return abs(number - value) <= 0.01 * min(abs(a - b) for a, b in zip(values, values[1:] or [math.inf]))

@@ -1,4 +1,4 @@
-"""Charts as plain data, pixels and words, that the page's template draws as SVG."""
+"""Charts as plain data (pixels and words), which the page's template draws as SVG."""
 
 import math
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ WIDTH, HEIGHT = 400, 230
 LEFT, RIGHT, TOP, BOTTOM = 50, 394, 10, 204  # of the plot's box, in pixels
 
 HUGE = 1e300
-"""Beyond it, and below its inverse, an axis has no room: spans of floats end, and so do their ratios."""
+"""Beyond this value, and below its inverse, an axis cannot be computed: float ranges and their ratios overflow."""
 
 
 class Curve(NamedTuple):
-    """A series to draw: its name, its style, its steps [n] and middles [n], and lowest and highest [n] of a band."""
+    """A series to draw: name, style, steps [n], middles [n], and the lowest and highest values [n] of a band."""
 
     name: str
     style: int
@@ -31,14 +31,14 @@ class Curve(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What theory expects: a level and its name."""
+    """A level that theory predicts, and its name."""
 
     value: float
     name: str
 
 
 class Line(NamedTuple):
-    """A curve as drawn: its path, its bands' outlines, the spans where it is not finite, and a row of numbers."""
+    """A curve as drawn: its path, the outlines of its bands, the spans where it is not finite, and a row of numbers."""
 
     name: str
     style: int
@@ -50,7 +50,7 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """All that is drawn: ticks as (pixel, text), rules likewise, lines; `log` is said of the vertical axis."""
+    """All that is drawn: ticks and rules as (pixel, text), and lines. `log` describes the vertical axis."""
 
     title: str
     note: str
@@ -70,7 +70,7 @@ def chart(
     rules: Sequence[Rule] = (),
     linear: bool = False,
 ) -> Chart:
-    """Draw curves over their steps in about `buckets` points each; a band holds the extremes of long ones."""
+    """Make a chart of curves over steps in about `buckets` points each. Bands keep the extremes of long curves."""
     steps = torch.cat([curve.steps for curve in curves]).double()
     x = Scale(*_apart(steps.min().item(), steps.max().item()), LEFT, RIGHT)
     y = _vertical(curves, rules, linear)
@@ -127,7 +127,7 @@ def _line(curve: Curve, x: Scale, y: Scale, buckets: int) -> Line:
 
 
 def _path(across: Tensor, up: Tensor) -> str:
-    """An SVG path through the finite points, interrupted at the others; a lone point is a diamond."""
+    """An SVG path through the finite points, with gaps at the others; a single point is a diamond."""
     stretches: list[list[str]] = [[]]
     for px, py in zip(across.tolist(), up.tolist()):
         if math.isfinite(py):
@@ -157,7 +157,7 @@ def _bands(across: Tensor, low: Tensor, high: Tensor) -> list[str]:
 
 
 def _lost(across: Tensor, flag: Tensor) -> list[tuple[float, float]]:
-    """The spans, in pixels, where a curve is not finite: at least a pixel each, those that touch made one."""
+    """The spans in pixels where a curve is not finite: at least one pixel each, merged where they touch."""
     spans: list[tuple[float, float]] = []
     for px in across[flag].round().unique().tolist():
         if spans and px <= spans[-1][1] + 2:
@@ -168,7 +168,7 @@ def _lost(across: Tensor, flag: Tensor) -> list[tuple[float, float]]:
 
 
 def _numbers(steps: Tensor, values: Tensor) -> dict[str, str]:
-    """What a reader of the table learns: the first, lowest, highest and last number and their steps."""
+    """The row of a curve in the table of numbers: first, lowest, highest and last value with their steps."""
     finite = values.isfinite()
     at, seen = steps[finite], values[finite]
     found = {"points": f"{len(values):,}", "not finite": f"{len(values) - len(seen):,}"}

@@ -1,4 +1,4 @@
-"""Long series with few points, so that no extreme and no gap is lost."""
+"""Downsampling of long series that loses no extreme and no gap."""
 
 import math
 from typing import NamedTuple
@@ -10,7 +10,7 @@ __all__ = ["Thin", "thin"]
 
 
 class Thin(NamedTuple):
-    """Points [k] that stand for a series: steps, middles, and the lowest and highest value each stands for."""
+    """Points [k] that stand for a series: steps, means, and the lowest and highest value behind each."""
 
     steps: Tensor
     middle: Tensor
@@ -19,11 +19,12 @@ class Thin(NamedTuple):
 
 
 def thin(steps: Tensor, middle: Tensor, low: Tensor, high: Tensor, buckets: int) -> Thin:
-    """A series in at most `buckets` points: steps [n], increasing, its middles [n], and its bounds [n] of these.
+    """Downsample a series to at most `buckets` points: increasing steps [n], middles [n], and their bounds [n].
 
-    Of each of `buckets` equal spans of steps that has points: the mean of their steps and of the middles that are
-    finite, the lowest `low` and the highest `high`; NaN where none is finite. A series of no more points than
-    twice the buckets stays as it is. Raises nothing; values that are not finite are passed over.
+    The steps are divided into `buckets` equal spans. A span with points gives one point: the mean of its
+    steps, the mean of its finite middles, the lowest `low` and the highest `high`. It is NaN if none is
+    finite. A series of at most twice as many points as buckets stays as it is. Values that are not finite are
+    skipped. Raises nothing.
 
     >>> values = torch.tensor([0.0, 9, 3, torch.nan, -7, 1])
     >>> found = thin(torch.arange(6.0), values, values, values, buckets=2)
@@ -45,7 +46,7 @@ def thin(steps: Tensor, middle: Tensor, low: Tensor, high: Tensor, buckets: int)
 
 
 def _mean(bucket: Tensor, values: Tensor, buckets: int) -> Tensor:
-    """The mean of each bucket's finite values; NaN, which is 0 / 0, where there are none."""
+    """The mean of each bucket's finite values; NaN (0 / 0) if there are none."""
     finite = values.isfinite()
     total = values.new_zeros(buckets).index_add(0, bucket, torch.where(finite, values, 0.0))
     return total / values.new_zeros(buckets).index_add(0, bucket, finite.double())

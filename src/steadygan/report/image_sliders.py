@@ -1,4 +1,4 @@
-"""Pictures over time, small enough to stand inside a page: sample grids, and landscapes of critics."""
+"""Pictures over time for the page's sliders: grids of samples, and landscapes of critics."""
 
 import base64
 import io
@@ -18,16 +18,16 @@ from steadygan.runs.sinks.landscapes import LANDSCAPES, Seen, read_landscape
 __all__ = ["SIDE", "Frame", "Landscapes", "landscapes", "samples"]
 
 SIDE = 400
-"""Units of a landscape's side, as drawn."""
+"""Side of a drawn landscape in SVG units."""
 
 FAKE, MIDDLE, REAL, NONE = (244, 177, 124), (255, 255, 255), (126, 173, 222), (160, 160, 160)
-"""The critic's lowest logit, the middle of its range, its highest, and where it has none."""
+"""Colours of the critic's lowest logit, the middle of its range, its highest logit, and of no finite logit."""
 
 Any_ = TypeVar("Any_")
 
 
 class Frame(NamedTuple):
-    """A picture of one step as a data: address, its width over its height."""
+    """A picture of one step as a data URL, and its width over its height."""
 
     step: int
     source: str
@@ -35,7 +35,7 @@ class Frame(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """A landscape of one step: the logits as a picture, paths over it, and words."""
+    """A landscape of one step: the logits as a picture, the paths over it, and words."""
 
     step: int
     source: str
@@ -49,7 +49,7 @@ Landscapes = list[Ground]
 
 
 def spaced(found: Sequence[Any_], most: int) -> list[Any_]:
-    """At most `most` of these, evenly, the first and the last among them.
+    """At most `most` of these, evenly spaced, with the first and the last.
 
     >>> spaced(range(10), 4)
     [0, 3, 6, 9]
@@ -77,7 +77,7 @@ def _steps(folder: Path, ending: str) -> list[Path]:
 
 @lru_cache(maxsize=512)
 def _picture(path: Path, changed: int, size: int) -> tuple[str, float]:
-    """A picture as it is where it is small enough, else shrunk until it is; nothing where it cannot be read."""
+    """A picture unchanged if it is small enough, else shrunk until it is; empty if it cannot be read."""
     whole = path.read_bytes()
     try:
         image = Image.open(io.BytesIO(whole)).convert("RGB")
@@ -101,7 +101,7 @@ def _address(kind: str, content: bytes) -> str:
 
 
 def landscapes(folder: Path, most: int) -> Landscapes:
-    """Up to `most` of a run folder's landscapes, drawn; damaged ones are left out."""
+    """Up to `most` landscapes of a run folder, drawn; damaged ones are left out."""
     paths = spaced(_steps(folder / LANDSCAPES, "safetensors"), most)
     return [found for path in paths if (found := _ground(path, path.stat().st_mtime_ns))]
 
@@ -115,7 +115,7 @@ def _ground(path: Path, changed: int) -> Ground | None:
     fakes, gone = _dots(seen.fakes, seen)
     logits = seen.landscape.logits
     finite = logits[logits.isfinite()]
-    words = "logits nowhere finite"
+    words = "no finite logits"
     if len(finite):
         words = f"logits from {finite.min():.3g} (orange) to {finite.max():.3g} (blue)"
     words += f"; {gone} of {len(seen.fakes)} fakes outside" if gone else ""
@@ -123,7 +123,7 @@ def _ground(path: Path, changed: int) -> Ground | None:
 
 
 def _tint(logits: Tensor) -> bytes:
-    """The logits [c, c] as a picture, the first row below: each frame's own range from orange to blue."""
+    """The logits [c, c] as a picture, first row at the bottom; the colours span the frame's own range."""
     finite = logits.isfinite()
     low, high = (logits[finite].min(), logits[finite].max()) if finite.any() else (0.0, 1.0)
     lean = ((logits - low) / max(float(high - low), 1e-30) * 2 - 1)[..., None]
@@ -143,14 +143,14 @@ def _pixels(points: Tensor, seen: Seen) -> Tensor:
 
 
 def _dots(points: Tensor, seen: Seen) -> tuple[str, int]:
-    """A path of dots where points [n, 2] lie, and how many of them do not lie in the square."""
+    """A path of dots at points [n, 2], and the number of points outside the square."""
     at = _pixels(points, seen)
     inside = at[((at >= 0) & (at <= SIDE)).all(1)]
     return "".join(f"M{u:.0f} {v:.0f}h0" for u, v in inside.tolist()), len(points) - len(inside)
 
 
 def _arrows(seen: Seen) -> str:
-    """Arrows along the gradient, where fakes are pushed: long as the root of its norm, to be seen everywhere."""
+    """Arrows along the gradient, in which fakes are pushed. Length is the root of the norm, so that all are visible."""
     gradient = seen.landscape.gradient.double()
     cells = len(gradient)
     norm = gradient.norm(dim=-1)

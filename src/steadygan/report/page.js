@@ -45,7 +45,7 @@
       }
       status.textContent = "Live: this page follows the run.";
     } catch (error) {
-      status.textContent = "The server does not answer: this page is as old as its last step.";
+      status.textContent = "The server does not answer: this page is not updated any more.";
     }
     setTimeout(ask, refresh * 1000);
   };

@@ -1,4 +1,4 @@
-"""The page: what is told of each run, put into the template, in which everything that is not ours is escaped."""
+"""The HTML page: fills the template with the data of each run. All text that is not ours is escaped."""
 
 import base64
 import hashlib
@@ -21,17 +21,17 @@ __all__ = ["page"]
 
 HERE = Path(__file__).parent
 STYLES = 6
-"""Colours and dashes there are; beyond, they are used again."""
+"""The number of colours and dashes. Further curves use them again."""
 
 CURVES, PICTURES, FRAMES = 1.5e6, 1.2e6, 72
-"""Of a page: about the bytes of its curves, those of its pictures, and how many frames its sliders have."""
+"""Limits of a page: bytes of its curves, bytes of its pictures, frames of its sliders."""
 
 POINT = 12
-"""Bytes of a curve's point in the page."""
+"""Bytes of one point of a curve in the page."""
 
 
 class Opinion(NamedTuple):
-    """A verdict, what it means, of how many members it is, and whether these are well."""
+    """A verdict, its meaning, the members that have it, and whether it names no problem."""
 
     verdict: Verdict
     meaning: str
@@ -40,7 +40,7 @@ class Opinion(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A run as the page has it."""
+    """The data of one run on the page."""
 
     name: str
     style: int
@@ -56,20 +56,20 @@ class Shown(NamedTuple):
 
     @property
     def wide(self) -> bool:
-        """Whether its pictures are strips, which want a row of their own."""
+        """Whether its pictures are strips, which need a row of their own."""
         return any(frame.ratio > 1.6 for frame in self.frames)
 
     @property
     def pictured(self) -> bool:
-        """Whether it has any picture."""
+        """Whether it has pictures."""
         return bool(self.ground or self.frames)
 
 
 def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
     """The report on runs as one HTML page that loads nothing.
 
-    With `refresh`, a page of this `version` that asks its server for a newer one every so many seconds. Its content
-    security policy lets no other request leave it, and no script run but its own.
+    With `refresh`, the page asks its server for a version newer than `version` every so many seconds. Its
+    content security policy allows no other request, and no script but its own.
     """
     labels = names(runs)
     frames = max(4, min(24, FRAMES // len(runs)))
@@ -106,7 +106,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
 
 
 def _policy(style: str, script: str, *, live: bool) -> str:
-    """A content security policy: pictures from the page itself, its own style and script, and nothing else."""
+    """The content security policy: pictures in the page, its own style and script, and nothing else."""
 
     def known(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -138,7 +138,7 @@ def _shown(run: Told, name: str, index: int, frames: int, size: int) -> Shown:
 
 
 def _facts(run: Told) -> list[tuple[str, str]]:
-    """How far the run is, and what it has taken."""
+    """How far the run is, and what it has used."""
     series, planned = run.histories[0].series, run.config.get("steps")
     of = f" of {planned:,}" if isinstance(planned, int) else ""
     found = [("recipe", str(run.config["name"]))] if run.config.get("name") else []
@@ -153,7 +153,7 @@ def _facts(run: Told) -> list[tuple[str, str]]:
 
 
 def _opinions(run: Told) -> list[Opinion]:
-    """What is wrong with a run: the first verdict of each member and all that follow, those of several told once."""
+    """The verdicts on a run: all verdicts of each member; one that several members share is listed once."""
     found: dict[str, tuple[Verdict, list[int]]] = {}
     for member, history in enumerate(run.histories):
         for verdict in diagnose(history):
@@ -163,7 +163,7 @@ def _opinions(run: Told) -> list[Opinion]:
     return [
         Opinion(
             verdict._replace(name=name.replace("_", " ")),
-            VERDICTS[name] if name != "healthy" else "no sign of an illness",
+            VERDICTS[name],
             f"{len(members)} of {many} members ({', '.join(map(str, members))})" if many > 1 else "",
             name in WELL,
         )
@@ -172,7 +172,7 @@ def _opinions(run: Told) -> list[Opinion]:
 
 
 def _scores(run: Told) -> dict[str, str]:
-    """The last look's scores: of an ensemble the median and the range over its members."""
+    """The scores of the last evaluation; for an ensemble the median and the range over its members."""
     found = {}
     for panel in panels.panels(run.keys, apart=True):
         key = panel.keys[0]
@@ -187,7 +187,7 @@ def _scores(run: Told) -> dict[str, str]:
 
 
 def _groups(runs: Sequence[Told], shown: Sequence[Shown]) -> list[tuple[list[str], list[Shown]]]:
-    """Runs whose looks have the same protocol, whatever the seed, and the names of their scores: those compare."""
+    """Runs whose evaluations share a protocol (whatever the seed), so that they compare; and their scores' names."""
     found: dict[str, list[Shown]] = {}
     for run, each in zip(runs, shown):
         if each.scores:
@@ -197,7 +197,7 @@ def _groups(runs: Sequence[Told], shown: Sequence[Shown]) -> list[tuple[list[str
 
 
 def _words(facts: Mapping[str, Any]) -> str:
-    """Facts in a line, long hashes shortened."""
+    """Facts in one line, with long hashes shortened."""
     shown = {k: str(v)[:12] if k.endswith("sha256") else v for k, v in facts.items() if k != "format"}
     return "; ".join(f"{key} {value}" for key, value in shown.items())
 
@@ -208,7 +208,7 @@ def _card(card: Card) -> tuple[str, str, list[tuple[str, str]]]:
 
 
 def _sections(runs: Sequence[Told], labels: Sequence[str]) -> dict[str, list[charts.Chart]]:
-    """The charts by their heading: of one run families together, of several each scalar with all runs."""
+    """The charts by section. One run has its scalars in families; several runs have one chart per scalar."""
     several = len(runs) > 1
     wanted = panels.panels((key for run in runs for key in run.keys), apart=several)
     lines = sum(len(panel.keys) for panel in wanted) * len(runs) * (3 if len(runs[0].histories) > 1 else 1)
@@ -231,17 +231,17 @@ def _sections(runs: Sequence[Told], labels: Sequence[str]) -> dict[str, list[cha
 
 
 def _caveat(runs: Sequence[Told]) -> str:
-    """What losses near the equilibrium's do not say of fake-as-real runs."""
+    """The caveat on losses near the equilibrium's for runs with fake-as-real."""
     if not any(run.histories[0].facts.get("fake_as_real") for run in runs):
         return ""
     return (
-        "Fake-as-real shows the critic fakes as real samples, so that it cannot be sure of itself: losses near the "
-        "lines are no evidence of covered modes."
+        "Fake-as-real shows the critic some fakes as real samples, so it is never certain. Losses near the lines do "
+        "not show that all modes are covered."
     )
 
 
 def differences(settings: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """The settings in which runs differ, by dotted name, and each run's value; nothing of one run alone.
+    """The settings in which runs differ, by dotted name, with each run's value; empty for a single run.
 
     >>> differences({"a": {"steps": 5, "ema": None}, "b": {"steps": 9, "ema": None}})
     [('steps', ['5', '9'])]

@@ -1,4 +1,4 @@
-"""Which scalars are drawn together, under which heading, and what a reader should know of them."""
+"""Panels: which scalars are drawn together, under which section, and a note on each."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -25,14 +25,14 @@ SHARES = {
     "fakes/coverage",
     "fakes/copies",
 }
-"""What is read against 1, or another whole: never on a logarithmic axis."""
+"""Scalars to read against 1 or another whole; their axis is never logarithmic."""
 
 COUNTS = {"images", "wall_s"}
-"""Written in every line, and no measurement."""
+"""Counters in every line, which are not drawn."""
 
 
 class Panel(NamedTuple):
-    """A chart to be: its heading, its title, the names of its scalars, and a note."""
+    """A chart to make: its section, its title, the names of its scalars, and a note."""
 
     section: str
     title: str
@@ -42,44 +42,42 @@ class Panel(NamedTuple):
 
 CRITIC, TOLD, FAKES, GAME, PLACE = (
     "The critic",
-    "What G is told",
+    "The gradient that G receives",
     "The fakes",
     "The game",
-    "Where the players are",
+    "Parameters and convergence",
 )
 
 KNOWN = (
-    Panel(FIRST, "losses", ("loss/*",), "what each player minimises, penalties included"),
-    Panel(FIRST, "gradients", ("gradient/*",), "norm of each player's parameter gradient"),
-    Panel(FIRST, "update ratios", ("update/*",), "|parameters moved| / |parameters| of a step"),
-    Panel(CRITIC, "mean logits", ("logit/real", "logit/fake"), "high is real"),
-    Panel(CRITIC, "spread of logits", ("logit/spread",), "near 0 the critic says the same of everything"),
+    Panel(FIRST, "losses", ("loss/*",), "what each player minimises, with penalties"),
+    Panel(FIRST, "gradients", ("gradient/*",), "norm of the gradient of each player's parameters"),
+    Panel(FIRST, "update ratios", ("update/*",), "norm of a step over norm of the parameters"),
+    Panel(CRITIC, "mean logits", ("logit/real", "logit/fake"), "high means real"),
+    Panel(CRITIC, "spread of logits", ("logit/spread",), "near 0: one output for all samples"),
     Panel(CRITIC, "gap and spread", ("critic/gap", "critic/spread"), "reals less fakes, on fixed samples"),
-    Panel(CRITIC, "saturated", ("critic/saturated",), "share of fakes of which D is 99 % sure"),
-    Panel(
-        CRITIC, "held-out gap", ("critic/held",), "0: held-out samples look real; 1: like fakes (overfitted)"
-    ),
+    Panel(CRITIC, "saturated", ("critic/saturated",), "share of fakes for which D is 99 % certain"),
+    Panel(CRITIC, "held-out gap", ("critic/held",), "0: held-out samples score as reals, 1: as fakes"),
     Panel(CRITIC, "slopes", ("slope/*",), "norm of the critic's input gradient"),
-    Panel(TOLD, "signal", ("signal/mean", "signal/median", "signal/max"), "norm of N dL_G/dG(z), per sample"),
-    Panel(TOLD, "largest share", ("signal/top",), "of the signal, in one sample"),
+    Panel(TOLD, "norms", ("signal/mean", "signal/median", "signal/max"), "|N dL_G/dG(z)| per sample"),
+    Panel(TOLD, "largest share", ("signal/top",), "of the gradient, in one sample"),
     Panel(TOLD, "close pairs", ("close/pairs",), "share of fakes that nearly touch a training sample"),
-    Panel(TOLD, "signal at close pairs", ("close/signal",), "rising with their share: the vicious circle"),
-    Panel(FAKES, "diversity", ("fakes/diversity",), "pairwise distance of fakes over that of reals"),
-    Panel(FAKES, "coverage", ("fakes/coverage",), "share of reals that have a fake near"),
-    Panel(FAKES, "copies", ("fakes/copies",), "0.5: training samples are no nearer than held-out ones"),
-    Panel(
-        FAKES, "place", ("fakes/at0", "fakes/at1", "fakes/at2"), "of the fakes' mean; it travels if G hops"
-    ),
-    Panel(GAME, "turning", ("field/cosine",), "cosine of the field here and a small step on: 1 is straight"),
-    Panel(GAME, "spectral norms", ("spectral/*",), "the largest of each player's weight matrices"),
+    Panel(TOLD, "norms at close pairs", ("close/signal",), "both rising: FARGAN's vicious circle"),
+    Panel(FAKES, "diversity", ("fakes/diversity",), "mean distance of two fakes over that of two reals"),
+    Panel(FAKES, "coverage", ("fakes/coverage",), "share of reals with a fake nearby"),
+    Panel(FAKES, "copies", ("fakes/copies",), "0.5: no copying; 1: all fakes are copies"),
+    Panel(FAKES, "mean", ("fakes/at0", "fakes/at1", "fakes/at2"), "position; it moves if G hops"),
+    Panel(GAME, "rotation", ("field/cosine",), "cosine of the field before and after a step; 1: straight"),
+    Panel(GAME, "spectral norms", ("spectral/*",), "largest over each player's weight matrices"),
     Panel(GAME, "penalties", ("penalty/*",), "unweighted"),
     Panel(PLACE, "players", ("at/*",), "each player's first parameter"),
-    Panel(PLACE, "spectral radius", ("radius", "radius/closed_form"), "of a step at rest: stable below 1"),
+    Panel(
+        PLACE, "spectral radius", ("radius", "radius/closed_form"), "of a step at equilibrium; stable below 1"
+    ),
 )
 
 
 def panels(keys: Iterable[str], apart: bool) -> list[Panel]:
-    """What to draw of these scalars, in order; each `apart` in a chart of its own where several runs are compared.
+    """The panels for these scalars, in order; with `apart`, one scalar per panel, to compare several runs.
 
     >>> [panel.title for panel in panels(["modes", "loss/D", "loss/G"], apart=False)]
     ['losses', 'modes']
@@ -107,7 +105,7 @@ def _matches(key: str, pattern: str) -> bool:
 
 
 def curve(name: str, style: int, histories: Sequence[History], key: str) -> Curve | None:
-    """A scalar of a run, or the median and the range over an ensemble's members; None where it has none."""
+    """A scalar of a run; for an ensemble the median and the range over its members; None if it has none."""
     series = [history.series[key] for history in histories if key in history.series]
     if not series:
         return None
@@ -124,7 +122,7 @@ def _finite(values: Tensor) -> Tensor:
 
 
 def rules(panel: Panel, facts: Sequence[dict[str, Any]]) -> list[Rule]:
-    """Theory's lines: where a logistic critic that says 1/2 of everything has its losses. Goodfellow 2014, Eqn 4.
+    """The losses that theory predicts for a logistic critic that outputs 1/2 for everything. Goodfellow 2014, Eqn 4.
 
     >>> rules(Panel(FIRST, "losses", ("loss/D",)), [{"game": "gan", "loss": "minimax"}])
     [Rule(value=1.3862943611198906, name='2 log 2')]

@@ -1,4 +1,4 @@
-"""What a run folder tells: its settings, its events so far, its protocol, its score cards, what is wrong with it."""
+"""The contents of a run folder for the report: settings, events, protocol and score cards."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ __all__ = ["Reader", "Told", "facts", "names"]
 
 
 class Told(NamedTuple):
-    """A run as far as it has come: `histories` has one of each member; a file of a Monitor has no `config`."""
+    """A run so far: `histories` has one per member. A file of a Monitor has no `config`."""
 
     folder: Path
     config: dict[str, Any]
@@ -29,23 +29,23 @@ class Told(NamedTuple):
 
     @property
     def keys(self) -> list[str]:
-        """The scalars that it has written, in the order in which they came."""
+        """The names of its scalars, in the order in which they were first written."""
         return list(self.histories[0].series)
 
     @property
     def step(self) -> int:
-        """The last step that it tells of."""
+        """The last step with an event."""
         ends = [int(s.steps.max()) for s in self.histories[0].series.values()]
         return max([*ends, *(line["step"] for line in self.diverged)], default=0)
 
 
 class Reader:
-    """A run folder, or a file of events, that is read again and again while it grows: each line once."""
+    """A reader of a run folder or a file of events that grows: each line is read once."""
 
     def __init__(self, path: Path) -> None:
-        """Begin with nothing read. Raises UsageError where there is no run."""
+        """Start with nothing read. Raises UsageError if there is no run."""
         if not path.exists():
-            raise UsageError(f"{path} does not exist: name a run folder that steadygan train made")
+            raise UsageError(f"{path} does not exist: name a run folder of steadygan train")
         self.path = path
         self.file = path / EVENTS if path.is_dir() else path
         self.config = read_config(path) if path.is_dir() else {}
@@ -57,7 +57,7 @@ class Reader:
         self.events, self.seen, self.inode = Events(facts(self.config)), 0, 0
 
     def read(self) -> Told:
-        """The run as it is now. Raises UsageError where its files cannot be read."""
+        """The run as it is now. Raises UsageError if its files cannot be read."""
         try:
             self._grow()
         except OSError as error:
@@ -67,7 +67,7 @@ class Reader:
         return Told(self.path, self.config, members, self.events.diverged, self.protocol, scored)
 
     def _grow(self) -> None:
-        """Take in the lines that are new; all of them where a resumed run has written its file anew."""
+        """Read the new lines; read all lines if a resumed run has rewritten its file."""
         if not self.file.exists() and self.path.is_dir():
             return self._again()
         found = self.file.stat()
@@ -85,7 +85,7 @@ class Reader:
 
 
 def facts(raw: dict[str, Any]) -> dict[str, Any]:
-    """What a run's settings say of it besides numbers; nothing of settings that are none of today's.
+    """The facts in a run's settings that diagnostics use; empty if the settings are not valid any more.
 
     >>> raw = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9}
     >>> facts(raw)["loss"], facts({})
@@ -106,9 +106,9 @@ def _protocol(file: Path) -> dict[str, Any]:
 
 
 def names(runs: Sequence[Told]) -> list[str]:
-    """Each run's folder, by as many of the last parts of its path as tell it from the others.
+    """A name for each run: as many last parts of its path as distinguish it from the others.
 
-    Two mentions of one folder have its name twice.
+    A folder that is given twice has the same name twice.
     """
     paths = [run.folder.resolve() for run in runs]
     for parts in range(1, max(len(path.parts) for path in paths) + 1):

@@ -1,4 +1,4 @@
-"""A run's spectrum, where `steadygan spectrum` has written one: its eigenvalues in the complex plane."""
+"""The spectrum of a run, if `steadygan spectrum` has written one: eigenvalues in the complex plane."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["BOX", "Cloud", "clouds"]
 FILE = "spectrum.json"
 NAMES = {
     "simultaneous": "simultaneous steps",
-    "consensus": "with consensus",
+    "consensus": "with consensus optimization",
     "momentum": "with momentum",
 }
 BOX = (46, 10, 386, 260)  # left, top, right, bottom
@@ -21,7 +21,7 @@ NEAR = 0.02  # of the greatest modulus: so far from zero the axes are linear
 
 
 class Cloud(NamedTuple):
-    """Eigenvalues as a path of dots, the pixel of each axis' zero, ticks, and words."""
+    """Eigenvalues as a path of dots, the pixel of zero on both axes, ticks, and words."""
 
     name: str
     dots: str
@@ -32,7 +32,7 @@ class Cloud(NamedTuple):
 
 
 def clouds(folder: Path) -> tuple[str, list[Cloud]]:
-    """What the cloud is of, and its panels, all with the same axes; nothing where there is none, or it is damaged."""
+    """The title of the spectrum, and its panels with equal axes; empty if there is none or it is damaged."""
     try:
         raw = json.loads((folder / FILE).read_text(encoding="utf-8"))
         values = {

@@ -1,4 +1,4 @@
-"""The report served on loopback, up to date for as long as somebody watches."""
+"""A local server for the report, which updates the page while runs train."""
 
 import sys
 import threading
@@ -19,20 +19,20 @@ SEEN = ("events.jsonl", "scores.json", "spectrum.json", "config.yaml", "samples"
 
 
 class Watch:
-    """The page on some runs as it is now, made again when their files have changed."""
+    """The page on runs as they are now, made again when their files change."""
 
     def __init__(self, readers: Sequence[Reader], every: int) -> None:
-        """Begin with no page."""
+        """Start with no page."""
         self.readers, self.every = readers, every
         self.lock = threading.Lock()
         self.made = ("", "")
 
     def version(self) -> str:
-        """What changes whenever the runs' files do."""
+        """A string that changes whenever the runs' files do."""
         return "-".join(_stamp(path) for reader in self.readers for path in _files(reader.path))
 
     def page(self) -> str:
-        """The page. Raises UsageError where a run cannot be read any more."""
+        """The page. Raises UsageError if a run cannot be read any more."""
         with self.lock:  # readers take in each line once
             now = self.version()  # before reading: what comes in meanwhile is a newer version
             if self.made[0] != now:
@@ -54,14 +54,16 @@ def _stamp(path: Path) -> str:
 
 
 def server(watch: Watch, port: int) -> ThreadingHTTPServer:
-    """The server of a page and its version, on loopback alone. Raises UsageError where the port is taken."""
+    """The HTTP server of a page and its version, on loopback only. Raises UsageError if the port is taken."""
 
     own: set[str] = set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.headers.get("Host") not in own:
-                self._answer(403, "this server is for its own machine")  # a foreign name that leads here
+                self._answer(
+                    403, "this server answers its own machine only"
+                )  # another host name that resolves to this address
             elif self.path == "/version":
                 self._answer(200, watch.version())
             elif self.path == "/":
@@ -70,7 +72,7 @@ def server(watch: Watch, port: int) -> ThreadingHTTPServer:
                 except UsageError as error:
                     self._answer(503, str(error))
             else:
-                self._answer(404, "there is one page here: /")
+                self._answer(404, "this server has one page: /")
 
         def _answer(self, code: int, text: str, kind: str = "text/plain") -> None:
             body = text.encode()
@@ -83,13 +85,13 @@ def server(watch: Watch, port: int) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: the terminal is for the address."""
+            """Log nothing: the terminal shows the address."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """Let a browser go away in the middle of an answer; all else is told as usual."""
+            """Ignore a browser that disconnects during an answer; report other errors as usual."""
             if not isinstance(sys.exception(), ConnectionError):
                 super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -97,7 +99,7 @@ def server(watch: Watch, port: int) -> ThreadingHTTPServer:
         found = Server((HOST, port), Handler)
     except OSError as error:
         raise UsageError(
-            f"cannot listen on port {port} ({error.strerror}): choose another --port, or 0 for any that is free"
+            f"cannot listen on port {port} ({error.strerror}): choose another --port, or 0 for any free one"
         ) from None
     own |= {f"{name}:{found.server_port}" for name in (HOST, "localhost")}
     return found
@@ -106,11 +108,11 @@ def server(watch: Watch, port: int) -> ThreadingHTTPServer:
 def serve(readers: Sequence[Reader], port: int, every: int, console: Console) -> None:
     """Serve the page on runs until Ctrl-C."""
     watch = Watch(readers, every)
-    watch.page()  # what cannot be read is told before anybody looks
+    watch.page()  # report what cannot be read before anybody opens the page
     with server(watch, port) as running:
         address = f"http://{HOST}:{running.server_address[1]}/"
-        console.print(f"watching: {address} (Ctrl-C ends it)", soft_wrap=True, markup=False)
+        console.print(f"watching: {address} (Ctrl-C stops)", soft_wrap=True, markup=False)
         try:
             running.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
-            console.print("no longer watching", markup=False)
+            console.print("stopped watching", markup=False)

@@ -151,14 +151,14 @@ def _edit(folder: Path, **changes: object) -> None:
 
 
 SPOILED = {
-    "truncated": (_truncated, "truncated or altered"),
+    "truncated": (_truncated, "truncated or changed"),
     "foreign weights": (_foreign_weights, "cannot be read"),
     "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "cannot be read"),
-    "no card": (lambda folder: (folder / CARD).unlink(), "holds no classifier.json"),
+    "no card": (lambda folder: (folder / CARD).unlink(), "has no classifier.json"),
     "half a card": (lambda folder: (folder / CARD).write_text('{"format": 1,'), "cannot be read"),
     "another card": (lambda folder: (folder / CARD).write_text("[1]"), "cannot be read"),
     "no UTF-8": (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe"), "cannot be read"),
-    "another format": (lambda folder: _edit(folder, format=2), "has format 2, this version reads 1"),
+    "another format": (lambda folder: _edit(folder, format=2), "has format 2, but this version reads 1"),
     "another network": (
         lambda folder: _edit(folder, architecture={"shape": [1, 8, 8], "classes": ["a"], "width": 2}),
         "cannot be read",

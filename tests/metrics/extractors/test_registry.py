@@ -68,7 +68,7 @@ def test_only_inception_has_the_names_of_papers():
 
 def test_extractors_are_found_by_name(tmp_path):
     assert extractor("pixels8").size == 192
-    with pytest.raises(UsageError, match="only lite0 and inception have a file of weights, not pixels8"):
+    with pytest.raises(UsageError, match="only lite0 and inception take a file of weights, not pixels8"):
         extractor("pixels8", weights=tmp_path)
     with pytest.raises(UsageError, match="did you mean 'lite0'"):
         extractor("lite")
@@ -78,7 +78,7 @@ def test_a_classifier_is_found_by_the_name_of_its_set_in_either_spelling(tmp_pat
     monkeypatch.setattr(classifiers, "ready", lambda name, note: saved(tmp_path, name))
     for name in ("fashion_mnist", "fashion-mnist"):
         assert classifiers.look_through(name, 1, print).name == "fashion_mnist"
-    with pytest.raises(UsageError, match="only lite0 and inception have a file of weights, not digits"):
+    with pytest.raises(UsageError, match="only lite0 and inception take a file of weights, not digits"):
         classifiers.look_through("digits", 1, print, weights=tmp_path)
     with pytest.raises(UsageError, match="did you mean 'cifar10'"):
         classifiers.look_through("cifar1", 3, print)
@@ -128,7 +128,7 @@ def test_a_classifier_is_an_extractor_that_says_how_good_it_is(tmp_path):
 def test_a_card_that_does_not_say_enough_is_refused(missing, tmp_path):
     classifier = saved(tmp_path)
     del classifier.card[missing]
-    with pytest.raises(UsageError, match=f"does not say '{missing}'"):
+    with pytest.raises(UsageError, match=f"has no '{missing}'"):
         of_classifier(classifier)
 
 
@@ -202,18 +202,20 @@ def test_inception_is_fetched_once_by_its_package(stand_in, monkeypatch, tmp_pat
 
 def test_weights_that_are_missing_or_others_are_told_with_the_remedy(stand_in, monkeypatch, tmp_path):
     with pytest.raises(
-        UsageError, match=r"none cannot be read .*fetch https://github.com/toshas.* as weights"
+        UsageError, match=r"none cannot be read .*download https://github.com/toshas.* as weights"
     ):
         inception(tmp_path / "none")
     stand_in.write_bytes(b"others")
-    with pytest.raises(UsageError, match=r"are not the known ones"):
+    with pytest.raises(UsageError, match=r"are not the expected ones"):
         inception(stand_in)
 
     def offline(self, *args, **options):
         raise URLError("no route to host")
 
     monkeypatch.setattr(StandIn, "__init__", offline)
-    with pytest.raises(UsageError, match=r"cannot be fetched .*no route to host.*name the file as weights"):
+    with pytest.raises(
+        UsageError, match=r"cannot be downloaded .*no route to host.*pass the file as weights"
+    ):
         inception()
 
 

@@ -1,4 +1,4 @@
-"""What scores of images look through: a fixed network, with its name, its hash and what it does to an image first."""
+"""The contract of a feature extractor: a fixed network with its name, hash and preprocessing."""
 
 import hashlib
 import math
@@ -15,7 +15,7 @@ __all__ = ["Extractor", "Read", "Score", "check_images", "checked", "in_bytes", 
 
 
 class Read(NamedTuple):
-    """What an extractor says of n images: features [n, d] float32, and logits [n, k] where it is a classifier."""
+    """The output of an extractor for n images: features [n, d] float32, and logits [n, k] if it is a classifier."""
 
     features: Tensor
     logits: Tensor | None = None
@@ -24,8 +24,8 @@ class Read(NamedTuple):
 class Extractor(NamedTuple):
     """A fixed network: `read` takes images [n, C, H, W] in [-1, 1], as generators make them.
 
-    `name` ends the names of its scores (fd_NAME), `sha256` is that of its weights, `preprocessing` says what is
-    done to an image before the network sees it, `size` is d.
+    `name` ends the names of its scores (fd_NAME). `sha256` is the hash of its weights. `preprocessing` says
+    what is done to an image before the network. `size` is the width d of the features.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Extractor(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A score and its sampling error: one standard deviation of what another sample of as many would have given."""
+    """A score and its sampling error: one standard deviation over other samples of the same size."""
 
     value: float
     error: float
 
 
 def share(p: float, n: int) -> Score:
-    """A share p of n, with the binomial error sqrt(p (1 - p) / n), p brought to 1 / 2n from 0 or 1 for it.
+    """A share p of n with the binomial error sqrt(p (1 - p) / n).
 
-    Of a share that none or all make up, nothing finer is known.
+    For the error, p = 0 counts as 1 / 2n and p = 1 as 1 - 1 / 2n, because nothing finer is known.
 
     >>> share(0.5, 100)
     Score(value=0.5, error=0.05)
@@ -55,7 +55,7 @@ def share(p: float, n: int) -> Score:
 
 
 def over_splits(values: Sequence[float]) -> Score:
-    """The mean of a score over disjoint splits, and that mean's standard error; of one split the error is NaN.
+    """The mean of a score over disjoint splits, and its standard error. The error of one split is NaN.
 
     >>> over_splits([1.0, 2.0, 3.0]).error == 1 / math.sqrt(3)
     True
@@ -64,13 +64,13 @@ def over_splits(values: Sequence[float]) -> Score:
 
 
 def check_images(images: Tensor) -> Tensor:
-    """Return images [n, 1 or 3, H, W] in [-1, 1] detached, in float32; UsageError in a sentence on anything else.
+    """Return images [n, 1 or 3, H, W] in [-1, 1] detached, in float32. Raises UsageError on anything else.
 
-    Values a little beyond [-1, 1] pass, for not every generator ends in a tanh; 0..255 do not.
+    Values slightly outside [-1, 1] pass, because not every generator ends in a tanh. Values in 0..255 do not.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
         raise UsageError(
-            f"scores are of images [n, 1 or 3, H, W], not {list(images.shape)}: pass one or more, grey or RGB"
+            f"scores need images [n, 1 or 3, H, W], not {list(images.shape)}: pass one or more, grey or RGB"
         )
     if not images.is_floating_point():
         raise UsageError(f"images must be floating point in [-1, 1], not {images.dtype}: pass x / 127.5 - 1")
@@ -93,14 +93,14 @@ def in_bytes(images: Tensor) -> Tensor:
 
 
 def checked(path: Path, sha256: str, remedy: str) -> bytes:
-    """The bytes of the weights' file at `path`. Raises UsageError where it is missing or has another SHA-256."""
+    """The bytes of the weights' file at `path`. Raises UsageError if it is missing or has another SHA-256."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise UsageError(f"the weights {path} cannot be read ({error.strerror}): {remedy}") from error
     if (found := hashlib.sha256(raw).hexdigest()) != sha256:
         raise UsageError(
-            f"the weights {path} are not the known ones, for their SHA-256 is {found[:12]}... and not "
+            f"the weights {path} are not the expected ones, with SHA-256 {found[:12]}... in place of "
             f"{sha256[:12]}...: {remedy}"
         )
     return raw

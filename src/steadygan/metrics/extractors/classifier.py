@@ -1,7 +1,7 @@
-"""A small convolutional classifier of a data set's own classes: logits and features for scores in its domain.
+"""A small convolutional classifier of a data set's own classes: logits, and features for scores on that data set.
 
-Images [n, C, H, W] are floating point in [-1, 1], as a generator makes them. Weights depend on the data, the seed and
-the number of threads alone.
+Images [n, C, H, W] are floating point in [-1, 1], as a generator makes them. The weights depend only on the
+data, the seed and the number of threads.
 """
 
 import math
@@ -23,18 +23,19 @@ FEATURES = 128
 
 
 def cnn(shape: tuple[int, ...], classes: int, width: int = 32) -> nn.Sequential:
-    """Make an untrained classifier of images `shape` (channels, height, width of 8 or more): trunk and head.
+    """Make an untrained classifier of images of `shape` (channels, height, width of 8 or more): trunk and head.
 
-    Trunk: convolution 3x3, ReLU and 2x2 maximum, until a side is 4 to 7, the channels doubling from `width` up to
-    4 `width`; one more convolution and ReLU; linear to 128 features, ReLU, dropout of a half. Head: linear to one
-    logit a class. No batch norm, so an image's logits are its own. Raises UsageError on another shape.
+    The trunk repeats a 3x3 convolution, ReLU and 2x2 max pooling until a side is 4 to 7. Channels double from
+    `width` up to 4 `width`. Then come one more convolution and ReLU, a linear layer to 128 features, ReLU,
+    and dropout of one half. The head is linear, with one logit per class. There is no batch norm, so the
+    logits of an image do not depend on the batch. Raises UsageError on another shape.
 
     >>> trunk, head = cnn((1, 8, 8), classes=10)
     >>> head(trunk(torch.zeros(2, 1, 8, 8))).shape
     torch.Size([2, 10])
     """
     if len(shape) != 3 or min(shape[1:]) < 8:
-        raise UsageError(f"a classifier takes images of 8 x 8 pixels or more, not {list(shape)}")
+        raise UsageError(f"a classifier needs images [C, H, W] of 8 x 8 pixels or more, not {list(shape)}")
     halvings = int(math.log2(min(shape[1:]))) - 2
     widths = [shape[0], *(min(width << k, 4 * width) for k in range(halvings + 1))]
     trunk: list[nn.Module] = []
@@ -49,13 +50,13 @@ def cnn(shape: tuple[int, ...], classes: int, width: int = 32) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained network with what is known of it: the card says data, split, accuracy, architecture, seed, steps."""
+    """A trained network with its card: data, split, accuracy, architecture, seed and steps."""
 
     module: nn.Sequential
     card: dict[str, Any]
 
     def features(self, images: Tensor) -> Tensor:
-        """The last hidden layer's activations [n, 128], detached. Raises UsageError on images of another shape."""
+        """The activations [n, 128] of the last hidden layer, detached. Raises UsageError on images of another shape."""
         return self._through(self.module[0], images)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class Classifier:
         return self._through(self.module, images)
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """The classes' probabilities [n, classes], detached. Raises UsageError on images of another shape."""
+        """The class probabilities [n, classes], detached. Raises UsageError on images of another shape."""
         return self.logits(images).softmax(1)
 
     def _through(self, net: nn.Module, images: Tensor) -> Tensor:
@@ -80,10 +81,10 @@ class Classifier:
 def train(
     rows: Tensor, labels: Tensor, classes: int, *, steps: int, seed: int = 0, width: int = 32, batch: int = 64
 ) -> nn.Sequential:
-    """Train `cnn` on images rows [n, C, H, W] uint8 and labels [n] int64 by cross entropy; in evaluation mode.
+    """Train `cnn` on images rows [n, C, H, W] uint8 and labels [n] int64; return it in evaluation mode.
 
-    Adam at 0.002, falling linearly to 0, without weight decay; each batch is drawn with replacement. Raises
-    UsageError where images and labels do not fit.
+    The loss is cross entropy. The optimizer is Adam at 0.002, falling linearly to 0, without weight decay.
+    Batches are drawn with replacement. Raises UsageError where images and labels do not fit.
 
     >>> rows = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
     >>> net = train(rows, torch.tensor([0, 1]), 2, steps=20, width=8)
@@ -112,6 +113,6 @@ def train(
 
 
 def accuracy(classifier: Classifier, rows: Tensor, labels: Tensor) -> Score:
-    """The share p of images rows [n, C, H, W] uint8 that are put in their class, and its binomial error."""
+    """The share p of images rows [n, C, H, W] uint8 that are classified correctly, and its binomial error."""
     logits = torch.cat([classifier.logits(part.float() / 127.5 - 1) for part in rows.split(CHUNK)])
     return share((logits.argmax(1) == labels).double().mean().item(), len(rows))

