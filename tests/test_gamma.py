@@ -93,7 +93,7 @@ def test_rescaling_is_the_published_rule():
     for side, batch in ((32, 64), (256, 16), (64, 128)):
         scaled = gamma.rescaled(published(64, 32), 64 * 64, 32, side * side, batch)
         assert scaled == pytest.approx(published(side, batch))
-    with pytest.raises(UsageError, match="counted from 1"):
+    with pytest.raises(UsageError, match="1 or more"):
         gamma.rescaled(1.0, 0, 64, 64, 64)
 
 

@@ -691,7 +691,7 @@ def test_autocast_to_bfloat16_gives_a_float32_penalty_within_a_hundredth(name, o
 @pytest.mark.parametrize("alpha", [torch.ones(1), torch.ones(4, 1), torch.ones(3)])
 def test_one_weight_for_the_whole_batch_is_refused(alpha):
     # torchgan's bug: a single alpha for all samples
-    with pytest.raises(UsageError, match="one number a sample"):
+    with pytest.raises(UsageError, match="one number per sample"):
         penalties.zero_centered(lambda x: x[:, 0], torch.ones(4, 2), torch.zeros(4, 2), alpha)
 
 

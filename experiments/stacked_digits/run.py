@@ -137,7 +137,7 @@ def table(figures: dict[str, Any]) -> str:
         f"| perfect samples, expected | | | | {perfect} | |",
     ]
     note = (
-        f"{seeds} seeds, {count:,} samples of each one's averaged generator, mean ± standard deviation; seconds are "
+        f"{seeds} seeds, {count:,} samples of each one's averaged generator, mean ± standard deviation. Seconds are "
         f"those of all seeds together, without compiling. Digits classifier: {made['classifier']}"
     )
     return "\n".join([*rows, "", f"*{note}.*"])

@@ -1,8 +1,8 @@
-"""Augmentations that D sees reals and fakes through, differentiable, so that G learns through them too.
+"""Differentiable augmentations of what D sees, of reals and fakes alike, so that G learns through them too.
 
-Both pipelines take images x [N, C, H, W] in [-1, 1] and their uniform numbers u, a fixed count a sample, treat
-each sample by its own, and can be differentiated twice in x. In the critic's and in the generator's loss alike
-D(T(x)) takes the place of D(x), with numbers drawn anew for each batch of images.
+Both pipelines take images x [N, C, H, W] in [-1, 1] and their uniform numbers u, a fixed count for each
+sample. They treat each sample on its own, and can be differentiated twice in x. D(T(x)) replaces D(x) in the
+critic's loss and in the generator's. The numbers are drawn anew for each batch of images.
 """
 
 import math
@@ -19,7 +19,7 @@ __all__ = ["ADA_NUMBERS", "DIFFAUGMENT", "DIFFAUGMENT_NUMBERS", "ada", "adapt", 
 
 
 def _integer(u: Tensor, count: int) -> Tensor:
-    """Uniform on 0 .. count - 1 from u, uniform in [0, 1); a u that became 1 in a narrower type is held back."""
+    """A whole number uniform on 0 .. count - 1, from u uniform in [0, 1). A u that rounding made 1 gives count - 1."""
     return (u * count).floor().clamp(max=count - 1)
 
 
@@ -37,14 +37,14 @@ def _color(x: Tensor, u: Tensor) -> Tensor:
 
 
 def _translation(x: Tensor, u: Tensor) -> Tensor:
-    """Whole pixels, up to an eighth of the side each way, what is vacated 0 (mid-grey in [-1, 1])."""
+    """A shift by whole pixels, up to an eighth of the side each way. Vacated pixels are 0 (mid-grey in [-1, 1])."""
     most = [int(side / 8 + 0.5) for side in x.shape[2:]]
     down, right = (_integer(u[:, i], 2 * most[i] + 1).long() - most[i] for i in (0, 1))
     return translate(x, down, right, 0.0)
 
 
 def _cutout(x: Tensor, u: Tensor) -> Tensor:
-    """A rectangle of half the side each way made 0, its centre anywhere in the image."""
+    """A rectangle of half the side each way set to 0, with its centre anywhere in the image."""
     outside = []
     for axis, side in enumerate(x.shape[2:]):
         size = int(side / 2 + 0.5)
@@ -60,19 +60,21 @@ DIFFAUGMENT = {
     "translation": (_translation, slice(3, 5)),
     "cutout": (_cutout, slice(5, 7)),
 }
-"""Each of DiffAugment's policies, and which of the numbers are its own, whatever else is in use."""
+"""Each of DiffAugment's policies, and which of the uniform numbers it uses, always the same ones."""
 
 DIFFAUGMENT_NUMBERS = 7
 """Uniform numbers that `diffaugment` takes for a sample."""
 
 
 def diffaugment(x: Tensor, u: Tensor, policy: Sequence[str] = ("color", "translation", "cutout")) -> Tensor:
-    """Images x [N, C, H, W] in [-1, 1], each with the transformations of `policy` in turn; u [N, 7] uniform.
+    """Apply the transformations of `policy` in turn to images x [N, C, H, W] in [-1, 1], with u [N, 7] uniform.
 
-    color: brightness + U(-1/2, 1/2), saturation x U(0, 2), contrast x U(1/2, 3/2); translation by up to 1/8 of
-    the side, zero-filled; cutout of 1/2 of the side, zero. Always applied, to reals and fakes, in D's loss and
-    G's. Zhao 2020 (DiffAugment), ranges of their code. Raises UsageError on unknown or repeated names in
-    the policy and on other shapes.
+    - color: brightness + U(-1/2, 1/2), saturation x U(0, 2), contrast x U(1/2, 3/2).
+    - translation: by up to 1/8 of the side, filled with zeros.
+    - cutout: 1/2 of the side, set to zero.
+
+    They are always applied, to reals and fakes, in D's loss and G's. Raises UsageError on unknown or repeated
+    names in the policy and on other shapes. Source: Zhao 2020 (DiffAugment), ranges of their code.
 
     >>> x, u = torch.ones(1, 1, 1, 8), torch.tensor([[0.75, 0.5, 0.5, 0.5, 0.9, 0.0, 0.5]])
     >>> diffaugment(x, u, ("color", "translation")).flatten()
@@ -87,7 +89,7 @@ def diffaugment(x: Tensor, u: Tensor, policy: Sequence[str] = ("color", "transla
 
 
 def check_policy(policy: Sequence[str]) -> None:
-    """Raise UsageError where `policy` names a change that DiffAugment has not, or one twice.
+    """Raise UsageError where `policy` names a change that DiffAugment does not have, or names one twice.
 
     >>> check_policy(("color", "cutout"))
     """
@@ -95,7 +97,7 @@ def check_policy(policy: Sequence[str]) -> None:
         if name not in DIFFAUGMENT:
             raise UsageError(f"DiffAugment has no policy {name!r}: {nearest(name, DIFFAUGMENT)}")
     if len(set(policy)) < len(policy):
-        raise UsageError(f"DiffAugment's policy names each change once, not {list(policy)}")
+        raise UsageError(f"DiffAugment's policy must name each change once, not {list(policy)}")
 
 
 # -------------------------------------------------------------------------------------------------------- ADA
@@ -104,19 +106,26 @@ def check_policy(policy: Sequence[str]) -> None:
 GEOMETRY_NUMBERS, COLOR_NUMBERS = 18, 10
 
 ADA_NUMBERS = GEOMETRY_NUMBERS + COLOR_NUMBERS
-"""Uniform numbers that `ada` takes for a sample: one a transformation for whether, the others for how much."""
+"""Uniform numbers that `ada` takes for a sample: whether each transformation is applied, and how large it is."""
 
 
 def ada(x: Tensor, p: Tensor, u: Tensor) -> Tensor:
-    """Images x [N, C, H, W], each transformation applied with probability p, by sample; u [N, 28] uniform.
+    """Apply each transformation of ADA with probability p to each sample of x [N, C, H, W]; u [N, 28] is uniform.
 
-    Karras 2020 (ADA)'s blit, geometry and colour ("bgc"), in their order and ranges: mirror, quarter turn, shift by
-    up to 1/8 of the side, scale 2^N(0, 0.2^2), turn, stretch 2^N(0, 0.2^2), turn, shift N(0, 1/8^2) of the side;
-    brightness N(0, 0.2^2), contrast 2^N(0, 1/2^2), luma flip, hue turn, saturation 2^N(0, 1). One affine map and
-    one bilinear resampling with reflection (about the border pixels), one colour matrix (3 channels, or 1, which has
-    no hue and saturation). Theirs upsamples through a wavelet filter before and after: this one blurs a little more.
-    At p = 0 it is the identity, bit for bit. The resampling is four gathers, because grid_sample has a second
-    derivative only in recent versions of torch. Raises UsageError on other shapes or numbers of channels.
+    These are blit, geometry and colour ("bgc") of Karras 2020 (adaptive discriminator augmentation), in their
+    order and ranges:
+
+    - mirror, quarter turn, shift by up to 1/8 of the side;
+    - scale 2^N(0, 0.2^2), rotation, stretch 2^N(0, 0.2^2), rotation, shift N(0, 1/8^2) of the side;
+    - brightness N(0, 0.2^2), contrast 2^N(0, 1/2^2), luma flip, hue rotation, saturation 2^N(0, 1).
+
+    They are one affine map with one bilinear resampling, and one colour matrix. The resampling reflects about
+    the border pixels. Images have 3 channels, or 1, which has no hue and saturation. The original upsamples
+    through a wavelet filter before and after, so this one blurs a little more. At p = 0 it is the identity,
+    bit for bit.
+
+    The resampling is four gathers, because grid_sample has a second derivative only in recent versions of
+    torch. Raises UsageError on other shapes or numbers of channels.
 
     >>> x = torch.rand(2, 3, 8, 8)
     >>> torch.equal(ada(x, torch.tensor(0.0), torch.rand(2, ADA_NUMBERS)), x)
@@ -124,7 +133,7 @@ def ada(x: Tensor, p: Tensor, u: Tensor) -> Tensor:
     """
     check_images(x, u, (ADA_NUMBERS,))
     if x.shape[1] not in (1, 3):
-        raise UsageError(f"ADA's colours are for images of 1 or 3 channels, not {x.shape[1]}")
+        raise UsageError(f"ADA takes images of 1 or 3 channels, not {x.shape[1]}")
     wide = torch.promote_types(x.dtype, torch.float32)
     p = torch.as_tensor(p, dtype=wide, device=x.device)
     geometry, color = u.to(wide).split([GEOMETRY_NUMBERS, COLOR_NUMBERS], 1)
@@ -135,11 +144,11 @@ def ada(x: Tensor, p: Tensor, u: Tensor) -> Tensor:
 def adapt(
     p: Tensor, sign_real: Tensor, images: int | Tensor, target: float = 0.6, over: float = 500_000
 ) -> Tensor:
-    """p + sign(sign_real - target) * images / over, held to [0, 1]: ADA's control of the probability p.
+    """Return p + sign(sign_real - target) * images / over, clipped to [0, 1]: ADA's control of the probability p.
 
-    sign_real is the mean of sign(D(x)) over reals since the last call, `images` how many reals have been shown since:
-    p goes from 0 to 1 in no less than `over` images. Karras 2020 (ADA), every 4 steps; their code has no upper
-    bound, where p above 1 changes nothing but takes longer to come back.
+    sign_real is the mean of sign(D(x)) over reals since the last call. `images` is how many reals were shown
+    since then. So p goes from 0 to 1 in no less than `over` images. Source: Karras 2020 (ADA), every 4 steps.
+    Their code has no upper bound. There p above 1 changes nothing, but takes longer to come back.
 
     >>> adapt(torch.tensor(0.5), torch.tensor(0.7), 50_000)
     tensor(0.6000)
@@ -148,12 +157,12 @@ def adapt(
 
 
 def _normal(u: Tensor) -> Tensor:
-    """N(0, 1) from u uniform in [0, 1), whose 0 is kept from infinity."""
+    """N(0, 1) from u uniform in [0, 1). u is clamped, so that 0 does not give infinity."""
     return torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7))
 
 
 def _matrices(like: Tensor, *rows: Sequence[Tensor | float]) -> Tensor:
-    """Square matrices [N, n, n] from rows of entries, each a number or a tensor as `like` [N]."""
+    """Square matrices [N, n, n] from rows of entries, each a number or a tensor like `like` [N]."""
     zero = torch.zeros_like(like)
     return torch.stack([torch.stack([entry + zero for entry in row], -1) for row in rows], -2)
 
@@ -171,12 +180,14 @@ def _moving(across: Tensor, down: Tensor) -> Tensor:
 
 
 def _geometry(p: Tensor, u: Tensor, height: int, width: int) -> Tensor:
-    """The map [N, 3, 3] from a place of the output to the place of the input that it shows, about the centre.
+    """The affine map [N, 3, 3] from a pixel of the output to the pixel of the input that it shows, about the centre.
 
-    The inverse of what is done, so each step stands inverted, and the first step leftmost.
+    It is the inverse of the transformation. So each step stands inverted, and the first step leftmost.
     """
     whether, how = u[:, :8], u[:, 8:]
-    either = 1 - (1 - p).clamp(0, 1).sqrt()  # so that one of the two turns comes with probability p
+    either = (
+        1 - (1 - p).clamp(0, 1).sqrt()
+    )  # so that at least one of the two rotations comes with probability p
     chance = torch.stack([p, p, p, p, either, p, either, p])
     mirror, quarter, shift, scale, turn, stretch, turn_again, slide = (whether < chance).unbind(1)
 
@@ -226,18 +237,18 @@ def _resample(x: Tensor, inverse: Tensor) -> Tensor:
 
 
 def _reflected(place: Tensor, side: int) -> Tensor:
-    """Places beyond the border folded back about the border pixel, as often as it takes."""
+    """Indices beyond the border, reflected about the border pixel as often as necessary."""
     period = max(1, 2 * (side - 1))
     place = place.remainder(period)
     return torch.where(place < side, place, period - place)
 
 
 AROUND_GREY = [[0, -(3**-0.5), 3**-0.5, 0], [3**-0.5, 0, -(3**-0.5), 0], [-(3**-0.5), 3**-0.5, 0, 0], [0] * 4]
-"""The cross product with the unit vector along grey: what a turn of the hue is generated by."""
+"""The cross product with the unit vector along grey. It generates rotations of the hue."""
 
 
 def _color_matrix(p: Tensor, u: Tensor) -> Tensor:
-    """The matrix [N, 4, 4] on (red, green, blue, 1): brightness, contrast, luma flip, hue, saturation in turn."""
+    """The matrix [N, 4, 4] on (red, green, blue, 1): brightness, contrast, luma flip, hue, saturation in this order."""
     lighten, contrast, invert, turn, saturate = (u[:, :5] < p).unbind(1)
     light, strength, flip, angle, color = u[:, 5:].unbind(1)
     light = torch.where(lighten, 0.2 * _normal(light), 0.0)
@@ -261,7 +272,7 @@ def _color_matrix(p: Tensor, u: Tensor) -> Tensor:
 
 
 def _colored(x: Tensor, matrix: Tensor) -> Tensor:
-    """Pixels mapped by `matrix` [N, 4, 4]; of one channel: as a grey of three, averaged."""
+    """Pixels mapped by `matrix` [N, 4, 4]. One channel is mapped as a grey of three, and averaged."""
     linear, offset = matrix[:, :3, :3], matrix[:, :3, 3:]
     if x.shape[1] == 1:
         linear, offset = linear.sum(2, keepdim=True).mean(1, keepdim=True), offset.mean(1, keepdim=True)

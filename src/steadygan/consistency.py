@@ -1,8 +1,8 @@
-"""Consistency regularization: a critic should say of a sample what it says of the sample moved a little.
+"""Consistency regularization: a critic should give a sample and its slightly changed copy the same logit.
 
-Transformations take their uniform or normal numbers as arguments, work on each sample by its own, and are linear
-in the images, so a term built on them can be differentiated as often as a penalty needs. A critic is any callable
-x [N, ...] -> logits [N]. Terms are unweighted.
+Transformations take their uniform or normal numbers as arguments, and treat each sample on its own. They are
+linear in the images, so a term built on them can be differentiated as often as a penalty needs. A critic is
+any callable x [N, ...] -> logits [N]. Terms are unweighted.
 """
 
 from collections.abc import Callable
@@ -37,15 +37,13 @@ def check_images(x: Tensor, u: Tensor, numbers: tuple[int, ...]) -> None:
     >>> check_images(torch.zeros(2, 3, 4, 4), torch.zeros(2, 5), (5,))
     """
     if x.ndim != 4:
-        raise UsageError(f"images are [N, C, H, W], not {list(x.shape)}: for points use `jitter`")
+        raise UsageError(f"images must be [N, C, H, W], not {list(x.shape)}: for points use `jitter`")
     if u.shape != (len(x), *numbers):
-        raise UsageError(
-            f"{len(x)} images here take uniform numbers {[len(x), *numbers]}, not {list(u.shape)}"
-        )
+        raise UsageError(f"{len(x)} images need uniform numbers {[len(x), *numbers]}, not {list(u.shape)}")
 
 
 def flip(x: Tensor, u: Tensor) -> Tensor:
-    """Images x [N, C, H, W] mirrored left to right where u [N], uniform in [0, 1), is below 1/2.
+    """Mirror images x [N, C, H, W] left to right where u [N], uniform in [0, 1), is below 1/2.
 
     Raises UsageError on other shapes.
 
@@ -58,7 +56,7 @@ def flip(x: Tensor, u: Tensor) -> Tensor:
 
 
 def pixels(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Images that have at each place the pixel of x [N, C, H, W] that `rows` and `columns` name, int64 [N, h, w].
+    """Return images made of the pixels of x [N, C, H, W] at `rows` and `columns`, both int64 [N, h, w].
 
     >>> pixels(torch.arange(4.0).view(1, 1, 2, 2), torch.tensor([[[1]]]), torch.tensor([[[0]]])).item()
     2.0
@@ -70,7 +68,7 @@ def pixels(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def translate(x: Tensor, down: Tensor, right: Tensor, fill: float) -> Tensor:
-    """Images x [N, C, H, W] moved by whole pixels, `down` and `right` int64 [N], what is vacated being `fill`.
+    """Shift images x [N, C, H, W] by `down` and `right` whole pixels, int64 [N]. Vacated pixels are `fill`.
 
     >>> translate(torch.ones(1, 1, 2, 2), torch.tensor([1]), torch.tensor([0]), 0.0)[0, 0]
     tensor([[0., 0.],
@@ -85,10 +83,10 @@ def translate(x: Tensor, down: Tensor, right: Tensor, fill: float) -> Tensor:
 
 
 def shift(x: Tensor, u: Tensor, share: float = 0.2, fill: float = -1.0) -> Tensor:
-    """Images x [N, C, H, W] moved by round((2 u - 1) * share * side) pixels down (u[:, 0]) and right (u[:, 1]).
+    """Shift images x [N, C, H, W] by round((2 u - 1) * share * side) pixels down (u[:, 0]) and right (u[:, 1]).
 
-    u [N, 2] is uniform in [0, 1). What is vacated is `fill`, black in [-1, 1]: the zero fill of 8-bit images in
-    GN-GAN's code, whose default share of the side this is. Raises UsageError on other shapes.
+    u [N, 2] is uniform in [0, 1). Vacated pixels are `fill`, black in [-1, 1]. That is the zero fill of 8-bit
+    images in GN-GAN's code, as is the default share of the side. Raises UsageError on other shapes.
 
     >>> shift(torch.tensor([[[[1.0, 2.0, 3.0, 4.0, 5.0]]]]), torch.tensor([[0.5, 1.0]])).flatten()
     tensor([-1.,  1.,  2.,  3.,  4.])
@@ -99,9 +97,10 @@ def shift(x: Tensor, u: Tensor, share: float = 0.2, fill: float = -1.0) -> Tenso
 
 
 def flip_and_shift(x: Tensor, u: Tensor, share: float = 0.2, fill: float = -1.0) -> Tensor:
-    """CR's transformation of images x [N, C, H, W]: `flip` by u[:, 0], then `shift` by u[:, 1:]; u [N, 3] uniform.
+    """Apply CR's transformation to images x [N, C, H, W]: `flip` by u[:, 0], then `shift` by u[:, 1:].
 
-    Zhang 2020 (flips, and shifts by a few pixels); the share is that of GN-GAN's and PGN's code.
+    u [N, 3] is uniform in [0, 1). Raises UsageError on other shapes. Source: Zhang 2020 (flips, and shifts by
+    a few pixels). The share is that of GN-GAN's and PGN's code.
 
     >>> flip_and_shift(torch.arange(5.0).view(1, 1, 1, 5), torch.tensor([[0.0, 0.5, 0.0]])).flatten()
     tensor([ 3.,  2.,  1.,  0., -1.])
@@ -111,9 +110,10 @@ def flip_and_shift(x: Tensor, u: Tensor, share: float = 0.2, fill: float = -1.0)
 
 
 def jitter(x: Tensor, noise: Tensor, sigma: float = 0.05) -> Tensor:
-    """x + sigma noise, noise ~ N(0, I) shaped like x: what can be done to a point, which has no mirror image.
+    """Return x + sigma noise, with noise ~ N(0, I) shaped like x: a small change of points, which have no mirror image.
 
-    Zhang 2020 tried it on images as well, where it did less than flips and shifts.
+    Raises UsageError on unequal shapes. Zhang 2020 tried it on images as well, where it helped less than
+    flips and shifts.
 
     >>> jitter(torch.zeros(1, 2), torch.tensor([[1.0, -2.0]]))
     tensor([[ 0.0500, -0.1000]])
@@ -123,7 +123,7 @@ def jitter(x: Tensor, noise: Tensor, sigma: float = 0.05) -> Tensor:
 
 
 def disagreement(logits: Tensor, moved_logits: Tensor) -> Tensor:
-    """mean_i (moved_i - logit_i)^2, where both logits [N] are at hand.
+    """Return mean_i (moved_i - logit_i)^2 of two sets of logits [N].
 
     >>> disagreement(torch.tensor([1.0, 0.0]), torch.tensor([3.0, 0.0])).item()
     2.0
@@ -133,10 +133,10 @@ def disagreement(logits: Tensor, moved_logits: Tensor) -> Tensor:
 
 
 def cr(critic: Critic, x_real: Tensor, x_moved: Tensor) -> Tensor:
-    """mean_i (D(T x_i) - D(x_i))^2 with x_moved = T x_real: a scalar, added to D's loss; gradients through both.
+    """Return mean_i (D(T x_i) - D(x_i))^2 with x_moved = T x_real: a scalar for D's loss, with gradients through both.
 
-    Zhang 2020 (CR-GAN), on the last layer alone (weight 10; 5 in GN-GAN's and PGN's code).
-    Raises UsageError on unequal shapes or logits not [N].
+    Raises UsageError on unequal shapes or logits that are not [N]. Source: Zhang 2020 (consistency
+    regularization, CR-GAN), on the last layer alone (weight 10; 5 in GN-GAN's and PGN's code).
 
     >>> x = torch.zeros(4, 2)
     >>> cr(lambda x: 3 * x[:, 0], x, x + 1)
@@ -155,9 +155,10 @@ def bcr(
     moved_fake: Tensor,
     weight_fake: float = 1.0,
 ) -> Tensor:
-    """`cr` on the reals plus weight_fake times `cr` on the fakes: balanced consistency, a scalar for D's loss.
+    """Return `cr` on the reals plus weight_fake times `cr` on the fakes: balanced consistency, a scalar for D's loss.
 
-    CR on reals alone lets the transformations leak into the samples. Zhao 2021 (ICR), bCR (10 for both parts).
+    CR on reals alone lets the transformations leak into the samples. Source: Zhao 2021 (improved consistency
+    regularization, ICR), bCR (10 for both parts).
 
     >>> x = torch.zeros(4, 2)
     >>> bcr(lambda x: x[:, 0], x, x + 1, x, x + 2, weight_fake=0.5)
@@ -167,9 +168,9 @@ def bcr(
 
 
 def zcr_discriminator(critic: Critic, x_fake: Tensor, x_near: Tensor) -> Tensor:
-    """mean_i (D(G(z_i)) - D(G(z_i + dz_i)))^2, dz ~ N(0, sigma^2 I): latent consistency's scalar for D's loss.
+    """Return mean_i (D(G(z_i)) - D(G(z_i + dz_i)))^2, dz ~ N(0, sigma^2 I): latent consistency, a scalar for D's loss.
 
-    x_near are the fakes of the moved latents `jitter(z, noise, sigma)`. Zhao 2021 (ICR), zCR.
+    x_near are the fakes of the moved latents `jitter(z, noise, sigma)`. Source: Zhao 2021 (ICR), zCR.
 
     >>> zcr_discriminator(lambda x: x[:, 0], torch.zeros(4, 2), torch.ones(4, 2))
     tensor(1.)
@@ -178,11 +179,11 @@ def zcr_discriminator(critic: Critic, x_fake: Tensor, x_near: Tensor) -> Tensor:
 
 
 def zcr_generator(x_fake: Tensor, x_near: Tensor) -> Tensor:
-    """-mean (G(z) - G(z + dz))^2 over the batch and every input dimension: G is paid for telling latents apart.
+    """Return -mean (G(z) - G(z + dz))^2 over the batch and every input dimension: it rewards G for unlike samples.
 
-    To be minimised by G, unbounded below without a weight that the loss outdoes. Zhao 2021 (ICR), zCR, prints a
-    squared norm; this is its mean over the pixels, as others reproduced it (Karras 2020's comparison in their
-    code): one weight then does for every resolution. Raises UsageError on unequal shapes.
+    G minimises it. It is unbounded below, so its weight must be small beside the loss. Zhao 2021 (ICR), zCR,
+    prints a squared norm. This is its mean over the pixels, so that one weight serves every resolution.
+    Others reproduced it so (Karras 2020's comparison in their code). Raises UsageError on unequal shapes.
 
     >>> zcr_generator(torch.zeros(4, 3, 8, 8), torch.full((4, 3, 8, 8), 2.0))
     tensor(-4.)
@@ -194,6 +195,6 @@ def zcr_generator(x_fake: Tensor, x_near: Tensor) -> Tensor:
 def _same_shape(x: Tensor, moved: Tensor) -> None:
     if x.shape != moved.shape:
         raise UsageError(
-            f"consistency compares each sample with itself moved, but the shapes are {list(x.shape)} and "
-            f"{list(moved.shape)}: pass as many of each"
+            f"consistency compares each sample with its moved copy, but the shapes are {list(x.shape)} and "
+            f"{list(moved.shape)}: pass the same number of each"
         )

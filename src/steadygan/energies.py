@@ -1,9 +1,9 @@
-"""Autoencoders as critics: how well a sample is reconstructed is its energy, and how energies become losses.
+"""Autoencoders as critics: the energy of a sample is its reconstruction error, and losses are made of energies.
 
-An energy is the reverse of a logit: low means real. Energies are [N], one number a sample; a loss is the mean over
-the batch, minimised by the player it is named after. The target of a reconstruction is the sample itself and is
-never detached: G's gradient goes through both. With D(x) = (reconstruction, code), G's loss is
-`distance(D(y)[0], y).mean()`.
+An energy is the reverse of a logit: low means real. Energies are [N], one number for each sample. A loss is
+the mean over the batch, minimised by the player it is named after. The target of a reconstruction is the
+sample itself and is never detached, so G's gradient goes through both. With D(x) = (reconstruction, code),
+G's loss is `distance(D(y)[0], y).mean()`.
 """
 
 import torch.nn.functional as F
@@ -16,11 +16,11 @@ __all__ = ["balance", "began_discriminator", "convergence", "distance", "ebgan_d
 
 
 def distance(reconstruction: Tensor, x: Tensor) -> Tensor:
-    """EBGAN's energy |Dec(Enc(x)) - x| of each sample [N]: the norm over all its dimensions, not squared, no mean.
+    """Return EBGAN's energy |Dec(Enc(x)) - x| of each sample [N]: the norm over all dimensions, not squared, no mean.
 
-    Its derivative is 0 where the reconstruction is perfect (the root's own is infinite there). Raises UsageError
-    unless both have one shape [N, ...]. Zhao 2017, section 2.3; public implementations take the mean square instead,
-    so their margins are of another unit.
+    Its derivative is 0 where the reconstruction is perfect (the root's own is infinite there). Raises
+    UsageError unless both have one shape [N, ...]. Source: Zhao 2017, section 2.3. Public implementations
+    take the mean square instead, so their margins have another unit.
 
     >>> import torch
     >>> distance(torch.zeros(2, 2), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
@@ -30,9 +30,9 @@ def distance(reconstruction: Tensor, x: Tensor) -> Tensor:
 
 
 def mean_error(reconstruction: Tensor, x: Tensor, eta: float | Tensor = 1.0) -> Tensor:
-    """BEGAN's loss of each sample [N]: the mean over its dimensions of |v - D(v)|^eta.
+    """Return BEGAN's loss of each sample [N]: the mean over its dimensions of |v - D(v)|^eta.
 
-    Raises UsageError unless both have one shape [N, ...]. Berthelot 2017, section 3.1 (eta 1 or 2).
+    Raises UsageError unless both have one shape [N, ...]. Source: Berthelot 2017, section 3.1 (eta 1 or 2).
 
     >>> import torch
     >>> mean_error(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])), mean_error(torch.zeros(1, 1), torch.ones(1, 1), 2)
@@ -42,10 +42,10 @@ def mean_error(reconstruction: Tensor, x: Tensor, eta: float | Tensor = 1.0) -> 
 
 
 def ebgan_discriminator(real: Tensor, fake: Tensor, margin: float | Tensor) -> Tensor:
-    """mean e(x) + mean max(0, m - e(G(z))): energies of real samples down, of fakes up as far as the margin m.
+    """Return mean e(x) + mean max(0, m - e(G(z))): D lowers the energy of reals and raises that of fakes up to m.
 
-    Zhao 2017, Eqn 1. G's loss is mean e(G(z)), Eqn 2. Where p_g = p_data every constant energy in [0, m] is best,
-    and this is m (their Theorem 1).
+    m is the margin. G's loss is mean e(G(z)), Eqn 2. Where p_g = p_data every constant energy in [0, m] is
+    best, and this loss is m (their Theorem 1). Source: Zhao 2017, Eqn 1.
 
     >>> import torch
     >>> ebgan_discriminator(torch.tensor([1.0]), torch.tensor([2.0, 6.0]), margin=5.0)
@@ -55,7 +55,9 @@ def ebgan_discriminator(real: Tensor, fake: Tensor, margin: float | Tensor) -> T
 
 
 def began_discriminator(real: Tensor, fake: Tensor, k: float | Tensor) -> Tensor:
-    """mean L(x) - k mean L(G(z)), with `mean_error` for L. Berthelot 2017, section 3.4; G's loss is mean L(G(z)).
+    """Return mean L(x) - k mean L(G(z)), with `mean_error` for L. G's loss is mean L(G(z)).
+
+    Source: Berthelot 2017, section 3.4.
 
     >>> import torch
     >>> began_discriminator(torch.tensor([1.0]), torch.tensor([0.5]), k=0.5)
@@ -71,9 +73,10 @@ def balance(
     gamma: float | Tensor = 0.5,
     rate: float | Tensor = 0.001,
 ) -> Tensor:
-    """The next k: k + rate (gamma L(x) - L(G(z))), held to [0, 1]; `real` and `fake` are the two mean losses.
+    """Return the next k: k + rate (gamma L(x) - L(G(z))), clipped to [0, 1].
 
-    G's reconstructions are to be gamma times as bad as the data's. Berthelot 2017, section 3.4.
+    `real` and `fake` are the two mean losses. The control makes G's reconstruction error gamma times that of
+    the data. Source: Berthelot 2017, section 3.4.
 
     >>> import torch
     >>> balance(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(0.2))
@@ -83,7 +86,9 @@ def balance(
 
 
 def convergence(real: Tensor, fake: Tensor, gamma: float | Tensor = 0.5) -> Tensor:
-    """M = L(x) + |gamma L(x) - L(G(z))| of two mean losses: falls as a BEGAN converges. Berthelot 2017, section 3.4.1.
+    """Return M = L(x) + |gamma L(x) - L(G(z))| of two mean losses, which falls as a BEGAN converges.
+
+    Source: Berthelot 2017, section 3.4.1.
 
     >>> import torch
     >>> convergence(torch.tensor(1.0), torch.tensor(0.2))
@@ -95,8 +100,8 @@ def convergence(real: Tensor, fake: Tensor, gamma: float | Tensor = 0.5) -> Tens
 def _error(reconstruction: Tensor, x: Tensor) -> Tensor:
     if reconstruction.shape != x.shape:
         raise UsageError(
-            f"a reconstruction is shaped like its samples, {list(x.shape)}, not {list(reconstruction.shape)}: "
-            "let the critic be an autoencoder, x -> (reconstruction, code)"
+            f"a reconstruction must be shaped like its samples, {list(x.shape)}, not {list(reconstruction.shape)}: "
+            "the critic must be an autoencoder, x -> (reconstruction, code)"
         )
     return reconstruction - x
 
@@ -104,7 +109,7 @@ def _error(reconstruction: Tensor, x: Tensor) -> Tensor:
 def _energies(energies: Tensor) -> Tensor:
     if energies.ndim != 1:
         raise UsageError(
-            f"energies are one number a sample, shape [N], not {list(energies.shape)}: take distance or mean_error "
-            "of the reconstructions"
+            f"energies must be one number per sample, shape [N], not {list(energies.shape)}: use distance or "
+            "mean_error of the reconstructions"
         )
     return energies

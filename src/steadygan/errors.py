@@ -1,11 +1,11 @@
-"""The one exception a user's input can raise on its way to exit code 2."""
+"""The one exception that bad input raises on its way to exit code 2."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UsageError(ValueError):
-    """Bad usage or input: one clear sentence with the remedy; the command line exits with code 2."""
+    """Bad usage or input: one clear sentence with the remedy. The command line exits with code 2."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

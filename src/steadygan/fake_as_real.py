@@ -1,4 +1,4 @@
-"""Fake-as-real training: the fakes the critic is surest of are shown to it as real (FARGAN, Algorithm 1)."""
+"""Fake-as-real training: the critic is shown as real those fakes that it is surest are fake (FARGAN, Algorithm 1)."""
 
 from collections.abc import Callable
 
@@ -14,9 +14,9 @@ __all__ = ["lowest", "mix", "select"]
 def select(critic: Callable[[Tensor], Tensor], candidates: Tensor, count: int) -> Tensor:
     """Return the `count` candidates with the lowest logits, lowest first, detached: [count, ...].
 
-    `candidates` [n, ...] are fakes apart from those the critic scores as fake; scoring them leaves no
-    gradient. Low means fake here, so a critic with the opposite sign would select the wrong ones.
-    Raises UsageError if `count` exceeds n. FARGAN (Tao and Wang), Algorithm 1.
+    `candidates` [n, ...] are fakes other than those that the critic scores as fake. Scoring them leaves no
+    gradient. Low means fake here, so a critic with the opposite sign would select the wrong ones. Raises
+    UsageError if `count` exceeds n. Source: Tao and Wang 2020 (FARGAN), Algorithm 1.
 
     >>> select(lambda x: x[:, 0], torch.tensor([[3.0], [1.0], [2.0]]), 2)
     tensor([[1.],
@@ -26,9 +26,9 @@ def select(critic: Callable[[Tensor], Tensor], candidates: Tensor, count: int) -
 
 
 def lowest(critic: Callable[[Tensor], Tensor], candidates: Tensor, count: int) -> Tensor:
-    """Which `count` of the candidates [n, ...] have the lowest logits, lowest first: indices [count].
+    """Return the indices [count] of the candidates [n, ...] with the lowest logits, lowest first.
 
-    `candidates[lowest(...)]` are the selected ones still as functions of the generator's parameters: no step
+    `candidates[lowest(...)]` are the selected ones, still as functions of the generator's parameters. No step
     needs that, but the Jacobian of the game's vector field does. Raises UsageError if `count` exceeds n.
 
     >>> lowest(lambda x: x[:, 0], torch.tensor([[3.0], [1.0], [2.0]]), 2)
@@ -46,15 +46,16 @@ def lowest(critic: Callable[[Tensor], Tensor], candidates: Tensor, count: int) -
 def mix(x_real: Tensor, selected: Tensor, count: int | Tensor) -> Tensor:
     """Replace the last `count` of the real rows x_real [N, ...] by the first `count` of `selected` [m, ...].
 
-    N - count real rows stay, so the critic's real part keeps N rows whatever the count, which may be a
-    tensor that changes from step to step (then rounded, and held to at most m). Raises UsageError if m > N.
+    N - count real rows stay, so the critic's real part keeps N rows whatever the count. `count` may be a
+    tensor that changes from step to step. It is then rounded, and clipped to at most m. Raises UsageError if
+    m > N.
 
     >>> mix(torch.zeros(3, 1), torch.ones(2, 1), torch.tensor(1.0)).flatten()
     tensor([0., 0., 1.])
     """
     if len(selected) > len(x_real):
         raise UsageError(
-            f"{len(selected)} selected fakes cannot replace rows of {len(x_real)} reals: select at most as many"
+            f"{len(selected)} selected fakes cannot replace rows of {len(x_real)} reals: select at most {len(x_real)}"
         )
     place = torch.arange(len(x_real), device=x_real.device)
     first = len(x_real) - torch.as_tensor(count, device=x_real.device).round().clamp(max=len(selected))

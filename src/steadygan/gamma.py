@@ -1,9 +1,10 @@
-"""Which weight a zero-centered penalty (r1, r2, zero_centered) wants: from what the critic does, and by rule.
+"""The weight that a zero-centered penalty (r1, r2, zero_centered) needs: measured on a critic, or by rule.
 
-Let real logits lie gap / 2 above and fake ones gap / 2 below zero, and let the critic climb that gap over the
-`distance` = gap / slope in the data's units. A critic that may change its scale freely stands still where
-l(gap) + weight (gap / distance)^2 is least, l being D's loss of two such logits: so each weight has its gap,
-and the wish for a critic that is neither sure (its pull on the fakes gone) nor dumb gives the weight.
+Let real logits lie gap / 2 above zero and fake ones gap / 2 below. Let the critic climb that gap over the
+`distance` = gap / slope, in the data's units. A critic that is free to change its scale comes to rest where
+l(gap) + weight (gap / distance)^2 is least, with l D's loss of two such logits. So each weight has its gap. A
+useful critic is neither sure (then its pull on the fakes is gone) nor unable to tell them apart. That choice
+of gap gives the weight.
 """
 
 import torch
@@ -16,9 +17,10 @@ __all__ = ["gap_at", "pull", "rescaled", "weight_for"]
 
 
 def pull(loss: Loss, gap: float) -> float:
-    """-dl/dgap: how much D still gains by parting logits that lie `gap` apart, symmetric about zero.
+    """Return -dl/dgap: how much D still gains by separating logits that lie `gap` apart, symmetric about zero.
 
-    For the logistic losses sigmoid(-gap / 2): 1/2 for a critic that tells nothing apart, 0 for a sure one.
+    For the logistic losses it is sigmoid(-gap / 2): 1/2 for a critic that tells nothing apart, 0 for a sure
+    one.
 
     >>> from steadygan.losses import non_saturating
     >>> pull(non_saturating, 0.0)
@@ -31,9 +33,10 @@ def pull(loss: Loss, gap: float) -> float:
 
 
 def gap_at(loss: Loss, share: float) -> float:
-    """The gap at which only `share` of the pull of undecided logits is left, by bisection.
+    """Return the gap at which only `share` of the pull at gap 0 is left, by bisection.
 
-    Raises UsageError for a loss whose pull does not fall smoothly (wasserstein, hinge): there any gap is alike.
+    Raises UsageError for a loss whose pull does not fall smoothly (wasserstein, hinge). There no gap differs
+    from another.
 
     >>> from steadygan.losses import non_saturating
     >>> round(gap_at(non_saturating, 0.3), 3)
@@ -45,7 +48,7 @@ def gap_at(loss: Loss, share: float) -> float:
         high *= 2
     if high >= 64 or pull(loss, 1e-3) >= pull(loss, 0.0):
         raise UsageError(
-            "the weight is read off how far the critic's loss is saturated, and this loss does not saturate "
+            "the weight follows from how far the critic's loss is saturated, but this loss does not saturate "
             "gradually: probe with game.loss=non_saturating"
         )
     for _ in range(60):
@@ -55,7 +58,7 @@ def gap_at(loss: Loss, share: float) -> float:
 
 
 def weight_for(loss: Loss, gap: float, distance: float) -> float:
-    """The weight (no 1/2) under which a free critic stands still at `gap`: pull distance^2 / (2 gap).
+    """Return the weight (no 1/2) under which a free critic rests at `gap`: pull distance^2 / (2 gap).
 
     For the logistic losses and a small gap that is distance^2 / (4 gap).
 
@@ -67,15 +70,15 @@ def weight_for(loss: Loss, gap: float, distance: float) -> float:
 
 
 def rescaled(weight: float, pixels: int, batch: int, new_pixels: int, new_batch: int) -> float:
-    """A weight that served at one resolution and batch size, for another: as pixels / batch.
+    """Scale a weight that worked at one resolution and batch size to another: as pixels / batch.
 
-    Squared distances between images grow with the number of pixels, and with them the weight; small batches
-    make noisier critics. Karras 2020 (StyleGAN2-ADA), its automatic setting: gamma = 0.0002 pixels / batch,
-    with the 1/2.
+    Squared distances between images grow with the number of pixels, and the weight with them. Small batches
+    make noisier critics. Raises UsageError for counts below 1. Source: Karras 2020 (StyleGAN2-ADA), the
+    automatic setting: gamma = 0.0002 pixels / batch, with the 1/2.
 
     >>> rescaled(1.0, 32 * 32, 64, 64 * 64, 64)
     4.0
     """
     if min(pixels, batch, new_pixels, new_batch) < 1:
-        raise UsageError("pixels and batches are counted from 1")
+        raise UsageError("pixels and batch sizes must be 1 or more")
     return weight * (new_pixels / pixels) * (batch / new_batch)

@@ -1,7 +1,8 @@
-"""How much a sample still says of the code that it was made from: a lower bound of their mutual information.
+"""How much a sample tells of the code that it was made from: a lower bound of their mutual information.
 
-I(c; x) >= E log Q(c | x) + H(c) for any distribution Q of codes given samples (Barber and Agakov 2003), equal
-where Q is the posterior. Terms are [N], one number a sample, in nats; their mean is the bound.
+I(c; x) >= E log Q(c | x) + H(c) for any distribution Q of codes given samples (Barber and Agakov 2003). They
+are equal where Q is the posterior. Terms are [N], one number for each sample, in nats. Their mean is the
+bound.
 """
 
 import math
@@ -15,9 +16,9 @@ __all__ = ["categorical", "continuous"]
 
 
 def categorical(logits: Tensor, code: Tensor) -> Tensor:
-    """log Q(c | x) + log K of one-hot codes [N, K] under Q = softmax of `logits` [N, K]: [N], at most log K.
+    """Return log Q(c | x) + log K for one-hot codes [N, K], with Q = softmax of `logits` [N, K]: [N], at most log K.
 
-    Codes are uniform over the K classes, so H(c) = log K. Raises UsageError unless both are [N, K].
+    Codes are uniform over the K classes, so H(c) = log K. Raises UsageError unless both are [N, K]. Source:
     Chen 2016 (InfoGAN), Eqn 5.
 
     >>> categorical(torch.zeros(1, 10), torch.eye(10)[:1])
@@ -28,11 +29,11 @@ def categorical(logits: Tensor, code: Tensor) -> Tensor:
 
 
 def continuous(mean: Tensor, code: Tensor) -> Tensor:
-    """Sum over n codes of log N(c; mean, 1) + log 2, for codes [N, n] uniform on [-1, 1]: [N].
+    """Return the sum over n codes of log N(c; mean, 1) + log 2, for codes [N, n] uniform on [-1, 1]: [N].
 
-    The entropy of such a code is log 2. A standard deviation held at 1 makes the bound loose: -0.23 a code at
-    the most (mean = c), -0.39 for a mean of 0. Raises UsageError unless both are [N, n].
-    Chen 2016 (InfoGAN), section 6, and their code, whose standard deviation is 1.
+    The entropy of such a code is log 2. The standard deviation is always 1, which makes the bound loose. For
+    each code it is at most -0.23 (mean = c), and -0.39 for a mean of 0. Raises UsageError unless both are [N,
+    n]. Source: Chen 2016 (InfoGAN), section 6, and their code, whose standard deviation is 1.
 
     >>> continuous(torch.zeros(1, 1), torch.zeros(1, 1))
     tensor([-0.2258])
@@ -45,6 +46,6 @@ def continuous(mean: Tensor, code: Tensor) -> Tensor:
 def _check(answer: Tensor, code: Tensor) -> None:
     if answer.ndim != 2 or answer.shape != code.shape:
         raise UsageError(
-            f"answers and codes are [N, K] alike, not {list(answer.shape)} and {list(code.shape)}: give Q as "
+            f"answers and codes must both be [N, K], not {list(answer.shape)} and {list(code.shape)}: give Q as "
             "many outputs as there are classes or codes"
         )

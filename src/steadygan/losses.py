@@ -1,6 +1,7 @@
-"""How logits become losses: each objective is a pair of functions, minimised by the player it is named after.
+"""How logits become losses. Each objective is a pair of functions, minimised by the player it is named after.
 
-A high logit means real, everywhere. Logits are [N], one number a sample; a loss is the mean over the batch.
+A high logit means real, everywhere. Logits are [N], one number for each sample. A loss is the mean over the
+batch.
 """
 
 from collections.abc import Callable
@@ -29,9 +30,12 @@ __all__ = [
 
 
 class Loss(NamedTuple):
-    """`discriminator(real_logits, fake_logits)` and `generator(fake_logits, real_logits=None)`, scalars.
+    """An objective: `discriminator(real_logits, fake_logits)` and `generator(fake_logits, real_logits=None)`, scalars.
 
-    `pairs` says that the generator's loss compares its fakes with real samples, so it needs `real_logits`.
+    `pairs` says that the generator's loss compares its fakes with real samples. It then needs `real_logits`.
+
+    >>> LOSSES["hinge"].generator(torch.ones(2))
+    tensor(-1.)
     """
 
     discriminator: Callable[..., Tensor]
@@ -40,7 +44,7 @@ class Loss(NamedTuple):
 
 
 def softplus(t: Tensor) -> Tensor:
-    """log(1 + e^t), exact for large t, where torch's own turns linear.
+    """Return log(1 + e^t), exact for large t, where torch's own becomes linear.
 
     >>> softplus(torch.zeros(()))
     tensor(0.6931)
@@ -53,8 +57,8 @@ def check_logits(logits: Tensor, samples: int | None = None) -> Tensor:
     if logits.ndim != 1 or (samples is not None and len(logits) != samples):
         expected = "[N]" if samples is None else f"[{samples}]"
         raise UsageError(
-            f"a critic must return one logit a sample, shape {expected}, but this one returned shape "
-            f"{list(logits.shape)}: let it end in .squeeze(1) or flatten(0)"
+            f"a critic must return one logit per sample, shape {expected}, but this one returned shape "
+            f"{list(logits.shape)}: end it with .squeeze(1) or .flatten(0)"
         )
     return logits
 
@@ -78,7 +82,9 @@ def _mean(term: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 _cross_entropy = _means(lambda real: softplus(-real), softplus)
 
 minimax = Loss(_cross_entropy, _mean(lambda fake: -softplus(fake)))
-"""The zero-sum game: D: mean log(1+e^-r) + mean log(1+e^f); G: -mean log(1+e^f). Goodfellow 2014, Eqn 1.
+"""The zero-sum game. D: mean log(1+e^-r) + mean log(1+e^f). G: -mean log(1+e^f).
+
+Source: Goodfellow 2014, Eqn 1.
 
 >>> zero = torch.zeros(4)
 >>> minimax.discriminator(zero, zero), minimax.generator(zero)
@@ -86,21 +92,27 @@ minimax = Loss(_cross_entropy, _mean(lambda fake: -softplus(fake)))
 """
 
 non_saturating = Loss(_cross_entropy, _mean(lambda fake: softplus(-fake)))
-"""The same D as minimax; G: mean log(1+e^-f), whose gradient lives while D is sure. Goodfellow 2014, section 3.
+"""The same D as minimax. G: mean log(1+e^-f), whose gradient does not vanish while D is sure.
+
+Source: Goodfellow 2014, section 3.
 
 >>> non_saturating.generator(torch.zeros(4))
 tensor(0.6931)
 """
 
 wasserstein = Loss(_means(torch.neg, lambda fake: fake), _mean(torch.neg))
-"""D: mean f - mean r; G: -mean f. Arjovsky 2017, Eqn 2 (the Lipschitz bound is the penalty's task).
+"""D: mean f - mean r. G: -mean f. A penalty or a normalization has to bound the critic's Lipschitz constant.
+
+Source: Arjovsky 2017, Eqn 2.
 
 >>> wasserstein.discriminator(torch.ones(2), -torch.ones(2))
 tensor(-2.)
 """
 
 hinge = Loss(_means(lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake)), _mean(torch.neg))
-"""D: mean max(0, 1-r) + mean max(0, 1+f); G: -mean f. Lim and Ye 2017, Miyato 2018, Eqn 17.
+"""D: mean max(0, 1-r) + mean max(0, 1+f). G: -mean f.
+
+Source: Lim and Ye 2017; Miyato 2018, Eqn 17.
 
 >>> hinge.discriminator(torch.zeros(4), torch.zeros(4))
 tensor(2.)
@@ -118,7 +130,9 @@ def _least_squares_generator(
 
 
 least_squares = Loss(_least_squares_discriminator, _least_squares_generator)
-"""D: s mean (r-1)^2 + s mean f^2; G: s mean (f-1)^2, with s = `scale` = 1/2. Mao 2017, Eqn 9 (targets 0, 1, 1).
+"""D: s mean (r-1)^2 + s mean f^2. G: s mean (f-1)^2, with s = `scale` = 1/2.
+
+Source: Mao 2017, Eqn 9 (targets 0, 1, 1).
 
 >>> least_squares.discriminator(torch.zeros(4), torch.zeros(4))
 tensor(0.5000)
@@ -131,27 +145,31 @@ def _relativistic_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Ten
 
 def _relativistic_generator(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
     if real_logits is None:
-        raise UsageError("the relativistic generator compares fakes with reals: pass real_logits too")
+        raise UsageError("the relativistic loss of G compares fakes with reals: pass real_logits too")
     return softplus(_margin(real_logits, fake_logits)).mean()
 
 
 def _margin(a: Tensor, b: Tensor) -> Tensor:
     if check_logits(a).shape != check_logits(b).shape:
         raise UsageError(
-            f"relativistic pairs one fake with one real, but there are {len(a)} and {len(b)}: draw as many"
+            f"the relativistic loss pairs each fake with a real, but there are {len(a)} and {len(b)}: draw as many"
         )
     return a - b
 
 
 relativistic = Loss(_relativistic_discriminator, _relativistic_generator, pairs=True)
-"""Pairs: D: mean log(1+e^-(r-f)); G: mean log(1+e^-(f-r)). Jolicoeur-Martineau 2019 (RpGAN), Huang 2024 (R3GAN).
+"""A loss on pairs of one real and one fake. D: mean log(1+e^-(r-f)). G: mean log(1+e^-(f-r)).
+
+Source: Jolicoeur-Martineau 2019 (RpGAN); Huang 2024 (R3GAN).
 
 >>> relativistic.generator(torch.zeros(4), torch.zeros(4))
 tensor(0.6931)
 """
 
 kl = Loss(_cross_entropy, _mean(torch.neg))
-"""The same D as minimax; G: -mean f, the KL divergence at the best D. Mescheder 2017 (Numerics), Soenderby 2017.
+"""The same D as minimax. G: -mean f, which is the KL divergence at the best D.
+
+Source: Mescheder 2017 (Numerics); Soenderby 2017.
 
 >>> kl.generator(torch.ones(3))
 tensor(-1.)
@@ -160,16 +178,19 @@ tensor(-1.)
 total_variation = Loss(
     _means(lambda real: -torch.tanh(real), torch.tanh), _mean(lambda fake: -torch.tanh(fake))
 )
-"""D: mean tanh f - mean tanh r; G: -mean tanh f: a bounded critic. Nowozin 2016; Mescheder 2017's code.
+"""D: mean tanh f - mean tanh r. G: -mean tanh f: the tanh bounds the critic.
+
+Source: Nowozin 2016; Mescheder 2017, their code.
 
 >>> total_variation.discriminator(torch.zeros(2), torch.zeros(2))
 tensor(0.)
 """
 
 indicator = Loss(wasserstein.discriminator, wasserstein.generator)
-"""The integral probability metric of an unbounded critic: D: mean f - mean r; G: -mean f. Mescheder 2017.
+"""The integral probability metric of an unbounded critic. D: mean f - mean r. G: -mean f.
 
-The same two functions as `wasserstein`, under the name the Numerics paper gives them: nothing bounds D.
+These are the two functions of `wasserstein`, under the name of the Numerics paper. Nothing bounds D. Source:
+Mescheder 2017.
 
 >>> indicator.generator(torch.ones(3))
 tensor(-1.)
@@ -177,10 +198,11 @@ tensor(-1.)
 
 
 def pull_away(codes: Tensor) -> Tensor:
-    """EBGAN's repelling term on the codes of the fakes: 1/(N(N-1)) sum over i != j of cos^2(S_i, S_j), in [0, 1].
+    """Return EBGAN's pull-away term on the codes of fakes: 1/(N(N-1)) sum over i != j of cos^2(S_i, S_j), in [0, 1].
 
-    Codes are [N, ...], one vector S_i a sample, N at least 2. A code of zero is taken as orthogonal to all, with
-    gradient 0. Minimised by G, with a weight of 0.1 in the paper. Zhao 2017, section 2.4.
+    Codes are [N, ...], one vector S_i for each sample, with N at least 2. A code of zero counts as orthogonal
+    to all, with gradient 0. G minimises the term, with a weight of 0.1 in the paper. Raises UsageError on
+    other shapes. Source: Zhao 2017, section 2.4.
 
     >>> pull_away(torch.ones(3, 4)), pull_away(torch.eye(3))
     (tensor(1.), tensor(0.))

@@ -1,7 +1,8 @@
-"""Noise on what a critic is shown, and on hidden layers while training.
+"""Noise on the critic's input, and on hidden layers while training.
 
-Instance noise overlaps the supports of data and fakes, whose disjointness is what makes a perfect critic's
-gradient vanish. Noise on hidden layers carries its own stream, so that a step stays a pure function of its state.
+A perfect critic's gradient vanishes because data and fakes have disjoint supports. Instance noise makes them
+overlap. Noise on hidden layers carries its own random stream, so that a step stays a pure function of its
+state.
 """
 
 import math
@@ -16,15 +17,16 @@ __all__ = ["HiddenNoise", "instance", "noisy_layers", "normals"]
 
 
 def instance(x: Tensor, noise: Tensor, sigma: float | Tensor) -> Tensor:
-    """x + sigma noise, noise ~ N(0, I) shaped like x: both reals and fakes get it, in D's loss and in G's.
+    """Return x + sigma noise, with noise ~ N(0, I) shaped like x.
 
-    Draw noise anew for each of them and anneal sigma to 0. Sonderby 2017; Arjovsky and Bottou 2017.
+    Reals and fakes both get it, in D's loss and in G's. Draw new noise for each of them, and anneal sigma to
+    0. Raises UsageError on unequal shapes. Source: Sonderby 2017; Arjovsky and Bottou 2017.
 
     >>> instance(torch.zeros(1, 2), torch.tensor([[1.0, -2.0]]), 0.5)
     tensor([[ 0.5000, -1.0000]])
     """
     if noise.shape != x.shape:
-        raise UsageError(f"noise is shaped like the samples, {list(x.shape)}, not {list(noise.shape)}")
+        raise UsageError(f"noise must be shaped like the samples, {list(x.shape)}, not {list(noise.shape)}")
     return x + sigma * noise
 
 
@@ -39,11 +41,11 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def normals(key: Tensor, count: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal numbers of `shape`, float32, each a pure function of (key, count, its place).
+    """Return standard normal numbers of `shape`, float32, each a pure function of (key, count, its index).
 
-    key and count are int64 scalars, 0 <= key < 2^62 and 0 <= count < 2^32. Same numbers under any of torch's
-    transforms, whatever was drawn before, and for the first rows of a larger shape. A number is the normal
-    quantile of one of 2^23 equal steps of (0, 1), so none is beyond 5.3.
+    key and count are int64 scalars, 0 <= key < 2^62 and 0 <= count < 2^32. The numbers are the same under any
+    of torch's transforms and whatever was drawn before. They are also the same for the first rows of a larger
+    shape. A number is the normal quantile of one of 2^23 equal steps of (0, 1), so none is beyond 5.3.
 
     >>> a, b = (normals(torch.tensor(7), torch.tensor(count), (2, 3)) for count in (0, 1))
     >>> a.shape, bool((a == b).any())
@@ -52,7 +54,7 @@ def normals(key: Tensor, count: Tensor, shape: tuple[int, ...]) -> Tensor:
     return _normals(key, count, math.prod(shape)).view(shape)
 
 
-# One operation to torch.compile: inlined into every use, the hash takes its C++ compiler minutes.
+# One operation for torch.compile: inlined into every use, the hash takes the C++ compiler minutes.
 @torch.library.custom_op("steadygan::normals", mutates_args=())
 def _normals(key: Tensor, count: Tensor, size: int) -> Tensor:
     """`size` numbers for each key and count [...]: [..., size]."""
@@ -79,11 +81,15 @@ def _(
 
 
 class HiddenNoise(nn.Module):
-    """Adds sigma N(0, I) to its input while training, nothing in evaluation.
+    """A layer that adds sigma N(0, I) to its input while training, and nothing in evaluation.
 
-    Its randomness is a function of its buffers: `key`, drawn from torch's generator at construction, and `count`,
-    one more at each training forward, which the game's state carries as it does batch norm's statistics. So a
-    resumed run goes on exactly, and each member of an ensemble has its own stream.
+    Its randomness is a function of its buffers. `key` is drawn from torch's generator at construction.
+    `count` grows by one at each training forward. The game's state carries both, as it does batch norm's
+    statistics. So a resumed run continues exactly, and each member of an ensemble has its own stream.
+
+    >>> layer = HiddenNoise(sigma=0.1).eval()
+    >>> layer(torch.ones(2))
+    tensor([1., 1.])
     """
 
     key: Tensor
@@ -94,14 +100,14 @@ class HiddenNoise(nn.Module):
         super().__init__()
         if not 0 < sigma < math.inf:
             raise UsageError(
-                f"the noise of hidden layers needs a positive sigma, not {sigma}: leave it out for none"
+                f"the noise of hidden layers needs a positive sigma, not {sigma}: leave it out for no noise"
             )
         self.sigma = sigma
         self.register_buffer("key", torch.randint(2**62, (), dtype=torch.int64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` with the next noise of the stream while training."""
+        """Return `x` plus the next noise of the stream while training, else `x`."""
         if not self.training:
             return x
         noise = normals(self.key, self.count, tuple(x.shape))
@@ -134,11 +140,12 @@ ACTIVATIONS = (
 
 
 def noisy_layers(module: nn.Module, sigma: float) -> nn.Module:
-    """Put a `HiddenNoise(sigma)` behind each hidden activation of `module`, in place; returns `module`.
+    """Put a `HiddenNoise(sigma)` behind each hidden activation of `module`, in place; return `module`.
 
-    Hidden is an activation module that has a layer with parameters after it (in the order of registration), so
-    not a generator's final tanh. Each becomes Sequential(activation, noise) where it stood. Raises UsageError
-    where there is no hidden activation module, where noise is in place already, or sigma is not positive.
+    An activation module is hidden when a layer with parameters comes after it, in the order of registration.
+    So a generator's final tanh is not. Each becomes Sequential(activation, noise) at its place. Raises
+    UsageError where there is no hidden activation module, where noise is in place already, or sigma is not
+    positive.
 
     >>> noisy_layers(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2), nn.Tanh()), 0.1)[1]
     Sequential(
@@ -157,7 +164,7 @@ def noisy_layers(module: nn.Module, sigma: float) -> nn.Module:
     hidden = [place for place in places[:last] if isinstance(place[2], ACTIVATIONS)]
     if not hidden:
         raise UsageError(
-            "the network has no hidden activation module to put noise behind: build it with nn.ReLU and the like"
+            "the network has no hidden activation module to put noise behind: build it with modules such as nn.ReLU"
         )
     for parent, name, part in hidden:
         setattr(parent, name, nn.Sequential(part, HiddenNoise(sigma)))

@@ -1,6 +1,7 @@
-"""What is done to a critic's output or weights so that its gradient stays bounded.
+"""Changes of a critic's output or weights that keep its gradient bounded.
 
-Each of the first kind takes a critic x [N, ...] -> logits [N] and returns another one; high still means real.
+Each function for the output takes a critic x [N, ...] -> logits [N] and returns another one. High still means
+real.
 """
 
 from collections.abc import Callable
@@ -29,12 +30,13 @@ EPS = 1e-12
 
 
 def gradient_normalized(critic: Critic, eps: float = EPS) -> Critic:
-    """The GN critic f / (|grad f| + |f| + eps), in [-1, 1]: gradient norm at most 1 within a linear region.
+    """Return the gradient-normalized (GN) critic f / (|grad f| + |f| + eps), in [-1, 1].
 
-    The norm is over all input dimensions of a sample. It jumps where the norm does (at the kinks of a ReLU
-    net), so it is no global Lipschitz bound. `eps` saves 0/0 where f and its gradient both vanish; 0 is the
-    published formula. Its gradient there is 1 / eps, so do not start from a last layer of zeros.
-    Raises UsageError on a negative eps. Wu 2021 (GN-GAN), Eqn 8.
+    The norm is over all input dimensions of a sample. The result has a gradient norm of at most 1 within a
+    linear region. It jumps where the norm does (at the kinks of a ReLU net), so this is no global Lipschitz
+    bound. `eps` prevents 0/0 where f and its gradient both vanish; 0 is the published formula. The gradient
+    there is 1 / eps, so do not start from a last layer of zeros. Raises UsageError on a negative eps. Source:
+    Wu 2021 (GN-GAN), Eqn 8.
 
     >>> gradient_normalized(lambda x: 3 * x[:, 0])(torch.tensor([[1.0], [-1.0]])).detach()
     tensor([ 0.5000, -0.5000])
@@ -51,7 +53,7 @@ def gradient_normalized(critic: Critic, eps: float = EPS) -> Critic:
 
 def _check_eps(eps: float) -> None:
     if not eps >= 0:
-        raise UsageError(f"eps is added to a norm and is 0 or more, not {eps}")
+        raise UsageError(f"eps is added to a norm, so it must be 0 or more, not {eps}")
 
 
 READINGS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -63,19 +65,22 @@ READINGS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def penalty_gradient_normalized(critic: Critic, reading: str = "elementwise", eps: float = EPS) -> Critic:
-    """The PGN critic g / (c + |g| + eps) with g = 1 - f and the norm term c of READINGS, in [-1, 1].
+    """Return the critic of penalty gradient normalization (PGN): g / (c + |g| + eps), in [-1, 1].
 
-    `elementwise` (c = |1 - grad f| over all n input dimensions) is the printed formula and the released code;
-    it does not bound the gradient, and while |grad f| << sqrt(n) it is a softsign of fixed scale sqrt(n).
-    `proof` is what the paper proves bounded: `gradient_normalized` of 1 - f. The result falls as f rises, so
-    training drives f down on real samples; the normalized output keeps high = real. Raises UsageError on an
-    unknown reading or a negative eps. Xia 2023 (PGN), Algorithm 1, Eqns 11 to 14.
+    g is 1 - f, and c is the norm term of READINGS. `elementwise` is c = |1 - grad f| over all n input
+    dimensions: the printed formula and the released code. It does not bound the gradient. While |grad f| <<
+    sqrt(n) it is a softsign of fixed scale sqrt(n). `proof` is what the paper proves bounded:
+    `gradient_normalized` of 1 - f.
+
+    The result falls as f rises. So training lowers f on real samples, and the normalized output keeps high =
+    real. Raises UsageError on an unknown reading or a negative eps. Source: Xia 2023 (PGN), Algorithm 1, Eqns
+    11 to 14.
 
     >>> penalty_gradient_normalized(lambda x: 3 * x[:, 0], "proof")(torch.tensor([[2.0]])).detach()
     tensor([-0.6250])
     """
     if reading not in READINGS:
-        raise UsageError(f"PGN's reading is one of {', '.join(READINGS)}, not {reading!r}")
+        raise UsageError(f"PGN's reading must be one of {', '.join(READINGS)}, not {reading!r}")
     _check_eps(eps)
 
     def normalized(x: Tensor) -> Tensor:
@@ -87,12 +92,12 @@ def penalty_gradient_normalized(critic: Critic, reading: str = "elementwise", ep
 
 
 def tangent(critic: Critic) -> Critic:
-    """The critic's own tangent plane at each sample: f(x0) + <grad f(x0), x - x0>, x0 = x held fixed.
+    """Return the critic's tangent plane at each sample: f(x0) + <grad f(x0), x - x0>, with x0 = x as a constant.
 
-    For a piecewise linear critic it is the critic, near each sample, so everything that a generator's step
-    differentiates (the output with respect to the sample) is exact, while its Hessian, zero almost everywhere
-    there, is never computed: the normalizations above then cost one backward pass instead of a double one.
-    The critic's parameters receive no gradient through it.
+    Near each sample a piecewise linear critic equals this plane. So everything that a generator's step
+    differentiates is exact: the output with respect to the sample. The critic's Hessian, zero almost
+    everywhere there, is never computed. The normalizations above then cost one backward pass instead of a
+    double one. The critic's parameters receive no gradient through it.
 
     >>> x = torch.tensor([[2.0]], requires_grad=True)
     >>> tangent(lambda x: x[:, 0] ** 2)(x).sum().backward(); x.grad
@@ -134,11 +139,11 @@ LINEAR_PIECES = (
 
 
 def is_piecewise_linear(module: nn.Module) -> bool:
-    """Whether every part of `module` is known to be piecewise linear in its input (its own forward aside).
+    """Return whether every part of `module` is known to be piecewise linear in its input.
 
-    A class with a forward of its own (a residual block) says so by an attribute `piecewise_linear = True`; its
-    parts are looked at all the same. Modules of other classes may still be piecewise linear: declare it, and
-    let `check_piecewise_linear` check.
+    The code of a forward is not inspected. A class with a forward of its own (a residual block) declares it by
+    an attribute `piecewise_linear = True`. Its parts are checked all the same. Modules of other classes may
+    still be piecewise linear: declare it, and let `check_piecewise_linear` test it.
 
     >>> is_piecewise_linear(nn.Sequential(nn.Linear(2, 2), nn.ReLU())), is_piecewise_linear(nn.Tanh())
     (True, False)
@@ -158,8 +163,8 @@ def _is_parametrization(part: nn.Module) -> bool:
 def check_piecewise_linear(critic: Critic, x: Tensor, tolerance: float = 1e-4) -> None:
     """Raise UsageError unless the Hessian of each logit vanishes at x [N, ...] along a random direction.
 
-    |H v| <= tolerance |grad f| |v| / |x| for every sample: curvature of that size could not change the
-    gradient by more than `tolerance` of itself over the sample's own length.
+    The condition is |H v| <= tolerance |grad f| |v| / |x| for every sample. Curvature of that size could
+    change the gradient by no more than `tolerance` of itself over the sample's own length.
 
     >>> check_piecewise_linear(lambda x: x.relu().sum(1), torch.randn(4, 3))
     """
@@ -171,25 +176,25 @@ def check_piecewise_linear(critic: Critic, x: Tensor, tolerance: float = 1e-4) -
     if gradient.requires_grad:
         (bend,) = torch.autograd.grad((gradient * direction).sum(), x, materialize_grads=True)
     allowed = tolerance * norm(gradient) * norm(direction) / norm(x).clamp_min(1e-6)
-    if not bool((norm(bend) <= allowed).all()):  # so that NaN is no yes
+    if not bool((norm(bend) <= allowed).all()):  # not `>`: NaN must not pass
         raise UsageError(
-            "the critic was declared piecewise linear but its Hessian is not zero: leave the cheap generator "
-            "step off for it (critic.piecewise_linear=false)"
+            "the critic was declared piecewise linear but its Hessian is not zero: switch the cheap generator "
+            "step off (critic.piecewise_linear=false)"
         )
 
 
 class SpectralNorm(nn.Module):
-    """W / sigma(W) with sigma the largest singular value by power iteration, one round a forward while training.
+    """W / sigma(W), with sigma the largest singular value by power iteration: one iteration for each training forward.
 
-    The vectors live in buffers `u` and `v`. The value used in a forward is a copy, so that a second forward
-    before the backward does no harm, and nothing is written with `out=`, so that it runs under vmap.
+    The vectors are in the buffers `u` and `v`. A forward uses a copy, so a second forward before the backward
+    does no harm. Nothing is written with `out=`, so it runs under vmap.
     """
 
     u: Tensor
     v: Tensor
 
     def __init__(self, weight: Tensor, dim: int = 0, eps: float = 1e-12, warm: int = 15) -> None:
-        """Start the vectors for `weight`, its output dimension `dim` first, near the singular ones."""
+        """Start the vectors near the singular ones of `weight`, whose output dimension is `dim`."""
         super().__init__()
         self.dim, self.eps = dim, eps
         matrix = self._matrix(weight.detach())
@@ -200,7 +205,7 @@ class SpectralNorm(nn.Module):
             self.u, self.v = self._round(matrix)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """`weight` divided by its estimated spectral norm, which is taken in the weight's own precision."""
+        """Return `weight` divided by its estimated spectral norm, which is computed in the weight's own precision."""
         device = "cpu" if weight.is_meta else weight.device.type  # meta: parameters are only counted
         with torch.autocast(device, enabled=False):
             return self._normalized(weight)
@@ -228,10 +233,11 @@ class SpectralNorm(nn.Module):
 
 
 def spectral_normalized(module: nn.Module, eps: float = EPS) -> nn.Module:
-    """Divide every linear and convolutional weight of `module` by its spectral norm, or `eps`; returns `module`.
+    """Divide every linear and convolutional weight of `module` by its spectral norm, or `eps`; return `module`.
 
-    sigma(W) is that of W as a matrix [outputs, everything else], as in Miyato 2018 (for a convolution not the
-    operator's own norm). Works under double backward, two forwards before a backward, eval, vmap and compile.
+    sigma(W) is that of W as a matrix [outputs, everything else], as in Miyato 2018. For a convolution this is
+    not the operator's own norm. It works under double backward, two forwards before a backward, eval, vmap
+    and compile.
 
     >>> net = spectral_normalized(nn.Linear(3, 3, bias=False))
     >>> bool((torch.linalg.matrix_norm(net.weight, 2) - 1).abs() < 0.05)
@@ -247,9 +253,9 @@ def spectral_normalized(module: nn.Module, eps: float = EPS) -> nn.Module:
 
 
 def check_no_zero_weights(module: nn.Module) -> None:
-    """Raise UsageError where a linear or convolutional weight is all zero, which has no spectral norm to divide by.
+    """Raise UsageError where a linear or convolutional weight is all zero: it has no spectral norm to divide by.
 
-    W / eps would leave it at zero with a gradient of 1 / eps, and power iteration never leaves zero vectors.
+    W / eps would stay zero with a gradient of 1 / eps, and power iteration never leaves zero vectors.
 
     >>> check_no_zero_weights(nn.Linear(2, 2))
     """
@@ -262,9 +268,10 @@ def check_no_zero_weights(module: nn.Module) -> None:
 
 
 def clip_weights(params: Tensor, c: float) -> Tensor:
-    """Every parameter held to [-c, c]: a new tensor. Arjovsky 2017 (WGAN), Algorithm 1 (c = 0.01).
+    """Return every parameter clipped to [-c, c], as a new tensor.
 
-    In a loop of your own, under torch.no_grad: `for p in D.parameters(): p.copy_(clip_weights(p, c))`.
+    In your own training loop, under torch.no_grad: `for p in D.parameters(): p.copy_(clip_weights(p, c))`.
+    Raises UsageError unless c is positive. Source: Arjovsky 2017 (WGAN), Algorithm 1 (c = 0.01).
 
     >>> clip_weights(torch.tensor([-3.0, 0.5]), 1.0)
     tensor([-1.0000,  0.5000])

@@ -1,9 +1,11 @@
-"""Terms that differentiate a critic with respect to its input.
+"""Gradient penalties: terms that differentiate a critic with respect to its input.
 
-Each public penalty is a batch mean of a per-sample term, the norm over *all* input dimensions of that sample,
-unweighted and without the 1/2: a weight of 10 here is gamma = 20 in the gamma/2 convention. A critic is any
-callable x [N, ...] -> logits [N]. Per-sample means that batch norm in the critic breaks the term (its gradient
-mixes samples); that cannot be seen from here, the trainer refuses it.
+Each public penalty is the batch mean of a per-sample term. The norm in it runs over *all* input dimensions of
+a sample. Penalties are unweighted and without the 1/2: a weight of 10 here is gamma = 20 in the gamma/2
+convention. A critic is any callable x [N, ...] -> logits [N].
+
+Batch norm in the critic breaks a per-sample term, because its gradient mixes samples. These functions cannot
+see that. The trainer refuses it.
 """
 
 from collections.abc import Callable
@@ -39,13 +41,13 @@ Critic = Callable[[Tensor], Tensor]
 def input_gradient(critic: Critic, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the critic's logits [N] at x [N, ...] and their gradient, shaped like x.
 
-    Row i of the gradient is d logit_i / d x_i, taken as the gradient of the sum of the logits, so it needs
-    a critic that treats samples independently. It can be differentiated again, and is safe where it is zero.
-    Inside a pure step (torch.func, torch.compile) it is a vjp; in an imperative loop it is ordinary autograd,
-    so that critics with buffers (spectral norm) or in-place activations work unchanged.
+    Row i of the gradient is d logit_i / d x_i. It is the gradient of the sum of the logits, so the critic
+    must treat samples independently. It can be differentiated again, and is safe where it is zero. Inside a
+    pure step (torch.func, torch.compile) it is a vjp. In your own training loop it is ordinary autograd, so
+    critics with buffers (spectral norm) or in-place activations work unchanged.
 
-    Raises UsageError if the critic returns anything but [N], for samples that are not of floating point, and in
-    torch.inference_mode, where nothing has a gradient.
+    Raises UsageError if the critic returns anything but [N], and for samples that are not of floating point.
+    Also in torch.inference_mode, where nothing has a gradient.
 
     >>> logits, gradient = input_gradient(lambda x: 3 * x.sum(1), torch.zeros(2, 2))
     >>> gradient
@@ -59,7 +61,7 @@ def input_gradient(critic: Critic, x: Tensor) -> tuple[Tensor, Tensor]:
         return logits, pull_back(torch.ones_like(check_logits(logits, len(x))))[0]
     if torch.is_inference_mode_enabled():
         raise UsageError(
-            "torch.inference_mode knows no gradients, and this critic needs its own: use torch.no_grad"
+            "torch.inference_mode computes no gradients, but this critic needs its own: use torch.no_grad"
         )
     with torch.enable_grad():
         x = x if x.requires_grad else x.detach().requires_grad_()
@@ -71,7 +73,7 @@ def input_gradient(critic: Critic, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def squared_norm(gradient: Tensor) -> Tensor:
-    """|gradient_i|^2 for each sample [N], summed over all input dimensions, in at least float32.
+    """Return |gradient_i|^2 for each sample [N], summed over all input dimensions, in at least float32.
 
     >>> squared_norm(torch.ones(2, 3, 4))
     tensor([12., 12.])
@@ -81,7 +83,7 @@ def squared_norm(gradient: Tensor) -> Tensor:
 
 
 def norm(gradient: Tensor) -> Tensor:
-    """|gradient_i| for each sample [N], with derivative 0 where it is 0 (the root's own is infinite there).
+    """Return |gradient_i| for each sample [N], with derivative 0 where it is 0 (the root's own is infinite there).
 
     >>> norm(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([5., 0.])
@@ -92,7 +94,10 @@ def norm(gradient: Tensor) -> Tensor:
 
 
 def interpolate(x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None) -> Tensor:
-    """alpha x_real + (1 - alpha) x_fake, one alpha a sample [N], uniform in [0, 1] when not given.
+    """Return alpha x_real + (1 - alpha) x_fake, with one alpha for each sample [N].
+
+    alpha is uniform in [0, 1] when not given. Raises UsageError unless x_real and x_fake have one shape, and
+    alpha is [N].
 
     >>> interpolate(torch.ones(2, 3), torch.zeros(2, 3), torch.tensor([0.0, 1.0]))
     tensor([[0., 0., 0.],
@@ -101,35 +106,39 @@ def interpolate(x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None) -> 
     if x_real.shape != x_fake.shape:
         raise UsageError(
             f"interpolation pairs one real with one fake sample, but their shapes are {list(x_real.shape)} "
-            f"and {list(x_fake.shape)}: draw as many of each"
+            f"and {list(x_fake.shape)}: draw the same number of each"
         )
     if alpha is None:
         alpha = torch.rand(len(x_real), dtype=x_real.dtype, device=x_real.device)
     if alpha.shape != x_real.shape[:1]:
-        raise UsageError(f"alpha is one number a sample, [{len(x_real)}], not {list(alpha.shape)}")
+        raise UsageError(f"alpha must be one number per sample, [{len(x_real)}], not {list(alpha.shape)}")
     alpha = alpha.view(-1, *[1] * (x_real.ndim - 1))
     return alpha * x_real + (1 - alpha) * x_fake
 
 
 def perturb(x_real: Tensor, noise: Tensor | None = None, alpha: Tensor | None = None) -> Tensor:
-    """x_i + alpha_i s/2 noise_i with s the batch's standard deviation: DRAGAN's neighbourhood of the data.
+    """Return x_i + alpha_i s/2 noise_i: the neighbourhood of the data in which DRAGAN samples.
 
-    noise ~ U[0, 1] like x_real and alpha ~ U[0, 1] [N] unless given, one alpha a sample. Kodali 2017's code.
+    s is the standard deviation of the batch. noise ~ U[0, 1] is shaped like x_real, and alpha ~ U[0, 1] is
+    [N], one for each sample. Both are drawn unless given. Raises UsageError on other shapes. Source: Kodali
+    2017, their code.
 
     >>> perturb(torch.tensor([[0.0], [2.0]]), torch.ones(2, 1), torch.ones(2)).flatten()
     tensor([0.5000, 2.5000])
     """
     noise = torch.rand_like(x_real) if noise is None else noise
     if noise.shape != x_real.shape:
-        raise UsageError(f"noise is shaped like the samples, {list(x_real.shape)}, not {list(noise.shape)}")
+        raise UsageError(
+            f"noise must be shaped like the samples, {list(x_real.shape)}, not {list(noise.shape)}"
+        )
     return interpolate(x_real + 0.5 * x_real.std(correction=0) * noise, x_real, alpha)
 
 
 class Penalty(NamedTuple):
-    """Its name, where it looks, its per-sample `term(logits, gradient)` [N], and how a batch of terms is reduced.
+    """A penalty by its parts: where it differentiates, its per-sample `term(logits, gradient)` [N], and `reduce`.
 
-    Places are `real`, `fake`, `between` (interpolates) and `around` (perturbed reals). Split like this, a
-    step that needs the critic's gradient at one place takes it once for all penalties there.
+    `where` is `real`, `fake`, `between` (interpolates) or `around` (perturbed real samples). Split like this,
+    a step takes the critic's gradient at one place once for all penalties there.
     """
 
     name: str
@@ -148,20 +157,21 @@ def _on_probability(logits: Tensor, gradient: Tensor) -> Tensor:
 
 
 SQUARED = {"logit": _on_logit, "probability": _on_probability}
-"""What the gradient is taken of: the logit, or D = sigmoid(logit) as in 0GP's own code."""
+"""What the gradient is taken of: the logit, or D = sigmoid(logit) as in the code of Thanh-Tung 2019."""
 
 
 def _squared(of: str) -> Callable[[Tensor, Tensor], Tensor]:
     if of not in SQUARED:
-        raise UsageError(f"a penalty is of the logit or of the probability, not {of!r}")
+        raise UsageError(f"a penalty differentiates 'logit' or 'probability', not {of!r}")
     return SQUARED[of]
 
 
 def r1(critic: Critic, x_real: Tensor, of: str = "logit") -> Tensor:
-    """mean_i |grad D(x_i)|^2 at real samples x_real [N, ...]: a scalar, no 1/2.
+    """Return mean_i |grad D(x_i)|^2 at real samples x_real [N, ...]: a scalar, no 1/2.
 
-    With `of="probability"` the gradient is that of sigmoid(logit). Mescheder 2018, Eqn 9 (there with
-    gamma/2); with fake-as-real, pass the mixed rows (FARGAN, Eqn 11). Raises UsageError on logits not [N].
+    With `of="probability"` the gradient is that of sigmoid(logit). With fake-as-real, pass the mixed rows
+    (FARGAN, Eqn 11). Raises UsageError on logits that are not [N]. Source: Mescheder 2018, Eqn 9 (there with
+    gamma/2).
 
     >>> r1(lambda x: x @ torch.tensor([3.0, 4.0]), torch.randn(8, 2))
     tensor(25.)
@@ -170,9 +180,9 @@ def r1(critic: Critic, x_real: Tensor, of: str = "logit") -> Tensor:
 
 
 def r2(critic: Critic, x_fake: Tensor, of: str = "logit") -> Tensor:
-    """mean_i |grad D(y_i)|^2 at fakes x_fake [M, ...]: a scalar, no 1/2. Mescheder 2018, section 4.1.
+    """Return mean_i |grad D(y_i)|^2 at fakes x_fake [M, ...]: a scalar, no 1/2.
 
-    Same `of` and errors as `r1`.
+    `of` and errors are those of `r1`. Source: Mescheder 2018, section 4.1.
 
     >>> r2(lambda x: x.square().sum(1), torch.ones(8, 2)).item()
     8.0
@@ -183,10 +193,11 @@ def r2(critic: Critic, x_fake: Tensor, of: str = "logit") -> Tensor:
 def zero_centered(
     critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None, of: str = "logit"
 ) -> Tensor:
-    """mean_i |grad D(u_i)|^2 at u_i = alpha_i x_i + (1 - alpha_i) y_i, alpha_i ~ U[0, 1] unless given [N].
+    """Return mean_i |grad D(u_i)|^2 at interpolates u_i = alpha_i x_i + (1 - alpha_i) y_i: a scalar, no 1/2.
 
-    x_real and x_fake are both [N, ...]; a scalar, no 1/2. Thanh-Tung 2019 (0GP); their code has
-    `of="probability"`. Raises UsageError on unequal shapes or logits not [N].
+    x_real and x_fake are both [N, ...]. alpha_i ~ U[0, 1] unless given [N]. Raises UsageError on unequal
+    shapes or logits that are not [N]. Source: Thanh-Tung 2019 (zero-centered gradient penalty, 0GP), whose
+    code has `of="probability"`.
 
     >>> zero_centered(lambda x: 2 * x[:, 0], torch.ones(4, 2), torch.zeros(4, 2))
     tensor(4.)
@@ -203,10 +214,11 @@ def _one_sided(logits: Tensor, gradient: Tensor) -> Tensor:
 
 
 def one_centered(critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None) -> Tensor:
-    """mean_i (|grad D(u_i)| - 1)^2 at interpolates u_i, alpha_i ~ U[0, 1] unless given: WGAN-GP.
+    """Return mean_i (|grad D(u_i)| - 1)^2 at interpolates u_i: a scalar, the penalty of WGAN-GP.
 
-    x_real and x_fake are both [N, ...]; a scalar. Gulrajani 2017, Eqn 3 (weight 10; 0.1 on their toys).
-    Raises UsageError on unequal shapes or logits not [N].
+    x_real and x_fake are both [N, ...]. alpha_i ~ U[0, 1] unless given [N]. Raises UsageError on unequal
+    shapes or logits that are not [N]. Source: Gulrajani 2017 (Wasserstein GAN with gradient penalty), Eqn 3
+    (weight 10; 0.1 on their toys).
 
     >>> one_centered(lambda x: 3 * x[:, 0], torch.ones(4, 2), torch.zeros(4, 2))
     tensor(4.)
@@ -215,9 +227,10 @@ def one_centered(critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor |
 
 
 def one_sided(critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None) -> Tensor:
-    """mean_i max(0, |grad D(u_i)| - 1)^2 at interpolates: WGAN-LP, which leaves gentle slopes alone.
+    """Return mean_i max(0, |grad D(u_i)| - 1)^2 at interpolates: WGAN-LP, which does not penalise slopes below 1.
 
-    Arguments and errors of `one_centered`. Petzka 2018, Eqn 8.
+    Arguments and errors are those of `one_centered`. Source: Petzka 2018 (Wasserstein GAN with Lipschitz
+    penalty), Eqn 8.
 
     >>> one_sided(lambda x: 0.5 * x[:, 0], torch.ones(4, 2), torch.zeros(4, 2))
     tensor(0.)
@@ -228,9 +241,10 @@ def one_sided(critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor | No
 def dragan(
     critic: Critic, x_real: Tensor, noise: Tensor | None = None, alpha: Tensor | None = None
 ) -> Tensor:
-    """mean_i (|grad D(u_i)| - 1)^2 at u_i = `perturb(x_real, noise, alpha)`: a scalar. Kodali 2017, Eqn 3.
+    """Return mean_i (|grad D(u_i)| - 1)^2 at u_i = `perturb(x_real, noise, alpha)`: a scalar.
 
-    It constrains the critic near the data only; D still trains on the data itself. Same errors as `r1`.
+    It constrains the critic near the data only. D still trains on the data itself. Errors are those of `r1`.
+    Source: Kodali 2017 (deep regret analytic GAN), Eqn 3.
 
     >>> dragan(lambda x: 3 * x[:, 0], torch.randn(4, 2))
     tensor(4.)
@@ -239,9 +253,9 @@ def dragan(
 
 
 def max_gradient(critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None) -> Tensor:
-    """max_i |grad D(u_i)|^2 at interpolates: the batch's estimate of the squared Lipschitz constant, a scalar.
+    """Return max_i |grad D(u_i)|^2 at interpolates: the batch's estimate of the squared Lipschitz constant, a scalar.
 
-    Arguments and errors of `one_centered`. Zhou 2019 (Lipschitz GANs), section 4.5.
+    Arguments and errors are those of `one_centered`. Source: Zhou 2019 (Lipschitz GANs), section 4.5.
 
     >>> max_gradient(lambda x: 3 * x[:, 0], torch.ones(4, 2), torch.zeros(4, 2))
     tensor(9.)
@@ -250,17 +264,18 @@ def max_gradient(critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor |
 
 
 def lazy(penalty: Callable[..., Tensor], interval: int) -> Callable[..., Tensor | float]:
-    """A penalty taken every `interval` steps only, and `interval` times as heavy then, so its mean is unchanged.
+    """Return a penalty that is taken every `interval` steps only, and is `interval` times as heavy then.
 
-    Returns f(step, ...): interval * penalty(...) where step % interval == 0, else 0.0. Karras 2020, App. B.
-    Raises UsageError unless interval is a whole number from 1 up.
+    The result is f(step, ...): interval * penalty(...) where step % interval == 0, else 0.0. So its mean over
+    steps is unchanged. Raises UsageError unless interval is a whole number, 1 or more. Source: Karras 2020,
+    App. B.
 
     >>> lazily = lazy(r1, 16)
     >>> [float(lazily(step, lambda x: x[:, 0], torch.ones(4, 2))) for step in (0, 1, 16)]
     [16.0, 0.0, 16.0]
     """
     if interval < 1 or interval % 1:
-        raise UsageError(f"a lazy penalty's interval must be a whole number from 1 up, not {interval}")
+        raise UsageError(f"a lazy penalty's interval must be a whole number, 1 or more, not {interval}")
     return lambda step, *args, **kwargs: interval * penalty(*args, **kwargs) if step % interval == 0 else 0.0
 
 

@@ -8,7 +8,7 @@ __all__ = ["generator"]
 
 
 def generator(*key: object) -> Generator:
-    """A generator whose stream is a function of `key` alone.
+    """Return a generator whose stream is a function of `key` alone.
 
     >>> import torch
     >>> torch.equal(torch.rand(3, generator=generator(7, "z")), torch.rand(3, generator=generator(7, "z")))

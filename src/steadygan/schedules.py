@@ -1,4 +1,4 @@
-"""Numbers that change over training: small functions of the step, accepted wherever a number is."""
+"""Schedules: numbers that change over training. Each is a small function of the step, accepted wherever a number is."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ def at(number: Number, scalars: Scalars) -> float | Tensor:
 
 
 def constant(value: float) -> Schedule:
-    """`value` at every step.
+    """Return `value` at every step.
 
     >>> constant(0.1)(torch.tensor(7))
     tensor(0.1000, dtype=torch.float64)
@@ -40,6 +40,8 @@ def constant(value: float) -> Schedule:
 
 def linear(start: float, stop: float, over: float, begin: float = 0) -> Schedule:
     """`start` until step `begin`, then a straight line that reaches `stop` after `over` more steps, then `stop`.
+
+    Raises UsageError unless `over` is positive.
 
     >>> linear(1.0, 0.0, over=10, begin=5)(torch.tensor([0, 5, 10, 15, 99]))
     tensor([1.0000, 1.0000, 0.5000, 0.0000, 0.0000], dtype=torch.float64)
@@ -51,7 +53,7 @@ def linear(start: float, stop: float, over: float, begin: float = 0) -> Schedule
 def cosine(start: float, stop: float, over: float, begin: float = 0) -> Schedule:
     """Like `linear`, along half a cosine: stop + (start - stop) (1 + cos(pi progress)) / 2.
 
-    Loshchilov and Hutter 2017, Eqn 5, without restarts.
+    Raises UsageError unless `over` is positive. Source: Loshchilov and Hutter 2017, Eqn 5, without restarts.
 
     >>> cosine(1.0, 0.0, over=10)(torch.tensor([0, 5, 10]))
     tensor([1.0000, 0.5000, 0.0000], dtype=torch.float64)
@@ -61,7 +63,9 @@ def cosine(start: float, stop: float, over: float, begin: float = 0) -> Schedule
 
 
 def warmup(value: float | Schedule, over: float) -> Schedule:
-    """`value` (a number or another schedule) times min(1, (step + 1) / over): never zero, full after `over`.
+    """`value` (a number or another schedule) times min(1, (step + 1) / over): never zero, full after `over` steps.
+
+    Raises UsageError unless `over` is positive.
 
     >>> warmup(1.0, over=4)(torch.tensor([0, 1, 3, 9]))
     tensor([0.2500, 0.5000, 1.0000, 1.0000], dtype=torch.float64)

@@ -300,7 +300,7 @@ def test_a_generators_own_batch_is_taken_in_parts():
     ids=lambda change: next(iter(change)),
 )
 def test_a_generators_own_batch_is_for_its_samples_alone(change):
-    with pytest.raises(UsageError, match=r"game.batch_G is for"):
+    with pytest.raises(UsageError, match=r"game.batch_G needs"):
         build(config.parse({**gan(batch_G=8).model_dump(), **change}))
 
 

@@ -64,7 +64,7 @@ def test_k_stays_between_0_and_1(pairs, gamma, rate):
 def test_the_critics_loss_by_hand():
     real, fake = torch.tensor([1.0, 3.0]), torch.tensor([1.0, 0.0, 2.0])
     assert began_discriminator(real, fake, 0.25).item() == 1.75
-    with pytest.raises(UsageError, match="one number a sample"):
+    with pytest.raises(UsageError, match="one number per sample"):
         began_discriminator(real[:, None], fake, 0.25)
 
 
@@ -238,7 +238,7 @@ def test_images():
 )
 def test_options_out_of_range_are_refused(options):
     (name,) = options
-    with pytest.raises(UsageError, match=rf"BEGAN's {name} is"):
+    with pytest.raises(UsageError, match=rf"BEGAN's {name} must be"):
         by_hand(0.0, **options)
     with pytest.raises(UsageError, match=rf"game\.{name} must be at"):
         parse({**RAW, "game": {"name": "began", **options}})

@@ -670,7 +670,7 @@ def test_r1_of_a_labelled_critic_in_an_own_loop():
     x, y = torch.randn(5, 2, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
     r1(lambda x: D(x, y), x).backward()
     assert all(p.grad is not None for p in D.parameters() if p.ndim == 2)
-    with pytest.raises(UsageError, match="labels are 0 to 2"):
+    with pytest.raises(UsageError, match="labels must be 0 to 2"):
         r1(lambda x: D(x, y + 1), x)
 
 
@@ -946,8 +946,8 @@ def test_labels_that_are_none_are_refused_before_the_first_step(labels, words):
 @pytest.mark.parametrize(
     ("y", "words"),
     [
-        (torch.tensor([0, 3]), "labels are 0 to 2"),
-        (torch.tensor([-1, 0]), "labels are 0 to 2"),
+        (torch.tensor([0, 3]), "labels must be 0 to 2"),
+        (torch.tensor([-1, 0]), "labels must be 0 to 2"),
         (torch.tensor([0.0, 1.0]), "int64"),
         (torch.tensor([[0], [1]]), "int64"),
     ],

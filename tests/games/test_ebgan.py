@@ -62,7 +62,7 @@ def test_a_reconstruction_of_another_shape_is_refused(energy):
 
 
 def test_energies_of_another_shape_are_refused():
-    with pytest.raises(UsageError, match="one number a sample"):
+    with pytest.raises(UsageError, match="one number per sample"):
         ebgan_discriminator(torch.zeros(2, 1), torch.zeros(2), 1.0)
 
 

@@ -491,7 +491,7 @@ def test_a_mistake_is_one_sentence(name):
 
 def test_a_game_made_by_hand_refuses_a_class_alone():
     for codes in ({"categorical": [1], "continuous": 1}, {"categorical": [2], "continuous": -1}):
-        with pytest.raises(UsageError, match="needs one"):
+        with pytest.raises(UsageError, match="needs a code"):
             infogan(*map(Network, nets().values()), losses.hinge, **SIZES, **codes)
 
 

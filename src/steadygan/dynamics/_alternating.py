@@ -10,12 +10,13 @@ __all__ = ["alternating"]
 
 
 def alternating(game: Game, optimizers: Mapping[str, Optimizer], *, n_critic: int = 1) -> Rule:
-    """`n_critic` steps of the critics, then one of each other player in turn, each on a fresh draw.
+    """phi <- phi - h grad_phi L_D(phi, theta); then theta <- theta - h grad_theta L_G(phi_new, theta).
 
-    A game with turns of its own is played in these, those in which only critics move `n_critic` times over.
+    The critics take `n_critic` steps. Then each other player takes one in turn. Each step has a fresh draw.
+    Some games define their own order of updates (`Game.turns`). The rule then follows it, and repeats those
+    of critics alone `n_critic` times. Each optimizer may be of its own kind.
 
-    phi <- phi - h grad_phi L_D(phi, theta); then theta <- theta - h grad_theta L_G(phi_new, theta).
-    Goodfellow 2014, Algorithm 1; Mescheder 2017, Algorithm 3 (AltGA). Each optimizer may be of its own kind.
+    Source: Goodfellow 2014, Algorithm 1; Mescheder 2017, Algorithm 3 (AltGA).
     """
     turns = [
         turn

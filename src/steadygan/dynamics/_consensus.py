@@ -1,4 +1,4 @@
-"""Consensus optimization: every player also descends on the length of the game's whole vector field."""
+"""Consensus optimization: every player also minimises the norm of the game's whole vector field."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from steadygan.schedules import Number, at
 __all__ = ["consensus", "debiased_norm"]
 
 Vectors = dict[str, Tensor]
-NUMBERS = 2**25  # of samples' fields at once, where a game is tried out: 256 MB
+NUMBERS = 2**25  # in all samples' fields when a game is tested: 256 MB
 
 
 def consensus(
@@ -26,12 +26,13 @@ def consensus(
     """x <- x - h (g + gamma J^T g): all players share L = |g|^2 / 2, whose gradient J^T g is one vjp of the field.
 
     g is every player's gradient of its own loss, J = dg/dx in all parameters of all players. Each optimizer
-    preconditions the modified gradient of its player. Mescheder 2017 (Numerics of GANs), Algorithm 2.
-    With `debiased` L is estimated without the batch's own noise in it, from each sample's field (Huszar's
-    correction): that needs networks without buffers and losses that are means over samples.
+    preconditions the modified gradient of its player. With `debiased` L is estimated without the noise of the
+    batch, from each sample's field (Huszar's correction). That needs networks without buffers, and losses
+    that are means over samples.
 
-    The rows that fake-as-real selects move with G like every other fake; which ones they are has no derivative.
-    Raises UsageError for `debiased` where a sample's field depends on other samples, and for a batch of one.
+    The rows that fake-as-real selects move with G like every other fake. The selection itself has no
+    derivative. Raises UsageError for `debiased` where a sample's field depends on other samples, and for a
+    batch of one. Source: Mescheder 2017 (Numerics of GANs), Algorithm 2.
     """
     everyone = tuple(game.players)
     if debiased:
@@ -50,18 +51,18 @@ def consensus(
 
 
 def debiased_norm(fields: Tensor) -> Tensor:
-    """|E v|^2 / 2 from per-sample fields v_i [B, P], B >= 2: 1/2 1/(B (B-1)) sum over i != j of v_i . v_j.
+    """Return |E v|^2 / 2 from per-sample fields v_i [B, P], B >= 2: 1/2 1/(B (B-1)) sum over i != j of v_i . v_j.
 
-    Its mean over batches is exact, where |mean v|^2 / 2 is too large by Var[v] / 2B; so it may be negative.
-    The same number as |mean v|^2 / 2 - S / (2B - 2) with S the 1/B variance. Mescheder 2017, Lemma 15.
-    Raises UsageError for B = 1.
+    Its mean over batches is exact, where |mean v|^2 / 2 is too large by Var[v] / 2B. So it may be negative.
+    It equals |mean v|^2 / 2 - S / (2B - 2) with S the 1/B variance. Raises UsageError for B = 1. Source:
+    Mescheder 2017, Lemma 15.
 
     >>> debiased_norm(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     tensor(-0.5000)
     """
     count = len(fields)
     if count < 2:
-        raise UsageError(f"a bias cannot be told from a batch of {count}: take at least 2 samples")
+        raise UsageError(f"the bias of a batch of {count} cannot be estimated: use at least 2 samples")
     return (fields.sum(0).square().sum() - fields.square().sum()) / (2 * count * (count - 1))
 
 
@@ -98,26 +99,27 @@ def _one(game: Game, state: State, row: Draw) -> tuple[Vectors, Logs]:
 
 
 def _check_apart(game: Game) -> None:
-    """Refuse a game whose field on a batch is not the mean of its fields on each row, on random numbers."""
+    """Refuse a game whose field on a batch is not the mean of its fields on each row, tested on random numbers."""
     shapes = [f.shape for f in game.fields.values()]
     modules = [player.network.module for player in game.players.values()]
     joined = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for net in modules for m in net.modules())
     joined = joined or any(True for net in modules for _ in net.buffers())
     alike = len({shape[:1] for shape in shapes}) == 1 and () not in shapes
     if alike and shapes[0][0] < 2:
-        raise UsageError("dynamics.debiased compares the samples of a batch: choose batch of at least 2")
+        raise UsageError("dynamics.debiased compares the samples of a batch: choose a batch of at least 2")
     if not alike or joined or not _is_mean(game):
         raise UsageError(
-            "dynamics.debiased takes each sample's field alone, and this game mixes samples (batch norm or "
+            "dynamics.debiased needs the field of each sample alone, but this game mixes samples (batch norm or "
             "other buffers, fake-as-real, DRAGAN, a maximum, lazy penalties, pull-away) or reads none: use "
-            "dynamics.debiased=false, or none of them"
+            "dynamics.debiased=false, or remove these"
         )
 
 
 def _is_mean(game: Game) -> bool:
     """Whether the field on a batch is the mean over its rows, to rounding in float64.
 
-    Of random weights at rows of many sizes, so that the pieces of a piecewise linear network are many.
+    The weights are random, and the rows have many sizes. So a piecewise linear network is tested on many of
+    its pieces.
     """
     g = torch.Generator().manual_seed(0)
     nets = {name: Network(player.network.module) for name, player in game.players.items()}  # no autocast
@@ -137,7 +139,7 @@ def _is_mean(game: Game) -> bool:
 
 
 def _random(network: Network, g: torch.Generator) -> Tensor:
-    """Weights [P] that keep the size of what passes, whatever the module's own are."""
+    """Random weights [P] that keep the scale of activations, whatever the module's own are."""
     each = [torch.randn(shape.numel(), generator=g, dtype=torch.float64) for shape in network.shapes.values()]
     shares = [max(1, shape[1:].numel()) ** -0.5 for shape in network.shapes.values()]
     return torch.cat([weights * share for weights, share in zip(each, shares, strict=True)])

@@ -1,4 +1,4 @@
-"""Extragradient: look where a step would lead, then step from where one stands along the gradient found there."""
+"""Extragradient: compute the gradient at an extrapolated point, then step along it from the present point."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,9 +15,11 @@ __all__ = ["extragradient"]
 def extragradient(game: Game, optimizers: Mapping[str, Optimizer], *, past: bool = False) -> Rule:
     """y = x - h g(x); x <- x - h g(y): all players at once, each gradient on a draw of its own.
 
-    With `past`, y = x - h g(y_before), so that a step takes one gradient; the first extrapolation stays put.
-    Both moves are the optimizer's, which updates its moments (and Adam its count) at each: ExtraSGD and
-    ExtraAdam. Korpelevich 1976; Popov 1980; Gidel 2019, Algorithms 2 to 4.
+    With `past`, y = x - h g(y_before), so that a step takes one gradient. The first extrapolation then stays
+    at x. The optimizer makes both steps, and updates its moments (and Adam its count) at each: ExtraSGD and
+    ExtraAdam.
+
+    Source: Korpelevich 1976; Popov 1980; Gidel 2019, Algorithms 2 to 4.
     """
     everyone = tuple(game.players)
 

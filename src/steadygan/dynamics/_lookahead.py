@@ -1,4 +1,4 @@
-"""Lookahead-minimax: every few steps of another rule, go back part of the way one has come."""
+"""Lookahead-minimax: every few steps of another rule, return part of the way to the slow weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,11 +23,11 @@ def lookahead(
 ) -> Rule:
     """After each `steps` of the `inner` rule: x <- slow + alpha (x - slow), slow <- x, for all players jointly.
 
-    The optimizers' moments go on as they are. Chavdarova 2021, Algorithm 1.
-    Raises UsageError unless steps is at least 1.
+    The optimizers' moments are not changed. Raises UsageError unless steps is at least 1. Source: Chavdarova
+    2021, Algorithm 1.
     """
     if steps < 1:
-        raise UsageError(f"lookahead goes back after 1 step or more, not after {steps}")
+        raise UsageError(f"lookahead returns to its slow weights after 1 step or more, not after {steps}")
     fast = inner(game, optimizers)
 
     def step(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:

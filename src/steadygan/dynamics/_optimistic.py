@@ -1,4 +1,4 @@
-"""Optimism: step as if the gradient changed again as it did last time."""
+"""Optimism: step as if the gradient will change again as it did last time."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,10 +13,10 @@ __all__ = ["optimistic"]
 
 
 def optimistic(game: Game, optimizers: Mapping[str, Optimizer]) -> Rule:
-    """x <- x + 2 d - d_before, all players at once, with d the move that a player's optimizer makes of g(x).
+    """x <- x + 2 d - d_before, all players at once, with d the step that a player's optimizer makes of g(x).
 
-    With SGD x <- x - 2 h g_t + h g_(t-1) (optimistic mirror descent), with Adam optimistic Adam; d_0 = 0.
-    Daskalakis 2018, Eqn 6 and Algorithm 1.
+    With SGD it is optimistic mirror descent, x <- x - 2 h g_t + h g_(t-1). With Adam it is optimistic Adam.
+    d_0 = 0. Source: Daskalakis 2018, Eqn 6 and Algorithm 1.
     """
     everyone = tuple(game.players)
 

@@ -10,7 +10,10 @@ __all__ = ["simultaneous"]
 
 
 def simultaneous(game: Game, optimizers: Mapping[str, Optimizer]) -> Rule:
-    """x <- x + h v(x): every player steps along its own gradient, all on one draw. Mescheder 2017 (SimGA)."""
+    """x <- x + h v(x): every player steps along its own gradient, all on one draw.
+
+    Source: Mescheder 2017 (SimGA).
+    """
     everyone = tuple(game.players)
 
     def step(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:

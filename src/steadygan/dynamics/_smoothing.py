@@ -19,13 +19,14 @@ READINGS = ("generator", "full")
 def smoothing(
     game: Game, optimizers: Mapping[str, Optimizer], *, gamma: Number = 10.0, reading: str = "generator"
 ) -> Rule:
-    """phi <- phi - h (g_D + gamma dR/dphi), theta <- theta - h g_G, all on one draw: critics keep G's field short.
+    """phi <- phi - h (g_D + gamma dR/dphi), theta <- theta - h g_G, all on one draw: critics also minimise R.
 
-    R = |g_G|^2 / 2, the generator's gradient alone, as in the published code (`reading` "generator"), or the
-    whole |g|^2 / 2, as the text says ("full"). Mescheder 2017 (Numerics of GANs), supplement.
+    `reading` "generator" is R = |g_G|^2 / 2, of the generator's gradient alone, as in the published code.
+    "full" is R = |g|^2 / 2 of all gradients, as the text says. Raises UsageError on another reading. Source:
+    Mescheder 2017 (Numerics of GANs), supplement.
     """
     if reading not in READINGS:
-        raise UsageError(f"smoothing's reading is {' or '.join(READINGS)}, not {reading!r}")
+        raise UsageError(f"smoothing's reading must be {' or '.join(READINGS)}, not {reading!r}")
     everyone = tuple(game.players)
     critics = {name for name, player in game.players.items() if player.critic}
 

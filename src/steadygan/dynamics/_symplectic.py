@@ -1,4 +1,4 @@
-"""Symplectic gradient adjustment: turn the field against the game's own rotation."""
+"""Symplectic gradient adjustment: correct the field for the rotation of the game."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,8 +19,9 @@ def symplectic(
 ) -> Rule:
     """x <- x - h (g + lambda A^T g), A = (J - J^T) / 2 the antisymmetric part of the field's Jacobian J.
 
-    A^T g = (J^T g - J g) / 2 is one product with each of J^T and J. |lambda| = `weight`; with `align` its sign
-    is `alignment`'s, so that a stable fixed point attracts more and an unstable one repels. Balduzzi 2018, Alg. 1.
+    A^T g = (J^T g - J g) / 2 is one product with each of J^T and J. |lambda| = `weight`. With `align` the
+    sign of lambda is that of `alignment`, so that a stable fixed point attracts more and an unstable one
+    repels. Source: Balduzzi 2018, Algorithm 1.
     """
     everyone = tuple(game.players)
 
@@ -41,9 +42,10 @@ def symplectic(
 
 
 def alignment(g: Tensor, up: Tensor, turn: Tensor, eps: float = 0.1) -> Tensor:
-    """sign(<g, J^T g> <A^T g, J^T g> / P + eps), P = the number of parameters. Balduzzi 2018, Algorithm 1.
+    """Return sign(<g, J^T g> <A^T g, J^T g> / P + eps), with P the number of parameters.
 
-    J^T g = `up` is the gradient of |g|^2 / 2 and A^T g = `turn`; all are vectors [P].
+    J^T g = `up` is the gradient of |g|^2 / 2, and A^T g = `turn`. All are vectors [P]. Source: Balduzzi 2018,
+    Algorithm 1.
 
     >>> alignment(torch.tensor([1.0, 0.0]), torch.tensor([-2.0, 1.0]), torch.tensor([0.0, 1.0]))
     tensor(-1.)

@@ -1,8 +1,9 @@
-"""The same update rules on a linear field, as matrices: what one step does to x where dx/dt = V x.
+"""The update rules on a linear field, as matrices: what one step does to x where dx/dt = V x.
 
-Each function takes V = v' [d, d] at the equilibrium, the number n of the critic's parameters, which come first,
-and the step size h; it returns the matrix of one step over all that the rule carries along, and after how many
-steps that matrix is one of a cycle. Mescheder 2017 (Numerics of GANs), Lemma 6 and Proposition 14 for the first.
+Each function takes V = v' [d, d] at the equilibrium, the number n of the critic's parameters, which come
+first, and the step size h. It returns the matrix of one step, over x and all else that the rule keeps between
+steps. It also returns after how many steps that matrix is one of a cycle. Source: Mescheder 2017 (Numerics of
+GANs), Lemma 6, and Proposition 14 for alternating steps.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ def simultaneous(V: Tensor, n: int, h: float) -> Cycle:
 
 
 def alternating(V: Tensor, n: int, h: float, n_critic: int = 1) -> Cycle:
-    """(1 + h V_theta) (1 + h V_phi)^n_critic, where V_phi has the critic's rows of V alone."""
+    """(1 + h V_theta) (1 + h V_phi)^n_critic: V_phi keeps the critic's rows of V, and V_theta the others."""
     critic = _rows(V, n)
     first, last = _eye(V) + h * critic, _eye(V) + h * (V - critic)
     return last @ torch.linalg.matrix_power(first, n_critic), 1
@@ -44,19 +45,19 @@ def smoothing(V: Tensor, n: int, h: float, gamma: float = 10.0, reading: str = "
 
 
 def extragradient(V: Tensor, n: int, h: float, past: bool = False) -> Cycle:
-    """1 + h V + h^2 V^2; from the past, [[1 + h V, -h^2 V], [-V, h V]] over (x, the previous gradient)."""
+    """1 + h V + h^2 V^2. With `past`, [[1 + h V, -h^2 V], [-V, h V]] over (x, the previous gradient)."""
     if not past:
         return _eye(V) + h * V + h * h * V @ V, 1
     return _blocks(_eye(V) + h * V, -h * h * V, -V, h * V), 1
 
 
 def optimistic(V: Tensor, n: int, h: float) -> Cycle:
-    """[[1 + 2 h V, -1], [h V, 0]] over (x, the previous move)."""
+    """[[1 + 2 h V, -1], [h V, 0]] over (x, the previous step)."""
     return _blocks(_eye(V) + 2 * h * V, -_eye(V), h * V, 0 * V), 1
 
 
 def symplectic(V: Tensor, n: int, h: float, weight: float = 1.0, align: bool = True) -> Cycle:
-    """1 + h (1 + weight (V - V^T) / 2) V; near the equilibrium the alignment is positive."""
+    """1 + h (1 + weight (V - V^T) / 2) V. Near the equilibrium the alignment is positive."""
     return _eye(V) + h * (V + weight * (V - V.T) @ V / 2), 1
 
 
@@ -76,7 +77,10 @@ def lookahead(
 
 
 def momentum(V: Tensor, n: int, h: float, beta: float = 0.9) -> Cycle:
-    """[[1 + h V, -h beta], [-V, beta]] over (x, the sum b): simultaneous steps with b <- beta b + g (Polyak 1964)."""
+    """[[1 + h V, -h beta], [-V, beta]] over (x, the sum b): simultaneous steps with b <- beta b + g.
+
+    Source: Polyak 1964.
+    """
     return _blocks(_eye(V) + h * V, -h * beta * _eye(V), -V, beta * _eye(V)), 1
 
 
@@ -107,9 +111,9 @@ OPTIONS = {
 
 
 def step_matrix(rule: str, V: Tensor, n: int, h: float, **options: Any) -> Cycle:
-    """The matrix of a rule, or of simultaneous steps with `momentum`, under its name, from arguments that fit.
+    """Return the matrix of the update rule `rule`, and its period; also of "momentum", simultaneous steps with it.
 
-    Raises UsageError on a rule or an option that is not known, unless V is square and 0 <= n <= d, and on counts
+    Raises UsageError on an unknown rule or option, unless V is square and 0 <= n <= d, and on counts
     (n_critic, steps) below 1.
 
     >>> step_matrix("momentum", torch.tensor([[-1.0]]), 1, 0.1, beta=0.5)[0]
@@ -117,7 +121,7 @@ def step_matrix(rule: str, V: Tensor, n: int, h: float, **options: Any) -> Cycle
             [ 1.0000,  0.5000]])
     """
     if rule not in STEPS:
-        raise UsageError(f"there is no rule {rule!r}: {nearest(rule, STEPS)}")
+        raise UsageError(f"there is no update rule {rule!r}: {nearest(rule, STEPS)}")
     known = OPTIONS.get(rule, ())
     for name, value in options.items():
         if name not in known:
@@ -126,21 +130,22 @@ def step_matrix(rule: str, V: Tensor, n: int, h: float, **options: Any) -> Cycle
         if name in ("n_critic", "steps") and value < 1:
             raise UsageError(f"{rule} takes a {name} of 1 or more, not {value}")
     if V.ndim != 2 or V.shape[0] != V.shape[1]:
-        raise UsageError(f"v' is a square matrix, not {list(V.shape)}")
+        raise UsageError(f"v' must be a square matrix, not {list(V.shape)}")
     if not 0 <= n <= len(V):
-        raise UsageError(f"the critic has n of the {len(V)} parameters, 0 to {len(V)}, not {n}")
+        raise UsageError(f"n, the number of the critic's parameters, must be 0 to {len(V)}, not {n}")
     return STEPS[rule](V, n, h, **options)
 
 
 def radius(matrix: Tensor, period: int = 1) -> float:
-    """The spectral radius of a matrix, or one step's share of it when it is that of a cycle of `period` steps.
+    """Return the spectral radius of a matrix; of a cycle of `period` steps its period-th root, the rate of one step.
 
-    Below 1 the distance to the equilibrium shrinks by this factor a step in the end. NaN where it is not finite.
+    Below 1 each step multiplies the distance to the equilibrium by this factor in the end. NaN where the
+    matrix is not finite.
 
     >>> round(radius(*simultaneous(torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), 1, 0.1)), 6)
     1.004988
     """
-    if not matrix.isfinite().all():  # eigvals would take the whole process with it
+    if not matrix.isfinite().all():  # eigvals would crash the process
         return float("nan")
     return torch.linalg.eigvals(matrix).abs().max().item() ** (1 / period)
 
@@ -151,7 +156,7 @@ def _eye(V: Tensor) -> Tensor:
 
 def _one_of(what: str, given: str, known: tuple[str, ...]) -> None:
     if given not in known:
-        raise UsageError(f"{what} is {' or '.join(known)}, not {given!r}")
+        raise UsageError(f"{what} must be {' or '.join(known)}, not {given!r}")
 
 
 def _rows(matrix: Tensor, n: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""How the players' parameters move: each along its gradient, by its own optimizer, within what it is held to."""
+"""How the players' parameters move: each along its gradient, by its own optimizer, within its own projection."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +18,12 @@ def move(
     params, moments = dict(state.params), dict(state.moments)
     for name, gradient in gradients.items():
         params[name], new = optimizers[name].update(gradient, moments[name], params[name], state.scalars)
-        moments[name] = {**moments[name], **new}  # what the rule itself remembers stays
+        moments[name] = {**moments[name], **new}  # keeps the rule's own entries
     return projected(game, tuple(gradients), state._replace(params=params, moments=moments))
 
 
 def projected(game: Game, names: Sequence[str], state: State, *, first: bool = False) -> State:
-    """The state with the projection that each named player has after its step, or (`first`) before it."""
+    """Return the state after the projection that each named player has after its step, or (`first`) before it."""
     params = dict(state.params)
     for name in names:
         player = game.players[name]

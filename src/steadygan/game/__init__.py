@@ -1,4 +1,4 @@
-"""The game: players, their state, the vector field of their losses, and the batches a step draws."""
+"""The game: players, their state, the vector field of their losses, and the batches that a step draws."""
 
 from steadygan.game.batches import Draws
 from steadygan.game.contracts import (

@@ -1,7 +1,7 @@
 """Randomness as a function of (seed, step): which real samples, latents and weights a step sees.
 
-Draws are made for a block of steps at a time, each field from a generator of its own, so a field that one game
-adds leaves the others' draws as they were, and no generator state is ever saved.
+Draws are made for a block of steps at a time, each field from a generator of its own. So a field that one
+game adds leaves the other fields' draws unchanged. No generator state is ever saved.
 """
 
 import math
@@ -20,14 +20,14 @@ from steadygan.rng import generator
 __all__ = ["Draws"]
 
 BLOCK, LARGEST = 64, 2**22
-"""Steps a block, or fewer for a field that would then have more than `LARGEST` numbers in one."""
+"""Steps in a block. A field that would then have more than `LARGEST` numbers takes fewer."""
 
 
 class Draws:
     """Callable `draws(step) -> batch`: for each of a rule's rounds, the fields that its players read.
 
-    With one seed tensors have a draw's shape; with `members` (several seeds) a leading [members].
-    Finite data are gone through in shuffled epochs, a new permutation each, as a function of (seed, epoch).
+    With one seed, tensors have a draw's shape. With `members` (several seeds) they have a leading [members].
+    Finite data are read in shuffled epochs. Each has a new permutation, a function of (seed, epoch).
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class Draws:
         ]
 
     def _drawn(self, name: str, step: int) -> bool:
-        """Whether a field has numbers of its own at this step; labels follow from x_real."""
+        """Whether a field has numbers of its own at this step. Labels follow from x_real."""
         field = self.fields[name]
         return field.kind != "label" and step % field.every == 0
 
     def _size(self, field: Field) -> int:
-        """Steps a block: a power of two, at most 64, so that no block of drawn numbers is large."""
+        """Steps in a block: a power of two, at most 64, so that no block of drawn numbers is large."""
         if field.kind == "real" and self.data.rows is not None:
             return BLOCK
         most = max(1, LARGEST // math.prod(field.shape))
@@ -93,9 +93,9 @@ class Draws:
         return self.blocks[turn, name][1][offset]
 
     def _values(self, seed: int, number: int, turn: int, name: str) -> Tensor:
-        """One seed's block of one field: [size, *shape], or the rows' numbers [size, count] for finite data.
+        """One seed's block of one field: [size, *shape], or the rows' indices [size, count] for finite data.
 
-        Numbers are drawn sample by sample, so the first samples are the same ones in a larger batch or pool.
+        Numbers are drawn sample by sample, so the first samples are the same in a larger batch or pool.
         """
         g = generator(seed, number, turn, name)
         if name == "flip":
@@ -113,7 +113,7 @@ class Draws:
         return make(count, size, *shape, generator=g, dtype=self.dtype).movedim(0, 1)
 
     def _positions(self, count: int, seed: int, number: int, turn: int) -> Tensor:
-        """Numbers of the rows that each step of the block sees in this turn: shuffled epochs, laid end to end."""
+        """Indices of the rows that each step of the block sees in this round: shuffled epochs, laid end to end."""
         assert self.data.rows is not None
         taken = [self.fields["x_real"].shape[0] * ("x_real" in reads) for reads in self.reads]
         steps = torch.arange(number * BLOCK, (number + 1) * BLOCK).view(-1, 1)
@@ -130,7 +130,7 @@ class Draws:
         return torch.randperm(len(self.data.rows), generator=generator(seed, "epoch", epoch))
 
     def _finish(self, draw: dict[str, Tensor], flip: Tensor | None, *, labelled: bool) -> dict[str, Tensor]:
-        """Rows looked up by number, mirrored, moved to the device while still bytes, then made -1..1."""
+        """Look rows up by index, mirror them, move them to the device while still bytes, then scale them to -1..1."""
         rows = draw.get("x_real")
         if rows is not None and self.data.rows is not None:
             images = self.data.rows.index_select(0, rows.flatten())  # whole rows: much faster than rows[...]
@@ -152,7 +152,7 @@ class Draws:
 
 
 def mirrored(images: Tensor, flip: Tensor) -> Tensor:
-    """The images [n, ...], mirrored left to right where `flip` [n] says so.
+    """Return the images [n, ...], mirrored left to right where `flip` [n] is true.
 
     >>> mirrored(torch.tensor([[1, 2], [1, 2]]), torch.tensor([False, True])).tolist()
     [[1, 2], [2, 1]]
@@ -162,5 +162,5 @@ def mirrored(images: Tensor, flip: Tensor) -> Tensor:
 
 
 def _movers(game: Game, turn: Collection[str]) -> Iterable[Player]:
-    """The players of a round: those of a turn of the game's own, or the game's by their names."""
+    """The players of a round: those of an update that the game defines, or the game's by their names."""
     return turn.values() if isinstance(turn, Mapping) else [game.players[name] for name in turn]

@@ -1,6 +1,6 @@
-"""A game: players that each minimise a loss of their own, and the state that a pure step moves.
+"""A game: players that each minimise a loss of their own, and the state that a pure step changes.
 
-Everything that changes is in `State`. A player's parameters are one flat vector, so that an optimizer is a few
+Everything that changes is in `State`. A player's parameters are one flat vector. So an optimizer is a few
 operations, the game's vector field is a few vectors, and an ensemble is one more dimension in front.
 """
 
@@ -42,18 +42,23 @@ Vectors = dict[str, Tensor]
 
 
 class State(NamedTuple):
-    """All that a step changes: nothing else has state. In an ensemble every tensor has a leading [members]."""
+    """All that a step changes; nothing else has state. In an ensemble every tensor has a leading [members]."""
 
     params: dict[str, Tensor]  # player -> flat vector [P]
     buffers: dict[str, Buffers]
-    moments: dict[str, Moments]  # player -> what its optimizer, and the update rule, remember
+    moments: dict[str, Moments]  # player -> moments of its optimizer and of the update rule
     average: dict[str, dict[str, Tensor]]  # player -> exponential average of its parameters and buffers
     scalars: dict[str, Tensor]  # "step", hyper-parameters that differ between members
 
 
 @dataclass(frozen=True)
 class Network:
-    """A module used as a skeleton: its parameters and buffers come from outside at every call."""
+    """A module used as a skeleton: its parameters and buffers come from outside at every call.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> Network(layer)(torch.zeros(3), {}, torch.ones(4, 2)).flatten()
+    tensor([0., 0., 0., 0.])
+    """
 
     module: nn.Module
     autocast: torch.dtype | None = None
@@ -62,7 +67,7 @@ class Network:
     tied: bool = dataclass_field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Look once at what every call needs: walking a module costs as much as a small one's forward."""
+        """Collect once what every call needs: walking a module costs as much as a small one's forward."""
         every = list(self.module.named_parameters(remove_duplicate=False))
         object.__setattr__(self, "shapes", {name: p.shape for name, p in self.module.named_parameters()})
         object.__setattr__(self, "tied", len(every) > len(self.shapes))
@@ -70,12 +75,12 @@ class Network:
     def __call__(self, params: Tensor, buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
         """Run the skeleton on x with `params` [P]; buffers that it updates are replaced in `buffers`.
 
-        Whatever else its forward takes follows x (labels), and a forward may return a tuple of tensors.
+        Whatever else its forward takes follows x (labels). A forward may return a tuple of tensors.
         """
         return self.bound(params, buffers)(x, *more)
 
     def bound(self, params: Tensor, buffers: Buffers) -> Callable[..., Any]:
-        """The skeleton with `params` [P], taken apart once for all the calls that a loss makes."""
+        """Return the skeleton with `params` [P], split once for all the calls that a loss makes."""
         return partial(self._run, _parts(self.shapes, params), buffers)
 
     def _run(self, parts: Mapping[str, Tensor], buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
@@ -97,7 +102,7 @@ class Network:
 
 
 def flatten(module: nn.Module) -> Tensor:
-    """A module's parameters as one vector [P], in the order of `named_parameters`.
+    """Return a module's parameters as one vector [P], in the order of `named_parameters`.
 
     >>> flatten(nn.Linear(2, 3)).shape
     torch.Size([9])
@@ -106,7 +111,7 @@ def flatten(module: nn.Module) -> Tensor:
 
 
 def unflatten(module: nn.Module, vector: Tensor) -> dict[str, Tensor]:
-    """The reverse of `flatten`: views of the vector [P] under the parameters' names and shapes.
+    """Return the reverse of `flatten`: views of the vector [P] under the parameters' names and shapes.
 
     >>> {name: list(p.shape) for name, p in unflatten(nn.Linear(2, 3), torch.zeros(9)).items()}
     {'weight': [3, 2], 'bias': [3]}
@@ -126,7 +131,7 @@ Loss = Callable[[Nets, Draw, Mapping[str, Tensor]], tuple[Tensor, Logs]]
 class Player(NamedTuple):
     """A network and the loss it minimises: `loss(nets, draw, scalars) -> (scalar, logs)`.
 
-    `reads` names the fields of a draw that the loss uses; `critic` players are those that `n_critic` repeats.
+    `reads` names the fields of a draw that the loss uses. `critic` players are those that `n_critic` repeats.
     `project` is applied to the parameters after each of the player's steps, or before it (weight clipping).
     """
 
@@ -141,8 +146,9 @@ class Player(NamedTuple):
 class Field(NamedTuple):
     """One field of a draw: `kind` is `real` (samples of the data), `label`, `normal`, `uniform` or `due`.
 
-    `shape` has the batch first. Labels are int64, those of the very samples in the same draw. A field with
-    `every` > 1 is in the draws of every so many steps only, and `due`, a zero, says nothing but that.
+    `shape` has the batch first. Labels are int64, those of the samples in the same draw. A field with `every`
+    > 1 is in the draws of every `every`-th step only. A `due` field is zero, and only its presence means
+    something.
     """
 
     kind: str
@@ -151,9 +157,9 @@ class Field(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """Where each player's parameters rest, and v' [P, P] there, the critic's rows first, if it is known.
+    """Where each player's parameters rest, and v' [P, P] there if it is known, with the critic's rows first.
 
-    Not `still` is a point which they would rest at but for what else is in the game: the field is not zero there.
+    `still` is false where other terms of the game keep the field from being zero at that point.
     """
 
     point: dict[str, Tensor]
@@ -164,12 +170,14 @@ class Rest(NamedTuple):
 class Game(NamedTuple):
     """Players by name, and what a draw of the game holds.
 
-    `scalars` are numbers that the game keeps in the state, at their start; `adapt(scalars, logs, repeats)` gives
-    the next ones after a step in which the critics had `repeats` turns. `rest` is known for games
-    that are solved by hand. `turns` says who moves after whom in an alternating step, where that is not the
-    critics and then each other player; a player's loss in a turn may be a part of its loss in the game. `judge` is the
-    player whose logits tell samples of G from real ones, None where nobody has such logits, and `normalize` is what the
-    others see of it. The field of a draw is the mean of those of its `parts`, taken one after the other.
+    - `scalars` are numbers that the game keeps in the state, at their start. `adapt(scalars, logs, repeats)`
+      returns the next ones after a step in which the critics had `repeats` updates.
+    - `rest` is known for games with a closed-form solution.
+    - `turns` is the order of updates in an alternating step, where it is not the critics and then each other
+      player. A player's loss in one of them may be a part of its loss in the game.
+    - `judge` is the discriminator: the player whose logits tell samples of G from real ones. It is None where
+      nobody has such logits. `normalize` is what the others see of it.
+    - The field of a draw is the mean over its `parts`, computed one after the other (gradient accumulation).
     """
 
     players: dict[str, Player]
@@ -188,12 +196,12 @@ def _nothing(params: Tensor) -> Moments:
 
 
 class Rule(NamedTuple):
-    """An update rule made ready: a pure `step(state, batch)`, whose batch has one draw for each of `rounds`.
+    """An update rule that is ready to run: a pure `step(state, batch)`, whose batch has one draw for each of `rounds`.
 
-    A round is the names of those who move in it, or a turn of the game's own, which may read less than they do.
-    `init(parameters) -> moments` is what the rule itself remembers of a player (a previous gradient, slow
-    weights) before the first step; it is kept beside the optimizer's moments, under names of its own.
-    `period` is after how many steps the rule begins anew.
+    A round is the names of the players that move in it, or an update that the game defines, which may read
+    less than they do. `init(parameters) -> moments` is what the rule itself keeps of a player before the
+    first step, such as a previous gradient or slow weights. It is stored beside the optimizer's moments,
+    under names of its own. After `period` steps the rule starts its cycle again.
     """
 
     step: Callable[[State, Sequence[Draw]], tuple[State, Logs]]

@@ -1,7 +1,7 @@
 """Functional optimizers: (gradient, moments, parameters) -> new parameters and moments, on one flat vector.
 
 Each equals its `torch.optim` namesake to rounding. A learning rate is a `Number`: a float, or a function of
-the state's scalars (a schedule, or one member's value in an ensemble).
+the state's scalars. The function is a schedule, or one member's value in an ensemble.
 """
 
 import math
@@ -26,7 +26,9 @@ class Optimizer(NamedTuple):
 
 
 def sgd(lr: Number, momentum: float = 0.0) -> Optimizer:
-    """p <- p - lr b with b <- momentum b + g; plain gradient descent at momentum 0 (Polyak 1964).
+    """p <- p - lr b with b <- momentum b + g; plain gradient descent at momentum 0.
+
+    Source: Polyak 1964.
 
     >>> optimizer = sgd(lr=0.1)
     >>> p = torch.ones(1)
@@ -47,7 +49,9 @@ def sgd(lr: Number, momentum: float = 0.0) -> Optimizer:
 
 
 def rmsprop(lr: Number, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
-    """p <- p - lr g / (sqrt(s) + eps) with s <- alpha s + (1 - alpha) g^2, s_0 = 0 (Hinton 2012; torch's form).
+    """p <- p - lr g / (sqrt(s) + eps) with s <- alpha s + (1 - alpha) g^2, s_0 = 0.
+
+    Source: Hinton 2012, in torch's form.
 
     >>> optimizer = rmsprop(lr=0.1, alpha=0.75)
     >>> p = torch.ones(1)
@@ -68,7 +72,8 @@ def rmsprop(lr: Number, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
 def tf_rmsprop(lr: Number, decay: float = 0.9, eps: float = 1e-10) -> Optimizer:
     """p <- p - lr g / sqrt(s + eps) with s <- decay s + (1 - decay) g^2, s_0 = 1: TensorFlow 1's RMSProp.
 
-    The start at one and the eps inside the root make its first steps small; The Numerics of GANs used it.
+    s starts at one and eps is inside the root, which makes the first steps small. The Numerics of GANs
+    (Mescheder 2017) used it.
 
     >>> optimizer = tf_rmsprop(lr=0.1)
     >>> p = torch.ones(1)
@@ -87,7 +92,9 @@ def tf_rmsprop(lr: Number, decay: float = 0.9, eps: float = 1e-10) -> Optimizer:
 
 
 def adam(lr: Number, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
-    """p <- p - lr m^ / (sqrt(v^) + eps), both moments corrected for their start at zero (Kingma 2015, Alg. 1).
+    """p <- p - lr m^ / (sqrt(v^) + eps), with both moments corrected for their start at zero.
+
+    Source: Kingma 2015, Algorithm 1.
 
     >>> optimizer = adam(lr=0.1)
     >>> p = torch.ones(1)

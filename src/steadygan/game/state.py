@@ -23,9 +23,10 @@ def initial(
     dtype: torch.dtype = torch.float32,
     rule: Rule | None = None,
 ) -> State:
-    """The state before the first step, from freshly initialised modules; `averaged` players have an average.
+    """Return the state before the first step, from freshly initialised modules.
 
-    A `rule` that remembers something (past gradients, slow weights) has its memory among the moments.
+    `averaged` names the players with an exponential moving average. What a `rule` keeps between steps (past
+    gradients, slow weights) is among the moments.
     """
     params = {name: flatten(module).to(dtype) for name, module in modules.items()}
     buffers: dict[str, Buffers] = {
@@ -53,16 +54,16 @@ def initial(
 
 
 def stack(states: Sequence[State]) -> State:
-    """Members' states as one, every tensor with a leading [members]."""
+    """Stack members' states into one, every tensor with a leading [members]."""
     leaves, layout = zip(*(tree_flatten(state) for state in states), strict=True)
     return tree_unflatten([torch.stack(leaf) for leaf in zip(*leaves)], layout[0])
 
 
 def averaged(module: nn.Module) -> set[str]:
-    """Names of a module's buffers that an average blends: running statistics of a normalization.
+    """Return the names of a module's buffers that an average blends: running statistics of a normalization.
 
-    All others are copied: counters, and the vectors of a spectral norm's power iteration, whose average
-    is no longer a singular vector.
+    All others are copied: counters, and the vectors of a spectral norm's power iteration. The average of such
+    vectors is no longer a singular vector.
 
     >>> sorted(averaged(nn.Sequential(nn.BatchNorm1d(2))))
     ['0.running_mean', '0.running_var']
@@ -79,7 +80,7 @@ def averaged(module: nn.Module) -> set[str]:
 def blend(
     module: nn.Module, average: dict[str, Tensor], new: dict[str, Tensor], decay: float | Tensor
 ) -> dict:
-    """average <- decay average + (1 - decay) new, for parameters and running statistics; other buffers copied."""
+    """average <- decay average + (1 - decay) new, for parameters and running statistics. Other buffers are copied."""
     kinds = {"params", *averaged(module)}
     return {
         key: decay * average[key] + (1 - decay) * value if key in kinds else value
@@ -88,7 +89,7 @@ def blend(
 
 
 def finite(state: State) -> Tensor:
-    """1 while every parameter and moment of one run's state is finite, else 0."""
+    """Return 1 while every parameter and moment of one run's state is finite, else 0."""
     held = [t for t in tree_leaves((state.params, state.moments)) if t.numel()]
     largest = torch.stack(
         [torch.linalg.vector_norm(t, torch.inf) for t in held]
@@ -97,10 +98,10 @@ def finite(state: State) -> Tensor:
 
 
 def complete(rule: Rule, game: Game, decay: Number = 0.0, start: int = 0) -> Step:
-    """A rule's step with all that happens around it: averages and the game's scalars follow, the counter moves.
+    """Wrap a rule's step with all that happens around it: averages, the game's scalars and the counter follow.
 
     Before `start` steps the average is the player itself. The log `finite` is 1 while every parameter and
-    moment is finite (an infinite moment would freeze its parameter): nothing is repaired, the trainer stops.
+    moment is finite. An infinite moment would freeze its parameter. Nothing is repaired; the trainer stops.
     """
 
     repeats = sum(any(game.players[name].critic for name in names) for names in rule.rounds)
@@ -127,5 +128,10 @@ def complete(rule: Rule, game: Game, decay: Number = 0.0, start: int = 0) -> Ste
 
 
 def member(state: State, index: int | None) -> State:
-    """One member's state out of an ensemble's; the state itself when `index` is None."""
+    """Return one member's state out of an ensemble's, or the state itself when `index` is None.
+
+    >>> rows = torch.tensor([[1.0], [2.0]])
+    >>> member(State({"G": rows}, {}, {}, {}, {}), 1).params
+    {'G': tensor([2.])}
+    """
     return state if index is None else tree_map(lambda t: t[index], state)

@@ -1,4 +1,4 @@
-"""A game's vector field, whole or in parts, and the products of its Jacobian with vectors."""
+"""A game's vector field, whole or by gradient accumulation, and the products of its Jacobian with vectors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,22 +16,23 @@ __all__ = ["accumulated", "everyone", "field", "jacobian", "jacobian_transpose"]
 def play(
     game: Game, name: str, state: State, draw: Draw, own: Tensor
 ) -> tuple[Tensor, tuple[Logs, dict[str, Buffers]]]:
-    """One player's loss on one draw, were its parameters `own` [P]: (loss, (logs, buffers after the passes))."""
+    """Return one player's loss on one draw at parameters `own` [P]: (loss, (logs, buffers after the passes))."""
     params = {**state.params, name: own}
     fresh = {n: dict(buffers) for n, buffers in state.buffers.items()}
     nets = {n: p.network.bound(params[n], fresh[n]) for n, p in game.players.items()}
     loss, logs = game.players[name].loss(nets, draw, state.scalars)
-    # Buffers that a penalty's own vjp updated still wear its level, which is over: a clone takes it off.
+    # Buffers updated inside a penalty's own vjp are still wrapped at its level, which has ended: a clone unwraps them.
     return loss, (logs, {n: {key: b.clone() for key, b in buffers.items()} for n, buffers in fresh.items()})
 
 
 def field(
     game: Game, names: Sequence[str], state: State, draw: Draw
 ) -> tuple[dict[str, Tensor], dict[str, Buffers], Logs]:
-    """The vector field on one draw: for each named player the gradient [P] of its own loss in its own parameters.
+    """Return the vector field on one draw: each named player's gradient [P] of its own loss in its own parameters.
 
-    Also returns the buffers after the forward passes and the logs (`loss/NAME` and what the losses add). Of a game
-    of several parts all are means over these, and a part meets the buffers that the one before it left.
+    Also return the buffers after the forward passes, and the logs (`loss/NAME` and what the losses add). In a
+    game of several parts all are means over the parts. A part starts from the buffers that the one before it
+    left.
     """
     gradients: dict[str, Tensor] = {}
     logs: Logs = {}
@@ -48,7 +49,7 @@ def field(
 
 
 def _split(game: Game, draw: Draw) -> list[Draw]:
-    """The draw's parts: of every field that has rows as many of them, in order."""
+    """The parts of a draw: every field that has rows is split into equal parts, in order."""
     if game.parts == 1:
         return [draw]
     rows = {
@@ -70,10 +71,10 @@ def _mean(found: list[tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
 
 
 def accumulated(game: Game, parts: int) -> Game:
-    """The same game on batches `parts` times as large, its field the mean over the parts: less memory at a time.
+    """Return the same game on batches `parts` times as large, with gradient accumulation: less memory at a time.
 
-    What is relative to a batch (batch norm, DRAGAN's noise, the pull-away term, fake-as-real's choice) is so to a
-    part.
+    Its field is the mean over the parts. What is relative to a batch is then relative to a part: batch norm,
+    DRAGAN's noise, the pull-away term, fake-as-real's selection.
     """
     if parts == 1:
         return game
@@ -96,10 +97,11 @@ def _adapted(
 
 
 def _gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Tensor, Any]:
-    """The gradient [P] of a scalar function at x [P], its value, and what it returns aside.
+    """The gradient [P] of a scalar function at x [P], its value, and its auxiliary output.
 
-    Ordinary autograd in a plain step: torch.func keeps the whole graph to be differentiated again, which costs a
-    step of its own in page faults. torch.func inside a transform (a Jacobian, an ensemble, a compiled program).
+    A plain step uses ordinary autograd. torch.func keeps the whole graph for a second differentiation, and
+    that costs as much as a step in page faults. Inside a transform (a Jacobian, an ensemble, a compiled
+    program) torch.func is used.
     """
     if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
         gradient, (value, aside) = torch.func.grad_and_value(function, has_aux=True)(x)
@@ -119,7 +121,7 @@ def _gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tu
 def everyone(
     game: Game, state: State, draw: Draw, params: Vectors
 ) -> tuple[Vectors, tuple[dict[str, Buffers], Logs]]:
-    """The field g of all players on one draw, were their parameters `params`; aside, buffers and logs."""
+    """Return the field g of all players on one draw at parameters `params`; auxiliary output: buffers and logs."""
     gradients, buffers, logs = field(game, tuple(game.players), state._replace(params=params), draw)
     return gradients, (buffers, logs)
 
@@ -127,10 +129,10 @@ def everyone(
 def jacobian_transpose(
     game: Game, state: State, draw: Draw
 ) -> tuple[Vectors, Callable[[Vectors], Vectors], dict[str, Buffers], Logs]:
-    """The field g of all players on one draw, and the function u -> J^T u with J = dg/dx its whole Jacobian.
+    """Return the field g of all players on one draw, and the function u -> J^T u with J = dg/dx its whole Jacobian.
 
     x are the parameters of all players: each player's gradient is also differentiated in the others'
-    parameters. Also returns the buffers and logs of `field`.
+    parameters. Also return the buffers and logs of `field`.
     """
     g, pull, *aside = torch.func.vjp(partial(everyone, game, state, draw), state.params, has_aux=True)
     buffers, logs = aside[0]
@@ -138,9 +140,10 @@ def jacobian_transpose(
 
 
 def jacobian(game: Game, state: State, draw: Draw) -> Callable[[Vectors], Vectors]:
-    """The function u -> J u, J = dg/dx the whole Jacobian of the field of all players on one draw.
+    """Return the function u -> J u, with J = dg/dx the whole Jacobian of the field of all players on one draw.
 
-    As the transpose of w -> J^T w, in reverse mode alone: forward mode does not know every layer (spectral norm).
+    It is the transpose of w -> J^T w, in reverse mode alone: forward mode does not support every layer
+    (spectral norm).
     """
     nowhere = {name: torch.zeros_like(state.params[name]) for name in game.players}
     _, pull, *_ = torch.func.vjp(partial(_transposed, game, state, draw), nowhere)
@@ -152,5 +155,5 @@ def _transposed(game: Game, state: State, draw: Draw, w: Vectors) -> Vectors:
 
 
 def _like(vectors: Vectors, u: Vectors) -> Vectors:
-    """`u` in the order of `vectors`: torch.func wants the two sides of a product laid out alike."""
+    """`u` in the order of `vectors`: torch.func needs both sides of a product in one order."""
     return {name: u[name] for name in vectors}

@@ -1,4 +1,4 @@
-"""Games: which players there are and what each minimises. None owns a training loop."""
+"""Games: which players there are, and which loss each minimises. None has a training loop."""
 
 from steadygan.games._began import began
 from steadygan.games._ebgan import ebgan

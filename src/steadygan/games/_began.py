@@ -1,4 +1,4 @@
-"""BEGAN: an autoencoding critic, and a control that holds its losses on data and on fakes in a fixed ratio."""
+"""BEGAN, the boundary equilibrium GAN: an autoencoding critic whose losses on data and fakes keep a fixed ratio."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,7 +13,7 @@ from steadygan.schedules import Number, Scalars, at
 __all__ = ["began"]
 
 K, M = "began/k", "convergence"
-"""What the game keeps in the state: the weight of the fakes in D's loss, and how far the game has converged."""
+"""Scalars that the game keeps in the state: the weight of the fakes in D's loss, and the convergence measure."""
 
 
 def began(
@@ -27,13 +27,20 @@ def began(
     batch: int,
     latent: int,
 ) -> Game:
-    """Build the game of L(v), the mean of |v - D(v)|^eta, D: x -> (reconstruction, code).
+    """Build the BEGAN game of L(v), the mean of |v - D(v)|^eta, with D: x -> (reconstruction, code).
 
-    D minimises L(x) - k L(G(z_D)), G minimises L(G(z_G)). k starts at 0 and after each step becomes
-    clip_[0,1](k + rate (gamma L(x) - L(G(z_G)))). Logs `began/k` and M = L(x) + |gamma L(x) - L(G(z_G))| of the same
-    step as `convergence`. Latents are N(0, I) as everywhere: for the paper's U[-1, 1], G begins with
-    `networks.Uniform`. Raises UsageError for gamma outside [0, 1], a rate below 0 or eta below 1.
-    Berthelot 2017, section 3.4.
+    D minimises L(x) - k L(G(z_D)), G minimises L(G(z_G)). k starts at 0, and after each step becomes
+    clip_[0,1](k + rate (gamma L(x) - L(G(z_G)))). The logs have `began/k`, and M = L(x) + |gamma L(x) -
+    L(G(z_G))| of the same step as `convergence`. Latents are N(0, I) as everywhere. For the paper's U[-1, 1],
+    start G with `networks.Uniform`.
+
+    Raises UsageError for gamma outside [0, 1], a rate below 0 or eta below 1. Source: Berthelot 2017, section
+    3.4.
+
+    >>> from steadygan.networks import mlp, mlp_autoencoder
+    >>> G, D = Network(mlp((2,))[0]), Network(mlp_autoencoder((2,)))
+    >>> began(G, D, shape=(2,), batch=64, latent=2).scalars
+    {'began/k': 0.0, 'convergence': 0.0}
     """
     _within("gamma", gamma, 0, 1)
     _within("rate", rate, 0)
@@ -54,7 +61,7 @@ def began(
 def _within(name: str, number: Number, low: float, high: float = float("inf")) -> None:
     if not callable(number) and not low <= number <= high:
         bounds = f"at least {low}" if high == float("inf") else f"between {low} and {high}"
-        raise UsageError(f"BEGAN's {name} is {bounds}, not {number}: choose another game.{name}")
+        raise UsageError(f"BEGAN's {name} must be {bounds}, not {number}: choose another game.{name}")
 
 
 def _discriminator(eta: Number, nets: Nets, draw: Draw, scalars: Scalars) -> tuple[Tensor, Logs]:

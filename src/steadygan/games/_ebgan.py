@@ -1,4 +1,4 @@
-"""EBGAN: the critic is an autoencoder, and how far a sample is from its reconstruction is its energy."""
+"""EBGAN, the energy-based GAN: the critic is an autoencoder, and a sample's reconstruction error is its energy."""
 
 from functools import partial
 
@@ -23,17 +23,24 @@ def ebgan(
     batch: int,
     latent: int,
 ) -> Game:
-    """Build the game of energies e(x) = |Dec(Enc(x)) - x|, D: x -> (reconstruction, code [N, c]).
+    """Build the game of energies e(x) = |Dec(Enc(x)) - x|, with D: x -> (reconstruction, code [N, c]).
 
-    D minimises mean e(x) + mean max(0, margin - e(G(z))), G minimises mean e(G(z)) + pull_away PT, PT the
-    pull-away term of the fakes' codes. The norm is over all dimensions of a sample, so a margin belongs to the
-    data's size and number of dimensions. Raises UsageError for a margin that is not positive, a weight below 0,
-    or pull-away within a batch of one. Zhao 2017, Eqns 1 and 2, sections 2.3 and 2.4.
+    D minimises mean e(x) + mean max(0, margin - e(G(z))). G minimises mean e(G(z)) + pull_away PT, with PT
+    the pull-away term of the fakes' codes. The norm is over all dimensions of a sample. So a margin depends
+    on the data's size and number of dimensions.
+
+    Raises UsageError for a margin that is not positive, a weight below 0, or pull-away in a batch of one.
+    Source: Zhao 2017, Eqns 1 and 2, sections 2.3 and 2.4.
+
+    >>> from steadygan.networks import mlp, mlp_autoencoder
+    >>> G, D = Network(mlp((2,))[0]), Network(mlp_autoencoder((2,)))
+    >>> list(ebgan(G, D, margin=1.0, shape=(2,), batch=64, latent=2).players)
+    ['D', 'G']
     """
     if not callable(margin) and not margin > 0:
-        raise UsageError(f"EBGAN's margin is a positive energy, not {margin}: choose game.margin above 0")
+        raise UsageError(f"EBGAN's margin must be positive, not {margin}: choose game.margin above 0")
     if not callable(pull_away) and not pull_away >= 0:
-        raise UsageError(f"the weight of the pull-away term is at least 0, not {pull_away}")
+        raise UsageError(f"the weight of the pull-away term must be at least 0, not {pull_away}")
     pulls = callable(pull_away) or pull_away > 0
     if pulls and batch < 2:
         raise UsageError("the pull-away term compares the fakes of a batch: choose batch at least 2")

@@ -32,7 +32,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Clip:
-    """The critic's parameters held to [-bound, bound], `after` each of its steps or `before` it."""
+    """The critic's parameters are clipped to [-bound, bound], `after` each of its steps or `before` it."""
 
     bound: float
     when: str = "after"
@@ -57,19 +57,30 @@ def gan(
 ) -> Game:
     """Build the game: D minimises loss.discriminator + sum of weight * penalty, G minimises loss.generator.
 
-    FARGAN's Algorithm 1 with `far`: D sees c = N - N0 reals and N0 selected fakes (N = `batch` rows, all of
-    them penalised) against `batch` other fakes. Samples have `shape`, latents are N(0, I) of size `latent`.
-    With `classes` every row has a label y, the critic is D(x, y), and a fake's label is that of the first
-    `classes` numbers of its latent (`networks.Classed`); what is made of a row, a real one first, has its label.
-    `batch_G` gives G a batch of latents of its own, of another size than the critic's.
-    Both losses see the critic through `view`, candidates are scored as they are; `cheap` lets G's step take D
-    on the tangent plane, which is exact for a piecewise linear one. Raises UsageError for a critic with batch
-    norm where each sample's gradient is taken alone.
+    Samples have `shape`, latents are N(0, I) of size `latent`. With `far` it is FARGAN's Algorithm 1: D sees
+    c = N - N0 reals and N0 selected fakes against `batch` other fakes. Those N = `batch` rows are all
+    penalised.
+
+    With `classes` every row has a label y, and the critic is D(x, y). A fake's label is that of the first
+    `classes` numbers of its latent (`networks.Classed`). A row that is made from others, such as an
+    interpolate, has the label of its real one. `batch_G` gives G a batch of latents of its own, of another
+    size than the critic's.
+
+    Both losses see the critic through `view`. Fake-as-real scores its candidates without noise and
+    augmentation. `cheap` lets G's step use the tangent plane of D, which is exact for a piecewise linear one.
+    Raises UsageError for a critic with batch norm where each sample's gradient is taken alone.
+
+    >>> from steadygan.losses import non_saturating
+    >>> from steadygan.networks import mlp
+    >>> G, D = (Network(net) for net in mlp((2,)))
+    >>> game = gan(G, D, non_saturating, shape=(2,), batch=64, latent=2, far=FakeAsReal(16, most=16, pool=8))
+    >>> {name: field.shape for name, field in game.fields.items()}
+    {'x_real': (64, 2), 'z': (64, 2), 'z_pool': (128, 2)}
     """
     _check(D.module, batch, penalties, view, far, clip)
     if len(shape) != 3 and (view.augment or any(agreement.images for agreement in agreements)):
         raise UsageError(
-            "augmentation and flip_and_shift change images, and these data are points: choose augment=none, "
+            "augmentation and flip_and_shift change images, but these data are points: choose augment=none, "
             "and move=jitter for consistency"
         )
     pure = bufferless(D.module)
@@ -101,7 +112,7 @@ def gan(
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the two losses are made of."""
+    """The ingredients of the two losses."""
 
     loss: Loss
     penalties: tuple[Term, ...]
@@ -132,23 +143,23 @@ def _check(
     mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules())
     if mixes and (penalties or view.normalize):
         raise UsageError(
-            "penalties and gradient normalization differentiate each sample's logit alone, and batch norm in the "
-            "critic mixes samples: use a critic without batch norm, or neither of them"
+            "penalties and gradient normalization differentiate each sample's logit alone, but batch norm in the "
+            "critic mixes samples: use a critic without batch norm, or leave penalties and normalization out"
         )
 
 
 def _check_own_batch(parts: _Parts) -> None:
-    """Raise UsageError where G's loss needs more of a draw than latents, which has the critic's batch."""
+    """Raise UsageError where G's loss needs more of a draw than latents: those fields have the critic's batch."""
     paired = parts.loss.pairs or any(agreement.G for agreement in parts.agreements)
     if paired or parts.view.augment or parts.view.noise is not None:
         raise UsageError(
-            "game.batch_G is for a generator's loss of its samples alone: leave it out with a relativistic loss, zcr, "
+            "game.batch_G needs a generator's loss of its samples alone: leave it out with a relativistic loss, zcr, "
             "augmentation and instance noise"
         )
 
 
 def bufferless(module: nn.Module) -> bool:
-    """Whether a forward updates nothing (spectral norm, hidden noise), which a tangent plane's vjp would swallow."""
+    """Return whether a forward updates nothing: a tangent plane's vjp would lose updates (spectral norm, noise)."""
     return not any(True for _ in module.buffers())
 
 
@@ -172,7 +183,7 @@ def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> d
 
 
 def _read_by_G(fields: Mapping[str, Field], parts: _Parts) -> tuple[str, ...]:
-    """G's loss sees fakes, with a relativistic loss also reals, each with its noise and augmentation."""
+    """The fields of G's loss: fakes, with a relativistic loss also reals, each with its noise and augmentation."""
     sides = ("real", "fake") if parts.loss.pairs else ("fake",)
     wanted = {f"{kind}/{side}" for kind in ("instance", "augment") for side in sides}
     wanted.add("z_G" if "z_G" in fields else "z")
@@ -234,7 +245,7 @@ def _critic(
     *places: str,
     cheap: bool = False,
 ) -> Critic:
-    """The critic of the points at these places, end to end; all but the fakes are seen, and labelled, as reals."""
+    """The critic of the points at these places, end to end. All but the fakes are seen, and labelled, as reals."""
     sides = ["fake" if place == "fake" else "real" for place in places]
     D = labelled(nets["D"], labels, *sides)
     return parts.view.critic(D, "fake" if places == ("fake",) else "real", draw, scalars, cheap=cheap)
@@ -259,7 +270,7 @@ def _seen(
 def _sureness(loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float | Tensor) -> Tensor:
     """mean sign D(x) over the truly real rows, which come first: 1 where D is sure of all of them.
 
-    A relativistic loss leaves D's zero free, so it is counted from the mean of the fakes.
+    A relativistic loss does not fix D's zero, so there it is measured from the mean of the fakes.
     """
     signs = (real_logits - (fake_logits.mean() if loss.pairs else 0.0)).sign()
     real = torch.arange(len(signs), device=signs.device) < kept

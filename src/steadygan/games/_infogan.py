@@ -1,4 +1,4 @@
-"""InfoGAN: the game of two with codes in the latent, and a third player who reads them from the samples."""
+"""InfoGAN, the information maximizing GAN: codes in the latent, and a third player that reads them from samples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,18 +33,28 @@ def infogan(
     weight: Number = 1.0,
     **constraints: Any,
 ) -> Game:
-    """Build the game: D and G minimise what they do in `gan`, plus `weight` L_I; Q minimises L_I.
+    """Build the game: D and G minimise what they do in `gan`, plus `weight` L_I. Q minimises L_I.
 
-    L_I = -(E log Q(c | G(z)) + H(c)), the negative of a lower bound of the mutual information I(c; G(z)) in
-    nats, with c = `coded`(z): `categorical` holds class counts (cross-entropy), and `continuous` counts codes
-    uniform on [-1, 1] (Q a Gaussian of standard deviation 1). D returns (logits, features), Q takes features:
-    they share D's trunk, which D trains for both, as the reference implementation's discriminator loss does;
-    Q moves its own head alone, together with D. G begins with `networks.latent.Codes` of the same codes.
+    L_I = -(E log Q(c | G(z)) + H(c)). It is the negative of a lower bound of the mutual information I(c;
+    G(z)), in nats, with c = `coded`(z). `categorical` holds class counts (cross-entropy). `continuous` counts
+    codes uniform on [-1, 1], for which Q is a Gaussian of standard deviation 1.
 
-    The logs `information`, `information/categorical` and `information/continuous` are the bound and its parts.
-    `constraints` are those of `gan` and hold for D's logits; Q reads samples as they are, without noise or
+    D returns (logits, features), and Q takes features. So they share D's trunk, which D trains for both, as
+    the reference implementation's discriminator loss does. Q moves its own head alone, together with D. G
+    begins with `networks.Codes` of the same codes.
+
+    The logs `information`, `information/categorical` and `information/continuous` are the bound and its
+    parts. `constraints` are those of `gan` and apply to D's logits. Q reads samples without noise or
     augmentation. Raises UsageError where there is no code or `latent` is too small, and what `gan` raises.
-    Chen 2016, Eqns 3 to 6; openai/InfoGAN, infogan_trainer.py.
+    Source: Chen 2016, Eqns 3 to 6; openai/InfoGAN, infogan_trainer.py.
+
+    >>> from functools import partial
+    >>> from steadygan.losses import non_saturating
+    >>> from steadygan.networks import code_head, informed_critic, mlp
+    >>> G, D = mlp((2,), latent=12)[0], informed_critic(mlp, (2,))
+    >>> nets = [Network(net) for net in (G, D, code_head(mlp, (2,), [8], 0))]
+    >>> list(infogan(*nets, non_saturating, shape=(2,), batch=64, latent=12, categorical=[8], continuous=0).players)
+    ['D', 'G', 'Q']
     """
     codes = _Codes(tuple(categorical), continuous)
     _check(codes, latent)
@@ -70,7 +80,7 @@ def _check(codes: _Codes, latent: int) -> None:
     check_codes(codes.categorical, codes.continuous)
     if latent < need:
         raise UsageError(
-            f"networks.latent is {latent}, but the codes alone take {need} numbers (one a class, one a "
+            f"networks.latent is {latent}, but the codes alone take {need} numbers (one per class, one per "
             f"continuous code): choose at least {need}, more for noise beside them"
         )
 
@@ -78,7 +88,7 @@ def _check(codes: _Codes, latent: int) -> None:
 def _with_information(
     base: Loss, weight: Number, codes: _Codes, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]
 ) -> tuple[Tensor, Logs]:
-    """A player's loss in the game of two, where the critic is D's logits, plus weight * L_I."""
+    """A player's loss in the two-player game, where the critic is D's logits, plus weight * L_I."""
     z = draw["z"]
     x_fake = nets["G"](z)
     logits, features = nets["D"](x_fake)
@@ -92,7 +102,7 @@ def _with_information(
 
 
 def _reader(codes: _Codes, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:
-    """L_I, and the bound in the logs: what Q minimises, of whose gradient it takes its head's part."""
+    """L_I, which Q minimises, with the bound in the logs. Q takes only the gradient of its own head."""
     _, features = nets["D"](nets["G"](draw["z"]))
     bounds = _bounds(codes, nets["Q"](features), draw["z"])
     bound = sum(bounds.values(), draw["z"].new_zeros(()))
@@ -116,5 +126,5 @@ def _bounds(codes: _Codes, answer: Tensor, z: Tensor) -> dict[str, Tensor]:
 
 
 def _unless(at: Tensor, answer: Tensor, net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """What `net` says of x, without asking it where x is the very tensor that it was asked about."""
+    """`net`(x), or the known `answer` where x is the very tensor `at` that it belongs to."""
     return answer if x is at else net(x)

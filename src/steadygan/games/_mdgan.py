@@ -1,4 +1,4 @@
-"""MDGAN: first G is laid onto the data's manifold by way of an encoder, then its samples are spread over it."""
+"""MDGAN, the manifold-diffusion GAN: an encoder moves G onto the data's manifold, then samples spread over it."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -25,15 +25,24 @@ def mdgan(
     latent: int,
     weight_mode: Number = 0.01,
 ) -> Game:
-    """Build the game of two critics, with turns of its own: manifold (D1, then G with E), diffusion (D2, then G).
+    """Build the game of two critics with four updates in turn: manifold (D1, then G with E), diffusion (D2, then G).
 
-    D1 minimises -log D1(x) - log(1 - D1(G(E(x)))); G and E -l log D1(G(E(x))) + |x - G(E(x))|^2, l = `weight_mode`;
-    D2 minimises -log D2(G(E(x))) - log(1 - D2(G(z))); G -log D2(G(z)). D is the sigmoid of the logit.
+    - D1 minimises -log D1(x) - log(1 - D1(G(E(x)))).
+    - G and E minimise -l log D1(G(E(x))) + |x - G(E(x))|^2, l = `weight_mode`.
+    - D2 minimises -log D2(G(E(x))) - log(1 - D2(G(z))).
+    - G minimises -log D2(G(z)).
 
-    Each is a batch mean, the distance summed over a sample's dimensions. Every turn has a draw of its own, and
-    only those whose turn it is move: so the diffusion steps leave E, and D2's also G, where they are. In rules
-    without turns G minimises the sum of its two. Che 2017 (Mode regularized GANs), Algorithm 1, whose diffusion
-    critic is to see G(z); the survey prints D2(z). Raises UsageError for a negative weight.
+    D is the sigmoid of the logit. Each is a batch mean, with the distance summed over a sample's dimensions.
+    Every update has a draw of its own, and moves only its own players. So the diffusion updates leave E where
+    it is, and D2's also G. Under rules that do not alternate, G minimises the sum of its two losses.
+
+    The diffusion critic is to see G(z); the survey prints D2(z). Raises UsageError for a negative weight.
+    Source: Che 2017 (Mode regularized GANs), Algorithm 1.
+
+    >>> from steadygan.networks import mlp, mlp_encoder
+    >>> nets = [Network(net) for net in (mlp((2,))[1], mlp((2,))[0], mlp_encoder((2,)), mlp((2,))[1])]
+    >>> [list(turn) for turn in mdgan(*nets, shape=(2,), batch=64, latent=2).turns]
+    [['D1'], ['G', 'E'], ['D2'], ['G']]
     """
     if not callable(weight_mode) and not weight_mode >= 0:
         raise UsageError(f"weight_mode must be at least 0, not {weight_mode:g}")
@@ -70,7 +79,7 @@ def _manifold(weight: Number, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
 
 
 def _diffusion_critic(nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:
-    # Not detached: how G(E(x)) moves is part of the field's Jacobian, and of no gradient of D2's own.
+    # Not detached: G(E(x)) is part of the field's Jacobian, but not of D2's own gradient.
     real_logits, fake_logits = nets["D2"](reconstruct(nets, draw["x_real"])), nets["D2"](nets["G"](draw["z"]))
     return non_saturating.discriminator(real_logits, fake_logits), {
         "logit/real": real_logits.mean(),
@@ -83,6 +92,6 @@ def _diffusion(nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[T
 
 
 def _both(weight: Number, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:
-    """The sum of G's two losses, for rules in which everybody moves at once."""
+    """The sum of G's two losses, for rules in which all players move at once."""
     total, logs = _manifold(weight, nets, draw, scalars)
     return total + _diffusion(nets, draw, scalars)[0], logs

@@ -1,4 +1,4 @@
-"""Two-player games with quadratic losses: a linear vector field, whose every update rule has a rate in closed form."""
+"""Two-player games with quadratic losses: a linear vector field, and a closed-form rate for every update rule."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,21 +12,27 @@ from steadygan.game import Draw, Game, Logs, Nets, Network, Player, Rest, flatte
 __all__ = ["bilinear", "blocks", "quadratic"]
 
 NOWHERE = torch.empty(0)
-"""What a network that is only a point is asked at."""
+"""The input of a network that is only a point."""
 
 
 def quadratic(G: Network, D: Network, matrix: Tensor) -> Game:
     """Build the game whose gradients are linear: (g_phi, g_theta) = -v' (phi, theta), v' = `matrix` [2n, 2n].
 
-    D's point phi [n] minimises phi.A phi / 2 + phi.B theta, G's point theta [n] minimises
-    theta.C theta / 2 + theta.E phi, with -v' = [[A, B], [E, C]]; zero-sum where E = -B^T. It reads no data,
-    and its equilibrium is 0. Mescheder 2017 (Numerics of GANs), section 2.
-    Raises UsageError unless A and C are symmetric (a gradient's Jacobian is) and of the players' sizes.
+    With -v' = [[A, B], [E, C]], D's point phi [n] minimises phi.A phi / 2 + phi.B theta. G's point theta [n]
+    minimises theta.C theta / 2 + theta.E phi. The game is zero-sum where E = -B^T. It reads no data, and its
+    equilibrium is 0. Raises UsageError unless A and C are symmetric (a gradient's Jacobian is) and of the
+    players' sizes. Source: Mescheder 2017 (Numerics of GANs), section 2.
+
+    >>> from steadygan.networks import point
+    >>> G, D = (Network(net) for net in point(()))
+    >>> quadratic(G, D, blocks([(-1.0, 2.0)])).rest.velocity
+    tensor([[-1.,  2.],
+            [-2., -1.]], dtype=torch.float64)
     """
     n, m = (len(flatten(network.module)) for network in (D, G))
     if matrix.shape != (n + m, n + m):
         raise UsageError(
-            f"v' is {list(matrix.shape)}, but the players have {n} and {m} numbers: give as many"
+            f"v' is {list(matrix.shape)}, but the players have {n} and {m} numbers: make the sizes agree"
         )
     (A, B), (E, C) = ((-row).split([n, m], dim=1) for row in matrix.split([n, m]))
     if not all(torch.allclose(own, own.T) for own in (A, C)):
@@ -42,14 +48,21 @@ def quadratic(G: Network, D: Network, matrix: Tensor) -> Game:
 
 
 def bilinear(G: Network, D: Network) -> Game:
-    """Build the saddle f = phi . theta: D maximises it and G minimises it; v' has the eigenvalues +-i."""
+    """Build the saddle f = phi . theta: D maximises it and G minimises it. v' has the eigenvalues +-i.
+
+    >>> from steadygan.networks import point
+    >>> bilinear(*(Network(net) for net in point(()))).rest.velocity
+    tensor([[ 0.,  1.],
+            [-1.,  0.]], dtype=torch.float64)
+    """
     return quadratic(G, D, blocks([(0.0, 1.0)] * len(flatten(D.module))))
 
 
 def blocks(pairs: Sequence[tuple[float, float]], skew: float = 1.0) -> Tensor:
-    """v' [2n, 2n] with the eigenvalues a_k +- i b_k: each pair in one coordinate of phi and one of theta.
+    """Return v' [2n, 2n] with the eigenvalues a_k +- i b_k: each pair in one coordinate of phi and one of theta.
 
-    Its block is [[a, b skew], [-b / skew, a]]; skew 1 makes the game zero-sum and v' normal.
+    Its block is [[a, b skew], [-b / skew, a]]. Skew 1 makes the game zero-sum and v' normal. Raises
+    UsageError without a pair, or unless skew is positive.
 
     >>> blocks([(0.0, 1.0)])
     tensor([[ 0.,  1.],

@@ -1,4 +1,4 @@
-"""Reg-GAN: an encoder finds the latent of every real sample, and the generator is held to make it again."""
+"""Reg-GAN, the regularized GAN: an encoder finds the latent of every real sample, and G learns to reconstruct it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,20 +30,27 @@ def reg_gan(
     cheap: bool = False,
     **constraints: Any,
 ) -> Game:
-    """Build the game: `gan`'s, in which an encoder E (x [N, ...] -> z [N, latent]) and G share a bracket more.
+    """Build the game: `gan`'s, plus a term that G shares with an encoder E (x [N, ...] -> z [N, latent]).
 
-    T_E = E[l1 |x - G(E(x))|^2 - l2 log sigmoid(D(G(E(x))))], T_G = loss.generator + the same; D's is `gan`'s.
+    T_E = E[l1 |x - G(E(x))|^2 - l2 log sigmoid(D(G(E(x))))], T_G = loss.generator + T_E. D's loss is `gan`'s.
 
-    l1 is `weight_distance`, l2 `weight_mode`; the distance is summed over a sample's dimensions. The paper prints
-    + l2 log D, which when minimised asks for reconstructions that D calls fake: `paper_sign` takes that. What
-    `gan` takes is taken here too. The bracket meets D as G's loss does, through `view` with the fakes' noise and
-    augmentation of the draw, and on the tangent plane where `cheap` is; log sigmoid it is whatever the loss.
-    Che 2017 (Mode regularized GANs), section 3.1. Raises UsageError for a negative weight, and as `gan` does.
+    l1 is `weight_distance`, l2 `weight_mode`. The distance is summed over a sample's dimensions. The paper
+    prints + l2 log D. Minimised, that asks for reconstructions that D calls fake. `paper_sign` selects it.
+    All arguments of `gan` are accepted here.
+
+    The term sees D as G's loss does: through `view` with the fakes' noise and augmentation of the draw, and
+    on the tangent plane where `cheap` is set. It is log sigmoid whatever the loss. Raises UsageError for a
+    negative weight, and as `gan` does. Source: Che 2017 (Mode regularized GANs), section 3.1.
+
+    >>> from steadygan.networks import mlp, mlp_encoder
+    >>> nets = [Network(net) for net in (*mlp((2,)), mlp_encoder((2,)))]
+    >>> list(reg_gan(*nets, non_saturating, shape=(2,), batch=64, latent=2).players)
+    ['D', 'G', 'E']
     """
     for name, weight in (("weight_distance", weight_distance), ("weight_mode", weight_mode)):
         if not callable(weight) and not weight >= 0:
             raise UsageError(
-                f"{name} must be at least 0, not {weight:g}: paper_sign=true turns the second's sign"
+                f"{name} must be at least 0, not {weight:g}: paper_sign=true changes the sign of weight_mode"
             )
     game = gan(G, D, loss, view=view, cheap=cheap, **constraints)
     sign = -1.0 if paper_sign else 1.0
@@ -88,12 +95,12 @@ def _generator(
 
 
 def reconstruct(nets: Nets, x_real: Tensor) -> Tensor:
-    """G(E(x)) [N, ...] at x [N, ...]."""
+    """Return G(E(x)) [N, ...] at x [N, ...]."""
     return nets["G"](nets["E"](x_real))
 
 
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
-    """|x - y|^2 [N] of samples [N, ...]: a sum over all dimensions, no root and no 1/2.
+    """Return |x - y|^2 [N] of samples [N, ...]: a sum over all dimensions, no root and no 1/2.
 
     >>> import torch
     >>> squared_distance(torch.zeros(2, 1, 2), torch.tensor([[[3.0, 4.0]], [[0.0, 1.0]]]))

@@ -1,4 +1,4 @@
-"""Consistency terms of a game: the critic is to say the same of a sample and of its slightly changed self."""
+"""Consistency terms of a game: the critic should give a sample and its slightly changed copy the same logit."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -16,7 +16,7 @@ Scalars = Mapping[str, Tensor]
 
 
 class Seen(NamedTuple):
-    """One side's samples [N, ...] with their instance noise, the critic as it sees them, its logits [N] there.
+    """One side's samples [N, ...] with their instance noise, the critic as it sees them, and its logits [N] there.
 
     `noisy` gives other samples of that side the same noise.
     """
@@ -47,7 +47,7 @@ class Agreement(NamedTuple):
     """A consistency term: what it needs of a draw, and what it adds to each player's loss.
 
     `fields(shape, batch, latent)`; `D(real, fake, G, draw, scalars)`; `G(x_fake, G, draw, scalars)` or None.
-    `images` says that it changes samples in a way that only images allow.
+    `images` says that its change of samples works on images only.
     """
 
     name: str
@@ -58,12 +58,24 @@ class Agreement(NamedTuple):
 
 
 def cr(weight: Number = 10.0, move: str = "flip_and_shift") -> Agreement:
-    """Consistency on real samples: CR-GAN, Zhang 2020."""
+    """Consistency regularization on real samples (CR-GAN).
+
+    Source: Zhang 2020.
+
+    >>> cr(10.0, "jitter").fields((2,), batch=64, latent=2)["move/real"].shape
+    (64, 2)
+    """
     return _balanced("cr", {"real": weight}, MOVES[move])
 
 
 def bcr(weight: Number = 10.0, weight_fake: Number = 10.0, move: str = "flip_and_shift") -> Agreement:
-    """Consistency on real and on generated samples: bCR, Zhao 2021."""
+    """Balanced consistency regularization, on real and on generated samples (bCR).
+
+    Source: Zhao 2021.
+
+    >>> list(bcr(move="jitter").fields((2,), batch=64, latent=2))
+    ['move/real', 'move/fake']
+    """
     return _balanced("bcr", {"real": weight, "fake": weight_fake}, MOVES[move])
 
 
@@ -83,7 +95,13 @@ def _balanced(name: str, weights: Mapping[str, Number], move: Move) -> Agreement
 
 
 def zcr(weight: Number = 5.0, weight_G: Number = 0.5, sigma: float = 0.03) -> Agreement:
-    """Latent consistency: D agrees on G(z) and G(z + sigma e), G keeps them apart: zCR, Zhao 2021."""
+    """Latent consistency regularization (zCR): D agrees on G(z) and G(z + sigma e), and G makes them differ.
+
+    Source: Zhao 2021.
+
+    >>> zcr().fields((2,), batch=64, latent=8)["z_step"].shape
+    (64, 8)
+    """
 
     def fields(shape: tuple[int, ...], batch: int, latent: int) -> dict[str, Field]:
         return {"z_step": Field("normal", (batch, latent))}

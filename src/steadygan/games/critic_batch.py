@@ -1,4 +1,4 @@
-"""Which rows a critic is shown as real and as fake, and the labels that they have in a conditional game."""
+"""Which rows a critic is shown as real and as fake, and their labels in a conditional game."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from steadygan.schedules import Number, at
 __all__ = ["FakeAsReal", "Labels", "Rows", "labelled", "same_classes", "shown"]
 
 Labels = Mapping[str, Tensor]
-"""The labels [N] of each side's rows; empty in a game without classes."""
+"""The labels [N] of each side's rows. It is empty in a game without classes."""
 
 
 @dataclass(frozen=True)
 class FakeAsReal:
     """`count` (N0) of the N real rows are fakes, the lowest of `pool` (f) x `most` candidates.
 
-    `most` is the largest value `count` takes; they differ when the count follows a schedule. With `scoring`
-    candidates are made and scored in that precision, and the chosen ones made again in the run's own.
+    `most` is the largest value of `count`. They differ when the count follows a schedule. With `scoring`,
+    candidates are made and scored in that precision, and the selected ones are made again in the run's own.
     """
 
     count: Number
@@ -35,7 +35,7 @@ class FakeAsReal:
 
 
 class Rows(NamedTuple):
-    """What D is shown as real and as fake, and how many of the former, the first ones, are real."""
+    """The rows that D is shown as real and as fake. The first `kept` of the former are truly real."""
 
     real: Tensor
     fake: Tensor
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
 
 def labelled(D: Callable[..., Tensor], labels: Labels, *sides: str) -> Critic:
-    """D as a critic of x alone: of the rows of these sides, end to end, each with its label if there are any."""
+    """Return D as a critic of x alone: the rows of these sides, end to end, each with its label if there are any."""
     if not labels:
         return D
     y = [labels[side] for side in sides]
@@ -56,7 +56,7 @@ def _with_labels(D: Callable[..., Tensor], y: Tensor, x: Tensor) -> Tensor:
 
 
 def same_classes(G: Critic, z: Tensor, classes: int) -> Critic:
-    """G for latents near z [N, classes + latent]: with the classes of z, whatever theirs are."""
+    """Return G for latents near z [N, classes + latent]: with the classes of z, whatever the latents' own are."""
     return partial(_with_classes, G, z[:, :classes], classes) if classes else G
 
 
@@ -72,7 +72,7 @@ def shown(
     normalize: Callable[[Critic], Critic] | None,
     classes: int = 0,
 ) -> Rows:
-    """The rows of one draw, with fake-as-real where `far` says so; the selected fakes keep their labels."""
+    """Return the rows of one draw, with fake-as-real where `far` says so. The selected fakes keep their labels."""
     G, x_real = nets["G"], draw["x_real"]
     labels = {"real": draw["y_real"], "fake": latent_labels(draw["z"], classes)} if classes else {}
     if not far:
@@ -89,7 +89,7 @@ def shown(
     else:
         x_fake, candidates = G(torch.cat([z, pool])).split([len(z), len(pool)])
         lowest = fake_as_real.lowest(D, candidates, far.most)
-        # Not detached: how they move with G is part of the field's Jacobian, and of no player's own gradient.
+        # Not detached: their dependence on G is part of the field's Jacobian, but of no player's own gradient.
         selected = candidates[lowest]
     rows = fake_as_real.mix(x_real, selected, count)
     if classes:
@@ -98,7 +98,7 @@ def shown(
 
 
 def _among_first(critic: Critic, count: float | Tensor) -> Critic:
-    """The critic with all but the first `count` samples out of the running: f x N0 are candidates, no more."""
+    """The critic, with infinite logits for all but the first `count` samples: only f x N0 of them are candidates."""
 
     def ranked(x: Tensor) -> Tensor:
         outside = torch.arange(len(x), device=x.device) >= count

@@ -1,4 +1,4 @@
-"""What stands between samples and a critic: instance noise, augmentation, normalization."""
+"""What lies between samples and a critic: instance noise, augmentation, normalization."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,10 +22,10 @@ SIDES = ("real", "fake")
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random change of samples: `apply(x, u, scalars)` with `numbers` uniform numbers u a sample.
+    """A random change of samples: `apply(x, u, scalars)` with `numbers` uniform numbers u for each sample.
 
-    `scalars` are the values it keeps in the state, at their start, and `adapt(scalars, logs, repeats, batch)`
-    the next after a step that showed the critic `repeats` batches.
+    `scalars` are the values that it keeps in the state, at their start. `adapt(scalars, logs, repeats,
+    batch)` returns the next ones after a step that showed the critic `repeats` batches.
     """
 
     numbers: int
@@ -35,7 +35,13 @@ class Augmentation:
 
 
 def differentiable(policy: tuple[str, ...] = ("color", "translation", "cutout")) -> Augmentation:
-    """DiffAugment (Zhao 2020): every sample is changed, of one kind for each name in `policy`."""
+    """DiffAugment: every sample is changed, once for each name in `policy`.
+
+    Raises UsageError on an empty policy, and on unknown or repeated names. Source: Zhao 2020.
+
+    >>> differentiable(("color", "cutout")).numbers
+    7
+    """
     augment.check_policy(policy)
     if not policy:
         raise UsageError("DiffAugment's policy is empty: name a change in it, or choose augment=none")
@@ -45,9 +51,13 @@ def differentiable(policy: tuple[str, ...] = ("color", "translation", "cutout"))
 
 
 def adaptive(target: float = 0.6, over: float = 500_000) -> Augmentation:
-    """ADA (Karras 2020): each change has the probability p, which follows how sure the critic is of real samples.
+    """ADA, adaptive discriminator augmentation: each change has a probability p, adapted to how sure the critic is.
 
-    p moves by (images shown) / `over` a step, up while mean sign D(x_real) is above `target` and down below it.
+    p moves by (images shown) / `over` a step: up while mean sign D(x_real) is above `target`, down below it.
+    Source: Karras 2020.
+
+    >>> adaptive().scalars
+    {'augment/p': 0.0}
     """
     return Augmentation(
         augment.ADA_NUMBERS,
@@ -61,7 +71,7 @@ def adaptive(target: float = 0.6, over: float = 500_000) -> Augmentation:
 
 @dataclass(frozen=True)
 class View:
-    """How the critic meets samples: noise of deviation `noise` on them, then `augment`, and `normalize` on it.
+    """How the critic sees samples: noise of deviation `noise` on them, then `augment`, and `normalize` on the critic.
 
     The gradient of a penalty or a normalization is that of the whole, with respect to the noisy samples.
     """
@@ -71,7 +81,7 @@ class View:
     noise: Number | None = None
 
     def fields(self, shape: tuple[int, ...], batch: int) -> dict[str, Field]:
-        """What it needs of a draw."""
+        """Return the fields of a draw that it needs."""
         found = {}
         for side in SIDES:
             if self.noise is not None:
@@ -81,13 +91,13 @@ class View:
         return found
 
     def samples(self, x: Tensor, side: str, draw: Draw, scalars: Scalars) -> Tensor:
-        """x with this draw's instance noise."""
+        """Return x with this draw's instance noise."""
         if self.noise is None:
             return x
         return noise.instance(x, draw[f"instance/{side}"], at(self.noise, scalars))
 
     def critic(self, D: Critic, side: str, draw: Draw, scalars: Scalars, *, cheap: bool = False) -> Critic:
-        """The critic of one side's samples; `cheap` takes it on the tangent plane, for a generator's step."""
+        """Return the critic of one side's samples; `cheap` takes its tangent plane, for a generator's step."""
         seen = D
         if self.augment is not None:
             seen = partial(_changed, D, self.augment, draw[f"augment/{side}"], scalars)

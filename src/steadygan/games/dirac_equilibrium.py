@@ -1,4 +1,4 @@
-"""The Dirac-GAN in closed form: D(x) = psi x, every real sample 0, every fake theta."""
+"""The Dirac-GAN in closed form: D(x) = psi x, every real sample is 0, every fake is theta."""
 
 from collections.abc import Sequence
 
@@ -22,13 +22,14 @@ SLOPES = {
 """d^2 L_D / dpsi dtheta and -d^2 L_G / dtheta dpsi at 0, for each loss."""
 
 FORCES = {"r1": 2.0, "r2": 2.0, "zero_centered": 2.0, "max_gradient": 2.0, "one_sided": 0.0}
-"""The force -F k psi of a penalty of the logit with weight k: no penalty here has a 1/2."""
+"""F in the force -F k psi of a penalty of the logit with weight k: no penalty here has a 1/2."""
 
 
 def rest(loss: str, penalties: Sequence[tuple[str, float]]) -> Rest:
-    """The equilibrium (psi, theta) = 0, and v' = [[-r, -c_D], [c_G, 0]] there, r = 2 k for R1 of weight k.
+    """Return the equilibrium (psi, theta) = 0, and v' = [[-r, -c_D], [c_G, 0]] there, with r = 2 k for R1 of weight k.
 
-    v' is None for a loss or a penalty whose linearisation is not in the tables above. Mescheder 2018, section 3.
+    v' is None for a loss or a penalty whose linearisation is not in the tables above. Source: Mescheder 2018,
+    section 3.
 
     >>> rest("wasserstein", [("r1", 0.5)]).velocity
     tensor([[-1., -1.],

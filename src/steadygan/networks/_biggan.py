@@ -13,14 +13,15 @@ __all__ = ["biggan32"]
 def biggan32(
     shape: tuple[int, ...], latent: int = 128, width: int = 256, classes: int = 0
 ) -> tuple[nn.Module, nn.Module]:
-    """G(z, y) and D(x, y) for square images whose side is a multiple of 8, of constant `width`; labels always.
+    """Return G(z, y) and D(x, y) for labelled square images whose side is a multiple of 8, of constant `width`.
 
-    G: linear to side/8, three times `Up`, batch norm, ReLU, convolution 3x3, tanh; every linear and
-    convolutional weight over its spectral norm (eps 1e-6), the embeddings of its batch norm not. D: a `Down`
-    that starts with the image itself, a second one, two blocks that keep the side, ReLU, a sum over all places,
-    then a `Projection`; no spectral norm. Weights and embeddings start Xavier-uniform, biases at 0. Wu 2021
-    (GN-GAN), appendix and code: (3, 32, 32) and 10 classes for CIFAR-10. Raises UsageError for other shapes and
-    without classes.
+    G: linear to side/8, three times `Up`, batch norm, ReLU, convolution 3x3, tanh. Every linear and
+    convolutional weight is divided by its spectral norm (eps 1e-6), but not the embeddings of its batch norm.
+    D: a `Down` that starts with the image itself, a second one, and two blocks that keep the side. Then ReLU,
+    a sum over all pixels, and a `Projection`. D has no spectral norm.
+
+    Weights and embeddings start Xavier-uniform, biases at 0. Raises UsageError for other shapes and without
+    classes. Source: Wu 2021 (GN-GAN), appendix and code: (3, 32, 32) and 10 classes for CIFAR-10.
 
     >>> G, D = biggan32((3, 32, 32), classes=10)
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -28,7 +29,7 @@ def biggan32(
     """
     if classes < 1:
         raise UsageError(
-            "networks.name=biggan32 is of labelled samples: choose game.conditional=true, or other networks"
+            "networks.name=biggan32 needs labelled samples: choose game.conditional=true, or other networks"
         )
     channels, side = base(shape, 3, "biggan32")
     G = Labelled(
@@ -50,7 +51,7 @@ def biggan32(
 class Up(nn.Module):
     """conv(up(x)) + conv(relu(cbn(conv(up(relu(cbn(x))))))): `width` channels, the side doubled (nearest).
 
-    cbn is `ClassBatchNorm`; the convolution of the shortcut is 1x1, the others are 3x3.
+    cbn is `ClassBatchNorm`. The convolution of the shortcut is 1x1, the others are 3x3.
     """
 
     takes_labels = True
@@ -77,12 +78,12 @@ class Up(nn.Module):
 
 
 class SumPool(nn.Module):
-    """The sum over all places of an image: [N, C, H, W] to [N, C]."""
+    """The sum over all pixels of an image: [N, C, H, W] to [N, C]."""
 
     piecewise_linear = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sums of x."""
+        """Return the sums of x."""
         return x.sum((2, 3))
 
 

@@ -13,13 +13,15 @@ __all__ = ["dcgan", "dcgan_encoder"]
 def dcgan(
     shape: tuple[int, ...], latent: int = 128, width: int = 64, batch_norm: bool = False, classes: int = 0
 ) -> tuple[nn.Module, nn.Module]:
-    """Generator and discriminator for square images (channels, 4 x 2^k, 4 x 2^k), k stages of stride 2.
+    """Return generator and discriminator for square images (channels, 4 x 2^k, 4 x 2^k), k stages of stride 2.
 
-    G: linear to 4x4, then k transposed convolutions (kernel 4, stride 2, padding 1) with ReLU, at last tanh.
-    D: k convolutions of the same kind with leaky ReLU 0.2, then linear to one logit. The channels double
-    with each halving, from `width`. `batch_norm` puts it into G only. At (3, 32, 32): FARGAN's Tables 5 and 6.
-    With `classes` they are G(z, y), whose batch norm is each class's own (without batch norm y's one-hot row
-    follows z), and D(x, y), a projection critic. Raises UsageError for any other shape.
+    G: linear to 4x4, then k transposed convolutions (kernel 4, stride 2, padding 1) with ReLU, and tanh at
+    the end. D: k convolutions of the same kind with leaky ReLU 0.2, then linear to one logit. The channels
+    double with each halving of the side, from `width`. `batch_norm` is in G only.
+
+    With `classes` they are G(z, y) and D(x, y), a projection critic. G's batch norm then has gains and shifts
+    for each class. Without batch norm, y's one-hot row follows z. Raises UsageError for any other shape.
+    Source: Tao and Wang 2020 (FARGAN), Tables 5 and 6, at (3, 32, 32).
 
     >>> G, D = dcgan((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -56,9 +58,9 @@ def dcgan(
 def dcgan_encoder(
     shape: tuple[int, ...], latent: int = 128, width: int = 64, batch_norm: bool = False
 ) -> nn.Module:
-    """Encoder of `dcgan`, x [N, *shape] -> z [N, latent]: its discriminator's convolutions, then linear.
+    """Return the encoder of `dcgan`, x [N, *shape] -> z [N, latent]: its discriminator's convolutions, then linear.
 
-    `batch_norm` is for the generator and changes nothing here. Shapes and errors of `dcgan`.
+    `batch_norm` is for the generator and changes nothing here. Shapes and errors are those of `dcgan`.
 
     >>> sum(p.numel() for p in dcgan_encoder((3, 32, 32)).parameters())
     1183296

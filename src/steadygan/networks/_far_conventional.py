@@ -1,4 +1,4 @@
-"""FARGAN's conventional networks for images: plain convolutions in the pattern of a grown GAN, no normalization."""
+"""FARGAN's conventional networks for images: plain convolutions as in progressive growing, no normalization."""
 
 from itertools import pairwise
 
@@ -12,18 +12,23 @@ __all__ = ["far_conventional"]
 def far_conventional(
     shape: tuple[int, ...], latent: int = 128, width: int = 64, image_kernel: int = 3
 ) -> tuple[nn.Module, nn.Module]:
-    """Two convolutions a side, for square images (channels, 4 x 2^k, 4 x 2^k); leaky ReLU 0.2 after each layer.
+    """Return G and D with two convolutions for each side, for square images (channels, 4 x 2^k, 4 x 2^k).
 
-    G: linear to 2^k `width` channels, a transposed convolution to 4x4 and a convolution, both keeping them; k
-    times nearest upsampling, a convolution that halves them and one that keeps them; a convolution to the image,
-    tanh. D: a convolution to `width` channels; k times one that keeps them, one that doubles them, and average
-    pooling by 2; two that keep them at 4x4; linear to one logit. Kernels are 3x3, those next to the image
-    `image_kernel`.
+    Leaky ReLU 0.2 follows each layer.
 
-    At (3, 32, 32) these are FARGAN's Tables 9 and 10, which give the channels only: kernels, activations and
-    pooling are this package's reading (the transposed convolutions of stride 1 that they list are convolutions),
-    and Karras 2018 (progressive growing), whom the paper follows, has 1x1 kernels next to the image. torch's
-    default initialisation. Raises UsageError for any other shape.
+    - G: linear to 2^k `width` channels, a transposed convolution to 4x4, and a convolution, both with as many
+      channels. Then k times nearest upsampling, a convolution that halves the channels and one that keeps
+      them. At the end a convolution to the image, and tanh.
+    - D: a convolution to `width` channels. Then k times one that keeps them, one that doubles them, and
+      average pooling by 2. Then two that keep them at 4x4, and linear to one logit.
+
+    Kernels are 3x3, those next to the image `image_kernel`. Weights start as torch's default. Raises
+    UsageError for any other shape.
+
+    Source: Tao and Wang 2020 (FARGAN), Tables 9 and 10, at (3, 32, 32). The tables give the channels only.
+    Kernels, activations and pooling are this package's reading. The transposed convolutions of stride 1 in
+    the tables are convolutions. Karras 2018 (progressive growing), whom the paper follows, has 1x1 kernels
+    next to the image.
 
     >>> G, D = far_conventional((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]

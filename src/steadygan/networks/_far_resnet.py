@@ -10,17 +10,19 @@ __all__ = ["far_resnet", "far_resnet_deep"]
 
 
 def far_resnet(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tuple[nn.Module, nn.Module]:
-    """Residual generator and discriminator for square images (channels, 4 x 2^k, 4 x 2^k).
+    """Return residual generator and discriminator for square images (channels, 4 x 2^k, 4 x 2^k).
 
-    G: linear to 4x4 with 2^k `width` channels; k times a block that halves the channels, then nearest
-    upsampling; one block at full size, leaky ReLU 0.2, convolution 3x3, tanh. D: convolution 3x3 to `width`
-    channels; k times a block that doubles them, then average pooling (3x3, stride 2, the padding counted);
-    leaky ReLU 0.2, linear to one logit. A block is `Residual` with min(in, out) hidden channels.
+    - G: linear to 4x4 with 2^k `width` channels. Then k times a block that halves the channels, and nearest
+      upsampling. Then one block at full size, leaky ReLU 0.2, convolution 3x3, tanh.
+    - D: convolution 3x3 to `width` channels. Then k times a block that doubles them, and average pooling
+      (3x3, stride 2, the padding counted). Then leaky ReLU 0.2, and linear to one logit.
 
-    At (3, 32, 32) these are FARGAN's Tables 7 and 8, which differ from the public code of Mescheder 2018 in
-    D: there is no block before the first doubling, and pooling comes after a block. Other sides drop or add
-    stages at the 4x4 end (the paper's network for ImageNet at 64 is `far_resnet_deep`). torch's default
-    initialisation. Raises UsageError for any other shape.
+    A block is `Residual` with min(in, out) hidden channels. Other sides than 32 drop or add stages at the 4x4
+    end. The paper's network for ImageNet at 64 is `far_resnet_deep`. Weights start as torch's default. Raises
+    UsageError for any other shape.
+
+    Source: Tao and Wang 2020 (FARGAN), Tables 7 and 8, at (3, 32, 32). D differs from the public code of
+    Mescheder 2018. There is no block before the first doubling, and pooling comes after a block.
 
     >>> G, D = far_resnet((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -44,16 +46,17 @@ def far_resnet(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tu
 def far_resnet_deep(
     shape: tuple[int, ...], latent: int = 256, width: int = 64
 ) -> tuple[nn.Module, nn.Module]:
-    """Two residual blocks a side instead of one, for square images (channels, 4 x 2^k, 4 x 2^k).
+    """Return G and D with two residual blocks for each side, for square images (channels, 4 x 2^k, 4 x 2^k).
 
-    G: linear to 4x4 with 2^k `width` channels and two blocks that keep them; k times nearest upsampling, a block
-    that halves them and one that keeps them; then as `far_resnet`. D: convolution 3x3 to `width` channels; k
-    times a block that keeps them, one that doubles them, and average pooling; two blocks that keep them at 4x4;
-    then as `far_resnet`, with its blocks and pooling.
+    - G: linear to 4x4 with 2^k `width` channels, and two blocks that keep them. Then k times nearest
+      upsampling, a block that halves them and one that keeps them. The end is that of `far_resnet`.
+    - D: convolution 3x3 to `width` channels. Then k times a block that keeps them, one that doubles them, and
+      average pooling. Then two blocks that keep them at 4x4. The end, blocks and pooling are those of
+      `far_resnet`.
 
-    At (3, 64, 64) these are FARGAN's Tables 11 and 12 for ImageNet, with latents of 256: the pattern of Mescheder
-    2018's deeper network, one stage shorter. torch's default initialisation. Raises UsageError for any other
-    shape.
+    Weights start as torch's default. Raises UsageError for any other shape. Source: Tao and Wang 2020
+    (FARGAN), Tables 11 and 12 for ImageNet, at (3, 64, 64) with latents of 256. This is the pattern of
+    Mescheder 2018's deeper network, one stage shorter.
 
     >>> import torch
     >>> with torch.device("meta"):  # counted, not made
@@ -84,7 +87,7 @@ def _block(inputs: int, outputs: int) -> nn.Module:
 def _ended(
     G: list[nn.Module], D: list[nn.Module], top: int, width: int, channels: int
 ) -> tuple[nn.Module, nn.Module]:
-    """G with its image, and D, which has come down to 4x4, with its logit; an activation goes before both."""
+    """G with its image, and D, which is at 4x4, with its logit. An activation goes before both."""
     G = [*G, nn.LeakyReLU(0.2), nn.Conv2d(width, channels, 3, 1, 1), nn.Tanh()]
     D = [*D, nn.LeakyReLU(0.2), nn.Flatten(1), nn.Linear(top * 16, 1), nn.Flatten(0)]
     return nn.Sequential(*G), nn.Sequential(*D)

@@ -12,14 +12,16 @@ __all__ = ["gn_cnn", "gn_resnet"]
 
 
 def gn_cnn(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tuple[nn.Module, nn.Module]:
-    """Generator and discriminator for square images whose side is a multiple of 8, by three stages of stride 2.
+    """Return generator and discriminator for square images whose side is a multiple of 8: three stages of stride 2.
 
-    G: linear to side/8 with 8 `width` channels, three transposed convolutions (kernel 4, stride 2, padding 1)
-    that halve the channels, batch norm and ReLU before each and after the last, then one of kernel 3 to the
-    image, tanh. D: convolutions 3x3 and (4x4, stride 2) in turn, which double the channels from `width`,
-    leaky ReLU 0.1 after each, linear to one logit; no batch norm. Weights start at N(0, 0.02^2), biases at 0.
-    Wu 2021 (GN-GAN), appendix: (3, 32, 32) for CIFAR-10, (3, 48, 48) for STL-10. Raises UsageError for any
-    other shape.
+    - G: linear to side/8 with 8 `width` channels. Then three transposed convolutions (kernel 4, stride 2,
+      padding 1), which halve the channels. Batch norm and ReLU stand before each and after the last. Then a
+      transposed convolution of kernel 3 to the image, and tanh.
+    - D: convolutions 3x3 and (4x4, stride 2) in turn, which double the channels from `width`. Leaky ReLU 0.1
+      follows each. Then linear to one logit. No batch norm.
+
+    Weights start at N(0, 0.02^2), biases at 0. Raises UsageError for any other shape. Source: Wu 2021
+    (GN-GAN), appendix: (3, 32, 32) for CIFAR-10, (3, 48, 48) for STL-10.
 
     >>> G, D = gn_cnn((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -42,20 +44,21 @@ def gn_cnn(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tuple[
 
 
 def gn_resnet(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tuple[nn.Module, nn.Module]:
-    """Residual networks for square images of side 4 x 2^k or 6 x 2^k, k from 1 to 6.
+    """Return residual networks for square images of side 4 x 2^k or 6 x 2^k, k from 1 to 6.
 
     G: linear to 4x4 or 6x6, k times `Up`, batch norm, ReLU, convolution 3x3, tanh. D: `Down` with the image
-    itself, then `Down` and `Same`, ReLU, the mean over all places, linear to one logit; no normalization. Channels
-    over `width`, G's from its linear layer on, D's from its first block on:
+    itself, then `Down` and `Same`, ReLU, the mean over all pixels, linear to one logit. D has no
+    normalization. The table has the channels over `width`: G's from its linear layer on, D's from its first
+    block on.
 
         sides 8, 16, 32       G: 4 throughout, D: 2, 2, then 2, 2 at the same side
         k <= 4 (48, 64, ...)  G: 2^k, ..., 4, 2, 1; D: the reverse, and each block halves the side
         k = 5 (128, 192)      G: 16, 16, 8, 4, 2, 1; D: the reverse, and all but the last block halve
         k = 6 (256, 384)      G: 16, 16, 8, 8, 4, 2, 1; D: the reverse, and all but the last block halve
 
-    Wu 2021 (GN-GAN), appendix and code, at 32 (CIFAR-10), 48 (STL-10), 128 and 256 (CelebA-HQ, LSUN); the other
-    sides follow the pattern of these. Weights start Kaiming-normal (fan in, gain of ReLU), biases at 0. Raises
-    UsageError for any other shape.
+    Weights start Kaiming-normal (fan in, gain of ReLU), biases at 0. Raises UsageError for any other shape.
+    Source: Wu 2021 (GN-GAN), appendix and code, at 32 (CIFAR-10), 48 (STL-10), 128 and 256 (CelebA-HQ, LSUN).
+    The other sides follow the pattern of these.
 
     >>> G, D = gn_resnet((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -106,7 +109,8 @@ def _plan(shape: tuple[int, ...]) -> tuple[int, int, list[int], list[int], int]:
 class Up(nn.Module):
     """conv(up(x)) + conv(relu(bn(conv(up(relu(bn(x))))))): the side doubled (nearest), the shortcut's kernel 1x1.
 
-    Convolutions have biases; channels go `inputs` -> `outputs` -> `outputs`. Miyato 2018, appendix; Wu 2021.
+    Convolutions have biases. Channels go `inputs` -> `outputs` -> `outputs`. Source: Miyato 2018, appendix;
+    Wu 2021.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:

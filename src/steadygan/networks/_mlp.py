@@ -13,11 +13,11 @@ __all__ = ["mlp", "mlp_encoder"]
 def mlp(
     shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3, classes: int = 0
 ) -> tuple[nn.Module, nn.Module]:
-    """Generator `latent`-width-...-n and discriminator n-width-...-1, `depth` hidden ReLU layers each.
+    """Return generator `latent`-width-...-n and discriminator n-width-...-1, `depth` hidden ReLU layers each.
 
-    n is the number of elements of `shape`; no output activation; torch's default initialisation.
+    n is the number of elements of `shape`. There is no output activation. Weights start as torch's default.
     With `classes` they are G(z, y) and D(x, y), which see the label's one-hot row after z and after x.
-    The defaults are FARGAN's synthetic networks (their Tables 3 and 4), 8,642 and 8,577 parameters.
+    Source: Tao and Wang 2020 (FARGAN), Tables 3 and 4: the defaults, 8,642 and 8,577 parameters.
 
     >>> G, D = mlp((2,))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -34,7 +34,9 @@ def mlp(
 
 
 def mlp_encoder(shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3) -> nn.Module:
-    """Encoder n-width-...-`latent` of `mlp`: x [N, *shape] -> z [N, latent], `depth` hidden ReLU layers, linear output.
+    """Return the encoder n-width-...-`latent` of `mlp`: x [N, *shape] -> z [N, latent].
+
+    It has `depth` hidden ReLU layers and a linear output.
 
     >>> sum(p.numel() for p in mlp_encoder((2,)).parameters())
     8642

@@ -1,10 +1,10 @@
 """The networks of The Numerics of GANs: 5x5 convolutions of stride 2, padded as TensorFlow's SAME pads them.
 
-On even sides SAME puts one row before and two after; a transposed convolution, being its adjoint, crops as
-much. (torch's own `padding=2, output_padding=1` has the right shape, but two before and one after.) Batch norm
-is slim's: it has a shift and no gain, eps 0.001, and the layer before it no bias. Weights start Glorot-uniform,
-biases at 0, as slim's do. All of Mescheder 2017, appendix, and its code; other sides than the paper's 32 (64
-for the ResNet) change the side that the linear layers see.
+On even sides SAME puts one row before and two after. A transposed convolution is its adjoint, so it crops as
+much. (torch's own `padding=2, output_padding=1` has the right shape, but two before and one after.) Batch
+norm is slim's: it has a shift and no gain, eps 0.001, and the layer before it has no bias. Weights start
+Glorot-uniform and biases at 0, as slim's do. On other sides than the paper's 32 (64 for the ResNet), the side
+that the linear layers see changes. Source: Mescheder 2017, appendix and code.
 """
 
 from itertools import pairwise
@@ -26,12 +26,13 @@ def numerics_dcgan(
     batch_norm: bool = True,
     constant_filters: bool = False,
 ) -> tuple[nn.Module, nn.Module]:
-    """DCGANs of 3 or 4 stages: square images whose side is a multiple of 2^layers.
+    """Return DCGANs of 3 or 4 stages, for square images whose side is a multiple of 2^layers.
 
-    The channels double with each halving from `width`, or stay there with `constant_filters`. `batch_norm` is
-    in G after all but its last layer and in D after all but its first, which no gradient penalty can go with.
-    Leaky ReLU 0.2, but ReLU in G of three stages without constant filters; G ends in tanh. Of three stages, G
-    normalizes each of its first layer's outputs; of four, the channels. Raises UsageError for other shapes.
+    The channels double with each halving of the side from `width`, or stay there with `constant_filters`.
+    `batch_norm` is in G after all but its last layer, and in D after all but its first. No gradient penalty
+    works with it. Activations are leaky ReLU 0.2, but ReLU in G of three stages without constant filters. G
+    ends in tanh. With three stages, G's first batch norm normalizes each unit; with four, each channel.
+    Raises UsageError for other shapes.
 
     >>> G, D = numerics_dcgan((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -62,10 +63,10 @@ def numerics_dcgan(
 def numerics_conv(
     shape: tuple[int, ...], latent: int = 256, width: int = 64, layers: int = 3, hidden: int = 512
 ) -> tuple[nn.Module, nn.Module]:
-    """Constant filters, no batch norm, and a linear layer of `hidden` units more: conv3 and conv4.
+    """Return conv3 and conv4: constant filters, no batch norm, and one more linear layer of `hidden` units.
 
-    D has it before its logit; G before all else, but only with 4 layers. Leaky ReLU 0.2 throughout. Shapes
-    and errors of `numerics_dcgan`.
+    D has it before its logit. G has it at its start, but only with 4 layers. Activations are leaky ReLU 0.2.
+    Shapes and errors are those of `numerics_dcgan`.
 
     >>> G, D = numerics_conv((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -86,12 +87,15 @@ def numerics_conv(
 def numerics_resnet(
     shape: tuple[int, ...], latent: int = 256, width: int = 128
 ) -> tuple[nn.Module, nn.Module]:
-    """ResNets of constant `width`: square images whose side is a multiple of 16 (the paper's: 64).
+    """Return ResNets of constant `width`, for square images whose side is a multiple of 16 (the paper's: 64).
 
-    G: linear to side/16, three times leaky ReLU, transposed convolution and `Residual`, then leaky ReLU,
-    transposed convolution, tanh. D: four times convolution and `Residual`, leaky ReLU between them, then leaky
-    ReLU and a linear layer. A block's hidden channels are half the width, but all of it in D's first, as in
-    the paper's code. Raises UsageError for any other shape.
+    - G: linear to side/16. Then three times leaky ReLU, transposed convolution and `Residual`. Then leaky
+      ReLU, transposed convolution, tanh.
+    - D: four times convolution and `Residual`, with leaky ReLU between them. Then leaky ReLU and a linear
+      layer.
+
+    A block's hidden channels are half the width, but all of it in D's first, as in the paper's code. Raises
+    UsageError for any other shape.
 
     >>> G, D = numerics_resnet((3, 64, 64))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -137,7 +141,7 @@ def _shift_norm(size: int, flat: bool) -> nn.Module:
 
 
 def _made(G: list[nn.Module], D: list[nn.Module]) -> tuple[nn.Module, nn.Module]:
-    """Both as they start out; D gives [N]."""
+    """Both networks, initialised. D returns [N]."""
     nets = nn.Sequential(*G), nn.Sequential(*D, nn.Flatten(0))
     for net in nets:
         for part in net.modules():

@@ -12,7 +12,7 @@ from steadygan.networks.blocks import stages
 __all__ = ["Grouped", "r3gan"]
 
 GAIN = math.sqrt(2 / (1 + 0.2**2))
-"""What keeps the variance through leaky ReLU 0.2."""
+"""The gain that keeps the variance through leaky ReLU 0.2."""
 
 
 def r3gan(
@@ -23,19 +23,23 @@ def r3gan(
     group: int = 16,
     widest: int = 32,
 ) -> tuple[nn.Module, nn.Module]:
-    """Residual generator and its mirror image as critic, for square images (channels, 4 x 2^k, 4 x 2^k).
+    """Return a residual generator and its mirror image as critic, for square images (channels, 4 x 2^k, 4 x 2^k).
 
-    A stage for each side 4, 8, ..., of `depth` blocks `Grouped`; `width` channels up to the side `widest`, above
-    it half of them for each doubling. G: `Basis`, then stages with a 1x1 convolution (where the channels change)
-    and smooth upsampling between them, a 1x1 convolution to the image; no tanh: samples are not held to [-1, 1].
-    D: the reverse, with smooth downsampling before the 1x1 convolution, and at 4x4 one 4x4 convolution for each
-    channel alone, then linear to one logit. Only the blocks have biases.
+    Each side 4, 8, ... has a stage of `depth` blocks `Grouped`. It has `width` channels up to the side
+    `widest`, and half as many for each doubling above. Only the blocks have biases.
 
-    Huang 2024 (R3GAN), section 4, and their code: (3, 32, 32) is CIFAR-10's, (3, 64, 64) FFHQ's, (3, 256, 256)
-    FFHQ's too; ImageNet at 32 and 64 has width=1536, group=32, widest=64. Labels, which their ImageNet networks
-    have and CIFAR-10's may have, are not offered.
-    Weights start N(0, 1 / fan in), in the blocks as `Grouped` says. A block's last convolution starts at 0, which
-    spectral norm cannot divide. Raises UsageError for any other shape, and widths that groups do not divide.
+    - G: `Basis`, then the stages. Between them stand a 1x1 convolution (where the channels change) and smooth
+      upsampling. Then a 1x1 convolution to the image. It has no tanh, so samples are not bounded to [-1, 1].
+    - D: the reverse, with smooth downsampling before the 1x1 convolution. At 4x4 it has one 4x4 convolution
+      for each channel alone, then linear to one logit.
+
+    Weights start N(0, 1 / fan in), in the blocks as `Grouped` says. A block's last convolution starts at 0,
+    which spectral norm cannot divide. Raises UsageError for any other shape, and for widths that groups do
+    not divide.
+
+    Source: Huang 2024 (R3GAN), section 4, and their code. (3, 32, 32) is CIFAR-10's; (3, 64, 64) and (3, 256,
+    256) are FFHQ's. ImageNet at 32 and 64 has width=1536, group=32, widest=64. Labels are not supported here.
+    Their ImageNet networks have them, and CIFAR-10's may.
 
     >>> G, D = r3gan((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -65,9 +69,10 @@ def r3gan(
 class Grouped(nn.Module):
     """x + conv(act(gconv(act(conv(x))))): 1x1 to 2 `width` channels, 3x3 in groups of `group`, 1x1 back.
 
-    act(t) is leaky ReLU 0.2 of t and a bias; the last convolution has none. The first two start N(0, s^2 / fan in)
-    with s = sqrt(2 / 1.04) `blocks`^(-1/4), of `blocks` in the whole network, the last at 0, so that a block is
-    the identity at first. Zhang 2019 (FixUp) for three layers; Huang 2024 (R3GAN).
+    act(t) is leaky ReLU 0.2 of t plus a bias. The last convolution has no bias. The first two start N(0, s^2
+    / fan in) with s = sqrt(2 / 1.04) `blocks`^(-1/4), for `blocks` in the whole network. The last starts at
+    0, so that a block is the identity at first. Source: Zhang 2019 (FixUp) for three layers; Huang 2024
+    (R3GAN).
 
     >>> x = torch.randn(1, 8, 4, 4)
     >>> torch.equal(Grouped(8, group=4, blocks=2)(x), x)
@@ -112,7 +117,7 @@ class Basis(nn.Module):
 
 
 class Doubled(nn.Module):
-    """Twice the side: each pixel is spread by the filter [1, 3, 3, 1] / 4 in both directions; zeros outside.
+    """Twice the side: each pixel is spread by the filter [1, 3, 3, 1] / 4 in both directions, with zeros outside.
 
     >>> Doubled()(torch.ones(1, 1, 2, 2))[0, 0, 0]
     tensor([0.5625, 0.7500, 0.7500, 0.5625])
@@ -126,7 +131,7 @@ class Doubled(nn.Module):
 
 
 class Halved(nn.Module):
-    """Half the side: weighed by the filter [1, 3, 3, 1] / 8 in both directions, a quarter of `Doubled`'s adjoint.
+    """Half the side: weighted by the filter [1, 3, 3, 1] / 8 in both directions, a quarter of `Doubled`'s adjoint.
 
     >>> Halved()(torch.ones(1, 1, 6, 6))[0, 0, 0]
     tensor([0.7656, 0.8750, 0.7656])
@@ -142,8 +147,8 @@ class Halved(nn.Module):
 def _filter(x: Tensor) -> Tensor:
     """The outer product of [1, 3, 3, 1] / 8 with itself for each channel of x: [C, 1, 4, 4].
 
-    A convolution rather than slices or average pooling: torch.compile takes minutes over the former, and fails at
-    the second derivative of the latter where windows overlap twice.
+    It is applied as a convolution. torch.compile takes minutes over slices. It fails at the second derivative
+    of average pooling where windows overlap twice.
     """
     line = x.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
     return line.outer(line).expand(x.shape[1], 1, 4, 4)

@@ -1,4 +1,4 @@
-"""Networks of a few numbers, for the games that are solved by hand."""
+"""Networks of a few numbers, for games with a closed-form solution."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ __all__ = ["Point", "dirac", "point"]
 
 
 class Point(nn.Module):
-    """Bare parameters: whatever it is given, it answers with the vector itself."""
+    """Bare parameters: it returns the vector itself for any input."""
 
     def __init__(self, start: Sequence[float]) -> None:
         """Start at these numbers."""
@@ -19,7 +19,7 @@ class Point(nn.Module):
         self.value = nn.Parameter(torch.tensor([float(v) for v in start]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the vector [n]; x is not looked at."""
+        """Return the vector [n]; x is ignored."""
         return self.value
 
 
@@ -42,7 +42,7 @@ class Slope(Point):
 def point(
     shape: tuple[int, ...], G: Sequence[float] = (1.0,), D: Sequence[float] = (1.0,)
 ) -> tuple[nn.Module, nn.Module]:
-    """Generator and discriminator that are vectors, starting at `G` and `D`: what a quadratic game is played with.
+    """Return generator and discriminator that are vectors, starting at `G` and `D`: the players of a quadratic game.
 
     >>> [net(torch.empty(0)).tolist() for net in point((), G=(1.0, 2.0))]
     [[1.0, 2.0], [1.0]]
@@ -51,9 +51,10 @@ def point(
 
 
 def dirac(shape: tuple[int, ...], theta: float = 1.0, psi: float = 1.0) -> tuple[nn.Module, nn.Module]:
-    """The Dirac-GAN's networks: G(z) = theta for every z, D(x) = psi x; one parameter each, and where it starts.
+    """Return the Dirac-GAN's networks, one parameter each: G(z) = theta for every z, D(x) = psi x.
 
-    Raises UsageError unless the data are single numbers. Mescheder 2018, Definition 2.1.
+    They start at `theta` and `psi`. Raises UsageError unless the data are single numbers. Source: Mescheder
+    2018, Definition 2.1.
 
     >>> G, D = dirac((1,), theta=2.0, psi=3.0)
     >>> D(G(torch.zeros(2, 1))).tolist()

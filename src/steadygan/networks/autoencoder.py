@@ -1,4 +1,4 @@
-"""Autoencoding critics (EBGAN, BEGAN), made of a pair's own layers."""
+"""Autoencoding critics (EBGAN, BEGAN), made of a generator's and a critic's own layers."""
 
 from torch import Tensor, nn
 
@@ -9,21 +9,26 @@ __all__ = ["Autoencoder", "dcgan_autoencoder", "mlp_autoencoder"]
 
 
 class Autoencoder(nn.Module):
-    """x [N, ...] -> (reconstruction like x, code [N, c])."""
+    """x [N, ...] -> (reconstruction like x, code [N, c]).
+
+    >>> import torch
+    >>> [out.shape for out in Autoencoder(nn.Linear(4, 2), nn.Linear(2, 4))(torch.zeros(5, 4))]
+    [torch.Size([5, 4]), torch.Size([5, 2])]
+    """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
-        """Put the two behind each other."""
+        """Chain encoder and decoder."""
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Dec(Enc(x)), and Enc(x)."""
+        """Return Dec(Enc(x)), and Enc(x)."""
         code = self.encoder(x)
         return self.decoder(code), code
 
 
 def mlp_autoencoder(shape: tuple[int, ...], latent: int = 2, width: int = 64, depth: int = 3) -> Autoencoder:
-    """Encoder n-width-...-c and decoder c-width-...-n of `mlp`, `depth` hidden ReLU layers each, c = `latent`.
+    """Return encoder n-width-...-c and decoder c-width-...-n of `mlp`, `depth` hidden ReLU layers each, c = `latent`.
 
     >>> import torch
     >>> [out.shape for out in mlp_autoencoder((2,))(torch.zeros(5, 2))]
@@ -35,9 +40,10 @@ def mlp_autoencoder(shape: tuple[int, ...], latent: int = 2, width: int = 64, de
 def dcgan_autoencoder(
     shape: tuple[int, ...], latent: int = 128, width: int = 64, batch_norm: bool = False
 ) -> Autoencoder:
-    """`dcgan`'s critic up to a linear code, and its generator as decoder; activations are the family's own, no ELU.
+    """Return `dcgan`'s critic up to a linear code of `latent` numbers, with its generator as decoder.
 
-    `batch_norm` is for the generator only: an energy is of one sample alone. The code has `latent` numbers.
+    Activations are those of `dcgan`, not ELU. `batch_norm` is for the generator only and changes nothing
+    here: an energy is of one sample alone.
 
     >>> import torch
     >>> [out.shape for out in dcgan_autoencoder((1, 8, 8), 16, 4)(torch.zeros(5, 1, 8, 8))]
@@ -47,7 +53,7 @@ def dcgan_autoencoder(
 
 
 def _autoencoder(pair: tuple[nn.Module, nn.Module], code: int) -> Autoencoder:
-    """Of a pair whose generator has latents of the code's size, and whose critic ends in a linear logit, flattened."""
+    """Make the autoencoder of a pair: G's latents have the code's size, and D ends in a linear logit, flattened."""
     decoder, critic = pair
     *layers, logit, _ = critic.children()
     assert isinstance(logit, nn.Linear)

@@ -1,4 +1,4 @@
-"""What several architectures share: how they read the data's shape, and the residual blocks."""
+"""Shared by several architectures: how they read the data's shape, and the residual blocks."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,9 @@ __all__ = ["Down", "Residual", "Same", "base", "stages"]
 
 
 def stages(shape: tuple[int, ...], name: str) -> tuple[int, int]:
-    """Channels of square images (channels, 4 x 2^k, 4 x 2^k), and k. Raises UsageError, naming `name`, on others.
+    """Return the channels of square images (channels, 4 x 2^k, 4 x 2^k), and k.
+
+    Raises UsageError, with the network's `name`, on other shapes.
 
     >>> stages((3, 32, 32), "dcgan")
     (3, 3)
@@ -25,7 +27,9 @@ def stages(shape: tuple[int, ...], name: str) -> tuple[int, int]:
 
 
 def base(shape: tuple[int, ...], halvings: int, name: str) -> tuple[int, int]:
-    """Channels of square images, and their side after so many halvings. Raises UsageError, naming `name`, on others.
+    """Return the channels of square images, and their side after `halvings` halvings.
+
+    Raises UsageError, with the network's `name`, on other shapes.
 
     >>> base((3, 48, 48), 3, "gn_cnn")
     (3, 6)
@@ -43,8 +47,9 @@ def base(shape: tuple[int, ...], halvings: int, name: str) -> tuple[int, int]:
 class Residual(nn.Module):
     """shortcut(x) + 0.1 conv(act(conv(act(x)))): convolutions 3x3 with bias, leaky ReLU 0.2, no normalization.
 
-    Channels go `inputs` -> `hidden` -> `outputs`; the shortcut is the identity, or a 1x1 convolution without
-    bias where they differ. Mescheder 2018 (GAN stability), appendix; the 0.1 is also in Mescheder 2017's ResNet.
+    Channels go `inputs` -> `hidden` -> `outputs`. The shortcut is the identity, or a 1x1 convolution without
+    bias where inputs and outputs differ. Source: Mescheder 2018 (GAN stability), appendix. The 0.1 is also in
+    Mescheder 2017's ResNet.
 
     >>> import torch
     >>> Residual(4, 8, 4)(torch.zeros(1, 4, 2, 2)).shape
@@ -54,7 +59,7 @@ class Residual(nn.Module):
     piecewise_linear = True
 
     def __init__(self, inputs: int, outputs: int, hidden: int) -> None:
-        """Make both convolutions, and the shortcut where there is a need for one."""
+        """Make both convolutions, and the shortcut where it is needed."""
         super().__init__()
         self.body = nn.Sequential(
             nn.LeakyReLU(0.2),
@@ -72,8 +77,9 @@ class Residual(nn.Module):
 class Down(nn.Module):
     """pool(shortcut(x)) + pool(conv(relu(conv(relu(x))))): average pooling by 2, a 1x1 shortcut, no factor.
 
-    The `first` block has no ReLU at its beginning, and pools before its shortcut's convolution. Convolutions have
-    biases; channels go `inputs` -> `outputs` -> `outputs`. Miyato 2018 (spectral normalization), appendix; Wu 2021.
+    The `first` block has no ReLU at its beginning, and pools before its shortcut's convolution. Convolutions
+    have biases. Channels go `inputs` -> `outputs` -> `outputs`. Source: Miyato 2018 (spectral normalization),
+    appendix; Wu 2021.
 
     >>> import torch
     >>> Down(3, 8, first=True)(torch.zeros(1, 3, 4, 4)).shape

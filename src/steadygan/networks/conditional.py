@@ -1,4 +1,4 @@
-"""What networks of labelled samples are made of: labels y [N] int64, one a sample, each 0 .. classes - 1."""
+"""Parts of networks for labelled samples: labels y [N] int64, one for each sample, each 0 .. classes - 1."""
 
 from collections.abc import Sequence
 
@@ -21,9 +21,9 @@ __all__ = [
 
 
 def latent_labels(z: Tensor, classes: int) -> Tensor:
-    """Which of the first `classes` numbers of each latent z [N, classes + latent] is the largest: int64 [N].
+    """Return which of the first `classes` numbers of each latent z [N, classes + latent] is the largest: int64 [N].
 
-    Every class is as likely as any other where z is N(0, I), so a latent carries its sample's label.
+    Every class is equally likely where z is N(0, I), so a latent carries its sample's label.
 
     >>> latent_labels(torch.tensor([[0.1, 2.0, 9.0], [0.3, -1.0, 9.0]]), 2)
     tensor([1, 0])
@@ -32,7 +32,7 @@ def latent_labels(z: Tensor, classes: int) -> Tensor:
 
 
 def of_classes(z: Tensor, y: Tensor, classes: int) -> Tensor:
-    """The latents z [N, classes + latent] with labels y [N]: their first `classes` numbers are y's one-hot row.
+    """Return the latents z [N, classes + latent] with labels y [N]: the first `classes` numbers become y's one-hot row.
 
     >>> of_classes(torch.tensor([[3.0, 1.0, 9.0]]), torch.tensor([1]), 2)
     tensor([[0., 1., 9.]])
@@ -41,7 +41,9 @@ def of_classes(z: Tensor, y: Tensor, classes: int) -> Tensor:
 
 
 def one_hot(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """1 at each label's place and 0 elsewhere, [N, classes]; works under vmap, where torch's own looks at values.
+    """Return 1 at each label's index and 0 elsewhere, [N, classes].
+
+    It works under vmap, where torch's own looks at values. Raises UsageError as `check_labels` does.
 
     >>> one_hot(torch.tensor([1]), 3, torch.float32)
     tensor([[0., 1., 0.]])
@@ -55,15 +57,15 @@ def check_labels(y: Tensor, classes: int) -> None:
 
     >>> check_labels(torch.tensor([3]), 3)
     Traceback (most recent call last):
-    steadygan.errors.UsageError: labels are 0 to 2, one of 3 classes, but here they are 3 to 3
+    steadygan.errors.UsageError: labels must be 0 to 2 for 3 classes, but here they are 3 to 3
     """
     if y.ndim != 1 or y.dtype != torch.int64:
-        raise UsageError(f"labels are int64, one a sample [N], not {y.dtype} {list(y.shape)}")
+        raise UsageError(f"labels must be int64, one per sample [N], not {y.dtype} {list(y.shape)}")
     if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
-        return  # a step looks at no values
+        return  # a traced step cannot read values
     if y.device.type == "cpu" and len(y) and not (y.min() >= 0 and y.max() < classes):
         raise UsageError(
-            f"labels are 0 to {classes - 1}, one of {classes} classes, but here they are {int(y.min())} to "
+            f"labels must be 0 to {classes - 1} for {classes} classes, but here they are {int(y.min())} to "
             f"{int(y.max())}"
         )
 
@@ -71,7 +73,11 @@ def check_labels(y: Tensor, classes: int) -> None:
 class Classed(nn.Module):
     """A conditional generator G(z, y) as a generator of latents alone, which are `classes` numbers longer.
 
-    G'(z) = G(z[:, classes:], latent_labels(z, classes)): whatever draws, keeps or selects latents has labels too.
+    G'(z) = G(z[:, classes:], latent_labels(z, classes)). So whatever draws, keeps or selects latents has
+    labels too.
+
+    >>> Classed(OneHot(nn.Identity(), 2), classes=2)(torch.tensor([[0.1, 2.0, 9.0]]))
+    tensor([[9., 0., 1.]])
     """
 
     def __init__(self, G: nn.Module, classes: int) -> None:
@@ -85,7 +91,7 @@ class Classed(nn.Module):
 
 
 class OneHot(nn.Module):
-    """A network of flat rows as one of (x, y): x [N, ...] with the label's one-hot row at its end.
+    """A network on flat rows as one of (x, y): x [N, ...] with the label's one-hot row at its end.
 
     >>> OneHot(nn.Identity(), 2)(torch.tensor([[5.0]]), torch.tensor([1]))
     tensor([[5., 0., 1.]])
@@ -99,12 +105,12 @@ class OneHot(nn.Module):
         self.net, self.classes = net, classes
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """What `net` says of x [N, ...] and y [N]."""
+        """Return what `net` returns for x [N, ...] and y [N]."""
         return self.net(torch.cat([x.flatten(1), one_hot(y, self.classes, x.dtype)], 1))
 
 
 class Labelled(nn.Module):
-    """Parts in a row, like `nn.Sequential`, of (x, y): parts with `takes_labels` are given y too."""
+    """A chain of parts, like `nn.Sequential`, of (x, y): parts with `takes_labels` are given y too."""
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
         """Keep the parts."""
@@ -112,7 +118,7 @@ class Labelled(nn.Module):
         self.parts = nn.ModuleList(parts)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x through all parts."""
+        """Return x through all parts."""
         for part in self.parts:
             x = part(x, y) if getattr(part, "takes_labels", False) else part(x)
         return x
@@ -121,8 +127,8 @@ class Labelled(nn.Module):
 class ClassBatchNorm(nn.Module):
     """(1 + gain_y) (x - mean) / sqrt(var + eps) + shift_y: batch norm with each class's own gain and shift.
 
-    Statistics are those of the whole batch, of all classes; gains and shifts are embeddings [classes, channels],
-    at the start 0, so that it starts as batch norm does. de Vries 2017; Dumoulin 2017.
+    Statistics are those of the whole batch, of all classes. Gains and shifts are embeddings [classes,
+    channels]. They start at 0, so that it starts as batch norm does. Source: de Vries 2017; Dumoulin 2017.
 
     >>> ClassBatchNorm(1, 2)(torch.tensor([[[[-1.0]]], [[[1.0]]]]), torch.tensor([0, 1])).flatten().round()
     tensor([-1.,  1.], grad_fn=<RoundBackward0>)
@@ -138,16 +144,20 @@ class ClassBatchNorm(nn.Module):
         self.shift = nn.Embedding(classes, channels, _weight=torch.zeros(classes, channels))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x [N, channels, H, W] normalized, with the gains and shifts of y [N]."""
+        """Return x [N, channels, H, W] normalized, with the gains and shifts of y [N]."""
         check_labels(y, self.gain.num_embeddings)
         gain, shift = (part(y)[:, :, None, None] for part in (self.gain, self.shift))
         return (1 + gain) * self.norm(x) + shift
 
 
 class Projection(nn.Module):
-    """The projection critic D(x, y) = w . h + b + <e_y, h> with h = body(x) [N, features]. Miyato 2018 (projection).
+    """The projection critic D(x, y) = w . h + b + <e_y, h> with h = body(x) [N, features].
 
     The embeddings e are the columns of a linear layer, so that spectral norm divides them like other weights.
+    Source: Miyato and Koyama 2018 (projection).
+
+    >>> Projection(nn.Identity(), features=4, classes=3)(torch.zeros(2, 4), torch.tensor([0, 2])).shape
+    torch.Size([2])
     """
 
     piecewise_linear = True
@@ -160,6 +170,6 @@ class Projection(nn.Module):
         self.embed = nn.Linear(classes, features, bias=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Logits [N] of x [N, ...] with labels y [N]."""
+        """Return the logits [N] of x [N, ...] with labels y [N]."""
         h = self.body(x)
         return self.linear(h).flatten() + (self.embed(one_hot(y, self.classes, h.dtype)) * h).sum(1)

@@ -1,4 +1,4 @@
-"""What a generator makes of N(0, I) first, where a game's latents have another law: classes and uniform codes."""
+"""The first layer of a generator where a game's latents are not N(0, I): classes and uniform codes."""
 
 import math
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ __all__ = ["Codes", "Uniform", "blocks", "check_codes", "coded", "set_code", "un
 
 
 def check_codes(categorical: Sequence[int], continuous: int) -> None:
-    """Raise UsageError where there is no code, or one that says nothing.
+    """Raise UsageError where there is no code, or a code of fewer than two classes.
 
     >>> check_codes([1], 0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    steadygan.errors.UsageError: a latent with codes needs one: give game.categorical class counts of 2 or more, ...
+    steadygan.errors.UsageError: a latent with codes needs a code: set game.categorical to class counts of 2 ...
     """
     if any(count < 2 for count in categorical) or continuous < 0 or not sum(categorical) + continuous:
         raise UsageError(
-            "a latent with codes needs one: give game.categorical class counts of 2 or more, or game.continuous 1 "
-            f"or more, not {list(categorical)} and {continuous}"
+            "a latent with codes needs a code: set game.categorical to class counts of 2 or more, or game.continuous "
+            f"to 1 or more, not {list(categorical)} and {continuous}"
         )
 
 
 def uniform(z: Tensor) -> Tensor:
-    """2 Phi(z) - 1, uniform on [-1, 1] where z is N(0, 1): any shape.
+    """Return 2 Phi(z) - 1, uniform on [-1, 1] where z is N(0, 1): any shape.
 
     >>> uniform(torch.tensor([-torch.inf, 0.0, torch.inf]))
     tensor([-1.,  0.,  1.])
@@ -36,7 +36,7 @@ def uniform(z: Tensor) -> Tensor:
 
 
 def blocks(z: Tensor, categorical: Sequence[int], continuous: int) -> list[Tensor]:
-    """z [N, m] taken apart: K numbers for each categorical code, those of the continuous ones, the rest.
+    """Split z [N, m]: K numbers for each categorical code, those of the continuous ones, the rest.
 
     >>> [part.shape[1] for part in blocks(torch.zeros(1, 20), [10, 3], 2)]
     [10, 3, 2, 5]
@@ -46,10 +46,10 @@ def blocks(z: Tensor, categorical: Sequence[int], continuous: int) -> list[Tenso
 
 
 def coded(z: Tensor, categorical: Sequence[int] = (), continuous: int = 0) -> Tensor:
-    """z [N, m], N(0, I), with its first numbers made codes: one-hots, then numbers uniform on [-1, 1]: [N, m].
+    """Turn the first numbers of z [N, m], N(0, I), into codes: one-hots, then numbers uniform on [-1, 1]: [N, m].
 
-    Each categorical code takes as many numbers as it has classes and is one-hot at the largest of them, which
-    makes every class as likely; a continuous one is `uniform` of its number. The rest stays.
+    Each categorical code takes as many numbers as it has classes, and is one-hot at the largest of them. So
+    every class is equally likely. A continuous code is `uniform` of its number. The rest stays.
 
     >>> coded(torch.tensor([[0.1, 0.5, -2.0, 0.0, 7.0]]), categorical=[3], continuous=1)
     tensor([[0., 1., 0., 0., 7.]])
@@ -61,9 +61,10 @@ def coded(z: Tensor, categorical: Sequence[int] = (), continuous: int = 0) -> Te
 
 
 def set_code(z: Tensor, code: int, value: float, categorical: Sequence[int], continuous: int) -> Tensor:
-    """z [N, m] changed so that `coded` finds code number `code` (classes first) at `value`, all else as it was.
+    """Change z [N, m] so that `coded` finds code number `code` (classes first) at `value`, with all else unchanged.
 
-    `value` is a class's number or a continuous code in [-1, 1]. Raises UsageError where there is no such code.
+    `value` is a class's number, or a continuous code in [-1, 1]. Raises UsageError where there is no such
+    code.
 
     >>> coded(set_code(torch.zeros(1, 4), 1, 0.5, [3], 1), [3], 1)
     tensor([[1.0000, 0.0000, 0.0000, 0.5000]])
@@ -92,12 +93,12 @@ class Codes(nn.Module):
     """
 
     def __init__(self, categorical: Sequence[int] = (), continuous: int = 0) -> None:
-        """Remember the codes: class counts of the categorical ones, how many continuous ones."""
+        """Keep the codes: class counts of the categorical ones, and how many continuous ones."""
         super().__init__()
         self.categorical, self.continuous = tuple(categorical), continuous
 
     def forward(self, z: Tensor) -> Tensor:
-        """The latent that the generator's own layers get."""
+        """Return the latent that the generator's own layers get."""
         return coded(z, self.categorical, self.continuous)
 
     def extra_repr(self) -> str:
@@ -106,12 +107,12 @@ class Codes(nn.Module):
 
 
 class Uniform(nn.Module):
-    """`uniform` as the first layer of a generator: whoever draws N(0, I) gives it U[-1, 1]; no parameters.
+    """`uniform` as the first layer of a generator: it turns latents N(0, I) into U[-1, 1]; no parameters.
 
     >>> Uniform()(torch.tensor([0.0, 0.6745, -1.96])).round(decimals=3)
     tensor([ 0.0000,  0.5000, -0.9500])
     """
 
     def forward(self, z: Tensor) -> Tensor:
-        """z [N, m] to the same shape."""
+        """Return z [N, m] in the same shape."""
         return uniform(z)

@@ -1,9 +1,9 @@
 """The eigenvalues of a game's vector field: whether gradient steps converge here, how fast, and what a rule changes.
 
-Throughout, v is the *ascent* field, minus the gradients of the players' losses, and J = v' its Jacobian. A
-stationary point is locally stable under small simultaneous steps when every eigenvalue of J has a negative
-real part; an imaginary part large beside it means that the players circle and that steps must be small.
-Mescheder 2017 (The Numerics of GANs).
+Throughout, v is the *ascent* field, minus the gradients of the players' losses, and J = v' is its Jacobian.
+At a stationary point v = 0. It is locally stable under small simultaneous steps when every eigenvalue of J
+has a negative real part. A large imaginary part beside it means that the players circle, and that steps must
+be small. Source: Mescheder 2017 (The Numerics of GANs).
 """
 
 from steadygan.spectrum._jacobian import (

@@ -1,4 +1,4 @@
-"""The Jacobian of a game's vector field: exact as a matrix for small games, as an operator for any."""
+"""The Jacobian of a game's vector field: as a matrix for small games, as an operator for any."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
@@ -15,14 +15,14 @@ from steadygan.rng import generator
 __all__ = ["Operator", "adjoint_gap", "ascent_field", "game_jacobian", "jacobian", "operator"]
 
 VectorField = Callable[[Tensor], Tensor]
-CHUNK = 32  # columns at once: the activations of so many batches are alive together
+CHUNK = 32  # columns at once: the activations of as many batches are in memory together
 
 
 def jacobian(field: VectorField, x: Tensor, chunk: int = CHUNK) -> Tensor:
-    """J[i, j] = d field(x)_i / d x_j of any field [n] -> [m] at x [n]: a matrix [m, n].
+    """Return J[i, j] = d field(x)_i / d x_j of any field [n] -> [m] at x [n]: a matrix [m, n].
 
-    Forward mode over whatever `field` does inside, gradients included, `chunk` columns at a time under vmap.
-    Raises UsageError unless x and field(x) are vectors.
+    It uses forward mode over whatever `field` does inside, gradients included, with `chunk` columns at a time
+    under vmap. Raises UsageError unless x and field(x) are vectors.
 
     >>> jacobian(lambda x: torch.stack([x[0] * x[1], x[1] ** 2]), torch.tensor([2.0, 3.0]))
     tensor([[3., 2.],
@@ -34,7 +34,7 @@ def jacobian(field: VectorField, x: Tensor, chunk: int = CHUNK) -> Tensor:
     def column(direction: Tensor) -> Tensor:
         value, change, *_ = torch.func.jvp(field, (x,), (direction,))
         if value.ndim != 1:
-            raise UsageError(f"a field returns a vector [m], not {list(value.shape)}: flatten it")
+            raise UsageError(f"a field must return a vector [m], not {list(value.shape)}: flatten it")
         return change
 
     eye = torch.eye(len(x), dtype=x.dtype, device=x.device)
@@ -44,10 +44,11 @@ def jacobian(field: VectorField, x: Tensor, chunk: int = CHUNK) -> Tensor:
 def ascent_field(
     game: Game, state: State, draws: Draw | Sequence[Draw], names: Sequence[str] | None = None
 ) -> VectorField:
-    """v(x) [P]: minus each player's gradient of its own loss, averaged over draws, as a function of x [P].
+    """Return v(x) [P] as a function of x [P]: minus each player's gradient of its own loss, averaged over draws.
 
-    x is the named players' parameters end to end (every player's, in the game's order, unless `names` says
-    otherwise); all else is as in `state`, whose buffers are read and not advanced.
+    x is the named players' parameters end to end: every player's, in the game's order, unless `names` says
+    otherwise. All else is as in `state`, whose buffers are read and not advanced. Raises UsageError on
+    unknown names and on no draws.
     """
     listed, every = _names(game, names), _draws(draws)
     sizes = [len(state.params[name]) for name in listed]
@@ -71,14 +72,27 @@ def game_jacobian(
     names: Sequence[str] | None = None,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """J = v' [P, P], the exact Jacobian of the ascent field, averaged over one or more draws.
+    """Return J = v' [P, P], the exact Jacobian of the ascent field, averaged over one or more draws.
 
-    v holds *minus* the gradients of the players' losses, so eigenvalues with a negative real part mean local
+    v holds *minus* the gradients of the players' losses. So eigenvalues with a negative real part mean local
     stability of simultaneous gradient steps. Rows and columns are the players' parameters end to end, in the
-    game's order or that of `names`. It costs P forward derivatives of the field a draw and 2 P^2 numbers:
-    meant for some thousands of parameters, see `operator` for more. Use float64 where the signs of small
-    real parts matter. Exact as long as the losses detach nothing that the parameters move: build a game with
-    gradient normalization without its cheap generator step. Mescheder 2017, Eqn 5.
+    game's order or that of `names`.
+
+    It costs P forward derivatives of the field for each draw, and 2 P^2 numbers. It is meant for some
+    thousands of parameters; see `operator` for more. Use float64 where the signs of small real parts matter.
+    It is exact as long as the losses detach nothing that the parameters move. So build a game with gradient
+    normalization without its cheap generator step. Source: Mescheder 2017, Eqn 5.
+
+    >>> from steadygan.game import Network
+    >>> from steadygan.game.optimizers import sgd
+    >>> from steadygan.game.state import initial
+    >>> from steadygan.games import quadratic
+    >>> from steadygan.networks import point
+    >>> G, D = point(())
+    >>> game = quadratic(Network(G), Network(D), torch.tensor([[-1.0, 2.0], [-2.0, -1.0]]))
+    >>> game_jacobian(game, initial({"D": D, "G": G}, {"D": sgd(0.1), "G": sgd(0.1)}), {})
+    tensor([[-1.,  2.],
+            [-2., -1.]])
     """
     listed, every = _names(game, names), _draws(draws)
 
@@ -92,7 +106,7 @@ def game_jacobian(
 
 
 class Operator(NamedTuple):
-    """A matrix [size, size] known by what it does: `forward(w)` is J w and `transpose(w)` is J^T w."""
+    """A matrix [size, size] known by its products: `forward(w)` is J w and `transpose(w)` is J^T w."""
 
     forward: Callable[[Tensor], Tensor]
     transpose: Callable[[Tensor], Tensor]
@@ -102,10 +116,11 @@ class Operator(NamedTuple):
 def operator(
     game: Game, state: State, draws: Draw | Sequence[Draw], names: Sequence[str] | None = None
 ) -> Operator:
-    """J of `game_jacobian` as an operator: a forward derivative of the averaged field for J w, a vjp for J^T w.
+    """Return J of `game_jacobian` as an operator: a forward derivative of the averaged field for J w, a vjp for J^T w.
 
-    Neither builds the matrix, so it works for any number of parameters. What a loss holds fixed (the vectors
-    of a spectral norm's power iteration) the transpose holds fixed too, so J^T is not exact for such critics.
+    Neither builds the matrix, so it works for any number of parameters. Some losses hold a tensor constant,
+    as spectral norm does the vectors of its power iteration. The transpose then holds it constant too, so J^T
+    is not exact for such critics.
     """
     listed = _names(game, names)
     x = torch.cat([state.params[name] for name in listed])
@@ -121,7 +136,7 @@ def operator(
 
 
 def adjoint_gap(J: Operator) -> float:
-    """|w . J u - J^T w . u| / (|w| |J u|) at one random u and w: zero but for rounding where J^T is exact.
+    """Return |w . J u - J^T w . u| / (|w| |J u|) at one random u and w: zero but for rounding where J^T is exact.
 
     >>> adjoint_gap(Operator(lambda w: w.flip(0), lambda w: w.flip(0), torch.zeros(3))) < 1e-5
     True
@@ -142,5 +157,5 @@ def _names(game: Game, names: Sequence[str] | None) -> list[str]:
 def _draws(draws: Draw | Sequence[Draw]) -> list[Draw]:
     every = [draws] if isinstance(draws, Mapping) else list(draws)
     if not every:
-        raise UsageError("a Jacobian averaged over no draws is nothing: pass one or more")
+        raise UsageError("a Jacobian is averaged over draws, but there are none: pass one or more")
     return every

@@ -1,4 +1,4 @@
-"""Eigenvalues of a field's Jacobian, all of a matrix's or an operator's leading ones, and what follows from them."""
+"""Eigenvalues of a field's Jacobian: all those of a matrix, or the leading ones of an operator, and what follows."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,22 +20,23 @@ NO_EIGENVALUES = "it has no eigenvalues: take a state from before the run diverg
 
 
 def eigenvalues(J: Tensor) -> Tensor:
-    """All eigenvalues of a square matrix J [P, P], complex [P], in no particular order.
+    """Return all eigenvalues of a square matrix J [P, P], complex [P], in no particular order.
 
-    Raises UsageError on a matrix that is not square or holds NaN or infinity, which LAPACK does not survive.
+    Raises UsageError on a matrix that is not square, or that holds NaN or infinity, which LAPACK does not
+    survive.
 
     >>> eigenvalues(torch.tensor([[0.0, 1.0], [-1.0, 0.0]])).imag.sort().values
     tensor([-1.,  1.])
     """
     if J.ndim != 2 or J.shape[0] != J.shape[1]:
-        raise UsageError(f"eigenvalues are those of a square matrix, not of {list(J.shape)}")
+        raise UsageError(f"eigenvalues need a square matrix, not {list(J.shape)}")
     if not bool(J.isfinite().all()):
         raise UsageError(f"the matrix holds NaN or infinity, so {NO_EIGENVALUES}")
     return torch.linalg.eigvals(J.detach().cpu())
 
 
 class Leading(NamedTuple):
-    """Eigenvalues [k] that an iteration found, the leading one first; `note` says what it missed, if anything."""
+    """Eigenvalues [k] that an iteration found, the leading one first. `note` says what it missed, if anything."""
 
     values: Tensor
     note: str = ""
@@ -50,15 +51,16 @@ def leading(
     tolerance: float | None = None,
     restarts: int = 30,
 ) -> Leading:
-    """The k leading eigenvalues of an operator, without its matrix: implicitly restarted Arnoldi (ARPACK).
+    """Return the k leading eigenvalues of an operator, without its matrix: implicitly restarted Arnoldi (ARPACK).
 
     `which` is `real` (largest real part), `smallest_real`, `imaginary` (largest |Im|) or `modulus`. The start
-    vector is a function of `seed`; `tolerance` is of the residual, relative to the largest modulus, by default
-    what the operator's dtype can give. It keeps max(4k, 40) vectors: with fewer, imaginary parts inside the
-    cloud come out wrong. Where not all converge in `restarts` restarts, the result has those that did, and a
-    note.
-    Raises UsageError unless 1 <= k <= size - 2, on an unknown `which`, where the operator gives NaN, and where
-    ARPACK gives up.
+    vector is a function of `seed`. `tolerance` is that of the residual, relative to the largest modulus. Its
+    default is what the operator's dtype can give. The iteration keeps max(4k, 40) vectors: with fewer,
+    imaginary parts inside the spectrum come out wrong. Where not all converge in `restarts` restarts, the
+    result has those that did, and a note.
+
+    Raises UsageError unless 1 <= k <= size - 2, on an unknown `which`, where the operator gives NaN, and
+    where ARPACK fails.
 
     >>> double = Operator(lambda w: 2 * w, lambda w: 2 * w, torch.zeros(5, dtype=torch.float64))
     >>> round(leading(double, k=1).values.real.item(), 6)
@@ -66,9 +68,9 @@ def leading(
     """
     size = len(operator.like)
     if which not in WHICH:
-        raise UsageError(f"which is one of {', '.join(WHICH)}, not {which!r}")
+        raise UsageError(f"which must be one of {', '.join(WHICH)}, not {which!r}")
     if not 1 <= k <= size - 2:
-        raise UsageError(f"k is {k}, but of {size} eigenvalues an iteration finds 1 to {size - 2}")
+        raise UsageError(f"k is {k}, but an iteration finds 1 to {size - 2} of {size} eigenvalues")
     linalg = _arpack()
     start = torch.randn(size, generator=generator(seed, "arnoldi"), dtype=torch.float64).numpy()
     product = _matvec(operator)
@@ -114,20 +116,22 @@ def _matvec(operator: Operator) -> Callable[[Any], Any]:
 
 
 def largest_step(eigenvalues: Tensor, tolerance: float = 0.0) -> float:
-    """min over eigenvalues -a + bi of 2a / (a^2 + b^2): steps h below it contract, |1 + h lambda| < 1.
+    """Return min over eigenvalues -a + bi of 2a / (a^2 + b^2): steps h below it contract, |1 + h lambda| < 1.
 
-    0 if any real part is zero or positive, since then no step contracts. With a `tolerance`, eigenvalues of
-    modulus up to it are left out (directions in which the field does not change at all, as those of dead
-    units and of a network's symmetries, neither contract nor grow), and real parts up to it count as zero.
-    With none left over it is inf. Raises UsageError on NaN.
-    Mescheder 2017, Lemma 4.
+    It is 0 if any real part is zero or positive, since then no step contracts. With a `tolerance`,
+    eigenvalues of modulus up to it are left out. They are directions in which the field does not change at
+    all, as those of dead units and of a network's symmetries. They neither contract nor grow. Real parts up
+    to the tolerance count as zero. With no eigenvalue left the result is inf. Raises UsageError on NaN.
+    Source: Mescheder 2017, Lemma 4.
 
     >>> round(largest_step(torch.tensor([-1 + 3j, -1 - 3j, -0.5])), 6)
     0.2
     """
     values = eigenvalues.detach().to(torch.complex128)
     if bool(values.isnan().any()):
-        raise UsageError("a largest step cannot be told from eigenvalues that are NaN")
+        raise UsageError(
+            "eigenvalues that are NaN have no largest step: take a state from before the run diverged"
+        )
     values = values[values.abs() > tolerance] if tolerance > 0 else values
     if not len(values):
         return float("inf")
@@ -137,7 +141,7 @@ def largest_step(eigenvalues: Tensor, tolerance: float = 0.0) -> float:
 
 
 def signs(eigenvalues: Tensor, tolerance: float = 0.0) -> dict[str, float]:
-    """Shares of real parts that are `negative`, `zero` (|Re| <= tolerance) and `positive`.
+    """Return the shares of real parts that are `negative`, `zero` (|Re| <= tolerance) and `positive`.
 
     >>> signs(torch.tensor([-1 + 2j, -1 - 2j, 0, 3]))
     {'negative': 0.5, 'zero': 0.25, 'positive': 0.25}
@@ -148,7 +152,7 @@ def signs(eigenvalues: Tensor, tolerance: float = 0.0) -> dict[str, float]:
 
 
 def union(parts: Sequence[Tensor], tolerance: float) -> Tensor:
-    """Eigenvalues of several searches as one set: one within `tolerance` x the largest modulus is the same.
+    """Merge the eigenvalues of several searches: those within `tolerance` x the largest modulus count as the same.
 
     >>> union([torch.tensor([2.0, 1.0]), torch.tensor([1.0, -3.0])], 1e-6)
     tensor([ 2.,  1., -3.])

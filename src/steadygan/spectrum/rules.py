@@ -1,7 +1,8 @@
-"""What an update rule makes of the field's Jacobian J, as eigenvalues.
+"""The eigenvalues that an update rule makes of the field's Jacobian J.
 
-The matrices themselves stand elsewhere: `theory.consensus_matrix` and `theory.momentum_matrix` are new fields,
-`dynamics.linear.MATRICES` one step of every rule. All of it holds where v = 0: elsewhere J is the local picture.
+The matrices are elsewhere: `theory.consensus_matrix` and `theory.momentum_matrix` are those of new fields,
+`dynamics.linear.MATRICES` those of one step of every rule. All of it holds where v = 0. Elsewhere J is the
+local picture.
 """
 
 import math
@@ -19,9 +20,9 @@ __all__ = ["consensus_cloud", "consensus_operator", "momentum_cloud", "rule_clou
 
 
 def consensus_cloud(J: Tensor, gamma: float) -> Tensor:
-    """The eigenvalues [P] of J - gamma J^T J: the cloud that consensus optimization moves to the left.
+    """Return the eigenvalues [P] of J - gamma J^T J, which consensus optimization moves to the left.
 
-    Mescheder 2017, Lemma 7.
+    Source: Mescheder 2017, Lemma 7.
 
     >>> import torch
     >>> consensus_cloud(torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), 0.5).real
@@ -31,11 +32,11 @@ def consensus_cloud(J: Tensor, gamma: float) -> Tensor:
 
 
 def momentum_cloud(eigenvalues: Tensor, friction: float) -> Tensor:
-    """Both roots of lambda (lambda + friction) = mu for each eigenvalue mu [k] of J, [2k]: ascent with momentum.
+    """Return both roots of lambda (lambda + friction) = mu for each eigenvalue mu [k] of J, [2k]: ascent with momentum.
 
-    The eigenvalues of x'' = v(x) - friction x', all of them where `eigenvalues` are. Where |Im mu|^2 is at least
-    -Re mu friction^2 a field that attracts plain steps does not attract these. Raises UsageError unless friction > 0.
-    Mescheder 2017, supplement, Lemma 11.
+    They are the eigenvalues of x'' = v(x) - friction x'. They are all of them where `eigenvalues` are all of
+    J's. Where |Im mu|^2 is at least -Re mu friction^2, a field that attracts plain steps does not attract
+    these. Raises UsageError unless friction > 0. Source: Mescheder 2017, supplement, Lemma 11.
 
     >>> import torch
     >>> momentum_cloud(torch.tensor([-2.0 + 0j]), 3.0).real
@@ -47,7 +48,14 @@ def momentum_cloud(eigenvalues: Tensor, friction: float) -> Tensor:
 
 
 def consensus_operator(J: Operator, gamma: float) -> Operator:
-    """J - gamma J^T J for a Jacobian known as an operator: w -> J w - gamma J^T (J w)."""
+    """Return J - gamma J^T J for a Jacobian known as an operator: w -> J w - gamma J^T (J w).
+
+    >>> import torch
+    >>> turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+    >>> J = Operator(lambda w: turn @ w, lambda w: turn.T @ w, torch.zeros(2))
+    >>> consensus_operator(J, 0.5).forward(torch.tensor([1.0, 0.0]))
+    tensor([-0.5000, -1.0000])
+    """
 
     def forward(w: Tensor) -> Tensor:
         push = J.forward(w)
@@ -60,11 +68,12 @@ def consensus_operator(J: Operator, gamma: float) -> Operator:
 
 
 def rule_cloud(J: Tensor, rule: str, n: int, h: float, **options: Any) -> Tensor:
-    """The eigenvalues of one step of size h of a rule of `dynamics`, the critic's n parameters first in J.
+    """Return the eigenvalues of one step of size h of a rule of `dynamics`, with the critic's n parameters first in J.
 
-    Or of simultaneous steps with `momentum` (option `beta`). The step contracts where all lie within the unit
-    circle; a rule that carries more along than x has more than P of them, and look-ahead's are those of a whole
-    cycle. Raises UsageError on a rule or an option that is not known, unless J is square, and unless 0 <= n <= P.
+    `rule` may also be "momentum" (option `beta`): simultaneous steps with it. The step contracts where all
+    eigenvalues lie within the unit circle. A rule that keeps more than x between steps has more than P of
+    them. Lookahead's are those of a whole cycle. Raises UsageError on an unknown rule or option, unless J is
+    square, and unless 0 <= n <= P.
 
     >>> import torch
     >>> rule_cloud(torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), "alternating", 1, 0.1).abs()
