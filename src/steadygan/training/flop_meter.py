@@ -13,7 +13,7 @@ __all__ = ["Meter"]
 
 
 class Meter(TorchDispatchMode):
-    """Counts operations, the FLOPs of matrix products and convolutions, and the peak bytes of new tensors, in its block.
+    """Counts operations, FLOPs of matrix products and convolutions, and peak bytes of new tensors inside its block.
 
     >>> with Meter() as meter:
     ...     _ = torch.ones(2, 3) @ torch.ones(3, 4)
