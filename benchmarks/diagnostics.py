@@ -1,4 +1,4 @@
-"""What the diagnosis costs: the seconds of the same training with and without examinations, side by side.
+"""The cost of diagnostics: seconds of the same training with and without diagnostics passes, side by side.
 
     python -m benchmarks.diagnostics
 
@@ -27,7 +27,7 @@ RECIPES, ROUNDS, EXAMINATIONS = ("ring8-fargan", "digits-0gp"), 5, 4
 
 
 def cost() -> dict[str, Any]:
-    """By recipe: median seconds of compiled steps with four of its examinations, and the diagnoses, and without."""
+    """By recipe: median seconds of compiled steps, with four diagnostics passes and their diagnoses, and without."""
     return {name: _of(name) for name in RECIPES}
 
 
@@ -46,9 +46,9 @@ def _of(name: str) -> dict[str, Any]:
 
 
 def quickest(name: str) -> dict[str, float]:
-    """The quickest of 8 stretches of 50 steps and of 16 examinations, which a busy machine disturbs least.
+    """The quickest of 8 stretches of 50 steps and of 16 diagnostics passes: a busy machine disturbs these least.
 
-    And what all examinations of the recipe's run are of its steps by these.
+    `quickest_share` is the time of all passes over that of all steps of the recipe, by these figures.
     """
     settings = config.parse(find_recipe(name)[1])
     run = build(settings)
@@ -76,7 +76,7 @@ def quickest(name: str) -> dict[str, float]:
 
 
 def _seconds(run: Run, step: Any, examined: bool) -> float:
-    """Processor seconds, so that a busy machine does not count."""
+    """Processor seconds, so that other programs do not count."""
     look = examiner(run.game, run.data, seeds=[0], ensemble=False) if examined else None
     assert run.every.examine
     steps = EXAMINATIONS * run.every.examine

@@ -1,13 +1,13 @@
-"""Is the diagnosis right? Runs built to be ill or healthy, what became of them, and what `diagnose` says of them.
+"""How often is the diagnosis right? Runs that are built to have one problem, their outcomes, and their verdicts.
 
     python -m experiments.doctor.run [--runs runs/doctor] [--seeds 4] [--only TEXT...] [--part test] [--cost]
 
-Each setting of `calibration.py` and `held_out.py` is trained, its seeds as one ensemble, in a folder of
-its own under --runs; what is there is not trained again, so that verdicts are had anew in seconds. A run counts when
-its outcome is what it was built for (`confirmed.py`), which the diagnosis does not see: modes, ranks, distances
-and movement are measured apart from events.jsonl. The confusion matrix of the test part, whose seeds and settings were
-not used for calibration, goes to figures.jsonl and docs/doctor.md. --cost measures the seconds that examinations take
-(`benchmarks.diagnostics`), side by side with the same training without them.
+Each setting of `calibration.py` and `held_out.py` is trained in its own folder under --runs, with its seeds as one
+ensemble. Finished runs are not trained again, so new verdicts take seconds. A run counts if its outcome confirms its
+problem (`confirmed.py`). The diagnosis does not see the outcome: modes, ranks, distances and movement are measured
+apart from events.jsonl. The confusion matrices go to figures.jsonl and docs/doctor.md. Seeds and settings of the test
+part were not used for calibration. --cost measures the seconds of the diagnostics passes (`benchmarks.diagnostics`),
+side by side with the same training without them.
 """
 
 import json
@@ -32,7 +32,7 @@ PARTS = {"calibration": CALIBRATION, "test": HELD_OUT}
 
 
 def judged(settings: Iterable[Setting], seeds: int, folder: Path) -> list[dict[str, Any]]:
-    """Each run's label, whether its outcome is that, and its verdicts, the main one first."""
+    """For each run: its label, whether its outcome confirms it, and its verdicts, the main one first."""
     found = []
     for setting in settings:
         print(setting.path, flush=True)
@@ -50,7 +50,7 @@ def judged(settings: Iterable[Setting], seeds: int, folder: Path) -> list[dict[s
 
 
 def warned(history: History, looks: int = 20) -> list[str]:
-    """What the trainer would have warned of on the way: all that two looks in a row came to."""
+    """The warnings during training: every verdict that two evaluations in a row would give."""
     told: set[str] = set()
     before: set[str] = set()
     for look in range(1, looks + 1):
@@ -69,7 +69,7 @@ def _until(history: History, step: int) -> History:
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """The confusion matrix over confirmed runs, and the shares that are right and falsely ill."""
+    """The confusion matrix of the confirmed runs, and the counts of right verdicts and of false alarms."""
     kept = [each for each in found if each["confirmed"]]
     matrix = Counter((each["label"], each["verdicts"][0]) for each in kept)
     healthy = [each["verdicts"][0] for each in kept if each["label"] == "healthy"]
@@ -92,7 +92,7 @@ def _row(matrix: Counter[tuple[str, str]], label: str) -> list[tuple[str, int]]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The confusion matrix as markdown: a row for what a run was built to have, a column for the main verdict."""
+    """The confusion matrix as Markdown: a row for each built-in problem, a column for each main verdict."""
     said = [name for name in VERDICTS if any(name in row for row in figures["matrix"].values())]
     lines = [f"| built, and confirmed | {' | '.join(said)} |", "|---" * (len(said) + 1) + "|"]
     for label, row in figures["matrix"].items():
@@ -105,34 +105,40 @@ def words(figures: dict[str, Any]) -> str:
     left = ", ".join(f"{count} {label}" for label, count in figures["left_out"].items())
     return (
         f"{figures['right']} of {figures['confirmed']} runs have the right main verdict "
-        f"({figures['right'] / max(1, figures['confirmed']):.0%}), {figures['named']} name the illness somewhere; "
-        f"{figures['called_ill']} of {figures['healthy']} healthy runs are called ill at the end, {figures['warned']} "
-        f"on the way. Of {figures['runs']} runs "
-        f"{figures['runs'] - figures['confirmed']} did not come out as they were built, and are left out"
+        f"({figures['right'] / max(1, figures['confirmed']):.0%}), and {figures['named']} name the problem in any "
+        f"verdict. {figures['called_ill']} of {figures['healthy']} healthy runs are called ill at the end, "
+        f"{figures['warned']} during training. Of {figures['runs']} runs "
+        f"{figures['runs'] - figures['confirmed']} did not have the intended outcome and are left out"
         f"{f' ({left})' if left else ''}."
     )
 
 
 def costs(found: dict[str, Any]) -> str:
-    """What examinations cost, in a paragraph."""
-    each = "; ".join(
-        f"`{name}` {of['with_s']:.1f} s with examinations, {of['without_s']:.1f} s without, {of['share']:+.1%} "
-        f"(by the quickest step, {of['step_ms']:.2f} ms, and the quickest examination, {of['examination_ms']:.0f} ms: "
-        f"{of['quickest_share']:+.1%})"
+    """The cost of diagnostics passes: a sentence and a table."""
+    rows = [
+        f"| `{name}` | {of['with_s']:.1f} s | {of['without_s']:.1f} s | {of['share']:+.1%} | {of['step_ms']:.2f} ms | "
+        f"{of['examination_ms']:.0f} ms | {of['quickest_share']:+.1%} |"
         for name, of in found.items()
+    ]
+    return "\n".join(
+        [
+            "Processor seconds of the same steps with and without four passes, compiled, on one thread, as medians:\n",
+            "| recipe | with passes | without | difference | quickest step | quickest pass | difference by these |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+        ]
     )
-    return f"Processor seconds of steps with four examinations, compiled, one thread, medians, side by side: {each}."
 
 
 def page(figures: dict[str, dict[str, Any]], text: str) -> str:
-    """The page with its matrix made anew, between the markers that name the part."""
+    """The page with new figures between the markers of each part."""
     for part, found in figures.items():
         text = replaced(text, part, costs(found) if part == "cost" else f"{words(found)}\n\n{table(found)}")
     return text
 
 
 def main() -> None:
-    """Train what is missing, judge, print and write."""
+    """Train what is missing, diagnose, print, and write the page."""
     parser = script.parser(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/doctor"))
     parser.add_argument("--seeds", type=int, default=4)

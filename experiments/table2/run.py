@@ -2,22 +2,20 @@
 
     python -m experiments.table2.run [--data-root DIR] [--only PATTERN] [--minutes N] [--seeds 3] [--page]
 
-Every run is trained in a folder of its own under --runs; when it is done and scored, its figures go to a line of
-figures.jsonl, by which it counts as finished. So the table is made in as many sittings as it takes: what has its
-line is not run again, what was interrupted goes on from its last checkpoint. --minutes (or SIGTERM) ends a sitting;
---only takes the runs in whose name, REGIME-SET-METHOD-sSEED, the regular expression is found. The order: seed 0 of
-every set and method in each regime, then the next seed.
+Every run is trained in its own folder under --runs. A run that is trained and scored has a line in figures.jsonl, and
+is not run again. An interrupted run resumes from its last checkpoint, so the table can be made in parts: --minutes (or
+SIGTERM) ends a part. --only selects runs whose name REGIME-SET-METHOD-sSEED contains the regular expression. Seed 0 of
+every set and method in each regime comes first, then the next seed.
 
-full    all images; 1,250 steps, and on the way as many steps as take the seconds of NSGAN's 1,250
+full    all images; 1,250 steps. Scored there, and at the step that takes the seconds of NSGAN's 1,250
 few     1,000 images, 3,000 steps
-late    1,000 images, 6,000 steps of half the batch at four times the rate: long enough for the penalty alone to pass
-        its best score and turn
+late    1,000 images, 6,000 steps of half the batch at four times the rate: long enough for the score of the penalty
+        alone to pass its best and get worse
 
-Seconds are those of the processor, of the quickest of eight short stretches of one compiled step on one thread,
-measured once for each set, method and batch and kept in figures.jsonl too, so that a busy machine does not change what
-a method is given. Scores are against the published test images. --page writes docs/results.md anew from the figures
-that there are. On one core a run takes 1 to 6 minutes and its scores half a minute, the first of a set some minutes for
-its classifier too.
+Seconds are processor seconds of a compiled step on one thread: the quickest of eight short stretches. They are measured
+once for each set, method and batch, and kept in figures.jsonl, so that a busy machine changes no budget. Scores are
+against the published test images. --page writes docs/results.md from the finished runs. On one core a run takes 1 to 6
+minutes and its scores half a minute. The first run of a set also trains its classifier, for some minutes.
 """
 
 import argparse
@@ -57,7 +55,7 @@ QUIET = Console(quiet=True)
 class Regime(NamedTuple):
     """How many images there are to train on (None: all), how long, in which batches and at which learning rate.
 
-    `own`: looks on the way are through the set's own classifier, too.
+    `own`: evaluations during training use the set's own classifier, too.
     """
 
     limit: int | None
@@ -248,7 +246,7 @@ def sitting(options: argparse.Namespace, looks: Looks = extractors) -> list[Job]
                     if told(job, partial(finish, job, options, looks)):
                         done.append(job)
     except OutOfTime:
-        print(f"out of time after {len(done)} runs; the next sitting goes on from here", flush=True)
+        print(f"out of time after {len(done)} runs; run the command again to continue", flush=True)
     return done
 
 

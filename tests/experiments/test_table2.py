@@ -298,7 +298,7 @@ def test_the_page_has_means_and_deviations_over_the_seeds_that_are_there(paged):
     assert "| 0GP-sample | 100 | 50 | 22.0 ± 2.0 |" in text
     assert "| NSGAN | 100 | 50 | 50.0 |" in text
     assert "| WGAN-GP | not run yet |" in text
-    assert "lite0: none, SHA-256 abababababab, 2,500 generated against 10,000 of the split test" in text
+    assert "| `lite0` | none | abababababab | 2,500 | 10,000 of the split test |" in text
 
 
 def test_the_page_says_when_fargan_loses(paged):
@@ -306,24 +306,27 @@ def test_the_page_says_when_fargan_loses(paged):
         {"fargan": [0.030, 0.032, 0.034], "0gp": [0.020, 0.021, 0.022], "fargan-f1": [0.040, 0.042, 0.044]}
     )
     # errors 2 and 1 over sqrt 3: 11 / sqrt(5 / 3), with Welch's 2.9 degrees of freedom
-    assert "**FARGAN (f = 8) does not win**: its kd_lite0 (x 1000) is 32.0 against 21.0 of 0GP-sample" in text
+    assert (
+        "**FARGAN (f = 8) does not win**: its kd_lite0 (x 1000) is 32.0. 0GP-sample has the lowest, 21.0"
+        in text
+    )
     assert f"({11 / math.sqrt(5 / 3):.1f} standard errors apart, more than the noise)" in text
-    assert "Against FARGAN, f = 1 it is lower: 32.0 against 42.0" in text
+    assert "32.0 is lower than the 42.0 of FARGAN, f = 1" in text
     assert "wins**" not in text
     assert "PGN (elementwise) has not been run yet." in text
 
 
 def test_the_page_says_when_a_method_wins_and_whether_that_is_noise(paged):
     text = paged({"pgn": [0.0200, 0.0240], "gn": [0.0210, 0.0250], "sn": [0.05, 0.06]})
-    assert "**PGN (elementwise) wins** among the 3 methods that have been run: its kd_lite0" in text
+    assert "**PGN (elementwise) wins**: its kd_lite0 (x 1000) of 22.0 is the lowest of 3 methods." in text
     # errors 2 and 2: 1 / sqrt(8)
-    assert "22.0 against 23.0 of the next, GN (0.4 standard errors apart, within the noise)." in text
-    assert "Against SN it is lower: 22.0 against 55.0" in text
+    assert "GN is next with 23.0 (0.4 standard errors apart, within the noise)." in text
+    assert "22.0 is lower than the 55.0 of SN" in text
 
 
 def test_the_page_tells_of_runs_that_became_nan(paged):
     text = paged({"fargan": [0.03], "0gp": [0.02]}, fargan={"lost": 7})
-    assert "FARGAN (f = 8) has no figures, for it diverged." in text
+    assert "FARGAN (f = 8) has no score, because it diverged." in text
     assert "| FARGAN (f = 8) |  |" in text
     assert "| 1 | 1 |" in text
 
@@ -347,24 +350,27 @@ def test_the_page_says_whether_the_penalty_alone_has_turned(paged):
     few = {"regime": "few", "at": "end"}
     text = paged({"0gp": [0.1]}, **few, **{"0gp": {"curve": DOWN}})
     assert (
-        "0GP-sample has turned on 0 of 1 seeds. By `kd_pixels8` (x 1000) it has on 0: its best 83.3 at"
-        in text
+        "0GP-sample got worse after its best on 0 of 1 seeds. By `kd_pixels8` (x 1000) it did on 0. Best and last of "
+        "each seed: 83.3 at step" in text
     )
     text = paged({"0gp": [0.1]}, **few, **{"0gp": {"curve": UP}})
     assert (
-        "0GP-sample has turned on 1 of 1 seeds. By `kd_pixels8` (x 1000) it has on 1: its best 100.0 at step"
-        in text
+        "0GP-sample got worse after its best on 1 of 1 seeds. By `kd_pixels8` (x 1000) it did on 1. Best and last of "
+        "each seed: 100.0 at step" in text
     )
-    assert "1,250 and 800.0 at the end." in text
-    assert "classifier" not in text.partition("- 0GP-sample has turned")[2].partition("\n")[0]
+    assert "1,250, then 800.0." in text
+    assert "classifier" not in text.partition("- 0GP-sample got worse")[2].partition("\n")[0]
 
 
 def test_the_page_says_by_which_score_it_has(paged):
     late = {"regime": "late", "at": "end"}
     text = paged({"0gp": [0.1, 0.1]}, **late, **{"0gp": {"curve": DOWN, "own_curve": UP}})
-    assert "0GP-sample has turned on 2 of 2 seeds. By `kd_pixels8` (x 1000) it has on 0:" in text
     assert (
-        "By the distance through the set's classifier it has on 2: its best 0.1 at step 1,250 and 0.8" in text
+        "0GP-sample got worse after its best on 2 of 2 seeds. By `kd_pixels8` (x 1000) it did on 0." in text
+    )
+    assert (
+        "By the distance through the set's classifier it did on 2. Best and last of each seed: 0.1 at step "
+        "1,250, then 0.8" in text
     )
 
 
@@ -380,5 +386,5 @@ def test_the_page_says_by_which_score_it_has(paged):
 def test_the_page_says_which_critic_knows_its_images(gap, word, knows, paged):
     """One run each, whose gaps have an error of .1, so that they differ by more than noise from .2 sqrt(2) on."""
     text = paged({"0gp": [gap], "fargan": [0.05]}, regime="few", at="end")
-    assert f"held-out ones {word} that of 0GP-sample: 0.05 against {gap} standard deviations." in text
-    assert ("0GP-sample's critic does not know its images by heart" in text) is not knows
+    assert f"held-out images {word} that of 0GP-sample: 0.05 against {gap} standard deviations." in text
+    assert ("The critic of 0GP-sample has not memorised the training images" in text) is not knows

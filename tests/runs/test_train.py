@@ -630,7 +630,7 @@ def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(t
     told = io.StringIO()
     train.resume(tmp_path / "run", [], Console(file=told))
     assert "step-00000012" in told.getvalue()
-    assert "going on from step-00000009 instead" in told.getvalue()
+    assert "resuming from step-00000009 instead" in told.getvalue()
     assert_same_run(tmp_path / "run", whole(name))
 
 

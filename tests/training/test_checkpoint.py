@@ -296,7 +296,7 @@ def test_none_whole_and_none_at_all_are_refused(tmp_path):
     for step in (3, 6):
         path = checkpoint.save(tmp_path, state(step), FACTS)
         (path / "state.safetensors").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"step-00000006.*; none here can be used: put back"):
+    with pytest.raises(UsageError, match=r"step-00000006.*; no checkpoint here can be used: restore"):
         checkpoint.load_newest(tmp_path, state(), lambda note: None)
 
 

@@ -1,4 +1,7 @@
-"""The source papers' statements as functions, each with a check that draws random cases and says what held."""
+"""The statements of the source papers, as functions.
+
+`check_lemma9(seed)` draws random cases and returns a `Verdict`; `lemma9_bound` computes one side of the lemma.
+"""
 
 from steadygan.theory.fargan import (
     Construction,

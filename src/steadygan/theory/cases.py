@@ -1,4 +1,4 @@
-"""Random cases for the checks: everything is float64 and a function of a generator alone."""
+"""Random cases for the checks. All of them are float64, and depend on a generator alone."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def generator(seed: int) -> Generator:
-    """A stream of draws; UsageError unless 0 <= seed < 2^63.
+    """A random generator with this seed; UsageError unless 0 <= seed < 2^63.
 
     >>> float(normal(generator(0), 1)) == float(normal(generator(0), 1))
     True
@@ -36,17 +36,17 @@ def generator(seed: int) -> Generator:
 
 
 def normal(g: Generator, *shape: int) -> Tensor:
-    """Draws of N(0, 1) of that shape."""
+    """Draws of N(0, 1), of that shape."""
     return torch.randn(shape, generator=g, dtype=torch.float64)
 
 
 def uniform(g: Generator, low: float, high: float, *shape: int) -> Tensor:
-    """Draws of U[low, high] of that shape."""
+    """Draws of U[low, high], of that shape."""
     return low + (high - low) * torch.rand(shape, generator=g, dtype=torch.float64)
 
 
 def log_uniform(g: Generator, low: float, high: float, *shape: int) -> Tensor:
-    """Draws between low and high of that shape, uniform in the logarithm."""
+    """Draws between low and high, uniform in the logarithm, of that shape."""
     return low * (high / low) ** uniform(g, 0, 1, *shape)
 
 

@@ -1,4 +1,7 @@
-"""FARGAN on close pairs: what they are, how the gradient grows there, and a critic that tells one apart."""
+"""FARGAN on close pairs: their definition, the growth of the gradient, and a critic that separates a pair.
+
+Source: Tao and Wang 2020, "Alleviation of Gradient Exploding in GANs: Fake Can Be Real".
+"""
 
 import math
 from typing import NamedTuple
@@ -28,8 +31,8 @@ __all__ = [
 def definition1(x: Tensor, y: Tensor, delta: float, much: float = 10.0, distinct: bool = True) -> Tensor:
     """Which (x_i, y_j) are delta-close pairs, bool [n, m]: d(x_i, y_j) <= delta, and much * delta <= all d(x_i, x_k).
 
-    The paper takes "all" with i = k too, where d = 0, and then no pair is ever close; `distinct` takes i != k,
-    which needs two points x or more (UsageError). Tao and Wang 2020 (FARGAN), Definition 1.
+    The paper includes i = k, where d = 0: no pair is then close. `distinct` takes i != k only. It needs at least
+    two points x (else UsageError). Tao and Wang 2020 (FARGAN), Definition 1.
 
     >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.01], [0.5]])
     >>> definition1(x, y, 0.05).tolist(), bool(definition1(x, y, 0.05, distinct=False).any())
@@ -44,7 +47,7 @@ def definition1(x: Tensor, y: Tensor, delta: float, much: float = 10.0, distinct
 
 
 def check_definition1(seed: int = 0) -> Verdict:
-    """Plant fakes beside some reals, and look for exactly them.
+    """Place fakes next to some reals; both definitions must find exactly those pairs.
 
     >>> check_definition1().verdict
     'holds as corrected'
@@ -66,8 +69,8 @@ def check_definition1(seed: int = 0) -> Verdict:
     return Verdict(
         "Definition 1",
         FARGAN,
-        "a fake within delta of a real point, delta far below every d(x_i, x_j), forms a close pair",
-        f"planted pairs found in {sum(printed)} of 100 sets with i = j allowed, in {sum(corrected)} with i != j",
+        "a fake within delta of a real point, with delta far below every d(x_i, x_j), forms a close pair",
+        f"all placed pairs found: with i = j allowed in {sum(printed)} of 100 sets, with i != j in {sum(corrected)}",
         judge(torch.tensor(printed), torch.tensor(corrected), AS_CORRECTED),
         100,
     )
@@ -76,8 +79,8 @@ def check_definition1(seed: int = 0) -> Verdict:
 def eqn5(critic: Critic, x0: Tensor, y0: Tensor) -> Tensor:
     """sigma(-D(y_0)) |D(x_0) - D(y_0)| / |x_0 - y_0| of logits D, for pairs x0, y0 [N, n]: [N].
 
-    As a pair closes this tends to the slope of the generator's loss towards x_0, a lower bound on the norm of
-    its gradient, not the norm itself. Tao and Wang 2020 (FARGAN), right side of Eqn 5.
+    As the distance of a pair tends to 0, this tends to the slope of G's loss towards x_0. That slope is a lower
+    bound on the norm of the gradient, not the norm itself. Tao and Wang 2020 (FARGAN), right side of Eqn 5.
 
     >>> eqn5(lambda x: x @ torch.tensor([3.0, 4.0]), torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2))
     tensor([1.5000])
@@ -87,7 +90,7 @@ def eqn5(critic: Critic, x0: Tensor, y0: Tensor) -> Tensor:
 
 
 def check_eqn5(seed: int = 0) -> Verdict:
-    """Close pairs in random directions and along the gradient, at smooth random critics.
+    """Smooth random critics, with close pairs in random directions and along the gradient.
 
     >>> check_eqn5().verdict
     'false as printed'
@@ -105,13 +108,13 @@ def check_eqn5(seed: int = 0) -> Verdict:
             x0 = y0 + 1e-6 * direction / direction.norm(dim=1, keepdim=True)
             ratios.append(eqn5(critic, x0, y0) / norm)
     ratio, best = torch.cat(random), torch.cat(along)
-    slack = 1e-4 + 1e-6 / torch.cat(norms)  # a quotient over 1e-6 knows a flat slope only so well
+    slack = 1e-4 + 1e-6 / torch.cat(norms)  # rounding in a quotient over 1e-6, relative to a small gradient
     bound = (ratio <= 1 + slack) & ((best - 1).abs() <= slack)
     return Verdict(
         "Eqn 5",
         FARGAN,
-        "as a pair closes, |grad L_G| at the fake = sigma(-D) |D(x0) - D(y0)| / |x0 - y0|",
-        f"right over left side: median {ratio.median():.2f} in a random direction (a lower bound, never above "
+        "as a pair gets closer, |grad L_G| at the fake = sigma(-D) |D(x0) - D(y0)| / |x0 - y0|",
+        f"right side over left side: median {ratio.median():.2f} in a random direction (a lower bound, never above "
         f"{ratio.max():.2f}), {best.median():.4f} along the gradient",
         judge((ratio - 1).abs() <= 1e-2, bound),
         len(ratio),
@@ -119,7 +122,7 @@ def check_eqn5(seed: int = 0) -> Verdict:
 
 
 def check_eqn3(seed: int = 0) -> Verdict:
-    """Critics that keep a gap of epsilon while the pair closes: the steepest point between, against epsilon/delta.
+    """Critics with a gap of epsilon at ever closer pairs: the largest gradient norm between, against epsilon/delta.
 
     >>> check_eqn3().verdict
     'holds'
@@ -142,9 +145,9 @@ def check_eqn3(seed: int = 0) -> Verdict:
     return Verdict(
         "Eqn 3",
         FARGAN,
-        "if D(x0) - D(y0) >= epsilon stays while the pair closes, the critic's gradient explodes",
-        f"steepest point between them over epsilon/delta: at least {ratio.min():.3f}; norms up to "
-        f"{torch.stack(largest).max():.1e}; the slope towards x0 is epsilon/delta on average to "
+        "if D(x0) - D(y0) stays >= epsilon while the pair gets closer, the critic's gradient explodes",
+        f"largest gradient norm between them over epsilon/delta: at least {ratio.min():.3f}; norms up to "
+        f"{torch.stack(largest).max():.1e}; the mean slope towards x0 is epsilon/delta to "
         f"{(mean - 1).abs().max():.0e}",
         judge((ratio >= 1 - 1e-4) & ((mean - 1).abs() <= 1e-3)),
         len(ratio),
@@ -152,7 +155,7 @@ def check_eqn3(seed: int = 0) -> Verdict:
 
 
 class Construction(NamedTuple):
-    """Proposition 1's critic D(v) = W3 sigma(k2 W2 sigma(k1 (W1 v - b))), a probability; call it on v [N, d]."""
+    """The critic of Proposition 1, D(v) = W3 sigma(k2 W2 sigma(k1 (W1 v - b))), a probability; call it on v [N, d]."""
 
     W1: Tensor
     b: Tensor
@@ -169,16 +172,16 @@ class Construction(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """How many values it learns: 2 d + 8."""
+        """Number of parameters: 2 d + 8."""
         return sum(t.numel() for t in self[:4])
 
 
 def proposition1(x: Tensor, y: Tensor, epsilon: float) -> Construction:
-    """A critic with D(x_0) - D(y_0) = epsilon and 1/2 at all other samples; x [n, d], y [m, d] of unit norm.
+    """A critic with D(x_0) - D(y_0) = epsilon, and 1/2 at all other samples; x [n, d], y [m, d] of unit norm.
 
-    b lies half way between 1 and the largest inner product with another sample, and k1 = 40 / (1 - b) is what
-    makes the steps exact in float64: about 160 / d(x_0, y_0)^2. Raises UsageError unless 0 < epsilon <= 1 and
-    all norms are 1. Tao and Wang 2020 (FARGAN), Proposition 1 and Eqns 14 to 19.
+    b is the mean of 1 and the largest inner product with another sample. k1 = 40 / (1 - b) makes the sigmoids
+    exact steps in float64; it is about 160 / d(x_0, y_0)^2. Raises UsageError unless 0 < epsilon <= 1 and all
+    norms are 1. Tao and Wang 2020 (FARGAN), Proposition 1 and Eqns 14 to 19.
 
     >>> x, y = torch.eye(3)[:2], torch.tensor([[0.6, 0.0, 0.8], [0.0, 0.0, 1.0]])
     >>> D = proposition1(x, y, epsilon=0.5)
@@ -192,7 +195,7 @@ def proposition1(x: Tensor, y: Tensor, epsilon: float) -> Construction:
         raise UsageError("Proposition 1 takes samples of unit norm: divide each by its norm")
     W1 = torch.stack([x[0], y[0]])
     products = W1 @ samples.T
-    products[0, 0] = products[1, len(x)] = -1.0  # each row's own sample
+    products[0, 0] = products[1, len(x)] = -1.0  # leave out each row's own sample: its product is 1
     b = (1 + products.amax(1)) / 2
     return Construction(
         W1,
@@ -204,7 +207,7 @@ def proposition1(x: Tensor, y: Tensor, epsilon: float) -> Construction:
 
 
 def proposition1_objective(n: int, m: int, epsilon: float) -> float:
-    """The critic's objective at Proposition 1's construction: -2 log 2 + (1/n + 1/m) log(1 + epsilon), Eqn 20.
+    """The critic's objective at the critic of Proposition 1: -2 log 2 + (1/n + 1/m) log(1 + epsilon), Eqn 20.
 
     >>> round(proposition1_objective(64, 64, 0.5), 10)
     -1.3736235765
@@ -213,7 +216,7 @@ def proposition1_objective(n: int, m: int, epsilon: float) -> float:
 
 
 def check_proposition1(seed: int = 0) -> Verdict:
-    """The construction on random unit vectors with one close pair.
+    """The constructed critic on random unit vectors with one close pair.
 
     >>> check_proposition1().verdict
     'holds'
@@ -237,8 +240,8 @@ def check_proposition1(seed: int = 0) -> Verdict:
     return Verdict(
         "Proposition 1",
         FARGAN,
-        "an MLP of O(2 dim x) parameters has D(x0) - D(y0) >= epsilon at a close pair and beats -2 log 2",
-        f"2d + 8 parameters, gap and objective as computed to {error.max():.0e}; but weights up to "
+        "an MLP of O(2 dim x) parameters has D(x0) - D(y0) >= epsilon at a close pair, and an objective above -2 log 2",
+        f"2d + 8 parameters; gap and objective equal the formulas to {error.max():.0e}; but weights up to "
         f"{max(weights):.1e}",
         judge((error <= 1e-9) & (gain > 0)),
         len(errors),

@@ -1,7 +1,8 @@
-"""FARGAN's local model: the best critic's logits at a real point with m0 fakes beside it.
+"""FARGAN's local model: the optimal critic's logits at a real point with m0 fakes next to it.
 
-Of n reals and m fakes, x_0 and y_1 .. y_m0 are close pairs; xi_0 and xi_i are the critic's logits there, and
-P = sigma(-xi_i) (xi_0 - xi_i) is the pull on such a fake, up to its distance.
+There are n reals and m fakes. x_0 forms close pairs with y_1 .. y_m0. The critic's logits there are xi_0 and xi_i.
+P = sigma(-xi_i) (xi_0 - xi_i) is the slope of G's loss from y_i towards x_0, times the distance of the pair.
+Source: Tao and Wang 2020.
 """
 
 import math
@@ -30,7 +31,7 @@ __all__ = [
 
 
 class Optimum(NamedTuple):
-    """The best critic's logits at a close pair's real and fake points, and the pull P = sigma(-xi*) (xi0 - xi*)."""
+    """The optimal critic's logits at the real and the fake points of close pairs, and P = sigma(-xi*) (xi0 - xi*)."""
 
     xi0: float
     xi_star: float
@@ -38,9 +39,10 @@ class Optimum(NamedTuple):
 
 
 def objective(xi: Tensor, n: int, m: int, k: float, lam: float = 0.0) -> Tensor:
-    """The critic's objective at logits xi = (xi_0, xi_1 .. xi_m0), Eqns 7 and 9; concave; a scalar.
+    """The critic's objective at logits xi = (xi_0, xi_1 .. xi_m0): a concave scalar function.
 
     log s(xi_0) + n/m sum log s(-xi_i) - n k/m0 sum (xi_0 - xi_i)^2 + n lam sum log s(xi_i), s the sigmoid.
+    Tao and Wang 2020 (FARGAN), Eqns 7 and 9.
 
     >>> objective(torch.zeros(2), 64, 64, k=1.0)
     tensor(-1.3863)
@@ -53,8 +55,9 @@ def objective(xi: Tensor, n: int, m: int, k: float, lam: float = 0.0) -> Tensor:
 def proposition3(n: int, m: int, m0: int, k: float, lam: float) -> Optimum:
     """The maximiser with fake-as-real of weight lam: every xi_i equals xi* = xi_0 - sigma(-xi_0)/(2 n k).
 
-    xi_0 is the root of -n/m s(xi*) + s(-xi_0)/m0 + n lam s(-xi*), which falls in xi_0: the only one. Raises
-    UsageError unless 1 <= m0 <= m, n >= 1, k > 0 and lam >= 0. Tao and Wang 2020 (FARGAN), Proposition 3.
+    xi_0 is the root of -n/m s(xi*) + s(-xi_0)/m0 + n lam s(-xi*). This function decreases in xi_0, so the root is
+    unique. Raises UsageError unless 1 <= m0 <= m, n >= 1, k > 0 and lam >= 0.
+    Tao and Wang 2020 (FARGAN), Proposition 3.
 
     >>> [round(value, 8) for value in proposition3(64, 64, 4, k=0.01, lam=0.1)]
     [1.98592592, 1.89163799, 0.01235717]
@@ -75,9 +78,9 @@ def proposition3(n: int, m: int, m0: int, k: float, lam: float) -> Optimum:
 
 
 def proposition2(n: int, m: int, m0: int, k: float) -> Optimum:
-    """The maximiser under the difference penalty of weight k alone: `proposition3` at lam = 0.
+    """The maximiser with the difference penalty of weight k alone: `proposition3` at lam = 0.
 
-    As k grows xi_0 = xi* tends to log(m/(n m0)); at n = m and m0 = 1, xi* = -xi_0. Same errors.
+    As k grows, xi_0 = xi* tends to log(m/(n m0)). At n = m and m0 = 1, xi* = -xi_0. Same errors.
     Tao and Wang 2020 (FARGAN), Proposition 2, Eqns 26 to 29.
 
     >>> [round(value, 8) for value in proposition2(64, 64, 4, k=0.01)]
@@ -89,8 +92,9 @@ def proposition2(n: int, m: int, m0: int, k: float) -> Optimum:
 def eqn30(xi0: float, n: int, m: int, m0: int, k: float, printed: bool = False) -> float:
     """The weight lam of fake-as-real whose maximiser has this xi_0.
 
-    s(-xi_0)/(n m0) [e^(xi_0 - s(-xi_0)/(2nk)) (n m0/(m s(-xi_0)) - 1) - 1]; the `printed` form raises the
-    product to the power 2nk, which is the same only where 2nk = 1 or lam = 0. Tao and Wang 2020 (FARGAN), Eqn 30.
+    s(-xi_0)/(n m0) [e^(xi_0 - s(-xi_0)/(2nk)) (n m0/(m s(-xi_0)) - 1) - 1]. The `printed` form raises the
+    product to the power 2nk. The two are equal only where 2nk = 1 or lam = 0.
+    Tao and Wang 2020 (FARGAN), Eqn 30.
 
     >>> xi0 = proposition3(64, 64, 4, k=0.1, lam=0.01).xi0
     >>> round(eqn30(xi0, 64, 64, 4, 0.1), 9), f"{eqn30(xi0, 64, 64, 4, 0.1, printed=True):.2e}"
@@ -104,12 +108,12 @@ def eqn30(xi0: float, n: int, m: int, m0: int, k: float, printed: bool = False) 
 
 
 def sigmoid(t: float) -> float:
-    """1 / (1 + e^-t) of a float, without overflow."""
+    """1 / (1 + e^-t) of a float; never overflows."""
     return 1 / (1 + math.exp(-t)) if t >= 0 else math.exp(t) / (1 + math.exp(t))
 
 
 def falling_root(f: Callable[[float], float]) -> float:
-    """The root of a decreasing f to the last bit, by bisection."""
+    """The root of a decreasing function, exact to the last bit, by bisection."""
     low, high = -1.0, 1.0
     while f(low) < 0:
         low *= 2
@@ -121,7 +125,7 @@ def falling_root(f: Callable[[float], float]) -> float:
 
 
 class Model(NamedTuple):
-    """A drawn close pair: n reals, m fakes, m0 of them close, the penalty's weight k."""
+    """One random case: n reals, m fakes, m0 of them close to x_0, penalty weight k."""
 
     n: int
     m: int
@@ -130,20 +134,20 @@ class Model(NamedTuple):
 
 
 def draw_model(g: torch.Generator) -> Model:
-    """n and m to 128, m0 to 8, k from 1e-3 to 10."""
+    """n and m up to 128, m0 up to 8, k from 1e-3 to 10."""
     n, m = cases.integers(g, 1, 128), cases.integers(g, 2, 128)
     return Model(n, m, cases.integers(g, 1, min(8, m - 1)), float(cases.log_uniform(g, 1e-3, 10, 1)))
 
 
 def stationarity(found: Optimum, model: Model, lam: float = 0.0) -> float:
-    """The largest slope of the objective at `found`, by automatic differentiation: 0 at its only maximum."""
+    """The largest partial derivative of the objective at `found`, by automatic differentiation: 0 at the maximum."""
     xi = torch.tensor([found.xi0, *[found.xi_star] * model.m0], dtype=torch.float64)
     slopes = torch.func.grad(objective)(xi, model.n, model.m, model.k, lam)
     return float(slopes.abs().max()) / (1 + model.n * lam)
 
 
 def check_proposition2(seed: int = 0) -> Verdict:
-    """Stationary, and the pull P falls as k grows and rises with m0, while xi* falls with m0.
+    """The solution is stationary; P decreases in k and increases in m0; xi* decreases in m0.
 
     >>> check_proposition2().verdict
     'holds'
@@ -162,9 +166,9 @@ def check_proposition2(seed: int = 0) -> Verdict:
     return Verdict(
         "Proposition 2",
         FARGAN,
-        "at the best critic the pull P falls as the penalty k grows and rises with the number m0 of close fakes "
-        "(whose logit falls: footnote 1)",
-        f"monotone in {sum(held)} of 200 draws; slope of the objective at the solution below "
+        "at the optimal critic P decreases in the penalty weight k and increases in the number m0 of close fakes "
+        "(their logit decreases: footnote 1)",
+        f"monotone in {sum(held)} of 200 draws; gradient of the objective at the solution below "
         f"{max(slopes):.0e}",
         judge(torch.tensor(held) & (torch.tensor(slopes) <= 1e-9)),
         200,
@@ -172,7 +176,7 @@ def check_proposition2(seed: int = 0) -> Verdict:
 
 
 def check_proposition3(seed: int = 0) -> Verdict:
-    """Stationary, and the pull P falls to zero as the weight of fake-as-real grows.
+    """The solution is stationary, and P tends to zero as the weight of fake-as-real grows.
 
     >>> check_proposition3().verdict
     'holds'
@@ -190,16 +194,16 @@ def check_proposition3(seed: int = 0) -> Verdict:
     return Verdict(
         "Proposition 3",
         FARGAN,
-        "the pull P falls as the weight lambda of fake-as-real grows, and tends to 0",
-        f"monotone in {sum(held)} of 200 draws, P at most {max(last):.0e} at lambda = 1e9; slope at the solution "
-        f"below {max(slopes):.0e}",
+        "P decreases in the weight lambda of fake-as-real, and tends to 0",
+        f"monotone in {sum(held)} of 200 draws; P at most {max(last):.0e} at lambda = 1e9; gradient of the objective "
+        f"at the solution below {max(slopes):.0e}",
         judge(torch.tensor(held) & (torch.tensor(last) <= 1e-3) & (max(slopes) <= 1e-9)),
         200,
     )
 
 
 def check_eqn30(seed: int = 0) -> Verdict:
-    """Solve for xi_0 at a known weight, and ask both closed forms for the weight.
+    """Solve for xi_0 at a known weight; both closed forms should return that weight.
 
     >>> check_eqn30().verdict
     'false as printed'
@@ -218,8 +222,9 @@ def check_eqn30(seed: int = 0) -> Verdict:
         "Eqn 30 (Proposition 3)",
         FARGAN,
         "lambda(xi0) = s/(n m0) [e^(2nk xi0 - s) (n m0/(m s) - 1)^(2nk) - 1], s = sigma(-xi0)",
-        f"n=m=64, m0=4, k=.1, lambda=.01: printed gives {example[0]:.3g}, without the power 2nk {example[1]:.6g}; "
-        f"printed off by 1 % or more in {int((printed > 1e-2).sum())} of 200, corrected to {corrected.max():.0e}",
+        f"at n=m=64, m0=4, k=.1, lambda=.01 the printed form gives {example[0]:.3g}, the form without the power 2nk "
+        f"{example[1]:.6g}; printed wrong by 1 % or more in {int((printed > 1e-2).sum())} of 200, corrected right to "
+        f"{corrected.max():.0e}",
         judge(printed <= 1e-2, corrected <= 1e-6),
         200,
     )

@@ -1,4 +1,7 @@
-"""The Numerics of GANs on minibatches: the bias of consensus optimization's |v|^2/2, and how to remove it."""
+"""The Numerics of GANs on minibatches: the bias of |v|^2/2 in consensus optimization, and its removal.
+
+Source: Mescheder, Nowozin and Geiger 2017, supplement.
+"""
 
 import torch
 from torch import Tensor
@@ -17,7 +20,7 @@ __all__ = [
 
 
 def half_square(v: Tensor) -> Tensor:
-    """L_B = |mean_i v_i|^2/2 of a batch v [..., B, n]: [...]. Mescheder 2017, supplement, Eqn 48.
+    """L_B = |mean_i v_i|^2/2 of a batch of gradients v [..., B, n]: [...]. Mescheder 2017, supplement, Eqn 48.
 
     >>> half_square(torch.tensor([[3.0, 0.0], [1.0, 0.0]]))
     tensor(2.)
@@ -37,15 +40,16 @@ def lemma15_bias(variance: float, batch: int) -> float:
 def debiased(v: Tensor, unbiased_variance: bool = False) -> Tensor:
     """L_B - S/(2B - 2), an unbiased estimate of |E v|^2/2 from a batch v [..., B, n] of B >= 2: [...].
 
-    S = mean_i |v_i - mean v|^2, with 1/B: then it is the mean of v_i . v_j / 2 over i != j, and may be negative.
-    With the `unbiased_variance`, 1/(B - 1), it takes too much off. Huszar 2017, named in Mescheder 2017, supplement.
+    S = mean_i |v_i - mean v|^2, with 1/B. The result is the mean of v_i . v_j / 2 over i != j, and may be negative.
+    `unbiased_variance` divides by B - 1 instead: it subtracts too much. Raises UsageError for B < 2.
+    Huszar 2017, cited in Mescheder 2017, supplement.
 
     >>> debiased(torch.tensor([[3.0], [1.0]])), debiased(torch.tensor([[3.0], [1.0]]), unbiased_variance=True)
     (tensor(1.5000), tensor(1.))
     """
     B = v.shape[-2]
     if B < 2:
-        raise UsageError(f"a bias cannot be told from a batch of {B}: take at least 2 gradients")
+        raise UsageError(f"a batch of {B} shows no bias: give at least 2 gradients")
     S = v.var(-2, correction=int(unbiased_variance)).sum(-1)
     return half_square(v) - S / (2 * B - 2)
 
@@ -56,7 +60,7 @@ def every_batch(values: Tensor, batch: int) -> Tensor:
 
 
 def check_lemma15(seed: int = 0) -> Verdict:
-    """Exact expectations, by enumeration of every batch from small random sets of gradients.
+    """Exact expectations, from all possible batches of small random sets of gradients.
 
     >>> check_lemma15().verdict
     'holds'
@@ -75,14 +79,14 @@ def check_lemma15(seed: int = 0) -> Verdict:
         "Lemma 15",
         NUMERICS,
         "E|v_B|^2/2 over batches exceeds |E v|^2/2 by Var[v_1]/(2B)",
-        f"exact over all batches to {error.max():.0e}; the bias is up to {max(shares):.3g} times the value",
+        f"exact over all batches to {error.max():.0e}; the bias is up to {max(shares):.3g} times |E v|^2/2",
         judge(error <= 1e-12),
         len(error),
     )
 
 
 def check_debiased(seed: int = 0) -> Verdict:
-    """Exact expectations of both corrections, and the sum over pairs that the right one equals.
+    """Exact expectations of both corrections, and the sum over pairs that equals the right one.
 
     >>> check_debiased().verdict
     'holds as corrected'
@@ -103,8 +107,8 @@ def check_debiased(seed: int = 0) -> Verdict:
     return Verdict(
         "Debiased consensus",
         NUMERICS,
-        "L_B less 1/(2B - 2) of the sample variance of the v_i is unbiased",
-        f"with the variance over B unbiased to {right.max():.0e}; with that over B - 1 too low by "
+        "L_B minus 1/(2B - 2) of the sample variance of the v_i is unbiased",
+        f"with the variance over B unbiased to {right.max():.0e}; with the variance over B - 1 too low by "
         f"{-wrong.max():.2g} to {-wrong.min():.2g} of the bias it removes",
         judge((wrong.abs() <= 1e-9) & (right <= 1e-9), (right <= 1e-9) & (same <= 1e-12), AS_CORRECTED),
         len(right),

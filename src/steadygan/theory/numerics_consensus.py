@@ -1,4 +1,7 @@
-"""The Numerics of GANs on consensus optimization: what A(x) = I - gamma v'(x)^T makes of a field's Jacobian."""
+"""The Numerics of GANs on consensus optimization: the effect of A(x) = I - gamma v'(x)^T on a field's Jacobian.
+
+Source: Mescheder, Nowozin and Geiger 2017, main text and supplement.
+"""
 
 import torch
 from torch import Tensor
@@ -25,7 +28,7 @@ __all__ = [
 def consensus_matrix(J: Tensor, gamma: float | Tensor) -> Tensor:
     """A v' = (I - gamma J^T) J = J - gamma J^T J of consensus optimization at a stationary point, J [..., n, n].
 
-    gamma is a number, or one for each matrix [...]. Mescheder 2017, Algorithm 2 and Lemma 7.
+    gamma is one number, or one number for each matrix [...]. Mescheder 2017, Algorithm 2 and Lemma 7.
 
     >>> consensus_matrix(torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), 0.5)
     tensor([[-0.5000,  1.0000],
@@ -35,7 +38,7 @@ def consensus_matrix(J: Tensor, gamma: float | Tensor) -> Tensor:
 
 
 def check_lemma7(seed: int = 0) -> Verdict:
-    """Semi-definite invertible matrices, definite and not, few of them normal.
+    """Invertible semi-definite matrices: some definite, some not, few of them normal.
 
     >>> check_lemma7().verdict
     'holds'
@@ -48,22 +51,22 @@ def check_lemma7(seed: int = 0) -> Verdict:
         gamma = cases.log_uniform(g, 1e-2, 10, len(J))
         degenerate += int((~is_negative(J)).sum())
         AJ, back = consensus_matrix(J, gamma), torch.linalg.inv(J)
-        # In u = v' w: the largest of w^T A v' w where |v' w| = 1.
+        # In the coordinates u = v' w: the largest w^T A v' w with |v' w| = 1.
         top.append(torch.linalg.eigvalsh(back.mT @ (AJ + AJ.mT) @ back / 2)[:, -1] / gamma)
     ratio = torch.cat(top)
     return Verdict(
         "Lemma 7",
         NUMERICS,
         "v' negative semi-definite and invertible: A v' is negative definite",
-        f"largest w^T A v' w over gamma |v' w|^2: {ratio.max():.3g} (the proof: at most -1, reached where v' is not "
-        f"definite, as {degenerate} are not)",
+        f"largest w^T A v' w over gamma |v' w|^2: {ratio.max():.3g} (the proof: at most -1, with equality where v' is "
+        f"not definite; {degenerate} are not)",
         judge((ratio <= -1 + 1e-6) & (ratio.max() >= -1 - 1e-6)),
         len(ratio),
     )
 
 
 def own_step(J: Tensor, gamma: float) -> Tensor:
-    """A v' as the toolkit's consensus step has it, on the game whose field is J x: (F' - 1)/h at h = 1."""
+    """A v' of the package's own consensus step, on the game whose field is J x: (F' - 1)/h at h = 1."""
     n = len(J) // 2
     game = quadratic_game(J, n)
     rule = consensus(game, {"D": sgd(1.0), "G": sgd(1.0)}, gamma=gamma)
@@ -71,9 +74,9 @@ def own_step(J: Tensor, gamma: float) -> Tensor:
 
 
 def check_corollary8(seed: int = 0) -> Verdict:
-    """Equilibria of quadratic zero-sum games with and without a direction in which nothing changes.
+    """Equilibria of quadratic zero-sum games, some with a singular v' (a direction in which v is zero).
 
-    The matrix is that of the toolkit's own step on some of them.
+    For some of them the matrix is compared with the package's own step.
 
     >>> check_corollary8().verdict
     'holds as corrected'
@@ -91,7 +94,7 @@ def check_corollary8(seed: int = 0) -> Verdict:
     turn = torch.linalg.qr(cases.normal(g, 200, 3, 3))[0]
     P, Q, B = turn @ (P * both) @ turn.mT, turn @ (Q * both) @ turn.mT, turn @ (B * both) @ turn.mT
     J = zero_sum_matrix(P, B, -Q)
-    drawn = flat | (torch.linalg.svdvals(J)[:, -1] > 0.05)  # nearly singular ones take too long
+    drawn = flat | (torch.linalg.svdvals(J)[:, -1] > 0.05)  # a nearly singular game converges too slowly
     J, flat = J[drawn], flat[drawn]
     gamma = cases.log_uniform(g, 0.1, 10, len(J))
     AJ = consensus_matrix(J, gamma)
@@ -109,8 +112,8 @@ def check_corollary8(seed: int = 0) -> Verdict:
         NUMERICS,
         "zero-sum: consensus with small h converges to every local Nash equilibrium",
         f"converged to {int(converged[~flat].sum())} of {int((~flat).sum())} with v' invertible, to "
-        f"{int(converged[flat].sum())} of {int(flat.sum())} with v' singular (Lemma 7's hypothesis, left out); the "
-        f"toolkit's step is I + h A v' to {apart:.0e}",
+        f"{int(converged[flat].sum())} of {int(flat.sum())} with v' singular (the hypothesis of Lemma 7 is left out); "
+        f"the package's step is I + h A v' to {apart:.0e}",
         judge(converged & (apart <= 1e-9), converged[~flat] & (apart <= 1e-9), AS_CORRECTED),
         len(J),
     )
@@ -129,7 +132,7 @@ def lemma9_ratio(A: Tensor, gamma: float | Tensor) -> Tensor:
 def lemma9_constant(A: Tensor) -> Tensor:
     """c: the least |v^H (A + A^T) v| / |v^H (A - A^T) v| over complex v, for negative semi-definite A [..., n, n].
 
-    One over the spectral radius of S^-1 (A - A^T) with S = A + A^T; 0 where S is singular.
+    It is 1 over the spectral radius of S^-1 (A - A^T) with S = A + A^T, and 0 where S is singular.
     Mescheder 2017, supplement, Eqn 17.
 
     >>> lemma9_constant(torch.tensor([[-1.0, 2.0], [-2.0, -1.0]]))
@@ -145,8 +148,8 @@ def lemma9_constant(A: Tensor) -> Tensor:
 def lemma9_bound(A: Tensor, gamma: float | Tensor, printed: bool = False) -> Tensor:
     """1/(c + 2 rho^2 gamma/|A - A^T|_2), a bound on q(gamma) for invertible negative semi-definite A.
 
-    A is [..., n, n], gamma a number or [...], the result [...]; rho is A's least singular value. The `printed`
-    bound, 1/(c + 2 rho^2 gamma), leaves |A - A^T|_2 out. Mescheder 2017, supplement, Lemma 9, Eqn 18.
+    A is [..., n, n], gamma a number or [...], the result [...]. rho is the least singular value of A. The
+    `printed` bound 1/(c + 2 rho^2 gamma) leaves out |A - A^T|_2. Mescheder 2017, supplement, Lemma 9, Eqn 18.
 
     >>> A = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
     >>> lemma9_bound(A, 1.0), lemma9_bound(A, 1.0, printed=True)
@@ -158,7 +161,7 @@ def lemma9_bound(A: Tensor, gamma: float | Tensor, printed: bool = False) -> Ten
 
 
 def _eigenvalues_of_forms(A: Tensor, gamma: Tensor) -> Tensor:
-    """Whether each eigenvalue is w^H A w - gamma |A w|^2 at its own vector w, for A [N, n, n]: [N]."""
+    """Whether each eigenvalue is w^H A w - gamma |A w|^2 at its eigenvector w, for A [N, n, n]: [N]."""
     values, w = torch.linalg.eig(consensus_matrix(A, gamma))
     moved = A.to(w.dtype) @ w
     forms = (w.conj() * moved).sum(1) - gamma[:, None] * moved.abs().square().sum(1)
@@ -166,7 +169,7 @@ def _eigenvalues_of_forms(A: Tensor, gamma: Tensor) -> Tensor:
 
 
 def check_lemma9(seed: int = 0, each: int = 2000) -> Verdict:
-    """`each` matrices of every size from 2 to 6, of all ranks of the symmetric part, against both bounds.
+    """`each` matrices of every size from 2 to 6, with symmetric parts of all ranks, against both bounds.
 
     >>> check_lemma9().verdict
     'false as printed'
@@ -187,14 +190,14 @@ def check_lemma9(seed: int = 0, each: int = 2000) -> Verdict:
     q, bound, tight = lemma9_ratio(J, 1.0), *(lemma9_bound(J, 1.0, printed=form) for form in (True, False))
     printed, corrected = torch.cat(over[True]), torch.cat(over[False])
     by_hand = ((q - 1).abs() <= 1e-9) & ((tight - 1).abs() <= 1e-9)
-    reached = corrected.max() >= 0.999  # as it is where A is skew and n = 2
+    reached = corrected.max() >= 0.999  # the bound is tight: equality for skew A and n = 2
     return Verdict(
         "Lemma 9",
         NUMERICS,
         "q(gamma) = max |Im/Re| over eig(A - gamma A^T A) <= 1/(c + 2 rho^2 gamma)",
         f"A = [[0, 1], [-1, 0]], gamma = 1: q = {q:.3g}, printed bound {bound:.3g}; violated by "
-        f"{int((printed > 1 + 1e-6).sum())} of {len(corrected)} random matrices, with gamma/|A - A^T| for gamma by "
-        f"{int((corrected > 1 + 1e-6).sum())} (largest q over bound {corrected.max():.4f})",
+        f"{int((printed > 1 + 1e-6).sum())} of {len(corrected)} random matrices; with gamma/|A - A^T| in place of "
+        f"gamma by {int((corrected > 1 + 1e-6).sum())} (largest q over bound {corrected.max():.4f})",
         judge(
             torch.cat([printed, (q / bound)[None]]) <= 1 + 1e-6,
             (corrected <= 1 + 1e-6) & by_hand & reached & torch.cat(forms),

@@ -1,7 +1,7 @@
-"""The Numerics of GANs on Jacobians: whether a game's field is definite.
+"""The Numerics of GANs on Jacobians: whether the Jacobian v' of a game's field is definite.
 
-Players phi and theta ascend; in a zero-sum game v(x) = (grad_phi f, -grad_theta f) at x = (phi, theta). The
-symmetric part of v' says whether it is definite.
+Both players phi and theta ascend. In a zero-sum game v(x) = (grad_phi f, -grad_theta f) at x = (phi, theta).
+v' is definite if its symmetric part is. Source: Mescheder, Nowozin and Geiger 2017, supplement.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def zero_sum_matrix(P: Tensor, B: Tensor, Q: Tensor) -> Tensor:
 
 
 def check_lemma1(seed: int = 0) -> Verdict:
-    """Jacobians and Hessians by automatic differentiation, of definite, semi-definite and other games.
+    """Jacobians and Hessians by automatic differentiation, for definite, semi-definite and other games.
 
     >>> check_lemma1().verdict
     'holds'
@@ -92,20 +92,20 @@ def check_lemma1(seed: int = 0) -> Verdict:
             found.append(is_negative(whole, strictly) == parts)
         kinds.append(int(is_negative(whole)) + int(is_negative(whole, False)))
     held, form = torch.stack(agree) & torch.stack(semi), torch.stack(forms)
-    counts = [kinds.count(kind) for kind in (2, 1, 0)]  # of each there must be some, or nothing was asked
+    counts = [kinds.count(kind) for kind in (2, 1, 0)]  # each kind must occur, or the check tests nothing
     return Verdict(
         "Lemma 1",
         NUMERICS,
-        "zero-sum: v' is negative (semi-)definite iff f is concave in phi and convex in theta at second order",
-        f"agreed in {int(held.sum())} of {len(held)} games: {counts[0]} definite, {counts[1]} semi-definite, "
-        f"{counts[2]} neither; w^T v' w is that of the two Hessians to {form.max():.0e}",
+        "zero-sum: v' is negative (semi-)definite iff f is concave in phi and convex in theta to second order",
+        f"agree in {int(held.sum())} of {len(held)} games: {counts[0]} definite, {counts[1]} semi-definite, "
+        f"{counts[2]} neither; w^T v' w equals the form of the two Hessians to {form.max():.0e}",
         judge(held & (form <= 1e-9) & (min(counts) > 0)),
         len(held),
     )
 
 
 def check_corollary2(seed: int = 0) -> Verdict:
-    """Games whose origin is a Nash equilibrium by construction, with and without curvature.
+    """Games with a Nash equilibrium at the origin by construction, with and without curvature.
 
     >>> check_corollary2().verdict
     'holds'
@@ -120,10 +120,10 @@ def check_corollary2(seed: int = 0) -> Verdict:
     return Verdict(
         "Corollary 2",
         NUMERICS,
-        "zero-sum: v' is negative semi-definite at a local Nash equilibrium; a stationary point with v' definite "
+        "zero-sum: v' is negative semi-definite at a local Nash equilibrium; a stationary point with definite v' "
         "is one",
-        f"semi-definite at {int(semi.sum())} of 200 equilibria and definite at {int(definite.sum())} (the proof "
-        "says definite at all)",
+        f"semi-definite at {int(semi.sum())} of 200 equilibria, definite at {int(definite.sum())} (the proof says "
+        "definite at all)",
         judge(semi & (~definite | nash)),
         200,
     )

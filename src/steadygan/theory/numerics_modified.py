@@ -1,4 +1,7 @@
-"""The Numerics of GANs on modified ascent: momentum, and the rescaling of RMSProp and Adam."""
+"""The Numerics of GANs on modified ascent: momentum, and the rescaling of RMSProp and Adam.
+
+Source: Mescheder, Nowozin and Geiger 2017, supplement.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +28,7 @@ __all__ = [
 
 
 def momentum_matrix(J: Tensor, gamma: float | Tensor) -> Tensor:
-    """G' = [[0, I], [J, -gamma I]] of ascent with momentum, for J = v' [..., n, n]: [..., 2n, 2n].
+    """G' = [[0, I], [J, -gamma I]] of gradient ascent with momentum, for J = v' [..., n, n]: [..., 2n, 2n].
 
     Mescheder 2017, supplement, Eqn 36.
 
@@ -51,9 +54,9 @@ def _is_momentum(J: Tensor, gamma: Tensor) -> Tensor:
 
 
 def lemma11_eigenvalues(mu: Tensor, gamma: float | Tensor) -> Tensor:
-    """Both roots of lambda (lambda + gamma) = mu, the eigenvalues of momentum's G' for each mu of v': [..., 2].
+    """Both roots of lambda (lambda + gamma) = mu: the eigenvalues of momentum's G' for an eigenvalue mu of v'.
 
-    (-gamma +- sqrt(gamma^2 + 4 mu))/2, complex. Mescheder 2017, supplement, Lemma 11.
+    (-gamma +- sqrt(gamma^2 + 4 mu))/2, complex, [..., 2]. Mescheder 2017, supplement, Lemma 11.
 
     >>> lemma11_eigenvalues(torch.tensor(-2.0), 3.0)
     tensor([-1.+0.j, -2.+0.j])
@@ -64,7 +67,7 @@ def lemma11_eigenvalues(mu: Tensor, gamma: float | Tensor) -> Tensor:
 
 
 def check_lemma11(seed: int = 0) -> Verdict:
-    """Eigenvalues of G' against the roots from those of v', as sets, both ways.
+    """The eigenvalues of G' against the roots for the eigenvalues of v': equal as sets.
 
     >>> check_lemma11().verdict
     'holds'
@@ -92,8 +95,8 @@ def check_lemma11(seed: int = 0) -> Verdict:
 def corollary12_stable(mu: Tensor, gamma: float | Tensor) -> Tensor:
     """Whether momentum has only eigenvalues with negative real part at mu = -a + bi of v': b^2 < a gamma^2.
 
-    True for every real negative mu, as the corollary says; for complex mu plain ascent may be stable where
-    momentum is not. Derived from Mescheder 2017, supplement, Corollary 12. Needs gamma > 0.
+    This holds for every real negative mu, as the corollary says. For complex mu, plain ascent can be stable where
+    momentum is not. Raises UsageError unless gamma > 0. Derived from Mescheder 2017, supplement, Corollary 12.
 
     >>> corollary12_stable(torch.tensor([-1 + 0j, -1 + 2j]), 1.0)
     tensor([ True, False])
@@ -104,7 +107,7 @@ def corollary12_stable(mu: Tensor, gamma: float | Tensor) -> Tensor:
 
 
 def check_corollary12(seed: int = 0) -> Verdict:
-    """Fields with real negative eigenvalues, and what becomes of complex ones.
+    """Fields with real negative eigenvalues; and fields with complex ones, where momentum can be unstable.
 
     >>> check_corollary12().verdict
     'holds'
@@ -129,8 +132,8 @@ def check_corollary12(seed: int = 0) -> Verdict:
         "Corollary 12",
         NUMERICS,
         "gamma > 0 and real negative eigenvalues of v': momentum converges for small h",
-        f"spectral radius at most {radius.max():.4f} at half of Lemma 4's step; with complex eigenvalues of negative "
-        f"real part {lost} of 200 fields are unstable at any h",
+        f"spectral radius at most {radius.max():.4f} at half of the step of Lemma 4; with complex eigenvalues of "
+        f"negative real part {lost} of 200 fields are unstable at any h",
         judge((radius < 1).all() & rule & torch.cat(right).all()),
         len(radius),
     )
@@ -139,7 +142,7 @@ def check_corollary12(seed: int = 0) -> Verdict:
 def rescaled_step(
     v: Callable[[Tensor], Tensor], h: float | Tensor, alpha: float | Tensor, eps: float | Tensor
 ) -> Callable[[Tensor], Tensor]:
-    """F of rescaled ascent on (x, beta) as one vector [n + 1], one beta for all coordinates.
+    """The step F of rescaled ascent on (x, beta) as one vector [n + 1], with one beta for all coordinates.
 
     x <- x + h v(x)/sqrt(beta + eps), beta <- (1 - alpha) beta + alpha |v(x)|^2. Mescheder 2017, supplement, Eqn 40.
 
@@ -165,8 +168,8 @@ def eqn41(
 ) -> Tensor:
     """F'(x, beta) of `rescaled_step` at a point [n + 1]: [n + 1, n + 1].
 
-    [[I + h v'/s, -h v/(2 s^3)], [2 alpha v^T v', 1 - alpha]] with s = sqrt(beta + eps); the `printed` form has
-    no factor 2. At a zero of v they agree. Mescheder 2017, supplement, Eqn 41.
+    [[I + h v'/s, -h v/(2 s^3)], [2 alpha v^T v', 1 - alpha]] with s = sqrt(beta + eps). The `printed` form has
+    alpha in place of 2 alpha. At a zero of v both are equal. Mescheder 2017, supplement, Eqn 41.
 
     >>> eqn41(lambda x: -x, torch.tensor([2.0, 3.0]), h=0.1, alpha=0.5, eps=1.0)
     tensor([[0.9500, 0.0125],
@@ -188,7 +191,7 @@ def curved(M: Tensor, bend: Tensor, x: Tensor) -> Tensor:
 
 
 def check_eqn41(seed: int = 0) -> Verdict:
-    """Both forms against automatic differentiation of the step.
+    """Both formulas against automatic differentiation of the step.
 
     >>> check_eqn41().verdict
     'false as printed'
@@ -212,19 +215,19 @@ def check_eqn41(seed: int = 0) -> Verdict:
         NUMERICS,
         "the Jacobian of rescaled ascent has alpha v'^T v in its lower left block",
         f"v = -x, x = 1, alpha = .5: printed {example[0]:.3g}, derivative {example[1]:.3g}; relative error of the "
-        f"Jacobian: printed {printed.min():.1e} to {printed.max():.1g}, with 2 alpha {corrected.max():.0e}",
+        f"Jacobian: as printed {printed.min():.1e} to {printed.max():.1g}, with 2 alpha {corrected.max():.0e}",
         judge(printed <= 1e-9, corrected <= 1e-9, FALSE),
         len(printed),
     )
 
 
 def _steady(v: Tensor, beta: Tensor, h: Tensor, alpha: Tensor, eps: Tensor) -> Tensor:
-    """Where one rescaled step takes beta in a constant field v [n]."""
+    """beta after one rescaled step in a constant field v [n]."""
     return rescaled_step(lambda x: v, h, alpha, eps)(torch.cat([v, beta[None]]))[-1]
 
 
 def check_proposition13(seed: int = 0) -> Verdict:
-    """Rescaled ascent iterated from near the fixed point, and its eigenvalues there.
+    """Rescaled ascent from a start near the fixed point, and the eigenvalues of its step there.
 
     >>> check_proposition13().verdict
     'holds'
@@ -246,7 +249,7 @@ def check_proposition13(seed: int = 0) -> Verdict:
     for _ in range(steps):
         point = torch.vmap(step)(point, J, bend, h, alpha, eps)
     shrunk = point.norm(dim=1) / start.norm(dim=1)
-    # Where v is constant, beta rests at |v|^2, the mean of which it runs after.
+    # beta is a running mean of |v|^2, so for a constant v its fixed point is |v|^2.
     steady = cases.normal(g, count, n)
     square = steady.square().sum(1)
     allowed = (1e3 * expected ** (steps / 2)).clamp(1e-12, 0.5)
@@ -257,7 +260,7 @@ def check_proposition13(seed: int = 0) -> Verdict:
         "eigenvalues of I + h v'/sqrt(eps) in the unit ball, alpha in (0, 1): rescaled ascent converges",
         f"spectral radius at the fixed point is that of I + h v'/sqrt(eps) or 1 - alpha to "
         f"{(found - expected).abs().max():.0e}; after {steps} steps at most {shrunk.max():.0e} of the distance "
-        f"is left (h = 1e-4, eps = 1e-10 is a step of {1e-4 / 1e-10**0.5:.0f})",
+        f"is left (h = 1e-4, eps = 1e-10 is a step size of {1e-4 / 1e-10**0.5:.0f})",
         judge(((found - expected).abs() <= 1e-6) & (shrunk <= allowed) & ((after - square).abs() <= 1e-9)),
         count,
     )

@@ -1,4 +1,7 @@
-"""The Numerics of GANs on the toolkit's own steps: simultaneous and alternating ascent, differentiated whole."""
+"""The Numerics of GANs on the package's own update rules: Jacobians of simultaneous and alternating steps.
+
+Source: Mescheder, Nowozin and Geiger 2017, supplement.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +23,10 @@ __all__ = [
 
 
 def quadratic_game(J: Tensor, size: int) -> Game:
-    """The game of the toolkit whose field is v(x) = J x, up to third order: D holds x[:size], G the rest.
+    """A game of the package with the field v(x) = J x plus terms of second order: D holds x[:size], G the rest.
 
-    Each player minimises -(own block's quadratic form + its coupling + a cube), so that ascent on v is its
-    descent. The diagonal blocks of J [n, n] are symmetric, as Hessians are.
+    Each player minimises -(quadratic form of its own block + coupling + a cube): ascent on v is descent on this
+    loss. The diagonal blocks of J [n, n] must be symmetric, because they are Hessians.
 
     >>> game = quadratic_game(torch.eye(3), 1)
     >>> [p.network.module.weight.numel() for p in game.players.values()]
@@ -64,7 +67,7 @@ def step_jacobian(rule: Rule, x: Tensor, size: int) -> Tensor:
 
 
 def draw_game(g: torch.Generator) -> tuple[Tensor, int]:
-    """A game matrix with negative real eigenvalue parts and symmetric diagonal blocks, and D's size."""
+    """A matrix J with eigenvalues of negative real part and symmetric diagonal blocks, and the size of D's block."""
     size = cases.integers(g, 1, 4)
     n = size + cases.integers(g, 1, 4)
     J = cases.normal(g, n, n)
@@ -75,7 +78,7 @@ def draw_game(g: torch.Generator) -> tuple[Tensor, int]:
 
 
 def check_corollary5(seed: int = 0) -> Verdict:
-    """The toolkit's simultaneous step on games with a cubic term, at half of Lemma 4's step.
+    """The package's simultaneous step on games with a cubic term, at half of the step of Lemma 4.
 
     >>> check_corollary5().verdict
     'holds'
@@ -94,15 +97,15 @@ def check_corollary5(seed: int = 0) -> Verdict:
         "Corollary 5",
         NUMERICS,
         "eigenvalues of v' with negative real part: simultaneous gradient ascent converges for small h",
-        f"the toolkit's step has Jacobian I + hv' to {error.max():.0e} and spectral radius at most {radius.max():.4f} "
-        "at half of Lemma 4's step",
+        f"the package's step has Jacobian I + hv' to {error.max():.0e} and spectral radius at most {radius.max():.4f} "
+        "at half of the step of Lemma 4",
         judge((error <= 1e-12) & (radius < 1)),
         len(error),
     )
 
 
 def proposition14_jacobian(J: Tensor, size: int, h: float) -> Tensor:
-    """F' = (I + h G2')(I + h G1') of alternating ascent: rows x[:size] of J move first, then the others, [n, n].
+    """F' = (I + h G2')(I + h G1') of alternating ascent: x[:size] is updated first, then the rest; [n, n].
 
     Mescheder 2017, supplement, Eqn 45.
 
@@ -116,7 +119,7 @@ def proposition14_jacobian(J: Tensor, size: int, h: float) -> Tensor:
 
 
 def check_proposition14(seed: int = 0) -> Verdict:
-    """The toolkit's alternating step on games with a cubic term, as h is halved.
+    """The package's alternating step on games with a cubic term, with h halved again and again.
 
     >>> check_proposition14().verdict
     'holds'
@@ -136,8 +139,8 @@ def check_proposition14(seed: int = 0) -> Verdict:
         "Proposition 14",
         NUMERICS,
         "eigenvalues of v' with negative real part: alternating gradient ascent converges for small h",
-        f"the toolkit's step has Jacobian (I + hG2')(I + hG1') to {error.max():.0e}; spectral radius below 1 in "
-        f"{int((radius < 1).sum())} of {len(radius)} games from 1/64 of Lemma 4's step down",
+        f"the package's step has Jacobian (I + hG2')(I + hG1') to {error.max():.0e}; spectral radius below 1 in "
+        f"{int((radius < 1).sum())} of {len(radius)} games for h up to 1/64 of the step of Lemma 4",
         judge((error <= 1e-12) & (radius < 1)),
         len(error),
     )

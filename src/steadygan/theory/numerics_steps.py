@@ -1,4 +1,7 @@
-"""The Numerics of GANs on fixed points: when x <- F(x) converges, and how long a step may be."""
+"""The Numerics of GANs on fixed points: when x <- F(x) converges, and how large a step may be.
+
+Source: Mescheder, Nowozin and Geiger 2017, supplement.
+"""
 
 from collections.abc import Callable
 
@@ -20,7 +23,7 @@ __all__ = [
 
 
 def check_numerics_proposition3(seed: int = 0) -> Verdict:
-    """Non-linear maps with simple and with defective dominant eigenvalues, iterated from near their fixed point.
+    """Non-linear maps with a simple or a defective dominant eigenvalue, from a start near the fixed point.
 
     >>> check_numerics_proposition3().verdict
     'holds as corrected'
@@ -51,18 +54,19 @@ def check_numerics_proposition3(seed: int = 0) -> Verdict:
         "Proposition 3 (Numerics)",
         NUMERICS,
         "spectral radius of F' below 1: x <- F(x) converges, with an error in O(|lambda_max|^k)",
-        f"{int((decay <= 1).sum())} of {count} converge; error/|lambda_max|^k grows from k = 100..200 to 300..400 by "
-        f"{growth[~jordan].max():.2f} where lambda_max is semisimple, by up to {growth[jordan].max():.2f} where it is "
-        "not (any larger rate then holds)",
+        f"{int((decay <= 1).sum())} of {count} converge; error/|lambda_max|^k grows from k = 100..200 to 300..400 by a "
+        f"factor of {growth[~jordan].max():.2f} where lambda_max is semisimple, of up to {growth[jordan].max():.2f} "
+        "where it is not (there any larger rate holds)",
         judge(growth <= 1.2, (decay <= 1) & (jordan | (growth <= 1.2)), AS_CORRECTED),
         count,
     )
 
 
 def lemma4_largest_step(eigenvalues: Tensor) -> Tensor:
-    """h below which |1 + h lambda| < 1, for each lambda = -a + bi with a > 0: 2a/(a^2 + b^2), like `eigenvalues`.
+    """The h below which |1 + h lambda| < 1, for each lambda = -a + bi with a > 0: 2a/(a^2 + b^2), like `eigenvalues`.
 
-    The least over all eigenvalues of A keeps those of I + hA in the unit ball. Raises UsageError where a <= 0.
+    Below the minimum over all eigenvalues of A, those of I + hA lie in the unit ball. Raises UsageError where
+    a <= 0.
     Mescheder 2017, supplement, Lemma 4, Eqn 10.
 
     >>> lemma4_largest_step(torch.tensor([-1 + 3j, -2.0]))
@@ -70,13 +74,13 @@ def lemma4_largest_step(eigenvalues: Tensor) -> Tensor:
     """
     if bool((eigenvalues.real >= 0).any()):
         raise UsageError(
-            "Lemma 4 takes eigenvalues with negative real part: no step is small enough for others"
+            "Lemma 4 takes eigenvalues with negative real part: for others no step is small enough"
         )
     return -2 * eigenvalues.real / eigenvalues.abs() ** 2
 
 
 def check_lemma4(seed: int = 0) -> Verdict:
-    """Steps on both sides of the bound, at random and next to it.
+    """Steps above and below the bound: close to it, and at random distances.
 
     >>> check_lemma4().verdict
     'holds'
@@ -94,8 +98,9 @@ def check_lemma4(seed: int = 0) -> Verdict:
     return Verdict(
         "Lemma 4",
         NUMERICS,
-        "Re lambda < 0: I + hA lies in the unit ball iff h < 2/(|Re| (1 + (Im/Re)^2)) for every eigenvalue",
-        f"agreed in {int(agree.sum())} of {len(agree)}, spectral radii as near to 1 as {min(nearest):.0e}",
+        "Re lambda < 0: eig(I + hA) lies in the unit ball iff h < 2/(|Re| (1 + (Im/Re)^2)) for every eigenvalue of A",
+        f"agree in {int(agree.sum())} of {len(agree)}; the closest spectral radius differs from 1 by "
+        f"{min(nearest):.0e}",
         judge(agree),
         len(agree),
     )
@@ -106,7 +111,7 @@ def lemma6_jacobian(
 ) -> Tensor:
     """F'(x) = I + h A(x) v'(x) of F(x) = x + h A(x) v(x), at a stationary point x [n] of v: [n, n].
 
-    Elsewhere the derivative of A adds to it. Mescheder 2017, supplement, Lemma 6, Eqn 16.
+    At other points the derivative of A adds a term. Mescheder 2017, supplement, Lemma 6, Eqn 16.
 
     >>> lemma6_jacobian(lambda x: -2 * x, lambda x: torch.diag(1 + x), torch.zeros(1), 0.25)
     tensor([[0.5000]])
@@ -115,7 +120,7 @@ def lemma6_jacobian(
 
 
 def check_lemma6(seed: int = 0) -> Verdict:
-    """Random fields with a known zero and matrix exponentials as A, differentiated there and elsewhere.
+    """Random fields with a known zero, and matrix exponentials as A: Jacobians at the zero and elsewhere.
 
     >>> check_lemma6().verdict
     'holds'
@@ -146,15 +151,15 @@ def check_lemma6(seed: int = 0) -> Verdict:
         "Lemma 6",
         NUMERICS,
         "A invertible: the fixed points of x + hA(x)v(x) are the zeros of v, and F' = I + hAv' there",
-        f"F' as claimed to {error.max():.0e} at zeros of v (off by {other.median():.2g} h elsewhere); other points all "
-        f"move (by {move.min():.1e} h or more)",
+        f"F' as claimed to {error.max():.0e} at zeros of v (elsewhere it differs by {other.median():.2g} h); no other "
+        f"point is fixed (all move by {move.min():.1e} h or more)",
         judge((error <= 1e-9) & (move > 1e-6)),
         len(error),
     )
 
 
 def check_proposition10(seed: int = 0) -> Verdict:
-    """Gradient ascent on quartics with a negative definite Hessian, on both sides of h = 2/|lambda|.
+    """Gradient ascent on quartics with a negative definite Hessian, with h below and above 2/|lambda|.
 
     >>> check_proposition10().verdict
     'holds'
@@ -177,8 +182,8 @@ def check_proposition10(seed: int = 0) -> Verdict:
         "Proposition 10",
         NUMERICS,
         "negative definite Hessian: gradient ascent converges for small h, to a stationary point",
-        f"distance after 400 steps over the first: at most {ends[0].max():.0e} at half the step 2/|lambda|, at least "
-        f"{ends[1].min():.0e} at 1.1 times it",
+        f"distance after 400 steps over the initial one: at most {ends[0].max():.0e} at half the step 2/|lambda|, at "
+        f"least {ends[1].min():.0e} at 1.1 times that step",
         judge((ends[0] <= 1e-2) & (ends[1] >= 1)),
         200,
     )

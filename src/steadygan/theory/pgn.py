@@ -1,4 +1,7 @@
-"""PGN's statements: Lipschitz constants, and the gradient of the normalized critic (Xia 2023)."""
+"""Penalty gradient normalization (PGN): Lipschitz constants, and the gradient of the normalized critic.
+
+Source: Xia 2023, "Penalty Gradient Normalization for Generative Adversarial Networks".
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -27,10 +30,10 @@ __all__ = [
 
 
 def lemma3(critic: Critic, x: Tensor, y: Tensor, nodes: int = 64) -> tuple[Tensor, Tensor, Tensor]:
-    """Each pair's |f(x) - f(y)| / |x - y|, the same as the mean slope between, and the largest gradient norm there.
+    """For each pair: |f(x) - f(y)| / |x - y|, the mean slope between x and y, the largest gradient norm there.
 
-    x and y are [N, n]; the three are [N]. The mean is a Gauss-Legendre sum over `nodes` points of the segment,
-    so the first two agree for a smooth f, and neither exceeds the third. Xia 2023 (PGN), Lemma 3, Eqn 20.
+    x and y are [N, n]; each result is [N]. The mean is a Gauss-Legendre sum over `nodes` points of the segment.
+    For a smooth f the first two are equal, and neither exceeds the third. Xia 2023 (PGN), Lemma 3, Eqn 20.
 
     >>> x, y = torch.ones(1, 2, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
     >>> [round(float(t), 4) for t in lemma3(lambda x: x[:, 0] ** 2, x, y, nodes=2)]
@@ -45,7 +48,7 @@ def lemma3(critic: Critic, x: Tensor, y: Tensor, nodes: int = 64) -> tuple[Tenso
 
 
 def gauss_legendre(nodes: int) -> tuple[Tensor, Tensor]:
-    """Places in [0, 1] and weights that sum to 1, from the eigenvectors of the Jacobi matrix (Golub 1969)."""
+    """Nodes in [0, 1] and weights that sum to 1, from the eigenvectors of the Jacobi matrix (Golub 1969)."""
     i = torch.arange(1, nodes, dtype=torch.float64)
     beside = i / (4 * i**2 - 1).sqrt()
     place, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
@@ -53,7 +56,7 @@ def gauss_legendre(nodes: int) -> tuple[Tensor, Tensor]:
 
 
 def check_lemma3(seed: int = 0) -> Verdict:
-    """Smooth random networks: quotients never above the gradients between, and equal to them as pairs close.
+    """Smooth random networks: no quotient exceeds the gradients between; for close pairs they are equal.
 
     >>> check_lemma3().verdict
     'holds'
@@ -77,9 +80,9 @@ def check_lemma3(seed: int = 0) -> Verdict:
     return Verdict(
         "Lemma 3",
         PGN,
-        "for smooth f the Lipschitz constant bounds |grad f| everywhere, and the reverse",
-        f"quotient over the largest gradient between: at most {over.max():.4f}; as a pair closes along the "
-        f"gradient the quotient meets |grad f| to {close:.0e}, the largest between to {beside:.0e}",
+        "for smooth f the Lipschitz constant bounds |grad f| everywhere, and conversely",
+        f"quotient over the largest gradient norm between: at most {over.max():.4f}; for close pairs along the "
+        f"gradient the quotient equals |grad f| to {close:.0e}, the largest norm between to {beside:.0e}",
         judge((over <= 1 + 1e-9) & (error <= 1e-6) & (close <= 1e-6) & (beside <= 1e-3)),
         len(over),
     )
@@ -88,7 +91,7 @@ def check_lemma3(seed: int = 0) -> Verdict:
 def theorem5(weights: Sequence[Tensor], biases: Sequence[Tensor], x: Tensor) -> Tensor:
     """Spectral norm of the Jacobian of the first k ReLU layers at every x [N, n], for each k: [K, N].
 
-    Its largest value over x is the Lipschitz constant of those layers. Weights are [out, in].
+    The maximum over x is the Lipschitz constant of those layers. Weights are [out, in].
     Xia 2023 (PGN), Theorem 5.
 
     >>> theorem5([torch.eye(2), 0.5 * torch.eye(2)], [torch.zeros(2)] * 2, torch.ones(1, 2)).flatten()
@@ -111,9 +114,9 @@ def _layers(weights: Sequence[Tensor], biases: Sequence[Tensor], x: Tensor) -> T
 
 
 def check_theorem5(seed: int = 0) -> Verdict:
-    """Random ReLU networks whose layers all have spectral norm 1 or less; every other one keeps all directions.
+    """Random ReLU networks with layers of spectral norm 1 or less; in every second one all units are active.
 
-    The Jacobians are those of automatic differentiation too.
+    The Jacobians are compared with automatic differentiation.
 
     >>> check_theorem5().verdict
     'holds'
@@ -138,8 +141,8 @@ def check_theorem5(seed: int = 0) -> Verdict:
     return Verdict(
         "Theorem 5",
         PGN,
-        "with 1-Lipschitz layers the Lipschitz constant of the first k layers falls with k",
-        f"constant of k over that of k - 1 layers: {ratio.min():.2g} to {ratio.max():.4f}; the norms are those of "
+        "with 1-Lipschitz layers the Lipschitz constant of the first k layers decreases in k",
+        f"constant of k layers over that of k - 1: {ratio.min():.2g} to {ratio.max():.4f}; the norms equal those of "
         f"automatic differentiation to {error:.0e}",
         judge((ratio <= 1 + 1e-12) & (error <= 1e-9)),
         len(ratio),
@@ -149,7 +152,7 @@ def check_theorem5(seed: int = 0) -> Verdict:
 def theorem6_gradient(logits: Tensor, gradient: Tensor, reading: str) -> Tensor:
     """|grad f^| of the PGN critic from f = `logits` [N] and grad f [N, ...]: |grad f| c / (c + |1 - f|)^2, [N].
 
-    c is the reading's norm term; f is linear near each sample. Raises UsageError on a reading that is not known.
+    c is the norm term of the reading; f is linear near each sample. Raises UsageError on an unknown reading.
     Xia 2023 (PGN), Theorem 6, Eqn 30.
 
     >>> theorem6_gradient(torch.tensor([1.0]), torch.tensor([[2.0]]), "elementwise")
@@ -160,10 +163,10 @@ def theorem6_gradient(logits: Tensor, gradient: Tensor, reading: str) -> Tensor:
 
 
 def theorem6_bound(gradient: Tensor, reading: str) -> Tensor:
-    """The largest |grad f^| over all values of f for a grad f [N, ...]: |grad f|/c, reached at f = 1; [N].
+    """The largest |grad f^| over all values of f, for a grad f [N, ...]: |grad f|/c, at f = 1; [N].
 
-    1 for the proof's reading. Elementwise it is at most 1 only where <1, grad f> <= n/2, and as a scalar only
-    where |grad f| <= 1/2; neither is bounded otherwise. Same errors. Corrects Xia 2023 (PGN), Theorem 6.
+    For the reading `proof` it is 1. For `elementwise` it is at most 1 only where <1, grad f> <= n/2, for `scalar`
+    only where |grad f| <= 1/2. Neither has a bound elsewhere. Same errors. Corrects Xia 2023 (PGN), Theorem 6.
 
     >>> theorem6_bound(torch.full((1, 3), 0.9), "elementwise")
     tensor([9.0000])
@@ -179,19 +182,19 @@ def _norm_term(reading: str, gradient: Tensor) -> Tensor:
 
 
 CLAIMS = {
-    "elementwise": "|grad f^| <= 1 with |1 - grad f| taken component by component (as printed and released)",
-    "proof": "|grad f^| <= 1 with |grad (1 - f)| (what the proof uses)",
-    "scalar": "|grad f^| <= 1 with |1 - |grad f||",
+    "elementwise": "|grad f^| <= 1 with c = |1 - grad f|, component by component (as printed and released)",
+    "proof": "|grad f^| <= 1 with c = |grad (1 - f)| (what the proof uses)",
+    "scalar": "|grad f^| <= 1 with c = |1 - |grad f||",
 }
 
 
 def raised(critic: Critic, shift: Tensor) -> Critic:
-    """The critic with a constant added."""
+    """The critic plus a constant."""
     return lambda x: critic(x) + shift
 
 
 def check_theorem6(seed: int = 0, reading: str = "elementwise") -> Verdict:
-    """The toolkit's PGN critic over random ReLU networks, shifted so that f lies about 1, and is 1 at each sample.
+    """The package's PGN critic on random ReLU networks, shifted to f near 1, and to f = 1 at each sample.
 
     >>> check_theorem6().verdict
     'false as printed'
@@ -210,7 +213,7 @@ def check_theorem6(seed: int = 0, reading: str = "elementwise") -> Verdict:
         formula.append(theorem6_gradient(logits, gradient, reading).detach())
         bound.append(theorem6_bound(gradient, reading).detach())
     size, top, expected, most = (torch.cat(t) for t in (found, reached, formula, bound))
-    # Where a network is dead there is no gradient to bound, and with c = 0 and f = 1 all is 0/0.
+    # A dead network has no gradient to bound; with c = 0 and f = 1 every term would be 0/0.
     size, top, expected = (torch.where(most > 0, t, 0.0) for t in (size, top, expected))
     example = theorem6_bound(torch.tensor([[1.1]]), reading)
     right = ((size - expected).abs() <= 1e-6 * (1 + expected)) & (size <= most * (1 + 1e-9))
@@ -220,7 +223,7 @@ def check_theorem6(seed: int = 0, reading: str = "elementwise") -> Verdict:
         PGN,
         CLAIMS[reading],
         f"f = 1.1 x at f = 1: {float(example):.3g}; largest |grad f^| {size.max():.3g}, above 1 at "
-        f"{int((size > 1 + 1e-9).sum())} of {len(size)} points; off |grad f| c/(c + |1 - f|)^2, or not "
+        f"{int((size > 1 + 1e-9).sum())} of {len(size)} points; different from |grad f| c/(c + |1 - f|)^2, or from "
         f"|grad f|/c at f = 1, at {int((~right).sum())}",
         judge((size <= 1 + 1e-9) & (top <= 1 + 1e-6), right, FALSE),
         len(size),
@@ -228,7 +231,7 @@ def check_theorem6(seed: int = 0, reading: str = "elementwise") -> Verdict:
 
 
 def check_hinge(seed: int = 0) -> Verdict:
-    """Hinge against Wasserstein losses on normalized critics.
+    """The hinge loss against the Wasserstein loss, on normalized critics.
 
     >>> check_hinge().verdict
     'holds'
@@ -246,8 +249,8 @@ def check_hinge(seed: int = 0) -> Verdict:
     return Verdict(
         "Loss section (hinge)",
         PGN,
-        "with outputs in [-1, 1] the Wasserstein and the hinge loss of the critic are the same",
-        f"hinge = Wasserstein + 2 to {error.max():.0e}, gradients apart by {slope.max():.0e}",
+        "with outputs in [-1, 1] the Wasserstein loss and the hinge loss of the critic are the same",
+        f"hinge = Wasserstein + 2 to {error.max():.0e}; their gradients differ by {slope.max():.0e}",
         judge((error <= 1e-12) & (slope <= 1e-12)),
         len(error),
     )

@@ -1,4 +1,4 @@
-"""Every statement with its check and the verdict that is expected of it: the one place where that is written."""
+"""The table of all statements, with their checks and expected verdicts, and the page that is made of it."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,7 +35,7 @@ __all__ = ["STATEMENTS", "Statement", "page", "surprises", "verify"]
 
 
 class Statement(NamedTuple):
-    """A name and a source, a check, which draws random cases from a seed, and the verdict that it should come to."""
+    """A statement: its name, its source, its check (a function of a seed), and the expected verdict."""
 
     name: str
     source: str
@@ -84,10 +84,10 @@ STATEMENTS: tuple[Statement, ...] = (
 
 
 def verify(seed: int = 0) -> list[Verdict]:
-    """The verdict of every statement on random cases of this seed, in order.
+    """The verdict on every statement, in order, on random cases of this seed.
 
-    Where a check raises, as those of optimal transport do without scipy, its statement fails, with the error's
-    sentence, and the others go on. Raises UsageError unless 0 <= seed < 2^63.
+    If a check raises an error, its statement fails with the sentence of the error, and the others are still
+    checked. The checks of optimal transport do so without scipy. Raises UsageError unless 0 <= seed < 2^63.
     """
     cases.generator(seed)
     return [_verdict(statement, seed) for statement in STATEMENTS]
@@ -96,7 +96,7 @@ def verify(seed: int = 0) -> list[Verdict]:
 def _verdict(statement: Statement, seed: int) -> Verdict:
     try:
         return statement.check(seed)
-    except Exception as error:  # whatever it is, it is a verdict on that statement alone
+    except Exception as error:  # any error is a verdict on that statement alone
         told = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
         return Verdict(statement.name, statement.source, "not checked", told, FAILS, 0)
 
@@ -117,25 +117,72 @@ def surprises(verdicts: Sequence[Verdict]) -> list[str]:
 
 HEADER = """# What the papers state, and what holds
 
-Written by `steadygan verify --page docs/theory.md`, which draws fresh random cases from a seed (here {seed}), computes
-both sides of every statement, and lets the verdict follow from the numbers:
+Use this page to see which statements of the GAN literature you can rely on. It tests the propositions, lemmas and
+equations of four sources on random cases. Each statement is also a function that you can call.
 
-- **holds**: no case violates the statement;
-- **holds as corrected**: cases violate it as it stands, none once a hypothesis or a reading it leaves out is added;
-- **false as printed**: cases violate the printed formula, none violates the corrected one;
-- **fails**: cases violate even that. `steadygan verify` exits with 1 when a verdict is not the expected one.
+```bash
+steadygan verify                          # claim, measured, verdict of every statement
+steadygan verify --seed 3 --json          # other random cases, printed as a JSON list
+steadygan verify --page docs/theory.md    # write this page
+```
 
-`steadygan.theory` has one function for each statement, `check_lemma9(seed)` for Lemma 9, and those that compute its
-sides, such as `lemma9_bound`. s is the logistic function, |.| a norm, v' a field's Jacobian.
+```python
+from steadygan import theory
+
+print(theory.check_lemma4(seed=0).verdict)  # holds
+```
+
+The command draws random cases from a seed, here {seed}. It computes both sides of every statement in float64. The
+verdict follows from the numbers:
+
+- **holds**: no case violates the statement.
+- **holds as corrected**: cases violate the statement as it stands. None violates it after a missing hypothesis or
+  another reading is added.
+- **false as printed**: cases violate the printed formula. None violates the corrected formula.
+- **fails**: cases violate the corrected statement too.
+
+{counts}. `steadygan verify` exits with 1
+when a verdict is not the expected one. A verdict is evidence from random cases, not a proof.
+
+`check_lemma9` checks Lemma 9, and `lemma9_bound` computes one side of it; other names follow the same pattern. In the
+tables, sigma is the logistic function, |.| a norm, and "to 1e-9" means with an error of at most 1e-9.
 """
+
+SECTIONS = {
+    FARGAN: """[Tao and Wang 2020](https://arxiv.org/abs/1912.12485), "Alleviation of Gradient Exploding in GANs: Fake
+Can Be Real". The fake-as-real GAN (FARGAN) trains the discriminator D to accept some fakes as real. A *close pair* is a
+real point x0 and a fake y0 at a distance of at most delta. P is the slope of the generator's loss from y0 towards x0,
+times that distance. The difference penalty, of weight k, is the squared difference of the logits at the pair.""",
+    PGN: """[Xia 2023](https://arxiv.org/abs/2306.13576), "Penalty Gradient Normalization for Generative Adversarial
+Networks" (PGN). The normalized critic is f^ = (1 - f)/(c + |1 - f|). The paper can be read in three ways, which differ
+in the norm term c.""",
+    NUMERICS: """[Mescheder, Nowozin and Geiger 2017](https://arxiv.org/abs/1705.10461), "The Numerics of GANs". Each
+player ascends its own objective. v is the vector field of all players' gradients, v' its Jacobian, and h the step size.
+Consensus optimization replaces v by A v with A = I - gamma v'^T.""",
+    SURVEY: """Slides by Yanran Li, "Tackling the Gradient Issues in Generative Adversarial Networks". They collect
+results of [Goodfellow 2014](https://arxiv.org/abs/1406.2661) (GAN), of
+[Arjovsky and Bottou 2017](https://arxiv.org/abs/1701.04862) and of
+[Arjovsky 2017](https://arxiv.org/abs/1701.07875) (Wasserstein GAN). P_r is the distribution of the data, P_g that of
+the generator. KL is the Kullback-Leibler divergence, JSD the Jensen-Shannon divergence, and W1 the Wasserstein
+distance.""",
+}
+"""The paper of each source, with a link, and the symbols of its table."""
+
+OUTCOMES = {HOLDS: "hold", AS_CORRECTED: "hold as corrected", FALSE: "are false as printed", FAILS: "fail"}
+"""The verdicts, as a sentence says them of several statements."""
 
 
 def page(verdicts: Sequence[Verdict], seed: int) -> str:
     """The verdicts as a page of Markdown, one table for each source."""
-    lines = [HEADER.format(seed=seed)]
+    *first, last = [
+        f"{sum(v.verdict == outcome for v in verdicts)} {words}" for outcome, words in OUTCOMES.items()
+    ]
+    counts = f"Of {len(verdicts)} statements, {', '.join(first)} and {last}"
+    lines = [HEADER.format(seed=seed, counts=counts)]
     for source in dict.fromkeys(v.source for v in verdicts):
         lines += [
             f"## {source}\n",
+            f"{SECTIONS[source]}\n",
             "| statement | claim | measured | verdict | cases |",
             "|---|---|---|---|---|",
         ]

@@ -1,6 +1,7 @@
-"""The survey's divergences: the best discriminator, what its value is, and what the generator's losses then follow.
+"""Divergences: the optimal discriminator, its value, and the divergence that the generator's losses then minimise.
 
-Distributions are probabilities [K] over the same K points; P is the data's, Q the generator's.
+Distributions are probabilities [K] over the same K points. P is that of the data, Q that of the generator.
+Source: Li 2017, slides "Tackling the Gradient Issues in Generative Adversarial Networks".
 """
 
 import math
@@ -26,7 +27,7 @@ __all__ = [
 
 
 def kullback_leibler(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p||q) = sum p log(p/q) in nats, infinite where p > 0 = q; p and q are [K], the result a scalar.
+    """KL(p||q) = sum p log(p/q) in nats, infinite where p > 0 = q; p and q are [K], the result is a scalar.
 
     >>> kullback_leibler(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]))
     tensor(0.6931)
@@ -45,24 +46,24 @@ def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
 
 
 def optimal_logits(p: Tensor, q: Tensor) -> Tensor:
-    """The logits log p - log q of the best discriminator D* = p/(p + q), [K]. Goodfellow 2014, Proposition 1.
+    """The logits log p - log q of the optimal discriminator D* = p/(p + q), [K]. Goodfellow 2014, Proposition 1.
 
-    Raises UsageError unless all of p and q are positive: elsewhere the best logit is infinite, or anything.
+    Raises UsageError unless all of p and q are positive: elsewhere the optimal logit is infinite or arbitrary.
 
     >>> torch.sigmoid(optimal_logits(torch.tensor([0.6, 0.4]), torch.tensor([0.2, 0.8])))
     tensor([0.7500, 0.3333])
     """
     if not bool((p > 0).all() & (q > 0).all()):
         raise UsageError(
-            "the best logits are finite where both distributions are positive: leave out the other places"
+            "the optimal logits are finite only where both distributions are positive: leave out the other points"
         )
     return p.log() - q.log()
 
 
 def value(logits: Tensor, p: Tensor, q: Tensor) -> Tensor:
-    """E_P log D + E_Q log(1 - D) at D = sigmoid(logits), all [K], by the toolkit's loss: a scalar.
+    """E_P log D + E_Q log(1 - D) at D = sigmoid(logits), all [K], by the package's loss: a scalar.
 
-    At the best D it is 2 JSD(p||q) - 2 log 2. Goodfellow 2014, Theorem 1.
+    At the optimal D it is 2 JSD(p||q) - 2 log 2. Goodfellow 2014, Theorem 1.
 
     >>> even = torch.tensor([0.5, 0.5])
     >>> value(torch.zeros(2), even, even)
@@ -75,7 +76,7 @@ def value(logits: Tensor, p: Tensor, q: Tensor) -> Tensor:
 
 
 def generator_loss(logits: Tensor, q: Tensor, saturating: bool = False) -> Tensor:
-    """E_Q of the toolkit's generator loss at the discriminator's logits [K]: -log D, or log(1 - D) `saturating`.
+    """E_Q of the package's generator loss at logits [K]: -log D, or log(1 - D) if `saturating`; a scalar.
 
     >>> generator_loss(torch.zeros(2), torch.tensor([0.5, 0.5]))
     tensor(0.6931)
@@ -85,7 +86,7 @@ def generator_loss(logits: Tensor, q: Tensor, saturating: bool = False) -> Tenso
 
 
 def check_optimal_discriminator(seed: int = 0) -> Verdict:
-    """Slopes of the concave value at D*, and its value there.
+    """The gradient of the concave value at D*, and the values at other critics.
 
     >>> check_optimal_discriminator().verdict
     'holds'
@@ -101,16 +102,16 @@ def check_optimal_discriminator(seed: int = 0) -> Verdict:
     return Verdict(
         "Optimal discriminator",
         SURVEY,
-        "the best D is P_r/(P_r + P_g)",
-        f"slope of the toolkit's loss there at most {slope.max():.0e}; other critics are worse by {gain.min():.1e} or "
-        "more",
+        "the optimal D is P_r/(P_r + P_g)",
+        f"gradient of the package's loss there at most {slope.max():.0e}; other critics are worse by {gain.min():.1e} "
+        "or more",
         judge((slope <= 1e-12) & (gain > 0)),
         len(gain),
     )
 
 
 def check_jensen_shannon(seed: int = 0) -> Verdict:
-    """The value at D*, the gradient of the saturating loss, and what is left of both on disjoint supports.
+    """The value at D*, the gradient of the saturating loss, and the JSD of disjoint supports.
 
     >>> check_jensen_shannon().verdict
     'holds'
@@ -131,9 +132,9 @@ def check_jensen_shannon(seed: int = 0) -> Verdict:
     return Verdict(
         "JSD identity",
         SURVEY,
-        "at the best D the value is 2 JSD - 2 log 2, which the original generator loss then descends; JSD is log 2 on "
-        "disjoint supports",
-        f"value to {error.max():.0e}, gradient to {slope.max():.0e}, JSD - log 2 on disjoint supports "
+        "at the optimal D the value is 2 JSD - 2 log 2, and the original generator loss has the gradient of 2 JSD; JSD "
+        "is log 2 on disjoint supports",
+        f"value right to {error.max():.0e}, gradient to {slope.max():.0e}; JSD - log 2 on disjoint supports: "
         f"{abs(disjoint):.0e}",
         judge((error <= 1e-12) & (slope <= 1e-12) & (disjoint.abs() <= 1e-12)),
         len(error),
@@ -141,7 +142,7 @@ def check_jensen_shannon(seed: int = 0) -> Verdict:
 
 
 def check_kl_less_jsd(seed: int = 0) -> Verdict:
-    """Values and gradients of the non-saturating loss with D* frozen and optimised again.
+    """Values and gradients of the non-saturating loss, with D* frozen and with D* optimised again.
 
     >>> check_kl_less_jsd().verdict
     'holds as corrected'
@@ -166,8 +167,8 @@ def check_kl_less_jsd(seed: int = 0) -> Verdict:
     return Verdict(
         "KL - 2 JSD",
         SURVEY,
-        "at the best D, minimising the non-saturating loss is equal to minimising KL(P_g||P_r) - 2 JSD",
-        f"gradients agree to {same.max():.0e} with D* frozen, and differ by {other.min():.0%} or more with D* "
+        "at the optimal D, minimising the non-saturating loss is equal to minimising KL(P_g||P_r) - 2 JSD",
+        f"gradients are equal to {same.max():.0e} with D* frozen; they differ by {other.min():.0%} or more with D* "
         f"optimised again; values differ by {offset.min():.2f} to {offset.max():.2f}",
         judge((other <= 1e-9) & (offset.abs() <= 1e-9), same <= 1e-9, AS_CORRECTED),
         len(same),

@@ -1,4 +1,7 @@
-"""The survey's Wasserstein distance: parallel lines, Kantorovich-Rubinstein duality, and clipped weights."""
+"""The Wasserstein distance: parallel lines, Kantorovich-Rubinstein duality, and weight clipping.
+
+Source: Li 2017, slides "Tackling the Gradient Issues in Generative Adversarial Networks".
+"""
 
 import math
 from collections.abc import Sequence
@@ -30,9 +33,9 @@ __all__ = [
 
 
 def wasserstein1(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> float:
-    """The least cost of carrying weights a [n] at x [n, d] to b [m] at y [m, d], cost the distance carried.
+    """W1: the least cost of moving weights a [n] at x [n, d] to b [m] at y [m, d]; the cost is the distance.
 
-    Weights sum to 1; even ones unless given. Exact, by linear programming, for small sets. Raises UsageError
+    Weights sum to 1; by default they are equal. Exact, by linear programming, for small sets. Raises UsageError
     without scipy, on an empty set, or on weights that are not a distribution. Arjovsky 2017, Eqn 1.
 
     >>> wasserstein1(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [2.0]]))
@@ -49,10 +52,10 @@ def wasserstein1(x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None
 def kantorovich(
     x: Tensor, y: Tensor, a: Tensor | None = None, b: Tensor | None = None
 ) -> tuple[float, Tensor]:
-    """The largest sum a f(x) - sum b f(y) over 1-Lipschitz f, and f's values at (x, y), [n + m].
+    """The largest sum a f(x) - sum b f(y) over 1-Lipschitz f, and the values of f at (x, y), [n + m].
 
-    Values that keep |f_i - f_j| <= d_ij are enough: `lipschitz_extension` has them everywhere. Same arguments
-    and errors as `wasserstein1`, whose value it is. Villani 2008, Theorem 5.10 (Kantorovich-Rubinstein).
+    Values with |f_i - f_j| <= d_ij are enough: `lipschitz_extension` extends them to all points. The result
+    equals `wasserstein1`. Same arguments and errors. Villani 2008, Theorem 5.10 (Kantorovich-Rubinstein).
 
     >>> kantorovich(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0], [2.0]]))[0]
     2.0
@@ -68,7 +71,7 @@ def kantorovich(
 
 
 def linear_program(cost: Tensor, **constraints: Any) -> Any:
-    """scipy's linprog on tensors; UsageError that names the extra when scipy is not there."""
+    """scipy's linprog on tensors. Raises UsageError without scipy."""
     try:
         from scipy.optimize import linprog
     except ImportError as error:
@@ -77,14 +80,14 @@ def linear_program(cost: Tensor, **constraints: Any) -> Any:
     sharp = {
         "primal_feasibility_tolerance": 1e-10,
         "dual_feasibility_tolerance": 1e-10,
-    }  # the least HiGHS takes
+    }  # the smallest tolerances that the HiGHS solver accepts
     return linprog(cost.numpy(), options=sharp, **arrays)
 
 
 def weights(given: Tensor | None, count: int) -> Tensor:
-    """The given distribution over `count` points in float64, or the even one."""
+    """The given distribution over `count` points in float64; without one, the uniform distribution."""
     if not count:
-        raise UsageError("there is nothing to carry from or to an empty set: give one point or more")
+        raise UsageError("the transport cost of an empty set is not defined: give one point or more")
     if given is None:
         return torch.full((count,), 1 / count, dtype=torch.float64)
     if given.shape != (count,) or bool((given < 0).any()) or abs(float(given.sum()) - 1) > 1e-6:
@@ -93,7 +96,7 @@ def weights(given: Tensor | None, count: int) -> Tensor:
 
 
 def lipschitz_extension(points: Tensor, values: Tensor, x: Tensor) -> Tensor:
-    """min_i values_i + |x - points_i| at x [N, d]: 1-Lipschitz, and equal to `values` [n] if those are (McShane 1934).
+    """min_i values_i + |x - points_i| at x [N, d]; it extends 1-Lipschitz `values` [n] (McShane 1934).
 
     >>> lipschitz_extension(torch.tensor([[0.0], [1.0]]), torch.tensor([0.0, 1.0]), torch.tensor([[0.5], [2.0]]))
     tensor([0.5000, 2.0000])
@@ -102,7 +105,7 @@ def lipschitz_extension(points: Tensor, values: Tensor, x: Tensor) -> Tensor:
 
 
 def check_kantorovich(seed: int = 0) -> Verdict:
-    """Both linear programs on weighted samples, and the best critic extended to the space.
+    """Both linear programs on weighted samples, and the optimal critic extended to the whole space.
 
     >>> check_kantorovich().verdict
     'holds'
@@ -124,15 +127,15 @@ def check_kantorovich(seed: int = 0) -> Verdict:
         "Kantorovich-Rubinstein",
         SURVEY,
         "W1 is the largest difference of means of a 1-Lipschitz critic",
-        f"cheapest plan and best critic agree to {gap.max():.0e} on samples; the critic extends to the space with "
-        f"slopes up to {slope.max():.3f}",
+        f"least cost and optimal critic agree to {gap.max():.0e} on samples; extended to the whole space the critic "
+        f"has slopes up to {slope.max():.3f}",
         judge((gap <= 1e-8) & (slope <= 1 + 1e-6) & (keep <= 1e-8)),
         len(gap),
     )
 
 
 def parallel_lines(theta: float) -> tuple[float, float, float]:
-    """W1, JSD and KL between U[0, 1] on the line at 0 and on that at theta: |theta|, log 2, inf (0, 0, 0 at theta = 0).
+    """W1, JSD and KL between U[0, 1] on the lines at 0 and at theta: |theta|, log 2, inf (0, 0, 0 at theta = 0).
 
     Arjovsky 2017, Example 1.
 
@@ -143,7 +146,7 @@ def parallel_lines(theta: float) -> tuple[float, float, float]:
 
 
 def check_parallel_lines(seed: int = 0) -> Verdict:
-    """Samples at the same heights on both lines, by transport and by histograms over all points.
+    """Samples at the same heights on both lines: W1 by transport, JSD and KL by histograms over all points.
 
     >>> check_parallel_lines().verdict
     'holds'
@@ -163,8 +166,8 @@ def check_parallel_lines(seed: int = 0) -> Verdict:
     return Verdict(
         "Parallel lines",
         SURVEY,
-        "W1 reflects the distance of distributions that do not overlap, where JSD stays at log 2 and KL is infinite",
-        f"W1 = |theta|, JSD = log 2, KL = inf to {error.max():.0e} for theta from {smallest:.2g}, all 0 at theta = 0",
+        "W1 measures how far apart distributions without overlap are, where JSD stays at log 2 and KL is infinite",
+        f"W1 = |theta|, JSD = log 2, KL = inf to {error.max():.0e} for theta from {smallest:.2g}; all 0 at theta = 0",
         judge(error <= 1e-8),
         len(error),
     )
@@ -173,8 +176,8 @@ def check_parallel_lines(seed: int = 0) -> Verdict:
 def clipping_bound(sizes: Sequence[int], c: float) -> float:
     """A Lipschitz constant of any ReLU MLP of these layer sizes with weights in [-c, c]: prod c sqrt(n_in n_out).
 
-    Each layer's spectral norm is at most its Frobenius norm, reached when all weights are c. Bounds
-    Arjovsky 2017 (WGAN), section 3.
+    The spectral norm of a layer is at most its Frobenius norm, with equality when all weights are c. It bounds
+    the critic of Arjovsky 2017 (WGAN), section 3.
 
     >>> clipping_bound((2, 64, 64, 64, 1), 0.01)
     0.00370727...
@@ -183,7 +186,7 @@ def clipping_bound(sizes: Sequence[int], c: float) -> float:
 
 
 def check_clipping(seed: int = 0) -> Verdict:
-    """Slopes of random and of all-c networks clipped by the toolkit, against the bound and against 1.
+    """Slopes of clipped networks, random ones and ones with all weights c, against the bound and against 1.
 
     >>> check_clipping().verdict
     'holds as corrected'
@@ -207,9 +210,10 @@ def check_clipping(seed: int = 0) -> Verdict:
     return Verdict(
         "Weight clipping",
         SURVEY,
-        "weights in [-c, c] keep the critic among the 1-Lipschitz functions",
-        f"for 2-64-64-64-1 the constant is (c sqrt(n_in n_out)) over the layers: {clipping_bound(sizes, 0.01):.1e} at "
-        f"c = .01, {clipping_bound(sizes, 1.0):.1e} at c = 1; reached to {max(abs(t - 1) for t in tight):.0e}",
+        "weights in [-c, c] make the critic a 1-Lipschitz function",
+        f"for 2-64-64-64-1 the constant is the product of c sqrt(n_in n_out) over the layers: "
+        f"{clipping_bound(sizes, 0.01):.1e} at c = .01, {clipping_bound(sizes, 1.0):.1e} at c = 1; reached to "
+        f"{max(abs(t - 1) for t in tight):.0e}",
         judge(slope <= 1, (slope <= bound * (1 + 1e-9)) & reached, AS_CORRECTED),
         len(slope),
     )

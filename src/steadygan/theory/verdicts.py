@@ -1,4 +1,4 @@
-"""What a check says of a statement, and how that follows from its cases."""
+"""The verdict on a statement, and how it follows from the cases."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ SURVEY = "Li 2017 (slides on gradient issues)"
 
 
 class Verdict(NamedTuple):
-    """A statement by its name and source, what it claims, what was measured on how many cases, and the outcome."""
+    """The outcome of one check: the statement, its source and claim, what was measured, the number of cases."""
 
     name: str
     source: str
@@ -40,12 +40,12 @@ class Verdict(NamedTuple):
 
 
 def judge(printed: Tensor, corrected: Tensor | None = None, broken: str = FALSE) -> str:
-    """Say what follows from the cases in which the printed and the corrected claim held (bool, any shape).
+    """Derive the verdict from the cases in which the printed and the corrected claim held (bool, any shape).
 
-    HOLDS if the printed claim held in every case; else `broken`: FALSE for a claim that needs another formula,
-    AS_CORRECTED for one that needs a hypothesis or a reading which it does not state. FAILS if the corrected
-    claim did not hold in every case, or if the printed one did not and there is none to correct it, and where
-    there are no cases, which would say nothing.
+    HOLDS: the printed claim held in every case. Otherwise the verdict is `broken`: FALSE for a claim that needs
+    another formula, AS_CORRECTED for one that leaves out a hypothesis or a reading. FAILS in three situations:
+    a case violates the corrected claim; a case violates the printed claim and no corrected one is given; there
+    are no cases.
 
     >>> import torch
     >>> true, mixed = torch.tensor([True, True]), torch.tensor([True, False])

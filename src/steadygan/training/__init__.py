@@ -1,4 +1,4 @@
-"""Training: the loop and its events, checkpoints, sampling, and scores during training.
+"""Training: the loop and its events, checkpoints, sampling, and evaluation during training.
 
-The loop knows no folder and no command line; `steadygan.runs` writes what it yields.
+The loop knows no folder and no command line. `steadygan.runs` writes the events that it yields.
 """

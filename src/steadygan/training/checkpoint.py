@@ -1,4 +1,7 @@
-"""Checkpoints that are whole or not there: safetensors and JSON, renamed into place, with a checksum."""
+"""Checkpoints: safetensors and JSON, with a checksum.
+
+A checkpoint is complete or absent: it is written under another name, and renamed when it is on disk.
+"""
 
 import hashlib
 import json
@@ -22,7 +25,7 @@ FORMAT = 1
 
 
 def tensors(state: State) -> dict[str, Tensor]:
-    """The state's tensors under path names: `params/G`, `moments/D/square`, `scalars/step`, ..."""
+    """The tensors of a state by path: `params/G`, `moments/D/square`, `scalars/step`, ..."""
 
     def walk(tree: object, path: str) -> dict[str, Tensor]:
         if isinstance(tree, Tensor):
@@ -34,10 +37,10 @@ def tensors(state: State) -> dict[str, Tensor]:
 
 
 def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
-    """Write `state` to folder/step-XXXXXXXX and return it: complete on disk, or not there at all.
+    """Write `state` to folder/step-XXXXXXXX and return that path. The checkpoint is complete, or absent.
 
-    `facts` (the layout of parameter vectors, the seeds) go into meta.json beside the step, the versions and
-    the SHA-256 of the tensors. Raises OSError when the disk is full; the folder is then as before.
+    meta.json gets `facts` (the layout of parameter vectors, the seeds), the step, the versions and the SHA-256 of
+    the tensors. Raises OSError when the disk is full; the folder is then unchanged.
     """
     step = int(state.scalars["step"].flatten()[0])
     target = folder / name(step)
@@ -47,7 +50,7 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
     try:
         partial.mkdir()
         file = partial / "state.safetensors"
-        # Clones: an average may share a buffer with its player, and a file holds each tensor by itself.
+        # Clones: an average may share a buffer with its player, and safetensors refuses shared memory.
         save_file(
             {
                 k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -67,7 +70,9 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
         for part in (file, partial / "meta.json", partial):
             _sync(part)
         old = _retired(target)
-        if target.exists():  # the same step again: a kill before the next line is undone by `checkpoints`
+        if (
+            target.exists()
+        ):  # same step again; if the process is killed here, `checkpoints` restores the old one
             target.rename(old)
         partial.rename(target)
         _sync(folder)
@@ -80,7 +85,7 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
 
 
 def name(step: int) -> str:
-    """The folder of the checkpoint at `step`.
+    """The folder name of the checkpoint at `step`.
 
     >>> name(250)
     'step-00000250'
@@ -89,14 +94,16 @@ def name(step: int) -> str:
 
 
 def load(path: Path, like: State) -> State:
-    """Read the checkpoint at `path` into a state of the layout of `like`.
+    """Read the checkpoint at `path` into a state with the layout of `like`.
 
-    Raises UsageError when it is truncated, altered, or of other networks than `like`.
+    Raises UsageError if it is truncated or altered, or belongs to other networks than `like`.
     """
     try:
         meta = json.loads((path / "meta.json").read_text())
         if meta["format"] != FORMAT:
-            raise UsageError(f"checkpoint {path} has format {meta['format']}, this version reads {FORMAT}")
+            raise UsageError(
+                f"checkpoint {path} has format {meta['format']}, but this version reads format {FORMAT}"
+            )
         if _digest(path / "state.safetensors") != meta["sha256"]:
             raise UsageError(f"checkpoint {path} is truncated or altered: its checksum does not match")
         found = load_file(path / "state.safetensors")
@@ -119,7 +126,7 @@ def load(path: Path, like: State) -> State:
 
     def fill(tree: object, path: str) -> object:
         if isinstance(tree, Tensor):
-            # A clone lies in memory as a step's own results do; the file's place decides nothing about rounding.
+            # A clone has the memory alignment of a step's own results: alignment in the file could change rounding.
             return found[path].clone().to(tree.device)
         assert isinstance(tree, dict)
         return {name: fill(part, f"{path}/{name}") for name, part in tree.items()}
@@ -142,20 +149,20 @@ def _check_players(path: Path, found: list[str], wanted: list[str]) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, oldest first."""
+    """The paths of the checkpoints in `folder`, oldest first."""
     _bring_back(folder)
     found = [p for p in folder.glob("step-*") if p.is_dir() and p.name[5:].isdigit()]
     return sorted(found, key=lambda p: int(p.name[5:]))
 
 
 def load_newest(folder: Path, like: State, note: Callable[[str], None]) -> State:
-    """The newest whole checkpoint; each damaged one that is passed over is told in a sentence to `note`.
+    """The state of the newest checkpoint that is intact. `note` gets a sentence on each damaged one.
 
-    Raises UsageError when none can be used.
+    Raises UsageError if there is none.
     """
     found = checkpoints(folder)
     if not found:
-        raise UsageError(f"{folder} holds no checkpoint: train a while first, or name another run folder")
+        raise UsageError(f"{folder} holds no checkpoint: train first, or name another run folder")
     reasons = []
     for path in reversed(found):
         try:
@@ -164,10 +171,10 @@ def load_newest(folder: Path, like: State, note: Callable[[str], None]) -> State
             reasons.append(str(error))
             continue
         for reason in reasons:
-            note(f"{reason}; going on from {path.name} instead")
+            note(f"{reason}; resuming from {path.name} instead")
         return state
     raise UsageError(
-        f"{reasons[0]}; none here can be used: put back one of this run's own, or train anew elsewhere"
+        f"{reasons[0]}; no checkpoint here can be used: restore one of this run, or start a new run elsewhere"
     )
 
 
@@ -183,7 +190,7 @@ def _retired(target: Path) -> Path:
 
 
 def _bring_back(folder: Path) -> None:
-    """Undo a replacement that was cut off between putting the old one aside and the new one in its place."""
+    """Undo an interrupted replacement: the old checkpoint was set aside and the new one was not yet in its place."""
     for old in folder.glob(".step-*.old"):
         target = folder / old.name.removeprefix(".").removesuffix(".old")
         if target.exists():

@@ -1,4 +1,4 @@
-"""Where a run that diverged began to: the step, and the first tensor in it that was not finite."""
+"""The origin of a divergence: the step, and the first tensor that was not finite."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ __all__ = ["Origin", "origin"]
 
 
 class Origin(NamedTuple):
-    """The step, counted from 1, and the tensor: a log (`loss/D`), a parameter or an optimizer's moment."""
+    """The step, counted from 1, and the tensor: a log (`loss/D`), a parameter or an optimizer moment."""
 
     step: int
     tensor: str
@@ -27,11 +27,11 @@ def origin(
     until: int,
     index: int | None,
 ) -> Origin | None:
-    """Repeat the steps from the state `good` up to `until` and name what is first not finite, of one member.
+    """Repeat the steps from the state `good` up to `until`, and name the first tensor of a member that is not finite.
 
-    A step is a function of state and draw, so it is the very same divergence; None where all stays finite. Within a
-    step the logs come first, in the order in which they were computed, then the parameters by their names, then the
-    moments.
+    A step depends on its state and its batch alone, so the divergence repeats exactly. The result is None if all
+    tensors stay finite. Within a step, logs come first, in the order of their computation. Then come parameters by
+    name, then moments.
     """
     state = good
     for number in range(int(good.scalars["step"].flatten()[0]), until):

@@ -1,4 +1,4 @@
-"""What the training loop yields: one record for each kind of event."""
+"""The events that the training loop yields: one record for each kind."""
 
 from typing import NamedTuple
 
@@ -22,16 +22,16 @@ __all__ = [
 
 
 class Every(NamedTuple):
-    """How many steps lie between two events of a kind; the last step has all of them."""
+    """The interval in steps of each kind of event. The last step has all kinds."""
 
     log: int
     score: int
     checkpoint: int
-    examine: int | None = None  # never
+    examine: int | None = None  # None: never
 
 
 class Stop(NamedTuple):
-    """A rule that ends a run early: the logged scalar `log` is less than `below`, at step `after` or later."""
+    """Early stopping: the run ends when the logged scalar `log` is less than `below`, from step `after` on."""
 
     log: str
     below: float
@@ -39,7 +39,7 @@ class Stop(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What the step logged; tensors stay where they are until a sink reads them."""
+    """The logs of a step. Tensors stay on their device until a sink reads them."""
 
     step: int
     wall_s: float
@@ -47,7 +47,7 @@ class Progress(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """What the gradients, the critic and the fakes of a state are found to be."""
+    """The gradient statistics of a state: measures of its gradients, its critic and its fakes."""
 
     step: int
     wall_s: float
@@ -55,14 +55,14 @@ class Examined(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Samples [n, ...] of each member, and scores under flat names: a number, or a list over members."""
+    """The result of one evaluation: samples [n, ...] of each member, and scores by name (a list in an ensemble)."""
 
     samples: list[Tensor]
     scores: dict[str, float | list[float]]
 
 
 class Scored(NamedTuple):
-    """A look at the samples of a state."""
+    """An evaluation of a state during training."""
 
     step: int
     wall_s: float
@@ -71,16 +71,17 @@ class Scored(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A state that is safe to keep: finite, or in an ensemble so in the members that are not lost."""
+    """A state to save as a checkpoint: finite, except in members of an ensemble that have diverged."""
 
     step: int
     state: State
 
 
 class Diverged(NamedTuple):
-    """Parameters became NaN or infinite between `good_step` and `step`, in these members of the ensemble.
+    """Parameters became NaN or infinite after `good_step` and by `step`, in these members of the ensemble.
 
-    It began at the step `began`, where `tensor` was the first not to be finite; None where nobody traced it.
+    `began` is the step where it began, and `tensor` the first tensor that was not finite. Both are None if it was
+    not traced.
     """
 
     step: int
@@ -91,14 +92,14 @@ class Diverged(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """The run's rule ends it at `step`, before its last; the events of a last step come as well."""
+    """Early stopping ended the run at `step`. The events of a last step come with it."""
 
     step: int
     rule: Stop
 
 
 class Finished(NamedTuple):
-    """The last step is done."""
+    """The run is complete: its last step is done."""
 
     step: int
     wall_s: float

@@ -1,4 +1,4 @@
-"""What one step costs, measured on the step itself: operations, their FLOPs, and memory alive at once."""
+"""The cost of one step, measured while it runs: operations, their FLOPs, and peak memory."""
 
 import weakref
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["Meter"]
 
 
 class Meter(TorchDispatchMode):
-    """Counts, while active, operations, the FLOPs of matrix products and convolutions, and the peak of new bytes.
+    """Counts operations, FLOPs of matrix products and convolutions, and peak bytes of new tensors inside its block.
 
     >>> with Meter() as meter:
     ...     _ = torch.ones(2, 3) @ torch.ones(3, 4)
@@ -31,7 +31,8 @@ class Meter(TorchDispatchMode):
         self._seen: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and book it."""
+        """Run the operation and count it."""
+        # A view or an in-place result shares the storage of an argument, so it is no new memory.
         given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         out = func(*args, **(kwargs or {}))
         self.operations += 1

@@ -1,4 +1,4 @@
-"""What is examined of a state while a run trains: the gradients of its game, its critic, its fakes."""
+"""The diagnostics pass during training: statistics of a state's gradients, of its critic and of its fakes."""
 
 import math
 from collections.abc import Callable
@@ -30,10 +30,10 @@ from steadygan.rng import generator
 __all__ = ["examiner"]
 
 FAKES, TRAIN = 256, 2048
-"""How many fakes and reals are compared, and how many training samples at most."""
+"""Number of fakes and of reals that are compared, and the maximum number of training samples."""
 
 STEP = 0.01
-"""How far, relative to its norm, each player is moved along its gradient to see how the field turns."""
+"""Step along each player's gradient, relative to the norm of its parameters, for `field/cosine`."""
 
 Shared = dict[str, Tensor]
 
@@ -48,13 +48,18 @@ def examiner(
     device: str | torch.device = "cpu",
     classes: int = 0,
 ) -> Callable[[State, State], Logs]:
-    """Make the function that examines a state, after the one before it: scalars by name, [members] in an ensemble.
+    """Make the diagnostics pass (state before, state) -> scalars by name; in an ensemble each is [members].
 
-    What there is of `diagnostics.signal_measures`, `critic_measures`, `fake_measures`, `closeness`, `copies`;
-    `field/cosine`, of the field here and after every player has moved a hundredth of its norm along its gradient;
-    `spectral/NAME` of each player's weights; `update/NAME`, how far the last step moved its parameters, over their norm
-    before it. Always on the same draws, of the raw weights, so that only the players
-    change. Images are compared as 8x8-pooled pixels. It changes nothing.
+    The scalars are those of `diagnostics.signal_measures`, `critic_measures`, `fake_measures`, `closeness` and
+    `copies`, as far as the game has them, and:
+
+    - `field/cosine`: between the vector field at the state, and after a step of each player along its gradient by
+      a hundredth of its norm;
+    - `spectral/NAME`: the spectral norm of each player's weights;
+    - `update/NAME`: the length of the last update of a player's parameters, over their norm before it.
+
+    Every pass uses the same draws and the raw weights, so that only the players change. Images are compared as
+    8x8-pooled pixels. The pass changes neither the state nor any random generator.
     """
     draws = Draws(game, (tuple(game.players),), data, seeds, members=ensemble, dtype=dtype, device=device)
     size = game.fields["x_real"].shape[0] if "x_real" in game.fields else FAKES
@@ -78,7 +83,7 @@ def _detached(found: Logs) -> Logs:
 
 
 def _shared(data: Data, dtype: torch.dtype, device: str | torch.device) -> Shared:
-    """What all members are compared with: training samples, held-out ones, a distance, directions."""
+    """What all members are compared with: training samples, held-out samples, a distance, directions."""
     train = None if data.rows is None else features(as_seen(_some(data.rows, TRAIN)))
     found = compared(train, features(torch.zeros(1, *data.shape)).shape[1])
     if data.held:
@@ -93,7 +98,7 @@ def _some(rows: Tensor, most: int) -> Tensor:
 def _examined(
     game: Game, classes: int, before: State, state: State, draw: Draw, mine: Shared, shared: Shared
 ) -> Logs:
-    """Everything of one member: on its batch `draw`, and its larger sets `mine` of real samples and latents."""
+    """All scalars of one member, from its batch `draw` and its larger sets `mine` of real samples and latents."""
     here, *_ = field(game, tuple(game.players), state, draw)
     there, *_ = field(game, tuple(game.players), _moved(state, here), draw)
     found = {"field/cosine": cosine(here, there)}
@@ -119,7 +124,7 @@ def _examined(
 
 
 def _moved(state: State, gradients: dict[str, Tensor]) -> State:
-    """Each player a hundredth of its norm further down its own gradient."""
+    """The state after each player's step against its own gradient, by a hundredth of its norm."""
     return state._replace(
         params={
             name: p - STEP * p.norm() * gradients[name] / gradients[name].norm()
@@ -133,9 +138,10 @@ def _net(game: Game, state: State, name: str) -> Callable[..., Tensor]:
 
 
 def _told(game: Game, state: State, draw: Draw) -> Tensor:
-    """N dL_G/dG(z_i) [N, ...] on one draw: the gradient in a shift, of zero, of what G makes.
+    """The gradient that G receives at its samples, N dL_G/dG(z_i) [N, ...], on one draw.
 
-    G meets the critic's latents, as everything else here does, not those of a larger batch of its own.
+    It is the gradient with respect to a zero shift of G's output. G gets the critic's latents, like every other
+    statistic here, and not those of its own larger batch.
     """
     draw = {key: value for key, value in draw.items() if key != "z_G"}
     nets = {name: _net(game, state, name) for name in game.players}
@@ -149,7 +155,7 @@ def _told(game: Game, state: State, draw: Draw) -> Tensor:
 
 
 def _critic(game: Game, classes: int, state: State, draw: Draw, fake: Tensor, shared: Shared) -> Logs:
-    """The judge, as the others see it, at the draw's real samples, at fakes, and between them."""
+    """The critic, normalized as the losses see it, at the draw's real samples, at fakes, and between them."""
     judge = game.judge
     assert judge is not None
     x, D = draw["x_real"], _net(game, state, judge)
@@ -159,7 +165,7 @@ def _critic(game: Game, classes: int, state: State, draw: Draw, fake: Tensor, sh
         plain = logits_of(labelled(D, labels, side))
         return game.normalize(plain) if game.normalize else plain
 
-    # Evenly between 0 and 1: the same paths for everybody, so that no draw is needed.
+    # Evenly spaced in (0, 1), so that the points between need no random draw and are the same in every pass.
     alpha = (torch.arange(len(x), device=x.device, dtype=x.dtype) + 0.5) / len(x)
     points = {"real": x, "fake": fake, "between": interpolate(x, fake, alpha)}
     places = {at: input_gradient(critic("fake" if at == "fake" else "real"), p) for at, p in points.items()}

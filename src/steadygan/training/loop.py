@@ -1,4 +1,4 @@
-"""The loop: a generator of events that knows none of their consumers."""
+"""The training loop: a Python generator of events. It does not know who reads them."""
 
 import math
 import time
@@ -39,14 +39,15 @@ def train(
     wall_s: float = 0.0,
     stop: Stop | None = None,
 ) -> Iterator[Event]:
-    """Run `step` from the state's own step counter up to `steps`, and yield what happens.
+    """Run `step` from the state's own step counter up to `steps`, and yield an event for everything that happens.
 
-    `examine(before, state)` is given the state of the step before as well; `trace(good, until, member)` finds where a
-    member that diverged between the state `good` and step `until` began to.
+    `look(state)` evaluates a state; `examine(before, state)` is the diagnostics pass, and also gets the previous
+    state. `trace(good, until, member)` finds the step and the tensor at which a member diverged: `good` is the
+    last finite state, `until` the step at which NaN was seen. `wall_s` is the time spent before a resume.
 
-    The run ends at a NaN or infinite parameter (in an ensemble: when no member is finite any more), after a
-    Snapshot of the last state known to be good; or where `stop` says so, with all that a last step has. `wall_s`
-    is the time spent before, when resuming.
+    The run ends early in two ways. `stop` can end it: its last step then has all events of a last step. A NaN or
+    infinite parameter also ends it, after a Snapshot of the last finite state. An ensemble ends when no member is
+    finite.
     """
     began = time.perf_counter() - wall_s
     first = int(state.scalars["step"].flatten()[0])
@@ -55,11 +56,13 @@ def train(
         before = state
         state, logs = step(before, draws(done - 1))
         log = done == steps or done % every.log == 0
+        # Logs stay on the device: reading one waits for it, so `stop` is tested only where the step is logged anyway.
         stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
         last = done == steps or stopped
         looks = log or any(each and done % each == 0 for each in every)
         if not looks:
             continue
+        # Before the other events: a run that has NaN is neither evaluated nor saved.
         new = _not_finite(logs["finite"]) - diverged
         if new:
             diverged |= new
@@ -87,7 +90,7 @@ def train(
 
 
 def stops(rule: Stop, step: int, value: Tensor | Sequence[float | None] | float | None) -> bool:
-    """Whether the rule is met by its scalar at `step`: in an ensemble by every member whose number is finite.
+    """Whether the scalar `value` meets the rule at `step`; in an ensemble, that of every member that is finite.
 
     >>> rule = Stop("convergence", below=0.5, after=10)
     >>> stops(rule, 10, torch.tensor([0.4, torch.nan])), stops(rule, 10, [0.4, 0.6]), stops(rule, 9, 0.4)
@@ -102,7 +105,7 @@ def stops(rule: Stop, step: int, value: Tensor | Sequence[float | None] | float 
 
 
 def lost_members(state: State) -> set[int]:
-    """The members of an ensemble's state that are not finite any more; a single run is member 0."""
+    """The members of an ensemble whose state has NaN or infinity; a single run is member 0."""
     ensemble = state.scalars["step"].ndim == 1
     return _not_finite(torch.vmap(finite)(state) if ensemble else finite(state))
 

@@ -1,4 +1,4 @@
-"""What is looked at while a run trains: samples from fixed latents, and numbers that need no feature extractor."""
+"""Evaluation during training: samples from fixed latents, and scores that need no feature extractor."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,16 +21,16 @@ from steadygan.training.sampling import columns, in_rows, latents, samples, weig
 __all__ = ["GRID", "looked_at", "looker", "lower_is_better", "not_looked_at", "score_names"]
 
 POINTS, IMAGES, GRID = 4096, 1000, 64
-"""How many samples a look takes, of points and of images, and how many of the latter are pictured."""
+"""Samples of one evaluation, for points and for images, and the number of images in a picture."""
 
 STACKED = 5000
-"""How many are looked at for the modes of stacked images: perfect ones show 993 of 1,000 and a mode_kl of 0.106."""
+"""Samples for the modes of stacked images: real images show 993 of 1,000 modes and a mode_kl of 0.106."""
 
 FALLING = {"mode_kl", "unbalance", "close_pairs", "close_gradient", "gradient_max", "distance", "radius"}
 
 
 def lower_is_better(score: str) -> bool:
-    """Whether a score falls as a generator gets better.
+    """Whether a lower score is better.
 
     >>> [lower_is_better(name) for name in ("kd_lite0", "fid", "kid", "recall_lite0")]
     [True, True, True, False]
@@ -51,17 +51,20 @@ def looker(
     extractor: metrics.Extractor | None = None,
     images: int = IMAGES,
 ) -> Callable[[State], Look]:
-    """Make the function that looks at a state.
+    """Make the function that evaluates a state: its samples and its scores.
 
-    Points: `modes`, `high_quality`, `mode_kl` for a mixture, `unbalance`, `close_pairs`, `close_gradient` for
-    a finite set. Images: `kd_pixels8`, the kernel distance of 8x8-pooled pixels between `images` samples and as many
-    real images of `looked_at`; with an extractor, all that `metrics.scores` makes of its features of these; with a
-    classifier, `modes` and `mode_kl` of 5,000 stacked images too. The averaged generator is looked at where there is
-    one. With `classes` scores are those of labels drawn at random, and the images of a look are others, with a class
-    a row.
+    - Points of a mixture: `modes`, `high_quality`, `mode_kl`. Points of a finite set: `unbalance`, `close_pairs`,
+      `close_gradient`.
+    - Images: `kd_pixels8`, the kernel distance of 8x8-pooled pixels between `images` samples and as many real
+      images of `looked_at`.
+    - With an extractor: all `metrics.scores` of its features. With a classifier: `modes` and `mode_kl` of 5,000
+      stacked images.
+
+    The averaged generator is used where there is one. With `classes`, the scores are those of random labels; the
+    pictured samples are others, with one class per row.
     """
     wide = columns(GRID, classes) if len(data.shape) == 3 else None
-    pictured = GRID // wide * wide if wide else 0  # so that the last row is as long as the others
+    pictured = GRID // wide * wide if wide else 0  # only whole rows
     target = reference(data, POINTS) if len(data.shape) == 1 else as_seen(looked_at(data, images))
     count = max(len(target), STACKED if classifier else 0)
     seen = metrics.summarised(target, extractor) if extractor else None
@@ -91,7 +94,7 @@ def looker(
 
 
 def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[str, ...]:
-    """The names of the scores that a look at a game on this kind of data gives, through this extractor too."""
+    """The names of the scores of an evaluation for this data and game, with this extractor's included."""
     if len(data.shape) == 3:
         through = (
             tuple(metrics.score_name(key, extractor.replace("-", "_")) for key in metrics.SCORES)
@@ -112,7 +115,7 @@ def _is_small(data: Data) -> bool:
 
 
 def reference(data: Data, count: int) -> Tensor:
-    """Up to `count` real samples, always the same ones, as networks see them."""
+    """Up to `count` real samples in the range that networks see; always the same ones."""
     if data.rows is None:
         assert data.draw is not None
         return data.draw(generator("reference", data.name), count)
@@ -120,16 +123,17 @@ def reference(data: Data, count: int) -> Tensor:
 
 
 def looked_at(data: Data, count: int = IMAGES) -> Tensor:
-    """The real images that looks compare with: `count`, or half of all, held out of training where any are."""
+    """The real images of every evaluation: `count` or half of them; held-out images where the data has some."""
     rows = data.held() if data.held else data.rows
     assert rows is not None
     return rows[_order(data, rows)[: min(count, len(rows) // 2)]]
 
 
 def not_looked_at(data: Data, split: str, count: int = IMAGES) -> Tensor:
-    """The images of a split that no look has compared with, so that they are fit to judge what looks have chosen.
+    """The images of a split that no evaluation during training has used.
 
-    Raises UsageError for a split that the data have not.
+    A checkpoint that was chosen by its evaluation needs other images for its final score. Raises UsageError for a
+    split that the data does not have.
     """
     if split not in ("train", "test"):
         raise UsageError(f"a split is train or test, not {split!r}")
@@ -169,7 +173,7 @@ def _scores(
 
 
 def _judge(game: Game, state: State) -> Critic:
-    """The critic of the game's samples, as it is at this state."""
+    """The game's critic of samples, with the weights of this state."""
     assert game.judge is not None
     params, buffers = weights(state, game.judge, average=False)
     return logits_of(partial(game.players[game.judge].network, params, dict(buffers)))

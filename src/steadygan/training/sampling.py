@@ -1,4 +1,4 @@
-"""Samples from a state: raw or averaged weights, batch norm with statistics of the generator's own output."""
+"""Samples from a state, with raw or averaged weights, and with batch norm statistics of these weights."""
 
 import copy
 import math
@@ -22,14 +22,19 @@ STANDING_BATCHES, STANDING_BATCH = 16, 64
 
 
 def latents(seed: int, purpose: str, count: int, size: int, dtype: torch.dtype) -> Tensor:
-    """`count` fixed latents [count, size] for one purpose: the same ones in every run with this seed."""
+    """`count` fixed latents [count, size] of N(0, 1) for one purpose: the same in every run with this seed.
+
+    >>> a, b = (latents(0, "grid", 2, 3, torch.float32) for _ in range(2))
+    >>> a.shape, torch.equal(a, b)
+    (torch.Size([2, 3]), True)
+    """
     return torch.randn(count, size, generator=generator(seed, "latents", purpose), dtype=dtype)
 
 
 def columns(count: int, classes: int) -> int | None:
-    """How many of `count` samples stand in a row of a picture whose rows are classes; None without classes.
+    """The number of samples per row in a picture of `count` samples with one class per row; None without classes.
 
-    As many as let every class have a row, in a picture that is no wider than high.
+    Every class gets a row, and the picture is not wider than high.
 
     >>> columns(64, 10), columns(64, 3), columns(64, 0)
     (6, 8, None)
@@ -38,7 +43,7 @@ def columns(count: int, classes: int) -> int | None:
 
 
 def in_rows(z: Tensor, classes: int, label: int | None = None) -> Tensor:
-    """The latents z [n, classes + latent] with one class a row of `columns`, or all with one `label`.
+    """The latents z [n, classes + latent] with one class per row of `columns`, or all with the same `label`.
 
     >>> in_rows(torch.zeros(4, 3), 2)[:, :2].argmax(1)
     tensor([0, 0, 1, 1])
@@ -49,7 +54,7 @@ def in_rows(z: Tensor, classes: int, label: int | None = None) -> Tensor:
 
 
 def weights(state: State, player: str, *, average: bool = True) -> tuple[Tensor, Buffers]:
-    """A player's parameters and buffers: its average where there is one and it is wanted, else its own."""
+    """A player's parameters and buffers: the averaged ones if `average` and if there are any, else the raw ones."""
     if average and player in state.average:
         buffers = dict(state.average[player])
         return buffers.pop("params"), buffers
@@ -57,10 +62,10 @@ def weights(state: State, player: str, *, average: bool = True) -> tuple[Tensor,
 
 
 def standing_statistics(network: Network, params: Tensor, buffers: Buffers, z: Tensor) -> Buffers:
-    """Buffers with batch norm's statistics re-estimated: plain means over batches of G's own activations.
+    """Buffers with new batch norm statistics: means over batches of activations; `z` [batches, batch, latent].
 
-    `z` [batches, batch, latent]. The running averages of training belong to other weights than these,
-    above all to other weights than an average's. Networks without batch norm return `buffers` unchanged.
+    The running averages of training belong to earlier weights, and not at all to averaged weights. Networks without
+    batch norm return `buffers` unchanged.
     """
     names = averaged(network.module)
     if not names:
@@ -68,9 +73,9 @@ def standing_statistics(network: Network, params: Tensor, buffers: Buffers, z: T
     module = copy.deepcopy(network.module).train()
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._NormBase):
-            part.momentum = 1.0  # so that each batch leaves exactly its own statistics
+            part.momentum = 1.0  # running statistics = those of the last batch alone
         if isinstance(part, HiddenNoise | SpectralNorm):
-            part.eval()  # the statistics are for samples, which have no noise and one and the same norm
+            part.eval()  # samples have no hidden noise, and spectral norms that do not change
     total = {name: torch.zeros_like(buffers[name]) for name in names}
     for batch in z:
         seen = {name: b.clone() for name, b in buffers.items()}
@@ -83,7 +88,7 @@ def standing_statistics(network: Network, params: Tensor, buffers: Buffers, z: T
 def reconstructions(
     G: Network, E: Network, state: State, x: Tensor, *, seed: int = 0, average: bool = True
 ) -> Tensor:
-    """G(E(x)) [n, ...] of real samples x [n, ...], of one member's state: E as it is, G as in `samples`."""
+    """G(E(x)) [n, ...] of real samples x [n, ...], of one member's state: E with raw weights, G as in `samples`."""
     frozen = replace(E, module=copy.deepcopy(E.module).eval())
     params = state.params["E"]
     z = torch.cat([frozen(params, dict(state.buffers["E"]), part) for part in x.to(params).split(CHUNK)])
@@ -91,7 +96,7 @@ def reconstructions(
 
 
 def batch_norm(network: Network) -> str:
-    """What batch norm's statistics are when samples are drawn, as a protocol says it."""
+    """Which batch norm statistics samples are drawn with, in the words of a score's protocol."""
     if not any(isinstance(part, nn.modules.batchnorm._NormBase) for part in network.module.modules()):
         return "none in the generator"
     return f"standing statistics of {STANDING_BATCHES} batches of {STANDING_BATCH}"
@@ -100,7 +105,7 @@ def batch_norm(network: Network) -> str:
 def sampler(
     network: Network, state: State, size: int, *, seed: int = 0, average: bool = True
 ) -> Callable[[Tensor], Tensor]:
-    """G as a function of latents z [n, size]: samples [n, ...] in evaluation mode, float32, of one member's state."""
+    """G of one member's state as a function of latents z [n, size]: samples [n, ...], float32, in evaluation mode."""
     params, buffers = weights(state, "G", average=average)
     shape = (STANDING_BATCHES, STANDING_BATCH)
     standing = latents(seed, "standing", math.prod(shape), size, params.dtype).view(*shape, -1)
@@ -117,5 +122,5 @@ def sampler(
 
 
 def samples(network: Network, state: State, z: Tensor, *, seed: int = 0, average: bool = True) -> Tensor:
-    """G's samples [n, ...] at latents z [n, latent], as `sampler` makes them."""
+    """Samples [n, ...] of G at latents z [n, latent]; see `sampler`."""
     return sampler(network, state, z.shape[1], seed=seed, average=average)(z)

@@ -1,4 +1,4 @@
-"""What is looked at in the games that are solved by hand: where they are, how far from rest, at which rate."""
+"""Evaluation of games with a known equilibrium: parameters, distance to it, and rate of convergence."""
 
 from collections.abc import Callable
 from itertools import accumulate
@@ -18,11 +18,11 @@ from steadygan.training.events import Look
 
 __all__ = ["Spectrum", "portrait", "score_names", "spectrum", "velocities"]
 
-HELD = ("square", "count")  # moments that precondition a step, and do not rest
+HELD = ("square", "count")  # moments that only scale a step: they have no equilibrium
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues at the equilibrium: of the velocity field v', and of one step (of a cycle of `period` steps)."""
+    """Eigenvalues at the equilibrium: of v' and of a step (or cycle of `period` steps); and its spectral radius."""
 
     field: Tensor
     step: Tensor
@@ -30,18 +30,21 @@ class Spectrum(NamedTuple):
 
 
 def score_names(rest: Rest) -> tuple[str, ...]:
-    """What is told of a game beside where it is: nothing that has no meaning where the field is not zero."""
+    """The scores of a game besides its parameters; none where the field at the point is not zero."""
     return ("distance", "radius") if rest.still else ()
 
 
 def portrait(
     game: Game, rule: Rule, draws: Draws, *, members: int, ensemble: bool, closed: float | None
 ) -> Callable[[State], Look]:
-    """Make the function that looks at a state of a game with a known equilibrium.
+    """Make the function that evaluates a state of a game with a known equilibrium. It returns no samples.
 
-    `distance` to it, `radius`: the spectral radius of a step there, `radius/closed_form` where that is known, and
-    `at/NAME`, each player's first parameter, which is all where the field at the point is not zero. A look has no
-    samples.
+    - `at/NAME`: the first parameter of each player.
+    - `distance`: the distance to the equilibrium.
+    - `radius`: the spectral radius of a step at the equilibrium; below 1 the step converges.
+    - `radius/closed_form`: the same from a formula, where one is known.
+
+    Only `at/NAME` is given where the field is not zero at the point.
     """
     assert game.rest is not None
     rest, still = game.rest.point, game.rest.still
@@ -65,11 +68,11 @@ def portrait(
 
 
 def spectrum(game: Game, rule: Rule, draws: Draws, state: State, index: int | None = None) -> Spectrum:
-    """The eigenvalues at the equilibrium, by differentiating a whole step there, in float64.
+    """The eigenvalues at the equilibrium, from the derivative of a whole step, in float64.
 
-    The step is taken over all that the rule carries along, with the hyper-parameters of one member's `state`;
-    an optimizer's moments are at rest too. Its squares and its count stay what they are in `state`, as a
-    preconditioner of the step: they are no coordinates, or the radius would be that of their own decay.
+    The coordinates are the parameters and the optimizer's moments, at their equilibrium values. The
+    hyper-parameters are those of one member's `state`. Squares and counts of an optimizer keep their values in
+    `state`, because they only scale the step. As coordinates they would add their own decay to the eigenvalues.
     """
     assert game.rest is not None
     first = int(state.scalars["step"]) // rule.period * rule.period
@@ -85,7 +88,7 @@ def spectrum(game: Game, rule: Rule, draws: Draws, state: State, index: int | No
 
 
 def velocities(game: Game, draws: Draws, state: State, points: Tensor, index: int | None = None) -> Tensor:
-    """The velocity [k, 2] of D's and G's first parameter where these are `points` [k, 2], all others at rest."""
+    """The velocity [k, 2] of the first parameters of D and G at `points` [k, 2], all others at the equilibrium."""
     assert game.rest is not None
     batch, state = _batch(draws, int(state.scalars["step"]), index), _double(state)
     rest = {name: game.rest.point[name].to(p) for name, p in state.params.items()}
@@ -101,7 +104,7 @@ def velocities(game: Game, draws: Draws, state: State, points: Tensor, index: in
 
 
 def _velocity(game: Game, state: State, batch: list[dict[str, Tensor]]) -> Callable[[Tensor], Tensor]:
-    """v = -g as a function of one long vector, the players in the order of the state."""
+    """v = -g as a function of one vector of all players, in the order of the state."""
     draw = {name: values for turn in batch for name, values in turn.items()}
     sizes = {name: len(p) for name, p in state.params.items()}
 
@@ -152,10 +155,10 @@ def _double(state: State) -> State:
 
 
 def _firsts(rest: dict[str, Tensor]) -> list[int]:
-    """Where each player begins in the long vector."""
+    """The index of each player's first parameter in the vector of all."""
     return list(accumulate((len(p) for p in list(rest.values())[:-1]), initial=0))
 
 
 def _eigenvalues(matrix: Tensor) -> Tensor:
-    """None where an entry is not finite, which would end the process."""
+    """The eigenvalues; none if an entry is not finite, because torch would then end the process."""
     return torch.linalg.eigvals(matrix) if matrix.isfinite().all() else torch.empty(0, dtype=torch.complex128)

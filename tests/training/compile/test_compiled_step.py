@@ -222,7 +222,7 @@ def test_where_compiling_fails_the_step_runs_as_it_is_and_says_so_once(monkeypat
         assert after.params == state.params
     assert len(tried) == 1
     assert notes == [
-        "the step could not be compiled and runs as it is, only slower (RuntimeError: no such file)"
+        "the step could not be compiled and runs uncompiled, only slower (RuntimeError: no such file)"
     ]
 
 

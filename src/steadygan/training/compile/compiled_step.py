@@ -1,4 +1,4 @@
-"""From a pure step to the program that runs: one `vmap` for an ensemble, one compiled graph, checked once."""
+"""From a pure step to a compiled program: `vmap` for an ensemble, one compiled graph, one check against eager."""
 
 import os
 import shlex
@@ -20,34 +20,34 @@ from steadygan.training.compile.small_matmul import small_products
 __all__ = ["ON_CPU", "CompiledStepDiffers", "compiled", "vectorised"]
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-2, "bfloat16": 0.25}
-"""How far, relative to the update itself, rounding may move the first compiled step from the eager one: generous to
-rounding (a selection may swap two candidates that are equal to it), yet below what wrong code does to an update."""
+"""Allowed difference of the first compiled step from the eager step, relative to the update itself. It is generous to
+rounding: a selection may swap two candidates that are equal up to rounding. Wrong code changes an update by more."""
 
 SMALL = 0.3
-"""Gradients below this share of their root mean square count less, as rounding may turn their signs: see `_weights`."""
+"""Gradients below this share of their root mean square count less, because rounding can flip their sign: `_weights`."""
 
 ON_CPU: dict[str, Any] = {"cpp_wrapper": True, "layout_optimization": False}
-"""What torch.compile is told on a CPU. A step is many small products, and calling them from C++ rather than from Python
-halves its time; and convolutions that are turned to another layout and back, as often as a penalty differentiates them,
-cost a sixth of it (GN's CNN with R1: 518 ms for 595; in bfloat16 and channels-last 296 for 352)."""
+"""Options of torch.compile on a CPU. A step is many small products: calls from C++ instead of Python halve its time.
+Without a change of layout around each convolution, a step with a penalty is a sixth faster (GN's CNN with R1: 518 ms
+instead of 595; in bfloat16 and channels-last 296 instead of 352)."""
 
 
 class CompiledStepDiffers(RuntimeError):
-    """The compiled step computed something else than the eager one on the same state and batch."""
+    """The compiled step and the eager step gave different results for the same state and batch."""
 
 
 def vectorised(step: Step) -> Step:
-    """One program for all members of an ensemble: `step` mapped over the leading dimension of state and batch."""
+    """One step for all members of an ensemble: `step` mapped over the first dimension of state and batch."""
     return torch.vmap(step)
 
 
 def compiled(step: Step, note: Callable[[str], None], precision: str = "float32") -> Step:
-    """Compile the whole step, double backward included, and compare its first result with the eager step's.
+    """Compile the whole step, double backward included, and compare its first result with that of the eager step.
 
-    Raises CompiledStepDiffers when they differ by more than rounding (pytorch issue #136662: compiled
-    torch.func.grad has been silently wrong). Without a C++ compiler on a CPU, says so in `note` and returns
-    the step as it is. Each kind of arguments has a program of its own, which relies on the state that it is given not
-    having been changed in place since it was returned, and on torch's modes (autocast, gradients) being as at first.
+    Raises CompiledStepDiffers if they differ by more than rounding: compiled torch.func.grad has been silently
+    wrong (pytorch issue #136662). On a CPU without a C++ compiler the step stays uncompiled, and `note` gets a
+    sentence. Each layout of arguments has its own program. The caller must not change a returned state in place,
+    and must not change torch's modes (autocast, gradients) between calls.
     """
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     if not torch.cuda.is_available() and not any(shutil.which(word) for word in compiler[:1]):
@@ -56,7 +56,8 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
     options: dict[str, Any] = {}
     if not torch.cuda.is_available():
         options = {**ON_CPU, "post_grad_custom_post_pass": small_products(note)}
-    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # since 2.7; `run` looks at the arguments itself
+    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # since torch 2.7
+        # torch would check its guards at every call; `kind` in `run` takes their place at less cost.
         options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
     programs: dict[Any, tuple[Step, Layout]] | None = {}
     latest: State | None = None
@@ -77,7 +78,7 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
                 result = program(state, batch)
             except (BackendCompilerFailed, InductorError) as error:
                 reason = str(error).strip().splitlines()[0]
-                note(f"the step could not be compiled and runs as it is, only slower ({reason})")
+                note(f"the step could not be compiled and runs uncompiled, only slower ({reason})")
                 programs = None
                 return step(state, batch)
             _compare(step, state, batch, result[0], precision)
@@ -93,7 +94,7 @@ Layout = tuple[Any, ...]
 
 
 def _layout(held: Draw) -> Layout:
-    """What a program relies on of tensors: which there are, how each lies in memory, and which are one."""
+    """What a program assumes of its tensors: names, shapes, strides, types, and which are the same tensor."""
     first: dict[int, str] = {}
     return tuple(
         [(name, x.shape, x.stride(), x.dtype, first.setdefault(id(x), name)) for name, x in held.items()]
@@ -101,10 +102,10 @@ def _layout(held: Draw) -> Layout:
 
 
 def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]) -> Step:
-    """The step compiled for arguments of just this kind, which it does not look at.
+    """The step compiled for arguments of exactly this layout. The program does not check them.
 
-    torch.compile's own way into a program is a tenth of a small step. It is gone around where torch has another
-    (since 2.9), which takes most steps: not Adam's in float64, whose count it takes for a number.
+    The call overhead of torch.compile is a tenth of a small step. `aot_compile` (since torch 2.9) avoids it, for most
+    steps: not for Adam in float64, whose step count it takes for a Python number.
     """
     program: Any = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
     try:
@@ -116,7 +117,7 @@ def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[
 
 
 def _own(step: Step) -> Step:
-    """The step with a code object of its own: torch.compile allows eight programs for each, in the whole process."""
+    """The step with its own code object, because torch.compile allows only eight programs per code object."""
 
     def own(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
         return step(state, batch)
@@ -126,18 +127,18 @@ def _own(step: Step) -> Step:
 
 
 def _compare(step: Step, before: State, batch: Sequence[Draw], fast: State, precision: str) -> None:
-    """Hold to the eager step what moved, and the optimizers' memory, which shows a gradient's size where Adam hides it.
+    """Compare updates and optimizer moments with the eager step. Moments show a gradient's size, which Adam hides.
 
-    Buffers and averages only have to be finite: rounding that turns a step's sign goes on in them.
+    Buffers and averages only have to be finite: where rounding flips the sign of an update, they differ too.
     """
     eager, tolerance = step(before, batch)[0], TOLERANCE[precision]
     for name, start in before.params.items():
         expected, found = eager.params[name] - start, fast.params[name] - start
         weights = _weights(eager.moments[name], fast.moments[name])
         gap, far, reach = (found - expected) * weights, expected * weights, start * weights
-        # Norms are each member's, so that none hides behind another.
+        # One norm per member, so that a small member's error does not hide behind a large member.
         allowed = tolerance * far.norm(dim=-1) + 1e-7 * reach.norm(dim=-1)
-        diverged = ~expected.isfinite().all(-1)  # in its first step: the trainer's to report
+        diverged = ~expected.isfinite().all(-1)  # NaN in the first step is reported by the training loop
         if not (diverged | (gap.norm(dim=-1) <= allowed)).all():
             raise CompiledStepDiffers(
                 f"the compiled step moves {name} by {found.norm():.6g}, the eager step by "
@@ -157,12 +158,13 @@ def _compare(step: Step, before: State, batch: Sequence[Draw], fast: State, prec
 
 
 def _weights(eager: Moments, fast: Moments) -> Tensor:
-    """How much each parameter counts in the comparison: min(1, s / (.3 r)), with s the larger root of mean squares.
+    """The weight of each parameter in the comparison: min(1, s / (.3 r)).
 
-    r is the eager one's rms, so that a wrong gradient, however large, hides no other.
+    s is the larger of both steps' root of the squares' average; r is the root mean square of the eager one alone, so
+    that one wrong large gradient cannot hide another.
 
-    Adam and RMSProp divide by s, so that a gradient near zero, whose sign rounding decides, takes a full step like any
-    other: of a GN critic's first update in float32 that is .02, of its generator's .16, and in bfloat16 a half.
+    Adam and RMSProp divide by s. A gradient near zero then makes a full step, whose sign is decided by rounding. Such
+    parameters are .02 of a GN critic's first update in float32, .16 of its generator's, and half of it in bfloat16.
     """
     if "square" not in eager:
         return torch.ones(())

@@ -1,10 +1,10 @@
-"""Backward chains that differ by a factor of each row are computed once.
+"""A graph pass: backward chains that differ only by one factor per row are computed once.
 
-A critic's loss and a penalty on its gradient go back through the same layers from the same rows: the penalty from ones,
-the loss from s = dL/df of each row. What a layer does on the way back is linear, so that the second chain is the first,
-row by row times that factor: (s 1) W = s (1 W). And products with the same left matrix are one, with the sum of their
-right ones: B^T h + B^T r = B^T (h + r). torch.compile sees neither. Of R1's step on a critic with three layers of
-weights that are no vectors, the pass here saves four of the products.
+A critic's loss and a penalty on its input gradient both run backward through the same layers and rows. The penalty
+starts from ones, the loss from s = dL/df of each row. A layer's backward is linear, so the second chain is the first
+one times s, row by row: (s 1) W = s (1 W). Products with the same left matrix also become one product:
+B^T h + B^T r = B^T (h + r). torch.compile does neither. In a step of R1 on a critic with three weight matrices, the
+pass saves four products.
 """
 
 from collections.abc import Hashable, Sequence
@@ -24,20 +24,20 @@ EXACT = (torch.float32, torch.float64)
 
 
 class Chain(NamedTuple):
-    """A matrix that is `factor` [.., rows, 1] (None: one) times the matrix that `key` describes."""
+    """A matrix equal to `factor` [.., rows, 1] (None: 1) times the matrix that `key` describes."""
 
     factor: Node | None
     key: Hashable
 
 
 Split = dict[Node, tuple[Node | None, Node]]
-"""What a matrix is: a factor of each row (None: one), times a matrix."""
+"""For a matrix: one factor per row (None: 1), and the matrix that it multiplies."""
 
 
 def share_chains(graph: Graph) -> None:
-    """Change torch.compile's graph of a step to one that computes the same with fewer products.
+    """Rewrite torch.compile's graph of a step to compute the same with fewer products.
 
-    Equal to rounding as long as factors are finite. In half precision nothing changes.
+    Results are equal up to rounding, as long as factors are finite. In half precision nothing changes.
     """
     _straighten(graph)
     bases: dict[Hashable, Node] = {}
@@ -61,22 +61,22 @@ def share_chains(graph: Graph) -> None:
 
 
 def value(node: Any) -> Tensor:
-    """The shape, strides and type of what a node computes."""
+    """The shape, strides and type of a node's result, as a fake tensor."""
     return node.meta["val"]
 
 
 def put(before: Node, target: Any, *args: Any, **kwargs: Any) -> Node:
-    """A call in front of a node, of known shape and strides."""
+    """Insert a call before a node, with the shape and strides of its result."""
     with before.graph.inserting_before(before):
         made = before.graph.call_function(target, args, kwargs)
     values = map_arg(args, value)
     made.meta["val"] = target(*values, **kwargs)
-    made.meta["eager_input_vals"] = (values, kwargs)  # the strides that an operator is to see
+    made.meta["eager_input_vals"] = (values, kwargs)  # the strides that a custom operator must get
     return made
 
 
 def _straighten(graph: Graph) -> None:
-    """One node for each matrix however often it was turned, and for each comparison with a number."""
+    """Remove duplicates: one node for each transposed matrix, and for each comparison with a number."""
     there: dict[Hashable, Node] = {}
     for node in graph.nodes:
         if node.target in VIEWS and value(node).shape == value(node.args[0]).shape:
@@ -93,7 +93,7 @@ def _straighten(graph: Graph) -> None:
                 _once(node, (source, tuple(order)), there)
         elif node.target is aten.le.Scalar:
             _once(node, node.args, there)
-    graph.eliminate_dead_code()  # what is needed once has one user
+    graph.eliminate_dead_code()  # so that a node that is needed once has exactly one user
 
 
 def _once(node: Node, key: Hashable, there: dict[Hashable, Node]) -> None:
@@ -103,7 +103,7 @@ def _once(node: Node, key: Hashable, there: dict[Hashable, Node]) -> None:
 
 
 def _chain(node: Node, chains: dict[Node, Chain]) -> Chain | None:
-    """What a node of a chain is: its beginning, an activation's derivative, or a product with weights."""
+    """The chain of a node: its start, an activation's derivative, or a product with weights; None for other nodes."""
     if (
         node.op != "call_function"
         or not isinstance(node.meta.get("val"), Tensor)
@@ -128,7 +128,7 @@ def _chain(node: Node, chains: dict[Node, Chain]) -> Chain | None:
 
 
 def _outer(factor: Tensor, row: Tensor, whole: Tensor) -> bool:
-    """Whether `whole` is a column times a row, matrix by matrix."""
+    """Whether `whole` is an outer product, a column times a row, for each matrix."""
     *batch, m, n = 1, 1, *whole.shape
     return whole.dim() > 1 and ([*factor.shape], [*row.shape]) == ([*batch[2:], m, 1], [*batch[2:], 1, n])
 
@@ -140,7 +140,7 @@ def _unexpanded(node: Any) -> Node:
 
 
 def _filled(node: Any) -> float | None:
-    """The number that a tensor holds throughout, if a node makes it so."""
+    """The number that fills a whole tensor, if the node is such a constant."""
     while node.target in VIEWS:
         node = node.args[0]
     numbers = {aten.full.default: 1, aten.scalar_tensor.default: 0}
@@ -148,14 +148,14 @@ def _filled(node: Any) -> float | None:
 
 
 class Term(NamedTuple):
-    """A part of a sum, turned or not."""
+    """A term of a sum, and whether it is transposed."""
 
     node: Node
     turned: bool
 
 
 def _is_turned(node: Any) -> bool:
-    """Whether a node is a matrix, or each of a batch, turned."""
+    """Whether a node transposes a matrix, or each matrix of a batch."""
     if not isinstance(node, Node) or node.target is not aten.permute.default:
         return False
     places = [*range(value(node).dim())]
@@ -163,7 +163,7 @@ def _is_turned(node: Any) -> bool:
 
 
 def _terms(node: Any, turned: bool, first: bool = True) -> list[Term]:
-    """The parts of a sum of sums."""
+    """The terms of a nested sum."""
     if first or len(node.users) == 1:
         if (
             node.target is aten.add.Tensor
@@ -178,7 +178,7 @@ def _terms(node: Any, turned: bool, first: bool = True) -> list[Term]:
 
 
 def _merge(root: Node, split: Split) -> None:
-    """Make one of the products in a sum whose left matrices are the same, turned, but for a factor of each row."""
+    """Merge the products of a sum whose left matrices are the same transposed matrix, up to one factor per row."""
     groups: dict[Hashable, list[Term]] = {}
     for place, term in enumerate(_terms(root, False)):
         base = _base(term.node, split)
@@ -196,7 +196,7 @@ def _merge(root: Node, split: Split) -> None:
 
 
 def _base(product: Node, split: Split) -> Node | None:
-    """B of a product (s B)^T h that nothing else needs."""
+    """B of a product (s B)^T h that has no other user."""
     if product.target in PRODUCTS and len(product.users) == 1 and value(product).dtype in EXACT:
         left: Any = product.args[0]
         if _is_turned(left):
@@ -205,7 +205,7 @@ def _base(product: Node, split: Split) -> Node | None:
 
 
 def _merged(root: Node, group: list[Term], split: Split) -> Node:
-    """The sum of products (s B)^T h: B^T times the sum of s h."""
+    """The sum of products (s B)^T h, as B^T times the sum of s h."""
     total = None
     for product, _ in group:
         left, right = cast("Sequence[Node]", product.args)

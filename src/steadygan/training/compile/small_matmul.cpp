@@ -1,6 +1,6 @@
-// steadygan::product(a, b): the product of float32 matrices [.., m, k] and [.., k, n], of one matrix or a batch of them,
-// without the microseconds that every call of mm and bmm takes and without turning a first: a tile of the result stays in
-// registers while the sum over k runs, and each number of a is read as it lies.
+// steadygan::product(a, b): the product of float32 matrices [.., m, k] and [.., k, n], single or batched.
+// It has no call overhead of mm and bmm, and does not transpose a first. A tile of the result stays in registers during
+// the sum over k; numbers of a are read with their own strides.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
@@ -11,24 +11,24 @@
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int64_t kBytes = 64, kTall = 8; // of a vector; rows of a tile, two vectors wide: 19 of 32 registers
+constexpr int64_t kBytes = 64, kTall = 8; // bytes of a vector; rows of a tile, two vectors wide: 19 of 32 registers
 #else
 constexpr int64_t kBytes = 32, kTall = 4; // 11 of 16
 #endif
 typedef float Vector __attribute__((vector_size(kBytes), aligned(4)));
 typedef float Quarter __attribute__((vector_size(16), aligned(4)));
 constexpr int64_t kLane = kBytes / 4; // numbers of a vector
-constexpr int64_t kFew = 4;         // columns that are computed number by number
-constexpr int64_t kRows = 64;       // of the left matrix, in one task
-constexpr int64_t kGrain = 1 << 20; // multiplications that are worth a thread's while
+constexpr int64_t kFew = 4;         // at most so many columns are computed one number at a time
+constexpr int64_t kRows = 64;       // rows of the left matrix in one task
+constexpr int64_t kGrain = 1 << 20; // least multiplications for one thread
 
 struct Left {
   const float* at;
-  int64_t down, along; // how far the next row and the next column are
+  int64_t down, along; // strides of rows and of columns
   Left row(int64_t i) const { return {at + i * down, down, along}; }
 };
 
-// R rows and W vectors of columns of a product over k: each number of a is multiplied into W vectors of b.
+// A tile of R rows and W vectors of columns: each number of a is multiplied with W vectors of b.
 template <int64_t R, int64_t W>
 [[gnu::always_inline]] inline void tile(int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
   Vector sum[R][W] = {};
@@ -45,7 +45,7 @@ template <int64_t R, int64_t W>
       *reinterpret_cast<Vector*>(c + r * next_c + w * kLane) = sum[r][w];
 }
 
-// W vectors of columns of a product of m rows.
+// m rows and W vectors of columns.
 template <int64_t W>
 void column(int64_t m, int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
   int64_t row = 0;
@@ -55,7 +55,7 @@ void column(int64_t m, int64_t k, Left a, const float* b, int64_t next_b, float*
     tile<1, W>(k, a.row(row), b, next_b, c + row * next_c, next_c);
 }
 
-// Fewer columns than a vector has, of copies that are as wide as one.
+// Fewer columns than a vector has: on copies that are padded to a whole vector.
 void narrow(int64_t m, int64_t n, int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
   thread_local std::vector<float> room;
   room.resize((k + m) * kLane);
@@ -81,7 +81,7 @@ inline float total(Vector x) {
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-// Few columns, where rows of a lie in one piece: each number of the result by itself, of b's columns laid in one piece too.
+// Few columns, and contiguous rows of a: one dot product per number of the result, with b's columns copied contiguous.
 void dots(int64_t m, int64_t n, int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
   thread_local std::vector<float> room;
   room.resize(n * k);
@@ -103,7 +103,7 @@ void dots(int64_t m, int64_t n, int64_t k, Left a, const float* b, int64_t next_
 }
 
 void multiply(int64_t m, int64_t n, int64_t k, Left a, const float* b, int64_t next_b, float* c, int64_t next_c) {
-  if (n < kLane && a.down == 1 && m > n) { // the other way round: b is turned, and the result turned back
+  if (n < kLane && a.down == 1 && m > n) { // columns of a are contiguous: compute the transposed product
     thread_local std::vector<float> room;
     room.resize(n * m);
     multiply(n, m, k, {b, 1, next_b}, a.at, a.along, room.data(), m);

@@ -1,10 +1,10 @@
-"""Small matrix products of a compiled step on a CPU, without the way there.
+"""A graph pass: a fast kernel for the small matrix products of a compiled step on a CPU.
 
-A step of small networks is some sixty products of a few microseconds each. Of these `mm` takes half for itself, and the
-library behind it keeps to half the width of the vector units of processors that are not Intel's. The pass here has
-torch.compile call `small_products.cpp` in its place, has it share what the ways back through a critic have in common
-(`shared_chains`), and adds biases where the next function is computed. On other devices and in
-half precision nothing changes; larger matrices and float64 keep torch's function.
+A step of small networks has some sixty products of a few microseconds each. Half of that time is the call overhead of
+`mm`, and the library behind it uses half the vector width on processors of other makers than Intel. With this pass,
+torch.compile calls the kernel of `small_matmul.cpp` instead. The pass also runs `share_backward` and `split_vectors`,
+and moves additions of a bias into the next function. On other devices and in half precision nothing changes. Larger
+matrices and float64 keep torch's function.
 """
 
 import hashlib
@@ -32,11 +32,11 @@ __all__ = ["SmallProducts", "small_products"]
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 WIDEST, LONGEST = 2**16, 2**10
-"""Numbers in the right matrix, and terms in a sum: beyond these the kernel, which takes them whole, is no faster."""
+"""Maximum size of the right matrix, and of a sum. The kernel has no blocking: beyond these it is no faster."""
 
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-shared", "-fopenmp"]
 VECTORS = {"AVX512": ["-mavx512f", "-mfma"], "AVX2": ["-mavx2", "-mfma"]}
-"""What the compiler may use, by what torch found: no more, as a cache folder may be several machines'."""
+"""Compiler flags by the CPU capability that torch found. No others: machines may share the cache folder."""
 
 aten = torch.ops.aten
 
@@ -44,7 +44,8 @@ aten = torch.ops.aten
 def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
     """The pass for torch.compile's option `post_grad_custom_post_pass`.
 
-    None where it gains nothing (processors without AVX2), and with a note where it cannot be had.
+    None on processors without AVX2, where it gains nothing. None, and a sentence to `note`, where the kernel cannot
+    be compiled.
     """
     if torch.backends.cpu.get_cpu_capability() not in VECTORS:
         return None
@@ -52,8 +53,8 @@ def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
         _load()
     except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
         note(
-            "small matrices are multiplied by torch's own function: slower, and not to the same bits as by the "
-            f"operator, which could not be made ({_reason(error)})"
+            "the kernel for small matrices could not be compiled, so torch's own function is used: it is slower, and "
+            f"rounds differently ({_reason(error)})"
         )
         return None
     return SmallProducts()
@@ -61,7 +62,7 @@ def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
 
 @cache
 def _load() -> None:
-    """Compile the operator if the cache folder does not have it whole, and register it with its shape."""
+    """Compile the kernel unless the cache folder has it intact; register it, with the shape of its result."""
     vectors = VECTORS[torch.backends.cpu.get_cpu_capability()]
     words = [*shlex.split(os.environ.get("CXX", "g++")), *FLAGS, *vectors]
     asked = [torch.__version__, platform.machine(), *words, torch.Tag.needs_exact_strides, SOURCE.read_text()]
@@ -74,7 +75,7 @@ def _load() -> None:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether the library is there and is what was made: a part of one would end the process that loads it."""
+    """Whether the library is there with its checksum: loading a part of one would end the process."""
     sums = file.with_suffix(".sha256")
     return file.is_file() and sums.is_file() and sums.read_text() == _sum(file)
 
@@ -84,7 +85,7 @@ def _sum(file: Path) -> str:
 
 
 def _make(words: list[str], file: Path) -> None:
-    """Compile beside the file, in a folder of this call's own, and put it there whole; its checksum goes last."""
+    """Compile in a temporary folder, then rename into place. The checksum comes last, so that a crash leaves none."""
     from torch.utils import cpp_extension
 
     there = [f"-I{path}" for path in cpp_extension.include_paths()]
@@ -100,7 +101,7 @@ def _make(words: list[str], file: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Why, in a line: the compiler's first error, or what the system says."""
+    """The reason in one line: the compiler's first error, or the message of the system."""
     if isinstance(error, subprocess.CalledProcessError):
         lines = error.stderr.strip().splitlines() or [f"{error.cmd[0]} ended with {error.returncode}"]
         return next((line for line in lines if "error" in line), lines[-1])
@@ -112,10 +113,10 @@ def _shaped(left: Tensor, right: Tensor) -> Tensor:
 
 
 class SmallProducts(CustomGraphPass):
-    """Puts `steadygan::product` in the place of small `mm`, `bmm` and `addmm` in torch.compile's graph."""
+    """Replaces small `mm`, `bmm` and `addmm` in torch.compile's graph by `steadygan::product`."""
 
     def __call__(self, graph: Graph) -> None:
-        """Change the graph, which computes the same but for rounding."""
+        """Rewrite the graph. Its results are the same up to rounding."""
         by_rows: dict[Any, Node] = {}
         for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
             bias, *pair = node.args
@@ -124,6 +125,7 @@ class SmallProducts(CustomGraphPass):
         for node in graph.find_nodes(op="call_function", target=aten.mm.default):
             if value(node.args[0]).shape[1] == 1 and _plain(*node.args):
                 _replace(node, put(node, aten.mul.Tensor, *node.args))
+        # Before the kernel takes over: both passes look for torch's own products and sums.
         share_chains(graph)
         take_apart(graph)
         for target in (aten.mm.default, aten.bmm.default):
@@ -136,7 +138,7 @@ class SmallProducts(CustomGraphPass):
                     )
 
     def uuid(self) -> Any:
-        """What a kept program depends on besides its graph: the text of the pass and of the operator."""
+        """The cache key of this pass: a cached program depends on the text of the passes and of the kernel."""
         texts = [
             Path(str(file)) for file in (__file__, split_vectors.__file__, share_backward.__file__, SOURCE)
         ]
@@ -149,16 +151,16 @@ def _plain(left: Any, right: Any) -> bool:
 
 
 def _small(left: Any, right: Any) -> bool:
-    """Whether the kernel is for them: float32 on a CPU, and the right matrix stays in a near cache.
+    """Whether the kernel takes this product: float32 on a CPU, and a right matrix that stays in the cache.
 
-    Products with vectors, of a batch, are left to torch.compile, which computes them within the next function.
+    Batched products with vectors are left to torch.compile, which computes them inside the next function.
     """
     (*batch, m, k), n = value(left).shape, value(right).shape[-1]
     return _plain(left, right) and k > 1 and (not batch or min(m, n) > 1) and k <= LONGEST and k * n <= WIDEST
 
 
 def _by_rows(node: Node, side: Any, there: dict[Node, Node]) -> Node:
-    """A matrix with its rows in one piece each: itself, or a copy that all products of it share."""
+    """The matrix with contiguous rows: itself, or one copy that all its products share."""
     if value(side).stride(-1) == 1:
         return side
     if side not in there:

@@ -1,9 +1,9 @@
-"""What is done to an ensemble's gradients, number by number, is done as they come: layer by layer.
+"""A graph pass: an ensemble's gradients are processed layer by layer, while they are in the cache.
 
-A player's parameters are one vector, so that its gradient is first put together of its layers' parts; then the
-optimizer reads it, the log of its length reads it, and the check for NaN reads what the optimizer wrote. Of 16 members
-each of these goes out of the near cache and back. The pass here has all of them done to a part while it is there, and
-only the results put together.
+A player's parameters are one vector, so its gradient is first concatenated from the parts of its layers. Then the
+optimizer reads it, and so does the log of its norm. The check for NaN reads what the optimizer wrote. With 16 members
+each of these vectors leaves the cache and comes back. The pass does all of this on each part in turn, and concatenates
+only the results.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from steadygan.training.compile.share_backward import aten, put, value
 __all__ = ["take_apart"]
 
 MOST = 16
-"""Parts of a vector: beyond these, of networks whose products outweigh all this, programs would only grow."""
+"""Most parts of a vector. Networks with more parts spend their time in products, and programs would only grow."""
 
 NUMBERWISE = {
     aten.abs.default,
@@ -27,13 +27,13 @@ NUMBERWISE = {
     aten.sub.Tensor,
 }
 JOINED = {aten.sum.dim_IntList: aten.add.Tensor, aten.amax.default: aten.maximum.default}
-"""Reductions, and how two parts' results become one."""
+"""Reductions, and the function that combines the results of two parts."""
 
 Parts = dict[Node, list[Node]]
 
 
 def take_apart(graph: Graph) -> None:
-    """Change torch.compile's graph to one that computes the same; sums over a vector are added up in another order."""
+    """Rewrite torch.compile's graph. Results are the same, but sums over a vector are added in another order."""
     parts: Parts = {}
     changed: list[Node] = []
     for node in list(graph.nodes):
@@ -51,7 +51,7 @@ def take_apart(graph: Graph) -> None:
 
 
 def _is_vectors(node: Any) -> bool:
-    """Whether a node puts together a vector of each member, of parts like it."""
+    """Whether a node concatenates parts into one vector per member."""
     parts, *dim = node.args
     alike = all(value(part).dim() == 2 and value(part).dtype == value(node).dtype for part in parts)
     return alike and dim in ([1], [-1]) and 1 < len(parts) <= MOST
@@ -62,7 +62,7 @@ def _is_along_vectors(node: Any) -> bool:
 
 
 def _sizes(node: Node, parts: Parts) -> list[int] | None:
-    """The sizes of the parts that a function of numbers may be taken apart into, if it may be."""
+    """The sizes of the parts that an elementwise function can be split into; None if it cannot."""
     sides = [side for side in node.args if isinstance(side, Node)]
     found = [[value(part).shape[1] for part in parts[side]] for side in sides if side in parts]
     fits = all(_is_one_a_member(side) or value(side).shape == value(node).shape for side in sides)
@@ -75,7 +75,7 @@ def _is_one_a_member(side: Node) -> bool:
 
 
 def _numberwise(node: Node, parts: Parts, sizes: list[int]) -> list[Node]:
-    """The function of each part."""
+    """The elementwise function, applied to each part."""
 
     def part(side: Any, index: int) -> Any:
         if side in parts:
@@ -89,7 +89,7 @@ def _numberwise(node: Node, parts: Parts, sizes: list[int]) -> list[Node]:
 
 
 def _joined(node: Any, parts: Parts) -> Node:
-    """The reduction of each part, and what they come to."""
+    """The reduction of each part, and their combination."""
     source, *options = node.args
     total, *rest = (put(node, node.target, part, *options) for part in parts[source])
     for other in rest:
