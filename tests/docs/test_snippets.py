@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from experiments import records
@@ -53,8 +54,10 @@ def test_readme_shows_python_and_commands() -> None:
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "train" in c])
-def test_train_commands_are_valid(command: str) -> None:
-    arguments = shlex.split(command)[1:]
+def test_train_commands_are_valid(command: str, tmp_path: Path) -> None:
+    for number in range(80):  # DIR stands for a folder of the user's images
+        Image.effect_noise((40, 36), 90).convert("RGB").save(tmp_path / f"{number}.png")
+    arguments = shlex.split(command.replace("DIR", str(tmp_path)))[1:]
     result = CliRunner().invoke(app.app, [*arguments, *([] if "--dry-run" in arguments else ["--dry-run"])])
     if "was not found" in str(result.exception):
         pytest.skip(str(result.exception))

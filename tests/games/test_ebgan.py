@@ -370,7 +370,7 @@ def test_finite_points_are_scored_without_a_logit():
 
     settings = parse({**RAW, "data": {"name": "gaussian", "size": 20}})
     run = build(settings)
-    assert set(look_of(settings, run, pytest.fail)(run.state).scores) == {
+    assert set(look_of(run, settings.evaluation, pytest.fail)(run.state).scores) == {
         "unbalance",
         "rows_covered",
         "close_pairs",

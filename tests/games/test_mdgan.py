@@ -25,7 +25,7 @@ from steadygan.game.optimizers import sgd
 from steadygan.game.state import initial, member
 from steadygan.game.vector_field import field
 from steadygan.games import mdgan
-from steadygan.plots import samples
+from steadygan.plots import axes, samples
 from steadygan.runs import train
 from steadygan.runs.folder import read_config, restore
 from steadygan.training import checkpoint, sampling
@@ -404,7 +404,7 @@ def test_links_join_each_point_with_its_own():
     image = draw(starts, ends)
 
     def ink(x: float, y: float) -> bool:
-        u, v = samples.place(x / 1.5, y / 1.5)
+        u, v = axes.place(x / 1.5, y / 1.5)
         return image.getpixel((round(u), round(v))) != (255, 255, 255)
 
     assert ink(0, 1)

@@ -19,7 +19,7 @@ from steadygan.games._quadratic import blocks
 from steadygan.games.dirac_equilibrium import FORCES, SLOPES, rest
 from steadygan.losses import LOSSES
 from steadygan.penalties import PENALTIES
-from steadygan.plots import phase_portrait
+from steadygan.plots import eigenvalues, phase_portrait
 from steadygan.recipes.catalogue import recipe_files
 from steadygan.training import toy_scores
 
@@ -349,7 +349,7 @@ def test_a_path_is_drawn_where_it_went():
 def test_a_path_may_be_empty_or_lost(path):
     arrows = torch.zeros(17 * 17, 2)
     assert phase_portrait.phase(path.double(), arrows.double(), size=360).size == (360, 360)
-    assert phase_portrait.plane(torch.zeros(0), torch.zeros(0), size=360).size == (360, 360)
+    assert eigenvalues.plane(torch.zeros(0), torch.zeros(0), size=360).size == (360, 360)
 
 
 def test_a_phase_portrait_refuses_what_is_none():

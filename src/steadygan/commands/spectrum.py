@@ -21,7 +21,7 @@ from steadygan.files import write_whole
 from steadygan.game import Draw, Game, State
 from steadygan.game.batches import Draws
 from steadygan.plots import samples
-from steadygan.plots.eigenvalues import check_matplotlib, draw_clouds
+from steadygan.plots.eigenvalues import draw_clouds
 from steadygan.runs.folder import CONFIG, Note, read_config, restore_member
 from steadygan.training.compile.cpu import threads
 
@@ -73,7 +73,7 @@ def spectrum(
         before, after = measure(plain(run.game), state, draws, gamma, note)
     facts = {"run": folder.resolve().name, "member": member, "seed": seed}
     shown = {"simultaneous": before, "consensus": after}
-    names = {"simultaneous": "simultaneous steps", "consensus": f"with consensus, γ = {gamma:g}"}
+    names = {"simultaneous": "simultaneous steps", "consensus": f"with consensus, gamma = {gamma:g}"}
     facts |= {"batches": len(draws), "batch": settings.batch, "gamma": gamma}
     if friction is not None:
         shown["momentum"], names["momentum"] = (
@@ -221,7 +221,6 @@ def _check(picture: Path, gamma: float, friction: float | None) -> None:
         raise UsageError(f"--gamma is a number from 0 to {MOST:g}, not {gamma}")
     if friction is not None and not 0 < friction <= MOST:
         raise UsageError(f"--friction is a positive number up to {MOST:g}, not {friction}")
-    check_matplotlib()
 
 
 def _check_finite(folder: Path, state: State) -> None:

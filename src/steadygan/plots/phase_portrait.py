@@ -1,15 +1,15 @@
 """Pictures of games in closed form: the phase portrait (path over the vector field), and eigenvalues of a step."""
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
 from steadygan.errors import UsageError
-from steadygan.plots.samples import CANVAS, FAKES, GREY, INK, TARGET, axes, header, place
+from steadygan.plots.axes import FAKES, GREY, INK, LETTERS, TARGET, axes, blank, finished, header, place
 
-__all__ = ["phase", "plane"]
+__all__ = ["phase"]
 
-LETTERS, REACH = 3, 0.055  # of the type, and of the longest arrow, in units of half the box
+REACH = 0.055  # of the longest arrow, in units of half the box
 
 
 def grid(half: float, cells: int = 17) -> Tensor:
@@ -49,7 +49,8 @@ def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720, rest: 
         raise UsageError(
             f"a phase portrait needs a path [t, 2] and a square grid of arrows, not {list(path.shape)}"
         )
-    sheet, draw = _sheet(half)
+    sheet, draw = blank()
+    axes(draw, (torch.zeros(2), half), LETTERS)
     speed = arrows.norm(dim=1, keepdim=True)
     tips = starts + REACH * arrows / (speed * speed.max()).sqrt().clamp_min(1e-300)
     for start, tip in zip(starts.tolist(), tips.tolist()):
@@ -66,40 +67,4 @@ def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720, rest: 
     for point, colour in zip(shown[:1] + shown[-1:], (TARGET, FAKES)):
         draw.circle(point, 17, colour)
     header(draw, title, legend, LETTERS)
-    return sheet.resize((size, size), Image.Resampling.LANCZOS)
-
-
-def plane(field: Tensor, step: Tensor, title: str = "", size: int = 720) -> Image.Image:
-    """Draw eigenvalues in the complex plane: of the field's Jacobian v' [n] and of one step [m], with the unit circle.
-
-    The field converges if its eigenvalues are left of the imaginary axis. A step converges if its eigenvalues
-    are inside the circle.
-
-    >>> plane(torch.tensor([1j]), torch.tensor([0.5]), size=360).size
-    (360, 360)
-    """
-    points = {TARGET: _pairs(field), FAKES: _pairs(step)}
-    half = 1.25 * max([1.0, *(p.abs().max().item() for p in points.values() if len(p))])
-    sheet, draw = _sheet(half)
-    draw.line([place(-1, 0), place(1, 0)], GREY, 2)
-    draw.line([place(0, -1), place(0, 1)], GREY, 2)
-    draw.ellipse([place(-1 / half, 1 / half), place(1 / half, -1 / half)], None, INK, 5)
-    for colour, found in points.items():
-        for u, v in (found / half).tolist():
-            draw.circle(place(u, v), 18, colour)
-    header(
-        draw, title, {"target": "eigenvalues of v'", "fakes": "of a step", "centres": "unit circle"}, LETTERS
-    )
-    return sheet.resize((size, size), Image.Resampling.LANCZOS)
-
-
-def _pairs(values: Tensor) -> Tensor:
-    """Numbers [n], real or complex, as points [n, 2]."""
-    return torch.view_as_real(values.to(torch.complex128))
-
-
-def _sheet(half: float) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
-    draw = ImageDraw.Draw(sheet, "RGBA")
-    axes(draw, (torch.zeros(2), half), LETTERS)
-    return sheet, draw
+    return finished(sheet, size)

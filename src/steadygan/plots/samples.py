@@ -7,24 +7,36 @@ from itertools import accumulate
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from steadygan.errors import UsageError
 from steadygan.losses import check_logits
 from steadygan.penalties import Critic
+from steadygan.plots.axes import (
+    BOX,
+    CANVAS,
+    FAKES,
+    FRAME,
+    GREY,
+    INK,
+    LEFT,
+    TARGET,
+    TOP,
+    axes,
+    blank,
+    finished,
+    header,
+    place,
+)
 
 __all__ = ["grid", "links", "pairs", "save", "scatter", "strip"]
 
 WIDTH, GAP = 900, 2  # pixels: a grid's greatest width, and the space between its images
-CANVAS, LEFT, TOP, BOX = 2160, 144, 186, 1872  # pixels of a scatter, and of its box, before it is shrunk
 CELLS = 120  # a scatter asks its critic at CELLS x CELLS points
 
-INK, GREY, FRAME, SLATE = (33, 37, 46), (98, 106, 120), (190, 196, 206), (118, 126, 140)
-TARGET, FAKES = (132, 152, 180), (213, 94, 0)  # grey-blue, Okabe and Ito's vermillion: unlike to every eye
 REAL, FAKE, MAGENTA = (205, 224, 243), (253, 226, 205), (255, 0, 255)
-FILLS = {"target": TARGET, "fakes": FAKES, "centres": None, "real": REAL, "fake": FAKE}  # of the legend
-OUTLINES = {"centres": INK, "real": FRAME, "fake": FRAME}
+SLATE = (118, 126, 140)
 
 
 def grid(images: Tensor, columns: int | None = None, zoom: int | None = None) -> Image.Image:
@@ -139,10 +151,9 @@ def scatter(
         raise UsageError(f"size is {size}, but a scatter plot has 300 to {CANVAS} pixels")
     frame = _frame(target)
     letters = 3 * min(1.4, max(1, math.sqrt(720 / size)))  # small pictures keep their words readable
-    sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
+    sheet, draw = blank()
     if critic is not None:
         sheet.paste(_ground(critic, frame, fakes), (LEFT, TOP))
-    draw = ImageDraw.Draw(sheet, "RGBA")
     axes(draw, frame, letters)
     _points(draw, _unit(target, frame), (*TARGET, 150))
     _points(draw, _unit(fakes, frame), (*FAKES, 165))
@@ -150,7 +161,7 @@ def scatter(
         draw.circle(place(u, v), 30, None, INK, 4)
     texts = legend(fakes, target, centres is not None, critic is not None)
     header(draw, " ".join(title.split()), texts, letters)
-    return sheet.resize((size, size), Image.Resampling.LANCZOS)
+    return finished(sheet, size)
 
 
 def links(starts: Tensor, ends: Tensor, title: str = "", size: int = 720) -> Image.Image:
@@ -171,8 +182,7 @@ def links(starts: Tensor, ends: Tensor, title: str = "", size: int = 720) -> Ima
         raise UsageError("no pair is finite, so there is nothing to draw: use an earlier checkpoint")
     frame = _frame(torch.cat([starts, ends]))
     letters = 3 * min(1.4, max(1, math.sqrt(720 / size)))
-    sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
-    draw = ImageDraw.Draw(sheet, "RGBA")
+    sheet, draw = blank()
     axes(draw, frame, letters)
     a, b = _unit(starts, frame), _unit(ends, frame)
     for start, end in zip(a.tolist(), b.tolist()):
@@ -181,7 +191,7 @@ def links(starts: Tensor, ends: Tensor, title: str = "", size: int = 720) -> Ima
     _points(draw, b, (*FAKES, 220))
     words = f"reconstruction ({lost} not finite)" if lost else "reconstruction"
     header(draw, " ".join(title.split()), {"target": "real", "fakes": words}, letters)
-    return sheet.resize((size, size), Image.Resampling.LANCZOS)
+    return finished(sheet, size)
 
 
 def legend(fakes: Tensor, target: Tensor, centres: bool = False, critic: bool = False) -> dict[str, str]:
@@ -220,11 +230,6 @@ def _unit(points: Tensor, frame: tuple[Tensor, float]) -> Tensor:
     return ((_finite(points) - frame[0]) / frame[1]).clamp(-1e300, 1e300)
 
 
-def place(u: float, v: float) -> tuple[float, float]:
-    """The pixel at the point (u, v) of the visible square [-1, 1]^2."""
-    return LEFT + (1 + u) / 2 * BOX, TOP + (1 - v) / 2 * BOX
-
-
 def _ground(critic: Critic, frame: tuple[Tensor, float], like: Tensor) -> Image.Image:
     line = (torch.arange(CELLS, dtype=torch.float64) + 0.5) / CELLS * 2 - 1
     unit = torch.cartesian_prod(-line, line).flip(1)  # row by row from the top, as a picture's pixels
@@ -237,21 +242,6 @@ def _ground(critic: Critic, frame: tuple[Tensor, float], like: Tensor) -> Image.
     return cells.resize((BOX, BOX), Image.Resampling.BICUBIC)
 
 
-def axes(draw: ImageDraw.ImageDraw, frame: tuple[Tensor, float], letters: float) -> None:
-    """Draw the box and its ticks at round numbers; `frame` is the centre [2] of the view and half its side."""
-    half, low = frame[1], TOP + BOX
-    power = 10 ** math.floor(math.log10(half / 4))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= half / 4)  # 4 to 8 ticks at round numbers
-    for axis, middle in enumerate(frame[0].tolist()):
-        for i in range(math.ceil((middle - half) / step), math.floor((middle + half) / step) + 1):
-            x, y = place((i * step - middle) / half, (i * step - middle) / half)
-            draw.line([(x, low, x, low + 15), (LEFT - 15, y, LEFT, y)][axis], FRAME, 4)
-            text = f"{i * step:.6g}"
-            font = _font(text, 13 * letters, LEFT - 33)
-            draw.text([(x, low + 24), (LEFT - 27, y)][axis], text, GREY, font, ["ma", "rm"][axis])
-    draw.rectangle((LEFT, TOP, LEFT + BOX, low), None, FRAME, 4)
-
-
 def _points(draw: ImageDraw.ImageDraw, unit: Tensor, colour: tuple[int, ...]) -> None:
     radius = min(12, max(5, 210 / math.sqrt(max(1, len(unit)))))
     for u, v in unit.tolist():
@@ -260,19 +250,3 @@ def _points(draw: ImageDraw.ImageDraw, unit: Tensor, colour: tuple[int, ...]) ->
         else:  # on the frame, pointing out of it
             turn = (0 if v > 0 else 180) if far == abs(v) else (90 if u < 0 else 270)
             draw.regular_polygon((*place(u / far, v / far), 18), 3, turn, colour)
-
-
-def header(draw: ImageDraw.ImageDraw, title: str, texts: dict[str, str], letters: float) -> None:
-    """Write the title and the legend: a mark of FILLS and its words each."""
-    draw.text((LEFT, 78), title, INK, _font(title, 21 * letters, BOX), "ls")
-    font, x = _font("".join(texts.values()), 14 * letters, BOX - 100 * len(texts)), LEFT + 15.0
-    for mark, text in texts.items():
-        draw.circle((x, 132), 15, FILLS[mark], OUTLINES.get(mark), 4)
-        draw.text((x + 30, 132), text, GREY, font, "lm")
-        x += 100 + font.getlength(text)
-
-
-def _font(text: str, size: float, most: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font of this size, or a smaller one in which the text is at most `most` wide."""
-    width = ImageFont.load_default(size).getlength(text)
-    return ImageFont.load_default(size * min(1, 0.94 * most / max(1, width)))

@@ -7,11 +7,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from steadygan.errors import UsageError
-from steadygan.plots.samples import CANVAS, TARGET, axes, header, place
+from steadygan.plots.axes import LETTERS, TARGET, axes, blank, finished, header, place
 
 __all__ = ["coloured"]
-
-LETTERS = 3
 
 
 def coloured(
@@ -36,8 +34,7 @@ def coloured(
         )
     low, high = target.double().amin(0), target.double().amax(0)
     frame = (low + high) / 2, 0.75 * (high - low).max().item() or 1.0
-    sheet = Image.new("RGB", (CANVAS, CANVAS), "white")
-    draw = ImageDraw.Draw(sheet, "RGBA")
+    sheet, draw = blank()
     axes(draw, frame, LETTERS)
     _dots(draw, _unit(target, frame), (*TARGET, 60))
     units = [_unit(points, frame) for points in groups]
@@ -51,7 +48,7 @@ def coloured(
             u, v = unit.median(0).values.tolist()
             draw.text((place(u, v)[0], place(u, v)[1] - 60), name, ink, font, "mm")
     header(draw, " ".join(title.split()), {"target": "target; samples by code"}, LETTERS)
-    return sheet.resize((size, size), Image.Resampling.LANCZOS)
+    return finished(sheet, size)
 
 
 def _unit(points: Tensor, frame: tuple[Tensor, float]) -> Tensor:

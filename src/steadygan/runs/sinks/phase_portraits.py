@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from steadygan.game import State
-from steadygan.plots import phase_portrait, samples
+from steadygan.plots import eigenvalues, phase_portrait, samples
 from steadygan.runs.sinks.jsonl import whole
 from steadygan.runs.sinks.samples import sample_name
 from steadygan.training.events import Event, Snapshot
@@ -39,7 +39,7 @@ def portrait_sink(
             panels = [phase_portrait.phase(path, arrows, f"step {event.step:,}", rest=found is not None)]
             if found:
                 title = f"spectral radius of a step {found.radius:.6g}"
-                panels.append(phase_portrait.plane(found.field, found.step, title))
+                panels.append(eigenvalues.plane(found.field, found.step, title))
             samples.save(samples.strip(panels), folder / sample_name(event.step))
 
     return sink
