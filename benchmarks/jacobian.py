@@ -2,10 +2,10 @@
 
     python -m benchmarks.jacobian [--widths 4 8 12 16 20] [--batch 512] [--repeats 3] [--threads 1]
 
-The game is that of the recipe ring8-simultaneous with other widths (16 is the recipe's: 2,003 parameters). Each
-width is measured in a process of its own, whose peak memory is told apart from what it held before. Then the slopes
-fitted to the logarithms of seconds, of memory and of P, and whether the recipe's own Jacobian, on one batch, keeps
-within --limit seconds.
+The game is that of the recipe ring8-consensus under simultaneous steps, with other widths (16 is the recipe's: 2,003
+parameters). Each width is measured in a process of its own, whose peak memory is told apart from what it held before.
+Then the slopes fitted to the logarithms of seconds, of memory and of P, and whether the recipe's own Jacobian, on one
+batch, keeps within --limit seconds.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from steadygan import config, spectrum
 from steadygan.build import build
 from steadygan.recipes import catalogue
 
-RECIPE = 2003  # parameters of ring8-simultaneous as it is
+RECIPE = 2003  # parameters of ring8-consensus as it is
 
 
 def peak() -> float:
@@ -32,8 +32,9 @@ def peak() -> float:
 
 
 def measured(width: int, batch: int, repeats: int) -> dict[str, float]:
-    name, raw = catalogue.find_recipe("ring8-simultaneous")
-    settings = config.override({"name": name, **raw}, [f"networks.width={width}", f"batch={batch}"])
+    name, raw = catalogue.find_recipe("ring8-consensus")
+    changes = ["dynamics=simultaneous", f"networks.width={width}", f"batch={batch}"]
+    settings = config.override({"name": name, **raw}, changes)
     run = build(config.parse(settings, name))
     draw = run.draws(0)[0]
     spectrum.operator(run.game, run.state, draw).forward(torch.cat([*run.state.params.values()]))  # warm up

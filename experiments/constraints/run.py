@@ -21,7 +21,7 @@ from experiments.trained import opened, train_once
 from steadygan.build import Run
 from steadygan.game import State
 from steadygan.game.state import member
-from steadygan.recipes.catalogue import find_recipe, recipe_files
+from steadygan.recipes.catalogue import find_recipe, recipe_names
 from steadygan.runs.folder import EVENTS
 from steadygan.training.sampling import latents, samples, weights
 
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=CONSTRAINTS)
     given = parser.parse_args()
     for data in given.data:
-        names = [c for c in given.only if f"{data}-{c}" in recipe_files()]
+        names = [c for c in given.only if f"{data}-{c}" in recipe_names()]
         folders = {name: given.runs / f"{data}-{name}" for name in names}
         for name, folder in folders.items():
             found = trained(data, name, given.seeds, folder)

@@ -8,8 +8,8 @@ class UsageError(ValueError):
     """Bad usage or input: one clear sentence with the remedy. The command line exits with code 2."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Say what `word` may have meant: the closest of `known`, or all of them when none is close.
+def nearest(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Say what `word` may have meant: the closest of `known`. When none is close: `otherwise`, or all of them.
 
     >>> nearest("hinje", ["hinge", "wasserstein"])
     "did you mean 'hinge'?"
@@ -18,4 +18,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     swaps = {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(len(word) - 1)}
     swapped = [name for name in close if name in swaps]  # of which difflib thinks little
-    return f"did you mean {(swapped + close)[0]!r}?" if close else f"known are {', '.join(names)}"
+    if close:
+        return f"did you mean {(swapped + close)[0]!r}?"
+    return otherwise or f"known are {', '.join(names)}"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -244,6 +245,10 @@ REFUSED = {
     "sample to another kind of picture": (["sample", "run", "--out", "a.jpg"], ["a.jpg", "png"]),
     "sample below a file": (["sample", "run", "--out", "ring.yaml/a.png"], ["ring.yaml"]),
     "an unknown list": (["list", "loses"], ["loses", "did you mean 'losses'"]),
+    "an unknown word": (["list", "recipes", "cifr10"], ["no recipe", "cifr10", "did you mean 'cifar10'"]),
+    "words that nothing has": (["list", "recipes", "digits", "biggan"], ["'digits' and 'biggan' together"]),
+    "a word of another list": (["list", "penalties", "hinge"], ["penalties", "'hinge'"]),
+    "an unknown recipe": (["train", "ring8-dragn"], ["did you mean 'ring8-dragan'"]),
 }
 
 
@@ -568,7 +573,6 @@ LISTS = {
     "games": registry.GAMES,
     "dynamics": registry.DYNAMICS,
     "schedules": schedules.SCHEDULES,
-    "recipes": set(catalogue.recipe_files()),
 }
 
 
@@ -576,13 +580,43 @@ LISTS = {
 def test_a_list_has_every_name(what, place, command):
     done = command("list", what)
     assert (done.code, done.err) == (0, "")
-    assert {line.split()[0] for line in done.out.splitlines()} == set(LISTS[what])
+    head, *rows = done.out.splitlines()
+    assert head.split() == [what, "options"]
+    assert {row.split()[0] for row in rows} == set(LISTS[what])
+    first = min(LISTS[what], key=len)
+    assert first in {row.split()[0] for row in command("list", what, first).out.splitlines()[1:]}
 
 
-def test_recipes_are_what_is_listed_when_nothing_is_named(place, command):
+def test_recipes_are_what_is_listed_when_nothing_is_named(place, command, monkeypatch):
+    monkeypatch.setenv("STEADYGAN_CACHE", str(place / "cache"))
     out = command("list").out
     assert out == command("list", "recipes").out
-    assert all(len(line.split(maxsplit=1)[1]) > 20 for line in out.splitlines()), "each says what it is"
+    assert len(out.splitlines()) > len(catalogue.recipe_names())
+
+
+def test_a_list_of_recipes_needs_no_torch(place):
+    """`steadygan list` answers in a second, its measurement of the processor included."""
+    code = (
+        "import sys; sys.argv = ['steadygan', 'list', 'recipes', 'ring8-fargan']\n"
+        "try:\n    from steadygan.cli import main; main()\n"
+        "finally:\n    print('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "STEADYGAN_CACHE": str(place / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+    assert "ring8-fargan " in done.stdout
+    assert list((place / "cache").iterdir()) == [place / "cache" / "product-speed.json"]
+
+
+def test_a_name_that_is_an_override_trains_with_a_note(place, command):
+    """The very configuration that its recipe has with the override, under the old name."""
+    done = command("train", "ring8-r2", "--dry-run", "compile=false")
+    assert done.code == 0
+    instead = "ring8-0gp 'critic.penalties=[{name: r2, weight: 0.1}]'"
+    assert done.err == f"note: ring8-r2 is an override of another recipe: from now on, write {instead}\n"
+    whole = command("train", *shlex.split(instead), "--dry-run", "compile=false")
+    assert whole.err == ""
+    assert done.out.replace("ring8-r2", "ring8-0gp").splitlines()[:-1] == whole.out.splitlines()[:-1]
 
 
 def test_help_needs_no_torch():

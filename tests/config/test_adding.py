@@ -171,6 +171,6 @@ def test_what_is_added_is_listed(package):
         "games": "means",
         "penalties": "cubed",
     }
-    code = f"from steadygan.recipes.catalogue import listed\nfor kind in {list(kinds)}: print(*listed(kind))"
+    code = f"from steadygan.recipes.listing import listed\nfor kind in {list(kinds)}: print(*listed(kind))"
     found = run(package, "-c", code).splitlines()
     assert [name for name, line in zip(kinds.values(), found, strict=True) if name not in line] == []

@@ -16,7 +16,7 @@ from experiments.stacked_digits import run as stacked_digits
 from experiments.toy_spectrum import run as toy_spectrum
 from paths import ROOT
 from steadygan.cli import app
-from steadygan.recipes.catalogue import recipe_files
+from steadygan.recipes.catalogue import recipe_names
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -76,7 +76,7 @@ def test_the_constraints_page_shows_the_figures_that_were_measured() -> None:
     figures = records.read(constraints.FIGURES)
     assert constraints.page(figures, text) == text
     for data in constraints.SCORES:
-        assert {f"{data}-{c}" for c in constraints.CONSTRAINTS} & set(recipe_files()) == {
+        assert {f"{data}-{c}" for c in constraints.CONSTRAINTS} & set(recipe_names()) == {
             n for n in figures if n.startswith(data)
         }
 

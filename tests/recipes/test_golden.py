@@ -13,7 +13,7 @@ import torch
 
 from steadygan import config
 from steadygan.build import build
-from steadygan.recipes.catalogue import recipe_files
+from steadygan.recipes.catalogue import find_recipe, recipe_names
 
 FILE = Path(__file__).with_name("golden.json")
 STEPS = 20
@@ -32,12 +32,13 @@ HERE = {
 
 
 def recipes() -> dict[str, dict]:
+    """Recipes by name. Those that are an override keep the traces that they had as files of their own."""
     found = {}
-    for file in recipe_files().values():
-        raw = config.load(file)
+    for name in recipe_names():
+        _, raw = find_recipe(name)
         data = raw.get("data")
         if (data.get("name") if isinstance(data, dict) else data) in HERE:
-            found[file.stem] = raw
+            found[name] = raw
     return found
 
 

@@ -7,6 +7,7 @@ architecture. NAME... after it stands for these recipes only.
 """
 
 import io
+import itertools
 import json
 import re
 import shutil
@@ -30,13 +31,25 @@ from steadygan.config import registry
 from steadygan.config.presets import scaled
 from steadygan.data import Data
 from steadygan.game import State
-from steadygan.recipes.catalogue import COSTS, listed, paper_of, recipe_files
+from steadygan.recipes import listing, speed
+from steadygan.recipes.catalogue import (
+    COSTS,
+    find_recipe,
+    overrides,
+    paper_of,
+    recipe_files,
+    recipe_names,
+    spelled_out,
+)
+from steadygan.recipes.listing import SOURCES, START, WIDTH, listed
 from steadygan.runs import train as run
 from steadygan.training import checkpoint
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.flop_meter import Meter
 
 NAMES = sorted(recipe_files())
+ALL = recipe_names()
+"""The names of files, and with them those that stand for an override of one."""
 
 SIDES = {
     "cifar10": 32,
@@ -69,7 +82,7 @@ def stand_ins(count: int = 1200) -> dict[str, Any]:
 
 
 def raw(name: str) -> dict[str, Any]:
-    return {"name": name, **config.load(recipe_files()[name])}
+    return {"name": name, **find_recipe(name)[1]}
 
 
 @cache
@@ -194,14 +207,25 @@ def test_a_header_says_what_the_recipes_paper_says(name):
     assert found == {k: v for k, v in (("inception score", paper.inception_score), ("FID", paper.fid)) if v}
 
 
-def test_the_list_shows_published_numbers_in_the_digits_of_the_papers():
-    lines = {line.split()[0]: " ".join(line.split()) for line in listed("recipes")}
-    assert "IS 9.340 ± 0.178 FID 27.378 Xia 2023, Table IV" in lines["stl10-gn-cnn-pgn"]
-    assert "IS 9.00 ± 0.15 FID 32.41 ± 0.73 Xia 2023" in lines["stl10-gn-cnn-gn"]
-    assert "IS 8.04 ± 0.19 FID 18.59 ± 1.5 Xia 2023" in lines["cifar10-gn-cnn-gn-cr"]
-    assert "D 43 M FID 6.186 Xia 2023, Table VI" in lines["celebahq256-gn-resnet-pgn"]
-    unpublished = [lines[name] for name in NAMES if name not in PUBLISHED]
-    assert not [line for line in unpublished if re.search(r"\b(IS|FID) \d", line)]
+@pytest.fixture
+def at_100_gigaflops(tmp_path, monkeypatch):
+    """A processor of known speed."""
+    monkeypatch.setattr(listing, "product_speed", lambda: 100e9)
+
+
+def rows(*words: str) -> dict[str, str]:
+    """The line of each recipe that is listed, by its name, with single spaces."""
+    lines = [" ".join(line.removeprefix("  + ").split()) for line in listed("recipes", words)]
+    return {name: line for line in lines if (name := line.split(" ")[0].rstrip(":")) in ALL}
+
+
+def test_the_list_shows_published_numbers_in_the_digits_of_the_papers(at_100_gigaflops):
+    lines = rows()
+    assert lines["stl10-gn-cnn-pgn"].endswith("9.340 ± 0.178 27.378 Table IV")
+    assert lines["stl10-gn-cnn-gn"].endswith("9.00 ± 0.15 32.41 ± 0.73 Table IV")
+    assert lines["cifar10-gn-cnn-gn-cr"].endswith("8.04 ± 0.19 18.59 ± 1.5 Table II")
+    assert lines["celebahq256-gn-resnet-pgn"].endswith("81 M 6.186 Table VI")
+    assert not [name for name in set(NAMES) - set(PUBLISHED) if re.search(r"\d ± \d|Table", lines[name])]
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
@@ -239,6 +263,175 @@ def test_a_row_that_recipes_shrink_from_keeps_no_numbers():
     assert (small.paper.inception_score, small.paper.fid, small.paper.protocol) == (None, None, None)
 
 
+# ---------------------------------------------------------------------------- overrides, and what is a file
+
+
+@cache
+def plain(name: str) -> dict[str, Any]:
+    """A recipe's settings but for its name and its paper's row."""
+    return settings(name).model_dump(mode="json", exclude={"name", "paper", "scale"})
+
+
+def changed(a: Any, b: Any, path: str = "") -> list[str]:
+    """The keys that an override must assign to make `b` of `a`. A part by another name is assigned whole."""
+    if a == b:
+        return []
+    parts = isinstance(a, dict) and isinstance(b, dict) and (not path or a.get("name") == b.get("name"))
+    if not parts:
+        return [path]
+    keys = sorted(a.keys() | b.keys())
+    return [key for k in keys for key in changed(a.get(k), b.get(k), f"{path}.{k}".lstrip("."))]
+
+
+@pytest.mark.parametrize("name", overrides())
+def test_an_override_is_a_file_with_a_key_changed(name):
+    """One key, or a sibling among the overrides has one change less."""
+    found = overrides()[name]
+    assert found.recipe in NAMES
+    assert name not in NAMES
+    fewer = [set(other.assignments) for other in overrides().values() if other.recipe == found.recipe]
+    assert len(found.assignments) == 1 or any(len(set(found.assignments) - one) == 1 for one in fewer)
+    assert config.parse(config.override(raw(found.recipe), found.assignments)).steps == settings(name).steps
+    assert "paper" not in raw(name), "an override is not the paper's row"
+    assert changed(plain(found.recipe), plain(name)), "it changes nothing"
+
+
+EXAMPLES = {
+    "ring8-0gp": "Mescheder 2018",
+    "ring8-0gp-interpolation": "Thanh-Tung 2019",
+    "ring8-dragan": "Kodali 2017",
+    "ring8-max-gradient": "Zhou 2019",
+    "ring8-cr": "Zhang 2020",
+    "ring8-bcr": "Zhao 2021",
+    "ring8-conditional": "Mirza 2014",
+    "ring8-gn": "Wu 2021",
+    "ring8-pgn": "Xia 2023",
+    "ring8-sn": "Miyato 2018",
+    "ring8-wgan-gp": "Gulrajani 2017",
+    "ring8-wgan-lp": "Petzka 2018",
+    "fashion-mnist-0gp": "FARGAN",
+    "fashion-mnist-fargan": "FARGAN",
+}
+"""The first example of a paper's method is a file, though it is one key from another file. So are the twins on
+Fashion-MNIST, of which one is a recipe to start with."""
+
+
+def test_the_examples_are_of_the_papers_that_they_name():
+    for name, work in EXAMPLES.items():
+        assert work in header(name)["Source"], name
+
+
+def test_a_recipe_one_key_from_another_is_an_override():
+    """But for papers' rows, examples, games of two numbers, and recipes with other networks or another game."""
+    trees = {name: plain(name) for name in NAMES if not settings(name).paper}
+    kept = EXAMPLES.keys() | {name for name in NAMES if recipe_files()[name].parent.name == "toy"}
+    near = {
+        (a, b): keys[0]
+        for a, b in itertools.combinations(trees, 2)
+        if not {a, b} <= kept and len(keys := changed(trees[a], trees[b])) == 1
+    }
+    same = {pair: key for pair, key in near.items() if key not in ("networks", "game")}
+    assert same == {}, "move one of each pair to overrides.yaml"
+
+
+def test_a_name_that_is_an_override_says_what_to_write():
+    assert spelled_out("ring8-r2") == "ring8-0gp 'critic.penalties=[{name: r2, weight: 0.1}]'"
+    assert spelled_out("ring8-0gp") is None
+    assert spelled_out("no such recipe") is None
+
+
+# ------------------------------------------------------------------------------------------------- the list
+
+
+def test_a_list_opens_with_what_to_start_with_and_fits_the_screen(at_100_gigaflops):
+    lines = list(listed("recipes"))
+    assert max(map(len, lines)) <= WIDTH
+    assert [line.split()[0] for line in lines[1 : 1 + len(START)]] == list(START)
+    assert 3 <= len(START) <= 5
+    assert START.keys() <= set(NAMES)
+
+
+def test_a_list_has_every_recipe_below_its_source(at_100_gigaflops):
+    """Each folder has a heading, and each override stands below the recipe that it changes."""
+    assert {file.parent.name for file in recipe_files().values()} == set(SOURCES)
+    source = recipe = None
+    seen = []
+    for line in itertools.dropwhile(lambda line: not line.startswith("["), listed("recipes")):
+        name = line.removeprefix("  + ").split(" ")[0].rstrip(":")
+        if line.startswith("["):
+            source = name.strip("[]")
+        elif name in NAMES:
+            assert recipe_files()[name].parent.name == source
+            recipe = name
+            seen.append(name)
+        elif name in ALL:
+            assert overrides()[name].recipe == recipe
+            seen.append(name)
+    assert sorted(seen) == ALL
+
+
+def test_a_list_estimates_the_time_from_the_cost(at_100_gigaflops):
+    """1.5e11 FLOP at 1e11 FLOP/s: two seconds; 4.4e17: 51 days. Of two numbers nothing is counted."""
+    flops = json.loads(COSTS.read_text())
+    assert flops["digits-fargan"]["flops"] == pytest.approx(1.49e11, rel=0.01)
+    assert rows("digits-fargan")["digits-fargan"].startswith("digits-fargan 149 G 1 s 18 k")
+    assert rows("cifar10-far-resnet-fargan")["cifar10-far-resnet-fargan"].startswith(
+        "cifar10-far-resnet-fargan 439 P 51 d 6.1 M"
+    )
+    assert rows("dirac-r1")["dirac-r1"].startswith("dirac-r1 - - 2 ")
+
+
+def test_a_list_shows_what_matches_every_word(at_100_gigaflops):
+    """Names, sources, descriptions and overrides are searched, whatever the case and the hyphens."""
+    found = rows("cifar10", "fargan")
+    assert set(found) == {n for n in NAMES if n.startswith(("cifar10-far-", "cifar10-dcgan-"))}
+    assert {n.split("-")[0] for n in rows("celebahq")} == {"celebahq128", "celebahq256"}, (
+        "a part, if no whole word"
+    )
+    assert set(rows("Fashion_MNIST", "dragan")) == {"fashion-mnist-0gp", "fashion-mnist-dragan"}
+    assert set(rows("table", "vi", "pgn-gan")) == {f"celebahq{side}-gn-resnet-pgn" for side in (128, 256)}
+    assert "Start with" not in next(iter(listed("recipes", ["dirac"])))
+
+
+def named(tree: Any) -> set[str]:
+    """Every `name` in a configuration."""
+    if isinstance(tree, list):
+        return set().union(*map(named, tree))
+    if not isinstance(tree, dict):
+        return set()
+    return {tree["name"]}.union(*map(named, tree.values())) if "name" in tree else named([*tree.values()])
+
+
+def test_every_method_has_a_recipe():
+    tables = ("PENALTIES", "NORMALIZATIONS", "CONSISTENCY", "AUGMENTATIONS", "DYNAMICS", "GAMES")
+    used = set().union(*(named(plain(name)) for name in ALL))
+    assert {table: set(getattr(registry, table)) - used for table in tables} == {key: set() for key in tables}
+
+
+def test_the_speed_of_the_processor_is_measured_once(tmp_path, monkeypatch):
+    """Two products of a known time; then from the file, until that is damaged."""
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+    calls = []
+    monkeypatch.setattr(speed, "_one_core", lambda: calls.append(1) or 3e9)
+    monkeypatch.setattr(speed.os, "cpu_count", lambda: 4)
+    assert [speed.product_speed(), speed.product_speed(), len(calls)] == [12e9, 12e9, 1]
+    for damaged in ("{", "[1]", '{"a": "fast"}'):
+        speed.kept().write_text(damaged)
+        assert speed.product_speed() == 12e9
+    assert len(calls) == 4
+
+
+def test_the_measured_speed_is_that_of_products():
+    """No product of this size on this thread is much faster."""
+    a = torch.ones(256, 256)
+    times = []
+    for _ in range(50):
+        began = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - began)
+    assert 0.1 < speed.measured() * min(times) / (2 * 256**3) < 10
+
+
 # ------------------------------------------------------------------------------- what papers prescribe
 
 
@@ -268,7 +461,7 @@ def test_settings_of_fargan(name):
     )
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if "-gn-" in n.replace("biggan-gn", "")])
+@pytest.mark.parametrize("name", [n for n in ALL if "-gn-" in n.replace("biggan-gn", "")])
 def test_settings_of_gradient_normalization(name):
     """GN-GAN's configurations and what PGN-GAN's text changes: hinge for its CNN, 500k steps for its STL-10."""
     made = settings(name)
@@ -313,7 +506,7 @@ def test_settings_of_gradient_normalization(name):
     }.get(data, data)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("cifar10-biggan")])
+@pytest.mark.parametrize("name", [n for n in ALL if n.startswith("cifar10-biggan")])
 def test_settings_of_biggan(name):
     made = settings(name)
     kinds = {"gn": "gradient_normalized", "pgn": "penalty_gradient_normalized", "sn": "spectral_normalized"}
@@ -346,13 +539,13 @@ def test_twins_differ_in_what_their_names_say_alone():
         a, b = raw(one), raw(other)
         return {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)} - {"paper", "name"}
 
-    for name in NAMES:
+    for name in ALL:
         if "-far-" in name and name.endswith("-fargan"):
             assert differing(name, name.replace("-fargan", "-0gp")) == {"fake_as_real"}
         if "-gn-resnet-gn" in name or "-biggan-gn" in name:
             for norm in ("pgn", "sn"):
                 twin = re.sub(r"-gn(-cr)?$", rf"-{norm}\1", name)
-                if twin in NAMES:
+                if twin in ALL:
                     assert differing(name, twin) <= {"critic"} | ({"steps"} if "stl10" in name else set())
 
 
@@ -396,7 +589,6 @@ COUNTED = [
     "cifar10-dcgan-fargan",
     "digits-infogan",
     "digits-cr",
-    "ring8-lookahead",
     "cifar10-gn-cnn-sn",
     "cifar10-biggan-sn",
 ]
@@ -427,6 +619,11 @@ def test_a_cost_is_that_of_real_steps(stood_in):
     assert cost(made).flops == 250 * (with_penalty.flops + 3 * without.flops)
 
 
+def test_lookahead_costs_its_inner_steps_alone():
+    """Going back averages weights, which takes no gradient: five alternating steps cost what they cost."""
+    assert cost(settings("ring8-lookahead")) == cost(settings("ring8-alternating"))
+
+
 # --------------------------------------------------------------------------------------- that they run
 
 
@@ -436,7 +633,7 @@ def stood_in(monkeypatch):
         monkeypatch.setitem(registry.DATA, name, part)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_recipe_shrinks_to_a_recipe(name):
     small = scaled(raw(name), "tiny", name)
     made, large = config.parse(small, name), settings(name)
@@ -540,7 +737,7 @@ FULL = {
     "stl10-gn-resnet-sn": 4,
     "celebahq128-gn-resnet-gn": 1,
     "celebahq256-gn-resnet-pgn": 1,
-    "cifar10-biggan-pgn": 4,
+    "cifar10-biggan-pgn-cr": 4,
     "celeba64-numerics-resnet-standard": 4,
     "cifar10-numerics-dcgan4-standard": 4,
     "cifar10-numerics-conv3-standard": 4,

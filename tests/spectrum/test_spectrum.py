@@ -445,7 +445,7 @@ def at_rest(run: Run) -> Tensor:
 def test_the_dirac_gan_at_rest(loss, weight, J):
     """D(x) = psi x, reals 0, fakes theta; R1 of weight k has the force -2 k psi. Mescheder 2018, Lemma 2.3."""
     penalty = f"critic.penalties=[{{name: r1, weight: {weight}}}]"
-    run = run_of("dirac-simultaneous", f"game.loss={loss}", penalty)
+    run = run_of("dirac-consensus", "dynamics=simultaneous", f"game.loss={loss}", penalty)
     torch.testing.assert_close(at_rest(run), torch.tensor(J, dtype=torch.float64))
 
 
@@ -474,6 +474,7 @@ def place(tmp_path, monkeypatch):
 
 
 TINY = (
+    "dynamics=simultaneous",
     "networks.width=4",
     "networks.depth=1",
     "networks.latent=2",
@@ -484,7 +485,7 @@ TINY = (
 
 
 def test_a_ring_is_measured_whole(place, command):
-    trained(command, "ring8-simultaneous", *TINY)
+    trained(command, "ring8-consensus", *TINY)
     done = command("spectrum", "run", "--batches", "3", "--gamma", "2")
     assert (done.code, done.err) == (0, "")
     facts = numbers()
@@ -502,13 +503,11 @@ def test_a_ring_is_measured_whole(place, command):
 
 
 def test_a_member_of_an_ensemble_is_the_run_of_its_seed(place, command):
-    trained(command, "ring8-simultaneous", *TINY, "seeds=2")
+    trained(command, "ring8-consensus", *TINY, "seeds=2")
     assert command("spectrum", "run", "--batches", "1", "--member", "1").code == 0
     member = numbers()
     assert member["seed"] == 1
-    assert (
-        command("train", "ring8-simultaneous", *TINY, "compile=false", "seed=1", "--out", "alone").code == 0
-    )
+    assert command("train", "ring8-consensus", *TINY, "compile=false", "seed=1", "--out", "alone").code == 0
     assert command("spectrum", "alone", "--batches", "1").code == 0
     with open("alone/spectrum.json") as file:
         alone = json.load(file)
@@ -572,7 +571,7 @@ def test_a_run_in_bfloat16_is_measured_in_its_parameters_own_numbers(exact, plac
     """The very eigenvalues that the same checkpoint has as a run in float32, whole and at the ends."""
     monkeypatch.setattr(clouds, "EXACT", exact)
     monkeypatch.setattr(clouds, "LEADING", 3)
-    trained(command, "ring8-simultaneous", *TINY, "precision=bfloat16")
+    trained(command, "ring8-consensus", *TINY, "precision=bfloat16")
     assert command("spectrum", "run", "--batches", "2").code == 0
     rough = extremes()
     with open("run/config.yaml") as file:
@@ -591,7 +590,6 @@ def test_a_cheap_generator_step_is_not_what_is_measured(place, command):
         given = (
             "ring8-gn",
             *TINY,
-            "dynamics=simultaneous",
             f"critic.piecewise_linear={cheap}",
             "compile=false",
         )
@@ -606,7 +604,7 @@ def test_a_cheap_generator_step_is_not_what_is_measured(place, command):
 
 def test_a_lost_member_is_named_as_such(place, command):
     rates = "optimizer={name: sgd, lr: [0.001, 1.0e+30]}"
-    done = command("train", "ring8-simultaneous", *TINY, rates, "compile=false", "--out", "run")
+    done = command("train", "ring8-consensus", *TINY, rates, "compile=false", "--out", "run")
     assert done.code == 1
     assert command("spectrum", "run", "--batches", "1").code == 0
     lost = command("spectrum", "run", "--batches", "1", "--member", "1")
@@ -618,7 +616,7 @@ def test_a_lost_member_is_named_as_such(place, command):
 def test_lazy_penalties_have_their_weight(place, command):
     """Due at one step of three, with three times the weight: the mean is over whole intervals."""
     penalty = "critic.penalties=[{name: r1, weight: 5, interval: 3}]"
-    trained(command, "ring8-simultaneous", *TINY, penalty)
+    trained(command, "ring8-consensus", *TINY, penalty)
     done = command("spectrum", "run", "--batches", "4")
     assert done.code == 0
     assert numbers()["batches"] == 6
@@ -643,7 +641,7 @@ MISTAKES = {
 
 
 def test_mistakes_are_one_sentence(place, command):
-    trained(command, "ring8-simultaneous", *TINY)
+    trained(command, "ring8-consensus", *TINY)
     for case, words in MISTAKES.items():
         done = command("spectrum", *words)
         assert done.code == 2, case

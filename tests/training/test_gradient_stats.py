@@ -232,8 +232,8 @@ def test_a_generators_own_batch_changes_only_what_is_of_the_field(batch_G):
 
 def test_a_game_without_samples_has_a_field_that_turns():
     """Dirac-GAN: two numbers; a hundredth of them along the field turns it by some hundredths."""
-    source, raw = find_recipe("dirac-alternating")
-    made = build(config.parse({"name": source, **raw, "seeds": 1}))
+    source, raw = find_recipe("dirac-consensus")
+    made = build(config.parse({"name": source, **raw, "dynamics": "alternating", "seeds": 1}))
     found = examiner(made.game, made.data, seeds=[0], ensemble=False, dtype=made.draws.dtype)(
         made.state, made.state
     )

@@ -20,10 +20,10 @@ from steadygan.games.dirac_equilibrium import FORCES, SLOPES, rest
 from steadygan.losses import LOSSES
 from steadygan.penalties import PENALTIES
 from steadygan.plots import eigenvalues, phase_portrait
-from steadygan.recipes.catalogue import recipe_files
+from steadygan.recipes.catalogue import recipe_names
 from steadygan.training import toy_scores
 
-SOLVED = sorted(name for name in recipe_files() if name.split("-")[0] in ("dirac", "bilinear", "quadratic"))
+SOLVED = sorted(name for name in recipe_names() if name.split("-")[0] in ("dirac", "bilinear", "quadratic"))
 
 RULES: list[dict[str, Any]] = [
     {"name": "simultaneous"},
@@ -127,7 +127,13 @@ def test_the_dirac_gan_rests_only_where_its_field_is_zero(critic, still):
 
 
 def test_a_run_without_an_equilibrium_draws_its_path_alone(tmp_path, command):
-    words = ("train", "dirac-alternating", "critic.penalties=[{name: one_centered}]", "steps=20")
+    words = (
+        "train",
+        "dirac-consensus",
+        "dynamics=alternating",
+        "critic.penalties=[{name: one_centered}]",
+        "steps=20",
+    )
     done = command(*words, "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert "radius" not in done.out + (tmp_path / "run" / "events.jsonl").read_text()

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from steadygan.errors import UsageError
-from steadygan.recipes.catalogue import find_recipe
+from steadygan.recipes.catalogue import find_recipe, spelled_out
 
 if TYPE_CHECKING:
     from steadygan.theory import Verdict
@@ -24,6 +24,7 @@ __all__ = [
     "diagnose",
     "errors",
     "evaluate",
+    "named_recipe",
     "note",
     "probe",
     "spectrum",
@@ -44,6 +45,13 @@ DataRoot = Annotated[Path | None, typer.Option(help="Folder of image data sets; 
 def note(text: str) -> None:
     """Print a remark to the error stream."""
     errors.print(f"note: {text}", soft_wrap=True, markup=False)
+
+
+def named_recipe(name: str) -> tuple[str, dict[str, Any]]:
+    """The recipe of this name, with a note on what to write instead of a name that stands for an override."""
+    if instead := spelled_out(name):
+        note(f"{name} is an override of another recipe: from now on, write {instead}")
+    return find_recipe(name)
 
 
 def evaluate(
@@ -159,7 +167,7 @@ def probe_gamma(
     from steadygan import config
     from steadygan.commands import probe
 
-    source, raw = find_recipe(recipe)
+    source, raw = named_recipe(recipe)
     raw = config.with_root(config.override({"name": source, **raw}, overrides or []), data_root)
     probe.probe_gamma(raw, source, steps, console)
 

@@ -12,10 +12,10 @@ import typer
 
 from steadygan.cli import analysis
 from steadygan.cli import report as pages
-from steadygan.cli.analysis import DEFAULT, DataRoot, Overrides, console, errors, note
+from steadygan.cli.analysis import DEFAULT, DataRoot, Overrides, console, errors, named_recipe, note
 from steadygan.cli.data import data
 from steadygan.errors import UsageError
-from steadygan.recipes.catalogue import find_recipe, listed
+from steadygan.recipes.listing import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def train(
         recipe = None
     if seeds is not None:
         assignments.append(f"seeds={seeds}")
-    source, raw = find_recipe(recipe or DEFAULT)
+    source, raw = named_recipe(recipe or DEFAULT)
     raw = config.override(scaled({"name": source, **raw}, scale, source), assignments)
     settings = config.parse(config.with_root(raw, data_root), source)
     if dry_run:
@@ -121,9 +121,15 @@ def sample(
 
 
 @app.command("list")
-def list_(what: Annotated[str, typer.Argument(help="recipes, losses, penalties, ...")] = "recipes") -> None:
-    """List what a recipe may name: recipes, losses, penalties, dynamics, optimizers, networks, data, games."""
-    for line in listed(what):
+def list_(
+    what: Annotated[str, typer.Argument(help="recipes, losses, penalties, ...")] = "recipes",
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="Show what matches every word, e.g. cifar10 fargan."),
+    ] = None,
+) -> None:
+    """List recipes, or what a recipe may name: losses, penalties, dynamics, optimizers, networks, data, games."""
+    for line in listed(what, words or []):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

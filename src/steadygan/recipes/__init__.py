@@ -1,1 +1,1 @@
-"""Recipes: configurations with their source, one YAML file each, and the catalogue that finds them."""
+"""Recipes: configurations with their source, a YAML file each in a folder for each source, and their catalogue."""

@@ -1,82 +1,83 @@
-"""What there is to train: the packaged recipes, where a recipe is found, and what one may name."""
+"""Which recipes there are: files, names that stand for an override of one, and where a recipe is found."""
 
-import json
-import math
 import re
-from collections.abc import Iterator
+import shlex
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from steadygan.errors import UsageError, nearest
 
-__all__ = ["COSTS", "RECIPES", "find_recipe", "listed", "paper_of", "recipe_files", "words"]
+__all__ = [
+    "COSTS",
+    "OVERRIDES",
+    "RECIPES",
+    "Override",
+    "find_recipe",
+    "overrides",
+    "paper_of",
+    "recipe_files",
+    "recipe_names",
+    "spelled_out",
+]
 
 RECIPES = Path(__file__).parent
+"""A folder for each source, with a YAML file for each recipe."""
+
+OVERRIDES = RECIPES / "overrides.yaml"
+"""The names that stand for another recipe with a key changed."""
+
 COSTS = RECIPES / "costs.json"
-"""Parameters and FLOPs of each recipe, counted beforehand: making its networks takes too long for a list."""
+"""Parameters and FLOPs of each file, counted beforehand: making its networks takes too long for a list."""
 
 
-def listed(what: str) -> Iterator[str]:
-    """The lines of `steadygan list WHAT`: recipes with what they are, or names of a table with their options.
+class Override(NamedTuple):
+    """A name that stands for a recipe with overrides: `steadygan train RECIPE ASSIGNMENTS`."""
 
-    Recipes have their cost, their networks' parameters and the numbers that a paper publishes of them.
-    Raises UsageError where there is no such list.
-    """
-    if what == "recipes":
-        yield from _recipes()
-        return
-    from steadygan.config import registry
-
-    known: dict[str, Any] = {
-        "losses": registry.LOSSES,
-        "penalties": registry.PENALTIES,
-        "normalizations": registry.NORMALIZATIONS,
-        "consistency": registry.CONSISTENCY,
-        "augmentations": registry.AUGMENTATIONS,
-        "dynamics": registry.DYNAMICS,
-        "optimizers": registry.OPTIMIZERS,
-        "networks": registry.NETWORKS,
-        "data": registry.DATA,
-        "games": registry.GAMES,
-        "schedules": registry.SCHEDULES,
-    }
-    if what not in known:
-        raise UsageError(f"there is no list of {what!r}: {nearest(what, [*known, 'recipes'])}")
-    for name, part in known[what].items():
-        yield f"{name:20} {' '.join(part.options)}"
+    recipe: str
+    assignments: list[str]
+    what: str = ""
 
 
 def recipe_files() -> dict[str, Path]:
     """The file of each packaged recipe, by its name, in the order of names.
 
-    >>> recipe_files()["ring8-fargan"].name
-    'ring8-fargan.yaml'
+    >>> recipe_files()["ring8-fargan"].parent.name
+    'fargan'
     """
-    return {file.stem: file for file in sorted(RECIPES.rglob("*.yaml"), key=lambda file: file.stem)}
+    return {file.stem: file for file in sorted(RECIPES.glob("*/*.yaml"), key=lambda file: file.stem)}
 
 
-def _recipes() -> Iterator[str]:
-    costs = json.loads(COSTS.read_text())
-    for file in recipe_files().values():
-        text = file.read_text()
-        paper, known = paper_of(text), costs.get(file.stem, {"parameters": {}, "flops": 0})
-        nets = sorted(known["parameters"].items(), reverse=True)  # G, then its critic
-        sizes = " ".join(f"{name} {words(count)}" for name, count in nets)
-        found = " ".join(
-            f"{label} {_figure(figure)}"
-            for label, key in (("IS", "inception_score"), ("FID", "fid"))
-            if (figure := paper.get(key)) is not None
-        )
-        what = f"{paper['source']}, {paper['row']}" if paper else text.splitlines()[0].lstrip("# ")
-        yield f"{file.stem:42} ≈ {words(known['flops'])}FLOP".ljust(56) + f" {sizes:20} {found:34} {what}"
+@cache
+def overrides() -> dict[str, Override]:
+    """The recipes that are an override of a file, by their names.
+
+    >>> overrides()["ring8-r2"][:2]
+    ('ring8-0gp', ['critic.penalties=[{name: r2, weight: 0.1}]'])
+    """
+    import yaml
+
+    table = yaml.safe_load(OVERRIDES.read_text())
+    return {
+        name: Override(recipe, entry["override"], entry.get("what", ""))
+        for recipe, entries in table.items()
+        for name, entry in entries.items()
+    }
 
 
-def _figure(found: float | list[float]) -> str:
-    """A published number, in as many digits as what stands after its ±."""
-    if not isinstance(found, list):
-        return str(found)
-    digits = max(len(str(number).partition(".")[2]) for number in found)
-    return f"{found[0]:.{digits}f} ± {found[1]}"
+def recipe_names() -> list[str]:
+    """The names of all packaged recipes: files and overrides."""
+    return sorted([*recipe_files(), *overrides()])
+
+
+def spelled_out(name: str) -> str | None:
+    """What to write instead of a name that stands for an override; None for every other name.
+
+    >>> spelled_out("ring8-r2")
+    "ring8-0gp 'critic.penalties=[{name: r2, weight: 0.1}]'"
+    """
+    found = None if name in recipe_files() else overrides().get(name)
+    return shlex.join([found.recipe, *found.assignments]) if found else None
 
 
 def paper_of(text: str) -> dict[str, Any]:
@@ -91,16 +92,6 @@ def paper_of(text: str) -> dict[str, Any]:
     return yaml.safe_load(line[1]) if line else {}
 
 
-def words(count: float) -> str:
-    """A large number in two digits or three, with its prefix.
-
-    >>> words(26e15), words(1187011), words(0)
-    ('26 P', '1.2 M', '0 ')
-    """
-    power = int(math.log10(count) // 3) if count >= 1 else 0
-    return f"{count / 1000**power:.{1 if count / 1000**power < 9.95 and power else 0}f} {' kMGTPEZY'[power].strip()}"
-
-
 def find_recipe(name: str) -> tuple[str, dict[str, Any]]:
     """The name and the plain data of a packaged recipe, a run folder's configuration or a YAML file."""
     from steadygan import config
@@ -108,6 +99,8 @@ def find_recipe(name: str) -> tuple[str, dict[str, Any]]:
     packaged = recipe_files()
     if name in packaged:
         return name, config.load(packaged[name])
+    if name in overrides():
+        return name, _overridden(overrides()[name])
     path = Path(name)
     if (path / "config.yaml").is_file():
         return _plain(path.resolve().name), config.load(path / "config.yaml")
@@ -117,7 +110,16 @@ def find_recipe(name: str) -> tuple[str, dict[str, Any]]:
         )
     if path.suffix in (".yaml", ".yml"):
         return _plain(path.stem), config.load(path)
-    raise UsageError(f"there is no recipe {name!r}: {nearest(name, packaged)}")
+    hint = nearest(name, recipe_names(), otherwise="steadygan list recipes shows all")
+    raise UsageError(f"there is no recipe {name!r}: {hint}")
+
+
+def _overridden(found: Override) -> dict[str, Any]:
+    """The override's data. The paper's row is its file's, of which a changed key makes something else."""
+    from steadygan import config
+
+    raw = config.load(recipe_files()[found.recipe])
+    return config.override({key: part for key, part in raw.items() if key != "paper"}, found.assignments)
 
 
 def _plain(name: str) -> str:
