@@ -17,6 +17,17 @@ from steadygan import theory
 from steadygan.dynamics import alternating, simultaneous
 from steadygan.errors import UsageError
 from steadygan.game.optimizers import sgd
+from steadygan.theory import (
+    fargan,
+    fargan_optimum,
+    numerics_batches,
+    numerics_consensus,
+    numerics_games,
+    numerics_modified,
+    numerics_rules,
+    survey_divergences,
+    survey_wasserstein,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -86,7 +97,7 @@ def test_maximiser_agrees_with_a_numeric_one(n, m, m0, k, lam):
     best = optimize.minimize(loss, np.zeros(m0 + 1), tol=1e-12)
     found = theory.proposition3(n, m, m0, k, lam)
     np.testing.assert_allclose(best.x, [found.xi0, *[found.xi_star] * m0], atol=2e-5)
-    own = theory.objective(torch.tensor(best.x), n, m, k, lam)
+    own = fargan_optimum.objective(torch.tensor(best.x), n, m, k, lam)
     assert float(own) == pytest.approx(-best.fun, rel=1e-12)
 
 
@@ -113,7 +124,7 @@ def test_models_that_are_none_are_refused(bad):
     [(64, 64, 0.5, -1.3736235765), (64, 64, 1, -1.3646335117), (100, 100, 0.1, -1.3843881575)],
 )
 def test_proposition1_objective_table(n, m, epsilon, value):
-    assert theory.proposition1_objective(n, m, epsilon) == pytest.approx(value, abs=6e-11)
+    assert fargan.proposition1_objective(n, m, epsilon) == pytest.approx(value, abs=6e-11)
 
 
 @pytest.mark.parametrize("distance", [1.0, 0.1, 0.025])
@@ -237,7 +248,7 @@ def test_steps_on_the_bilinear_game():
     assert radius(one + h * BILINEAR) == pytest.approx(1.004988, abs=1e-6)
     assert radius(theory.proposition14_jacobian(BILINEAR, 1, h)) == pytest.approx(1, abs=1e-12)
     for gamma, expected, largest in ((1.0, 0.905539, 1.0), (0.1, 0.995038, 0.198020)):
-        AJ = theory.consensus_matrix(BILINEAR, gamma)
+        AJ = numerics_consensus.consensus_matrix(BILINEAR, gamma)
         assert radius(one + h * AJ) == pytest.approx(expected, abs=1e-6)
         steps = theory.lemma4_largest_step(torch.linalg.eigvals(AJ))
         assert steps.tolist() == pytest.approx([largest] * 2, abs=1e-6)
@@ -271,8 +282,8 @@ def test_step_jacobian_against_a_plain_loop(rule):
 
     numeric = np.stack([(step(x0 + 1e-6 * e) - step(x0 - 1e-6 * e)) / 2e-6 for e in np.eye(5)], 1)
     made = {"simultaneous": simultaneous, "alternating": alternating}[rule]
-    game = theory.quadratic_game(J, 2)
-    found = theory.step_jacobian(made(game, {"D": sgd(h), "G": sgd(h)}), torch.tensor(x0), 2)
+    game = numerics_rules.quadratic_game(J, 2)
+    found = numerics_rules.step_jacobian(made(game, {"D": sgd(h), "G": sgd(h)}), torch.tensor(x0), 2)
     np.testing.assert_allclose(found, numeric, atol=1e-8)
 
 
@@ -284,16 +295,16 @@ def test_zero_sum_field_and_matrix_agree_with_the_quadratic_form():
         return phi @ P @ phi / 2 + phi @ B @ theta + theta @ Q @ theta / 2
 
     expected = np.concatenate([P @ x[:2] + B @ x[2:], -(Q @ x[2:] + B.T @ x[:2])])
-    np.testing.assert_allclose(theory.zero_sum_field(f, 2)(x), expected, rtol=1e-12)
-    np.testing.assert_allclose(theory.zero_sum_matrix(P, B, Q) @ x, expected, rtol=1e-12)
+    np.testing.assert_allclose(numerics_games.zero_sum_field(f, 2)(x), expected, rtol=1e-12)
+    np.testing.assert_allclose(numerics_games.zero_sum_matrix(P, B, Q) @ x, expected, rtol=1e-12)
 
 
 def test_definiteness_is_that_of_the_form_and_not_of_the_eigenvalues():
     shear = tensor([-1.0, 10.0], [0.0, -1.0])  # both eigenvalues -1, but w^T M w > 0 at (1, 1)
-    assert not theory.is_negative(shear)
-    assert not theory.is_negative(shear, strictly=False)
-    assert theory.is_negative(BILINEAR, strictly=False)
-    assert not theory.is_negative(BILINEAR)
+    assert not numerics_games.is_negative(shear)
+    assert not numerics_games.is_negative(shear, strictly=False)
+    assert numerics_games.is_negative(BILINEAR, strictly=False)
+    assert not numerics_games.is_negative(BILINEAR)
 
 
 @pytest.mark.parametrize("b", [0.3, 1.0, 4.0])
@@ -375,7 +386,7 @@ def test_eqn41_against_finite_differences():
     np.testing.assert_allclose(exact, numeric, atol=1e-8)
     np.testing.assert_allclose(exact[2, :2], 2 * printed[2, :2])
     np.testing.assert_allclose(
-        theory.rescaled_step(v, h, alpha, eps)(torch.tensor(point)), step(point), rtol=1e-12
+        numerics_modified.rescaled_step(v, h, alpha, eps)(torch.tensor(point)), step(point), rtol=1e-12
     )
 
 
@@ -384,20 +395,20 @@ def test_bias_and_debiasing_by_monte_carlo():
     mean, scale = np.array([1.0, -2.0, 0.5]), np.array([1.0, 2.0, 0.5])
     v = torch.tensor(mean + scale * rng.normal(size=(200_000, B, 3)))
     truth, variance = (mean**2).sum() / 2, (scale**2).sum()
-    assert float(theory.half_square(v).mean()) == pytest.approx(
+    assert float(numerics_batches.half_square(v).mean()) == pytest.approx(
         truth + theory.lemma15_bias(variance, B), rel=1e-2
     )
-    assert float(theory.debiased(v).mean()) == pytest.approx(truth, rel=1e-2)
+    assert float(numerics_batches.debiased(v).mean()) == pytest.approx(truth, rel=1e-2)
     over = truth - variance / (2 * B * (B - 1))
-    assert float(theory.debiased(v, unbiased_variance=True).mean()) == pytest.approx(over, rel=1e-2)
+    assert float(numerics_batches.debiased(v, unbiased_variance=True).mean()) == pytest.approx(over, rel=1e-2)
 
 
 def test_debiased_is_the_mean_over_pairs():
     v = normal(5, 3)
     pairs = [float(a @ b) for a, b in itertools.permutations(v, 2)]
-    assert float(theory.debiased(v)) == pytest.approx(sum(pairs) / len(pairs) / 2)
+    assert float(numerics_batches.debiased(v)) == pytest.approx(sum(pairs) / len(pairs) / 2)
     with pytest.raises(UsageError, match="at least 2"):
-        theory.debiased(v[:1])
+        numerics_batches.debiased(v[:1])
 
 
 # The survey
@@ -406,24 +417,26 @@ P, Q = tensor(0.7, 0.2, 0.1), tensor(0.1, 0.3, 0.6)
 
 
 def test_divergences_by_hand():
-    assert float(theory.jensen_shannon(P, Q)) == pytest.approx(0.2306454879, abs=1e-10)
-    assert float(theory.kullback_leibler(Q, P)) == pytest.approx(1.0021041991, abs=1e-10)
-    best = theory.optimal_logits(P, Q)
-    assert float(theory.value(best, P, Q)) == pytest.approx(-0.9250033853, abs=1e-10)
-    assert float(theory.generator_loss(best, Q)) == pytest.approx(1.4557864482, abs=1e-10)
+    assert float(survey_divergences.jensen_shannon(P, Q)) == pytest.approx(0.2306454879, abs=1e-10)
+    assert float(survey_divergences.kullback_leibler(Q, P)) == pytest.approx(1.0021041991, abs=1e-10)
+    best = survey_divergences.optimal_logits(P, Q)
+    assert float(survey_divergences.value(best, P, Q)) == pytest.approx(-0.9250033853, abs=1e-10)
+    assert float(survey_divergences.generator_loss(best, Q)) == pytest.approx(1.4557864482, abs=1e-10)
 
 
 def test_generator_gradients_by_hand():
-    w, best = Q.log(), theory.optimal_logits(P, Q)
+    w, best = Q.log(), survey_divergences.optimal_logits(P, Q)
 
     def again(w):
-        return theory.generator_loss(theory.optimal_logits(P, w.softmax(0)), w.softmax(0))
+        return survey_divergences.generator_loss(
+            survey_divergences.optimal_logits(P, w.softmax(0)), w.softmax(0)
+        )
 
     found = {
-        "frozen": torch.func.grad(lambda w: theory.generator_loss(best, w.softmax(0)))(w),
-        "saturating": torch.func.grad(lambda w: theory.generator_loss(best, w.softmax(0), saturating=True))(
-            w
-        ),
+        "frozen": torch.func.grad(lambda w: survey_divergences.generator_loss(best, w.softmax(0)))(w),
+        "saturating": torch.func.grad(
+            lambda w: survey_divergences.generator_loss(best, w.softmax(0), saturating=True)
+        )(w),
         "optimised again": torch.func.grad(again)(w),
     }
     expected = {
@@ -438,50 +451,54 @@ def test_generator_gradients_by_hand():
 def test_transport_on_a_line_is_that_of_sorted_samples():
     x, y = normal(9, 1), normal(9, 1, seed=1)
     expected = float((x.sort(0).values - y.sort(0).values).abs().mean())
-    assert theory.wasserstein1(x, y) == pytest.approx(expected, rel=1e-9)
-    assert theory.kantorovich(x, y)[0] == pytest.approx(expected, rel=1e-9)
+    assert survey_wasserstein.wasserstein1(x, y) == pytest.approx(expected, rel=1e-9)
+    assert survey_wasserstein.kantorovich(x, y)[0] == pytest.approx(expected, rel=1e-9)
 
 
 def test_transport_is_the_best_assignment_and_its_critic_is_1_lipschitz():
     x, y = normal(7, 3), normal(7, 3, seed=1)
     cost = torch.cdist(x, y).numpy()
     best = cost[optimize.linear_sum_assignment(cost)].mean()
-    value, critic = theory.kantorovich(x, y)
-    assert [theory.wasserstein1(x, y), value] == pytest.approx([best] * 2, rel=1e-9)
+    value, critic = survey_wasserstein.kantorovich(x, y)
+    assert [survey_wasserstein.wasserstein1(x, y), value] == pytest.approx([best] * 2, rel=1e-9)
     assert float(critic[:7].mean() - critic[7:].mean()) == pytest.approx(best, rel=1e-9)
     points = torch.cat([x, y])
     assert ((critic[:, None] - critic).abs() <= torch.cdist(points, points) + 1e-9).all()
-    np.testing.assert_allclose(theory.lipschitz_extension(points, critic, points), critic, atol=1e-9)
+    np.testing.assert_allclose(
+        survey_wasserstein.lipschitz_extension(points, critic, points), critic, atol=1e-9
+    )
 
 
 def test_transport_of_weights_that_are_no_distribution_is_refused():
     x = normal(2, 1)
     for weights in (tensor(0.5, 0.6), tensor(1.5, -0.5), tensor(1.0)):
         with pytest.raises(UsageError, match="sum to 1"):
-            theory.wasserstein1(x, x, weights)
+            survey_wasserstein.wasserstein1(x, x, weights)
 
 
 def test_transport_without_scipy_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(UsageError, match=r"steadygan\[metrics\]"):
-        theory.wasserstein1(normal(2, 1), normal(2, 1))
+        survey_wasserstein.wasserstein1(normal(2, 1), normal(2, 1))
 
 
 def test_clipping_bound_is_reached_by_equal_weights():
     sizes, c = (3, 5, 4, 1), 0.2
     slope = np.linalg.multi_dot([np.full((o, i), c) for i, o in itertools.pairwise(sizes)][::-1])
-    assert theory.clipping_bound(sizes, c) == pytest.approx(np.linalg.norm(slope, 2))
+    assert survey_wasserstein.clipping_bound(sizes, c) == pytest.approx(np.linalg.norm(slope, 2))
 
 
 NONE = {
     "one real point": lambda: theory.definition1(torch.zeros(1, 2), torch.zeros(3, 2), 0.1),
     "a reading of the bound": lambda: theory.theorem6_bound(torch.ones(1, 2), "typo"),
     "a reading of the gradient": lambda: theory.theorem6_gradient(torch.ones(1), torch.ones(1, 2), "prof"),
-    "no points": lambda: theory.wasserstein1(torch.zeros(0, 2), torch.zeros(3, 2)),
-    "no points to go to": lambda: theory.kantorovich(torch.zeros(3, 2), torch.zeros(0, 2)),
-    "nowhere": lambda: theory.optimal_logits(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])),
-    "on one side": lambda: theory.optimal_logits(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0])),
-    "not a number": lambda: theory.optimal_logits(torch.tensor([math.nan]), torch.tensor([1.0])),
+    "no points": lambda: survey_wasserstein.wasserstein1(torch.zeros(0, 2), torch.zeros(3, 2)),
+    "no points to go to": lambda: survey_wasserstein.kantorovich(torch.zeros(3, 2), torch.zeros(0, 2)),
+    "nowhere": lambda: survey_divergences.optimal_logits(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])),
+    "on one side": lambda: survey_divergences.optimal_logits(
+        torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0])
+    ),
+    "not a number": lambda: survey_divergences.optimal_logits(torch.tensor([math.nan]), torch.tensor([1.0])),
 }
 
 

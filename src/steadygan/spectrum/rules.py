@@ -14,7 +14,8 @@ from steadygan.dynamics.linear import step_matrix
 from steadygan.errors import UsageError
 from steadygan.spectrum._jacobian import Operator
 from steadygan.spectrum.eigen import eigenvalues
-from steadygan.theory import consensus_matrix, lemma11_eigenvalues
+from steadygan.theory import lemma11_eigenvalues
+from steadygan.theory.numerics_consensus import consensus_matrix
 
 __all__ = ["consensus_cloud", "consensus_operator", "momentum_cloud", "rule_cloud"]
 

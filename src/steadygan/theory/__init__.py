@@ -3,113 +3,89 @@
 `check_lemma9(seed)` draws random cases and returns a `Verdict`; `lemma9_bound` computes one side of the lemma.
 """
 
-from steadygan.theory.fargan import (
-    Construction,
-    check_definition1,
-    check_eqn3,
-    check_eqn5,
-    check_proposition1,
-    definition1,
-    eqn5,
-    proposition1,
-    proposition1_objective,
-)
-from steadygan.theory.fargan_optimum import (
-    Optimum,
-    check_eqn30,
-    check_proposition2,
-    check_proposition3,
-    eqn30,
-    objective,
-    proposition2,
-    proposition3,
-)
-from steadygan.theory.numerics_batches import (
-    check_debiased,
-    check_lemma15,
-    debiased,
-    half_square,
-    lemma15_bias,
-)
-from steadygan.theory.numerics_consensus import (
-    check_corollary8,
-    check_lemma7,
-    check_lemma9,
-    consensus_matrix,
-    lemma9_bound,
-    lemma9_constant,
-    lemma9_ratio,
-)
-from steadygan.theory.numerics_games import (
-    check_corollary2,
-    check_lemma1,
-    is_negative,
-    zero_sum_field,
-    zero_sum_matrix,
-)
-from steadygan.theory.numerics_modified import (
-    check_corollary12,
-    check_eqn41,
-    check_lemma11,
-    check_proposition13,
-    corollary12_stable,
-    eqn41,
-    lemma11_eigenvalues,
-    momentum_matrix,
-    rescaled_step,
-)
-from steadygan.theory.numerics_rules import (
-    check_corollary5,
-    check_proposition14,
-    proposition14_jacobian,
-    quadratic_game,
-    step_jacobian,
-)
-from steadygan.theory.numerics_steps import (
-    check_lemma4,
-    check_lemma6,
-    check_numerics_proposition3,
-    check_proposition10,
-    lemma4_largest_step,
-    lemma6_jacobian,
-)
-from steadygan.theory.pgn import (
-    check_hinge,
-    check_lemma3,
-    check_theorem5,
-    check_theorem6,
-    lemma3,
-    theorem5,
-    theorem6_bound,
-    theorem6_gradient,
-)
-from steadygan.theory.statements import STATEMENTS, Statement, surprises, verify
-from steadygan.theory.survey_divergences import (
-    check_jensen_shannon,
-    check_kl_less_jsd,
-    check_optimal_discriminator,
-    generator_loss,
-    jensen_shannon,
-    kullback_leibler,
-    optimal_logits,
-    value,
-)
-from steadygan.theory.survey_wasserstein import (
-    check_clipping,
-    check_kantorovich,
-    check_parallel_lines,
-    clipping_bound,
-    kantorovich,
-    lipschitz_extension,
-    parallel_lines,
-    wasserstein1,
-)
-from steadygan.theory.verdicts import Verdict
+from typing import TYPE_CHECKING
+
+from steadygan._lazy import lazy
+
+if TYPE_CHECKING:
+    from steadygan.theory.fargan import (
+        check_definition1,
+        check_eqn3,
+        check_eqn5,
+        check_proposition1,
+        definition1,
+        eqn5,
+        proposition1,
+    )
+    from steadygan.theory.fargan_optimum import (
+        check_eqn30,
+        check_proposition2,
+        check_proposition3,
+        eqn30,
+        proposition2,
+        proposition3,
+    )
+    from steadygan.theory.numerics_batches import check_debiased, check_lemma15, debiased, lemma15_bias
+    from steadygan.theory.numerics_consensus import (
+        check_corollary8,
+        check_lemma7,
+        check_lemma9,
+        consensus_matrix,
+        lemma9_bound,
+        lemma9_constant,
+        lemma9_ratio,
+    )
+    from steadygan.theory.numerics_games import check_corollary2, check_lemma1
+    from steadygan.theory.numerics_modified import (
+        check_corollary12,
+        check_eqn41,
+        check_lemma11,
+        check_proposition13,
+        corollary12_stable,
+        eqn41,
+        lemma11_eigenvalues,
+        momentum_matrix,
+    )
+    from steadygan.theory.numerics_rules import check_corollary5, check_proposition14, proposition14_jacobian
+    from steadygan.theory.numerics_steps import (
+        check_lemma4,
+        check_lemma6,
+        check_numerics_proposition3,
+        check_proposition10,
+        lemma4_largest_step,
+        lemma6_jacobian,
+    )
+    from steadygan.theory.pgn import (
+        check_hinge,
+        check_lemma3,
+        check_theorem5,
+        check_theorem6,
+        lemma3,
+        theorem5,
+        theorem6_bound,
+        theorem6_gradient,
+    )
+    from steadygan.theory.statements import STATEMENTS, Statement, surprises, verify
+    from steadygan.theory.survey_divergences import (
+        check_jensen_shannon,
+        check_kl_less_jsd,
+        check_optimal_discriminator,
+        jensen_shannon,
+        kullback_leibler,
+        optimal_logits,
+    )
+    from steadygan.theory.survey_wasserstein import (
+        check_clipping,
+        check_kantorovich,
+        check_parallel_lines,
+        clipping_bound,
+        kantorovich,
+        parallel_lines,
+    )
+    from steadygan.theory.verdicts import Verdict
 
 __all__ = [
     "STATEMENTS",
-    "Construction",
-    "Optimum",
     "Statement",
     "Verdict",
     "check_clipping",
@@ -154,9 +130,6 @@ __all__ = [
     "eqn5",
     "eqn30",
     "eqn41",
-    "generator_loss",
-    "half_square",
-    "is_negative",
     "jensen_shannon",
     "kantorovich",
     "kullback_leibler",
@@ -168,26 +141,18 @@ __all__ = [
     "lemma9_ratio",
     "lemma11_eigenvalues",
     "lemma15_bias",
-    "lipschitz_extension",
     "momentum_matrix",
-    "objective",
     "optimal_logits",
     "parallel_lines",
     "proposition1",
-    "proposition1_objective",
     "proposition2",
     "proposition3",
     "proposition14_jacobian",
-    "quadratic_game",
-    "rescaled_step",
-    "step_jacobian",
     "surprises",
     "theorem5",
     "theorem6_bound",
     "theorem6_gradient",
-    "value",
     "verify",
-    "wasserstein1",
-    "zero_sum_field",
-    "zero_sum_matrix",
 ]
+
+__getattr__, __dir__ = lazy(__name__)
