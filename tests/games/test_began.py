@@ -28,8 +28,9 @@ from steadygan.runs import folder as folders
 from steadygan.runs import train as run
 from steadygan.training import checkpoint
 from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.training.early_stopping import stops
 from steadygan.training.events import Every, Finished, Progress, Scored, Snapshot, Stop, Stopped
-from steadygan.training.loop import stops, train
+from steadygan.training.loop import train
 
 # ----------------------------------------------------------------------------------------------- the formulas
 

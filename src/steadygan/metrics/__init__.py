@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from steadygan.metrics.extractors.classifier import Classifier
     from steadygan.metrics.extractors.registry import EXTRACTORS, of_classifier, score_name
     from steadygan.metrics.feature_scores import SCORES, Summary, scores
+    from steadygan.metrics.frechet import Moments, frechet_distance
     from steadygan.metrics.inception import inception_score
     from steadygan.metrics.kernel import kernel_distance, pooled_pixels
-    from steadygan.metrics.moments import Moments, frechet_distance
     from steadygan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
     from steadygan.metrics.points import (
         close_pairs,

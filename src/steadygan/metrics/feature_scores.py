@@ -13,10 +13,10 @@ from torch import Tensor
 
 from steadygan.errors import UsageError
 from steadygan.metrics.extractors.base import Score, over_splits
+from steadygan.metrics.frechet import Moments, check_features, distance_to, merge
 from steadygan.metrics.hash_sampling import Subset, block_of
 from steadygan.metrics.inception import ClassSums
 from steadygan.metrics.kernel import kernel_distance
-from steadygan.metrics.moments import Moments, check_features, distance_to, merge
 from steadygan.metrics.neighbours import manifold_scores
 
 __all__ = ["BLOCKS", "KEPT", "SCORES", "Summary", "frechet", "inception", "kernel", "scores"]

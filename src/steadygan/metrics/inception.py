@@ -7,8 +7,8 @@ from torch import Tensor
 
 from steadygan.errors import UsageError
 from steadygan.metrics.extractors.base import Score, over_splits
+from steadygan.metrics.frechet import check_features
 from steadygan.metrics.hash_sampling import block_of
-from steadygan.metrics.moments import check_features
 
 __all__ = ["ClassSums", "inception_score"]
 

@@ -33,9 +33,10 @@ from steadygan.training.compile.compile_cost import estimate
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
 from steadygan.training.divergence import origin
+from steadygan.training.early_stopping import stops
 from steadygan.training.events import Diverged, Look, Scored, Snapshot
 from steadygan.training.gradient_stats import examiner
-from steadygan.training.loop import lost_members, stops, train
+from steadygan.training.loop import lost_members, train
 from steadygan.training.online_scores import score_names
 
 __all__ = ["resume", "start"]

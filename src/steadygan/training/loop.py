@@ -1,6 +1,5 @@
 """The training loop: a Python generator of events. It does not know who reads them."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from steadygan.game import Draw, Logs, State
 from steadygan.game.state import Step, finite
+from steadygan.training.early_stopping import stops
 from steadygan.training.events import (
     Diverged,
     Event,
@@ -23,7 +23,7 @@ from steadygan.training.events import (
     Stopped,
 )
 
-__all__ = ["lost_members", "stops", "train"]
+__all__ = ["lost_members", "train"]
 
 
 def train(
@@ -87,21 +87,6 @@ def train(
             steps = done
             break
     yield Finished(steps, time.perf_counter() - began, state)
-
-
-def stops(rule: Stop, step: int, value: Tensor | Sequence[float | None] | float | None) -> bool:
-    """Whether the scalar `value` meets the rule at `step`; in an ensemble, that of every member that is finite.
-
-    >>> rule = Stop("convergence", below=0.5, after=10)
-    >>> stops(rule, 10, torch.tensor([0.4, torch.nan])), stops(rule, 10, [0.4, 0.6]), stops(rule, 9, 0.4)
-    (True, False, False)
-    """
-    if step < rule.after or value is None:
-        return False
-    values = value.flatten().tolist() if isinstance(value, Tensor) else value
-    each = values if isinstance(values, Sequence) else [values]
-    found = [v for v in each if v is not None and math.isfinite(v)]
-    return bool(found) and all(v < rule.below for v in found)
 
 
 def lost_members(state: State) -> set[int]:

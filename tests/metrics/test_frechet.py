@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UsageError
 from steadygan.metrics import Moments, frechet_distance
-from steadygan.metrics.moments import merge
+from steadygan.metrics.frechet import merge
 
 
 def seeded(seed: int) -> torch.Generator:
