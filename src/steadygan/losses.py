@@ -33,6 +33,7 @@ class Loss(NamedTuple):
     """An objective: `discriminator(real_logits, fake_logits)` and `generator(fake_logits, real_logits=None)`, scalars.
 
     `pairs` says that the generator's loss compares its fakes with real samples. It then needs `real_logits`.
+    `meaning` says in a sentence what it is, for lists and the reference of configuration keys.
 
     >>> LOSSES["hinge"].generator(torch.ones(2))
     tensor(-1.)
@@ -41,6 +42,7 @@ class Loss(NamedTuple):
     discriminator: Callable[..., Tensor]
     generator: Callable[..., Tensor]
     pairs: bool = False
+    meaning: str = ""
 
 
 def softplus(t: Tensor) -> Tensor:
@@ -81,7 +83,11 @@ def _mean(term: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 
 _cross_entropy = _means(lambda real: softplus(-real), softplus)
 
-minimax = Loss(_cross_entropy, _mean(lambda fake: -softplus(fake)))
+minimax = Loss(
+    _cross_entropy,
+    _mean(lambda fake: -softplus(fake)),
+    meaning="The zero-sum game of the first paper (Goodfellow et al. 2014).",
+)
 """The zero-sum game. D: mean log(1+e^-r) + mean log(1+e^f). G: -mean log(1+e^f).
 
 Source: Goodfellow 2014, Eqn 1.
@@ -91,7 +97,11 @@ Source: Goodfellow 2014, Eqn 1.
 (tensor(1.3863), tensor(-0.6931))
 """
 
-non_saturating = Loss(_cross_entropy, _mean(lambda fake: softplus(-fake)))
+non_saturating = Loss(
+    _cross_entropy,
+    _mean(lambda fake: softplus(-fake)),
+    meaning="minimax's D; G minimises -log D, whose gradient stays while D is sure (Goodfellow et al. 2014).",
+)
 """The same D as minimax. G: mean log(1+e^-f), whose gradient does not vanish while D is sure.
 
 Source: Goodfellow 2014, section 3.
@@ -100,7 +110,11 @@ Source: Goodfellow 2014, section 3.
 tensor(0.6931)
 """
 
-wasserstein = Loss(_means(torch.neg, lambda fake: fake), _mean(torch.neg))
+wasserstein = Loss(
+    _means(torch.neg, lambda fake: fake),
+    _mean(torch.neg),
+    meaning="WGAN: the difference of mean logits. A penalty or clipping has to bound D (Arjovsky et al. 2017).",
+)
 """D: mean f - mean r. G: -mean f. A penalty or a normalization has to bound the critic's Lipschitz constant.
 
 Source: Arjovsky 2017, Eqn 2.
@@ -109,7 +123,11 @@ Source: Arjovsky 2017, Eqn 2.
 tensor(-2.)
 """
 
-hinge = Loss(_means(lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake)), _mean(torch.neg))
+hinge = Loss(
+    _means(lambda real: F.relu(1 - real), lambda fake: F.relu(1 + fake)),
+    _mean(torch.neg),
+    meaning="D wants real logits above 1 and fake ones below -1 (Lim and Ye 2017).",
+)
 """D: mean max(0, 1-r) + mean max(0, 1+f). G: -mean f.
 
 Source: Lim and Ye 2017; Miyato 2018, Eqn 17.
@@ -129,7 +147,11 @@ def _least_squares_generator(
     return scale * ((check_logits(fake_logits) - 1) ** 2).mean()
 
 
-least_squares = Loss(_least_squares_discriminator, _least_squares_generator)
+least_squares = Loss(
+    _least_squares_discriminator,
+    _least_squares_generator,
+    meaning="LSGAN: squared distances of the logits to 1 (real) and 0 (fake) (Mao et al. 2017).",
+)
 """D: s mean (r-1)^2 + s mean f^2. G: s mean (f-1)^2, with s = `scale` = 1/2.
 
 Source: Mao 2017, Eqn 9 (targets 0, 1, 1).
@@ -157,7 +179,12 @@ def _margin(a: Tensor, b: Tensor) -> Tensor:
     return a - b
 
 
-relativistic = Loss(_relativistic_discriminator, _relativistic_generator, pairs=True)
+relativistic = Loss(
+    _relativistic_discriminator,
+    _relativistic_generator,
+    pairs=True,
+    meaning="Compares each fake with one real sample: RpGAN, R3GAN's loss (Jolicoeur-Martineau 2019).",
+)
 """A loss on pairs of one real and one fake. D: mean log(1+e^-(r-f)). G: mean log(1+e^-(f-r)).
 
 Source: Jolicoeur-Martineau 2019 (RpGAN); Huang 2024 (R3GAN).
@@ -166,7 +193,11 @@ Source: Jolicoeur-Martineau 2019 (RpGAN); Huang 2024 (R3GAN).
 tensor(0.6931)
 """
 
-kl = Loss(_cross_entropy, _mean(torch.neg))
+kl = Loss(
+    _cross_entropy,
+    _mean(torch.neg),
+    meaning="minimax's D; G maximises the logit, at the best D a KL divergence (Mescheder et al. 2017).",
+)
 """The same D as minimax. G: -mean f, which is the KL divergence at the best D.
 
 Source: Mescheder 2017 (Numerics); Soenderby 2017.
@@ -176,7 +207,9 @@ tensor(-1.)
 """
 
 total_variation = Loss(
-    _means(lambda real: -torch.tanh(real), torch.tanh), _mean(lambda fake: -torch.tanh(fake))
+    _means(lambda real: -torch.tanh(real), torch.tanh),
+    _mean(lambda fake: -torch.tanh(fake)),
+    meaning="The difference of mean tanh of logits, so that D is bounded (Nowozin et al. 2016).",
 )
 """D: mean tanh f - mean tanh r. G: -mean tanh f: the tanh bounds the critic.
 
@@ -186,7 +219,11 @@ Source: Nowozin 2016; Mescheder 2017, their code.
 tensor(0.)
 """
 
-indicator = Loss(wasserstein.discriminator, wasserstein.generator)
+indicator = Loss(
+    wasserstein.discriminator,
+    wasserstein.generator,
+    meaning="wasserstein's two functions with nothing that bounds D (Mescheder et al. 2017).",
+)
 """The integral probability metric of an unbounded critic. D: mean f - mean r. G: -mean f.
 
 These are the two functions of `wasserstein`, under the name of the Numerics paper. Nothing bounds D. Source:

@@ -139,12 +139,14 @@ class Penalty(NamedTuple):
 
     `where` is `real`, `fake`, `between` (interpolates) or `around` (perturbed real samples). Split like this,
     a step takes the critic's gradient at one place once for all penalties there.
+    `meaning` says in a sentence what it is, for lists and the reference of configuration keys.
     """
 
     name: str
     where: str
     term: Callable[[Tensor, Tensor], Tensor]
     reduce: Callable[[Tensor], Tensor] = torch.mean
+    meaning: str = ""
 
 
 def _on_logit(logits: Tensor, gradient: Tensor) -> Tensor:
@@ -280,12 +282,42 @@ def lazy(penalty: Callable[..., Tensor], interval: int) -> Callable[..., Tensor 
 
 
 PENALTIES: dict[str, Callable[..., Penalty]] = {
-    "r1": lambda of="logit": Penalty("r1", "real", _squared(of)),
-    "r2": lambda of="logit": Penalty("r2", "fake", _squared(of)),
-    "zero_centered": lambda of="logit": Penalty("zero_centered", "between", _squared(of)),
-    "one_centered": lambda: Penalty("one_centered", "between", _one_centered),
-    "one_sided": lambda: Penalty("one_sided", "between", _one_sided),
-    "dragan": lambda: Penalty("dragan", "around", _one_centered),
-    "max_gradient": lambda: Penalty("max_gradient", "between", _on_logit, torch.amax),
+    "r1": lambda of="logit": Penalty(
+        "r1", "real", _squared(of), meaning="Squared gradient at real samples (Mescheder et al. 2018)."
+    ),
+    "r2": lambda of="logit": Penalty(
+        "r2", "fake", _squared(of), meaning="Squared gradient at generated samples (Mescheder et al. 2018)."
+    ),
+    "zero_centered": lambda of="logit": Penalty(
+        "zero_centered",
+        "between",
+        _squared(of),
+        meaning="0GP: squared gradient between real and generated samples (Thanh-Tung et al. 2019).",
+    ),
+    "one_centered": lambda: Penalty(
+        "one_centered",
+        "between",
+        _one_centered,
+        meaning="WGAN-GP: pulls the gradient norm to 1 between real and generated samples (Gulrajani et al. 2017).",
+    ),
+    "one_sided": lambda: Penalty(
+        "one_sided",
+        "between",
+        _one_sided,
+        meaning="WGAN-LP: the same, of gradient norms above 1 only (Petzka et al. 2018).",
+    ),
+    "dragan": lambda: Penalty(
+        "dragan",
+        "around",
+        _one_centered,
+        meaning="DRAGAN: pulls the gradient norm to 1 around real samples (Kodali et al. 2017).",
+    ),
+    "max_gradient": lambda: Penalty(
+        "max_gradient",
+        "between",
+        _on_logit,
+        torch.amax,
+        meaning="Largest squared gradient between real and generated samples of a batch (Zhou et al. 2019).",
+    ),
 }
 """Every penalty under the name a recipe uses."""

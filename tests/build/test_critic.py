@@ -6,19 +6,17 @@ taken from their tables: a new one without an oracle here fails with a KeyError 
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from steadygan.build.arguments import make
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from steadygan import config, losses
 from steadygan.build import build
 from steadygan.config import registry
-from steadygan.config.field_types import Part
+from steadygan.config.records import NetworkPart
 from steadygan.data import ring
 from steadygan.dynamics import alternating
 from steadygan.errors import UsageError
@@ -435,7 +433,7 @@ def test_a_configuration_takes_the_cheap_step_where_it_is_exact():
 
 def test_a_false_declaration_is_refused_with_its_remedy(monkeypatch):
     smooth = nn.Sequential(nn.Linear(2, 8), nn.Softplus(), nn.Linear(8, 1), nn.Flatten(0))
-    made = Part(lambda shape: (nn.Linear(2, 2), smooth))
+    made = NetworkPart(lambda shape, **_: (nn.Linear(2, 2), smooth), "a smooth critic")
     monkeypatch.setitem(registry.NETWORKS, "mlp", made)
     raw = {
         "data": "ring8",
@@ -444,9 +442,6 @@ def test_a_false_declaration_is_refused_with_its_remedy(monkeypatch):
         "optimizer": {"name": "sgd", "lr": 0.1},
         "steps": 1,
     }
-    settings = config.parse(raw).model_copy(update={"networks": SimpleNamespace(name="mlp", latent=2)})
-    monkeypatch.setattr("steadygan.build.assemble.make", lambda table, chosen, *a, **given: (
-        made.make(given["shape"]) if table is registry.NETWORKS else make(table, chosen, *a, **given)
-    ))  # fmt: skip
+    settings = config.parse(raw)
     with pytest.raises(UsageError, match=r"critic\.piecewise_linear=false"):
         build(settings)

@@ -296,7 +296,7 @@ def test_a_recipe_and_the_command_read_one_array(name):
         "limit",
         "limit_seed",
     )  # what is done to rows when they are taken, not when they are read
-    options = {key: default for key, (_, default) in registry.DATA[name].options.items() if key not in shown}
+    options = {key: part.default for key, part in registry.DATA[name].options.items() if key not in shown}
     assert options.items() <= {key: part.default for key, part in given.items()}.items()
     assert {key for key in given if key in ("size", "filter", "crop")} <= options.keys()
 

@@ -92,12 +92,14 @@ def means(G: Network, D: Network, shape: tuple[int, ...], batch: int, latent: in
 }
 
 ROWS = {
-    "DATA: dict[str, DataPart] = {": '"moons": DataPart(moons, {"std": (Positive, 0.1)}),',
-    "NETWORKS: dict[str, NetworkPart] = {": (
-        '"shallow": NetworkPart(shallow, {"latent": (Count, 2), "width": (Count, 8)}),'
-    ),
-    "DYNAMICS: dict[str, RulePart] = {": '"half": RulePart(half, {"share": (Share, 0.5)}),',
-    "GAMES: dict[str, GamePart] = {": '"means": GamePart(means, {"scale": (Positive, 1.0)}),',
+    "DATA: dict[str, DataPart] = {": """
+    "moons": DataPart(moons, "Two half circles.", {"std": Option(Positive, 0.1, "Size of the noise.")}),""",
+    "NETWORKS: dict[str, NetworkPart] = {": """
+    "shallow": NetworkPart(shallow, "One hidden layer.", {"latent": _latent, "width": Option(Count, 8, "Units.")}),""",
+    "DYNAMICS: dict[str, RulePart] = {": """
+    "half": RulePart(half, "G moves half as far.", {"share": Option(Share, 0.5, "Which share of its step.")}),""",
+    "GAMES: dict[str, GamePart] = {": """
+    "means": GamePart(means, "A critic of means.", {"scale": Option(Positive, 1.0, "Factor of D's loss.")}),""",
 }
 
 IMPORTS = """
@@ -107,7 +109,9 @@ from steadygan.games._means import means
 from steadygan.networks._shallow import shallow
 """
 
-PENALTY = '    "cubed": lambda: Penalty("cubed", "real", lambda logits, slope: norm(slope) ** 3),\n'
+PENALTY = """
+    "cubed": lambda: Penalty("cubed", "real", lambda logits, slope: norm(slope) ** 3, meaning="The cubed norm."),
+"""
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +125,7 @@ def package(tmp_path_factory) -> Path:
     registry = (there / "config" / "registry.py").read_text()
     for table, row in ROWS.items():
         assert registry.count(table) == 1
-        registry = registry.replace(table, f"{table}\n    {row}")
+        registry = registry.replace(table, table + row)
     (there / "config" / "registry.py").write_text(registry.replace("\n__all__", f"{IMPORTS}\n__all__", 1))
     penalties = (there / "penalties.py").read_text()
     table = "PENALTIES: dict[str, Callable[..., Penalty]] = {\n"

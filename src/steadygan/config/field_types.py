@@ -1,7 +1,7 @@
-"""The kinds of value a recipe's keys take: counts, spans of steps, and numbers that may change or differ."""
+"""The types of the values of a recipe's keys: counts, spans of steps, and numbers that may change or differ."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -17,18 +17,23 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from steadygan import schedules
+from steadygan.config.records import Option, Options, Part
 from steadygan.errors import nearest
-from steadygan.schedules import SCHEDULES
 
 __all__ = [
+    "SCHEDULES",
     "Classes",
     "Count",
+    "Named",
     "Natural",
     "Positive",
     "Scheduled",
     "Span",
     "Strict",
     "Sweep",
+    "Words",
+    "bounded",
     "choice",
     "ends",
     "spelled",
@@ -37,10 +42,38 @@ __all__ = [
 ]
 
 
-class Strict(BaseModel):
-    """Frozen, and closed to unknown keys, for which it names the nearest known one."""
+class Words(NamedTuple):
+    """What the reference calls a type, where the type itself does not say it: `Annotated[TYPE, Words("steps")]`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    text: str
+
+
+def bounded(
+    noun: str, low: float | None = None, high: float | None = None, above: float | None = None
+) -> str:
+    """The words for a number with low <= v <= high and v > above.
+
+    >>> bounded("number", low=0, high=1), bounded("number")
+    ('number >= 0 and <= 1', 'number')
+    """
+    signs = {">": above, ">=": low, "<=": high}
+    limits = " and ".join(f"{sign} {end:g}" for sign, end in signs.items() if end is not None)
+    return f"{noun} {limits}".strip()
+
+
+class Strict(BaseModel):
+    """Frozen and closed: an unknown key is an error that names the nearest known one.
+
+    The docstring below a key is its meaning, which the reference of all keys prints.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -55,11 +88,15 @@ class Strict(BaseModel):
         return raw
 
 
-class HasOptions(Protocol):
-    """An entry of a table: its options as pydantic `(type, default)` pairs."""
+class Entry(Protocol):
+    """An entry of a table: what it is, and its options."""
 
     @property
-    def options(self) -> Mapping[str, tuple[Any, Any]]:
+    def meaning(self) -> str:
+        """What it is, in a sentence."""
+
+    @property
+    def options(self) -> Options:
         """The options by their keys."""
 
 
@@ -96,14 +133,16 @@ def _span(least: int) -> Any:
             raise ValueError(wanted)
         return raw
 
-    return Annotated[int | str, BeforeValidator(read)]
+    return Annotated[
+        int | str, BeforeValidator(read), Words(f"steps{' >= 1' * least}, or a share of the run")
+    ]
 
 
 Span: Any = _span(0)
 """A number of steps, or a share of the run such as `50%`."""
 
 Length: Any = _span(1)
-"""A span that is not empty; a share of it is at least one step."""
+"""A span of at least one step."""
 
 
 def steps_of(span: int | str, total: int) -> int:
@@ -116,14 +155,14 @@ def steps_of(span: int | str, total: int) -> int:
 
 
 class Sweep(RootModel[tuple[float, ...]]):
-    """A list where a number may stand: one member of the ensemble for each value."""
+    """A list in place of a number: one member of the ensemble for each value."""
 
     model_config = ConfigDict(frozen=True)
     root: Annotated[tuple[Annotated[Real, Field(allow_inf_nan=False)], ...], Field(min_length=1)]
 
 
 def spelled(name: str, known: Collection[str]) -> str:
-    """The known name that `name` is: as it stands, or with underscores for its hyphens.
+    """The known name that is meant by `name`: itself, or with underscores for its hyphens.
 
     >>> spelled("fashion-mnist", ["fashion_mnist"]), spelled("moons", ["fashion_mnist"])
     ('fashion_mnist', 'moons')
@@ -133,7 +172,7 @@ def spelled(name: str, known: Collection[str]) -> str:
 
 
 def tagged(options: dict[str, type[Strict]], key: str, default: str | None = None) -> Any:
-    """The union of models told apart by `key`; a plain string stands for a model with its defaults."""
+    """A union of models, distinguished by `key`. A plain string means the model of that name with its defaults."""
 
     def tag(raw: Any) -> str | None:
         name = raw.get(key, default) if isinstance(raw, dict) else getattr(raw, key, raw)
@@ -149,23 +188,33 @@ def tagged(options: dict[str, type[Strict]], key: str, default: str | None = Non
 
 
 class _Never(Strict):
-    """Nothing validates as this."""
+    """A second member of a union of one, which no value fits."""
 
 
-def choice(table: Mapping[str, HasOptions], default: str | None = None) -> Any:
-    """The schema of one entry of `table`: `{name: NAME, option: ...}`, or just NAME; `default` when unnamed."""
-    models = {name: _model(name, "name", part.options) for name, part in table.items()}
-    return tagged(models, "name", default)
+def choice(table: Mapping[str, Entry], default: str | None = None) -> Any:
+    """The type of a key that names one entry of `table`, and `default` where it has no name.
+
+    It is written `{name: NAME, option: ...}`, or just NAME.
+    """
+    return Annotated[tagged(_models(table, "name"), "name", default), Words("a name, with its options")]
 
 
-def _model(name: str, key: str, options: Mapping[str, tuple[Any, Any]]) -> type[Strict]:
-    fields: dict[str, Any] = {key: (str, name), **options}
-    model = create_model(name, __base__=_Named, **fields)
-    return model
+def _model(name: str, key: str, meaning: str, options: Options) -> type[Strict]:
+    """The schema of an entry: its name under `key`, and its options."""
+    fields: dict[str, Any] = {key: (str, name), **{name: _field(option) for name, option in options.items()}}
+    made = create_model(name, __base__=Named, __doc__=meaning, **fields)
+    return made
 
 
-class _Named(Strict):
-    """A model that may be written as its bare name, in any spelling of it."""
+def _field(option: Option) -> tuple[Any, Any]:
+    examples = None if option.example is None else [option.example]
+    return option.type, Field(option.default, description=option.meaning, examples=examples)
+
+
+class Named(Strict):
+    """An entry of a table, which may be written as its bare name, in any spelling of it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)  # its fields have their meanings from the table
 
     @model_validator(mode="before")
     @classmethod
@@ -176,24 +225,45 @@ class _Named(Strict):
         return {**raw, key: field.default} if isinstance(raw, dict) else raw
 
 
-_line: dict[str, tuple[Any, Any]] = {
-    "start": (Real, ...),
-    "stop": (Real, ...),
-    "over": (Length, "100%"),
-    "begin": (Span, 0),
+def _models(table: Mapping[str, Entry], key: str) -> dict[str, type[Strict]]:
+    return {name: _model(name, key, part.meaning, part.options) for name, part in table.items()}
+
+
+_line = {
+    "start": Option(Real, ..., "The value at first.", 1),
+    "stop": Option(Real, ..., "The value at last.", 0),
+    "over": Option(Length, "100%", "How long the change takes.", "50%"),
+    "begin": Option(Span, 0, "When the change begins.", "50%"),
 }
 _plain = {
-    "constant": _model("constant", "schedule", {"value": (Real, ...)}),
-    "linear": _model("linear", "schedule", _line),
-    "cosine": _model("cosine", "schedule", _line),
+    "constant": Part(
+        schedules.constant, "One value at every step.", {"value": Option(Real, ..., "The value.", 0.001)}
+    ),
+    "linear": Part(schedules.linear, "A straight line from `start` to `stop`.", _line),
+    "cosine": Part(
+        schedules.cosine, "Half a cosine from `start` to `stop`: slow at both ends, fast between.", _line
+    ),
 }
 _plain_value: Any = Annotated[
-    Annotated[Real, Tag("<number>")] | Annotated[tagged(_plain, "schedule"), Tag("<schedule>")],
+    Annotated[Real, Tag("<number>")]
+    | Annotated[tagged(_models(_plain, "schedule"), "schedule"), Tag("<schedule>")],
     Discriminator(lambda raw: "<schedule>" if isinstance(raw, dict | Strict) else "<number>"),
+    Words("number, or one of the other schedules"),
 ]
-_warmup = _model("warmup", "schedule", {"value": (_plain_value, ...), "over": (Length, ...)})
-Scheduled: Any = tagged({**_plain, "warmup": _warmup}, "schedule")
-"""`{schedule: linear, start: 1, stop: 0, over: 50%, begin: 0}` and its relatives, one for each of SCHEDULES."""
+_warmup = Part(
+    schedules.warmup,
+    "Rises from nearly 0 to `value` in a straight line, then stays there or follows that schedule.",
+    {
+        "value": Option(_plain_value, ..., "What is reached.", 0.001),
+        "over": Option(Length, ..., "How long the rise takes.", "5%"),
+    },
+)
+
+SCHEDULES: dict[str, Part] = {**_plain, "warmup": _warmup}
+"""Every schedule with its keys: `{schedule: linear, start: 1, stop: 0, over: 50%, begin: 0}` and its relatives."""
+
+Scheduled: Any = tagged(_models(SCHEDULES, "schedule"), "schedule")
+"""One of the schedules."""
 
 
 def _kind(raw: Any) -> str | None:
@@ -225,7 +295,7 @@ def ends(number: Any) -> list[float]:
 
 
 def value(low: float | None = None, high: float | None = None, *, above: float | None = None) -> Any:
-    """The schema of a number that may be a schedule or a sweep, held to low <= v <= high and v > above."""
+    """The type of a number that may be a schedule or a sweep, all of it within low <= v <= high and v > above."""
 
     def check(number: Any) -> Any:
         for end in ends(number):
@@ -237,7 +307,8 @@ def value(low: float | None = None, high: float | None = None, *, above: float |
                 raise ValueError(f"must be at most {high:g}, not {end:g}")
         return number
 
-    return Annotated[_Value, AfterValidator(check)]
+    words = Words(f"{bounded('number', low, high, above)}, schedule or list")
+    return Annotated[_Value, AfterValidator(check), words]
 
 
-assert {*_plain, "warmup"} == SCHEDULES.keys()
+assert schedules.SCHEDULES.keys() == SCHEDULES.keys()

@@ -1,4 +1,4 @@
-"""Plain data as YAML has them, and changes to them: `a.b=value`."""
+"""Plain data as read from YAML, and overrides of it: `a.b=value`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -28,7 +28,7 @@ def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def assigned(raw: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """`raw` with each value put at its path `a.b`, one after the other. Raises UsageError where a path leads nowhere.
+    """`raw` with each value put at its path `a.b`, in turn. Raises UsageError where there is no such place.
 
     >>> assigned({"data": "ring8", "steps": 5}, [("data.scale", 1.5)])
     {'data': {'name': 'ring8', 'scale': 1.5}, 'steps': 5}
@@ -42,12 +42,12 @@ def assigned(raw: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[st
 
 
 def read_yaml(text: str, source: str) -> Any:
-    """YAML as plain data. Raises UsageError for whatever the reader, or a document that holds itself, raises."""
+    """YAML as plain data. Raises UsageError for text that is not YAML, and for a document that contains itself."""
     try:
         return _number_like(yaml.safe_load(text))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{source} is not YAML ({reason}): quote it, or mend it") from None
+        raise UsageError(f"{source} is not YAML ({reason}): quote or correct it") from None
 
 
 def _copy(tree: Any) -> Any:

@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
-from steadygan.config.field_types import NonNegative, Real, Strict
+from steadygan.config.field_types import NonNegative, Real, Strict, Words
 
 __all__ = ["Paper"]
 
-Figure = Real | tuple[Real, NonNegative]
+Figure = Annotated[Real | tuple[Real, NonNegative], Words("number, or [number, deviation]")]
 """A published number, alone or with what stands after it, as 6.81 and 0.03 of 6.81 ± 0.03."""
 
 
@@ -18,17 +18,26 @@ def _one_line(text: str) -> str:
     return text
 
 
-Line = Annotated[str, AfterValidator(_one_line)]
+Line = Annotated[str, AfterValidator(_one_line), Words("one line of text")]
 
 
 class Paper(Strict):
     """The row of a table, or the figure, that a recipe repeats, with the numbers published there.
 
-    `protocol` says how these were taken. They are of the paper's run, and of nothing that this package has trained.
+    The numbers are of the paper's run, and of nothing that this package has trained.
     """
 
-    source: Line
-    row: Line
-    inception_score: Figure | None = None
-    fid: Figure | None = None
-    protocol: Line | None = None
+    source: Line = Field(examples=["Tao and Wang 2020"])
+    """The paper."""
+
+    row: Line = Field(examples=["Table II"])
+    """The table and row, or the figure."""
+
+    inception_score: Figure | None = Field(None, examples=[[6.81, 0.03]])
+    """Published Inception score."""
+
+    fid: Figure | None = Field(None, examples=[25.0])
+    """Published Fréchet Inception distance."""
+
+    protocol: Line | None = Field(None, examples=["50,000 samples"])
+    """How these numbers were taken."""

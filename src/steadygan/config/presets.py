@@ -10,13 +10,14 @@ from steadygan.errors import UsageError, nearest
 __all__ = ["scaled", "tiny"]
 
 STEPS, BATCH, ROWS, SIDE, LEAST_WIDTH, NARROWER = 200, 8, 1000, 64, 8, 8
-"""What the derived preset leaves at most of steps, rows a step, images and their side, and of a network's width."""
+"""Limits of the derived preset: steps, batch, images, their side, the least width, and what widths are divided by."""
 
 
 def scaled(raw: dict[str, Any], name: str | None, source: str = "the recipe") -> dict[str, Any]:
-    """`raw` with the changes of its preset `name`: itself a recipe, without presets and without published numbers.
+    """`raw` with the changes of its preset `name`. The result is a recipe without presets and published numbers.
 
-    Every recipe has the preset `tiny`: its own, or that of `tiny`. Raises UsageError for another name that it has not.
+    Every recipe has the preset `tiny`: its own, or what the function `tiny` derives. Raises UsageError for any other
+    name that the recipe does not have.
     """
     if name is None:
         return raw
@@ -37,11 +38,11 @@ def scaled(raw: dict[str, Any], name: str | None, source: str = "the recipe") ->
 
 
 def tiny(config: Config) -> dict[str, Any]:
-    """Changes that let a recipe run through in minutes on a laptop, derived from the recipe.
+    """Changes, derived from a recipe, that let it run in minutes on a laptop.
 
-    At most 200 steps of 8 rows on 1,000 images of side 64, an eighth of an image network's width (8 or more),
-    evaluation on 100 images. What is counted in steps, rows or images shrinks with these, so that each thing happens in
-    the same part of the run; so does the average's memory. One seed, float32, not compiled.
+    At most 200 steps with batches of 8, on 1,000 images of side 64. Image networks have an eighth of their width (8 or
+    more). Evaluation takes 100 images. Whatever is counted in steps, rows or images shrinks with these, so that each
+    thing happens in the same part of the run. So does the memory of the average. One seed, float32, not compiled.
     """
     steps, batch = min(config.steps, STEPS), min(config.batch, BATCH)
     shorter, smaller = steps / config.steps, batch / config.batch
@@ -69,7 +70,7 @@ def _found(tree: Any, path: str) -> Any:
 
 
 def _fewer(count: Any, smaller: float) -> Any:
-    """Fake-as-real's count for fewer rows: the same share of them, and one where there was one."""
+    """Fake-as-real's count for a smaller batch: the same share of it, at least 1 where it was not 0."""
     if isinstance(count, list):
         return [_fewer(one, smaller) for one in count]
     if isinstance(count, dict):
@@ -78,7 +79,7 @@ def _fewer(count: Any, smaller: float) -> Any:
 
 
 def _shorter(tree: Any, share: float, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every whole number of steps in a run, but `every` and `steps`, times `share`."""
+    """Every whole number of steps in a configuration, except `every` and `steps`, times `share`."""
     if isinstance(tree, list):
         for index, part in enumerate(tree):
             yield from _shorter(part, share, f"{path}{index}.")

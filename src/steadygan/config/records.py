@@ -6,64 +6,86 @@ from typing import Any, NamedTuple
 
 from steadygan.data.sources import DataSet
 
-__all__ = ["Choice", "DataPart", "GamePart", "NetworkPart", "Options", "Part", "RulePart", "make"]
+__all__ = ["Choice", "DataPart", "GamePart", "NetworkPart", "Option", "Options", "Part", "RulePart", "make"]
 
-Options = Mapping[str, tuple[Any, Any]]
-"""Options by their keys, as pydantic `(type, default)` pairs; `...` stands for an option that has no default."""
+
+class Option(NamedTuple):
+    """An option of an entry: the type of its value for pydantic, its default, and its meaning in plain words.
+
+    The default `...` says that the option must be given. `example` is another value, for the reference of all keys;
+    the reference makes one up where it is None.
+    """
+
+    type: Any
+    default: Any
+    meaning: str
+    example: Any = None
+
+
+Options = Mapping[str, Option]
+"""Options by their keys."""
 
 NONE: Options = MappingProxyType({})
 
 
 class Part(NamedTuple):
-    """A loss, a penalty, an optimizer, ...: what makes it, and its options."""
+    """A loss, a penalty, an optimizer, ...: what makes it, what it is in a sentence, and its options."""
 
     make: Callable[..., Any]
+    meaning: str
     options: Options = NONE
 
 
 class RulePart(NamedTuple):
-    """An update rule: `make(game, optimizers, **options)`.
+    """An update rule: `make(game, optimizers, **options)`, what it does in a sentence, and its options.
 
-    A rule of `second_order` differentiates the vector field itself, so a player's loss must keep its second
+    A rule of `second_order` differentiates the vector field itself. A player's loss must then keep its second
     derivatives.
     """
 
     make: Callable[..., Any]
+    meaning: str
     options: Options = NONE
     second_order: bool = False
 
 
 class DataPart(NamedTuple):
-    """A data set: its loader, its options, and for a named set of images all that is known of that (`DataSet`)."""
+    """A data set: its loader, what it is in a sentence, and its options.
+
+    `known` is all that is known of a named set of images.
+    """
 
     make: Callable[..., Any]
+    meaning: str
     options: Options = NONE
     known: DataSet | None = None
 
 
 class NetworkPart(NamedTuple):
-    """An architecture: `make(shape, **options)` gives generator and critic.
+    """An architecture: `make(shape, **options)` gives generator and critic. Then its meaning and its options.
 
-    `roles` has what makes its networks in other roles, each `make(shape, **options)`. A `conditional` one takes
-    `classes` too, and then makes G(z, y) and D(x, y).
+    `roles` has the functions that make its networks in other roles, each `make(shape, **options)`. A `conditional`
+    architecture also takes `classes`, and then makes G(z, y) and D(x, y).
     """
 
     make: Callable[..., Any]
+    meaning: str
     options: Options = NONE
     roles: Mapping[str, Callable[..., Any]] = MappingProxyType({})
     conditional: bool = False
 
 
 class GamePart(NamedTuple):
-    """A game: `make(**players' networks, **options)`, its players, and the role whose network each of them has.
+    """A game: `make(**players' networks, **options)`, its meaning, its options, and the role of each player's network.
 
-    `constrained` says whether its critic takes penalties, normalization, consistency, augmentation, noise and
-    fake-as-real; `bare` whether it is one of bare vectors, which reads no data. `latent_law` is the module that
-    turns N(0, I) into the latents of its generator, where they have another law. `given` names, by role, the game's
-    options that a network is given too (the generator: its latent law).
+    `constrained`: whether its critic takes penalties, normalization, consistency, augmentation, noise and
+    fake-as-real. `bare`: whether its players are bare vectors, so that it reads no data. `latent_law`: the module that
+    turns N(0, I) into the latents of its generator, where they have another law. `given`: by role, the options of the
+    game that a network is given too (the generator: its latent law).
     """
 
     make: Callable[..., Any]
+    meaning: str
     options: Options = NONE
     players: Mapping[str, str] = MappingProxyType({"G": "generator", "D": "critic"})
     constrained: bool = False
@@ -73,16 +95,16 @@ class GamePart(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """An entry of a table: its name, and its options as arguments."""
+    """An entry of a table that a run uses: its name, and its options as arguments."""
 
     name: str
     options: dict[str, Any]
 
 
 def make(table: Mapping[str, Any], chosen: Choice, **given: Any) -> Any:
-    """The object that `chosen` names in `table`, its options and what is `given` handed over as arguments.
+    """The object that `chosen` names in `table`. Its options and what is `given` are handed over as arguments.
 
-    >>> make({"square": Part(lambda side: side**2)}, Choice("square", {"side": 3}))
+    >>> make({"square": Part(lambda side: side**2, "a square")}, Choice("square", {"side": 3}))
     9
     """
     return table[chosen.name].make(**given, **chosen.options)

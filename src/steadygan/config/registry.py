@@ -1,11 +1,12 @@
-"""The one place where names become objects: the tables of all that a recipe may name, with their options."""
+"""The tables of all that a recipe may name, with their options: the one place where names become objects."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from steadygan import augment, dynamics, losses, networks, normalization, penalties, schedules
+from steadygan import augment, dynamics, losses, networks, normalization, penalties
 from steadygan.config.field_types import (
+    SCHEDULES,
     Classes,
     Count,
     Natural,
@@ -16,7 +17,7 @@ from steadygan.config.field_types import (
     choice,
     value,
 )
-from steadygan.config.records import DataPart, GamePart, NetworkPart, Options, Part, RulePart
+from steadygan.config.records import DataPart, GamePart, NetworkPart, Option, Options, Part, RulePart
 from steadygan.data import synthetic
 from steadygan.data.cifar import CIFAR10, CIFAR100
 from steadygan.data.decoding import CROPS, FILTERS
@@ -64,100 +65,282 @@ __all__ = [
     "SCHEDULES",
 ]
 
-_seed: dict[str, tuple[Any, Any]] = {"seed": (Natural, 0)}
-_points = {"scale": (Positive, 2.0), "size": (Count | None, None), **_seed}
-_flip: dict[str, tuple[Any, Any]] = {"flip": (bool, False)}
-_limit: dict[str, tuple[Any, Any]] = {"limit": (Count | None, None), "limit_seed": (Natural, 0)}
-_root: dict[str, tuple[Any, Any]] = {"root": (str | None, None)}
-_filter = {"filter": (Literal[*FILTERS], "lanczos")}
-_fit: dict[str, tuple[Any, Any]] = {**_filter, "crop": (Literal[*CROPS], "center")}
-_below: dict[str, tuple[Any, Any]] = {"split": (str | None, None)}
-_flipped = {**_root, "flip": (bool, True)}
+_seed = {"seed": Option(Natural, 0, "Seed of the points, where their number is fixed.")}
+_points = {
+    "scale": Option(Positive, 2.0, "Size of the whole figure.", 10.0),
+    "size": Option(
+        Count | None, None, "How many points the set has. null: new points at every step, without end.", 1000
+    ),
+    **_seed,
+}
+_flip = Option(bool, False, "Whether a step sees each image mirrored left to right with probability 1/2.")
+_limit = {
+    "limit": Option(Count | None, None, "Train on this many of the images only, chosen at random.", 1000),
+    "limit_seed": Option(Natural, 0, "Seed of the choice that `limit` makes."),
+}
+_root = {
+    "root": Option(
+        str | None,
+        None,
+        "Folder that holds the set's files, as `--data-root`. null: the one that STEADYGAN_DATA names.",
+        "~/data",
+    )
+}
+_filter = {"filter": Option(Literal[*FILTERS], "lanczos", "How Pillow interpolates when images are resized.")}
+_fit = {
+    **_filter,
+    "crop": Option(
+        Literal[*CROPS], "center", "center: cut out the central square. none: squeeze the whole image."
+    ),
+}
+_below = {
+    "split": Option(str | None, None, "Subfolder whose images are taken. null: all images.", "bedroom_train")
+}
+_flipped = {**_root, "flip": _flip._replace(default=True)}
 
 
-def _split(known: DataSet, default: str) -> dict[str, tuple[Any, Any]]:
-    return {"split": (Literal[*known.counts], default)}
+def _side(default: int | None) -> Options:
+    meaning = "Side in pixels to which images are cropped and resized."
+    if default is None:
+        return {"size": Option(Count | None, None, f"{meaning} null: all must have one size already.", 64)}
+    return {"size": Option(Count, default, meaning)}
 
 
-def _images(known: DataSet, options: Options) -> DataPart:
-    """A named set of images, which may be cut to `limit` of them, drawn by `limit_seed`; `build` does it."""
-    return DataPart(known.load, {**options, **_limit}, known)
+def _split(known: DataSet, default: str) -> Options:
+    counts = ", ".join(f"{name} {count:,}" for name, count in known.counts.items())
+    return {
+        "split": Option(Literal[*known.counts], default, f"Part of the set to train on ({counts} images).")
+    }
 
+
+def _images(known: DataSet, meaning: str, options: Options) -> DataPart:
+    """A named set of images. Each can be cut to `limit` images, drawn by `limit_seed`: `build` does it."""
+    return DataPart(known.load, meaning, {**options, **_limit}, known)
+
+
+_std = "Standard deviation of a Gaussian, before the division by "
 
 DATA: dict[str, DataPart] = {
-    "ring8": DataPart(synthetic.ring, {**_points, "std": (Positive, 0.02), "stratified": (bool, False)}),
-    "grid25": DataPart(synthetic.grid, {**_points, "std": (Positive, 0.05), "size": (Count, 100_000)}),
-    "gaussian": DataPart(synthetic.gaussian, {**_points, "scale": (Positive, 1.0), "size": (Count, 100)}),
-    "swissroll": DataPart(synthetic.swissroll, {**_points, "noise": (NonNegative, 0.25)}),
-    "dirac": DataPart(synthetic.dirac),
-    "none": DataPart(synthetic.nothing),
-    "digits": _images(DIGITS, {}),
-    "stacked_digits": DataPart(stacked_digits, {"size": (Count, 51_200), **_seed, **_limit}),
-    "fashion_mnist": _images(FASHION_MNIST, {**_root, **_flip}),
-    "cifar10": _images(CIFAR10, _flipped),
-    "cifar100": _images(CIFAR100, _flipped),
-    "stl10": _images(STL10, {**_flipped, **_split(STL10, "unlabeled"), "size": (Count, 48), **_filter}),
-    "celeba_hq": _images(CELEBA_HQ, {**_flipped, **_split(CELEBA_HQ, "all"), "size": (Count, 128), **_fit}),
-    "imagenet64": _images(IMAGENET64, _flipped),
-    "emoji": _images(EMOJI, {**_root, **_flip, "size": (Count, 64), **_filter}),
-    "lsun": _images(LSUN, {**_flipped, **_below, "size": (Count, 256), **_fit}),
+    "ring8": DataPart(
+        synthetic.ring,
+        "Eight Gaussians evenly spaced on a circle of radius scale / 1.414.",
+        {
+            **_points,
+            "std": Option(Positive, 0.02, f"{_std}1.414."),
+            "stratified": Option(bool, False, "Whether a batch has as many points of each Gaussian."),
+        },
+    ),
+    "grid25": DataPart(
+        synthetic.grid,
+        "25 Gaussians on a square grid with the spacing scale / 1.414.",
+        {
+            **_points,
+            "std": Option(Positive, 0.05, f"{_std}2.828 and times the scale."),
+            "size": Option(Count, 100_000, "How many points the set has."),
+        },
+    ),
+    "gaussian": DataPart(
+        synthetic.gaussian,
+        "A fixed number of points from one Gaussian.",
+        {
+            **_points,
+            "scale": Option(Positive, 1.0, "Standard deviation."),
+            "size": Option(Count, 100, "How many points the set has."),
+        },
+    ),
+    "swissroll": DataPart(
+        synthetic.swissroll,
+        "A spiral in the plane, with noise.",
+        {
+            **_points,
+            "noise": Option(NonNegative, 0.25, "Standard deviation of the noise, times scale / 7.5."),
+        },
+    ),
+    "dirac": DataPart(synthetic.dirac, "The number 0 alone, for the Dirac-GAN (Mescheder et al. 2018)."),
+    "none": DataPart(synthetic.nothing, "No data, for the games bilinear and quadratic."),
+    "digits": _images(DIGITS, "scikit-learn's 1,797 grey digits of 8x8, in 10 classes.", {}),
+    "stacked_digits": DataPart(
+        stacked_digits,
+        "Three of scikit-learn's digits as the channels of one 8x8 image: 1,000 modes to count.",
+        {"size": Option(Count, 51_200, "How many images are made."), **_seed, **_limit},
+    ),
+    "fashion_mnist": _images(
+        FASHION_MNIST,
+        "Fashion-MNIST: 60,000 grey images of clothes, 28x28 with a border to 32x32, in 10 classes.",
+        {**_root, "flip": _flip},
+    ),
+    "cifar10": _images(CIFAR10, "CIFAR-10: 50,000 colour images of 32x32 in 10 classes.", _flipped),
+    "cifar100": _images(CIFAR100, "CIFAR-100: 50,000 colour images of 32x32 in 100 classes.", _flipped),
+    "stl10": _images(
+        STL10,
+        "STL-10: colour images of 96x96, resized.",
+        {**_flipped, **_split(STL10, "unlabeled"), **_side(48), **_filter},
+    ),
+    "celeba_hq": _images(
+        CELEBA_HQ,
+        "CelebA-HQ: 30,000 photographs of faces.",
+        {**_flipped, **_split(CELEBA_HQ, "all"), **_side(128), **_fit},
+    ),
+    "imagenet64": _images(
+        IMAGENET64, "ImageNet-64: 1,281,167 colour images of 64x64 in 1,000 classes.", _flipped
+    ),
+    "emoji": _images(
+        EMOJI,
+        "3,786 colour emoji of 64x64 in 10 categories, from npm's emoji-datasource-google.",
+        {**_root, "flip": _flip, **_side(64), **_filter},
+    ),
+    "lsun": _images(
+        LSUN,
+        "LSUN, exported to image files: a folder or zip named lsun.",
+        {**_flipped, **_below, **_side(256), **_fit},
+    ),
     "images": DataPart(
-        image_folder, {"path": (str, ...), "size": (Count | None, None), **_flip, **_below, **_fit, **_limit}
+        image_folder,
+        "Your own images: every png, jpg, jpeg, webp and bmp file in a folder or zip, subfolders included.",
+        {
+            "path": Option(str, ..., "The folder or the zip.", "~/photos"),
+            **_side(None),
+            "flip": _flip,
+            **_below,
+            **_fit,
+            **_limit,
+        },
     ),
 }
 
-LOSSES = {name: Part(lambda loss=loss: loss) for name, loss in losses.LOSSES.items()}
+LOSSES = {name: Part(lambda loss=loss: loss, loss.meaning) for name, loss in losses.LOSSES.items()}
 LOSSES["least_squares"] = Part(
     lambda scale: losses.Loss(
         partial(losses.least_squares.discriminator, scale=scale),
         partial(losses.least_squares.generator, scale=scale),
     ),
-    {"scale": (Positive, 0.5)},
+    losses.least_squares.meaning,
+    {"scale": Option(Positive, 0.5, "Factor of each squared distance.", 1.0)},
 )
 
-_penalty = {"weight": (value(low=0), 10.0), "interval": (Count, 1)}
-_squared = {**_penalty, "of": (Literal[*penalties.SQUARED], "logit")}
+_penalty = {
+    "weight": Option(value(low=0), 10.0, "Factor of the penalty in the critic's loss, without a 1/2."),
+    "interval": Option(
+        Count, 1, "Take the penalty at every so many steps, and so many times as heavy then (lazy).", 16
+    ),
+}
+_squared = {
+    **_penalty,
+    "of": Option(
+        Literal[*penalties.SQUARED], "logit", "Take the gradient of the logit, or of its sigmoid D(x)."
+    ),
+}
 
 PENALTIES = {
-    name: Part(make, _squared if name in ("r1", "r2", "zero_centered") else _penalty)
+    name: Part(make, make().meaning, _squared if name in ("r1", "r2", "zero_centered") else _penalty)
     for name, make in penalties.PENALTIES.items()
 }
 
-_eps = {"eps": (NonNegative, normalization.EPS)}
+_eps = {
+    "eps": Option(
+        NonNegative,
+        normalization.EPS,
+        "Added to the norm, so that 0/0 is 0. 0 is the published formula.",
+        1e-8,
+    )
+}
 
 NORMALIZATIONS = {
-    "none": Part(lambda: None),
-    "gradient_normalized": Part(lambda eps: partial(normalization.gradient_normalized, eps=eps), _eps),
+    "none": Part(lambda: None, "The critic as it is."),
+    "gradient_normalized": Part(
+        lambda eps: partial(normalization.gradient_normalized, eps=eps),
+        "GN: f / (|grad f| + |f|), which bounds the output by 1 (Wu et al. 2021).",
+        _eps,
+    ),
     "penalty_gradient_normalized": Part(
         lambda reading, eps: partial(normalization.penalty_gradient_normalized, reading=reading, eps=eps),
-        {"reading": (Literal[*normalization.READINGS], "elementwise"), **_eps},
+        "PGN: g / (|1 - grad f| + |g|) with g = 1 - f (Xia 2023).",
+        {
+            "reading": Option(
+                Literal[*normalization.READINGS],
+                "elementwise",
+                "What |1 - grad f| means. elementwise: 1 less each component. proof: |grad f|. scalar: 1 - |grad f|.",
+            ),
+            **_eps,
+        },
     ),
-    "spectral_normalized": Part(lambda: normalization.spectral_normalized),
+    "spectral_normalized": Part(
+        lambda: normalization.spectral_normalized,
+        "SN: every weight over its largest singular value (Miyato et al. 2018).",
+    ),
 }
 """The first kinds wrap the critic's output, the last one its module."""
 
-_weight = (value(low=0), 10.0)
-_move = {"move": (Literal[*MOVES], "flip_and_shift")}
+_weight = Option(value(low=0), 10.0, "Factor of the term for real samples in the critic's loss.")
+_move = {
+    "move": Option(
+        Literal[*MOVES],
+        "flip_and_shift",
+        "The small change: mirroring and shifting for images, jitter (Gaussian noise) for points.",
+    )
+}
 
 CONSISTENCY = {
-    "cr": Part(cr, {"weight": _weight, **_move}),
-    "bcr": Part(bcr, {"weight": _weight, "weight_fake": _weight, **_move}),
+    "cr": Part(
+        cr,
+        "CR: D gives a real sample and its changed copy like logits (Zhang et al. 2020).",
+        {"weight": _weight, **_move},
+    ),
+    "bcr": Part(
+        bcr,
+        "bCR: the same for real and generated samples (Zhao et al. 2021).",
+        {
+            "weight": _weight,
+            "weight_fake": _weight._replace(meaning="Factor of the term for generated samples."),
+            **_move,
+        },
+    ),
     "zcr": Part(
-        zcr, {"weight": (value(low=0), 5.0), "weight_G": (value(low=0), 0.5), "sigma": (Positive, 0.03)}
+        zcr,
+        "zCR: for near latents D gives like logits, and G unlike samples (Zhao et al. 2021).",
+        {
+            "weight": Option(value(low=0), 5.0, "Factor of the term in the critic's loss."),
+            "weight_G": Option(value(low=0), 0.5, "Factor of the term in the generator's loss."),
+            "sigma": Option(Positive, 0.03, "Standard deviation of the step from a latent to a near one."),
+        },
     ),
 }
 
 AUGMENTATIONS = {
-    "none": Part(lambda: None),
+    "none": Part(lambda: None, "Samples as they are."),
     "diffaugment": Part(
         differentiable,
-        {"policy": (tuple[Literal["color", "translation", "cutout"], ...], tuple(augment.DIFFAUGMENT))},
+        "DiffAugment: every image is changed at random (Zhao et al. 2020).",
+        {
+            "policy": Option(
+                tuple[Literal["color", "translation", "cutout"], ...],
+                tuple(augment.DIFFAUGMENT),
+                "The changes, in their order.",
+                ("color", "cutout"),
+            )
+        },
     ),
-    "ada": Part(adaptive, {"target": (Share, 0.6), "over": (Positive, 500_000.0)}),
+    "ada": Part(
+        adaptive,
+        "ADA: images are changed with a probability p that follows the critic's overfitting (Karras et al. 2020).",
+        {
+            "target": Option(
+                Share,
+                0.6,
+                "p rises while the mean of sign(D(x)) over real samples is above this, else it falls.",
+            ),
+            "over": Option(Positive, 500_000.0, "Real images shown in which p may go from 0 to 1."),
+        },
+    ),
 }
 
-_sizes: dict[str, tuple[Any, Any]] = {"latent": (Count, 128), "width": (Count, 64)}
-_numerics: dict[str, tuple[Any, Any]] = {"latent": (Count, 256), "width": (Count, 64)}
+_latent = Option(Count, 128, "Dimension of the latent z.")
+_width = Option(Count, 64, "Channels of the layers next to the image; the others are multiples.")
+_batch_norm = Option(bool, False, "Batch norm in G.")
+_sizes = {"latent": _latent, "width": _width}
+_constant = Option(Count, 256, "Channels of all layers.")
+_layers = Option(Literal[3, 4], 4, "Stages, of which each halves or doubles the side.")
+_numerics = {"latent": _latent._replace(default=256), "width": _width}
 
 
 def _code_roles(pair: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
@@ -171,7 +354,12 @@ def _code_roles(pair: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
 NETWORKS: dict[str, NetworkPart] = {
     "mlp": NetworkPart(
         networks.mlp,
-        {"latent": (Count, 2), "width": (Count, 64), "depth": (Count, 3)},
+        "Fully connected ReLU networks, for points or small images. By default FARGAN's for the plane.",
+        {
+            "latent": _latent._replace(default=2),
+            "width": Option(Count, 64, "Units of a hidden layer."),
+            "depth": Option(Count, 3, "Hidden layers."),
+        },
         {
             "encoder": networks.mlp_encoder,
             "autoencoder": networks.mlp_autoencoder,
@@ -181,7 +369,8 @@ NETWORKS: dict[str, NetworkPart] = {
     ),
     "dcgan": NetworkPart(
         networks.dcgan,
-        {**_sizes, "batch_norm": (bool, False)},
+        "Convolutions of stride 2 after DCGAN, for images of side 8, 16, 32, ... At 32 FARGAN's Tables 5 and 6.",
+        {**_sizes, "batch_norm": _batch_norm},
         {
             "encoder": networks.dcgan_encoder,
             "autoencoder": networks.dcgan_autoencoder,
@@ -190,43 +379,91 @@ NETWORKS: dict[str, NetworkPart] = {
         conditional=True,
     ),
     "far_conventional": NetworkPart(
-        networks.far_conventional, {**_sizes, "image_kernel": (Literal[1, 3], 3)}
+        networks.far_conventional,
+        "Two convolutions for each side: FARGAN's conventional networks (Tables 9 and 10).",
+        {**_sizes, "image_kernel": Option(Literal[1, 3], 3, "Kernel size of the layers next to the image.")},
     ),
-    "far_resnet": NetworkPart(networks.far_resnet, _sizes),
-    "far_resnet_deep": NetworkPart(networks.far_resnet_deep, {**_sizes, "latent": (Count, 256)}),
-    "gn_cnn": NetworkPart(networks.gn_cnn, _sizes),
-    "gn_resnet": NetworkPart(networks.gn_resnet, _sizes),
+    "far_resnet": NetworkPart(
+        networks.far_resnet, "A residual block for each side: FARGAN's ResNet (Tables 7 and 8).", _sizes
+    ),
+    "far_resnet_deep": NetworkPart(
+        networks.far_resnet_deep,
+        "Two residual blocks for each side: FARGAN's network for ImageNet-64 (Tables 11 and 12).",
+        {**_sizes, "latent": _latent._replace(default=256)},
+    ),
+    "gn_cnn": NetworkPart(
+        networks.gn_cnn, "Three stages of stride 2, batch norm in G: GN-GAN's CNN (Wu et al. 2021).", _sizes
+    ),
+    "gn_resnet": NetworkPart(
+        networks.gn_resnet, "Residual networks, batch norm in G: GN-GAN's ResNet (Wu et al. 2021).", _sizes
+    ),
     "numerics_dcgan": NetworkPart(
         networks.numerics_dcgan,
+        "The DCGANs of consensus optimization's paper (Mescheder et al. 2017).",
         {
             **_numerics,
-            "layers": (Literal[3, 4], 4),
-            "batch_norm": (bool, True),
-            "constant_filters": (bool, False),
+            "layers": _layers,
+            "batch_norm": Option(bool, True, "Batch norm in G and D. No gradient penalty goes with it."),
+            "constant_filters": Option(
+                bool, False, "The same number of channels in all layers, instead of doubling them."
+            ),
         },
     ),
     "numerics_conv": NetworkPart(
-        networks.numerics_conv, {**_numerics, "layers": (Literal[3, 4], 3), "hidden": (Count, 512)}
+        networks.numerics_conv,
+        "The same paper's convolutions without batch norm, with one more fully connected layer.",
+        {
+            "latent": _latent._replace(default=256),
+            "width": _constant._replace(default=64),
+            "layers": _layers._replace(default=3),
+            "hidden": Option(Count, 512, "Units of the fully connected layer."),
+        },
     ),
-    "numerics_resnet": NetworkPart(networks.numerics_resnet, {**_numerics, "width": (Count, 128)}),
+    "numerics_resnet": NetworkPart(
+        networks.numerics_resnet,
+        "The same paper's ResNet, for sides that are a multiple of 16.",
+        {"latent": _latent._replace(default=256), "width": _constant._replace(default=128)},
+    ),
     "biggan32": NetworkPart(
-        networks.biggan32, {"latent": (Count, 128), "width": (Count, 256)}, conditional=True
+        networks.biggan32,
+        "Class-conditional residual networks after BigGAN, as in GN-GAN's code. They need game.conditional=true.",
+        {"latent": _latent, "width": _constant},
+        conditional=True,
     ),
     "r3gan": NetworkPart(
         networks.r3gan,
+        "R3GAN's networks: grouped residual blocks without normalization (Huang et al. 2024).",
         {
-            "latent": (Count, 64),
-            "width": (Count, 768),
-            "depth": (Count, 2),
-            "group": (Count, 16),
-            "widest": (Literal[4, 8, 16, 32, 64, 128, 256], 32),
+            "latent": _latent._replace(default=64),
+            "width": Option(
+                Count, 768, "Channels of the stages up to the side `widest`; half for each side above."
+            ),
+            "depth": Option(Count, 2, "Residual blocks of a stage."),
+            "group": Option(Count, 16, "Channels of a group of the grouped convolutions."),
+            "widest": Option(
+                Literal[4, 8, 16, 32, 64, 128, 256], 32, "The largest side that has the full `width`."
+            ),
         },
     ),
-    "dirac": NetworkPart(networks.dirac, {"theta": (Real, 1.0), "psi": (Real, 1.0)}),
-    "point": NetworkPart(networks.point, dict.fromkeys(("G", "D"), (tuple[Real, ...], (1.0,)))),
+    "dirac": NetworkPart(
+        networks.dirac,
+        "The Dirac-GAN: G(z) = theta and D(x) = psi x (Mescheder et al. 2018).",
+        {
+            "theta": Option(Real, 1.0, "Where the generator starts."),
+            "psi": Option(Real, 1.0, "Where the discriminator starts."),
+        },
+    ),
+    "point": NetworkPart(
+        networks.point,
+        "Bare vectors, for the games bilinear and quadratic.",
+        {
+            player: Option(tuple[Real, ...], (1.0,), f"Where {player} starts.", (1.0, 2.0))
+            for player in ("G", "D")
+        },
+    ),
 }
 
-_gamma = {"gamma": (value(low=0), 10.0)}
+_gamma = Option(value(low=0), 10.0, "Weight of the regulariser.")
 
 
 def _lookahead(game: Game, optimizers: Any, inner: str, n_critic: int, **given: Any) -> Rule:
@@ -237,39 +474,126 @@ def _lookahead(game: Game, optimizers: Any, inner: str, n_critic: int, **given: 
     return dynamics.lookahead(game, optimizers, inner=chosen, **given)
 
 
+_n_critic = Option(Count, 1, "Updates of the critic for each update of the generator.", 5)
+
 DYNAMICS: dict[str, RulePart] = {
-    "alternating": RulePart(dynamics.alternating, {"n_critic": (Count, 1)}),
-    "simultaneous": RulePart(dynamics.simultaneous),
-    "consensus": RulePart(dynamics.consensus, {**_gamma, "debiased": (bool, False)}, second_order=True),
-    "smoothing": RulePart(
-        dynamics.smoothing, {**_gamma, "reading": (Literal[*READINGS], "generator")}, second_order=True
+    "alternating": RulePart(
+        dynamics.alternating,
+        "The critic steps first, then G against the new critic (Goodfellow et al. 2014).",
+        {"n_critic": _n_critic},
     ),
-    "extragradient": RulePart(dynamics.extragradient, {"past": (bool, False)}),
-    "optimistic": RulePart(dynamics.optimistic),
+    "simultaneous": RulePart(dynamics.simultaneous, "All players step at once, from the same point."),
+    "consensus": RulePart(
+        dynamics.consensus,
+        "Consensus optimization: players also descend on the squared norm of all gradients (Mescheder et al. 2017).",
+        {
+            "gamma": _gamma,
+            "debiased": Option(
+                bool, False, "Estimate the squared norm without the noise of the batch, sample by sample."
+            ),
+        },
+        second_order=True,
+    ),
+    "smoothing": RulePart(
+        dynamics.smoothing,
+        "Consensus optimization's regulariser for the critic alone (Mescheder et al. 2017, supplement).",
+        {
+            "gamma": _gamma,
+            "reading": Option(
+                Literal[*READINGS],
+                "generator",
+                "Regularise the generator's gradient, or those of all players.",
+            ),
+        },
+        second_order=True,
+    ),
+    "extragradient": RulePart(
+        dynamics.extragradient,
+        "Step with the gradient at the point that a first step leads to (Korpelevich 1976; Gidel et al. 2019).",
+        {
+            "past": Option(
+                bool,
+                False,
+                "Take the last step's gradient for the first step: one gradient a step (Popov 1980).",
+            )
+        },
+    ),
+    "optimistic": RulePart(
+        dynamics.optimistic,
+        "Add the step's change against the last one: optimistic mirror descent (Daskalakis et al. 2018).",
+    ),
     "symplectic": RulePart(
-        dynamics.symplectic, {"weight": (value(low=0), 1.0), "align": (bool, True)}, second_order=True
+        dynamics.symplectic,
+        "Symplectic gradient adjustment against the game's rotation (Balduzzi et al. 2018).",
+        {
+            "weight": Option(value(low=0), 1.0, "Factor lambda of the adjustment."),
+            "align": Option(
+                bool,
+                True,
+                "Choose the adjustment's sign so that stable points attract and unstable ones repel.",
+            ),
+        },
+        second_order=True,
     ),
     "lookahead": RulePart(
         _lookahead,
+        "After every few steps of another rule, go back part of the way (Chavdarova et al. 2021).",
         {
-            "steps": (Count, 5),
-            "alpha": (value(low=0, high=1), 0.5),
-            "inner": (Literal["alternating", "simultaneous"], "alternating"),
-            "n_critic": (Count, 1),
+            "steps": Option(Count, 5, "Steps of the inner rule between two returns."),
+            "alpha": Option(value(low=0, high=1), 0.5, "Share of the way that is kept."),
+            "inner": Option(Literal["alternating", "simultaneous"], "alternating", "The inner rule."),
+            "n_critic": _n_critic,
         },
     ),
 }
 
-_lr: dict[str, tuple[Any, Any]] = {"lr": (value(low=0), ...)}
+_lr = {"lr": Option(value(low=0), ..., "Learning rate.", 0.001)}
 
 OPTIMIZERS = {
-    "sgd": Part(optim.sgd, {**_lr, "momentum": (Share, 0.0)}),
-    "rmsprop": Part(optim.rmsprop, {**_lr, "alpha": (Share, 0.99), "eps": (Positive, 1e-8)}),
-    "tf_rmsprop": Part(optim.tf_rmsprop, {**_lr, "decay": (Share, 0.9), "eps": (Positive, 1e-10)}),
-    "adam": Part(optim.adam, {**_lr, "betas": (tuple[Share, Share], (0.9, 0.999)), "eps": (Positive, 1e-8)}),
+    "sgd": Part(
+        optim.sgd,
+        "Gradient descent.",
+        {**_lr, "momentum": Option(Share, 0.0, "Share of the last step that is kept.", 0.9)},
+    ),
+    "rmsprop": Part(
+        optim.rmsprop,
+        "RMSProp as torch has it.",
+        {
+            **_lr,
+            "alpha": Option(Share, 0.99, "Decay of the average of squared gradients.", 0.9),
+            "eps": Option(Positive, 1e-8, "Added to the root of that average.", 1e-6),
+        },
+    ),
+    "tf_rmsprop": Part(
+        optim.tf_rmsprop,
+        "RMSProp as TensorFlow 1 has it, which starts with smaller steps.",
+        {
+            **_lr,
+            "decay": Option(Share, 0.9, "Decay of the average of squared gradients.", 0.99),
+            "eps": Option(Positive, 1e-10, "Added to that average, inside the root.", 1e-6),
+        },
+    ),
+    "adam": Part(
+        optim.adam,
+        "Adam (Kingma and Ba 2015).",
+        {
+            **_lr,
+            "betas": Option(
+                tuple[Share, Share],
+                (0.9, 0.999),
+                "Decay of the averages of gradients and of their squares.",
+                (0.0, 0.99),
+            ),
+            "eps": Option(Positive, 1e-8, "Added to the root of the second average.", 1e-6),
+        },
+    ),
 }
 
-_loss: dict[str, tuple[Any, Any]] = {"loss": (choice(LOSSES, default="non_saturating"), "non_saturating")}
+_loss = {
+    "loss": Option(
+        choice(LOSSES, default="non_saturating"), "non_saturating", "How logits become losses.", "hinge"
+    )
+}
 
 _codes = ("categorical", "continuous")
 _autoencoded = {"G": "generator", "D": "autoencoder"}
@@ -277,57 +601,99 @@ _autoencoded = {"G": "generator", "D": "autoencoder"}
 GAMES: dict[str, GamePart] = {
     "gan": GamePart(
         gan,
-        {**_loss, "conditional": (bool, False), "batch_G": (Count | None, None)},
+        "Generator G against critic D (Goodfellow et al. 2014).",
+        {
+            **_loss,
+            "conditional": Option(bool, False, "G and D also see the class. It needs labelled data."),
+            "batch_G": Option(
+                Count | None, None, "Latents in an update of G. null: as many as in one of D.", 128
+            ),
+        },
         constrained=True,
     ),
     "infogan": GamePart(
         infogan,
+        "InfoGAN: a third player Q reads codes in the latent from the samples (Chen et al. 2016).",
         {
             **_loss,
-            "categorical": (tuple[Classes, ...], (10,)),
-            "continuous": (Natural, 2),
-            "weight": (value(low=0), 1.0),
+            "categorical": Option(tuple[Classes, ...], (10,), "Classes of each categorical code.", (10, 3)),
+            "continuous": Option(Natural, 2, "How many continuous codes, uniform on [-1, 1]."),
+            "weight": Option(value(low=0), 1.0, "Factor lambda of the mutual information."),
         },
         {"G": "generator", "D": "informed critic", "Q": "code head"},
         constrained=True,
         latent_law=networks.Codes,
         given={"generator": _codes, "code head": _codes},
     ),
-    "bilinear": GamePart(bilinear, bare=True),
+    "bilinear": GamePart(
+        bilinear, "The saddle phi . theta, which simultaneous steps leave. For networks=point.", bare=True
+    ),
     "quadratic": GamePart(
         lambda eigenvalues, skew, **nets: quadratic(**nets, matrix=blocks(eigenvalues, skew)),
-        {"eigenvalues": (tuple[tuple[Real, Real], ...], ((-1.0, 3.0),)), "skew": (Positive, 1.0)},
+        "Two vectors with quadratic losses, whose vector field has the Jacobian of your choice. For networks=point.",
+        {
+            "eigenvalues": Option(
+                tuple[tuple[Real, Real], ...],
+                ((-1.0, 3.0),),
+                "The Jacobian's eigenvalues a +- ib, as [a, b]. Players have one number for each pair.",
+                ((-0.5, 1.0),),
+            ),
+            "skew": Option(Positive, 1.0, "How unlike the two players' coupling is. 1: a zero-sum game."),
+        },
         bare=True,
     ),
     "reg_gan": GamePart(
         reg_gan,
+        "Reg-GAN: an encoder E finds the latent of each real sample, and G has to reconstruct it (Che et al. 2017).",
         {
             **_loss,
-            "weight_distance": (value(low=0), 0.2),
-            "weight_mode": (value(low=0), 0.4),
-            "paper_sign": (bool, False),
+            "weight_distance": Option(
+                value(low=0), 0.2, "Factor lambda 1 of the reconstruction's squared distance."
+            ),
+            "weight_mode": Option(
+                value(low=0), 0.4, "Factor lambda 2 of the loss that D must take reconstructions for real."
+            ),
+            "paper_sign": Option(
+                bool, False, "Take the second term with the sign that the paper prints, which rewards fakes."
+            ),
         },
         {"G": "generator", "D": "critic", "E": "encoder"},
         constrained=True,
     ),
     "mdgan": GamePart(
         mdgan,
-        {"weight_mode": (value(low=0), 0.01)},
+        "MDGAN: D1 lays G's samples onto the data by way of an encoder, D2 spreads them (Che et al. 2017).",
+        {"weight_mode": Option(value(low=0), 0.01, "Factor lambda of D1's loss for G and E.")},
         {"D1": "critic", "G": "generator", "E": "encoder", "D2": "critic"},
     ),
     "ebgan": GamePart(
-        ebgan, {"margin": (value(above=0), ...), "pull_away": (value(low=0), 0.0)}, _autoencoded
+        ebgan,
+        "EBGAN: the critic is an autoencoder, whose reconstruction error is a sample's energy (Zhao et al. 2017).",
+        {
+            "margin": Option(
+                value(above=0), ..., "Energy above which a generated sample no longer counts for D.", 10.0
+            ),
+            "pull_away": Option(
+                value(low=0), 0.0, "Factor of the term that keeps generated samples apart.", 0.1
+            ),
+        },
+        _autoencoded,
     ),
     "began": GamePart(
         began,
-        {"gamma": (value(low=0, high=1), 0.5), "rate": (value(low=0), 0.001), "eta": (value(low=1), 1.0)},
+        "BEGAN: an autoencoder as critic, and a control that keeps its two losses in a ratio (Berthelot et al. 2017).",
+        {
+            "gamma": Option(
+                value(low=0, high=1), 0.5, "The ratio: loss of generated samples over that of real ones."
+            ),
+            "rate": Option(value(low=0), 0.001, "How fast the control moves (lambda_k)."),
+            "eta": Option(value(low=1), 1.0, "Power of the reconstruction error.", 2.0),
+        },
         _autoencoded,
         latent_law=networks.Uniform,
     ),
 }
 """bilinear and quadratic are of bare vectors (networks.name=point) and read no data."""
 
-SCHEDULES = dict.fromkeys(schedules.SCHEDULES, Part(dict))
-
 CRITICS = {"critic", "informed critic"}
-"""The roles whose networks answer with logits: they take noise in their hidden layers and normalized weights."""
+"""The roles whose networks answer with logits. They take noise in their hidden layers and normalized weights."""

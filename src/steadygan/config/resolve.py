@@ -24,14 +24,14 @@ __all__ = ["Constraints", "Ema", "HiddenNoise", "Precision", "Resolved", "resolv
 
 
 class HiddenNoise(NamedTuple):
-    """The noise after the hidden activations of the critics and of the generator: standard deviations."""
+    """Standard deviations of the noise after hidden activations, of the critics and of the generator."""
 
     D: float
     G: float
 
 
 class Constraints(NamedTuple):
-    """What constrains the critic. `instance_noise` is None where no noise is ever added to the samples."""
+    """What constrains the critic. `instance_noise` is None where samples never get noise."""
 
     normalization: Choice
     penalties: tuple[Choice, ...]
@@ -45,7 +45,7 @@ class Constraints(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether the critic sees the samples as they are, and answers as it is; penalties and clipping apart."""
+        """Whether neither samples nor logits are changed. Penalties and clipping do not count."""
         noisy = self.instance_noise is not None or any(self.hidden_noise)
         altered = self.consistency or self.augment.name != "none" or noisy
         return not altered and self.normalization.name == "none" and self.fake_as_real is None
@@ -59,7 +59,7 @@ class Ema(NamedTuple):
 
 
 class Precision(NamedTuple):
-    """The type of parameters, and the one that networks are autocast to, if any."""
+    """The type of the parameters, and the type of autocast if there is any."""
 
     dtype: torch.dtype
     autocast: torch.dtype | None
@@ -68,7 +68,7 @@ class Precision(NamedTuple):
 class Resolved(NamedTuple):
     """The sections of a configuration, ready for their builders.
 
-    `members` are the runs of the ensemble: each one's seed and its swept values by their paths.
+    `members` are the runs of the ensemble. Each has its seed, and its values of a sweep by their paths.
     """
 
     game: Choice
@@ -93,11 +93,11 @@ PRECISIONS = {
     "float64": Precision(torch.float64, None),
     "bfloat16": Precision(torch.float32, torch.bfloat16),
 }
-"""bfloat16 means autocast of the networks; parameters and everything else stay float32."""
+"""bfloat16 means autocast of the networks. Parameters and everything else stay float32."""
 
 
 def resolve(config: Config) -> Resolved:
-    """Every section of `config` as arguments. Raises UsageError for a device that this machine has not."""
+    """Every section of `config` as arguments. Raises UsageError for a device that this machine does not have."""
     precision = PRECISIONS[config.precision]
     numbers = _Numbers(config.steps, precision.dtype)
     critic, noise, chosen = config.critic, config.noise, config.optimizer
@@ -151,7 +151,7 @@ def resolve(config: Config) -> Resolved:
 
 
 class _Numbers(NamedTuple):
-    """How the values of a run of so many steps become arguments, in the type of its parameters."""
+    """Turns the values of a configuration into arguments, for a run of `total` steps with parameters of `dtype`."""
 
     total: int
     dtype: torch.dtype
@@ -163,7 +163,7 @@ class _Numbers(NamedTuple):
         return tuple(self.choice(each, f"{path}.{index}") for index, each in enumerate(chosen))
 
     def choice(self, chosen: Any, path: str) -> Choice:
-        """An entry of a table; an option that is an entry of another one (a game's loss) becomes a Choice as well."""
+        """An entry of a table. An option that names an entry itself (a game's loss) becomes a Choice as well."""
         options = {
             key: self.value(getattr(chosen, key), f"{path}.{key}")
             for key in type(chosen).model_fields
@@ -177,7 +177,7 @@ class _Numbers(NamedTuple):
         return self.number(raw, path)
 
     def number(self, raw: Any, path: str) -> Any:
-        """A float as it is; a sweep as this member's value; a schedule as a function of the step."""
+        """A float as it is, a sweep as the value of one member, a schedule as a function of the step."""
         if isinstance(raw, Sweep):
             return lambda scalars: scalars[path]
         if isinstance(raw, Strict):
@@ -198,14 +198,14 @@ class _Numbers(NamedTuple):
 
 
 def _fake_as_real(given: schema.FakeAsReal, parts: int, numbers: _Numbers) -> FakeAsReal | None:
-    """Fake-as-real's part of one gradient: of a batch that is accumulated in parts, each has its share."""
+    """Fake-as-real for one gradient. With gradient accumulation each part of the batch takes its share of the count."""
     most = round(max(ends(given.count)))
     if not most:
         return None
     if most % parts:
         raise UsageError(
-            f"accumulate={parts} does not divide the {most} fakes of fake_as_real.count, of which each part of the "
-            "batch has its share: choose one that does"
+            f"accumulate={parts} does not divide the {most} fakes of fake_as_real.count, and each part of the batch "
+            "takes an equal share of them: choose one that does"
         )
     count: Number = numbers.number(given.count, "fake_as_real.count")
     if parts > 1:
@@ -219,7 +219,7 @@ def _share(count: Number, parts: int) -> Number:
 
 
 def sweeps(model: Strict, path: str = "") -> dict[str, tuple[float, ...]]:
-    """Every list that stands where a number may: its path and its values."""
+    """Every sweep (a list in place of a number): its path and its values."""
     found = {}
     for key in type(model).model_fields:
         part = getattr(model, key)
@@ -249,7 +249,7 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         if torch.device(name).type not in ("cpu", "cuda", "mps", "xpu"):
-            raise RuntimeError("it computes nothing")
+            raise RuntimeError("nothing can be computed on it")
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""A run's configuration: frozen plain data that round-trips through YAML, and says what is wrong with it."""
+"""A run's configuration: every key with its type, default and meaning. It round-trips through YAML."""
 
 import re
 import warnings
@@ -17,6 +17,7 @@ from steadygan.config.field_types import (
     Real,
     Span,
     Strict,
+    Words,
     choice,
     spelled,
     steps_of,
@@ -32,10 +33,13 @@ __all__ = ["Config", "current", "dump", "in_steps", "load", "parse", "with_root"
 
 
 class Clip(Strict):
-    """The critic's weights held to [-bound, bound], after each of its steps or before; may be given as a number."""
+    """Clips the critic's weights, as WGAN does. A number alone is the bound."""
 
-    bound: Positive
+    bound: Positive = Field(examples=[0.01])
+    """Weights are clipped to [-bound, bound] (Arjovsky et al. 2017)."""
+
     when: Literal["after", "before"] = "after"
+    """Clip after each update of the critic, or before it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -44,79 +48,109 @@ class Clip(Strict):
 
 
 class Critic(Strict):
-    """What constrains the critic: its output or weights normalized, penalties, consistency, weights clipped.
-
-    `piecewise_linear` lets the generator's step use the cheap gradient of a normalized critic; when not given
-    it is found out from the critic's modules, and a declaration is checked.
-    """
+    """What constrains the critic: normalization, penalties, consistency, clipping."""
 
     normalization: choice(registry.NORMALIZATIONS, default="none") = "none"  # type: ignore[valid-type]
+    """How the critic's output or its weights are normalized."""
+
     penalties: tuple[choice(registry.PENALTIES), ...] = ()  # type: ignore[valid-type]
+    """Terms of the critic's loss that penalise its gradient with respect to the samples."""
+
     consistency: tuple[choice(registry.CONSISTENCY), ...] = ()  # type: ignore[valid-type]
+    """Terms that ask for like logits at a sample and at its slightly changed copy."""
+
     clip: Clip | None = None
-    piecewise_linear: bool | None = None
+
+    piecewise_linear: bool | None = Field(None, examples=[False])
+    """Whether the critic is piecewise linear: the generator's gradient through a normalized critic is then cheap.
+
+    null: found out from the critic's modules. A true is checked before the run.
+    """
 
 
 class Noise(Strict):
-    """Standard deviations: of the noise on samples before D, and after each hidden activation of D and of G."""
+    """Gaussian noise on samples and on hidden layers."""
 
-    instance: value(low=0) = 0  # type: ignore[valid-type]
-    D: NonNegative = 0
-    G: NonNegative = 0
+    instance: value(low=0) = Field(0, examples=[0.1])  # type: ignore[valid-type]
+    """Standard deviation of the noise on all samples before D."""
+
+    D: NonNegative = Field(0, examples=[0.1])
+    """Standard deviation of the noise after each hidden activation of D."""
+
+    G: NonNegative = Field(0, examples=[0.1])
+    """Standard deviation of the noise after each hidden activation of G."""
 
 
 class FakeAsReal(Strict):
-    """N0 (`count`, which may change over training) and f (`pool`); count 0 turns fake-as-real off.
+    """Fake-as-real training: some generated samples count as real (FARGAN: Tao and Wang 2020)."""
 
-    `scoring` is the precision in which candidates are made and scored: the run's, or bfloat16, which is cheaper;
-    what is chosen is made again in the run's.
-    """
+    count: value(low=0) = Field(0, examples=[8])  # type: ignore[valid-type]
+    """N0: how many rows of the real batch are replaced by generated samples. 0 turns it off."""
 
-    count: value(low=0) = 0  # type: ignore[valid-type]
     pool: Count = 8
+    """f: the N0 samples with the lowest logits are taken out of f N0 candidates."""
+
     scoring: Literal["same", "bfloat16"] = "same"
+    """Precision in which candidates are made and scored: that of the run, or bfloat16, which is cheaper."""
 
 
 class Average(Strict):
-    """An exponential moving average of the generator, from step `start` on."""
+    """Exponential moving average of the generator's weights, which samples and scores are then made with."""
 
-    decay: value(low=0, high=1) = 0.999  # type: ignore[valid-type]
-    start: Span = 0
+    decay: value(low=0, high=1) = Field(0.999, examples=[0.99])  # type: ignore[valid-type]
+    """Share of the average that a step keeps."""
+
+    start: Span = Field(0, examples=["10%"])
+    """Step at which averaging begins."""
 
 
 class Every(Strict):
-    """Steps between logged lines, scores with sample pictures, checkpoints, and gradient statistics."""
+    """Steps between two log lines, evaluations, checkpoints, diagnostics passes. The last step has all of them."""
 
-    log: Span = "0.5%"
-    score: Span = "5%"
-    checkpoint: Span = "10%"
-    diagnostics: Span = "5%"
+    log: Span = Field("0.5%", examples=[100])
+    """Lines of losses and gradient norms in events.jsonl."""
+
+    score: Span = Field("5%", examples=[1000])
+    """Evaluation during training, with a picture of samples."""
+
+    checkpoint: Span = Field("10%", examples=[1000])
+    """Checkpoints."""
+
+    diagnostics: Span = Field("5%", examples=[1000])
+    """Gradient statistics."""
 
 
 class Keep(Strict):
-    """How many checkpoints stay: the `last` ones, and the one with the best value of the score named `best`."""
+    """Which checkpoints stay."""
 
     last: Count = 2
-    best: str | None = None
+    """How many of the newest checkpoints stay."""
+
+    best: str | None = Field(None, examples=["kd_pixels8"])
+    """Name of a score whose best checkpoint stays too."""
 
 
 class Evaluation(Strict):
-    """How images are scored while a run trains: `images` samples against as many real ones.
+    """How images are scored during training. The kernel distance of pooled pixels is always logged."""
 
-    The kernel distance of pooled pixels is always logged. Another extractor is a name of `metrics.EXTRACTORS`, or a
-    labelled data set, whose classifier it then is.
-    """
+    extractor: str = Field("pixels8", examples=["lite0"])
+    """What makes the features: pixels8, lite0, inception, or a labelled data set, whose classifier it then is."""
 
-    extractor: str = "pixels8"
     images: Annotated[int, Field(ge=100)] = 1000
+    """Generated images of an evaluation, and real ones that they are compared with."""
 
 
 class Stop(Strict):
-    """The run ends early when the scalar `log`, as it is logged, is less than `below`, from step `after` on."""
+    """Early stopping: the run ends when a logged scalar is small enough."""
 
-    log: str
-    below: Real
+    log: str = Field(examples=["convergence"])
+    """Name of a logged scalar, as in events.jsonl."""
+
+    below: Real = Field(examples=[0.05])
+    """The run ends when the scalar is less than this."""
+
     after: Span = "10%"
+    """Step from which the rule counts."""
 
 
 _players = {name for part in registry.GAMES.values() for name in part.players}
@@ -126,6 +160,7 @@ _optimizer = Annotated[
     Discriminator(
         lambda raw: "<each>" if isinstance(raw, dict) and raw and raw.keys() <= _players else "<one>"
     ),
+    Words("a name, with its options; or one for each player"),
 ]
 
 
@@ -133,41 +168,91 @@ _illness: Any = Literal[tuple(name for name in VERDICTS if name not in WELL)]
 
 
 class Config(Strict):
-    """Everything that determines a run; a run folder's config.yaml is one, resolved."""
+    """Everything that determines a run. The config.yaml of a run folder is one, with every key."""
 
-    name: str = Field("custom", pattern=r"^\w[\w.-]*$")
+    name: str = Field("custom", pattern=r"^\w[\w.-]*$", examples=["mine"])
+    """Name of the run, and of its folder in runs/: letters, digits, `_`, `.` and `-`."""
+
     paper: Paper | None = None
+
     game: choice(registry.GAMES, default="gan") = "gan"  # type: ignore[valid-type]
+    """Which players there are, and their losses."""
+
     data: choice(registry.DATA)  # type: ignore[valid-type]
+    """The data set."""
+
     networks: choice(registry.NETWORKS)  # type: ignore[valid-type]
+    """The architecture of generator and critic."""
+
     critic: Critic = Critic()
+
     augment: choice(registry.AUGMENTATIONS, default="none") = "none"  # type: ignore[valid-type]
+    """Random changes of all images before the critic sees them."""
+
     noise: Noise = Noise()
+
     fake_as_real: FakeAsReal = FakeAsReal()
+
     dynamics: choice(registry.DYNAMICS, default="alternating") = "alternating"  # type: ignore[valid-type]
-    optimizer: _optimizer
+    """How the players' gradients move their parameters."""
+
+    optimizer: _optimizer = Field(examples=[{"name": "adam", "lr": 0.001}])
+    """How a player's gradient becomes a step: for all players, or for each by name, as `optimizer.G`."""
+
     ema: Average | None = None
-    steps: Count
+
+    steps: Count = Field(examples=[1000])
+    """Length of the run."""
+
     batch: Count = 64
+    """Real samples in an update of the critic (N)."""
+
     accumulate: Count = 1
+    """Gradient accumulation: parts that a batch is taken in, to save memory."""
+
     seed: Natural = 0
-    seeds: Count = 1
+    """Seed of all random numbers: weights, data, latents."""
+
+    seeds: Count = Field(1, examples=[4])
+    """Runs of one ensemble, trained as one program with seeds from `seed` on."""
+
     compile: bool | Literal["auto"] = "auto"
+    """Compile the training step with torch.compile. auto: where that saves time in this run."""
+
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Precision. bfloat16: mixed precision (autocast) with float32 parameters."""
+
     channels_last: bool = False
-    device: str = "auto"
-    threads: Count | None = None
+    """Keep images in the channels-last memory layout."""
+
+    device: str = Field("auto", examples=["cpu"])
+    """auto (a GPU where there is one), cpu, cuda, cuda:1, mps or xpu."""
+
+    threads: Count | None = Field(None, examples=[1])
+    """CPU threads of the run. null: as many as torch takes."""
+
     every: Every = Every()
+
     evaluation: Evaluation = Evaluation()
+
     keep: Keep = Keep()
+
     stop: Stop | None = None
-    stop_on: tuple[_illness, ...] = ()
+
+    stop_on: tuple[_illness, ...] = Field((), examples=[["collapse", "dead_critic"]])
+    """Early stopping: the run ends when two evaluations in a row give one of these verdicts."""
+
     tensorboard: bool = False
-    scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Log to TensorBoard too, in the run folder. It needs `pip install steadygan[tensorboard]`."""
+
+    scale: Annotated[dict[str, dict[str, Any]], Words("mapping of names to overrides")] = Field(
+        default_factory=dict, examples=[{"small": {"networks.width": 16, "steps": 500}}]
+    )
+    """Presets that shrink the recipe, for `train --scale NAME`."""
 
 
 def parse(raw: Any, source: str = "the configuration") -> Config:
-    """Check plain data against the schema. Raises UsageError: one sentence that names the key and the remedy."""
+    """Plain data checked against the schema. Raises UsageError: one sentence with the key and the remedy."""
     if not isinstance(raw, dict):
         raise UsageError(
             f"{source} must be a mapping of keys such as steps and data, not {type(raw).__name__}"
@@ -179,7 +264,7 @@ def parse(raw: Any, source: str = "the configuration") -> Config:
 
 
 def current(raw: dict[str, Any]) -> dict[str, Any]:
-    """`raw` with the keys of the first version under their present names; each is warned of.
+    """`raw` with the keys of the first version under their present names. Each gives a warning.
 
     >>> import warnings
     >>> with warnings.catch_warnings(action="ignore"):
@@ -204,7 +289,7 @@ def _warn_of(old: str, new: str) -> None:
 
 
 def load(file: Path) -> dict[str, Any]:
-    """Read a YAML file as plain data. Raises UsageError when it is missing or not YAML."""
+    """A YAML file as plain data. Raises UsageError when it is missing or not YAML."""
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -228,7 +313,7 @@ def dump(config: Config) -> str:
 
 
 def with_root(raw: dict[str, Any], root: Path | None) -> dict[str, Any]:
-    """`raw` with the folder `root` named where its data set takes one."""
+    """`raw` with the folder `root` as the option of its data set, where it takes one."""
     data = raw.get("data")
     data = dict(data) if isinstance(data, dict) else {"name": data}
     part = registry.DATA.get(spelled(str(data.get("name")), registry.DATA))
@@ -238,9 +323,9 @@ def with_root(raw: dict[str, Any], root: Path | None) -> dict[str, Any]:
 
 
 def in_steps(config: Config) -> Config:
-    """The same configuration with every share of the run (50%) as a number of steps.
+    """The same configuration with every share of the run (50%) as a number of steps. Presets keep their shares.
 
-    So a run that is resumed for longer keeps the schedules that it had. Presets keep their shares.
+    A run that is resumed with more steps then keeps its schedules.
     """
 
     def steps(tree: Any, key: str = "") -> Any:
@@ -259,7 +344,7 @@ def in_steps(config: Config) -> Config:
 def _sentence(error: ValidationError, raw: Any) -> str:
     first = error.errors(include_url=False)[0]
     kind, context, given = first["type"], first.get("ctx", {}), first["input"]
-    path = _path(first["loc"], raw)
+    path = _path(first["loc"])
     if kind == "unknown_key":
         key = context["key"] if context["key"].isprintable() else repr(context["key"])
         return f"{_join(path, key)} {first['msg']}"
@@ -279,8 +364,8 @@ def _sentence(error: ValidationError, raw: Any) -> str:
     return f"{reason.replace(' tuple', ' list')}, not {given!r}"
 
 
-def _path(location: tuple[int | str, ...], raw: Any) -> str:
-    """The dotted path that the user wrote; pydantic's also holds the tags of unions."""
+def _path(location: tuple[int | str, ...]) -> str:
+    """The dotted path that the user wrote. pydantic's location also has the tags of unions."""
     return ".".join(str(key) for key in location if not (isinstance(key, str) and key.startswith("<")))
 
 
