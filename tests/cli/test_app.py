@@ -248,6 +248,8 @@ REFUSED = {
     "an unknown word": (["list", "recipes", "cifr10"], ["no recipe", "cifr10", "did you mean 'cifar10'"]),
     "words that nothing has": (["list", "recipes", "digits", "biggan"], ["'digits' and 'biggan' together"]),
     "a word of another list": (["list", "penalties", "hinge"], ["penalties", "'hinge'"]),
+    "an unknown key": (["list", "config", "fake_as_real.cuont"], ["did you mean 'fake_as_real.count'"]),
+    "a key like no other": (["list", "config", "qqq.zzz"], ["'qqq.zzz'", "steadygan list config"]),
     "an unknown recipe": (["train", "ring8-dragn"], ["did you mean 'ring8-dragan'"]),
 }
 
@@ -592,6 +594,33 @@ def test_recipes_are_what_is_listed_when_nothing_is_named(place, command, monkey
     out = command("list").out
     assert out == command("list", "recipes").out
     assert len(out.splitlines()) > len(catalogue.recipe_names())
+
+
+def test_the_list_of_keys_has_every_key_in_100_columns(place, command):
+    done = command("list", "config")
+    assert (done.code, done.err) == (0, "")
+    shown = {line.split(" ")[0] for line in done.out.splitlines()}
+    assert {"seed", "critic.clip.bound", "every.diagnostics", "networks", "scale"} <= shown
+    wide = [
+        key
+        for key in ("game", "networks", "data", "critic")
+        for line in command("list", "config", key).out.splitlines()
+        if len(line) > 100 and "example:" not in line
+    ]
+    assert wide == []
+    assert max(map(len, done.out.splitlines())) <= 100
+
+
+def test_a_part_of_the_configuration_is_shown_whole(place, command):
+    out = command("list", "config", "critic.penalties").out
+    for name, part in registry.PENALTIES.items():
+        assert re.search(rf"^{name} ", out, re.M)
+        assert all(re.search(rf"^  {key} ", out, re.M) for key in part.options)
+    assert re.search(r'^example: steadygan train \S+ "critic.penalties=\[r1\]"$', out, re.M)
+    one = command("list", "config", "fake_as_real.count", "ema.decay").out.split("\n\n")
+    assert [part.splitlines()[0] for part in one] == ["fake_as_real.count", "ema.decay"]
+    assert "type: number >= 0, schedule or list; default: 0" in one[0]
+    assert '"fake_as_real.count=8"' in one[0]
 
 
 def test_a_list_of_recipes_needs_no_torch(place):

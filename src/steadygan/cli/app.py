@@ -122,13 +122,17 @@ def sample(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="recipes, losses, penalties, ...")] = "recipes",
+    what: Annotated[str, typer.Argument(help="recipes, config, losses, penalties, ...")] = "recipes",
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WORD]...", help="Show what matches every word, e.g. cifar10 fargan."),
+        typer.Argument(metavar="[WORD]...", help="What must match, as cifar10 fargan; of config: keys."),
     ] = None,
 ) -> None:
-    """List recipes, or what a recipe may name: losses, penalties, dynamics, optimizers, networks, data, games."""
+    """List recipes, the keys of a configuration, or what a recipe may name.
+
+    Names: losses, penalties, normalizations, consistency, augmentations, dynamics, optimizers, networks, data, games,
+    schedules.
+    """
     for line in listed(what, words or []):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

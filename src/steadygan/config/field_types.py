@@ -196,7 +196,7 @@ def choice(table: Mapping[str, Entry], default: str | None = None) -> Any:
 
     It is written `{name: NAME, option: ...}`, or just NAME.
     """
-    return Annotated[tagged(_models(table, "name"), "name", default), Words("a name, with its options")]
+    return Annotated[tagged(_models(table, "name"), "name", default), Words("name with options")]
 
 
 def _model(name: str, key: str, meaning: str, options: Options) -> type[Strict]:
@@ -230,7 +230,7 @@ def _models(table: Mapping[str, Entry], key: str) -> dict[str, type[Strict]]:
 
 
 _line = {
-    "start": Option(Real, ..., "The value at first.", 1),
+    "start": Option(Real, ..., "The value at first.", 0.002),
     "stop": Option(Real, ..., "The value at last.", 0),
     "over": Option(Length, "100%", "How long the change takes.", "50%"),
     "begin": Option(Span, 0, "When the change begins.", "50%"),

@@ -65,7 +65,7 @@ __all__ = [
     "SCHEDULES",
 ]
 
-_seed = {"seed": Option(Natural, 0, "Seed of the points, where their number is fixed.")}
+_seed = {"seed": Option(Natural, 0, "Seed by which a fixed set is drawn.")}
 _points = {
     "scale": Option(Positive, 2.0, "Size of the whole figure.", 10.0),
     "size": Option(

@@ -149,7 +149,7 @@ class Stop(Strict):
     below: Real = Field(examples=[0.05])
     """The run ends when the scalar is less than this."""
 
-    after: Span = "10%"
+    after: Span = Field("10%", examples=["25%"])
     """Step from which the rule counts."""
 
 
@@ -160,7 +160,7 @@ _optimizer = Annotated[
     Discriminator(
         lambda raw: "<each>" if isinstance(raw, dict) and raw and raw.keys() <= _players else "<one>"
     ),
-    Words("a name, with its options; or one for each player"),
+    Words("name with options, or one for each player"),
 ]
 
 
@@ -216,7 +216,7 @@ class Config(Strict):
     seeds: Count = Field(1, examples=[4])
     """Runs of one ensemble, trained as one program with seeds from `seed` on."""
 
-    compile: bool | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = Field("auto", examples=[False])
     """Compile the training step with torch.compile. auto: where that saves time in this run."""
 
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
@@ -228,7 +228,7 @@ class Config(Strict):
     device: str = Field("auto", examples=["cpu"])
     """auto (a GPU where there is one), cpu, cuda, cuda:1, mps or xpu."""
 
-    threads: Count | None = Field(None, examples=[1])
+    threads: Count | None = Field(None, examples=[2])
     """CPU threads of the run. null: as many as torch takes."""
 
     every: Every = Every()
@@ -260,7 +260,7 @@ def parse(raw: Any, source: str = "the configuration") -> Config:
     try:
         return Config.model_validate(current(raw))
     except ValidationError as error:
-        raise UsageError(f"{source}: {_sentence(error, raw)}") from None
+        raise UsageError(f"{source}: {_sentence(error)}") from None
 
 
 def current(raw: dict[str, Any]) -> dict[str, Any]:
@@ -341,7 +341,7 @@ def in_steps(config: Config) -> Config:
     return made.model_copy(update={"scale": config.scale})
 
 
-def _sentence(error: ValidationError, raw: Any) -> str:
+def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     kind, context, given = first["type"], first.get("ctx", {}), first["input"]
     path = _path(first["loc"])

@@ -70,15 +70,19 @@ class Entry(NamedTuple):
 
 
 def listed(what: str, words: Sequence[str] = ()) -> Iterator[str]:
-    """The lines of `steadygan list WHAT WORDS`, of what matches every word.
+    """The lines of `steadygan list WHAT WORDS`, of what matches every word; of `config` the words are keys.
 
     Raises UsageError where there is no such list, or nothing in it that matches.
     """
     if what == "recipes":
         return _recipes(words)
+    if what == "config":
+        from steadygan.recipes.key_list import listed_keys
+
+        return listed_keys(words)
     known = _tables()
     if what not in known:
-        raise UsageError(f"there is no list of {what!r}: {nearest(what, [*known, 'recipes'])}")
+        raise UsageError(f"there is no list of {what!r}: {nearest(what, [*known, 'recipes', 'config'])}")
     rows = {name: " ".join(part.options) for name, part in known[what].items()}
     texts = {name: _searched(what, name, options) for name, options in rows.items()}
     found = _matching(texts, words, f"name in the list of {what}")
