@@ -1,6 +1,8 @@
 """Writes the tables of docs/configuration.md anew, between the markers of the page, from the schema itself.
 
-python -m docs.configuration
+    python -m docs.configuration
+
+The text around the tables is written by hand.
 """
 
 from collections.abc import Iterator, Sequence

@@ -230,8 +230,8 @@ def _models(table: Mapping[str, Entry], key: str) -> dict[str, type[Strict]]:
 
 
 _line = {
-    "start": Option(Real, ..., "The value at first.", 0.002),
-    "stop": Option(Real, ..., "The value at last.", 0),
+    "start": Option(Real, ..., "First value.", 0.002),
+    "stop": Option(Real, ..., "Last value, which then stays.", 0),
     "over": Option(Length, "100%", "How long the change takes.", "50%"),
     "begin": Option(Span, 0, "When the change begins.", "50%"),
 }

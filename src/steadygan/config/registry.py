@@ -67,7 +67,7 @@ __all__ = [
 
 _seed = {"seed": Option(Natural, 0, "Seed by which a fixed set is drawn.")}
 _points = {
-    "scale": Option(Positive, 2.0, "Size of the whole figure.", 10.0),
+    "scale": Option(Positive, 2.0, "Size of the figure.", 10.0),
     "size": Option(
         Count | None, None, "How many points the set has. null: new points at every step, without end.", 1000
     ),
@@ -127,7 +127,7 @@ DATA: dict[str, DataPart] = {
         {
             **_points,
             "std": Option(Positive, 0.02, f"{_std}1.414."),
-            "stratified": Option(bool, False, "Whether a batch has as many points of each Gaussian."),
+            "stratified": Option(bool, False, "Whether a batch has equally many points of each Gaussian."),
         },
     ),
     "grid25": DataPart(
@@ -221,7 +221,7 @@ LOSSES["least_squares"] = Part(
 _penalty = {
     "weight": Option(value(low=0), 10.0, "Factor of the penalty in the critic's loss, without a 1/2."),
     "interval": Option(
-        Count, 1, "Take the penalty at every so many steps, and so many times as heavy then (lazy).", 16
+        Count, 1, "Lazy penalty: taken every this many steps, and then weighted this many times more.", 16
     ),
 }
 _squared = {
@@ -283,7 +283,7 @@ _move = {
 CONSISTENCY = {
     "cr": Part(
         cr,
-        "CR: D gives a real sample and its changed copy like logits (Zhang et al. 2020).",
+        "CR: pulls the logits of a real sample and of its changed copy together (Zhang et al. 2020).",
         {"weight": _weight, **_move},
     ),
     "bcr": Part(
@@ -297,7 +297,7 @@ CONSISTENCY = {
     ),
     "zcr": Part(
         zcr,
-        "zCR: for near latents D gives like logits, and G unlike samples (Zhao et al. 2021).",
+        "zCR: pulls the logits of near latents together, and pushes their samples apart (Zhao et al. 2021).",
         {
             "weight": Option(value(low=0), 5.0, "Factor of the term in the critic's loss."),
             "weight_G": Option(value(low=0), 0.5, "Factor of the term in the generator's loss."),
@@ -329,7 +329,7 @@ AUGMENTATIONS = {
                 0.6,
                 "p rises while the mean of sign(D(x)) over real samples is above this, else it falls.",
             ),
-            "over": Option(Positive, 500_000.0, "Real images shown in which p may go from 0 to 1."),
+            "over": Option(Positive, 500_000.0, "Real images shown until p can go from 0 to 1."),
         },
     ),
 }
@@ -369,7 +369,7 @@ NETWORKS: dict[str, NetworkPart] = {
     ),
     "dcgan": NetworkPart(
         networks.dcgan,
-        "Convolutions of stride 2 after DCGAN, for images of side 8, 16, 32, ... At 32 FARGAN's Tables 5 and 6.",
+        "Convolutions of stride 2 after DCGAN, for sides 8, 16, 32, ...: FARGAN's networks (Tables 5 and 6).",
         {**_sizes, "batch_norm": _batch_norm},
         {
             "encoder": networks.dcgan_encoder,
@@ -399,7 +399,7 @@ NETWORKS: dict[str, NetworkPart] = {
     ),
     "numerics_dcgan": NetworkPart(
         networks.numerics_dcgan,
-        "The DCGANs of consensus optimization's paper (Mescheder et al. 2017).",
+        "DCGANs as in the paper on consensus optimization (Mescheder et al. 2017).",
         {
             **_numerics,
             "layers": _layers,
@@ -411,7 +411,7 @@ NETWORKS: dict[str, NetworkPart] = {
     ),
     "numerics_conv": NetworkPart(
         networks.numerics_conv,
-        "The same paper's convolutions without batch norm, with one more fully connected layer.",
+        "That paper's convolutions with one more fully connected layer, without batch norm (Mescheder et al. 2017).",
         {
             "latent": _latent._replace(default=256),
             "width": _constant._replace(default=64),
@@ -421,7 +421,7 @@ NETWORKS: dict[str, NetworkPart] = {
     ),
     "numerics_resnet": NetworkPart(
         networks.numerics_resnet,
-        "The same paper's ResNet, for sides that are a multiple of 16.",
+        "That paper's ResNet, for sides that are a multiple of 16 (Mescheder et al. 2017).",
         {"latent": _latent._replace(default=256), "width": _constant._replace(default=128)},
     ),
     "biggan32": NetworkPart(
@@ -509,18 +509,18 @@ DYNAMICS: dict[str, RulePart] = {
     ),
     "extragradient": RulePart(
         dynamics.extragradient,
-        "Step with the gradient at the point that a first step leads to (Korpelevich 1976; Gidel et al. 2019).",
+        "Looks one step ahead, then steps from here with the gradient found there (Gidel et al. 2019).",
         {
             "past": Option(
                 bool,
                 False,
-                "Take the last step's gradient for the first step: one gradient a step (Popov 1980).",
+                "Look ahead with the last gradient: one gradient per step instead of two (Popov 1980).",
             )
         },
     ),
     "optimistic": RulePart(
         dynamics.optimistic,
-        "Add the step's change against the last one: optimistic mirror descent (Daskalakis et al. 2018).",
+        "Optimistic mirror descent: twice the step, less the last one (Daskalakis et al. 2018).",
     ),
     "symplectic": RulePart(
         dynamics.symplectic,
@@ -537,7 +537,7 @@ DYNAMICS: dict[str, RulePart] = {
     ),
     "lookahead": RulePart(
         _lookahead,
-        "After every few steps of another rule, go back part of the way (Chavdarova et al. 2021).",
+        "After every few steps of another rule, goes back part of the way (Chavdarova et al. 2021).",
         {
             "steps": Option(Count, 5, "Steps of the inner rule between two returns."),
             "alpha": Option(value(low=0, high=1), 0.5, "Share of the way that is kept."),
@@ -626,7 +626,9 @@ GAMES: dict[str, GamePart] = {
         given={"generator": _codes, "code head": _codes},
     ),
     "bilinear": GamePart(
-        bilinear, "The saddle phi . theta, which simultaneous steps leave. For networks=point.", bare=True
+        bilinear,
+        "The saddle phi . theta, on which simultaneous steps diverge. For networks=point.",
+        bare=True,
     ),
     "quadratic": GamePart(
         lambda eigenvalues, skew, **nets: quadratic(**nets, matrix=blocks(eigenvalues, skew)),
@@ -638,7 +640,7 @@ GAMES: dict[str, GamePart] = {
                 "The Jacobian's eigenvalues a +- ib, as [a, b]. Players have one number for each pair.",
                 ((-0.5, 1.0),),
             ),
-            "skew": Option(Positive, 1.0, "How unlike the two players' coupling is. 1: a zero-sum game."),
+            "skew": Option(Positive, 1.0, "Asymmetry of the players' coupling. 1: a zero-sum game."),
         },
         bare=True,
     ),
@@ -650,11 +652,11 @@ GAMES: dict[str, GamePart] = {
             "weight_distance": Option(
                 value(low=0), 0.2, "Factor lambda 1 of the reconstruction's squared distance."
             ),
-            "weight_mode": Option(
-                value(low=0), 0.4, "Factor lambda 2 of the loss that D must take reconstructions for real."
-            ),
+            "weight_mode": Option(value(low=0), 0.4, "Factor lambda 2 of the term -log D(reconstruction)."),
             "paper_sign": Option(
-                bool, False, "Take the second term with the sign that the paper prints, which rewards fakes."
+                bool,
+                False,
+                "Use the sign that the paper prints for that term, which rewards what D calls fake.",
             ),
         },
         {"G": "generator", "D": "critic", "E": "encoder"},
@@ -662,8 +664,8 @@ GAMES: dict[str, GamePart] = {
     ),
     "mdgan": GamePart(
         mdgan,
-        "MDGAN: D1 lays G's samples onto the data by way of an encoder, D2 spreads them (Che et al. 2017).",
-        {"weight_mode": Option(value(low=0), 0.01, "Factor lambda of D1's loss for G and E.")},
+        "MDGAN: D1 and an encoder bring G's samples onto the data, D2 spreads them over it (Che et al. 2017).",
+        {"weight_mode": Option(value(low=0), 0.01, "Factor lambda of the term -log D1(reconstruction).")},
         {"D1": "critic", "G": "generator", "E": "encoder", "D2": "critic"},
     ),
     "ebgan": GamePart(

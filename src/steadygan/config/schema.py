@@ -57,7 +57,7 @@ class Critic(Strict):
     """Terms of the critic's loss that penalise its gradient with respect to the samples."""
 
     consistency: tuple[choice(registry.CONSISTENCY), ...] = ()  # type: ignore[valid-type]
-    """Terms that ask for like logits at a sample and at its slightly changed copy."""
+    """Terms that pull the logits of a sample and of its slightly changed copy together."""
 
     clip: Clip | None = None
 
@@ -95,7 +95,7 @@ class FakeAsReal(Strict):
 
 
 class Average(Strict):
-    """Exponential moving average of the generator's weights, which samples and scores are then made with."""
+    """Exponential moving average of the generator's weights, used for samples and scores."""
 
     decay: value(low=0, high=1) = Field(0.999, examples=[0.99])  # type: ignore[valid-type]
     """Share of the average that a step keeps."""
@@ -127,14 +127,14 @@ class Keep(Strict):
     """How many of the newest checkpoints stay."""
 
     best: str | None = Field(None, examples=["kd_pixels8"])
-    """Name of a score whose best checkpoint stays too."""
+    """Name of a score. The checkpoint with its best value stays too."""
 
 
 class Evaluation(Strict):
     """How images are scored during training. The kernel distance of pooled pixels is always logged."""
 
     extractor: str = Field("pixels8", examples=["lite0"])
-    """What makes the features: pixels8, lite0, inception, or a labelled data set, whose classifier it then is."""
+    """Feature extractor: pixels8, lite0, inception, or the name of a labelled data set, for its classifier."""
 
     images: Annotated[int, Field(ge=100)] = 1000
     """Generated images of an evaluation, and real ones that they are compared with."""
@@ -208,7 +208,7 @@ class Config(Strict):
     """Real samples in an update of the critic (N)."""
 
     accumulate: Count = 1
-    """Gradient accumulation: parts that a batch is taken in, to save memory."""
+    """Gradient accumulation: how many parts a batch is split into, to save memory."""
 
     seed: Natural = 0
     """Seed of all random numbers: weights, data, latents."""
