@@ -348,7 +348,7 @@ def test_the_defaults_are_those_of_the_design():
     made = config.parse(
         {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 1}, "steps": 1}
     )
-    assert (made.batch, made.seed, made.seeds, made.compile, made.precision) == (64, 0, 1, True, "float32")
+    assert (made.batch, made.seed, made.seeds, made.compile, made.precision) == (64, 0, 1, "auto", "float32")
     assert (made.game.name, made.game.loss.name, made.dynamics.name) == (
         "gan",
         "non_saturating",

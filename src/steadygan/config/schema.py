@@ -164,6 +164,10 @@ _optimizer = Annotated[
 ]
 
 
+_flag_or_auto = Annotated[
+    Annotated[bool, Tag("<flag>")] | Annotated[Literal["auto"], Tag("<auto>")],
+    Discriminator(lambda raw: "<auto>" if raw == "auto" else "<flag>"),
+]
 _illness: Any = Literal[tuple(name for name in VERDICTS if name not in WELL)]
 
 
@@ -216,7 +220,7 @@ class Config(Strict):
     seeds: Count = Field(1, examples=[4])
     """Runs of one ensemble, trained as one program with seeds from `seed` on."""
 
-    compile: bool | Literal["auto"] = Field("auto", examples=[False])
+    compile: _flag_or_auto = Field("auto", examples=[False])
     """Compile the training step with torch.compile. auto: where that saves time in this run."""
 
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
