@@ -14,7 +14,7 @@ from steadygan import config
 from steadygan.build import Run, build
 from steadygan.diagnostics import Events
 from steadygan.recipes.catalogue import find_recipe
-from steadygan.runs.live_diagnosis import attendant
+from steadygan.runs.live_diagnosis import early_stopping
 from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.cpu import threads
 from steadygan.training.events import Look
@@ -80,7 +80,7 @@ def _seconds(run: Run, step: Any, examined: bool) -> float:
     look = examiner(run.game, run.data, seeds=[0], ensemble=False) if examined else None
     assert run.every.examine
     steps = EXAMINATIONS * run.every.examine
-    attend = attendant(Events(), 1, (), print) if examined else lambda event: None
+    attend = early_stopping(Events(), 1, (), print) if examined else lambda event: None
     began = time.process_time()
     for event in train(
         step,

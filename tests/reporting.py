@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from steadygan.diagnostics.landscape import around, landscape
-from steadygan.runs.sinks.landscapes import Seen, write_landscape
+from steadygan.runs.sinks.landscapes import SavedLandscape, write_landscape
 
 CONFIG = {
     "name": "ring8-0gp",
@@ -58,10 +58,10 @@ def made(folder: Path, members: int = 1, *, config: dict | None = None, pictures
     return folder
 
 
-def seen(step: int) -> Seen:
+def seen(step: int) -> SavedLandscape:
     points = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
     found = landscape(lambda x: x[:, 0] * step, around(points), torch.empty(0), cells=8, arrows=4)
-    return Seen(step, found, points / 2, points)
+    return SavedLandscape(step, found, points / 2, points)
 
 
 @pytest.fixture(scope="module")

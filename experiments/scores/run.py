@@ -124,7 +124,7 @@ def compared(options: argparse.Namespace) -> Records:
         made = source(*parts, options.images)
         for which in options.extractors:
             chosen = name if which == "own" else which
-            look = classifiers.look_through(chosen, parts[0].shape[0], print)
+            look = classifiers.named_extractor(chosen, parts[0].shape[0], print)
             kept = Kept(look, options.runs / name)
             found = measured(name, which, made, kept.extractor, options.runs / name)
             figures = {**found, **figures}  # the memorisation check does not look through the extractor

@@ -157,12 +157,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    classifier = classifiers.ready("digits", print)
+    classifier = classifiers.load_or_train("digits", print)
     figures = compared(options, classifier)
     figures["settings"] = {
         "seeds": options.seeds,
         "samples": options.samples,
-        "classifier": f"{classifiers.right(classifier)}, SHA-256 {classifier.card['sha256'][:12]}",
+        "classifier": f"{classifiers.accuracy_text(classifier)}, SHA-256 {classifier.card['sha256'][:12]}",
     }
     records.write(options.figures, figures)
     (options.out / "games.md").write_text(

@@ -186,7 +186,7 @@ Looks = Callable[[str, int], Sequence[Extractor]]
 
 
 def extractors(data: str, channels: int) -> list[Extractor]:
-    return [classifiers.look_through(name, channels, print) for name in ("lite0", data)]
+    return [classifiers.named_extractor(name, channels, print) for name in ("lite0", data)]
 
 
 def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 import yaml
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
 from steadygan import config, losses, penalties, schedules
-from steadygan.cli import app
+from steadygan.cli import analysis, app
 from steadygan.commands import dry_run
 from steadygan.config import registry
 from steadygan.recipes import catalogue
@@ -372,7 +373,7 @@ def test_a_run_that_diverges_exits_with_a_verdict(place, command):
     assert done.code == 1
     assert len(done.err.splitlines()) == 1
     assert re.match(
-        r"diverged: the run became NaN or infinite between steps \d+ and \d+, first loss/[DG] at step \d+;",
+        r"diverged: the run became NaN or infinite between steps \d+ and \d+, first loss/[DG] at step \d+\. ",
         done.err,
     )
     assert "out/checkpoints" in done.err
@@ -514,13 +515,13 @@ def test_a_dry_run_counts_the_papers_dcgan(place, command, monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize(("name", "bound"), [("TRIED", 0), ("memory", lambda: 0)], ids=["FLOPs", "memory"])
+@pytest.mark.parametrize(("name", "bound"), [("LARGEST", 0), ("memory", lambda: 0)], ids=["FLOPs", "memory"])
 def test_a_dry_run_does_not_try_a_step_that_is_too_large(name, bound, precision, place, command, monkeypatch):
     """A step of the largest recipes takes an hour and more memory than most machines have."""
     words = ("train", "ring.yaml", "--dry-run", "fake_as_real={count: 4, pool: 8}", f"precision={precision}")
     tried = command(*words).out
     monkeypatch.setattr(dry_run, name, bound)
-    monkeypatch.setattr(dry_run, "_tried", None)
+    monkeypatch.setattr(dry_run, "_measured", None)
     counted = command(*words)
     assert counted.code == 0
     assert re.search(r"# expected time: unknown; \d\.\de\+\d\d FLOP in all", counted.out)
@@ -559,7 +560,7 @@ def test_a_run_that_does_not_fit_is_told_in_a_sentence(words, place, command, mo
     def full(*_):
         raise RuntimeError(words)
 
-    monkeypatch.setattr(dry_run, "preview", full)
+    monkeypatch.setattr(dry_run, "dry_run", full)
     done = command("train", "ring.yaml", "--dry-run")
     assert done.code == 2
     assert_one_sentence(done.err)
@@ -646,6 +647,29 @@ def test_a_name_that_is_an_override_trains_with_a_note(place, command):
     whole = command("train", *shlex.split(instead), "--dry-run", "compile=false")
     assert whole.err == ""
     assert done.out.replace("ring8-r2", "ring8-0gp").splitlines()[:-1] == whole.out.splitlines()[:-1]
+
+
+COMMANDS = {
+    f"{group} {name}".strip(): command
+    for group, table in {
+        "": typer.main.get_command(app.app).commands,
+        "data": typer.main.get_command(app.data).commands,
+        "probe": typer.main.get_command(analysis.probe).commands,
+    }.items()
+    for name, command in table.items()
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_a_help_text(name):
+    """A command's first sentence fits one line of `steadygan --help` at 100 columns; an option's says its default."""
+    command = COMMANDS[name]
+    first = command.help.split("\n\n")[0]
+    assert first.endswith(".")
+    assert len(first) <= 84 or name == "list"
+    for option in command.params:
+        assert option.help.endswith((".", "...")), option.name
+        assert option.help[0].isupper() or name == "list", option.name
 
 
 def test_help_needs_no_torch():

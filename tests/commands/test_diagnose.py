@@ -79,7 +79,7 @@ def test_an_ensemble_has_a_line_for_each_member_and_a_count(command, folder):
         "member 0: healthy",
         "member 1: dead_critic since step 100",
         "member 2: healthy",
-        f"of 3 members: 1 dead_critic, 2 healthy; steadygan diagnose {folder} --member 1 tells more",
+        f"3 members: 1 dead_critic, 2 healthy. For details: steadygan diagnose {folder} --member 1",
     ]
     one = command("diagnose", folder, "--member", 1)
     assert one.code == 1
@@ -110,7 +110,7 @@ def test_a_monitors_file_has_its_facts_inside(command, tmp_path):
     ("change", "words"),
     [
         (lambda folder: shutil.rmtree(folder), "cannot read"),
-        (lambda folder: (folder / "config.yaml").unlink(), "holds no config.yaml"),
+        (lambda folder: (folder / "config.yaml").unlink(), "is not a run folder (no config.yaml)"),
         (lambda folder: (folder / "events.jsonl").unlink(), "cannot read"),
         (lambda folder: (folder / "events.jsonl").write_text("hello\n"), "has no event"),
         (lambda folder: (folder / "events.jsonl").write_bytes(b"\xff\xfe\x00{"), "has no event"),

@@ -444,7 +444,7 @@ def test_the_seed_draws_the_latents(copied):
 def test_what_looks_have_seen_is_left_out(copied):
     (card,) = of_run(copied)
     assert card.protocol["real"] == 1797 - 898
-    assert card.protocol["split"] == "train, without the images of looks"
+    assert card.protocol["split"] == "train, without the images of evaluation during training"
 
 
 PLAIN = {**{key: value for key, value in RAW.items() if key != "ema"}, "evaluation": {"images": 200}}
@@ -489,7 +489,7 @@ def test_a_lost_member_is_told_and_the_others_are_scored(tmp_path):
         tmp_path / "three", Protocol("pixels8", generated=50), **options, note=told.append, console=quiet()
     )
     assert [card.subject["member"] for card in found] == [0, 2]
-    assert any("member 1 is not finite" in text for text in told)
+    assert any("member 1 has NaN or infinite parameters" in text for text in told)
     with pytest.raises(UsageError, match="has diverged"):
         evaluate_run(
             tmp_path / "three",
@@ -556,7 +556,7 @@ def test_looks_take_another_extractor(tmp_path, monkeypatch):
     from steadygan.runs import classifiers
 
     toy = Toy(name="digits")
-    monkeypatch.setattr(classifiers, "look_through", lambda *given, **more: toy.extractor)
+    monkeypatch.setattr(classifiers, "named_extractor", lambda *given, **more: toy.extractor)
     raw = {**RAW, "evaluation": {"extractor": "digits", "images": 200}, "keep": {"best": "fd_digits"}}
     run.start(parse(raw), tmp_path / "run", quiet())
     lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
@@ -608,5 +608,5 @@ def test_images_without_the_border_of_their_set_are_given_it(tmp_path):
 
 def test_images_of_another_shape_are_refused(tmp_path):
     folder = saved(tmp_path / "images", FAKE[:30, :, :4, :4])
-    with pytest.raises(UsageError, match=r"are 1x4x4 .* and those of halves 1x8x8"):
+    with pytest.raises(UsageError, match=r"are 1x4x4 .* but those of halves are 1x8x8: convert"):
         of_images(folder, Data("halves", (1, 8, 8), rows=REAL))

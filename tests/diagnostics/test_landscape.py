@@ -9,7 +9,7 @@ import torch
 from steadygan import build, config
 from steadygan.diagnostics.landscape import around, centres, landscape
 from steadygan.errors import UsageError
-from steadygan.runs.sinks.landscapes import judge, landscape_sink, read_landscape
+from steadygan.runs.sinks.landscapes import evaluation_critic, landscape_sink, read_landscape
 from steadygan.training.events import Look, Progress, Scored
 
 FRAME = (1.0, -2.0, 3.0)  # x in [-2, 4], y in [-5, 1]
@@ -87,7 +87,7 @@ def test_what_is_written_is_small_and_changes_no_state(name, tmp_path):
 
 def test_the_gradient_is_the_slope_of_the_judge_s_logits():
     run = made({"critic": {"normalization": "gradient_normalized"}}, precision="float64")
-    critic = judge(run.game, run.state)
+    critic = evaluation_critic(run.game, run.state)
     found = landscape(critic, FRAME, run.state.params["D"], arrows=3)
     at, step = centres(FRAME, 3)[1, 2][None], 1e-6
     for axis in (0, 1):
@@ -104,7 +104,7 @@ def test_a_conditional_critic_is_averaged_over_its_classes():
     each = [
         player(run.state.params["D"], dict(run.state.buffers["D"]), x, torch.full((5,), c)) for c in range(8)
     ]
-    assert torch.allclose(judge(run.game, run.state, 8)(x), sum(each) / 8, atol=1e-6)
+    assert torch.allclose(evaluation_critic(run.game, run.state, 8)(x), sum(each) / 8, atol=1e-6)
 
 
 def test_a_damaged_file_is_no_landscape(tmp_path):

@@ -199,7 +199,7 @@ def script(monkeypatch, tmp_path):
 
     def run():
         look = Fake()
-        monkeypatch.setattr(study.classifiers, "look_through", look.through)
+        monkeypatch.setattr(study.classifiers, "named_extractor", look.through)
         study.main()
         return look.seen, records.read(figures)
 

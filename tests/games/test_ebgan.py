@@ -366,11 +366,11 @@ def test_images():
 
 
 def test_finite_points_are_scored_without_a_logit():
-    from steadygan.runs.score_setup import look_of
+    from steadygan.runs.score_setup import evaluator
 
     settings = parse({**RAW, "data": {"name": "gaussian", "size": 20}})
     run = build(settings)
-    assert set(look_of(run, settings.evaluation, pytest.fail)(run.state).scores) == {
+    assert set(evaluator(run, settings.evaluation, pytest.fail)(run.state).scores) == {
         "unbalance",
         "rows_covered",
         "close_pairs",

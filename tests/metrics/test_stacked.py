@@ -183,8 +183,8 @@ def test_a_run_counts_modes_with_a_classifier_that_is_made_once(quick, quiet):
 
 
 def test_a_damaged_classifier_ends_the_run_before_it_begins(quick, quiet):
-    classifiers.make("digits", classifiers.place("digits"))
-    weights = classifiers.place("digits") / "classifier.safetensors"
+    classifiers.make("digits", classifiers.classifier_folder("digits"))
+    weights = classifiers.classifier_folder("digits") / "classifier.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(UsageError, match=r"truncated or changed.*make it again with steadygan classifier"):
         train.start(config.parse(RAW), quick / "out", quiet)
@@ -202,6 +202,8 @@ def test_plain_digits_have_no_modes_to_keep_the_best_by(quick, quiet):
 def test_real_images_have_all_modes(tmp_path, monkeypatch, quiet):
     """Counted by the real classifier: 5,000 perfect samples would show 993 modes and a KL of 0.106."""
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path))
-    found = stacked_modes(reference(stacked_digits(), 5000), classifiers.ready("digits", lambda text: None))
+    found = stacked_modes(
+        reference(stacked_digits(), 5000), classifiers.load_or_train("digits", lambda text: None)
+    )
     assert found["modes"] >= 980
     assert found["mode_kl"] < 0.13

@@ -12,7 +12,7 @@ from steadygan import config
 from steadygan.diagnostics import Events, Verdict
 from steadygan.game import State
 from steadygan.runs import live_diagnosis, train
-from steadygan.runs.live_diagnosis import Ill, attendant
+from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping
 from steadygan.training import checkpoint
 from steadygan.training.events import Diverged, Look, Progress, Scored
 
@@ -47,9 +47,9 @@ class Script:
         monkeypatch.setattr(
             Events, "history", lambda _, index: attending_history(self.looks[self.step - 1][index])
         )
-        self.attend = attendant(self.events, 16, stop_on, self.warned.append)
+        self.attend = early_stopping(self.events, 16, stop_on, self.warned.append)
 
-    def look(self) -> Ill | None:
+    def look(self) -> StoppedByDiagnosis | None:
         self.step += 1
         return self.attend(Scored(self.step, 0.0, STATE, Look([], {"modes": 1.0})))
 
@@ -90,7 +90,7 @@ def test_an_ensemble_is_told_of_with_how_many_and_ends_when_all_are_ill_or_lost(
     assert script.warned == [
         "step 2: collapse in 1 of 3 members: signs of collapse. Try: something against collapse (a.b=1)"
     ]
-    assert script.look() == Ill(3, verdict("collapse"), [0, 1])
+    assert script.look() == StoppedByDiagnosis(3, verdict("collapse"), [0, 1])
 
 
 def test_only_what_it_is_asked_to_stop_on_stops_it(monkeypatch):
@@ -101,7 +101,7 @@ def test_only_what_it_is_asked_to_stop_on_stops_it(monkeypatch):
 
 def test_it_reads_what_the_run_writes():
     events = Events()
-    attend = attendant(events, 16, (), print)
+    attend = early_stopping(events, 16, (), print)
     attend(Progress(5, 0.0, {"loss/D": torch.tensor(1.25), "finite": torch.tensor(1.0)}))
     attend(Diverged(9, 5, [0], 7, "loss/G"))
     history = events.history()
@@ -121,7 +121,7 @@ def test_a_run_that_is_stopped_can_go_on_and_is_then_the_run_that_was_not(tmp_pa
     quiet = Console(file=io.StringIO())
     assert train.start(config.parse(DEAD), tmp_path / "whole", quiet) is None
     ill = train.start(config.parse({**DEAD, "stop_on": ["dead_critic"]}), tmp_path / "ill", quiet)
-    assert isinstance(ill, Ill)
+    assert isinstance(ill, StoppedByDiagnosis)
     assert ill.verdict.name == "dead_critic"
     assert ill.step < 400
     assert int(newest(tmp_path / "ill")["scalars/step"]) == ill.step, "it is kept where it was stopped"

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from steadygan.errors import UsageError
 from steadygan.metrics import Card, Score, compare, read_card
-from steadygan.runs.score_cards import add, cards, compared, known
+from steadygan.runs.score_cards import add, cards, compare_runs, known
 
 PROTOCOL = {"extractor": "lite0", "weights": "EMA", "generated": 100, "seed": 0, "shape": [3, 8, 8]}
 
@@ -150,7 +150,7 @@ def shown(tmp_path, *groups):
             add(folder, one)
         folders.append(folder)
     console = Console(record=True, width=200)
-    compared(folders, console)
+    compare_runs(folders, console)
     return console.export_text()
 
 
@@ -188,5 +188,5 @@ def test_compare_says_when_the_difference_exceeds_the_noise(tmp_path):
 
 def test_compare_refuses_a_folder_without_cards(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"holds no score cards: steadygan evaluate .* makes them"):
-        compared([tmp_path / "empty", tmp_path / "empty"], Console())
+    with pytest.raises(UsageError, match=r"has no score cards: make them with steadygan evaluate"):
+        compare_runs([tmp_path / "empty", tmp_path / "empty"], Console())

@@ -228,7 +228,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(tmp_path, whole,
             train.start(parse(RECIPES[name][0]), tmp_path / "run", quiet)
     told = io.StringIO()
     train.resume(tmp_path / "run", [], Console(file=told))
-    assert "no checkpoint: beginning at step 0 of 12" in told.getvalue()
+    assert "no checkpoint found: starting at step 0 of 12" in told.getvalue()
     assert_same_run(tmp_path / "run", whole(name))
 
 
@@ -713,7 +713,7 @@ def test_whether_a_step_is_compiled_is_decided_once(uncompiled, tmp_path, quiet,
     raw = {**RECIPES["digits"][0], "compile": "auto", "steps": 6}
     train.start(parse(raw), tmp_path / "run", quiet)
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["compile"] is (uncompiled > 200)
-    assert ("the step is not compiled: uncompiled the run takes about 10 s" in quiet.file.getvalue()) == (
+    assert ("the step is not compiled: the uncompiled run takes about 10 s" in quiet.file.getvalue()) == (
         uncompiled < 200
     )
     monkeypatch.setattr(train, "estimate", None)  # it is not asked again

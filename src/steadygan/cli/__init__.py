@@ -1,4 +1,4 @@
-"""The command line: one module per group of commands, each a thin layer over `steadygan.commands`."""
+"""The command line: one module per group of commands. `steadygan.commands` does the work."""
 
 from steadygan.cli.app import main
 

@@ -1,4 +1,4 @@
-"""Commands that measure: they look at runs and images, and leave them as they are. Heavy imports wait until needed."""
+"""Commands that measure runs and images and do not change them. Heavy imports wait until they are needed."""
 
 import json
 import time
@@ -37,13 +37,30 @@ console = Console()
 errors = Console(stderr=True)
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. steps=1000 optimizer.lr=1e-4")
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE", help="Configuration keys to change, e.g. steps=1000 optimizer.lr=1e-4."
+    ),
 ]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of image data sets; else STEADYGAN_DATA.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder with the image data sets. Default: $STEADYGAN_DATA.")
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Run folder.")]
+Member = Annotated[int | None, typer.Option(help="Ensemble member. Default: all members.")]
+OneMember = Annotated[int, typer.Option(help="Ensemble member.")]
+
+
+def _checked_seed(value: int) -> int:
+    if not 0 <= value < 2**63:
+        raise UsageError(f"--seed is {value}: give a whole number from 0 to 2^63 - 1")
+    return value
+
+
+Seed = Annotated[int, typer.Option(callback=_checked_seed, help="Random seed.")]
 
 
 def note(text: str) -> None:
-    """Print a remark to the error stream."""
+    """Print a note to the error stream."""
     errors.print(f"note: {text}", soft_wrap=True, markup=False)
 
 
@@ -55,47 +72,65 @@ def named_recipe(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def evaluate(
-    folder: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
-    checkpoint: Annotated[str, typer.Option(help="newest, best, all, or a step that has one.")] = "newest",
-    ema: Annotated[str, typer.Option(help="The averaged generator (on), the raw one (off), or both.")] = "on",
-    member: Annotated[int | None, typer.Option(help="One member of an ensemble; all when not given.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Score a folder or zip of images instead.")] = None,
-    against: Annotated[str | None, typer.Option(help="The set that --images are compared with.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Run folder. Leave it out with --images.")
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="Checkpoint to score: newest, best, all or a step number.")
+    ] = "newest",
+    ema: Annotated[str, typer.Option(help="Generator to score: averaged (on), raw (off) or both.")] = "on",
+    member: Member = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder or zip of images to score, instead of a run.")
+    ] = None,
+    against: Annotated[str | None, typer.Option(help="Data set to compare --images with.")] = None,
     extractor: Annotated[
-        str, typer.Option(help="lite0, pixels8, inception, or a labelled set's classifier.")
+        str,
+        typer.Option(
+            help="Feature extractor: lite0, pixels8, inception, or a data set's name for its classifier."
+        ),
     ] = "lite0",
     generated: Annotated[
-        int | None, typer.Option("-n", min=2, help="Samples; 10,000 images or 2,000 points when not given.")
+        int | None,
+        typer.Option("-n", min=2, help="Generated samples. Default: 10,000 images or 2,000 points."),
     ] = None,
-    real: Annotated[int | None, typer.Option(min=2, help="Real images; all when not given.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="The file of lite0's or inception's weights.")] = None,
-    split: Annotated[str, typer.Option(help="train, or test: what is compared with.")] = "train",
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Draws the latents.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Images made at a time; changes no score.")] = 500,
+    real: Annotated[int | None, typer.Option(min=2, help="Real images. Default: all.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights file of lite0 or inception. Default: the installed or downloaded file."),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Split of real images to compare with: train or test.")
+    ] = "train",
+    seed: Seed = 0,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images generated at once. Does not change the scores.")
+    ] = 500,
     data_root: DataRoot = None,
 ) -> None:
-    """Score a run's generator, or a folder of images, with the protocol beside the numbers."""
-    from steadygan.commands import evaluate as evaluated
+    """Score a run's generator, or a folder of images, and print the protocol.
+
+    The score cards of a run are kept in scores.json in its folder.
+    """
+    from steadygan.commands.evaluate import evaluate_images, evaluate_run, real_images
     from steadygan.metrics import Protocol
 
     protocol = Protocol(extractor, generated, real, split, seed)
     if (folder is None) == (images is None):
-        raise UsageError("name a run folder, or --images and what they are --against")
+        raise UsageError("evaluate scores one of two things: give a run folder, or --images with --against")
     if images is not None:
         if (checkpoint, ema, member, generated) != ("newest", "on", None, None):
             raise UsageError(
-                "--images are scored as they are, all of them: leave out --checkpoint, --ema, --member and -n"
+                "--images scores all images of the folder: leave out --checkpoint, --ema, --member and -n"
             )
         if against is None:
-            raise UsageError("--images need a set to be compared with: --against fashion-mnist, for one")
-        data = evaluated.real_images(against, data_root)
-        evaluated.evaluate_images(
-            images, data, protocol, batch=batch, weights=weights, note=note, console=console
-        )
+            raise UsageError("--images needs a data set to compare with: add, e.g., --against fashion_mnist")
+        data = real_images(against, data_root)
+        evaluate_images(images, data, protocol, batch=batch, weights=weights, note=note, console=console)
         return
     assert folder is not None
     if against is not None:
-        raise UsageError("a run is compared with its own data: leave out --against")
+        raise UsageError("a run is compared with its own data set: leave out --against")
     kind: dict[str, Any] = {
         "which": checkpoint,
         "average": ema,
@@ -103,67 +138,86 @@ def evaluate(
         "batch": batch,
         "weights": weights,
     }
-    evaluated.evaluate_run(folder, protocol, **kind, root=data_root, note=note, console=console)
+    evaluate_run(folder, protocol, **kind, root=data_root, note=note, console=console)
 
 
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Two run folders or more, each with scores.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="Two or more run folders that have been evaluated.")
+    ],
 ) -> None:
-    """Say which scores of two or more runs differ by more than the noise; unlike protocols are refused."""
-    from steadygan.runs import score_cards
+    """Show which scores of two or more runs differ by more than the noise.
+
+    Scores with different protocols are not compared.
+    """
+    from steadygan.runs.score_cards import compare_runs
 
     if len(folders) < 2:
-        raise UsageError("compare takes two run folders or more")
-    score_cards.compared(folders, console)
+        raise UsageError("compare needs at least two run folders: name another one")
+    compare_runs(folders, console)
 
 
 def diagnose(
-    path: Annotated[Path, typer.Argument(help="A run folder, running or not, or a Monitor's file.")],
-    member: Annotated[int | None, typer.Option(help="One member of an ensemble; all when not given.")] = None,
+    path: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Run folder, or the file of a Monitor.")],
+    member: Member = None,
 ) -> None:
-    """Say what is wrong with a run, since when, by which numbers, and what to try; exit code 1 if anything is."""
-    from steadygan.commands.diagnose import diagnosed
+    """Print what is wrong with a run: verdicts, evidence and remedies.
 
-    if diagnosed(path, member, console):
+    The run may still be training. The exit code is 1 if anything is wrong.
+    """
+    from steadygan.commands.diagnose import print_diagnosis
+
+    if print_diagnosis(path, member, console):
         raise typer.Exit(1)
 
 
 def spectrum(
-    folder: Annotated[Path, typer.Argument(help="A run folder.")],
-    batches: Annotated[int, typer.Option(min=1, help="Average the field over this many batches.")] = 10,
-    member: Annotated[int, typer.Option(help="Which member of an ensemble.")] = 0,
-    gamma: Annotated[float, typer.Option(min=0, help="Consensus: J - gamma J^T J.")] = 10.0,
-    friction: Annotated[float | None, typer.Option(help="Momentum too: x'' = v - friction x'.")] = None,
-    checkpoint: Annotated[str, typer.Option(help="newest, or a step that has one.")] = "newest",
+    folder: RunFolder,
+    batches: Annotated[int, typer.Option(min=1, help="Batches to average the vector field over.")] = 10,
+    member: OneMember = 0,
+    gamma: Annotated[float, typer.Option(min=0, help="Weight gamma of consensus, J - gamma J^T J.")] = 10.0,
+    friction: Annotated[
+        float | None,
+        typer.Option(help="Friction of momentum, x'' = v - friction x'. Default: momentum is not shown."),
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint: newest or a step number.")] = "newest",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The picture, and its numbers beside it; spectrum.png in the run folder when not given."
+            help="Output picture, with the numbers as .json beside it. Default: spectrum.png in the run folder."
         ),
     ] = None,
 ) -> None:
-    """Eigenvalues of a run's vector field, before and after consensus: spectrum.json and a picture."""
-    from steadygan.commands import spectrum as clouds
+    """Compute the eigenvalues of a run's vector field, before and after consensus.
 
-    clouds.spectrum(folder, batches, member, gamma, friction, checkpoint, out, console, note)
+    Writes a picture and a JSON file with the numbers.
+    """
+    from steadygan.commands.spectrum import spectrum as run_spectrum
+
+    run_spectrum(folder, batches, member, gamma, friction, checkpoint, out, console, note)
 
 
-probe = typer.Typer(no_args_is_help=True, help="Measure for a few hundred steps what a recipe wants.")
+probe = typer.Typer(no_args_is_help=True)
 
 
 @probe.callback()
-def probing() -> None:
-    """Measure for a few hundred steps what a recipe wants."""
+def probe_group() -> None:
+    """Recommend a setting of a recipe from short training runs."""
 
 
 @probe.command("gamma")
 def probe_gamma(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, a run folder or a YAML file.")] = DEFAULT,
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Recipe name, run folder or YAML file.")
+    ] = DEFAULT,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=10, help="Steps with each of five weights.")] = 300,
+    steps: Annotated[int, typer.Option(min=10, help="Training steps for each of the five weights.")] = 300,
     data_root: DataRoot = None,
 ) -> None:
-    """Recommend the weight (no 1/2) of a recipe's r1, r2 or zero_centered penalty, with its reason."""
+    """Recommend the weight of a recipe's r1, r2 or zero_centered penalty.
+
+    The weight multiplies the whole penalty, without a factor of 1/2.
+    """
     from steadygan import config
     from steadygan.commands import probe
 
@@ -173,24 +227,38 @@ def probe_gamma(
 
 
 def classifier(
-    name: Annotated[str, typer.Argument(help="A labelled set: digits, fashion-mnist or cifar10.")],
-    out: Annotated[Path | None, typer.Option(help="Its folder; else that of the user's cache.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="The set's own number when not given.")] = None,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Labelled data set: digits, fashion_mnist or cifar10.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder. Default: a folder in the user's cache.")
+    ] = None,
+    seed: Seed = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps. Default: depends on the data set.")
+    ] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Train a classifier of NAME, for scores in its domain, and say how good it is on held-out images."""
+    """Train a classifier of a data set, for scores, and print its accuracy.
+
+    The accuracy is measured on held-out images.
+    """
     from steadygan.runs import classifiers
 
     classifiers.classifier(name, out, seed, steps, data_root, console)
 
 
 def verify(
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Draws the random cases.")] = 0,
+    seed: Seed = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
-    page: Annotated[Path | None, typer.Option(help="Write the page of docs/theory.md here too.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="File for the page docs/theory.md. Default: no page is written.")
+    ] = None,
 ) -> None:
-    """Check every statement of the source papers on random cases: claim, measured, verdict."""
+    """Check the propositions and lemmas of the source papers on random cases.
+
+    Prints the claim, what was measured and the verdict. The exit code is 1 if a verdict is unexpected.
+    """
     from steadygan.theory import statements
 
     began = time.perf_counter()

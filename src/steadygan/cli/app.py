@@ -1,4 +1,4 @@
-"""The command line. Heavy imports wait until a command needs them, so that help answers at once."""
+"""The command line. Heavy imports wait until a command needs them, so that `--help` answers at once."""
 
 import re
 import sys
@@ -12,7 +12,17 @@ import typer
 
 from steadygan.cli import analysis
 from steadygan.cli import report as pages
-from steadygan.cli.analysis import DEFAULT, DataRoot, Overrides, console, errors, named_recipe, note
+from steadygan.cli.analysis import (
+    DEFAULT,
+    DataRoot,
+    OneMember,
+    Overrides,
+    RunFolder,
+    console,
+    errors,
+    named_recipe,
+    note,
+)
 from steadygan.cli.data import data
 from steadygan.errors import UsageError
 from steadygan.recipes.listing import listed
@@ -20,42 +30,52 @@ from steadygan.recipes.listing import listed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from steadygan.runs.live_diagnosis import Ill
+    from steadygan.runs.live_diagnosis import StoppedByDiagnosis
     from steadygan.training.events import Diverged
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 CommandLineError: Any = typer.BadParameter.__mro__[2]
-"""The base of all that is wrong with a command line, which typer raises and does not export."""
+"""The base class of typer's usage errors, which typer does not export."""
 
 
 @app.callback()
 def steadygan() -> None:
-    """Train generative adversarial networks whose gradients behave."""
+    """Train generative adversarial networks whose gradients behave.
+
+    Start with: steadygan train, then steadygan report DIR. List the recipes with: steadygan list.
+    """
 
 
 @app.command()
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe's name, a run folder or a YAML file.")
+        str | None,
+        typer.Argument(metavar="RECIPE", help=f"Recipe name, run folder or YAML file. Default: {DEFAULT}."),
     ] = None,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME when not given.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Train this many seeds as one program.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to create. Default: runs/NAME.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Number of seeds to train as one ensemble. Default: the recipe's.")
+    ] = None,
     data_root: DataRoot = None,
     scale: Annotated[
-        str | None, typer.Option(help="A preset that shrinks the recipe: tiny, or one of its own.")
+        str | None,
+        typer.Option(help="Preset that shrinks the recipe: tiny, or one that it names. Default: full size."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would run and what it costs.")
+        bool, typer.Option("--dry-run", help="Print the configuration and its cost, and train nothing.")
     ] = False,
 ) -> None:
-    """Train RECIPE (ring8-fargan when not given) and leave a run folder with samples and checkpoints."""
+    """Train a recipe into a run folder with samples, scores and checkpoints.
+
+    The exit code is 1 if the run diverged or a verdict in stop_on ended it.
+    """
     from steadygan import config
     from steadygan.config.presets import scaled
-    from steadygan.runs import folder as folders
     from steadygan.runs import train as run
+    from steadygan.runs.folder import fresh_folder
 
     assignments = list(overrides or [])
     if recipe and "=" in recipe:
@@ -67,15 +87,15 @@ def train(
     raw = config.override(scaled({"name": source, **raw}, scale, source), assignments)
     settings = config.parse(config.with_root(raw, data_root), source)
     if dry_run:
-        from steadygan.commands.dry_run import preview
+        from steadygan.commands import dry_run as dry
 
-        preview(settings, console)
+        dry.dry_run(settings, console)
         return
-    folder = out or folders.fresh_folder(settings.name)
+    folder = out or fresh_folder(settings.name)
     try:
-        _go(folder, lambda: run.start(settings, folder, console))
+        _train(folder, lambda: run.start(settings, folder, console))
     finally:
-        if out is None:  # a run that did not begin leaves nothing
+        if out is None:  # a run that did not start leaves no folder
             for path in (folder, folder.parent):
                 with suppress(OSError):
                     path.rmdir()
@@ -83,40 +103,46 @@ def train(
 
 @app.command()
 def resume(
-    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    folder: RunFolder,
     overrides: Overrides = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Go on with a run from its newest whole checkpoint, as if it had never stopped."""
+    """Resume a run from its newest complete checkpoint.
+
+    The result is the same, bit for bit, as if the run had not been interrupted.
+    """
     from steadygan.runs import train as run
 
-    _go(folder, lambda: run.resume(folder, list(overrides or []), console, data_root))
+    _train(folder, lambda: run.resume(folder, list(overrides or []), console, data_root))
 
 
 @app.command()
 def sample(
-    folder: Annotated[Path, typer.Argument(help="A run folder.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many samples.")] = 64,
+    folder: RunFolder,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
     out: Annotated[
-        Path | None, typer.Option(help="The picture; samples.png in the run folder when not given.")
+        Path | None, typer.Option(help="Output picture. Default: samples.png in the run folder.")
     ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The generator itself, not its average.")] = False,
-    member: Annotated[int, typer.Option(help="Which member of an ensemble.")] = 0,
-    label: Annotated[
-        int | None, typer.Option(help="The class of all, of a conditional run; a class a row when not given.")
-    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Use the raw generator. Default: its moving average (EMA).")
+    ] = False,
+    member: OneMember = 0,
+    label: Annotated[int | None, typer.Option(help="Class to sample. Default: one class per row.")] = None,
     reconstruct: Annotated[
-        bool, typer.Option("--reconstruct", help="Real samples with what G makes of their encodings.")
+        bool, typer.Option("--reconstruct", help="Show real samples x beside reconstructions G(E(x)).")
     ] = False,
     traverse: Annotated[
-        int | None, typer.Option(metavar="CODE", help="The same noise under each value of a code, from 0 on.")
+        int | None,
+        typer.Option(
+            help="Number of a latent code, from 0. Shows each noise vector with every value of the code."
+        ),
     ] = None,
 ) -> None:
-    """Draw samples of a run's newest checkpoint."""
-    from steadygan.commands import sample as drawn
+    """Draw samples from a run's newest checkpoint."""
+    from steadygan.commands.sample import draw
 
     kind: dict[str, Any] = {"label": label, "reconstruct": reconstruct, "traverse": traverse}
-    line = drawn.draw(folder, n, out, average=not raw, member=member, note=note, **kind)
+    line = draw(folder, n, out, average=not raw, member=member, note=note, **kind)
     console.print(line, soft_wrap=True, markup=False)
 
 
@@ -138,23 +164,23 @@ def list_(
 
 
 for command in (
-    analysis.spectrum,
-    analysis.classifier,
-    analysis.verify,
     analysis.evaluate,
     analysis.compare,
+    pages.report,
+    pages.watch,
     analysis.diagnose,
+    analysis.spectrum,
+    analysis.verify,
+    analysis.classifier,
 ):
-    app.command()(command)
-for command in (pages.report, pages.watch):
     app.command()(command)
 app.add_typer(analysis.probe, name="probe")
 app.add_typer(data, name="data")
 
 
-def _go(folder: Path, job: "Callable[[], Diverged | Ill | None]") -> None:
-    """Do the job, and say where its results are and how it ended."""
-    from steadygan.runs.live_diagnosis import Ill
+def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None]") -> None:
+    """Run the job and print where its results are and how it ended."""
+    from steadygan.runs.live_diagnosis import StoppedByDiagnosis
     from steadygan.training.compile.compiled_step import CompiledStepDiffers
 
     began = time.perf_counter()
@@ -162,7 +188,7 @@ def _go(folder: Path, job: "Callable[[], Diverged | Ill | None]") -> None:
         ended = job()
     except KeyboardInterrupt:
         raise UsageError(
-            f"stopped: steadygan resume {folder} goes on from the last whole checkpoint"
+            f"interrupted: resume from the last complete checkpoint with steadygan resume {folder}"
         ) from None
     except CompiledStepDiffers as error:
         raise UsageError(str(error)) from None
@@ -170,23 +196,22 @@ def _go(folder: Path, job: "Callable[[], Diverged | Ill | None]") -> None:
     seconds = time.perf_counter() - began
     if pictures:
         console.print(f"picture: {pictures[-1]}", soft_wrap=True, markup=False)
-    if isinstance(ended, Ill):
+    if isinstance(ended, StoppedByDiagnosis):
         errors.print(
-            f"stopped at step {ended.step:,} by stop_on: {ended.verdict.name.replace('_', ' ')} in "
-            f"{_lost(folder, ended.members)}; steadygan diagnose {folder} tells more, and steadygan resume {folder} "
-            f"stop_on=[] goes on",
+            f"stopped early at step {ended.step:,} by stop_on: {ended.verdict.name.replace('_', ' ')} in "
+            f"{_affected(folder, ended.members)}. For details: steadygan diagnose {folder}. To continue anyway: "
+            f"steadygan resume {folder} stop_on=[]",
             soft_wrap=True,
             markup=False,
         )
         raise typer.Exit(1)
     if ended:
-        who = _lost(folder, ended.members)
+        who = _affected(folder, ended.members)
         first = f", first {ended.tensor} at step {ended.began:,}" if ended.began else ""
         errors.print(
-            f"diverged: {who} became NaN or infinite between steps {ended.good_step:,} and {ended.step:,}"
-            f"{first}; "
-            f"the last good checkpoint is in {folder / 'checkpoints'}; a lower optimizer.lr or a penalty is "
-            "the first thing to try",
+            f"diverged: {who} became NaN or infinite between steps {ended.good_step:,} and {ended.step:,}{first}. "
+            f"The last good checkpoint is in {folder / 'checkpoints'}. Try a lower optimizer.lr or a gradient "
+            "penalty first",
             soft_wrap=True,
             markup=False,
         )
@@ -194,34 +219,35 @@ def _go(folder: Path, job: "Callable[[], Diverged | Ill | None]") -> None:
     console.print(f"done in {seconds:.0f} s: {folder}", soft_wrap=True, markup=False)
 
 
-def _lost(folder: Path, members: list[int]) -> str:
-    """Who diverged, in words: the run, or which members of an ensemble."""
+def _affected(folder: Path, members: list[int]) -> str:
+    """The text for the run, or for these members of an ensemble."""
     from steadygan import config
     from steadygan.config.resolve import resolve
-    from steadygan.runs import folder as folders
+    from steadygan.runs.folder import read_config
 
-    if len(resolve(config.parse(folders.read_config(folder))).members) == 1:
+    if len(resolve(config.parse(read_config(folder))).members) == 1:
         return "the run"
     return f"member{'s' if len(members) > 1 else ''} {', '.join(str(member) for member in members)}"
 
 
 def main() -> None:
-    """Run the command line: exit code 2 and one sentence for bad usage or input."""
+    """Run the command line. Bad usage or input prints one sentence and gives exit code 2."""
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:
         sentence = str(error)
     except CommandLineError as error:
-        sentence = f"{error.format_message()} (steadygan --help tells more)"
+        sentence = f"{error.format_message()} (see steadygan --help)"
     except OSError as error:
         reason = f"{error.strerror or error} ({error.filename or 'while writing the run'})"
-        sentence = f"{reason}: make room or choose another place; steadygan resume goes on with a run"
+        sentence = f"{reason}: free some space or choose another folder, then continue with steadygan resume"
     except (MemoryError, OverflowError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", str(error)):
             raise
         sentence = (
-            f"the run is too large for this machine ({str(error).splitlines()[0]}): choose a smaller one"
+            f"the run is too large for this machine ({str(error).splitlines()[0]}): "
+            "use a smaller batch or smaller networks"
         )
     errors.print(f"error: {' '.join(sentence.split())}", markup=False, soft_wrap=True, highlight=False)
     sys.exit(2)

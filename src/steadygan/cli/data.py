@@ -1,48 +1,53 @@
-"""The command `steadygan data`: its words and options; `datasets` does the work, imported when it is needed."""
+"""The command `steadygan data`: its help texts and options. `steadygan.commands.data` does the work."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from steadygan.cli.analysis import DataRoot
+
 __all__ = ["data"]
 
-data = typer.Typer(
-    no_args_is_help=True, help="Image sets: what is there, is it whole, and preparing it once."
-)
+data = typer.Typer(no_args_is_help=True)
 
 Which = Annotated[
-    str, typer.Argument(metavar="NAME|PATH", help="A set's name, or a folder or zip of images.")
+    str, typer.Argument(metavar="NAME|PATH", help="Name of a data set, or a folder or zip of images.")
 ]
-Root = Annotated[Path | None, typer.Option("--data-root", help="Where the sets lie; else STEADYGAN_DATA.")]
 Split = Annotated[
-    str | None, typer.Option(help="One part of the set, or a subfolder; all parts when not given.")
+    str | None, typer.Option(help="Split of the data set, or a subfolder of images. Default: all splits.")
 ]
 
 
 @data.callback()
-def handling() -> None:
-    """Image sets: what is there, is it whole, and preparing it once."""
+def data_group() -> None:
+    """Inspect, verify and preprocess image data sets."""
 
 
 @data.command("info")
 def info(
     which: Annotated[
-        str | None, typer.Argument(metavar="[NAME|PATH]", help="All known sets when not given.")
+        str | None,
+        typer.Argument(
+            metavar="NAME|PATH",
+            help="Name of a data set, or a folder or zip of images. Default: all known data sets.",
+        ),
     ] = None,
     split: Split = None,
-    data_root: Root = None,
+    data_root: DataRoot = None,
 ) -> None:
-    """Say where a set is, how many images of what shape and classes, and which arrays are prepared of it."""
+    """Show where a data set is, its images and classes, and its prepared arrays."""
     from steadygan.commands import data as datasets
 
     datasets.info(which, data_root, split, Console())
 
 
 @data.command("verify")
-def verify(which: Which, split: Split = None, data_root: Root = None) -> None:
-    """Check a set's files: checksums where known, counts, that every image decodes; exit code 2 if not."""
+def verify(which: Which, split: Split = None, data_root: DataRoot = None) -> None:
+    """Check a data set's files: checksums, number of images, and decoding.
+
+    The exit code is 2 if anything is missing or damaged.
+    """
     from steadygan.commands import data as datasets
 
     datasets.verify(which, data_root, split, Console())
@@ -51,18 +56,32 @@ def verify(which: Which, split: Split = None, data_root: Root = None) -> None:
 @data.command("prepare")
 def prepare(
     which: Which,
-    size: Annotated[int | None, typer.Option(help="Resize to this many pixels a side.")] = None,
-    filter: Annotated[
-        str | None, typer.Option(help="nearest, box, bilinear, hamming, bicubic or lanczos.")
+    size: Annotated[
+        int | None, typer.Option(help="Side length in pixels to resize to. Default: the data set's own.")
     ] = None,
-    crop: Annotated[str | None, typer.Option(help="center, or none: squeeze to a square.")] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option(
+            help="Resize filter: nearest, box, bilinear, hamming, bicubic, lanczos. Default: lanczos."
+        ),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="Crop before resizing: center, or none to squeeze to a square. Default: center."),
+    ] = None,
     skip_corrupt: Annotated[
-        bool, typer.Option("--skip-corrupt", help="Leave out images that do not decode.")
+        bool,
+        typer.Option(
+            "--skip-corrupt", help="Leave out images that cannot be decoded. Default: stop with an error."
+        ),
     ] = False,
     split: Split = None,
-    data_root: Root = None,
+    data_root: DataRoot = None,
 ) -> None:
-    """Decode a set once into an array that runs map into memory; a manifest beside it says how it was made."""
+    """Decode a data set once into an array that runs map into memory.
+
+    A manifest beside the array records how it was made.
+    """
     from steadygan.commands import data as datasets
 
     options = {"size": size, "filter": filter, "crop": crop}

@@ -1,4 +1,4 @@
-"""The commands `steadygan report` and `steadygan watch`: their words and options; heavy imports wait until needed."""
+"""The commands `steadygan report` and `steadygan watch`: their help texts and options."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +10,19 @@ from steadygan.errors import UsageError
 
 __all__ = ["report", "watch"]
 
-Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Run folders, or files of events.")]
+Folders = Annotated[
+    list[Path], typer.Argument(metavar="DIR|FILE", help="Run folders, or files of a Monitor.")
+]
 
 
 def report(
     folders: Folders,
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="Output page.")] = Path("report.html"),
 ) -> None:
-    """Make one self-contained page on a run, or on several side by side: verdict, scores, curves, pictures."""
+    """Write one HTML page on one or more runs: verdicts, scores, curves, samples.
+
+    The page is self-contained: it needs no network and no other file.
+    """
     from steadygan.files import write_whole
     from steadygan.report.page import page
     from steadygan.report.run_summary import Reader
@@ -25,9 +30,7 @@ def report(
     runs = [Reader(folder).read() for folder in folders]
     for run in runs:
         if not run.keys and not run.diverged:
-            raise UsageError(
-                f"{run.folder} holds no events yet: report on it when it has trained for a while"
-            )
+            raise UsageError(f"{run.folder} has no events yet: make its report after some training steps")
     text = page(runs)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -40,10 +43,13 @@ def report(
 
 def watch(
     folders: Folders,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
-    every: Annotated[int, typer.Option(min=1, help="Seconds between two looks at the run.")] = 3,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port. 0 takes any free port.")] = 0,
+    every: Annotated[int, typer.Option(min=1, help="Seconds between two updates.")] = 3,
 ) -> None:
-    """Serve the report on this machine's loopback, and keep it up to date while the run goes on."""
+    """Serve a live report of running or finished runs on this machine.
+
+    The page is updated while the runs train. Only this machine can open it.
+    """
     from steadygan.report.run_summary import Reader
     from steadygan.report.watch import serve
 

@@ -1,1 +1,1 @@
-"""What the subcommands do, one module each; `steadygan.cli` parses their arguments."""
+"""What the subcommands do, one module each. `steadygan.cli` parses their arguments."""

@@ -1,4 +1,4 @@
-"""What `steadygan data` does: where image sets are, whether their files are whole, and preparing them once."""
+"""What `steadygan data` does: find image data sets, verify their files and prepare their arrays."""
 
 import gzip
 import hashlib
@@ -21,33 +21,32 @@ from steadygan.errors import UsageError, nearest
 __all__ = ["SETS", "checksums", "info", "prepare", "sources", "verify"]
 
 LISTED = 100
-"""Names of images that are printed, a line each."""
+"""The most image names that are printed, one per line."""
 
 SETS = {name: part.known for name, part in registry.DATA.items() if part.known}
-"""The named sets of images."""
+"""The named image data sets."""
 
 
 def sources(
     which: str, root: Path | None, split: str | None, options: dict[str, Any]
 ) -> list[tuple[str, Source | UsageError]]:
-    """What a set's name or a path stands for, part by part: each part's name, and where it is or why it is not.
+    """Find the splits of a data set, or the images at a path.
 
-    Raises UsageError where no part is there, and for a name, a split or an option that there is not.
+    Returns each split's name with its source, or with the error that says why it is missing. Raises UsageError if
+    every split is missing, and for an unknown name, split or option.
     """
     given = {key: value for key, value in options.items() if value is not None}
     if which not in SETS:
         if "/" not in which and not Path(which).exists():
-            raise UsageError(f"there is no set and no folder {which!r}: {nearest(which, SETS)}")
+            raise UsageError(f"there is no data set or folder {which!r}: {nearest(which, SETS)}")
         return [(split or "all", image_folder_source(which, split=split, **given))]
-    strange = [key for key in given if key not in registry.DATA[which].options]
-    if strange:
-        raise UsageError(
-            f"{which} takes no {strange[0]}: its images are as they are; leave out --{strange[0]}"
-        )
+    unknown = [key for key in given if key not in registry.DATA[which].options]
+    if unknown:
+        raise UsageError(f"the data set {which} has no option {unknown[0]}: leave out --{unknown[0]}")
     if not SETS[which].counts:
         return [(split or "all", SETS[which].source(root, split, **given))]
     parts = [split] if split else _parts(which)
-    found = [(part, _or_why_not(which, root, part, given)) for part in parts]
+    found = [(part, _source_or_error(which, root, part, given)) for part in parts]
     reasons = [reason for _, reason in found if isinstance(reason, UsageError)]
     if len(reasons) == len(found):
         raise reasons[0]
@@ -55,12 +54,12 @@ def sources(
 
 
 def _parts(which: str) -> list[str]:
-    """A set's splits; where one of them is the whole, that."""
+    """The splits of a data set, or "all" where it has such a split."""
     counts = SETS[which].counts
     return ["all"] if "all" in counts else list(counts)
 
 
-def _or_why_not(which: str, root: Path | None, split: str, given: dict[str, Any]) -> Source | UsageError:
+def _source_or_error(which: str, root: Path | None, split: str, given: dict[str, Any]) -> Source | UsageError:
     try:
         return SETS[which].source(root, split=split, **given)
     except UsageError as error:
@@ -71,27 +70,26 @@ def _or_why_not(which: str, root: Path | None, split: str, given: dict[str, Any]
 
 
 def info(which: str | None, root: Path | None, split: str | None, console: Console) -> None:
-    """The command `steadygan data info`: of one set or folder, or a line for each known set."""
+    """The command `steadygan data info`: details of one data set or folder, or one line per known data set."""
     if which is None:
         for name in SETS:
-            _say(console, f"{name:14}{_at_a_glance(name, root)}")
+            _print(console, f"{name:14}{_summary(name, root)}")
         return
     which = spelled(which, SETS)
     if which in SETS:
-        _say(console, f"{which}: {_described(which)}")
+        _print(console, f"{which}: {_described(which)}")
     for part, found in sources(which, root, split, {}):
         if isinstance(found, UsageError):
-            _say(console, f"{part}: {found}")
+            _print(console, f"{part}: {found}")
             continue
         classes = f", {found.classes} classes" if found.classes else ""
-        _say(
-            console, f"{part}: {found.total:,} images {_shape(found)}{classes} in {found.place}{_size(found)}"
-        )
+        text = f"{part}: {found.total:,} images {_shape(found)}{classes} in {found.place}{_size(found)}"
+        _print(console, text)
         for line in _arrays(found, which):
-            _say(console, f"  {line}")
+            _print(console, f"  {line}")
 
 
-def _at_a_glance(name: str, root: Path | None) -> str:
+def _summary(name: str, root: Path | None) -> str:
     try:
         found = [
             (part, source) for part, source in sources(name, root, None, {}) if isinstance(source, Source)
@@ -110,12 +108,12 @@ def _described(name: str) -> str:
 
 
 def _shape(source: Source) -> str:
-    """The shape of the first images that can be decoded, or what is wrong with them."""
+    """The shape of the first images that can be decoded, or the error."""
     try:
         images = next((block.images for block in source.blocks(True) if len(block.images)), None)
     except UsageError as error:
         return f"({error})"
-    return "that do not decode" if images is None else by(images.shape[1:])
+    return "that cannot be decoded" if images is None else by(images.shape[1:])
 
 
 def _size(source: Source) -> str:
@@ -125,7 +123,7 @@ def _size(source: Source) -> str:
 
 
 def _bytes(count: int) -> str:
-    """A number of bytes as people say it.
+    """A number of bytes in a readable unit.
 
     >>> _bytes(999), _bytes(170_498_071), _bytes(2_640_397_119)
     ('999 bytes', '170 MB', '2.6 GB')
@@ -137,25 +135,25 @@ def _bytes(count: int) -> str:
 
 
 def _arrays(source: Source, which: str) -> Iterator[str]:
-    """A line for each array prepared of a source, or one that says that there is none."""
+    """A line for each prepared array of a source, or a line that says that there is none."""
     if source.direct:
-        yield "read straight from there each time; there is nothing to prepare"
+        yield "read directly from there: it needs no prepared array"
         return
     found = list(array_cache.manifests(source))
     for place, manifest, fresh in found:
         yield f"prepared{'' if fresh else ', out of date'}: {place}: {_made(manifest)}"
     if not found:
-        yield f"not prepared: the first run does it, or steadygan data prepare {which}"
+        yield f"not prepared: the first run prepares it, or run steadygan data prepare {which}"
 
 
 def _made(manifest: dict[str, Any]) -> str:
-    """How an array was made, in words."""
+    """How an array was made, as text."""
     words = [f"{manifest['count']:,} images {by(tuple(manifest['shape']))}"]
     if manifest.get("size"):
         crop = "central square" if manifest["crop"] == "center" else "no crop"
         words.append(f"resized by {manifest['filter']}, {crop}")
     if manifest["skipped"]:
-        words.append(f"{len(manifest['skipped']):,} corrupt ones left out")
+        words.append(f"{len(manifest['skipped']):,} corrupt images left out")
     return ", ".join(words)
 
 
@@ -163,38 +161,35 @@ def _made(manifest: dict[str, Any]) -> str:
 
 
 def verify(which: str, root: Path | None, split: str | None, console: Console) -> None:
-    """The command `steadygan data verify`: read all of a set's files. Raises UsageError where any is wrong.
+    """The command `steadygan data verify`: read all files of a data set. Raises UsageError if one is wrong.
 
-    Images of a folder may be unlike each other: they are only to decode.
+    Images of a folder may differ in shape: it is enough that each one can be decoded.
     """
     which = spelled(which, SETS)
     wrong, known = [], SETS[which].files if which in SETS else {}
     seen: set[Path] = set()
     for part, source in sources(which, root, split, {}):
         if isinstance(source, UsageError):
-            _say(console, f"{part}: {source}")
-            wrong.append(f"{part} is not there")
+            _print(console, f"{part}: {source}")
+            wrong.append(f"{part} is missing")
             continue
-        for file, as_known in checksums(source, known, seen):
-            _say(
-                console,
-                f"{file}: {'the known checksum' if as_known else 'NOT the known checksum'}",
-            )
-            wrong += [] if as_known else [f"{file.name} differs from the published file"]
+        for file, matches in checksums(source, known, seen):
+            _print(console, f"{file}: checksum {'matches' if matches else 'does NOT match'}")
+            wrong += [] if matches else [f"{file.name} differs from the published file"]
         count, shape, corrupt = _read_all(source if which in SETS else any_sizes(which, split))
         shape = f" {shape}" if which in SETS else ""
-        _say(console, f"{part}: {count:,} images{shape} decode in {source.place}")
-        _say_each(console, "corrupt", [f"{name} ({why})" for name, why in corrupt])
+        _print(console, f"{part}: {count:,} images{shape} decoded in {source.place}")
+        _print_each(console, "corrupt", [f"{name} ({why})" for name, why in corrupt])
         wrong += [f"{len(corrupt):,} images of {part} are corrupt"] * bool(corrupt)
         array_cache.check_count(source, count, len(corrupt))
     if wrong:
-        raise UsageError(f"{which} is not whole: {', '.join(wrong)}; copy or download the set again")
+        raise UsageError(f"{which} is not complete: {', '.join(wrong)}; copy or download the data set again")
     if not seen:
-        _say(console, "no checksum is known of these files")
+        _print(console, "no published checksums are known for these files")
 
 
 def checksums(source: Source, known: Mapping[str, str], seen: set[Path]) -> Iterator[tuple[Path, bool]]:
-    """The files of a source that have a known MD5, each once, and whether they have it: themselves or unpacked."""
+    """Each file of a source with a known MD5, once, and whether its MD5, packed or unpacked, matches."""
     for entry in source.entries:
         file = source.place if source.place.is_file() else source.place / entry.name
         names = [name for name in (entry.name, entry.name.removesuffix(".gz")) if name in known]
@@ -220,7 +215,7 @@ def _opened(file: Path, unpacked: bool) -> IO[bytes]:
 
 
 def _read_all(source: Source) -> tuple[int, str, list[tuple[str, str]]]:
-    """How many images of a source decode, their shape, and those that do not, with the reason."""
+    """How many images of a source can be decoded, their shape, and the corrupt images with their reasons."""
     count, shape = 0, ""
     corrupt: list[tuple[str, str]] = []
     for block in source.blocks(True):
@@ -236,26 +231,26 @@ def _read_all(source: Source) -> tuple[int, str, list[tuple[str, str]]]:
 def prepare(
     which: str, root: Path | None, split: str | None, options: dict[str, Any], skip: bool, console: Console
 ) -> None:
-    """The command `steadygan data prepare`: make the arrays of a set's parts, and say where they are."""
+    """The command `steadygan data prepare`: make the arrays of a data set's splits and print where they are."""
     for part, source in sources(spelled(which, SETS), root, split, options):
         if isinstance(source, UsageError):
-            _say(console, f"{part}: {source}")
+            _print(console, f"{part}: {source}")
         elif source.direct:
-            _say(console, f"{part}: {source.place} is read straight each time; there is nothing to prepare")
+            _print(console, f"{part}: {source.place} is read directly: it needs no prepared array")
         else:
             began = time.perf_counter()
             manifest, place = array_cache.prepare(source, skip), array_cache.where(source)
             size, seconds = _bytes(place.stat().st_size), time.perf_counter() - began
-            _say(console, f"{part}: {_made(manifest)}: {place} ({size}, {seconds:.0f} s)")
-            _say_each(console, "left out", manifest["skipped"])
+            _print(console, f"{part}: {_made(manifest)}: {place} ({size}, {seconds:.0f} s)")
+            _print_each(console, "left out", manifest["skipped"])
 
 
-def _say_each(console: Console, what: str, names: list[str]) -> None:
+def _print_each(console: Console, what: str, names: list[str]) -> None:
     for name in names[:LISTED]:
-        _say(console, f"  {what}: {name}")
+        _print(console, f"  {what}: {name}")
     if len(names) > LISTED:
-        _say(console, f"  {what}: and {len(names) - LISTED:,} more")
+        _print(console, f"  {what}: and {len(names) - LISTED:,} more")
 
 
-def _say(console: Console, line: str) -> None:
+def _print(console: Console, line: str) -> None:
     console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""What the doctor says of a run folder, running or not, or of a Monitor's file."""
+"""The command `steadygan diagnose`: verdicts on a run folder or on the file of a Monitor."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,13 +10,13 @@ from steadygan.diagnostics import VERDICTS, WELL, Events, Verdict, diagnose, rea
 from steadygan.runs.folder import CONFIG, EVENTS, read_config
 from steadygan.runs.live_diagnosis import facts_of
 
-__all__ = ["diagnosed", "events_of"]
+__all__ = ["events_of", "print_diagnosis"]
 
 
 def events_of(path: Path) -> Events:
-    """The events of a run folder, with the facts of its configuration, or of a file of such lines.
+    """Read the events of a run folder, with the facts of its configuration, or those of a Monitor's file.
 
-    Raises UsageError where there is neither.
+    Raises UsageError if `path` is neither.
     """
     if not path.is_dir():
         return read(path)
@@ -24,8 +24,11 @@ def events_of(path: Path) -> Events:
     return read(path / EVENTS, facts_of(settings))
 
 
-def diagnosed(path: Path, member: int | None, console: Console) -> bool:
-    """Print every verdict with its evidence and remedy, of an ensemble's members a line each; True if one is ill."""
+def print_diagnosis(path: Path, member: int | None, console: Console) -> bool:
+    """Print every verdict with its evidence and remedy. Returns True if anything is wrong.
+
+    An ensemble gets one line per member, unless one `member` is asked for.
+    """
     events = events_of(path)
     if member is None and events.members > 1:
         found = [diagnose(events.history(index)) for index in range(events.members)]
@@ -43,9 +46,9 @@ def _line(index: int, verdicts: list[Verdict]) -> str:
 
 
 def _counted(found: list[list[Verdict]], path: Path) -> str:
-    """How many members have each main verdict; and where more is said of the first that is ill."""
+    """How many members have each main verdict, and the command that shows the first one with a problem."""
     counts = Counter(verdicts[0].name for verdicts in found)
     parts = [f"{counts[name]} {name}" for name in VERDICTS if name in counts]
     ill = next((i for i, verdicts in enumerate(found) if verdicts[0].name not in WELL), None)
-    more = "" if ill is None else f"; steadygan diagnose {path} --member {ill} tells more"
-    return f"of {len(found)} members: {', '.join(parts)}{more}"
+    more = "" if ill is None else f". For details: steadygan diagnose {path} --member {ill}"
+    return f"{len(found)} members: {', '.join(parts)}{more}"

@@ -1,4 +1,4 @@
-"""What a run would be, before it is run: its configuration, its networks, and what a step costs."""
+"""What `train --dry-run` prints: the configuration, the number of parameters, and the cost of a step."""
 
 import math
 import os
@@ -18,66 +18,65 @@ from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
 from steadygan.training.flop_meter import Meter
 
-__all__ = ["Cost", "cost", "counted", "parameters", "preview"]
+__all__ = ["Cost", "cost", "count_flops", "dry_run", "parameters"]
 
 TIMED, QUICK = 5, 1.0
-"""How often a step is timed again that takes so few seconds."""
+"""A step that takes less than QUICK seconds is timed TIMED more times."""
 
-TRIED = 10**12
-"""FLOPs of the largest step that a processor is given to try: tens of seconds."""
+LARGEST = 10**12
+"""FLOPs of the largest step that is run on a CPU to time it: it takes tens of seconds."""
 
 
-class Trial(NamedTuple):
-    """What a step was found to cost; `seconds` is None where it was too large to be taken."""
+class StepCost(NamedTuple):
+    """The cost of one step: FLOPs, peak memory in bytes, and seconds, or None if the step was too large to run."""
 
     flops: int
     peak: int
     seconds: float | None
 
 
-def preview(settings: Config, console: Console) -> None:
-    """Print the resolved configuration, parameter counts, FLOPs, memory and expected time of a step.
+def dry_run(settings: Config, console: Console) -> None:
+    """Print the resolved configuration, the number of parameters, and FLOPs, memory and time of a step.
 
-    The cost is that of a real eager step on a real batch, unless this processor would take minutes for it, or more
-    memory than there is: then of a step without contents. Nothing is written.
+    The cost is measured on one eager step with a real batch. A step that would take minutes on the CPU, or more
+    memory than the machine has, is counted on meta tensors instead. Nothing is written.
     """
     run = build(settings)
     console.print(config.dump(settings), end="", markup=False, highlight=False, soft_wrap=True)
-    same = settings.model_copy(update=_contentless(settings.precision))
-    found = _foreseen(run, run if settings.precision == same.precision else build(same)) or _tried(
+    same = settings.model_copy(update=_meta_settings(settings.precision))
+    found = _too_large(run, run if settings.precision == same.precision else build(same)) or _measured(
         run, settings.threads
     )
-    most = (
-        "at most about " if found.seconds is None else ""
-    )  # some operations are not in place without contents
+    # An upper bound on meta tensors, where some operations are not done in place.
+    most = "at most about " if found.seconds is None else ""
     facts = {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
         "members": f"{len(run.members)}",
-        "a step": f"{found.flops / 1e6:,.1f} MFLOP, {most}{found.peak / 2**20:,.1f} MiB at its peak beside the state",
+        "a step": f"{found.flops / 1e6:,.1f} MFLOP, {most}{found.peak / 2**20:,.1f} MiB peak memory beside the state",
         "expected time": _expected(found, settings.steps, settings.compile is not False),
     }
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _foreseen(run: Run, same: Run) -> Trial | None:
-    """A step's cost, counted on the `same` run without autocast, where a processor is not to try it; else None."""
+def _too_large(run: Run, same: Run) -> StepCost | None:
+    """The cost of a step that is too large to run on this CPU, counted on the `same` run without autocast."""
     if run.device.type != "cpu":
         return None
-    meter = counted(same)
-    small = meter.flops <= TRIED and meter.peak <= memory() / 2
-    return None if small else Trial(meter.flops, meter.peak, None)
+    meter = count_flops(same)
+    small = meter.flops <= LARGEST and meter.peak <= memory() / 2
+    return None if small else StepCost(meter.flops, meter.peak, None)
 
 
 def memory() -> float:
-    """This machine's memory in bytes, infinite where that is not known."""
+    """This machine's memory in bytes, or infinity where it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return math.inf
 
 
-def _tried(run: Run, count: int | None) -> Trial:
+def _measured(run: Run, count: int | None) -> StepCost:
     step = vectorised(run.step) if run.ensemble else run.step
     batch = run.draws(0)
     with threads(count):
@@ -85,7 +84,7 @@ def _tried(run: Run, count: int | None) -> Trial:
             times = [_timed(step, run, batch)]
         if times[0] < QUICK:
             times = [_timed(step, run, batch) for _ in range(TIMED)]
-    return Trial(meter.flops, meter.peak, statistics.median(times))
+    return StepCost(meter.flops, meter.peak, statistics.median(times))
 
 
 def _timed(step: Step, run: Run, batch: Any) -> float:
@@ -94,12 +93,13 @@ def _timed(step: Step, run: Run, batch: Any) -> float:
     return time.perf_counter() - began
 
 
-def _expected(found: Trial, steps: int, compiled: bool) -> str:
+def _expected(found: StepCost, steps: int, compiled: bool) -> str:
     if found.seconds is None:
-        total = f"{found.flops * steps:.1e} FLOP in all"
-        return f"unknown; {total}, of which this processor is not given a step to try"
-    said = f"{_duration(found.seconds * steps)} uncompiled ({found.seconds * 1e3:,.1f} ms a step)"
-    return said + (", less when compiled; compiling takes 10 to 60 s" if compiled else "")
+        return (
+            f"unknown; {found.flops * steps:.1e} FLOP in all, and one step is too large to time on this CPU"
+        )
+    text = f"{_duration(found.seconds * steps)} uncompiled ({found.seconds * 1e3:,.1f} ms a step)"
+    return text + (", less when compiled; compiling takes 10 to 60 s" if compiled else "")
 
 
 def _duration(seconds: float) -> str:
@@ -109,46 +109,46 @@ def _duration(seconds: float) -> str:
 
 
 class Cost(NamedTuple):
-    """How many parameters each player of a member has, and the FLOPs of all steps of all members."""
+    """The number of parameters of each player of one member, and the FLOPs of all steps of all members."""
 
     parameters: dict[str, int]
     flops: int
 
 
 def cost(config: Config) -> Cost:
-    """Count on tensors without contents: matrix products and convolutions, as `train --dry-run` counts them.
+    """Count the FLOPs of a whole run on meta tensors: matrix products and convolutions.
 
-    A step is the mean over those after which penalties that are not taken at each step, and the rule, begin anew.
+    The cost of a step is the mean over one period, after which lazy penalties and the update rule repeat.
     """
-    run = build(config.model_copy(update=_contentless(config.precision)))
+    run = build(config.model_copy(update=_meta_settings(config.precision)))
     period = math.lcm(run.rule.period, *(term.interval for term in config.critic.penalties))
-    flops = sum(counted(run, number).flops for number in range(period))
+    flops = sum(count_flops(run, number).flops for number in range(period))
     return Cost(parameters(run), flops * config.steps // period)
 
 
-def _contentless(precision: str) -> dict[str, str]:
-    """The changes with which tensors without contents can take a step: on the CPU, without autocast."""
+def _meta_settings(precision: str) -> dict[str, str]:
+    """The changes with which a step runs on meta tensors: on the CPU, without autocast."""
     return {"device": "cpu", "precision": "float64" if precision == "float64" else "float32"}
 
 
-def counted(run: Run, number: int = 0) -> Meter:
-    """A meter of one step of all members, taken without computing anything: `flops` and `peak`."""
+def count_flops(run: Run, number: int = 0) -> Meter:
+    """Count `flops` and `peak` memory in bytes of one step of all members, on meta tensors."""
     state, draws = run.state, run.draws(number)
     if run.ensemble:
         state, draws = member(state, 0), tree_map(lambda leaf: leaf[0], draws)
     with Meter() as meter:
-        run.step(_empty(state), _empty(draws))
+        run.step(_on_meta(state), _on_meta(draws))
     meter.flops, meter.peak = meter.flops * len(run.members), meter.peak * len(run.members)
     return meter
 
 
 def parameters(run: Run) -> dict[str, int]:
-    """How many parameters each player has."""
+    """The number of parameters of each player."""
     return {
         name: sum(p.numel() for p in player.network.module.parameters())
         for name, player in run.game.players.items()
     }
 
 
-def _empty(tree: Any) -> Any:
+def _on_meta(tree: Any) -> Any:
     return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, tree)

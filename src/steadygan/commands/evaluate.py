@@ -1,4 +1,4 @@
-"""The command `steadygan evaluate`: score cards of a run's checkpoints, or of images that any tool made."""
+"""The command `steadygan evaluate`: score cards of a run's checkpoints, or of images from any tool."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
 from steadygan.metrics.evaluation import Progress
 from steadygan.runs import classifiers
 from steadygan.runs.folder import CHECKPOINTS, Note, opened, restore_member
-from steadygan.runs.score_cards import add, known, show
+from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
 from steadygan.training import checkpoint, sampling
 from steadygan.training.loop import lost_members
@@ -47,17 +47,17 @@ def evaluate_run(
     note: Note,
     console: Console,
 ) -> list[Card]:
-    """Score checkpoints of a run folder, print their cards and keep them in its scores.json.
+    """Score checkpoints of a run folder, print the score cards and keep them in its scores.json.
 
-    `which` is newest, best, all or a step; `average` says whether the averaged generator is scored (on), the raw
-    one (off) or both; `member` is one of an ensemble, or all when None. What has been scored by this protocol
-    before is not scored again. Raises UsageError where the run has no samples, or no such checkpoint.
+    `which` is newest, best, all or a step. `average` selects the averaged generator (on), the raw one (off) or both.
+    `member` is one member of an ensemble, or None for all. A checkpoint that has a card with this protocol is not
+    scored again. Raises UsageError if the run has no samples or no such checkpoint.
     """
     settings, run = opened(folder, root)
     if run.game.rest:
-        raise UsageError(f"the game of {folder} is solved by hand and has no samples to score")
+        raise UsageError(f"{folder} trains a toy game, which has no samples to score: evaluate another run")
     if average not in AVERAGES:
-        raise UsageError(f"--ema {average!r}: {nearest(average, AVERAGES)}")
+        raise UsageError(f"--ema is on, off or both, not {average!r}: {nearest(average, AVERAGES)}")
     averages = AVERAGES[average] if settings.ema else (False,)
     data, protocol = _of_split(run.data, protocol, settings.evaluation.images)
     protocol = _with_extractor(protocol, run.data, weights, note)
@@ -69,7 +69,7 @@ def evaluate_run(
         for index in members:
             state, seed = restore_member(folder, run, index, note, step)
             if lost_members(state):
-                note(f"member {index} is not finite at step {step:,}, so it has no score")
+                note(f"member {index} has NaN or infinite parameters at step {step:,} and gets no score")
                 continue
             subject = {
                 "run": folder.resolve().name,
@@ -82,15 +82,15 @@ def evaluate_run(
                 mine = replace(protocol, weights="EMA" if averaged else "raw")
                 card = known(folder, subject, describe(mine, data))
                 if card is None:
-                    made_of = _generate(run, state, seed, mine, averaged)
-                    with _shown(console) as progress:
-                        card = evaluate(made_of, data, mine, subject=subject, batch=batch, progress=progress)
+                    generate = _generate(run, state, seed, mine, averaged)
+                    with _progress_bar(console) as progress:
+                        card = evaluate(generate, data, mine, subject=subject, batch=batch, progress=progress)
                     add(folder, card)
-                show(card, console)
+                print_card(card, console)
                 made.append(card)
     if not made:
         raise UsageError(
-            f"{folder} has diverged: nothing that was asked for is finite; evaluate an earlier --checkpoint"
+            f"{folder} has diverged, and its parameters are NaN or infinite: evaluate an earlier --checkpoint"
         )
     return made
 
@@ -105,31 +105,33 @@ def evaluate_images(
     note: Note,
     console: Console,
 ) -> Card:
-    """Score the images in a folder or zip, made by any tool, against a set's; print the card.
+    """Score the images in a folder or zip against a data set, and print the score card.
 
-    All of the images count. Raises UsageError where there are none, or of another shape than the set's.
+    All images are used. Raises UsageError if there are none, or if their shape is not that of the data set.
     """
     found = image_folder(path)
     assert found.rows is not None
     rows = _padded(found.rows, against)
     if rows.shape[1:] != against.shape:
         raise UsageError(
-            f"the images in {path} are {by(rows.shape[1:])} (channels x height x width) and those of {against.name} "
-            f"{by(against.shape)}: convert them, for a score of other images than the generator's would not be its own"
+            f"the images in {path} are {by(rows.shape[1:])} (channels x height x width), but those of {against.name} "
+            f"are {by(against.shape)}: convert your images to that shape"
         )
     data, protocol = _of_split(against, protocol)
     protocol = replace(protocol, generated=len(rows), weights="images", batch_norm="images")
     protocol = _with_extractor(protocol, against, weights, note)
     done = 0
 
-    def taken(count: int) -> Tensor:
+    def next_images(count: int) -> Tensor:
         nonlocal done
         done += count
         return rows[done - count : done].float() / 127.5 - 1
 
-    with _shown(console) as progress:
-        card = evaluate(taken, data, protocol, subject={"images": path.name}, batch=batch, progress=progress)
-    show(card, console)
+    with _progress_bar(console) as progress:
+        card = evaluate(
+            next_images, data, protocol, subject={"images": path.name}, batch=batch, progress=progress
+        )
+    print_card(card, console)
     return card
 
 
@@ -139,10 +141,10 @@ def evaluate_images(
 def _checkpoints(folder: Path, which: str) -> list[Path]:
     found = checkpoint.checkpoints(folder)
     if not found:
-        raise UsageError(f"{folder} holds no checkpoint: train a while first, or name another run folder")
+        raise UsageError(f"{folder} has no checkpoint yet: train longer, or name another run folder")
     best = best_checkpoint(folder)
     if which == "best" and best is None:
-        raise UsageError(f"{folder} keeps no best checkpoint: name a score in keep.best when training")
+        raise UsageError(f"{folder} has no best checkpoint: set keep.best to a score when training")
     chosen = {"newest": found[-1:], "all": found, "best": [best] if best else []}.get(which)
     if chosen is None:
         chosen = [path for path in found if which.isdigit() and int(path.name[5:]) == int(which)]
@@ -153,14 +155,14 @@ def _checkpoints(folder: Path, which: str) -> list[Path]:
 
 
 def _hash(path: Path) -> str:
-    """The checkpoint's own checksum; loading it has compared the two."""
+    """The checksum in the checkpoint's meta data, which loading has verified."""
     return str(json.loads((path / "meta.json").read_text())["sha256"])
 
 
 def _generate(
     run: Run, state: State, seed: int, protocol: Protocol, average: bool
 ) -> Callable[[int], Tensor]:
-    """Samples of a state, the protocol's latents one after the other."""
+    """The function that returns the next `count` samples of a state, from the protocol's latents in order."""
     network = run.game.players["G"].network
     made = sampling.sampler(network, state, run.latent, seed=seed, average=average)
     dtype = state.params["G"].dtype
@@ -174,46 +176,53 @@ def _generate(
     return next_ones
 
 
-def _of_split(data: Data, protocol: Protocol, looks: int = IMAGES) -> tuple[Data, Protocol]:
-    """A split of a set, without the images that looks have compared with while a run trained; the protocol says so."""
+def _of_split(data: Data, protocol: Protocol, seen: int = IMAGES) -> tuple[Data, Protocol]:
+    """A split of a data set without the `seen` images of evaluation during training. The protocol records that."""
     if len(data.shape) != 3:
         if protocol.split != "train" or protocol.real is not None:
-            raise UsageError("points are drawn anew: --split and --real are for images, so leave them out")
+            raise UsageError(
+                "--split and --real are for images, but this run's data are points: leave them out"
+            )
         return data, protocol
-    rows = not_looked_at(data, protocol.split, looks)
+    rows = not_looked_at(data, protocol.split, seen)
     left_out = data.held is None or protocol.split == "test"
-    held = partial(not_looked_at, data, "test", looks) if data.held and protocol.split == "train" else None
-    split = f"{protocol.split}, without the images of looks" if left_out else protocol.split
+    held = partial(not_looked_at, data, "test", seen) if data.held and protocol.split == "train" else None
+    split = (
+        f"{protocol.split}, without the images of evaluation during training" if left_out else protocol.split
+    )
     return data._replace(rows=rows, held=held), replace(protocol, split=split)
 
 
 def _with_extractor(protocol: Protocol, data: Data, weights: Path | None, note: Note) -> Protocol:
-    """The protocol with its extractor made, which points do without."""
+    """The protocol with its extractor built. Points need none."""
     name = protocol.extractor
     if isinstance(name, Extractor) or len(data.shape) != 3:
         return protocol
-    return replace(protocol, extractor=classifiers.look_through(name, data.shape[0], note, weights))
+    return replace(protocol, extractor=classifiers.named_extractor(name, data.shape[0], note, weights))
 
 
 def real_images(name: str, root: Path | None) -> Data:
-    """The set of images of this name, with its own options. Raises UsageError where there is none."""
+    """Load the image data set of this name with its default options. Raises UsageError for another name."""
     part = DATA.get(spelled(name, DATA))
     data = part.make(**({"root": str(root)} if root and "root" in part.options else {})) if part else None
     if data is None or len(data.shape) != 3 or data.rows is None:
-        raise UsageError(f"--against names a set of images, not {name!r}: fashion_mnist and cifar10 are two")
+        raise UsageError(
+            f"--against {name!r} is not an image data set: name one, e.g. fashion_mnist or cifar10"
+        )
     return data
 
 
 def _padded(rows: Tensor, against: Data) -> Tensor:
+    """The images with the border of zeros that the data set has, if that gives them its shape."""
     known = DATA[against.name].known if against.name in DATA else None
     border = known.padding if known else 0
-    bare = (rows.shape[1], *(side + 2 * border for side in rows.shape[2:]))
-    return nn.functional.pad(rows, [border] * 4) if border and bare == against.shape else rows
+    padded = (rows.shape[1], *(side + 2 * border for side in rows.shape[2:]))
+    return nn.functional.pad(rows, [border] * 4) if border and padded == against.shape else rows
 
 
 @contextmanager
-def _shown(console: Console) -> Iterator[Progress]:
-    """A bar for what is read while an evaluation runs."""
+def _progress_bar(console: Console) -> Iterator[Progress]:
+    """Show a progress bar while an evaluation reads its samples."""
     with Bar(*Bar.get_default_columns(), TimeRemainingColumn(), console=console, transient=True) as bar:
         tasks = {}
 

@@ -1,4 +1,4 @@
-"""A short measurement before a long run: which weight a recipe's zero-centered penalty should have."""
+"""The command `steadygan probe gamma`: which weight a recipe's zero-centered penalty should have."""
 
 import math
 import statistics
@@ -21,23 +21,24 @@ __all__ = ["Reading", "measure", "probe_gamma", "recommend"]
 
 ZERO_CENTERED = ("r1", "r2", "zero_centered")
 FACTORS = (0.01, 0.1, 1.0, 10.0, 100.0)
-SURE, DUMB = 0.3, 0.98
-"""Shares of the undecided critic's pull: with less than `SURE` left the fakes gain little, above `DUMB` the critic
-tells nothing. A choice, in the logistic losses' terms: D right with probability .85 and .51 in the mean."""
+SATURATED, UNDECIDED = 0.3, 0.98
+"""The usable range of a critic, as shares of the gradient that G receives from an undecided critic. Below SATURATED the
+gradient vanishes. Above UNDECIDED the critic does not tell real from fake. The values are a choice: with the logistic
+losses, D is right with mean probability .85 and .51."""
 
 
 class Reading(NamedTuple):
-    """What a few hundred steps with one weight showed, as means over their second half."""
+    """What a few hundred steps with one weight showed, as means over the second half of the steps."""
 
     weight: float
-    gap: float  # mean logit of real less that of fake samples
+    gap: float  # mean logit of real samples minus that of fake samples
     slope: float  # root of the mean squared gradient of the critic, in logits per unit of the data
     gradient: float  # norm of G's gradient
-    terms: int = 1  # penalties that carry the weight
+    terms: int = 1  # number of penalties with this weight
 
 
 def probe_gamma(raw: dict[str, Any], source: str, steps: int, console: Console) -> None:
-    """Train `raw` for `steps` with its weight times 1/100 to 100, print what was seen, and recommend a range.
+    """Train `raw` for `steps` with its weight times 1/100 to 100, print the readings and recommend a range.
 
     Raises UsageError for a recipe without a zero-centered penalty.
     """
@@ -47,7 +48,7 @@ def probe_gamma(raw: dict[str, Any], source: str, steps: int, console: Console) 
         settings.game.name, [settings.critic.penalties[i] for i in places], sweeps(settings), source
     )
     loss = make(LOSSES, resolve(settings).game.options["loss"])
-    gamma.gap_at(loss, SURE)  # a loss that cannot be read is told before anything runs
+    gamma.gap_at(loss, SATURATED)  # a loss without such a gap is refused before anything runs
     readings = [measure(raw, source, places, start * factor, steps) for factor in FACTORS]
     console.print(_table(readings, loss), markup=False)
     console.print(recommend(readings, loss), markup=False, soft_wrap=True)
@@ -55,37 +56,37 @@ def probe_gamma(raw: dict[str, Any], source: str, steps: int, console: Console) 
     if len(shape) == 3:
         pixels = shape[1] * shape[2]
         console.print(
-            f"at {2 * shape[1]}x{2 * shape[2]} take "
-            f"{gamma.rescaled(1, pixels, batch, 4 * pixels, batch):g} times that, with twice the batch "
-            f"{gamma.rescaled(1, pixels, batch, pixels, 2 * batch):g} times (as pixels / batch)",
+            f"The weight scales with pixels / batch: multiply it by "
+            f"{gamma.rescaled(1, pixels, batch, 4 * pixels, batch):g} for {2 * shape[1]}x{2 * shape[2]} images, and by "
+            f"{gamma.rescaled(1, pixels, batch, pixels, 2 * batch):g} for twice the batch",
             soft_wrap=True,
         )
 
 
 def _start(game: str, penalties: Sequence[Any], swept: Mapping[str, Any], source: str) -> float:
-    """The weight to begin with: that of the first of the `penalties` that may be probed."""
+    """The weight to start from: that of the first of the `penalties`. Raises UsageError if none can be probed."""
     if not GAMES[game].constrained:
         able = sorted(name for name, part in GAMES.items() if part.constrained)
         raise UsageError(
-            f"{source} plays {game}, whose critic takes no penalty to be probed: probe a recipe of {' or '.join(able)}"
+            f"the game {game} of {source} takes no critic penalty: probe a recipe with the game {' or '.join(able)}"
         )
     if not penalties:
         raise UsageError(
-            f"{source} has no {', '.join(ZERO_CENTERED)} penalty whose weight could be probed: add "
-            "critic.penalties=[{name: r1}]"
+            f"{source} has none of the penalties {', '.join(ZERO_CENTERED)}: add critic.penalties=[{{name: r1}}]"
         )
     if any(penalty.of == "probability" for penalty in penalties):
         raise UsageError(
-            f"{source} penalises the probability's gradient; the rule is of the logit's: probe of=logit"
+            f"{source} penalises the gradient of the probability, but the rule is for that of the logit: set of=logit "
+            "in the penalty"
         )
     if swept:
-        raise UsageError(f"{source} has lists where numbers may stand: probe with one value of each")
+        raise UsageError(f"{source} sweeps {', '.join(swept)}: give one value for each key")
     weight = penalties[0].weight
     return weight if isinstance(weight, float) and weight > 0 else 1.0
 
 
 def measure(raw: dict[str, Any], source: str, places: Sequence[int], weight: float, steps: int) -> Reading:
-    """Train a recipe for `steps` with this weight on the penalties at `places`, uncompiled, and read it."""
+    """Train a recipe for `steps`, uncompiled, with this weight on the penalties at `places`, and average its logs."""
     assignments = [
         f"critic.penalties.{i}.{key}" for i in places for key in (f"weight={weight!r}", "interval=1")
     ]
@@ -106,31 +107,32 @@ def measure(raw: dict[str, Any], source: str, places: Sequence[int], weight: flo
 
 
 def recommend(readings: Sequence[Reading], loss: Loss) -> str:
-    """The range of weights at which the critic stays between sure and dumb, in a sentence with its reason."""
-    low, high = gamma.gap_at(loss, DUMB), gamma.gap_at(loss, SURE)
+    """The range of weights that keeps the critic between undecided and saturated, as text with the reason."""
+    low, high = gamma.gap_at(loss, UNDECIDED), gamma.gap_at(loss, SATURATED)
     usable = [r for r in readings if r.gap > 0 and 0 < r.slope < math.inf]
     if not usable:
         return (
-            "no weight let the critic tell real from fake in this many steps (its gap is nowhere positive): "
-            "probe with more --steps, or a higher optimizer.lr"
+            "no recommendation: the critic did not learn to tell real from fake with any weight. Use more --steps or "
+            "a higher optimizer.lr"
         )
     nearest = min(usable, key=lambda r: abs(math.log(r.gap / math.sqrt(low * high))))
     distance = nearest.gap / nearest.slope
-    # Several penalties of one weight pull like one of their sum.
+    # Several penalties with one weight act like one penalty with the sum of the weights.
     least, most = (gamma.weight_for(loss, gap, distance) / nearest.terms for gap in (high, low))
     return (
-        f"recommended weight: {least:.2g} to {most:.2g}. The critic parts real from fake over a distance of "
-        f"{distance:.3g} (gap {nearest.gap:.2g} over slope {nearest.slope:.2g} at weight {nearest.weight:g}); below "
-        f"that range it grows sure and its gradient fades at the fakes, above it hardly tells them apart."
+        f"recommended weight: {least:.2g} to {most:.2g}. The critic separates real from fake samples over a distance "
+        f"of {distance:.3g} (gap {nearest.gap:.2g} / slope {nearest.slope:.2g} at weight {nearest.weight:g}). A lower "
+        "weight saturates the critic, and the gradient that G receives vanishes. With a higher weight the critic "
+        "hardly tells real from fake."
     )
 
 
 def _table(readings: Sequence[Reading], loss: Loss) -> Table:
-    low, high = gamma.gap_at(loss, DUMB), gamma.gap_at(loss, SURE)
-    table = Table("weight", "gap of logits", "slope at the data", "gradient of G", "the critic is")
+    low, high = gamma.gap_at(loss, UNDECIDED), gamma.gap_at(loss, SATURATED)
+    table = Table("weight", "gap of logits", "slope at the data", "gradient of G", "critic")
     for r in readings:
-        verdict = "sure" if r.gap > high else "in range" if r.gap >= low else "hardly telling"
+        verdict = "saturated" if r.gap > high else "in range" if r.gap >= low else "undecided"
         if not math.isfinite(r.gap + r.slope) or r.gap < -low:
-            verdict = "blown up"
+            verdict = "diverged"
         table.add_row(f"{r.weight:g}", f"{r.gap:.3g}", f"{r.slope:.3g}", f"{r.gradient:.3g}", verdict)
     return table

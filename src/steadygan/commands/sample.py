@@ -1,4 +1,4 @@
-"""The pictures that `steadygan sample` draws of a run's newest checkpoint: samples, reconstructions, a traversal."""
+"""The command `steadygan sample`: pictures of samples, reconstructions or a latent traversal."""
 
 from pathlib import Path
 
@@ -12,12 +12,7 @@ from steadygan.networks import Codes
 from steadygan.networks.latent_codes import set_code
 from steadygan.plots import samples
 from steadygan.plots.scatter_by_class import coloured
-from steadygan.runs.folder import (
-    SAMPLES,
-    Note,
-    opened,
-    restore_member,
-)
+from steadygan.runs.folder import SAMPLES, Note, opened, restore_member
 from steadygan.runs.sinks.samples import picture as points_picture
 from steadygan.training import sampling
 from steadygan.training.online_scores import reference
@@ -37,14 +32,12 @@ def draw(
     reconstruct: bool = False,
     traverse: int | None = None,
 ) -> str:
-    """Draw one picture of about `count` samples to `out`, or into the folder, and say in a line what it holds.
+    """Draw one picture of about `count` samples to `out`, or into the run folder, and return a line on it.
 
-    Raises UsageError when more than one of `label`, `reconstruct` and `traverse` is asked for.
+    Raises UsageError if more than one of `label`, `reconstruct` and `traverse` is given.
     """
     if sum((label is not None, reconstruct, traverse is not None)) > 1:
-        raise UsageError(
-            "--label, --reconstruct and --traverse are pictures of three kinds: choose one of them"
-        )
+        raise UsageError("--label, --reconstruct and --traverse cannot be combined: give one of them")
     if reconstruct:
         name, what = "reconstructions", "reconstructions"
         image, count = reconstruction_picture(folder, count, average=average, member=member, note=note)
@@ -63,18 +56,20 @@ def draw(
 def sample(
     folder: Path, count: int, *, average: bool, member: int, note: Note, label: int | None = None
 ) -> tuple[Tensor, Tensor, int | None]:
-    """`count` samples of a run folder's newest checkpoint, real ones beside them (points only), and grid columns.
+    """Generate `count` samples [count, ...] with the newest checkpoint of a run folder.
 
-    Of a conditional run all samples have the class `label`, or each row of the grid its own, in turn.
+    Returns the samples, real ones to draw beside them (points only), and the columns of the grid. In a conditional run
+    all samples have the class `label`, or the rows of the grid have one class each. Raises UsageError for a game
+    without samples and for a label that is not a class of the run.
     """
     _, run = opened(folder)
     if run.game.rest:
         raise UsageError(
-            f"the game of {folder} has no samples to draw: its pictures are in {folder / SAMPLES}"
+            f"{folder} trains a toy game, which has no samples to draw: see its phase portraits in {folder / SAMPLES}"
         )
     if label is not None and not 0 <= label < run.classes:
         raise UsageError(
-            f"--label is 0 to {run.classes - 1}, one of this run's classes, not {label}"
+            f"--label {label} is not a class of this run: choose 0 to {run.classes - 1}"
             if run.classes
             else f"the game of {folder} is not conditional: leave out --label"
         )
@@ -89,23 +84,26 @@ def sample(
 def reconstruction_picture(
     folder: Path, count: int, *, average: bool, member: int, note: Note
 ) -> tuple[Image.Image, int]:
-    """Draw `reconstruct`, images in pairs and points with lines between them; also how many there are."""
+    """Draw pairs of samples and their reconstructions. Returns the picture and the number of pairs.
+
+    Images are drawn side by side, points with a line between the two.
+    """
     x, again = reconstruct(folder, count, average=average, member=member, note=note)
     image = samples.pairs(x, again) if x.ndim == 4 else samples.links(x, again, title=folder.name)
     return image, len(x)
 
 
 def reconstruct(folder: Path, count: int, *, average: bool, member: int, note: Note) -> tuple[Tensor, Tensor]:
-    """Up to `count` real samples x [n, ...] and G(E(x)) of a run folder's newest checkpoint.
+    """Up to `count` real samples x [n, ...], and G(E(x)) with the newest checkpoint of a run folder.
 
-    Always the same samples; `average` is of G alone. Raises UsageError where the run has no encoder.
+    The samples are always the same. `average` applies to G, not to E. Raises UsageError if the run has no encoder.
     """
     settings, run = opened(folder)
     players = run.game.players
     if "E" not in players:
         raise UsageError(
-            f"the game {settings.game.name} of {folder} has no encoder to reconstruct samples with: leave out "
-            "--reconstruct, or train a game that has one (reg_gan, mdgan)"
+            f"the game {settings.game.name} of {folder} has no encoder: leave out --reconstruct, or train a game "
+            "that has one (reg_gan, mdgan)"
         )
     state, seed = restore_member(folder, run, member, note)
     x = reference(run.data, count)
@@ -115,13 +113,16 @@ def reconstruct(folder: Path, count: int, *, average: bool, member: int, note: N
 
 
 COLUMNS = 10
-"""Values at which a continuous code is looked at."""
+"""Number of values of a continuous code that a traversal shows."""
 
 
 def traversal_picture(
     folder: Path, code: int, count: int, *, average: bool, member: int, note: Note
 ) -> tuple[Image.Image, int]:
-    """Draw `traverse`, images in a row for each noise, points in a colour for each value; and how many there are."""
+    """Draw a traversal of a latent code. Returns the picture and the number of samples.
+
+    Images have a row for each noise vector, points a colour for each value of the code.
+    """
     _, run = opened(folder)
     values, found = traverse(run, folder, code, count, average=average, member=member, note=note)
     rows, columns = found.shape[:2]
@@ -135,10 +136,10 @@ def traversal_picture(
 def traverse(
     run: Run, folder: Path, code: int, count: int, *, average: bool, member: int, note: Note
 ) -> tuple[list[float], Tensor]:
-    """The values of a code, and samples [rows, values, ...] of the newest checkpoint: noise by row, value by column.
+    """The values of a latent code, and samples [rows, values, ...]: one noise vector per row, one value per column.
 
-    All classes of a categorical code, ten values from -1 to 1 of a continuous one; `count` samples in all, or as
-    many as fill whole rows. Raises UsageError where the run has no codes, or none of that number.
+    A categorical code takes all its classes, a continuous one ten values from -1 to 1. There are about `count` samples
+    in whole rows. Raises UsageError if the run has no codes, or none with that number.
     """
     codes = _codes(run, folder)
     state, seed = restore_member(folder, run, member, note)
@@ -155,8 +156,7 @@ def _codes(run: Run, folder: Path) -> Codes:
     found = next((part for part in parts if isinstance(part, Codes)), None)
     if found is None:
         raise UsageError(
-            f"the latent of {folder} has no codes to traverse: leave out --traverse, or train a game that has "
-            "them (infogan)"
+            f"the latent vector of {folder} has no codes: leave out --traverse, or train a game that has them (infogan)"
         )
     return found
 
@@ -165,8 +165,8 @@ def _values(codes: Codes, code: int) -> list[float]:
     total = len(codes.categorical) + codes.continuous
     if not 0 <= code < total:
         raise UsageError(
-            f"--traverse {code}: this run has the codes 0 to {total - 1}, of which the first "
-            f"{len(codes.categorical)} are classes"
+            f"--traverse {code} is not a code of this run: choose 0 to {total - 1}, of which the first "
+            f"{len(codes.categorical)} are categorical"
         )
     if code < len(codes.categorical):
         return [float(value) for value in range(codes.categorical[code])]

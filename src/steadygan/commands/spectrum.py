@@ -1,4 +1,4 @@
-"""A run's eigenvalues: those of its vector field at a checkpoint, before and after consensus, written and drawn."""
+"""The command `steadygan spectrum`: eigenvalues of a run's vector field, before and after consensus."""
 
 import json
 import math
@@ -27,16 +27,16 @@ from steadygan.training.compile.cpu import threads
 
 __all__ = ["Cloud", "measure", "spectrum"]
 
-EXACT = 4000  # parameters up to which the whole Jacobian is taken
-MOST = 1e6  # gamma
+EXACT = 4000  # the most parameters for which the whole Jacobian is computed
+MOST = 1e6  # the largest gamma and friction
 LEADING, ENDS = 10, ("real", "smallest_real", "imaginary")
-ROUGH = 1e-3  # of the largest modulus: how near the iterated ones are, in float32
+ROUGH = 1e-3  # accuracy of iterated eigenvalues in float32, relative to the largest modulus
 
 
 class Cloud(NamedTuple):
-    """Eigenvalues of a field's Jacobian: all of them if `exact`, else the ends, and a `note` on what was missed.
+    """Eigenvalues of the Jacobian of a vector field: all of them if `exact`, else the extreme ones.
 
-    Moduli up to `rounding` times the largest are zero as far as the arithmetic can tell.
+    Moduli below `rounding` times the largest count as zero. `note` names the eigenvalues that were not found.
     """
 
     values: Tensor
@@ -56,15 +56,15 @@ def spectrum(
     console: Console,
     note: Note,
 ) -> None:
-    """Measure a run's spectrum at a checkpoint, write it as JSON and as a picture, and say what it shows.
+    """Compute a run's spectrum at a checkpoint, write it as JSON and as a picture, and print a summary.
 
-    Raises UsageError when there is no such run, member or checkpoint, when it diverged, or a package is missing.
+    Raises UsageError if the run, member or checkpoint does not exist or has diverged, or if a package is missing.
     """
     picture = out or folder / "spectrum.png"
     _check(picture, gamma, friction)
     settings = config.parse(read_config(folder), str(folder / CONFIG))
     with threads(settings.threads):
-        # The cheap generator step detaches what the Jacobian is about: build the game without it.
+        # The cheap generator step detaches part of the gradient that the Jacobian needs: build the game without it.
         critic = settings.critic.model_copy(update={"piecewise_linear": False})
         run = build(settings.model_copy(update={"critic": critic}))
         state, seed = restore_member(folder, run, member, note, _step(checkpoint))
@@ -95,7 +95,7 @@ def spectrum(
 
 
 def _protocol(game: Game, state: State, found: Cloud) -> dict[str, Any]:
-    """What the numbers are of, and how they were found."""
+    """What the eigenvalues belong to, and how they were computed."""
     sizes = {name: len(state.params[name]) for name in game.players}
     kept = str(next(iter(state.params.values())).dtype).removeprefix("torch.")
     return {
@@ -110,7 +110,10 @@ def _protocol(game: Game, state: State, found: Cloud) -> dict[str, Any]:
 
 
 def measure(game: Game, state: State, draws: Sequence[Draw], gamma: float, note: Note) -> tuple[Cloud, Cloud]:
-    """The clouds of a state before and after consensus: exact in float64 for small games, else their ends."""
+    """Eigenvalues at a state, before and after consensus.
+
+    Small games get all of them, in float64, others only the extreme ones.
+    """
     size = sum(len(state.params[name]) for name in game.players)
     if size <= EXACT:
         J = spectra.game_jacobian(game, _double(state), [_double(draw) for draw in draws])
@@ -120,33 +123,34 @@ def measure(game: Game, state: State, draws: Sequence[Draw], gamma: float, note:
     operator = spectra.operator(game, state, draws)
     if spectra.adjoint_gap(operator) > 1e-3:
         note(
-            "the losses hold something fixed (as spectral norm does), so the cloud after consensus is approximate"
+            "the losses detach something (as spectral normalization does), so the spectrum after consensus is "
+            "approximate"
         )
-    note(f"{size:,} parameters: the leading eigenvalues are iterated for, which takes some minutes")
+    note(f"{size:,} parameters: only the leading eigenvalues are computed, by iteration, which takes minutes")
     return _ends(operator, note), _ends(spectra.consensus_operator(operator, gamma), note)
 
 
 def _ends(J: spectra.Operator, note: Note) -> Cloud:
-    """The ends of a cloud: its largest and smallest real and largest imaginary parts, each eigenvalue once."""
+    """The eigenvalues with the largest and smallest real and the largest imaginary parts, each of them once."""
     parts = [spectra.leading(J, min(LEADING, len(J.like) - 2), which) for which in ENDS]
     values = spectra.union([part.values for part in parts], ROUGH)
     missed = "; ".join(part.note for part in parts if part.note)
     if not len(values):
-        raise UsageError(f"no eigenvalue was found ({missed}): average over more --batches")
+        raise UsageError(f"no eigenvalue converged ({missed}): average over more --batches")
     if missed:
         note(missed)
     return Cloud(values, False, ROUGH, missed)
 
 
 def momentum(cloud: Cloud, friction: float) -> Cloud:
-    """What becomes of a cloud under momentum; what is zero to rounding stays zero, whose root would be no rounding."""
+    """The eigenvalues under momentum. Those that are zero up to rounding stay zero: a root would enlarge the error."""
     values = cloud.values.to(torch.complex128)
     zero = values.abs() <= cloud.rounding * values.abs().max()
     return cloud._replace(values=spectra.momentum_cloud(torch.where(zero, 0, values), friction))
 
 
 def plain(game: Game) -> Game:
-    """The game with networks that compute in their parameters' dtype and no memory format: as its theory has it."""
+    """The game with networks that compute in their parameters' dtype: no autocast and no channels-last layout."""
     players = {
         name: player._replace(network=replace(player.network, autocast=None, channels_last=False))
         for name, player in game.players.items()
@@ -155,7 +159,10 @@ def plain(game: Game) -> Game:
 
 
 def summary(cloud: Cloud) -> dict[str, Any]:
-    """A cloud as plain data; shares of signs are told of whole clouds only, steps unless something was missed."""
+    """The eigenvalues and their summary as plain data.
+
+    Only a whole spectrum has shares of signs. The largest stable step is left out if an eigenvalue was not found.
+    """
     values = cloud.values
     tolerance = cloud.rounding * values.abs().max().item()
     listed = values[values.real.argsort(descending=True, stable=True)]
@@ -172,9 +179,9 @@ def summary(cloud: Cloud) -> dict[str, Any]:
 
 
 def sentence(facts: Any) -> str:
-    """What a cloud shows, in a line."""
+    """A line on the real parts and the largest stable step."""
     reach = f"real parts {facts['smallest_real']:.3g} to {facts['largest_real']:.3g}"
-    shares = "the leading ones"
+    shares = "of the leading eigenvalues"
     if signs := facts["signs"]:
         shares = ", ".join(f"{share:.0%} {name}" for name, share in signs.items())
     step, most = facts["largest_step"], "" if facts["signs"] else "at most "
@@ -184,11 +191,11 @@ def sentence(facts: Any) -> str:
 
 
 def _draws(run: Run, state: State, seed: int, batches: int, note: Note) -> list[Draw]:
-    """Draws that every player shares, the same ones at every checkpoint; lazy penalties are due in their share."""
+    """Draws that all players share, the same at every checkpoint. Lazy penalties have their weight in the mean."""
     every = math.lcm(*(field.every for field in run.game.fields.values()))
     count = math.ceil(batches / every) * every
     if count > batches:
-        note(f"{count} batches, a multiple of the lazy penalties' intervals, so that each has its weight")
+        note(f"{count} batches are used, a multiple of the intervals of the lazy penalties")
     draws = Draws(
         run.game,
         [tuple(run.game.players)],
@@ -209,23 +216,23 @@ def _step(checkpoint: str) -> int | None:
     if checkpoint == "newest":
         return None
     if not checkpoint.isdecimal():
-        raise UsageError(f"--checkpoint is newest or a step, not {checkpoint!r}")
+        raise UsageError(f"--checkpoint {checkpoint!r} is not a checkpoint: give newest or a step number")
     return int(checkpoint)
 
 
 def _check(picture: Path, gamma: float, friction: float | None) -> None:
-    """Raise UsageError for what would fail only after the long computation."""
+    """Raise UsageError for mistakes that would show only after the long computation."""
     if picture.suffix.lower() != ".png":
         raise UsageError(f"pictures are written as PNG: end the name {picture.name} in .png")
     if not 0 <= gamma <= MOST:  # beyond it J is lost in the rounding of gamma J^T J
-        raise UsageError(f"--gamma is a number from 0 to {MOST:g}, not {gamma}")
+        raise UsageError(f"--gamma is {gamma}: give a number from 0 to {MOST:g}")
     if friction is not None and not 0 < friction <= MOST:
-        raise UsageError(f"--friction is a positive number up to {MOST:g}, not {friction}")
+        raise UsageError(f"--friction is {friction}: give a positive number up to {MOST:g}")
 
 
 def _check_finite(folder: Path, state: State) -> None:
     if not all(bool(t.isfinite().all()) for t in state.params.values()):
         raise UsageError(
-            f"{folder} had diverged by step {int(state.scalars['step'])}: its parameters hold NaN or infinity; "
-            "name an earlier checkpoint with --checkpoint STEP"
+            f"{folder} has diverged by step {int(state.scalars['step'])}, and its parameters are NaN or infinite: name "
+            "an earlier checkpoint with --checkpoint STEP"
         )

@@ -13,7 +13,7 @@ from PIL import Image, features
 from torch import Tensor
 
 from steadygan.runs.folder import SAMPLES
-from steadygan.runs.sinks.landscapes import LANDSCAPES, Seen, read_landscape
+from steadygan.runs.sinks.landscapes import LANDSCAPES, SavedLandscape, read_landscape
 
 __all__ = ["SIDE", "Frame", "Landscapes", "landscapes", "samples"]
 
@@ -136,20 +136,20 @@ def _tint(logits: Tensor) -> bytes:
     return stream.getvalue()
 
 
-def _pixels(points: Tensor, seen: Seen) -> Tensor:
+def _pixels(points: Tensor, seen: SavedLandscape) -> Tensor:
     x, y, half = seen.landscape.frame
     unit = (points.double() - torch.tensor([x, y])) / half
     return (unit * torch.tensor([1.0, -1.0]) + 1) * SIDE / 2
 
 
-def _dots(points: Tensor, seen: Seen) -> tuple[str, int]:
+def _dots(points: Tensor, seen: SavedLandscape) -> tuple[str, int]:
     """A path of dots at points [n, 2], and the number of points outside the square."""
     at = _pixels(points, seen)
     inside = at[((at >= 0) & (at <= SIDE)).all(1)]
     return "".join(f"M{u:.0f} {v:.0f}h0" for u, v in inside.tolist()), len(points) - len(inside)
 
 
-def _arrows(seen: Seen) -> str:
+def _arrows(seen: SavedLandscape) -> str:
     """Arrows along the gradient, in which fakes are pushed. Length is the root of the norm, so that all are visible."""
     gradient = seen.landscape.gradient.double()
     cells = len(gradient)

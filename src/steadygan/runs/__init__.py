@@ -1,1 +1,1 @@
-"""A run in its folder: started, resumed, logged, scored and diagnosed while it trains."""
+"""A run in its folder: it is started, resumed, logged, scored and diagnosed here."""

@@ -1,4 +1,4 @@
-"""Classifiers of the labelled sets: made by name, kept in the user's cache folder, and there when a score needs one."""
+"""Classifiers of the labelled data sets: trained once, kept in the user's cache folder, and used by scores."""
 
 import hashlib
 import time
@@ -24,11 +24,21 @@ from steadygan.metrics.extractors.registry import EXTRACTORS, extractor, no_weig
 from steadygan.rng import generator
 from steadygan.training.compile.cpu import threads
 
-__all__ = ["SETS", "Labelled", "classifier", "labelled", "look_through", "make", "place", "ready"]
+__all__ = [
+    "SETS",
+    "Labelled",
+    "accuracy_text",
+    "classifier",
+    "classifier_folder",
+    "labelled",
+    "load_or_train",
+    "make",
+    "named_extractor",
+]
 
 
 class Labelled(NamedTuple):
-    """A set with classes: rows [n, C, H, W] uint8 and labels [n] int64 to train on, and others held out."""
+    """A labelled data set: rows [n, C, H, W] uint8 and labels [n] int64 to train on, and held-out ones."""
 
     rows: Tensor
     labels: Tensor
@@ -43,13 +53,13 @@ SETS = {name: part.known for name, part in DATA.items() if part.known and part.k
 
 
 def labelled(name: str, root: str | Path | None = None) -> Labelled:
-    """The labelled set of this name, its published test set held out; where there is none, a random fifth.
+    """Load the labelled data set of this name and hold out its test split, or a random fifth if it has none.
 
-    Raises UsageError where it is unknown or not on this machine.
+    Raises UsageError if the data set is unknown or not on this machine.
     """
     known = SETS.get(spelled(name, SETS))
     if known is None:
-        raise UsageError(f"no classifier can be made of {name!r}: {nearest(name, SETS)}")
+        raise UsageError(f"there is no classifier for {name!r}: {nearest(name, SETS)}")
     rows, labels = _labelled_rows(load(known.source(root, "train")))
     if "test" in known.counts:
         held = _labelled_rows(load(known.source(root, "test")))
@@ -61,10 +71,10 @@ def labelled(name: str, root: str | Path | None = None) -> Labelled:
 
 
 def _labelled_rows(data: Data) -> tuple[Tensor, Tensor]:
-    """A set's rows and labels. Raises UsageError where it has none."""
+    """The rows and labels of a data set. Raises UsageError if it has no labels."""
     if data.rows is None or data.labels is None:
         raise UsageError(
-            f"a classifier needs labels, and {data.name} was found without: put their file beside it"
+            f"a classifier needs labels, but {data.name} has none: put its label files beside the image files"
         )
     return data.rows, data.labels
 
@@ -72,19 +82,20 @@ def _labelled_rows(data: Data) -> tuple[Tensor, Tensor]:
 # ----------------------------------------------------------------------------------------------------- classifiers
 
 
-def place(name: str) -> Path:
-    """The folder where the classifier of this name is kept unless another is named."""
+def classifier_folder(name: str) -> Path:
+    """The default folder for the classifier of this data set, in the user's cache."""
     kept = cache_folder() / "classifiers"
-    first = kept / name.replace("_", "-")  # as the first version spelled it
+    first = kept / name.replace("_", "-")  # the spelling of the first version
     return first if first.is_dir() else kept / spelled(name, SETS)
 
 
 def make(
     name: str, folder: Path, *, seed: int = 0, steps: int | None = None, root: str | Path | None = None
 ) -> Classifier:
-    """Train the classifier of a set on one thread, measure it on the held-out split, and save it in `folder`.
+    """Train the classifier of a data set on one thread, measure its accuracy and save it in `folder`.
 
-    Raises UsageError for a set that is unknown or missing, or a folder that cannot be written.
+    The accuracy is that on the held-out split. Raises UsageError if the data set is unknown or missing, or if the
+    folder cannot be written.
     """
     found = labelled(name, root)
     shape, count = list(found.rows.shape[1:]), len(found.classes)
@@ -110,67 +121,68 @@ def make(
         return save_classifier(made, folder)
     except OSError as error:
         raise UsageError(
-            f"the classifier cannot be written to {folder} ({error.strerror}): choose an --out"
+            f"the classifier cannot be written to {folder} ({error.strerror}): choose another --out"
         ) from error
 
 
 def _digest(found: Labelled) -> str:
-    """SHA-256 of the images and labels, those to train on first."""
+    """SHA-256 of the images and labels, the training ones first."""
     digest = hashlib.sha256()
     for part in (found.rows, found.labels, found.held_rows, found.held_labels):
         digest.update(part.numpy().tobytes())
     return digest.hexdigest()
 
 
-def ready(name: str, note: Callable[[str], None]) -> Classifier:
-    """The classifier of this name from the user's cache folder; made there first if it is not.
+def load_or_train(name: str, note: Callable[[str], None]) -> Classifier:
+    """Load the classifier of this data set from the user's cache folder, and train it first if it is missing.
 
-    Either is told to `note`, with the accuracy. Raises UsageError where it is damaged or cannot be made.
+    `note` gets a line on either, with the accuracy. Raises UsageError if it is damaged or cannot be trained.
     """
-    folder = place(name)
+    folder = classifier_folder(name)
     if not (folder / CARD).exists():
         note(f"training the classifier of {name} first, once for all runs: {folder}")
         make(name, folder)
     found = load_classifier(folder)
-    note(f"scores look through the classifier of {name} in {folder}, {right(found)}")
+    note(f"scores use the classifier of {name} in {folder}, {accuracy_text(found)}")
     return found
 
 
-def look_through(
+def named_extractor(
     name: str, channels: int, note: Callable[[str], None], weights: Path | None = None
 ) -> Extractor:
-    """The extractor of this name for so many channels; a labelled set's classifier is made if it is not there.
+    """The feature extractor of this name for images with `channels` channels.
 
-    Raises UsageError for another name.
+    A labelled data set's name gives its classifier, which is trained first if it is missing. Raises UsageError for
+    another name.
     """
     known = spelled(name, SETS)
     if known in SETS:
         no_weights(known, weights)
-        return of_classifier(ready(known, note))
+        return of_classifier(load_or_train(known, note))
     if name not in EXTRACTORS:
         raise UsageError(f"there is no extractor {name!r}: {nearest(name, (*EXTRACTORS, *SETS))}")
     return extractor(name, weights=weights, channels=channels)
 
 
-def right(found: Classifier) -> str:
-    """How good a classifier is, in words. Raises UsageError where its card does not say."""
+def accuracy_text(found: Classifier) -> str:
+    """The accuracy of a classifier as text. Raises UsageError if its card does not have it."""
     try:
         card = found.card
         share, error, count = card["accuracy"], card["accuracy_error"], card["split"]["held_out"]
     except (KeyError, TypeError) as missing:
         raise UsageError(
-            f"the classifier's card does not say {missing}: make it again with steadygan classifier"
+            f"the classifier's card lacks {missing}: train the classifier again with steadygan classifier"
         ) from None
-    return f"{share:.1%} ± {error:.1%} of {count:,} held-out images right"
+    return f"{share:.1%} ± {error:.1%} accuracy on {count:,} held-out images"
 
 
 def classifier(
     name: str, folder: Path | None, seed: int, steps: int | None, root: Path | None, console: Console
 ) -> None:
-    """The command `steadygan classifier`: make it, and say how good it is and where it lies."""
+    """The command `steadygan classifier`: train it, and print its accuracy and its folder."""
     began = time.perf_counter()
-    folder = folder or place(name)
+    folder = folder or classifier_folder(name)
     made = make(name, folder, seed=seed, steps=steps, root=root)
     seconds = time.perf_counter() - began
-    text = f"{name}: {right(made)} after {made.card['steps']:,} steps in {seconds:.0f} s: {folder}"
+    text = f"{name}: {accuracy_text(made)} after {made.card['steps']:,} steps in {seconds:.0f} s: {folder}"
     console.print(text, soft_wrap=True, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""A run's folder: made, held against other processes, opened, and its checkpoints read."""
+"""A run's folder: create it, lock it against other processes, and read its configuration and checkpoints."""
 
 import fcntl
 import itertools
@@ -38,7 +38,7 @@ EVALUATION, BOARD = "evaluation.json", "tensorboard"
 
 
 def fresh_folder(name: str) -> Path:
-    """Make runs/NAME, or the first runs/NAME-2, runs/NAME-3, ... that nobody has, and return it, empty."""
+    """Create runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... that does not exist, and return it."""
     for number in itertools.count(1):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         try:
@@ -52,12 +52,12 @@ def fresh_folder(name: str) -> Path:
 
 
 def claim(folder: Path) -> None:
-    """Make a folder for a new run. Raises UsageError where it is not empty, or cannot be written."""
+    """Create a folder for a new run. Raises UsageError if it is not empty or cannot be written."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: choose another --out")
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(
-            f"{folder} is not empty: steadygan resume {folder} goes on with a run, or choose another --out"
+            f"{folder} is not empty: continue its run with steadygan resume {folder}, or choose another --out"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,21 +67,24 @@ def claim(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder against other processes that would write to it."""
+    """Lock a run folder, so that no other process writes to it. Raises UsageError if it is locked."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
         raise UsageError(
-            f"another process is training in {folder}: wait for it, or choose another folder"
+            f"another process is training in {folder}: wait for it to end, or choose another folder"
         ) from None
     finally:
         os.close(handle)
 
 
 def restore(folder: Path, run: Run, note: Note, step: int | None = None) -> State:
-    """The newest whole checkpoint of a run folder, or that of `step`, with the configuration's swept values."""
+    """Load the newest complete checkpoint of a run folder, or that of `step`.
+
+    Swept values are those of the configuration. Raises UsageError if there is no such checkpoint.
+    """
     if step is None:
         state = checkpoint.load_newest(folder / CHECKPOINTS, run.state, note)
     else:
@@ -93,10 +96,16 @@ def restore(folder: Path, run: Run, note: Note, step: int | None = None) -> Stat
 def restore_member(
     folder: Path, run: Run, member: int, note: Note, step: int | None = None
 ) -> tuple[State, int]:
-    """One member's state at a checkpoint, as a single run's, and its seed. Raises UsageError if there is none."""
+    """Load one member's state at a checkpoint, with the shapes of a single run, and its seed.
+
+    Raises UsageError if there is no such member or checkpoint.
+    """
     if not 0 <= member < len(run.members):
+        count = len(run.members)
         raise UsageError(
-            f"member {member} is not among this run's {len(run.members)}: choose 0 to {len(run.members) - 1}"
+            f"member {member} does not exist: this run has {count}, so choose 0 to {count - 1}"
+            if count > 1
+            else f"member {member} does not exist: this run is not an ensemble, so leave out --member"
         )
     state = one_member(restore(folder, run, note, step), member if run.ensemble else None)
     return state, int(run.members[member]["seed"])
@@ -106,23 +115,25 @@ def _checkpoint(folder: Path, step: int) -> Path:
     path = folder / CHECKPOINTS / checkpoint.name(step)
     if not path.is_dir():
         steps = [str(int(p.name[5:])) for p in checkpoint.checkpoints(folder / CHECKPOINTS)]
-        raise UsageError(f"{folder} holds no checkpoint of step {step}: it has {', '.join(steps) or 'none'}")
+        raise UsageError(
+            f"{folder} has no checkpoint of step {step}: choose one of {', '.join(steps)}"
+            if steps
+            else f"{folder} has no checkpoint yet: train longer, or name another run folder"
+        )
     return path
 
 
 def read_config(folder: Path) -> dict:
-    """A run folder's configuration as plain data. Raises UsageError when the folder holds no run."""
+    """Read a run folder's configuration as plain data. Raises UsageError if it is not a run folder."""
     if not (folder / CONFIG).is_file():
-        raise UsageError(
-            f"{folder} holds no {CONFIG}, so it is no run folder: name one that steadygan train made"
-        )
+        raise UsageError(f"{folder} is not a run folder (no {CONFIG}): name a folder made by steadygan train")
     return config.load(folder / CONFIG)
 
 
 def opened(folder: Path, root: Path | None = None) -> tuple[Config, Run]:
-    """A run folder's configuration and all that it names, its data in `root` if it is given.
+    """Read a run folder's configuration and build what it names, with the data in `root` if given.
 
-    Raises UsageError when the folder holds no run.
+    Raises UsageError if it is not a run folder.
     """
     settings = config.parse(config.with_root(read_config(folder), root), str(folder / CONFIG))
     return settings, build(settings)

@@ -1,4 +1,4 @@
-"""The doctor beside a run: it reads what the run writes, warns once of what is wrong, and says when to stop."""
+"""Diagnostics while a run trains: it warns once about each verdict, and stops the run early if asked to."""
 
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
@@ -9,28 +9,29 @@ from steadygan.diagnostics.warnings_once import Teller
 from steadygan.runs.sinks.jsonl import line_of
 from steadygan.training.events import Event, Scored
 
-__all__ = ["Ill", "attendant", "facts_of"]
+__all__ = ["StoppedByDiagnosis", "early_stopping", "facts_of"]
 
 
-class Ill(NamedTuple):
-    """A verdict that ends a run: at `step`, of these members of the ensemble."""
+class StoppedByDiagnosis(NamedTuple):
+    """The verdict that stopped a run early, the step, and the members of the ensemble that have it."""
 
     step: int
     verdict: Verdict
     members: list[int]
 
 
-def attendant(
+def early_stopping(
     events: Events, images_per_step: int, stop_on: Collection[str], warn: Callable[[str], None]
-) -> Callable[[Event], Ill | None]:
-    """Make the function that takes in a run's events, after those of `events`, and looks at it when it is scored.
+) -> Callable[[Event], StoppedByDiagnosis | None]:
+    """Make the callback that adds a run's events to `events` and diagnoses the run at each evaluation.
 
-    A verdict counts when two looks in a row come to it: then it is told of, once a run, with its first evidence and
-    the remedy. The function returns Ill once every member that still trains has a verdict of `stop_on`.
+    A verdict counts after two evaluations in a row. Then `warn` gets it once per run, with its first evidence and the
+    remedy. The callback returns StoppedByDiagnosis when each member that still trains has a verdict in `stop_on`.
     """
-    teller = Teller(warn, lambda v: f"{v.remedy} ({v.config})", "diverged")  # which is told of as it happens
+    # Divergence is not warned about here: it is reported as it happens.
+    teller = Teller(warn, lambda v: f"{v.remedy} ({v.config})", "diverged")
 
-    def attend(event: Event) -> Ill | None:
+    def callback(event: Event) -> StoppedByDiagnosis | None:
         line = line_of(event, images_per_step)
         if line is not None:
             events.add(line)
@@ -41,14 +42,14 @@ def attendant(
         ends = [key for key in sure if key[1] in stop_on]
         lost = {index for index, name in sure if name == "diverged"}
         if ends and {index for index, _ in ends} | lost == set(range(events.members)):
-            return Ill(event.step, sure[ends[0]], sorted({index for index, _ in ends}))
+            return StoppedByDiagnosis(event.step, sure[ends[0]], sorted({index for index, _ in ends}))
         return None
 
-    return attend
+    return callback
 
 
 def facts_of(settings: Config) -> dict[str, Any]:
-    """What a diagnosis takes into account besides numbers, of a run's configuration."""
+    """The facts of a run's configuration that a diagnosis takes into account."""
     count = settings.fake_as_real.count
     return {
         "game": settings.game.name,
@@ -58,6 +59,6 @@ def facts_of(settings: Config) -> dict[str, Any]:
         "normalization": settings.critic.normalization.name,
         "augment": settings.augment.name != "none",
         "dynamics": settings.dynamics.name,
-        "images": hasattr(settings.data, "limit"),  # an option of all sets of images and of no others
+        "images": hasattr(settings.data, "limit"),  # all image data sets have this option, and no others
         "steps": settings.steps,
     }

@@ -1,4 +1,4 @@
-"""What a run writes to its folder: lines, pictures, landscapes of the critic, checkpoints, event files."""
+"""The loggers of a run: events.jsonl, pictures, landscapes of the critic, checkpoints and TensorBoard files."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,13 +24,13 @@ from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Event, Scored, Snapshot
 from steadygan.training.online_scores import GRID, reference
 
-__all__ = ["layout", "outlets"]
+__all__ = ["layout", "loggers"]
 
 Sink = Callable[[Event], None]
 
 
 @contextmanager
-def outlets(
+def loggers(
     run: Run,
     folder: Path,
     *,
@@ -40,27 +40,29 @@ def outlets(
     first: int,
     wall_s: float,
 ) -> Iterator[list[Sink]]:
-    """The sinks of a run's folder, in the order in which they are to see an event, for as long as it trains.
+    """Open the loggers of a run's folder, in the order in which they must see an event.
 
-    `first` is the step it goes on from, `wall_s` the seconds that it had taken by then.
+    `first` is the step from which the run starts or resumes, `wall_s` the seconds that it had taken by then.
     """
     facts: dict[str, object] = {"members": run.members, "layout": layout(run)}
-    board = _board(run, folder, images_per_step, first, wall_s) if tensorboard else nullcontext(_nothing)
-    with board as boarded:
+    board = (
+        _tensorboard(run, folder, images_per_step, first, wall_s) if tensorboard else nullcontext(_nothing)
+    )
+    with board as board_sink:
         yield [
             line_sink(folder / EVENTS, images_per_step),
             _picture_sink(run, folder),
             *_landscape_sinks(run, folder),
             checkpoint_sink(folder / CHECKPOINTS, facts, last=keep.last, best=keep.best),
-            boarded,
+            board_sink,
         ]
 
 
 def _nothing(event: Event) -> None:
-    """Write nothing of an event."""
+    """Ignore an event."""
 
 
-def _board(
+def _tensorboard(
     run: Run, folder: Path, images: int, first: int, wall_s: float
 ) -> AbstractContextManager[Callable[[Event], None]]:
     return tensorboard_sink(
@@ -75,7 +77,7 @@ def _board(
 
 
 def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
-    """What is drawn to samples/: samples, or the portrait of a game that is solved by hand (of its first member)."""
+    """The logger that draws to samples/: samples, or the phase portrait of a toy game (of its first member)."""
     if not run.game.rest:
         target = reference(run.data, 4096) if len(run.data.shape) == 1 else None
         return sample_sink(folder / SAMPLES, target, sampling.columns(GRID, run.classes))
@@ -89,12 +91,12 @@ def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
             return None
         return toy_scores.spectrum(run.game, run.rule, run.draws, member(state, index), index)
 
-    start = member(run.state, index)  # a resumed run's too: its folder has the whole path
+    start = member(run.state, index)  # also in a resumed run, because its folder has the whole path
     return portrait_sink(folder / SAMPLES, folder / EVENTS, start, velocities, spectrum)
 
 
 def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
-    """What is kept of the critic of a run on points in the plane, for its report."""
+    """The logger of the critic's landscape, for runs on points in the plane."""
     if run.game.rest or not run.game.judge or run.data.shape != (2,):
         return []
     target, several = reference(run.data, 4096), run.ensemble
@@ -102,7 +104,7 @@ def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
 
 
 def layout(run: Run) -> dict[str, dict[str, list[int]]]:
-    """How each player's parameter vector is laid out: names and shapes, in order."""
+    """The layout of each player's parameter vector: names and shapes, in order."""
     return {
         name: {key: list(p.shape) for key, p in player.network.module.named_parameters()}
         for name, player in run.game.players.items()

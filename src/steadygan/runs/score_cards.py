@@ -1,4 +1,4 @@
-"""scores.json, the score cards of a run folder: kept, printed, compared."""
+"""scores.json: the score cards of a run folder. They are kept, printed and compared here."""
 
 import json
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from steadygan.errors import UsageError
 from steadygan.files import write_whole
 from steadygan.metrics import Card, compare, read_card
 
-__all__ = ["add", "cards", "compared", "known", "show"]
+__all__ = ["add", "cards", "compare_runs", "known", "print_card"]
 
 SCORES, FORMAT = "scores.json", 1
 
 
 def cards(folder: Path) -> list[Card]:
-    """The score cards that a run folder holds. Raises UsageError where their file is damaged."""
+    """Read the score cards of a run folder. Raises UsageError if their file is damaged."""
     file = folder / SCORES
     if not file.exists():
         return []
@@ -31,34 +31,34 @@ def cards(folder: Path) -> list[Card]:
             f"{file} cannot be read ({type(error).__name__}): remove it and evaluate again"
         ) from error
     if not isinstance(listed, list):
-        raise UsageError(f"{file} is of another version: remove it and evaluate again")
+        raise UsageError(f"{file} has another format version: remove it and evaluate again")
     return [read_card(card) for card in listed]
 
 
 def add(folder: Path, card: Card) -> None:
-    """Keep a card in the folder, in the place of an older one of the same step and member by the same protocol."""
+    """Keep a card in the folder. It replaces an older card with the same step, member and protocol."""
     kept = [*(old for old in cards(folder) if not _replaced(old, card)), card]
     raw = {"format": FORMAT, "cards": [card.plain() for card in kept]}
     write_whole(folder / SCORES, json.dumps(raw, indent=1) + "\n")
 
 
 def known(folder: Path, subject: dict[str, Any], protocol: dict[str, Any]) -> Card | None:
-    """The card of this subject by this protocol, if the folder holds it."""
+    """The card with this subject and protocol, if the folder has one."""
     same = (card for card in cards(folder) if card.subject == subject and card.protocol == protocol)
     return next(same, None)
 
 
 def _replaced(old: Card, new: Card) -> bool:
-    """Whether a new card takes an old one's place: of the same step and member, by the same protocol."""
+    """Whether a new card has the step, member and protocol of an old one."""
     same = all(old.subject.get(key) == new.subject[key] for key in ("step", "member"))
     return same and old.protocol == new.protocol
 
 
 def _groups(folder: Path) -> list[list[Card]]:
-    """The cards of a folder's newest scored step, a group for each protocol: averages first, then the last made."""
+    """The cards of a folder's newest scored step, one group per protocol: EMA weights first, then the newest."""
     found = cards(folder)
     if not found:
-        raise UsageError(f"{folder} holds no score cards: steadygan evaluate {folder} makes them")
+        raise UsageError(f"{folder} has no score cards: make them with steadygan evaluate {folder}")
     last = max(card.subject.get("step", 0) for card in found)
     newest = [card for card in reversed(found) if card.subject.get("step", 0) == last]
     groups: list[list[Card]] = []
@@ -72,13 +72,13 @@ def _groups(folder: Path) -> list[list[Card]]:
 
 
 def _alike(one: list[list[Card]], other: list[list[Card]]) -> tuple[list[Card], list[Card]]:
-    """A group of each by the same protocol; where there is none, the first of each, which do not compare."""
+    """A group of each run with the same protocol, or the first groups, which then cannot be compared."""
     pairs = ((a, b) for a in one for b in other if a[0].protocol == b[0].protocol)
     return next(pairs, (one[0], other[0]))
 
 
-def show(card: Card, console: Console) -> None:
-    """Print a card: its scores with their errors, and under them the protocol."""
+def print_card(card: Card, console: Console) -> None:
+    """Print a card: its scores with their errors, and then the protocol."""
     subject = ", ".join(f"{key} {value}" for key, value in card.subject.items() if key != "sha256")
     table = Table(title=subject, title_justify="left")
     for name in ("score", "value", "sampling error"):
@@ -100,10 +100,10 @@ def _number(value: float, error: float) -> str:
     return f"{value:.4g} ± {error:.1g}"
 
 
-def compared(folders: Sequence[Path], console: Console) -> None:
-    """Compare the newest cards of the first run folder with those of each other one, and print what differs.
+def compare_runs(folders: Sequence[Path], console: Console) -> None:
+    """Compare the newest cards of the first run folder with those of each other one, and print a table.
 
-    Raises UsageError for a folder without cards, and for cards of unlike protocols.
+    Raises UsageError for a folder without cards, and for cards with different protocols.
     """
     (first, groups), *others = [(folder, _groups(folder)) for folder in folders]
     for folder, more in others:
@@ -121,7 +121,8 @@ def compared(folders: Sequence[Path], console: Console) -> None:
             console.print(text, markup=False, highlight=False, soft_wrap=True)
         console.print(table)
         _print_protocol(ours[0], console)
-        single = min(len(ours), len(theirs)) < 2
-        seeds = "; of one run it does not hold how seeds differ: train with --seeds 5" if single else ""
-        text = f"± is the error of the mean over members, or of sampling{seeds}. apart: in standard errors"
+        text = "±: error of the mean over members, or of sampling for one member. apart: in standard errors"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if min(len(ours), len(theirs)) < 2:
+            text = "the error of one run does not include how seeds differ: train with --seeds 5"
+            console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)

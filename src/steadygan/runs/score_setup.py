@@ -1,4 +1,4 @@
-"""How a run is looked at while it trains: through which extractor, at which real images, by which protocol."""
+"""Evaluation during training: its extractor, its real images and its protocol."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Look
 from steadygan.training.online_scores import POINTS, looked_at, looker
 
-__all__ = ["look_of", "protocol_of", "through"]
+__all__ = ["evaluator", "extra_extractor", "protocol_of"]
 
 
-def look_of(run: Run, evaluation: Evaluation, note: Note) -> Callable[[State], Look]:
-    """The function that looks at a run's states. Raises UsageError where what it looks through is not there."""
+def evaluator(run: Run, evaluation: Evaluation, note: Note) -> Callable[[State], Look]:
+    """Make the function that scores a run's state. Raises UsageError if its extractor is missing."""
     if run.game.rest:
         members, ensemble = len(run.members), run.ensemble
         return toy_scores.portrait(
@@ -32,24 +32,24 @@ def look_of(run: Run, evaluation: Evaluation, note: Note) -> Callable[[State], L
         ensemble=run.ensemble,
         device=run.device,
         classes=run.classes,
-        classifier=classifiers.ready(needed, note) if needed else None,
+        classifier=classifiers.load_or_train(needed, note) if needed else None,
         extractor=_extractor(run, evaluation, note),
         images=evaluation.images,
     )
 
 
-def through(evaluation: Evaluation) -> str | None:
-    """The extractor of the evaluation during training besides pooled pixels."""
+def extra_extractor(evaluation: Evaluation) -> str | None:
+    """The name of the extractor that evaluation during training uses besides pooled pixels, if any."""
     return None if evaluation.extractor == "pixels8" else evaluation.extractor
 
 
 def _extractor(run: Run, evaluation: Evaluation, note: Note) -> Extractor | None:
-    name = through(evaluation)
-    return classifiers.look_through(name, run.data.shape[0], note) if name else None
+    name = extra_extractor(evaluation)
+    return classifiers.named_extractor(name, run.data.shape[0], note) if name else None
 
 
 def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -> dict[str, object]:
-    """How the scores in events.jsonl are made, of these `weights` of the generator (EMA or raw)."""
+    """The protocol of the scores in events.jsonl, with these `weights` of the generator (EMA or raw)."""
     data, images = run.data, len(run.data.shape) == 3
     if images:
         data = data._replace(rows=looked_at(data, evaluation.images))

@@ -1,4 +1,4 @@
-"""A run in its folder: started, resumed, looked into."""
+"""Start or resume a run in its folder."""
 
 import json
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from steadygan.runs.folder import (
     read_config,
     restore,
 )
-from steadygan.runs.live_diagnosis import Ill, attendant, facts_of
-from steadygan.runs.outputs import outlets
-from steadygan.runs.score_setup import look_of, protocol_of, through
+from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
+from steadygan.runs.outputs import loggers
+from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of
 from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
 from steadygan.training import checkpoint, toy_scores
@@ -42,33 +42,37 @@ from steadygan.training.online_scores import score_names
 __all__ = ["resume", "start"]
 
 
-def start(settings: Config, folder: Path, console: Console) -> Diverged | Ill | None:
-    """Train from the first step in `folder`, which must be new or empty. Returns how it came to a bad end, if any."""
+def start(settings: Config, folder: Path, console: Console) -> Diverged | StoppedByDiagnosis | None:
+    """Train from the first step in `folder`, which must be new or empty.
+
+    Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
+    scored or written.
+    """
     run = build(settings)
     _check(
         run,
         best=settings.keep.best,
-        extractor=through(settings.evaluation),
+        extractor=extra_extractor(settings.evaluation),
         count=settings.threads,
         tensorboard=settings.tensorboard,
     )
     compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
     settings = settings.model_copy(update={"compile": compiles})
-    look = look_of(run, settings.evaluation, _noter(console))
-    look(run.state)  # what cannot be scored is told before anything is written
+    evaluate = evaluator(run, settings.evaluation, _noter(console))
+    evaluate(run.state)  # a run that cannot be scored fails here, before anything is written
     claim(folder)
     with locked(folder):
         write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
-        return _go(settings, run, run.state, look, folder, 0.0, console)
+        return _train(settings, run, run.state, evaluate, folder, 0.0, console)
 
 
 def resume(
     folder: Path, assignments: list[str], console: Console, root: Path | None = None
-) -> Diverged | Ill | None:
-    """Go on from the newest whole checkpoint in `folder`, exactly as if the run had never stopped.
+) -> Diverged | StoppedByDiagnosis | None:
+    """Resume a run from the newest complete checkpoint in `folder`, exactly as if it had not been interrupted.
 
-    `assignments` (key=value) change the configuration from here on, `root` where its data lie. Raises
-    UsageError when the folder holds no run, or none that fits its configuration.
+    `assignments` (key=value) change the configuration from here on, and `root` the folder of its data. Raises
+    UsageError if `folder` is not a run folder, or if its checkpoint does not fit the configuration.
     """
     before = config.current(read_config(folder))
     raw = config.current(config.override(before, assignments))
@@ -82,23 +86,23 @@ def resume(
     _check(
         run,
         best=settings.keep.best,
-        extractor=through(settings.evaluation),
+        extractor=extra_extractor(settings.evaluation),
         count=settings.threads,
         tensorboard=settings.tensorboard,
     )
     with locked(folder):
-        begun = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it was stopped before its first one
-        state = restore(folder, run, _noter(console)) if begun else run.state
+        saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
+        state = restore(folder, run, _noter(console)) if saved else run.state
         step = int(state.scalars["step"].flatten()[0])
         if step >= settings.steps:
-            text = f"{folder} is complete: step {step:,} of {settings.steps:,}; resume it with steps=... to go on"
+            text = f"{folder} is complete at step {step:,} of {settings.steps:,}: to train longer, resume with steps=N"
             console.print(text, markup=False, soft_wrap=True)
             return None
         rule = run.stop
         if rule and stops(rule, step, logged(folder / EVENTS, step).get(rule.log)):
             text = (
-                f"{folder} has ended by its rule at step {step:,} of {settings.steps:,}: {rule.log} is below "
-                f"{rule.below:g}; resume it with stop=null, or another stop.below, to go on"
+                f"{folder} stopped early at step {step:,} of {settings.steps:,}, because {rule.log} is below "
+                f"{rule.below:g}: to train longer, resume with stop=null or another stop.below"
             )
             console.print(text, markup=False, soft_wrap=True)
             return None
@@ -108,14 +112,14 @@ def resume(
         if assignments or root or undecided:
             write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
         wall_s = rewind(folder / EVENTS, step)
-        going = "going on from" if begun else "it has no checkpoint: beginning at"
-        console.print(f"{going} step {step:,} of {settings.steps:,}", markup=False)
-        look = look_of(run, settings.evaluation, _noter(console))
-        return _go(settings, run, state, look, folder, wall_s, console)
+        how = "resuming from" if saved else "no checkpoint found: starting at"
+        console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
+        evaluate = evaluator(run, settings.evaluation, _noter(console))
+        return _train(settings, run, state, evaluate, folder, wall_s, console)
 
 
 def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, console: Console) -> bool:
-    """Whether the step is compiled: compile=auto is decided once, for a resumed run has to take the same steps."""
+    """Whether to compile the step. compile=auto is decided once, because a resumed run must take the same steps."""
     if isinstance(chosen, bool):
         return chosen
     step = vectorised(run.step) if run.ensemble else run.step
@@ -123,8 +127,8 @@ def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, conso
         found = estimate(step, run.state, run.draws(0), steps)
     if not found.pays:
         console.print(
-            f"the step is not compiled: uncompiled the run takes about {found.uncompiled:.0f} s, and compiling alone "
-            f"about {found.compiling:.0f} s (compile=true compiles it)",
+            f"the step is not compiled: the uncompiled run takes about {found.uncompiled:.0f} s, and compiling alone "
+            f"takes about {found.compiling:.0f} s (to compile it, set compile=true)",
             markup=False,
             soft_wrap=True,
         )
@@ -134,7 +138,7 @@ def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, conso
 def _check(
     run: Run, *, best: str | None, extractor: str | None, count: int | None, tensorboard: bool
 ) -> None:
-    """Raise UsageError for what could only fail later: an unknown score or log, or a package that is not there."""
+    """Raise UsageError for what would fail only later: an unknown score or log, or a missing package."""
     if best:
         _check_score(best, run, extractor)
     if run.stop:
@@ -148,27 +152,27 @@ def _check_score(name: str, run: Run, extractor: str | None) -> None:
     rest = run.game.rest
     known = toy_scores.score_names(rest) if rest else score_names(run.data, run.game, extractor)
     if name not in known:
-        hint = nearest(name, known) if known else "it has none"
+        hint = nearest(name, known) if known else "it has none, so leave out keep.best"
         raise UsageError(f"keep.best: a run on {run.data.name} has no score {name!r}: {hint}")
 
 
 def _check_log(name: str, run: Run) -> None:
-    """Refuse a rule on what is not logged: a step is taken to see what is."""
+    """Raise UsageError if a step does not log this name. One step is taken to see its logs."""
     step = vectorised(run.step) if run.ensemble else run.step
     _, logs = step(run.state, run.draws(0))
     if name not in logs:
-        raise UsageError(f"stop.log: this run logs no {name!r}: {nearest(name, logs)}")
+        raise UsageError(f"stop.log: this run does not log {name!r}: {nearest(name, logs)}")
 
 
-def _go(
+def _train(
     settings: Config,
     run: Run,
     state: State,
-    look: Callable[[State], Look],
+    evaluate: Callable[[State], Look],
     folder: Path,
     wall_s: float,
     console: Console,
-) -> Diverged | Ill | None:
+) -> Diverged | StoppedByDiagnosis | None:
     if not run.game.rest:
         write_whole(
             folder / EVALUATION,
@@ -192,10 +196,10 @@ def _go(
     largest = work(run.game, settings.batch * len(run.members))
     keep_memory()
     events = diagnostics.Events(facts_of(settings))
-    for _, line in whole(folder / EVENTS):  # of a run that is resumed
+    for _, line in whole(folder / EVENTS):  # only a resumed run has some
         events.add(line)
-    attend = attendant(events, images, settings.stop_on, _noter(console))
-    written = outlets(
+    stop_early = early_stopping(events, images, settings.stop_on, _noter(console))
+    opened = loggers(
         run,
         folder,
         keep=settings.keep,
@@ -204,12 +208,12 @@ def _go(
         first=first,
         wall_s=wall_s,
     )
-    with threads(settings.threads), products(largest), written as sinks, show as shown:
+    with threads(settings.threads), products(largest), opened as sinks, show as shown:
         for event in train(
             step,
             run.draws,
             state,
-            look=look,
+            look=evaluate,
             examine=_examine(run),
             trace=lambda good, until, index: origin(
                 run.game, step, run.draws, good, until, index if run.ensemble else None
@@ -224,11 +228,11 @@ def _go(
             if isinstance(event, Diverged):
                 earlier = diverged.members if diverged else []
                 diverged = event._replace(members=sorted({*earlier, *event.members}))
-            ill = attend(event)
-            if ill and isinstance(event, Scored):
+            stopped = stop_early(event)
+            if stopped and isinstance(event, Scored):
                 for sink in sinks:
                     sink(Snapshot(event.step, event.state))
-                return ill
+                return stopped
     return diverged
 
 

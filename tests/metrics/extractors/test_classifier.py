@@ -281,4 +281,4 @@ def test_the_digits_classifier_reaches_98_percent(tmp_path):
 )
 def test_a_card_without_its_accuracy_is_told_in_a_sentence(small, card):
     with pytest.raises(UsageError, match="card does not say"):
-        classifiers.right(dataclasses.replace(small, card=card))
+        classifiers.accuracy_text(dataclasses.replace(small, card=card))

@@ -75,13 +75,13 @@ def test_extractors_are_found_by_name(tmp_path):
 
 
 def test_a_classifier_is_found_by_the_name_of_its_set_in_either_spelling(tmp_path, monkeypatch):
-    monkeypatch.setattr(classifiers, "ready", lambda name, note: saved(tmp_path, name))
+    monkeypatch.setattr(classifiers, "load_or_train", lambda name, note: saved(tmp_path, name))
     for name in ("fashion_mnist", "fashion-mnist"):
-        assert classifiers.look_through(name, 1, print).name == "fashion_mnist"
+        assert classifiers.named_extractor(name, 1, print).name == "fashion_mnist"
     with pytest.raises(UsageError, match="only lite0 and inception take a file of weights, not digits"):
-        classifiers.look_through("digits", 1, print, weights=tmp_path)
+        classifiers.named_extractor("digits", 1, print, weights=tmp_path)
     with pytest.raises(UsageError, match="did you mean 'cifar10'"):
-        classifiers.look_through("cifar1", 3, print)
+        classifiers.named_extractor("cifar1", 3, print)
 
 
 def test_pixels_are_those_of_the_kernel_distance():

@@ -1,4 +1,4 @@
-"""Consumers of a run's events: each is a function of one event, and knows none of the others."""
+"""The loggers of a run's events. Each is a function of one event and independent of the others."""
 
 from steadygan.runs.sinks.checkpoints import checkpoint_sink
 from steadygan.runs.sinks.console import console_sink

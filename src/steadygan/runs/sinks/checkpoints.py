@@ -1,4 +1,4 @@
-"""checkpoints/: the last few states, and the one with the best score."""
+"""The logger of checkpoints/: the newest states, and the state with the best score."""
 
 import json
 import math
@@ -19,9 +19,9 @@ BEST = "best.json"
 def checkpoint_sink(
     folder: Path, facts: dict[str, object], *, last: int, best: str | None
 ) -> Callable[[Event], None]:
-    """Save snapshots, keep the newest `last`, and the state whose score `best` (a mean over members) is best.
+    """Save snapshots. Keep the newest `last` of them, and the state with the best value of the score `best`.
 
-    Which one that is stands in folder/best.json.
+    In an ensemble the score is the mean over members. folder/best.json names the best checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / BEST
@@ -34,7 +34,7 @@ def checkpoint_sink(
             value = _score(event, best)
             name = checkpoint.name(event.step)
             if _improves(value, record, best, name):
-                # The record first: a kill in between leaves a name that the resumed run fills at the same step.
+                # The record first: after a kill in between, the resumed run writes this checkpoint at the same step.
                 write_whole(record, json.dumps({"checkpoint": name, "score": best, "value": value}))
                 checkpoint.save(folder, event.state, facts)
 
@@ -42,7 +42,7 @@ def checkpoint_sink(
 
 
 def _score(event: Scored, name: str) -> float:
-    """The score, in an ensemble the mean of the members that have one; NaN where there is none."""
+    """The score, or the mean over the members that have one. NaN if there is none."""
     value = event.look.scores.get(name, math.nan)
     values = [v for v in (value if isinstance(value, list) else [value]) if math.isfinite(v)]
     return sum(values) / len(values) if values else math.nan
@@ -58,13 +58,13 @@ def _improves(value: float, record: Path, score: str, name: str) -> bool:
 
 
 def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the best score, where the folder keeps one."""
+    """The checkpoint with the best score, or None if the folder keeps none."""
     old = _read(folder / BEST)
     return folder / old["checkpoint"] if old else None
 
 
 def _read(record: Path) -> dict[str, Any] | None:
-    """The record of the best, or None where there is none that can be read."""
+    """The record of the best checkpoint, or None if it is missing or damaged."""
     try:
         old = json.loads(record.read_text())
         return {"checkpoint": str(old["checkpoint"]), "score": old["score"], "value": float(old["value"])}

@@ -1,4 +1,4 @@
-"""The terminal: a live line while there is someone to watch, plain lines otherwise."""
+"""The logger of the terminal: a progress bar in an interactive terminal, plain lines otherwise."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ __all__ = ["console_sink"]
 def console_sink(
     console: Console, *, steps: int, first: int, images_per_step: int
 ) -> Iterator[Callable[[Event], None]]:
-    """Show how far the run is, its speed, losses, latest scores and the time left, for as long as it is open."""
+    """Show the progress of a run: step, speed, time left, losses and latest scores."""
     live = Progress(
         TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
         BarColumn(bar_width=24),
@@ -49,7 +49,7 @@ def console_sink(
                 values = "  ".join(f"{key} {value}" for key, value in shown.items())
                 console.print(f"step {event.step:,}  {values}", markup=False, soft_wrap=True)
         elif isinstance(event, Stopped):
-            text = f"ended by its rule at step {event.step:,}: {event.rule.log} is below {event.rule.below:g}"
+            text = f"stopped early at step {event.step:,}: {event.rule.log} is below {event.rule.below:g}"
             console.print(text, markup=False, soft_wrap=True)
 
     with live:
@@ -57,5 +57,5 @@ def console_sink(
 
 
 def _short(value: Tensor | float | list[float]) -> str:
-    """Four digits; of an ensemble the mean of the members that have a number."""
+    """Four digits, of an ensemble the mean over the members that have a number."""
     return f"{torch.as_tensor(value, dtype=torch.float64).nanmean().item():.4g}"

@@ -1,4 +1,4 @@
-"""events.jsonl: one JSON object a line, flat keys, numbers (lists in an ensemble)."""
+"""The logger of events.jsonl: one JSON object per line with flat keys and numbers, or lists in an ensemble."""
 
 import json
 import math
@@ -16,7 +16,7 @@ __all__ = ["line_of", "line_sink", "logged", "rewind", "whole"]
 
 
 def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
-    """Append what a run logs and scores to `path`; every line holds `step`, `images` and `wall_s`."""
+    """Append the logs and scores of a run to `path`. Every line has `step`, `images` and `wall_s` (seconds)."""
 
     def sink(event: Event) -> None:
         line = line_of(event, images_per_step)
@@ -28,7 +28,7 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
 
 
 def line_of(event: Event, images_per_step: int) -> dict[str, Any] | None:
-    """What an event says, as plain numbers for a line of JSON; None for one that says nothing."""
+    """The values of an event as plain numbers for a line of JSON, or None if it has none."""
     match event:
         case Progress() | Examined():
             return {**_when(event, images_per_step), **_finite(event.logs)}
@@ -43,7 +43,7 @@ def line_of(event: Event, images_per_step: int) -> dict[str, Any] | None:
 
 
 def rewind(path: Path, step: int) -> float:
-    """Drop the lines after `step` (and a torn last one) and return the seconds that the run had then taken."""
+    """Drop the lines after `step` and an incomplete last line. Returns the seconds that the run had taken by `step`."""
     wall_s, kept = 0.0, []
     for line, values in whole(path):
         if values["step"] <= step:
@@ -54,7 +54,7 @@ def rewind(path: Path, step: int) -> float:
 
 
 def logged(path: Path, step: int) -> dict[str, Any]:
-    """All that the lines of `step` say; nothing where it has none."""
+    """All values in the lines of `step`, or an empty dict if it has none."""
     return {key: v for _, values in whole(path) if values["step"] == step for key, v in values.items()}
 
 
@@ -67,7 +67,7 @@ def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Tensor | float | list[float]) -> float | list[float | None] | None:
-    """Numbers for JSON, which has no NaN and no infinity: those become null."""
+    """Plain numbers for JSON, in which NaN and infinity become null."""
     if isinstance(value, Tensor):
         value = value.tolist()
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""landscapes/: what the critic of a run on points in the plane says of every place, at every look."""
+"""The logger of landscapes/: the critic's logits on a grid at each evaluation, for runs on points in the plane."""
 
 import copy
 import json
@@ -19,14 +19,21 @@ from steadygan.networks import logits_of
 from steadygan.penalties import Critic
 from steadygan.training.events import Event, Scored
 
-__all__ = ["LANDSCAPES", "Seen", "judge", "landscape_sink", "read_landscape", "write_landscape"]
+__all__ = [
+    "LANDSCAPES",
+    "SavedLandscape",
+    "evaluation_critic",
+    "landscape_sink",
+    "read_landscape",
+    "write_landscape",
+]
 
 LANDSCAPES = "landscapes"
-SHOWN = 400  # fakes, and real samples
+SHOWN = 400  # the most generated and the most real samples in a file
 
 
-class Seen(NamedTuple):
-    """A landscape at a step, with fakes [n, 2] of that look and real samples [m, 2]."""
+class SavedLandscape(NamedTuple):
+    """A landscape at a step, with generated samples [n, 2] and real samples [m, 2]."""
 
     step: int
     landscape: Landscape
@@ -37,9 +44,9 @@ class Seen(NamedTuple):
 def landscape_sink(
     folder: Path, game: Game, reals: Tensor, *, classes: int = 0, ensemble: bool = False
 ) -> Callable[[Event], None]:
-    """Write folder/step-XXXXXXXX.safetensors at each look, under 20 kB: of an ensemble, the first member's.
+    """Write folder/step-XXXXXXXX.safetensors at each evaluation, less than 20 kB. An ensemble writes its first member.
 
-    Of a conditional run, the mean of the critic's answers over the classes.
+    A conditional run writes the mean of the critic's logits over the classes.
     """
     frame = around(reals)
 
@@ -48,14 +55,15 @@ def landscape_sink(
             return
         state = member(event.state, 0 if ensemble else None)
         params = state.params[game.judge or "D"]
-        found = landscape(judge(game, state, classes), frame, params)
-        write_landscape(folder, Seen(event.step, found, event.look.samples[0][:SHOWN], reals[:SHOWN]))
+        found = landscape(evaluation_critic(game, state, classes), frame, params)
+        saved = SavedLandscape(event.step, found, event.look.samples[0][:SHOWN], reals[:SHOWN])
+        write_landscape(folder, saved)
 
     return sink
 
 
-def judge(game: Game, state: State, classes: int = 0) -> Critic:
-    """The critic of the game's samples at one member's state, in evaluation mode, normalized as in its losses."""
+def evaluation_critic(game: Game, state: State, classes: int = 0) -> Critic:
+    """The critic at one member's state, in evaluation mode and normalized as in its losses."""
     assert game.judge is not None
     network, params = game.players[game.judge].network, state.params[game.judge]
     buffers = state.buffers[game.judge]
@@ -63,7 +71,7 @@ def judge(game: Game, state: State, classes: int = 0) -> Critic:
 
     def answers(*labels: Tensor) -> Critic:
         def plain(x: Tensor) -> Tensor:
-            own = {name: b.clone() for name, b in buffers.items()}  # asking changes nothing
+            own = {name: b.clone() for name, b in buffers.items()}  # a forward pass may write to them
             return logits_of(lambda x: frozen(params, own, x, *labels))(x)
 
         return game.normalize(plain) if game.normalize else plain
@@ -75,29 +83,29 @@ def judge(game: Game, state: State, classes: int = 0) -> Critic:
     return critic
 
 
-def write_landscape(folder: Path, seen: Seen) -> None:
-    """Write folder/step-XXXXXXXX.safetensors, whole or not at all."""
+def write_landscape(folder: Path, saved: SavedLandscape) -> None:
+    """Write folder/step-XXXXXXXX.safetensors, completely or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step-{seen.step:08d}.safetensors"
+    path = folder / f"step-{saved.step:08d}.safetensors"
     tensors = {
-        "logits": seen.landscape.logits,
-        "gradient": seen.landscape.gradient,
-        "fakes": seen.fakes.float(),
-        "reals": seen.reals.float(),
+        "logits": saved.landscape.logits,
+        "gradient": saved.landscape.gradient,
+        "fakes": saved.fakes.float(),
+        "reals": saved.reals.float(),
     }
-    # One entry: safetensors writes several in an order of its own, another each time.
-    facts = {"seen": json.dumps({"step": seen.step, "frame": seen.landscape.frame})}
+    # One entry, because safetensors writes several entries in a different order each time.
+    facts = {"seen": json.dumps({"step": saved.step, "frame": saved.landscape.frame})}
     write_whole(path, safetensors.torch.save({k: t.contiguous() for k, t in tensors.items()}, facts))
 
 
-def read_landscape(path: Path) -> Seen | None:
-    """What `landscape_sink` wrote; None where the file is damaged or of another kind."""
+def read_landscape(path: Path) -> SavedLandscape | None:
+    """Read a file of `landscape_sink`. Returns None if it is damaged or another kind of file."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["seen"])
             tensors = {name: file.get_tensor(name) for name in ("logits", "gradient", "fakes", "reals")}
             x, y, half = (float(v) for v in facts["frame"])
             found = Landscape((x, y, half), tensors["logits"], tensors["gradient"])
-            return Seen(int(facts["step"]), found, tensors["fakes"], tensors["reals"])
+            return SavedLandscape(int(facts["step"]), found, tensors["fakes"], tensors["reals"])
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
         return None

@@ -1,4 +1,4 @@
-"""samples/ of a game that is solved by hand: its path so far through the field, and the eigenvalues at rest."""
+"""The logger of samples/ for toy games: phase portraits, and the eigenvalues at the equilibrium."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +23,10 @@ def portrait_sink(
     velocities: Callable[[State, Tensor], Tensor],
     spectrum: Callable[[State], Spectrum | None],
 ) -> Callable[[Event], None]:
-    """Draw folder/step-XXXXXXXX.png at each checkpoint: the path from `start` over the places in the file `events`.
+    """Draw folder/step-XXXXXXXX.png at each checkpoint: the path from `start` through the points in the file `events`.
 
-    Of an ensemble, the first member: `start`, `velocities(state, points)` and `spectrum(state)` are its. Without a
-    spectrum the path is drawn alone, and no equilibrium.
+    An ensemble draws its first member, to which `start`, `velocities(state, points)` and `spectrum(state)` belong.
+    Without a spectrum only the path is drawn, and no equilibrium.
     """
     folder.mkdir(parents=True, exist_ok=True)
     first = torch.stack([start.params[name][0].double().cpu() for name in "DG"]).view(1, 2)
@@ -46,7 +46,7 @@ def portrait_sink(
 
 
 def _path(events: Path) -> Tensor:
-    """The places [t, 2] of D's and G's first parameter, of the first member; NaN where one was not finite."""
+    """The first parameters of D and G at each logged step, [t, 2], of the first member. NaN where not finite."""
     places = []
     for _, values in whole(events):
         if "at/D" in values:

@@ -1,4 +1,4 @@
-"""samples/: a picture for every look, points with their target or a grid of images."""
+"""The logger of samples/: a picture at each evaluation, of points and their target or of a grid of images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ MEMBERS = 4
 
 
 def sample_sink(folder: Path, target: Tensor | None, columns: int | None = None) -> Callable[[Event], None]:
-    """Draw each look's samples to folder/step-XXXXXXXX.png: of an ensemble, the first four members."""
+    """Draw the samples of each evaluation to folder/step-XXXXXXXX.png. An ensemble draws its first four members."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def sink(event: Event) -> None:
@@ -31,7 +31,7 @@ def sample_sink(folder: Path, target: Tensor | None, columns: int | None = None)
 
 
 def sample_name(step: int) -> str:
-    """The file of the picture drawn at `step`.
+    """The file name of the picture drawn at `step`.
 
     >>> sample_name(250)
     'step-00000250.png'
@@ -42,7 +42,7 @@ def sample_name(step: int) -> str:
 def picture(
     samples: Tensor, target: Tensor | None, title: str, columns: int | None = None
 ) -> "pictures.Image.Image":
-    """Points as a scatter over their target, images, which have none, as a grid."""
+    """Draw points [n, 2] as a scatter over their target, or images [n, C, H, W], which have no target, as a grid."""
     if target is not None:
         return pictures.scatter(samples, target, title=title)
     return pictures.grid(samples[:GRID], columns)

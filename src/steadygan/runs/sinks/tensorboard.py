@@ -1,4 +1,4 @@
-"""tensorboard/: what a run writes, as event files: the lines of events.jsonl as scalars, the pictures as images."""
+"""The logger of tensorboard/: the values of events.jsonl as scalars, and the pictures as images."""
 
 import struct
 import time
@@ -15,16 +15,16 @@ from steadygan.training.events import Event
 __all__ = ["check_tensorboard", "tensorboard_sink"]
 
 KEPT = ("step", "images", "wall_s")
-"""What an event has fields of its own for, or could be had from its step."""
+"""Keys that are no scalars of their own: a TensorBoard event has fields for them, or they follow from its step."""
 
 
 def check_tensorboard() -> None:
-    """Raise UsageError where TensorBoard's package is missing."""
+    """Raise UsageError if the package tensorboard is missing."""
     try:
         import tensorboard  # noqa: F401
     except ImportError:
         raise UsageError(
-            "event files need tensorboard: pip install 'steadygan[tensorboard]', or leave out tensorboard=true"
+            "tensorboard=true needs the package tensorboard: pip install 'steadygan[tensorboard]', or leave it out"
         ) from None
 
 
@@ -32,12 +32,11 @@ def check_tensorboard() -> None:
 def tensorboard_sink(
     folder: Path, events: Path, samples: Path, *, drawn: type, images_per_step: int, first: int, wall_s: float
 ) -> Iterator[Callable[[Event], None]]:
-    """Write event files to `folder`; of an ensemble, each member's to folder/member-N, a run of its own.
+    """Write TensorBoard files to `folder`. Each member of an ensemble is a TensorBoard run in folder/member-N.
 
-    They begin with all that the file `events` and the folder `samples` hold up to step `first`, in place of what
-    older files said: so a resumed run has each step once, in every reader, and may be given event files late.
-    A picture is drawn before an event of the kind `drawn`; of an ensemble it shows the first members, and is
-    the folder's own.
+    New files replace old ones and start with what the file `events` and the folder `samples` have up to step `first`.
+    So a resumed run has each step once, and TensorBoard files can be added late. A new picture is there at each event
+    of the type `drawn`. The picture of an ensemble shows its first members and is in `folder` itself.
     """
     board = _Board(folder, time.time() - wall_s)
     for old in (*folder.glob("events.out.tfevents.*"), *folder.glob("member-*/events.out.tfevents.*")):
@@ -64,13 +63,13 @@ def tensorboard_sink(
 
 
 class _Board:
-    """A writer for each run that there turns out to be; the run's own is named by the empty string."""
+    """One writer per TensorBoard run, created at first use. The empty name is the run folder itself."""
 
     def __init__(self, folder: Path, began: float) -> None:
         self.folder, self.began, self.writers = folder, began, dict[str, Any]()
 
     def scalars(self, line: Mapping[str, Any]) -> None:
-        """One line of events.jsonl: numbers, lists of each member's, null for what is not finite."""
+        """Write one line of events.jsonl: numbers, lists with one number per member, null for NaN or infinity."""
         if "diverged" in line or "stopped" in line:
             return
         runs: dict[str, dict[str, float]] = {}
@@ -85,7 +84,7 @@ class _Board:
             self._write(name, line["step"], line.get("wall_s"), values)
 
     def picture(self, path: Path, step: int) -> None:
-        """A PNG file as it is, where there is one."""
+        """Write a PNG file as it is, if it exists."""
         if path.exists():
             png = path.read_bytes()
             width, height = struct.unpack(">II", png[16:24])  # of its first chunk, IHDR
@@ -102,11 +101,11 @@ class _Board:
         self.writers[name].add_event(Record(wall_time=when, step=step, summary={"value": values}))
 
     def flush(self) -> None:
-        """Have all of it on the disk."""
+        """Write everything to the disk."""
         for writer in self.writers.values():
             writer.flush()
 
     def close(self) -> None:
-        """End the files."""
+        """Close the files."""
         for writer in self.writers.values():
             writer.close()
