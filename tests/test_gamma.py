@@ -154,16 +154,16 @@ def test_from_the_command_line(command):
     done = command("probe", "gamma", "digits-fargan", "--steps", "10", "batch=8", "fake_as_real.count=0")
     assert done.code == 0
     assert "recommended weight" in done.out
-    assert "at 16x16 take 4 times" in " ".join(done.out.split())
+    assert "multiply it by 4 for 16x16 images" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["gaussian-nsgan"], "has no r1, r2, zero_centered penalty"),
+        (["gaussian-nsgan"], "has none of the penalties r1, r2, zero_centered"),
         (["ring8-fargan", "game.loss=wasserstein"], "does not saturate"),
         (["ring8-fargan", "critic.penalties.0.of=probability"], "of=logit"),
-        (["ring8-fargan", "optimizer.lr=[0.001, 0.002]"], "one value of each"),
+        (["ring8-fargan", "optimizer.lr=[0.001, 0.002]"], "sweeps optimizer.lr: give one value"),
         (["ring8-frgan"], "did you mean 'ring8-fargan'"),
         (["ring8-fargan", "--steps", "3"], "--steps"),
     ],

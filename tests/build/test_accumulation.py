@@ -83,7 +83,7 @@ def test_batch_norm_goes_from_part_to_part():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"accumulate": 5}, "accumulate=5 does not divide the batch of 12"),
+        ({"accumulate": 5}, "accumulate=5 does not divide batch=12"),
         ({"accumulate": 4, "fake_as_real": {"count": 6}}, "accumulate=4 does not divide the 6 fakes"),
         ({"accumulate": 0}, "accumulate"),
     ],

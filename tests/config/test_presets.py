@@ -285,7 +285,7 @@ def test_a_generators_own_batch_is_taken_in_parts():
     assert [run.game.fields["z_G"].shape for run in (whole, parts)] == [(12, 5), (12, 5)]
     a, b = (run.step(run.state, run.draws(0))[0].params["G"] for run in (whole, parts))
     torch.testing.assert_close(a, b)
-    with pytest.raises(UsageError, match=r"does not divide the game.batch_G of 9"):
+    with pytest.raises(UsageError, match=r"does not divide game.batch_G=9"):
         build(config.parse({**gan(batch_G=9).model_dump(), "accumulate": 2}))
 
 

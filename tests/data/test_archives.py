@@ -257,12 +257,12 @@ def test_a_pickle_that_is_not_the_sets_is_refused_in_a_sentence(value):
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (batch(noise(1, 3072), [3])[:-100], ("no whole pickle", "download it again")),
-        (b"\x1f\x8b not a pickle", ("no whole pickle", "download it again")),
-        (pickle.dumps([1, 2]), ("holds no table", "download the set again")),
+        (batch(noise(1, 3072), [3])[:-100], ("damaged pickle", "download the data set again")),
+        (b"\x1f\x8b not a pickle", ("damaged pickle", "download the data set again")),
+        (pickle.dumps([1, 2]), ("has no table", "download the data set again")),
         (batch(noise(1, 3071), [3]), ("1x3071 values", "n x 3072")),
-        (python2(labels=numbers([1])), ("holds no values", "n x 3072")),
-        (python2(data=numbers([1]), labels=numbers([1])), ("holds no values", "n x 3072")),
+        (python2(labels=numbers([1])), ("has no values", "n x 3072")),
+        (python2(data=numbers([1]), labels=numbers([1])), ("has no values", "n x 3072")),
         (batch(noise(1, 3072), [10]), ("0 to 9", "each of its 1 images")),
         (batch(noise(1, 3072), [-1]), ("0 to 9", "each of its 1 images")),
         (batch(noise(1, 3072), [1, 2]), ("0 to 9", "each of its 1 images")),
@@ -287,7 +287,7 @@ def test_damaged_archives_are_refused(tmp_path, counts):
     whole, place = (tmp_path / "whole.tar.gz").read_bytes(), tmp_path / "cifar-10-python.tar.gz"
     for content in (whole[: len(whole) // 2], whole[:-4], b"no archive", b"", whole[:40] + b"?" + whole[41:]):
         place.write_bytes(content)
-        with refusal("cifar-10-python.tar.gz", "no whole archive", "download it again"):
+        with refusal("cifar-10-python.tar.gz", "damaged archive", "download it again"):
             data.cifar10(tmp_path, "test")
     in_tar(tmp_path, {"elsewhere/test_batch": b"x"}, place.name)
     with refusal("has no file cifar-10-batches-py/test_batch", "again"):
@@ -408,8 +408,8 @@ def test_stl10_is_resized_by_the_filter_that_its_manifest_names(tmp_path, counts
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"test_X.bin": b"x" * 27_647, "test_y.bin": b"\x01"}, ("test_X.bin", "cut short of its 1")),
-        ({"test_X.bin": b"x" * 27_649, "test_y.bin": b"\x01"}, ("test_X.bin", "goes on after 1")),
+        ({"test_X.bin": b"x" * 27_647, "test_y.bin": b"\x01"}, ("test_X.bin", "fewer than 1 images")),
+        ({"test_X.bin": b"x" * 27_649, "test_y.bin": b"\x01"}, ("test_X.bin", "more than 1 images")),
         ({"test_X.bin": b"x" * 27_648, "test_y.bin": b"\x00"}, ("test_y.bin", "1 labels of 1 to 10")),
         ({"test_X.bin": b"x" * 27_648, "test_y.bin": b"\x0b"}, ("test_y.bin", "1 labels of 1 to 10")),
         ({"test_X.bin": b"x" * 27_648, "test_y.bin": b""}, ("test_y.bin", "1 labels of 1 to 10")),
@@ -446,7 +446,7 @@ def test_imagenet64_in_the_order_of_its_batches(compress, tmp_path, counts):
         np.testing.assert_array_equal(found.rows[300 * i : 300 * i + 300].numpy(), base + (i + 1))
     assert found.labels.tolist() == [3 * k % 1000 for k in range(300)] * 10
     (part / "train_data_batch_7.npz").unlink()
-    with refusal("lacks ImageNet-64's train_data_batch_7.npz", "download"):
+    with refusal("lacks train_data_batch_7.npz of ImageNet-64", "download"):
         data.imagenet64(tmp_path)
 
 
@@ -498,7 +498,7 @@ def test_damaged_batches_of_imagenet64(tmp_path, counts):
             data.imagenet64(tmp_path, "test")
     with zipfile.ZipFile(tmp_path / "val_data.npz", "w") as archive:
         archive.writestr("data.npy", b"\x93NUMPY no header")
-    with refusal("val_data.npz", "no whole arrays"):
+    with refusal("val_data.npz", "damaged array"):
         data.imagenet64(tmp_path, "test")
 
 
@@ -516,7 +516,7 @@ def test_headers_of_arrays_that_are_no_python(header, tmp_path, counts):
     counts("imagenet64", test=1)
     with zipfile.ZipFile(tmp_path / "val_data.npz", "w") as archive:
         archive.writestr("data.npy", b"\x93NUMPY\x01\x00" + bytes([118, 0]) + header.ljust(118))
-    with refusal("val_data.npz", "no whole arrays", "download it again"):
+    with refusal("val_data.npz", "damaged array", "download it again"):
         data.imagenet64(tmp_path, "test")
 
 
@@ -659,11 +659,11 @@ def test_emoji_of_another_size(tmp_path, four):
     ("files", "words"),
     [
         (package(TABLE[:1]), ("1 images in 1 categories instead of 4 in 2", "16.0.0")),
-        (package({"a": 1}), ("emoji.json", "not that of emoji-datasource-google")),
-        (package([{"image": "a.png"}]), ("emoji.json", "not that of emoji-datasource-google")),
-        (package([*TABLE[:2], entry("a.png", -1, 0, category="Objects")]), ("not that of",)),
+        (package({"a": 1}), ("emoji.json", "not the file of emoji-datasource-google")),
+        (package([{"image": "a.png"}]), ("emoji.json", "not the file of emoji-datasource-google")),
+        (package([*TABLE[:2], entry("a.png", -1, 0, category="Objects")]), ("not the file of",)),
         (package(side=1), ("64.png", "ends before")),
-        (package() | {"package/emoji.json": b"<html>"}, ("emoji.json", "not that of")),
+        (package() | {"package/emoji.json": b"<html>"}, ("emoji.json", "not the file of")),
         (package() | {"package/img/google/sheets/64.png": b"<html>"}, ("64.png", "cannot be decoded")),
         (
             package()
@@ -735,7 +735,7 @@ def test_celeba_hq_is_in_the_order_of_its_numbers(kind, tmp_path, counts):
 def test_celeba_hq_incomplete(tmp_path, counts):
     counts("celeba_hq", all=13)
     in_folder(tmp_path, faces("celeba_hq/"))
-    with refusal("12 images instead of CelebA-HQ's 13", "copy"):
+    with refusal("12 images instead of the 13 of CelebA-HQ", "copy"):
         data.celeba_hq(tmp_path)
 
 
@@ -758,7 +758,7 @@ def test_lsun_takes_colour_images_of_any_size_from_any_depth(tmp_path):
     squeezed = data.lsun(tmp_path, "church_train", size=4, filter="box", crop="none")
     assert squeezed.rows[1, 0].tolist() == [[0, 90, 90, 0]] * 4
     in_folder(tmp_path / "db", {"lsun/bedroom_train_lmdb/data.mdb": b"x"})
-    with refusal("holds no images", "export its database"):
+    with refusal("has no images", "export its database"):
         data.lsun(tmp_path / "db")
 
 

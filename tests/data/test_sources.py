@@ -232,7 +232,7 @@ def test_digits_are_those_of_scikit_learn():
 
 def test_digits_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with refusal("pip install steadygan[digits]"):
+    with refusal("pip install 'steadygan[digits]'"):
         data.digits()
 
 
@@ -402,16 +402,16 @@ def test_size_crops_the_centre_and_resizes(tmp_path):
 
 def test_unusable_sources(tmp_path):
     good = png(noise(4, 4))
-    with refusal("holds no images", ".png"):
+    with refusal("has no images", ".png"):
         data.image_folder(write_folder(tmp_path / "empty", {"a.txt": b""}))
-    with refusal("holds no images below valid", ".png"):
+    with refusal("has no images below valid", ".png"):
         data.image_folder(write_folder(tmp_path / "set", {"train/a.png": good}), split="valid")
     with refusal("'../set' leads out of", "without '..'"):
         data.image_folder(tmp_path / "empty", split="../set")
     with refusal("cannot be read as a zip", "give a folder"):
         data.image_folder(write_folder(tmp_path, {"no.zip": b"x"}) / "no.zip")
     (tmp_path / "set" / "link.png").symlink_to(tmp_path / "gone")
-    with refusal("link.png", "mend or remove it"):
+    with refusal("link.png", "repair or remove it"):
         data.image_folder(tmp_path / "set")
 
 
@@ -420,7 +420,7 @@ def test_unusable_sources(tmp_path):
 )
 def test_zip_entries_that_escape_are_refused(name, tmp_path):
     archive = write_zip(tmp_path / "set.zip", {"good.png": png(noise(4, 4)), name: png(noise(4, 4))})
-    with refusal(repr(name), "leads out of", "set.zip", "use only paths inside it"):
+    with refusal(repr(name), "leads out of", "set.zip", "use paths inside it"):
         data.image_folder(archive)
 
 
@@ -432,7 +432,7 @@ def test_a_link_back_to_its_own_folder_is_refused_and_others_are_not(tmp_path):
     assert len(data.image_folder(path).rows) == 3
     (path / "b" / "back").symlink_to(path)
     (path / "b" / "again").symlink_to(path / "b")
-    with refusal("is a link to a folder that it lies in", "remove it"):
+    with refusal("is a link to a folder that contains it", "remove the link"):
         data.image_folder(path)
 
 
@@ -458,7 +458,10 @@ def test_a_zip_whose_names_are_no_text(tmp_path):
     ("files", "words"),
     [
         ({"z.png": png(noise(4, 5))}, ("z.png", "1x4x5", "a.png", "1x4x4", "give a size")),
-        ({"z.png": png(noise(4, 4, 3))}, ("z.png", "3x4x4", "a.png", "1x4x4", "all grey or all colour")),
+        (
+            {"z.png": png(noise(4, 4, 3))},
+            ("z.png", "3x4x4", "a.png", "1x4x4", "all to grey or all to colour"),
+        ),
         ({"y.png": png(noise(9, 9)), "z.png": png(noise(4, 5))}, ("y.png", "1x9x9")),
         ({"y.png": b"text", "z.png": png(noise(4, 5))}, ("y.png", "not an image", "replace or remove it")),
         (
@@ -605,9 +608,9 @@ def test_cifar10_missing_or_incomplete(tmp_path):
         data.cifar10(tmp_path / "typo")
     files = {f"cifar10/train/cat/{i:04}.png": png(noise(32, 32, 3)) for i in range(3)}
     for root in (write_folder(tmp_path / "root", files), write_zip(tmp_path / "any.zip", files)):
-        with refusal("cifar10/train", "3 images instead of 50000", "copy the whole set again"):
+        with refusal("cifar10/train", "3 images instead of 50000", "copy the data set again"):
             data.cifar10(root)
-        with refusal("cifar10/test", "0 images instead of 10000", "copy the whole set again"):
+        with refusal("cifar10/test", "0 images instead of 10000", "copy the data set again"):
             data.cifar10(root, "test")
 
 
@@ -629,7 +632,7 @@ def test_cifar10_in_a_folder_equals_its_zip(tmp_path, monkeypatch, known):
 def test_cifar10_of_another_size_is_refused(tmp_path, known):
     known("cifar10", counts={"test": 1})
     write_folder(tmp_path, {"cifar10/test/cat/0000.png": png(noise(16, 16, 3))})
-    with refusal("3x16x16", "CIFAR-10 needs its 3x32x32 originals"):
+    with refusal("3x16x16", "instead of 3x32x32; use the originals of CIFAR-10"):
         data.cifar10(tmp_path, "test")
 
 

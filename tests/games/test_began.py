@@ -304,7 +304,7 @@ def test_a_stopped_run_is_whole_says_so_and_stays(tmp_path):
     folder, console = tmp_path / "run", quiet()
     raw = {**RAW, "steps": 40, "stop": {"log": "convergence", "below": 100.0, "after": 5}}
     assert run.start(parse(raw), folder, console) is None
-    assert "ended by its rule at step 6: convergence is below 100" in said(console)
+    assert "stopped early at step 6: convergence is below 100" in said(console)
     assert lines(folder)[-1] == {"step": 6, "stopped": "convergence is below 100"}
     newest = checkpoint.checkpoints(folder / "checkpoints")[-1]
     assert newest.name == "step-00000006"
@@ -312,7 +312,7 @@ def test_a_stopped_run_is_whole_says_so_and_stays(tmp_path):
 
     before, console = (folder / "events.jsonl").read_text(), quiet()
     assert run.resume(folder, [], console) is None
-    assert "ended by its rule at step 6 of 40: convergence is below 100" in said(console)
+    assert "stopped early at step 6 of 40, because convergence is below 100" in said(console)
     assert (folder / "events.jsonl").read_text() == before
     assert "stop=null" in said(console)
 
@@ -344,7 +344,7 @@ def test_an_ensemble_stops_when_all_are_below(tmp_path):
     run.start(parse(raw), tmp_path / "run", quiet())
     assert lines(tmp_path / "run")[-1] == {"step": 4, "stopped": "convergence is below 100"}
     run.resume(tmp_path / "run", [], console := quiet())
-    assert "ended by its rule" in said(console)
+    assert "stopped early" in said(console)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

@@ -909,7 +909,7 @@ def test_the_spectrum_of_a_conditional_run(tmp_path, quiet, command):
         (["data=gaussian"], "data gaussian has none"),
         (
             ["networks=far_resnet", "data=fashion-mnist"],
-            "far_resnet takes no labels.*mlp or dcgan or biggan32",
+            "far_resnet does not take labels.*mlp or dcgan or biggan32",
         ),
         (["networks=biggan32", "game.conditional=false"], "biggan32.*conditional=true"),
         (["networks=biggan32"], "biggan32 takes square images"),
@@ -930,7 +930,7 @@ def test_a_conditional_game_that_cannot_be_is_refused_in_one_sentence(command, t
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (torch.arange(50), "labels from 0 to 49, but its 3 classes are 0 to 2"),
+        (torch.arange(50), "labels from 0 to 49: number its 3 classes from 0 to 2"),
         (torch.full((50,), -1), "from -1 to -1"),
         (torch.zeros(49, dtype=torch.int64), r"\[49\]"),
         (torch.zeros(50), "float32"),

@@ -382,8 +382,8 @@ def test_finite_points_are_scored_without_a_logit():
     [
         (("train", "ring8-ebgan", "data=gaussian", "keep.best=gradient_max"), "no score 'gradient_max'"),
         (("train", "ring8-ebgan", "dynamics={name: consensus, debiased: true}"), "mixes samples"),
-        (("probe", "gamma", "ring8-ebgan"), "takes no penalty"),
-        (("probe", "gamma", "ring8-mdgan"), "takes no penalty"),
+        (("probe", "gamma", "ring8-ebgan"), "takes no critic penalty"),
+        (("probe", "gamma", "ring8-mdgan"), "takes no critic penalty"),
     ],
     ids=["score", "debiased", "probe ebgan", "probe mdgan"],
 )
@@ -419,8 +419,8 @@ def test_pull_away_within_a_batch_of_one_is_refused():
     ("change", "match"),
     [
         ({"data": "digits", "networks": "far_resnet"}, "autoencoder.*choose mlp or dcgan"),
-        ({"critic": {"penalties": ["r1"]}}, "ebgan takes none of"),
-        ({"fake_as_real": {"count": 2}}, "ebgan takes none of"),
+        ({"critic": {"penalties": ["r1"]}}, "ebgan does not use"),
+        ({"fake_as_real": {"count": 2}}, "ebgan does not use"),
     ],
 )
 def test_what_the_game_has_no_use_for_is_refused(change, match):

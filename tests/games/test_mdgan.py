@@ -152,7 +152,7 @@ def test_the_recipe_refuses_it_too_and_all_that_constrains_one_critic():
         "augment": "diffaugment",
         "fake_as_real": {"count": 2},
     }.items():
-        with pytest.raises(UsageError, match="the game mdgan takes none of"):
+        with pytest.raises(UsageError, match="the game mdgan does not use"):
             build(parse({**POINTS, key: part}))
 
 

@@ -177,7 +177,7 @@ def test_a_run_counts_modes_with_a_classifier_that_is_made_once(quick, quiet):
         assert all(0 <= kl <= math.log(1000) + 1e-9 for kl in line["mode_kl"])
         assert len(line["kd_pixels8"]) == len(line["modes"]) == len(line["mode_kl"]) == 2
     assert quiet.file.getvalue().count("training the classifier of digits first") == 1
-    assert quiet.file.getvalue().count("look through the classifier of digits") == 1
+    assert quiet.file.getvalue().count("scores use the classifier of digits") == 1
     train.start(settings, quick / "second", quiet)
     assert quiet.file.getvalue().count("training the classifier of digits first") == 1
 

@@ -1,4 +1,4 @@
-"""From a configuration to a run: every object that it names, built and put together."""
+"""Build a run from a configuration: make every object that it names and put them together."""
 
 from steadygan.build.assemble import Run, build
 

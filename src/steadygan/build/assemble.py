@@ -1,4 +1,4 @@
-"""From a configuration to a run: every object that it names, made and put together."""
+"""Build a run from a configuration: make every object that it names and put them together."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +28,7 @@ __all__ = ["Run", "build"]
 
 
 class Run(NamedTuple):
-    """All that a training run is made of, before it is made one program."""
+    """All parts of a training run, before its step is vectorised and compiled."""
 
     game: Game
     rule: Rule
@@ -36,18 +36,20 @@ class Run(NamedTuple):
     step: Step
     draws: Draws
     state: State
-    members: list[dict[str, float]]  # each one's seed and swept values; a single run has one
+    members: list[
+        dict[str, float]
+    ]  # the seed and the swept values of each member; a single run has one member
     ensemble: bool
-    latent: int  # of z; in a conditional game its first `classes` numbers are the label
+    latent: int  # dimension of z, whose first `classes` numbers are the label in a conditional game
     every: Every
     device: torch.device
-    radius: float | None = None  # of a step at the equilibrium, for games that are solved by hand
+    radius: float | None = None  # spectral radius of a step at the equilibrium, for toy games
     classes: int = 0
     stop: Stop | None = None
 
 
 def build(config: Config) -> Run:
-    """Make every object that `config` names. Raises UsageError where the pieces do not fit."""
+    """Build every object that `config` names. Raises UsageError if the parts do not fit each other."""
     parts = resolve(config)
     closed_form.check_bare(parts.game.name, parts.networks.name, parts.data.name)
     data = _data(parts.data)
@@ -58,7 +60,7 @@ def build(config: Config) -> Run:
     hidden = parts.constraints.hidden_noise
     fresh = partial(modules, parts.game, parts.networks, data, classes, hidden, spectral=spectral)
     ensemble, averaged = len(parts.members) > 1, ("G",) if parts.ema else ()
-    layout = parts.channels_last and not ensemble  # vmap knows no memory formats, and needs none
+    layout = parts.channels_last and not ensemble  # vmap does not support memory formats
     nets = {name: Network(net, parts.precision.autocast, layout) for name, net in fresh().items()}
     held = constraints(
         parts.constraints,
@@ -103,12 +105,12 @@ def _data(chosen: Choice) -> Data:
 
 
 def _check_independent(data: Data, chosen: Choice, dynamics: Choice) -> None:
-    """Raise UsageError where samples that hang together are debiased as if each were drawn alone."""
+    """Raise UsageError if a debiased rule, which needs independent samples, gets stratified ones."""
     strata = data.rows is None and chosen.options.get("stratified", False)
     if strata and dynamics.options.get("debiased", False):
         raise UsageError(
-            "dynamics.debiased takes out the noise of samples that are drawn independently, and stratified ones "
-            "take the modes in turn: use data.stratified=false, or dynamics.debiased=false"
+            "dynamics.debiased needs independent samples, but data.stratified takes the modes in turn: set "
+            "data.stratified=false or dynamics.debiased=false"
         )
 
 
@@ -121,7 +123,7 @@ def _game(
     batch: int,
     accumulate: int,
 ) -> Game:
-    """The game on a part of the batch; the gradients of all parts are accumulated."""
+    """The game on one part of the batch, with gradient accumulation over the parts."""
     part, options = GAMES[chosen.name], dict(chosen.options)
     if part.bare:
         return make(GAMES, chosen, **nets)
@@ -137,9 +139,9 @@ def _game(
 
 
 def _share(batch: int, parts: int, key: str) -> int:
-    """The rows of a part of a batch, whose gradients are added up."""
+    """The number of rows in one part of a batch. Raises UsageError if the parts are not equal."""
     if batch % parts:
-        raise UsageError(f"accumulate={parts} does not divide the {key} of {batch}: choose one that does")
+        raise UsageError(f"accumulate={parts} does not divide {key}={batch}: choose a divisor of it")
     return batch // parts
 
 
@@ -147,7 +149,9 @@ def _optimizers(chosen: Choice | dict[str, Choice], players: tuple[str, ...]) ->
     if isinstance(chosen, Choice):
         return dict.fromkeys(players, make(OPTIMIZERS, chosen))
     if set(chosen) != set(players):
-        raise UsageError(f"optimizer names {', '.join(chosen)}, but the players are {', '.join(players)}")
+        raise UsageError(
+            f"optimizer names {', '.join(chosen)}: give one optimizer for each of the players {', '.join(players)}"
+        )
     return {name: make(OPTIMIZERS, part) for name, part in chosen.items()}
 
 
@@ -160,7 +164,7 @@ def _initial(
     averaged: tuple[str, ...],
     dtype: torch.dtype,
 ) -> State:
-    """One member's state, its networks initialised from its own seed."""
+    """One member's state, with networks that are initialised from its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(generator(int(member["seed"]), "init").get_state())
         nets = fresh()

@@ -1,4 +1,4 @@
-"""What is known beforehand of the games that are solved by hand: where they rest, and how fast they get there."""
+"""Closed-form results for toy games: the equilibrium, and the spectral radius of a step there."""
 
 from collections import defaultdict
 from itertools import product
@@ -19,17 +19,19 @@ __all__ = ["check_bare", "closed_radius", "dirac_rest"]
 
 
 def check_bare(game: str, networks: str, data: str) -> None:
-    """Raise UsageError unless a game of bare vectors, and no other, has vectors for networks and no data."""
+    """Raise UsageError unless a game of bare vectors, and no other game, has the networks `point` and no data."""
     bare = [name for name, part in GAMES.items() if part.bare]
     if {game in bare} != {networks == "point", data == "none"}:
+        given = f"game.name={game} does not fit networks.name={networks} and data.name={data}"
         raise UsageError(
-            f"the games {' and '.join(bare)}, and no others, take networks.name=point and data.name=none: here "
-            f"game.name={game}, networks.name={networks} and data.name={data}"
+            f"{given}: set networks.name=point and data.name=none"
+            if game in bare
+            else f"{given}: choose other networks and data, or the game {' or '.join(bare)} with point and none"
         )
 
 
 def dirac_rest(loss: str, held: Constraints, game: Game) -> Rest:
-    """The Dirac-GAN's equilibrium; linearised where weights are plain numbers and nothing else is in the game."""
+    """The equilibrium of the Dirac-GAN. It is linearised if the game has constant penalty weights and nothing else."""
     each = [(chosen.name, chosen.options) for chosen in held.penalties]
     plain = held.plain and all(isinstance(o["weight"], float) and o["interval"] == 1 for _, o in each)
     plain = plain and all(o.get("of", "logit") == "logit" for _, o in each)
@@ -39,9 +41,9 @@ def dirac_rest(loss: str, held: Constraints, game: Game) -> Rest:
 
 
 def _is_still(game: Game, point: dict[str, Tensor]) -> bool:
-    """Whether the field falls to zero towards a point, from all quarters, and does not jump there.
+    """Whether the vector field goes to zero continuously at a point, from all quadrants.
 
-    Looked at beside the point: at it autograd takes one side of a kink (|psi| under WGAN-GP) for the whole.
+    It is evaluated beside the point: at a kink (|psi| under WGAN-GP) autograd returns the derivative of one side.
     """
     g = torch.Generator().manual_seed(0)
     draw = {name: _drawn(of.kind, of.shape, g) for name, of in game.fields.items()}
@@ -64,13 +66,13 @@ def _is_still(game: Game, point: dict[str, Tensor]) -> bool:
 
 
 def _drawn(kind: str, shape: tuple[int, ...], g: torch.Generator) -> Tensor:
-    """A field of a draw of the Dirac-GAN, whose data are zeros."""
+    """One field of a draw of the Dirac-GAN, whose data are zeros."""
     make = {"normal": torch.randn, "uniform": torch.rand}.get(kind)
     return make(shape, generator=g, dtype=torch.float64) if make else torch.zeros(shape, dtype=torch.float64)
 
 
 def closed_radius(rest: Rest | None, optimizer: Choice | dict[str, Choice], dynamics: Choice) -> float | None:
-    """The spectral radius of one step at the equilibrium, for plain gradient steps with numbers that stay."""
+    """The spectral radius of one step at the equilibrium, for SGD without momentum and with constant settings."""
     if rest is None or rest.velocity is None or not isinstance(optimizer, Choice) or optimizer.name != "sgd":
         return None
     given, lr = dynamics.options, optimizer.options["lr"]

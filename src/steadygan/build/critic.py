@@ -1,4 +1,4 @@
-"""What constrains a critic, as arguments of a game: penalties, normalization, consistency, noise, fake-as-real."""
+"""The constraints on a critic: penalties, normalization, consistency, augmentation, noise and fake-as-real."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,10 +30,10 @@ def constraints(
     averaged: bool,
     tangent: bool,
 ) -> dict[str, Any]:
-    """What constrains the critic D of `nets`, as arguments of the game of this name.
+    """The constraints on the critic D of `nets`, as arguments of the game of this name.
 
-    With `labels` D is a critic of a sample and its label; with `tangent` the generator's step may take a piecewise
-    linear D on its tangent plane. Raises UsageError where the game has no critic to constrain.
+    With `labels` D takes a sample and its label. With `tangent` the generator's step may replace a piecewise linear D
+    by its tangent plane, which is cheaper. Raises UsageError if the game has no critic to constrain.
     """
     part, free = GAMES[game], held.plain and not held.penalties and not held.clip
     if part.bare and (averaged or not free):
@@ -43,7 +43,7 @@ def constraints(
     if not part.constrained:
         if not free:
             raise UsageError(
-                f"the game {game} takes none of critic, augment, noise and fake_as_real: leave them out"
+                f"the game {game} does not use critic, augment, noise and fake_as_real: leave them out"
             )
         return {}
     normalize, cheap = _normalize(held, data, nets["D"], labels)
@@ -64,14 +64,14 @@ def _term(chosen: Choice) -> Term:
 
 
 def _normalize(held: Constraints, data: Data, D: Network, labels: bool) -> tuple[Any, bool]:
-    """What wraps the critic's output, and whether the critic may be taken on its tangent plane."""
+    """The normalization of the critic's output, and whether its tangent plane may replace the critic."""
     chosen, declared = held.normalization, held.piecewise_linear
     if chosen.name in ("none", "spectral_normalized"):
         return None, False
     if declared:
-        look = torch.randn(4, *data.shape, generator=generator("piecewise linear"))
+        x = torch.randn(4, *data.shape, generator=generator("piecewise linear"))
         some = {"real": torch.zeros(4, dtype=torch.int64)} if labels else {}
-        normalization.check_piecewise_linear(labelled(logits_of(D.module), some, "real"), look)
-    # A tangent plane has no derivative in D, which second-order rules and the Dirac-GAN's phase portrait take.
+        normalization.check_piecewise_linear(labelled(logits_of(D.module), some, "real"), x)
+    # A tangent plane has no derivative in D, but second-order rules and the Dirac-GAN's phase portrait need one.
     cheap = normalization.is_piecewise_linear(D.module) if declared is None else declared
     return make(NORMALIZATIONS, chosen), cheap

@@ -1,4 +1,4 @@
-"""The players' networks: of the roles that a game has, with noise in hidden layers and spectral normalization."""
+"""The networks of a game's players, with noise in hidden layers and spectral normalization."""
 
 from torch import nn
 
@@ -16,9 +16,9 @@ __all__ = ["class_count", "modules"]
 def modules(
     game: Choice, networks: Choice, data: Data, classes: int, hidden_noise: HiddenNoise, *, spectral: bool
 ) -> dict[str, nn.Module]:
-    """Each player's network, freshly initialised; with `spectral` the weights of critics are normalized.
+    """A newly initialised network for each player. With `spectral`, critics get spectral normalization.
 
-    Raises UsageError where the chosen architecture has no network of a role, or does not take the data.
+    Raises UsageError if the chosen architecture has no network for a role, or does not fit the data.
     """
     part = GAMES[game.name]
     pair = dict(zip(("generator", "critic"), _pair(networks, data, classes)))
@@ -36,20 +36,20 @@ def modules(
 
 
 def class_count(game: Choice, networks: Choice, data: Data) -> int:
-    """How many classes the game tells apart, 0 for none. Raises UsageError where data or networks have none."""
+    """The number of classes of a conditional game, else 0. Raises UsageError if data or networks have no labels."""
     if not game.options.get("conditional", False):
         return 0
     check_labels(data)
     if not NETWORKS[networks.name].conditional:
         able = " or ".join(name for name, part in NETWORKS.items() if part.conditional)
         raise UsageError(
-            f"networks.name={networks.name} takes no labels: choose {able}, or game.conditional=false"
+            f"networks.name={networks.name} does not take labels: choose {able}, or set game.conditional=false"
         )
     return data.classes
 
 
 def _pair(networks: Choice, data: Data, classes: int) -> tuple[nn.Module, nn.Module]:
-    """Generator and critic as the architecture has them, the former a function of z alone."""
+    """Generator and critic of the architecture. In a conditional game the generator gets the label as part of z."""
     if not classes:
         return make(NETWORKS, networks, shape=data.shape)
     G, D = make(NETWORKS, networks, shape=data.shape, classes=classes)
@@ -63,12 +63,12 @@ def _of_role(role: str, game: Choice, networks: Choice, data: Data, classes: int
     if role not in makers:
         able = " or ".join(name for name, part in NETWORKS.items() if role in part.roles)
         raise UsageError(
-            f"the game {game.name} needs a network in the role of {role}, which networks.name={networks.name} has not: "
+            f"the game {game.name} needs a network for the role {role}, which networks.name={networks.name} lacks: "
             f"choose {able}"
         )
     return makers[role](data.shape, **networks.options, **_given(game, role))
 
 
 def _given(game: Choice, role: str) -> dict[str, object]:
-    """What a role's network is given of the game's options."""
+    """The options of the game that the network of a role takes."""
     return {key: game.options[key] for key in GAMES[game.name].given.get(role, ())}

@@ -58,7 +58,7 @@ def probe_gamma(raw: dict[str, Any], source: str, steps: int, console: Console) 
         console.print(
             f"The weight scales with pixels / batch: multiply it by "
             f"{gamma.rescaled(1, pixels, batch, 4 * pixels, batch):g} for {2 * shape[1]}x{2 * shape[2]} images, and by "
-            f"{gamma.rescaled(1, pixels, batch, pixels, 2 * batch):g} for twice the batch",
+            f"{gamma.rescaled(1, pixels, batch, pixels, 2 * batch):g} for twice the batch.",
             soft_wrap=True,
         )
 

@@ -1,7 +1,7 @@
-"""Real samples: finite sets held in memory, or streams drawn on demand.
+"""Real samples: finite data sets in memory, or streams that are drawn on demand.
 
-Nothing is downloaded. Files of image sets are looked for in the folder that the user names (`root`, the command's
---data-root), then in the folder that the environment variable STEADYGAN_DATA names.
+Nothing is downloaded. The files of image data sets are searched in the user's folder (`root`, or --data-root on the
+command line), and then in the folder of the environment variable STEADYGAN_DATA.
 """
 
 from typing import TYPE_CHECKING

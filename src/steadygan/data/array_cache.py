@@ -1,8 +1,8 @@
-"""A set's images in one array on disk, made once and mapped into memory: read at memory speed, shared by processes.
+"""The decoded images of a data set in one array on disk, made once, mapped into memory and shared by processes.
 
-The array (.npy), its labels (.labels.npy) where there are some, and a manifest (.json: the source, a fingerprint of
-its files, resize filter and crop, count and shape, what was left out) lie in $STEADYGAN_CACHE, else in the user's
-cache folder. A source that changed since is read again.
+The cache has the array (.npy), the labels (.labels.npy), and a manifest (.json). The manifest records the source, a
+fingerprint of its files, resize filter and crop, count and shape, and the images left out. The cache folder is
+$STEADYGAN_CACHE, or else one in the user's cache. A source that has changed is decoded again.
 """
 
 import glob
@@ -30,14 +30,14 @@ from steadygan.files import cache_folder
 
 __all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "where", "with_test"]
 
-RULES = 1  # raise it when images come to be decoded differently, so that older arrays are not used
+RULES = 1  # increase it when images are decoded differently, so that older arrays are not used
 HEADER = 128  # bytes before the first image
-NAME = 50  # letters of a set's name in that of its files
+NAME = 50  # characters of a data set's name in its file names
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
 class Prepared(NamedTuple):
-    """What a manifest describes: rows [n, *shape] uint8, mapped; labels [n] int64; the manifest itself."""
+    """A prepared array: mapped rows [n, *shape] uint8, labels [n] int64, and the manifest."""
 
     rows: Tensor
     labels: Tensor | None
@@ -45,10 +45,10 @@ class Prepared(NamedTuple):
 
 
 def load(source: Source) -> Data:
-    """Give a source's images as data: from its prepared array, which is made first where it is not up to date.
+    """Load the images of a source from its prepared array, which is made first if it is not up to date.
 
     The rows are mapped copy-on-write: writing to them changes neither the file nor another process. Corrupt images
-    that `prepare` was asked to skip stay left out. Raises UsageError as `prepare` does.
+    that `prepare` skipped stay left out. Raises UsageError as `prepare` does.
     """
     if source.direct:
         return _read_directly(source)
@@ -58,7 +58,7 @@ def load(source: Source) -> Data:
 
 
 def with_test(data: Data, split: str, test: Callable[[], Source]) -> Data:
-    """The training part of a set with its published test part as what is held out, where that is there."""
+    """The training split of a data set, with its published test split as the held-out samples if it is available."""
     if split != "train":
         return data
     try:
@@ -74,21 +74,21 @@ def _rows(data: Data) -> Tensor:
 
 
 def prepare(source: Source, skip: bool = False) -> dict[str, Any]:
-    """Make the array of a source where it is not up to date, and give its manifest.
+    """Make the array of a source if it is not up to date, and return its manifest.
 
-    With `skip` corrupt images are left out and named in the manifest. Raises UsageError for images that are corrupt
-    (all are named) or unlike the first, for more or fewer than the set has, and for a cache that cannot be written.
+    With `skip` corrupt images are left out and named in the manifest. Raises UsageError if images are corrupt or differ
+    from the first in shape, if their number is wrong, or if the cache cannot be written. All corrupt images are named.
     """
     return _made(source, skip).manifest
 
 
 def where(source: Source) -> Path:
-    """The file in the cache that a source's array has or would have."""
+    """The path in the cache of a source's array, whether or not it exists."""
     return cache_folder() / f"{_stem(source)}-{_hash(_key(source))[:16]}.npy"
 
 
 def manifests(source: Source) -> Iterator[tuple[Path, dict[str, Any], bool]]:
-    """Every array made of a source's part, by whatever options: its file, manifest, and whether it is up to date."""
+    """Each array made from a source's split, with any options: its file, its manifest, and whether it is up to date."""
     part = {"source": str(source.place.resolve())} | {k: source.options.get(k) for k in ("split", "below")}
     for file in sorted(cache_folder().glob(f"{glob.escape(_stem(source))}-*.json")):
         with suppress(OSError, ValueError):
@@ -100,7 +100,7 @@ def manifests(source: Source) -> Iterator[tuple[Path, dict[str, Any], bool]]:
 
 
 def _stem(source: Source) -> str:
-    """The set's name, or as much of it as a file's name has room for."""
+    """The data set's name, cut to fit into a file name."""
     return source.name[:NAME]
 
 
@@ -123,22 +123,22 @@ def _made(source: Source, skip: bool | None) -> Prepared:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             with _alone(place):
-                if _read(source, skip) is None:  # nobody made it meanwhile
+                if _read(source, skip) is None:  # no other process made it meanwhile
                     _write(place, source, bool(skip))
         except OSError as error:
             raise UsageError(
                 f"the decoded images cannot be written to {place.parent} ({error.strerror}); "
-                "set STEADYGAN_CACHE to a folder with room"
+                "set STEADYGAN_CACHE to a folder with enough space"
             ) from error
         found = _read(source, skip)
     if found is None:
-        raise UsageError(f"{source.place} changed while it was read; leave it in peace and try again")
+        raise UsageError(f"{source.place} changed while it was read; do not change it and try again")
     return found
 
 
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
-    """Let one process at a time make `place`; where files cannot be locked (Windows), each makes it for itself."""
+    """Let one process at a time make `place`. Without file locks (Windows) each process makes its own."""
     try:
         import fcntl
     except ImportError:
@@ -150,7 +150,7 @@ def _alone(place: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
             try:
                 held = os.path.samestat(os.fstat(file.fileno()), path.stat())
-            except FileNotFoundError:  # the one who had it took the file away
+            except FileNotFoundError:  # the previous owner of the lock removed the file
                 held = False
             if held:
                 _clear(place)
@@ -162,7 +162,7 @@ def _alone(place: Path) -> Iterator[None]:
 
 
 def _clear(place: Path) -> None:
-    """Take away what processes that were killed while they made `place` left: as large as the set, maybe."""
+    """Remove the scratch folders, maybe large, of processes that were killed while they made `place`."""
     for left in place.parent.glob(f"{glob.escape(_scratch(place))}*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -175,7 +175,7 @@ def _scratch(place: Path) -> str:
 
 
 def _read(source: Source, skip: bool | None) -> Prepared | None:
-    """What lies in the cache, if it is what is wanted: with images left out only if `skip` is not False."""
+    """The array in the cache if it is up to date, or None. If `skip` is False, no images may have been left out."""
     place = where(source)
     try:
         manifest = json.loads(place.with_suffix(".json").read_text())
@@ -184,7 +184,7 @@ def _read(source: Source, skip: bool | None) -> Prepared | None:
         same = manifest == json.loads(place.with_suffix(".json").read_text())
         whole = [manifest["count"], *manifest["shape"]] == list(rows.shape)
         skipped = manifest["skipped"]
-    except (OSError, ValueError, EOFError, KeyError, TypeError):  # not there, or cut short: make it again
+    except (OSError, ValueError, EOFError, KeyError, TypeError):  # missing or damaged: make it again
         return None
     whole = whole and (labels is None or labels.shape == rows.shape[:1])
     fits = all(manifest.get(key) == value for key, value in _wanted(source).items())
@@ -196,9 +196,9 @@ def _read(source: Source, skip: bool | None) -> Prepared | None:
 
 
 def map_rows(place: Path) -> Tensor:
-    """Map an .npy file of bytes into memory, copy-on-write. Raises ValueError where it is cut short or another kind.
+    """Map an .npy file of bytes into memory, copy-on-write. Raises ValueError if it is incomplete or another kind.
 
-    The mapping reserves no memory: Linux else refuses to map a set larger than the machine's memory for writing.
+    The mapping reserves no memory. Otherwise Linux refuses a writable map of a file larger than the machine's memory.
     """
     with place.open("rb") as file:
         if np.lib.format.read_magic(file) != (1, 0):
@@ -233,7 +233,10 @@ def _labels(place: Path) -> Path:
 
 
 def _write(place: Path, source: Source, skip: bool) -> None:
-    """Write array, labels and manifest whole or not at all: the old manifest goes first, the new one comes last."""
+    """Write array, labels and manifest, completely or not at all.
+
+    The old manifest is removed first and the new one written last, so that no manifest describes a partial array.
+    """
     with tempfile.TemporaryDirectory(prefix=_scratch(place), dir=place.parent) as scratch:
         array, labels, manifest = (Path(scratch, name) for name in ("images.npy", "labels.npy", "manifest"))
         facts = _fill(array, labels, source, skip)
@@ -246,7 +249,7 @@ def _write(place: Path, source: Source, skip: bool) -> None:
 
 
 def _fill(array: Path, labels: Path, source: Source, skip: bool) -> dict[str, Any]:
-    """Write all blocks of a source to the .npy files `array` and `labels`; give count, shape and what was skipped."""
+    """Write all blocks of a source to the .npy files `array` and `labels`. Returns count, shape and skipped images."""
     shape: tuple[int, ...] = ()
     count, classes, skipped = 0, [], []
     with array.open("wb") as file:
@@ -276,17 +279,19 @@ def _fill(array: Path, labels: Path, source: Source, skip: bool) -> dict[str, An
 
 
 def check_count(source: Source, count: int, skipped: int) -> None:
-    """Raise UsageError unless `count` images that could be read and `skipped` ones are what the source should hold."""
+    """Raise UsageError unless `count` decoded and `skipped` images are as many as the source should have."""
     if count + skipped != source.total:
         raise UsageError(
-            f"{source.place} holds {count + skipped} images instead of {source.total}; download or copy it again"
+            f"{source.place} has {count + skipped} images instead of {source.total}; download or copy it again"
         )
     if not count:
-        raise UsageError(f"none of the {skipped} images in {source.place} can be decoded; copy the set again")
+        raise UsageError(
+            f"none of the {skipped} images in {source.place} can be decoded; copy the data set again"
+        )
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
-    """The header of an .npy file of bytes, always as long, so that it can be written when the count is known.
+    """The header of an .npy file of bytes. Its length is fixed, so that it can be written last, with the count.
 
     >>> len(_header((3, 1, 2, 2))) == HEADER == len(_header((10**9, 3, 1024, 1024)))
     True

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: the original archives of python pickles, or CIFAR-10 as image files."""
+"""CIFAR-10 and CIFAR-100, from the original archives of Python pickles. CIFAR-10 also from image files."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -20,7 +20,7 @@ __all__ = ["CIFAR10", "CIFAR100", "cifar10", "cifar100"]
 
 
 class Archive(NamedTuple):
-    """How a set's archive is laid out: its file, its folder, the pickles of each split, and what they call labels."""
+    """The layout of an archive: its file, its folder, the pickles of each split, and the key of the labels."""
 
     file: str
     folder: str
@@ -40,11 +40,12 @@ ARCHIVE100 = Archive(
 
 
 def cifar10(root: str | Path | None = None, split: str = "train") -> Data:
-    """Load CIFAR-10: 3x32x32, 50,000 or 10,000 ("test"), labelled 0 to 9 by the alphabet.
+    """Load CIFAR-10: 50,000 ("train") or 10,000 ("test") images 3x32x32, with labels 0 to 9 in alphabetical order.
 
-    `root`, then $STEADYGAN_DATA, is or holds cifar-10-python.tar.gz or its folder cifar-10-batches-py, else image
-    files: a zip (cifar10-jpeg.zip, cifar10.zip) or a folder of cifar10/{train,test}/CLASS/NNNN.jpg. Raises
-    UsageError when it is missing, incomplete, damaged or unsafe to read. Source: Krizhevsky 2009.
+    It is searched in `root` and then in $STEADYGAN_DATA. Either is or contains cifar-10-python.tar.gz, its folder
+    cifar-10-batches-py, or image files. Image files are cifar10/{train,test}/CLASS/NNNN.jpg in a folder or in a zip
+    (cifar10-jpeg.zip or cifar10.zip). Raises UsageError if the data set is missing, incomplete, damaged or unsafe to
+    read. Source: Krizhevsky 2009.
 
     >>> cifar10(split="tests")
     Traceback (most recent call last):
@@ -54,10 +55,11 @@ def cifar10(root: str | Path | None = None, split: str = "train") -> Data:
 
 
 def cifar100(root: str | Path | None = None, split: str = "train") -> Data:
-    """Load CIFAR-100: 3x32x32, 50,000 or 10,000 ("test"), labelled 0 to 99 by the alphabet of the fine classes.
+    """Load CIFAR-100: 50,000 ("train") or 10,000 ("test") images 3x32x32, with the fine labels 0 to 99.
 
-    `root`, then $STEADYGAN_DATA, is or holds cifar-100-python.tar.gz or its folder cifar-100-python. Raises
-    UsageError when it is missing, incomplete, damaged or unsafe to read. Source: Krizhevsky 2009.
+    The classes are in alphabetical order. The data set is searched in `root` and then in $STEADYGAN_DATA. Either is or
+    contains cifar-100-python.tar.gz or its folder cifar-100-python. Raises UsageError if the data set is missing,
+    incomplete, damaged or unsafe to read. Source: Krizhevsky 2009.
 
     >>> cifar100(split="tests")
     Traceback (most recent call last):
@@ -67,7 +69,7 @@ def cifar100(root: str | Path | None = None, split: str = "train") -> Data:
 
 
 def cifar10_source(root: str | Path | None = None, split: str = "train") -> Source:
-    """Where CIFAR-10 is: in each folder the originals before image files. Raises UsageError where it is not."""
+    """Find CIFAR-10, in each folder first its original files, then image files. Raises UsageError if it is missing."""
     CIFAR10.count(split)
     for place in places(root):
         original = find([place], (ARCHIVE10.file, ARCHIVE10.folder))
@@ -80,7 +82,7 @@ def cifar10_source(root: str | Path | None = None, split: str = "train") -> Sour
 
 
 def cifar100_source(root: str | Path | None = None, split: str = "train") -> Source:
-    """Where CIFAR-100 is. Raises UsageError where it is not."""
+    """Find CIFAR-100. Raises UsageError if it is missing."""
     CIFAR100.count(split)
     original = find(places(root), (ARCHIVE100.file, ARCHIVE100.folder))
     if original is None:
@@ -108,17 +110,17 @@ def _pickled(known: DataSet, place: Path, archive: Archive, split: str) -> Sourc
 
 
 def _batch(table: dict[str, Any], key: str, classes: int, place: str) -> Block:
-    """A batch's images, each 1,024 bytes of red, then green, then blue, row by row; and its labels."""
+    """The images and labels of a batch. An image is 1,024 bytes of red, then green, then blue, row by row."""
     data, labels = table.get("data"), table.get(key)
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 3072:
         shape = by(data.shape) if isinstance(data, np.ndarray) else "no"
-        raise UsageError(f"{place} holds {shape} values where the set has n x 3072; download the set again")
+        raise UsageError(f"{place} has {shape} values instead of n x 3072; download the data set again")
     listed = labels if isinstance(labels, list) else []
     whole = all(type(label) is int and 0 <= label < classes for label in listed)
     if not whole or len(listed) != len(data):
         raise UsageError(
-            f"{place} has not one label ({key}) of 0 to {classes - 1} for each of its {len(data)} images; "
-            "download the set again"
+            f"{place} does not have one label ({key}) of 0 to {classes - 1} for each of its {len(data)} images; "
+            "download the data set again"
         )
     return Block(data.reshape(-1, 3, 32, 32), np.array(listed, np.int64))
 
@@ -136,8 +138,8 @@ def _image_files(place: Path, split: str) -> Source:
     count, listing = CIFAR10.count(split), list_images(place, f"cifar10/{split}")
     if len(listing.entries) != count:
         raise UsageError(
-            f"cifar10/{split} in {place} holds {len(listing.entries)} images instead of {count}; "
-            "unpack or copy the whole set again"
+            f"cifar10/{split} in {place} has {len(listing.entries)} images instead of {count}; "
+            "unpack or copy the data set again"
         )
     source = image_source("cifar10", listing, Fit(colour=True))
 
@@ -145,7 +147,7 @@ def _image_files(place: Path, split: str) -> Source:
         for block in source.blocks(skip):
             if len(block.images) and block.images.shape[1:] != (3, 32, 32):
                 raise UsageError(
-                    f"{place} holds {by(block.images.shape[1:])} images; CIFAR-10 needs its 3x32x32 originals"
+                    f"{place} has {by(block.images.shape[1:])} images instead of 3x32x32; use the originals of CIFAR-10"
                 )
             yield block
 
@@ -163,7 +165,7 @@ CIFAR10 = DataSet(
     shape=(3, 32, 32),
     classes=10,
     counts={"train": 50_000, "test": 10_000},
-    get="take cifar-10-python.tar.gz (170 MB) from the set's home page, or image files as cifar10-jpeg.zip, "
+    get="download cifar-10-python.tar.gz (170 MB) from its home page, or provide image files as cifar10-jpeg.zip, "
     "cifar10.zip or cifar10/{train,test}/CLASS/NNNN.jpg",
     files={
         "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
@@ -186,7 +188,7 @@ CIFAR100 = DataSet(
     shape=(3, 32, 32),
     classes=100,
     counts={"train": 50_000, "test": 10_000},
-    get="take cifar-100-python.tar.gz (169 MB) from the set's home page",
+    get="download cifar-100-python.tar.gz (169 MB) from its home page",
     files={
         "cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85",
         "train": "16019d7e3df5f24257cddd939b257f8d",

@@ -1,4 +1,4 @@
-"""What a data set is: the two records that every builder in this folder returns."""
+"""The two records that describe a data set. Every loader in this folder returns them."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,24 +12,24 @@ from steadygan.errors import UsageError
 
 
 class Modes(NamedTuple):
-    """Where a mixture's components lie: centres [m, d], and the standard deviation of one component."""
+    """The components of a mixture: their centres [m, d] and the standard deviation of one component."""
 
     centres: Tensor
     std: float
 
 
 class Data(NamedTuple):
-    """A data set: either `rows` (finite) or `draw` (a stream), never both.
+    """A data set: it has either `rows` (finite) or `draw` (a stream), never both.
 
-    `shape` is one sample's shape as a network sees it: (2,) for points, (channels, height, width) for
-    images. Finite sets keep `rows` [n, *shape]: uint8 for images (0..255, shown to networks as
-    x / 127.5 - 1), floating point for points. A stream's `draw(generator, count)` returns float32
-    [count, *shape]. With `flip` a step sees each image mirrored left to right with probability 1/2.
+    `shape` is the shape of one sample as a network sees it: (2,) for points, (channels, height, width) for images.
+    The `rows` [n, *shape] are uint8 0..255 for images, which networks see as x / 127.5 - 1, and floating point for
+    points. `draw(generator, count)` returns float32 [count, *shape]. With `flip` a training step mirrors each image
+    left to right with probability 1/2.
 
-    Samples of `classes` > 0 classes are labelled 0 .. classes - 1: `labels` [n] int64, one for each row, or, for
-    a mixture without them, the nearest of its `modes`. `held()` gives rows like these that are held out of training:
-    the published test set, where there is one, or what a limit left. `mapped` is the file that `rows` are mapped from,
-    if any: its manifest lies beside it. `mode_classifier` names the set whose classifier counts the modes of these.
+    With `classes` > 0, samples have labels from 0 to classes - 1. `labels` [n] int64 has one for each row. A mixture
+    without `labels` uses the nearest of its `modes`. `held()` returns rows that are held out of training: the published
+    test split, or the rows that a limit left. `mapped` is the file that `rows` are mapped from, with its manifest
+    beside it. `mode_classifier` names the data set whose classifier counts the modes of this one.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Data(NamedTuple):
 
 
 def as_seen(rows: Tensor) -> Tensor:
-    """Rows as networks see them, float32: bytes as x / 127.5 - 1.
+    """Rows as networks see them, in float32. Bytes become x / 127.5 - 1.
 
     >>> as_seen(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([-1.,  1.])
@@ -55,29 +55,29 @@ def as_seen(rows: Tensor) -> Tensor:
 
 
 def check_labels(data: Data) -> None:
-    """Raise UsageError unless the data have a label in 0 .. classes - 1 for each sample."""
+    """Raise UsageError unless each sample has a label from 0 to classes - 1."""
     labels, rows = data.labels, data.rows
     if data.classes < 1 or (labels is None and data.modes is None):
         raise UsageError(
-            f"a conditional game needs labels, and data {data.name} has none: choose ring8, grid25, digits, "
-            "fashion-mnist (with its file of labels), cifar10 or images in one folder a class, or "
+            f"a conditional game needs labels, but data {data.name} has none: choose ring8, grid25, digits, "
+            "fashion_mnist (with its label file), cifar10 or images with one folder per class, or set "
             "game.conditional=false"
         )
     if labels is None:
         return
     if rows is None or labels.dtype != torch.int64 or labels.shape != rows.shape[:1]:
         raise UsageError(
-            f"labels are one int64 for each row of the data, not {labels.dtype} {list(labels.shape)}: mend them"
+            f"the labels of data {data.name} are {labels.dtype} {list(labels.shape)}: give one int64 for each row"
         )
     if not bool(((labels >= 0) & (labels < data.classes)).all()):
         raise UsageError(
-            f"data {data.name} has labels from {int(labels.min())} to {int(labels.max())}, but its {data.classes} "
-            f"classes are 0 to {data.classes - 1}: mend them"
+            f"data {data.name} has labels from {int(labels.min())} to {int(labels.max())}: number its {data.classes} "
+            f"classes from 0 to {data.classes - 1}"
         )
 
 
 def nearest_centre(x: Tensor, centres: Tensor) -> Tensor:
-    """Which of the centres [m, d] each point of x [..., d] is nearest to: int64 [...].
+    """The index, int64 [...], of the centre among [m, d] that is nearest to each point of x [..., d].
 
     >>> nearest_centre(torch.tensor([[0.1, 0.0], [0.9, 2.0]]), torch.eye(2))
     tensor([0, 1])
@@ -86,10 +86,10 @@ def nearest_centre(x: Tensor, centres: Tensor) -> Tensor:
 
 
 def subset(data: Data, count: int | None, seed: int = 0) -> Data:
-    """At most `count` rows of a finite set, drawn at random by `seed`, in their order, with their labels.
+    """At most `count` rows of a finite data set with their labels, chosen at random by `seed` and kept in order.
 
-    A smaller part lies within a larger one of the same seed. What is held out stays whole; of a set without published
-    test samples, all that is not taken is held out. Raises UsageError for a stream.
+    With the same seed, a smaller subset is part of a larger one. The held-out test split stays whole. A data set
+    without one holds out all rows that are not chosen. Raises UsageError for a stream.
 
     >>> from steadygan.data import gaussian
     >>> len(subset(gaussian(size=100), 10).rows)
@@ -99,7 +99,8 @@ def subset(data: Data, count: int | None, seed: int = 0) -> Data:
         return data
     if data.rows is None:
         raise UsageError(
-            f"data {data.name} is a stream and has no rows to take {count} of: leave out data.limit"
+            f"data {data.name} is a stream, and only a finite data set can be limited to {count} rows: leave out "
+            "data.limit"
         )
     if count >= len(data.rows):
         return data

@@ -1,4 +1,4 @@
-"""Image files decoded, cropped and resized: uint8 [channels, height, width], 1 channel when grey, else 3."""
+"""Decode, crop and resize image files to uint8 [channels, height, width], with 1 channel (grey) or 3."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ __all__ = ["CROPS", "FILTERS", "Fit", "decode", "fit", "fit_all", "image_source"
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 THREADS = 2
-NAMED = 50  # corrupt images that a sentence names
+NAMED = 50  # the most corrupt images that an error names
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -26,14 +26,14 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-"""Pillow's, which are antialiased (nearest apart): scores depend on the choice, so the manifest records it."""
+"""Pillow's filters, all antialiased but nearest. Scores depend on the filter, so the manifest records it."""
 
 CROPS = ("center", "none")
-"""The central square; or the whole image, squeezed to a square."""
+"""Take the central square, or squeeze the whole image to a square."""
 
 
 class Fit(NamedTuple):
-    """How images are made alike: cropped and resized to size x size (without a size, as they are); `colour`: to RGB."""
+    """How images get one shape: cropped and resized to size x size, unless `size` is None. `colour` converts to RGB."""
 
     size: int | None = None
     filter: str = "lanczos"
@@ -41,7 +41,7 @@ class Fit(NamedTuple):
     colour: bool = False
 
     def check(self) -> "Fit":
-        """Itself. Raises UsageError for a size below 1 and for a filter or crop that there is not.
+        """Returns itself. Raises UsageError for a size below 1 and for an unknown filter or crop.
 
         >>> Fit(8, filter="cubic").check()
         Traceback (most recent call last):
@@ -55,7 +55,7 @@ class Fit(NamedTuple):
         return self
 
     def of(self, side: int) -> "Fit":
-        """The same for images that all are side x side: those of that size already are left as they are.
+        """The same for images that are all side x side: it resizes nothing if they have the size already.
 
         >>> Fit(8).of(8).size, Fit(8).of(9).size
         (None, 8)
@@ -63,14 +63,14 @@ class Fit(NamedTuple):
         return self._replace(size=None) if self.size == side else self
 
     def options(self) -> dict[str, Any]:
-        """What a manifest says of it: nothing of filter and crop where nothing is resized."""
+        """The options as a manifest records them. Filter and crop are None where nothing is resized."""
         used = self.size is not None
         resized = {"filter": self.filter if used else None, "crop": self.crop if used else None}
         return {"size": self.size, **resized, "colour": self.colour}
 
 
 def fit(image: Image.Image, how: Fit) -> Image.Image:
-    """The image cropped and resized; one of the right size already stays as it is to the bit.
+    """The image, cropped and resized. An image that has the size already is unchanged, bit for bit.
 
     >>> fit(Image.new("L", (8, 4)), Fit(2)).size
     (2, 2)
@@ -84,7 +84,7 @@ def fit(image: Image.Image, how: Fit) -> Image.Image:
 
 
 def fit_all(images: np.ndarray, how: Fit) -> np.ndarray:
-    """Images [k, 3, height, width] uint8, each cropped and resized: [k, 3, size, size].
+    """Crop and resize images [k, 3, height, width] uint8 to [k, 3, size, size].
 
     >>> fit_all(np.full((1, 3, 4, 4), 7, np.uint8), Fit(1)).tolist()
     [[[[7]], [[7]], [[7]]]]
@@ -96,7 +96,7 @@ def fit_all(images: np.ndarray, how: Fit) -> np.ndarray:
 
 
 def decode(raw: bytes, how: Fit) -> np.ndarray:
-    """Decode one image file, turned upright, transparency laid over white. Raises what pillow raises, and ValueError.
+    """Decode one image file, upright and with white behind transparency. Raises Pillow's errors and ValueError.
 
     >>> stream = io.BytesIO()
     >>> Image.new("L", (2, 1), 9).save(stream, "PNG")
@@ -105,7 +105,7 @@ def decode(raw: bytes, how: Fit) -> np.ndarray:
     """
     image: Image.Image = Image.open(io.BytesIO(raw), formats=FORMATS)
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise ValueError("more than 8 bits a channel")
+        raise ValueError("more than 8 bits per channel")
     mode = "L" if image.mode in ("1", "L", "LA") and not how.colour else "RGB"
     image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
@@ -116,7 +116,7 @@ def decode(raw: bytes, how: Fit) -> np.ndarray:
 
 
 def image_source(name: str, listing: Listing, how: Fit, *, labelled: bool = True) -> Source:
-    """The listed images as a source; `labelled` by their folders, in the order of names, where these are classes."""
+    """The listed images as a source. If `labelled`, their folders are the classes, in alphabetical order."""
     names = folders(listing) if labelled else None
     number = {name: index for index, name in enumerate(sorted(set(names or ())))}
     labels = np.array([number[name] for name in names], np.int64) if names else None
@@ -130,9 +130,9 @@ def image_source(name: str, listing: Listing, how: Fit, *, labelled: bool = True
 
 
 def decoded(listing: Listing, how: Fit, labels: np.ndarray | None, skip: bool) -> Iterator[Block]:
-    """Decode the listed images in order, a block at a time, on a few threads.
+    """Decode the listed images in order, one block at a time, on a few threads.
 
-    Raises UsageError for an image unlike the first, and, unless they are to `skip`, for all that are corrupt.
+    Raises UsageError for an image whose shape is not that of the first, and for corrupt images unless `skip` is set.
     """
     names = [entry.name for entry in listing.entries]
     starts = range(0, len(names), BLOCK)
@@ -146,7 +146,7 @@ def decoded(listing: Listing, how: Fit, labels: np.ndarray | None, skip: bool) -
         def block(start: int) -> list[np.ndarray | str]:
             return [one(name) for name in names[start : start + BLOCK]]
 
-        for i in range(0, len(starts), THREADS):  # so that no decoded blocks pile up before a slow disk
+        for i in range(0, len(starts), THREADS):  # decode no further ahead, in case writing is slow
             for start, found in zip(starts[i : i + THREADS], pool.map(block, starts[i : i + THREADS])):
                 good = [k for k, image in enumerate(found) if not isinstance(image, str)]
                 images = [image for image in found if not isinstance(image, str)]
@@ -169,25 +169,25 @@ def decoded(listing: Listing, how: Fit, labels: np.ndarray | None, skip: bool) -
 def _decoded_or_why(name: str, read: Callable[[str], bytes], how: Fit) -> np.ndarray | str:
     try:
         return decode(read(name), how)
-    except Exception as error:  # pillow and zipfile raise a dozen kinds; the user needs the file's name
+    except Exception as error:  # pillow and zipfile raise a dozen types; the user needs the file's name
         return "not an image" if isinstance(error, UnidentifiedImageError) else str(error).rstrip(".")
 
 
 def _corrupt(listing: Listing, wrong: list[tuple[str, str]]) -> UsageError:
-    """The sentence that names all corrupt images, up to a number."""
+    """The error that names the corrupt images, up to a number."""
     if len(wrong) == 1:
         name, why = wrong[0]
-        said, it = f"{name} in {listing.source} cannot be decoded ({why})", "it"
+        text, it = f"{name} in {listing.source} cannot be decoded ({why})", "it"
     else:
         shown = ", ".join(f"{name} ({why})" for name, why in wrong[:NAMED])
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         count = len(listing.entries)
-        said, it = (
+        text, it = (
             f"{len(wrong)} of {count} images in {listing.source} cannot be decoded: {shown}{more}",
             "them",
         )
     return UsageError(
-        f"{said}; replace or remove {it}, or leave {it} out with steadygan data prepare --skip-corrupt"
+        f"{text}; replace or remove {it}, or leave {it} out with steadygan data prepare --skip-corrupt"
     )
 
 
@@ -195,6 +195,6 @@ def _unlike(
     listing: Listing, name: str, shape: tuple[int, ...], first: str, alike: tuple[int, ...]
 ) -> UsageError:
     return UsageError(
-        f"{name} in {listing.source} is {by(shape)} but {first} is {by(alike)} (channels x "
-        "height x width); give a size to resize all to, or make them all grey or all colour"
+        f"{name} in {listing.source} is {by(shape)} but {first} is {by(alike)} (channels x height x width); "
+        "give a size to resize all images to, or convert all to grey or all to colour"
     )

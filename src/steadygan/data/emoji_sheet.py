@@ -1,4 +1,4 @@
-"""The emoji of npm's emoji-datasource-google: 3,786 colour images, 64x64, cut out of one sheet."""
+"""The emoji of the npm package emoji-datasource-google: 3,786 colour images, 64x64, cut from one sheet."""
 
 import io
 import json
@@ -24,12 +24,12 @@ PLACES = (
     "emoji-datasource-google",
     "node_modules/emoji-datasource-google",
 )
-SIDE, PITCH = 64, 66  # an image, and with its border of one pixel
-SHEET_PIXELS = 10_000**2  # no published sheet is as large
+SIDE, PITCH = 64, 66  # pixels of an image, without and with its border
+SHEET_PIXELS = 10_000**2  # more than any published sheet has
 
 
 class Cell(NamedTuple):
-    """Where an image lies in the sheet, and its category; cells are sorted by their image's file name."""
+    """An image's file name, its place in the sheet and its category. Cells are sorted by file name."""
 
     name: str
     column: int
@@ -38,12 +38,13 @@ class Cell(NamedTuple):
 
 
 def emoji(root: str | Path | None = None, size: int = 64, filter: str = "lanczos") -> Data:
-    """Load the 3,786 emoji with their skin tones, transparency laid over white: 3x64x64, in 10 categories.
+    """Load the 3,786 emoji, skin tones included: images 3x64x64 on white, in 10 categories.
 
-    `root`, then $STEADYGAN_DATA, is or holds emoji-datasource-google-16.0.0.tgz, as `npm pack` leaves it, or its
-    folder emoji-datasource-google (also in node_modules). With another `size` images are resized by `filter`; they
-    are in the order of their file names, labelled by the alphabet of categories. Raises UsageError when it is
-    missing, damaged or another version. Source: iamcal's emoji-data 16.0.0, images of Google's Noto Emoji.
+    The package is searched in `root` and then in $STEADYGAN_DATA. Either is or contains the file
+    emoji-datasource-google-16.0.0.tgz of `npm pack`, or its folder emoji-datasource-google (also in node_modules).
+    Images are in the order of their file names, and labels in that of the categories' names. `filter` resizes the
+    images to another `size`. Raises UsageError if the package is missing, damaged or another version. Source: iamcal's
+    emoji-data 16.0.0, with the images of Google's Noto Emoji.
 
     >>> emoji(size=0)
     Traceback (most recent call last):
@@ -55,7 +56,7 @@ def emoji(root: str | Path | None = None, size: int = 64, filter: str = "lanczos
 def emoji_source(
     root: str | Path | None = None, split: str = "train", size: int = 64, filter: str = "lanczos"
 ) -> Source:
-    """Where the emoji are. Raises UsageError where they are not, and for a size or filter that there is not."""
+    """Find the emoji. Raises UsageError if they are missing, and for an unknown size or filter."""
     count, how = EMOJI.count(split), Fit(size, filter, "none").check().of(SIDE)
     place = _find(places(root))
     if place is None:
@@ -69,7 +70,7 @@ def emoji_source(
         categories = sorted({cell.category for cell in cells})
         if len(cells) != count or len(categories) != classes:
             raise UsageError(
-                f"{place} names {len(cells)} images in {len(categories)} categories instead of {count} in {classes}; "
+                f"{place} lists {len(cells)} images in {len(categories)} categories instead of {count} in {classes}; "
                 "use version 16.0.0"
             )
         labels = np.array([categories.index(cell.category) for cell in cells])
@@ -80,13 +81,13 @@ def emoji_source(
 
 
 def _find(folders: list[Path]) -> Path | None:
-    """The package, or a folder that it was unpacked to, whatever its name."""
+    """The package, or a folder with any name into which it was unpacked."""
     unpacked = (place for place in folders if (place / TABLE).is_file() and (place / SHEET).is_file())
     return find(folders, PLACES) or next(unpacked, None)
 
 
 def read_table(raw: bytes, place: Path) -> list[Cell]:
-    """The images that emoji.json says are in Google's sheet, skin tones included, sorted by their file names.
+    """The images that emoji.json lists in Google's sheet, skin tones included, sorted by their file names.
 
     Raises UsageError for another kind of file.
     """
@@ -99,7 +100,7 @@ def read_table(raw: bytes, place: Path) -> list[Cell]:
         cells = [_cell(one, category) for one, category in whole if one["has_img_google"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{TABLE} in {place} is not that of emoji-datasource-google; fetch it again"
+            f"{TABLE} in {place} is not the file of emoji-datasource-google; download the package again"
         ) from error
     return sorted(cells)
 
@@ -107,16 +108,16 @@ def read_table(raw: bytes, place: Path) -> list[Cell]:
 def _cell(one: dict[str, Any], category: str) -> Cell:
     column, row = one["sheet_x"], one["sheet_y"]
     if type(column) is not int or type(row) is not int or min(column, row) < 0:
-        raise ValueError("no place in the sheet")
+        raise ValueError("no position in the sheet")
     return Cell(str(one["image"]), column, row, str(category))
 
 
 def cut(pixels: np.ndarray, cells: list[Cell], place: Path) -> np.ndarray:
-    """The cells of a sheet [height, width, 3]: [n, 3, 64, 64]. Raises UsageError for one that is not inside."""
+    """Cut the cells out of a sheet [height, width, 3]: [n, 3, 64, 64]. Raises UsageError for a cell outside it."""
     rows, columns = pixels.shape[0] // PITCH, pixels.shape[1] // PITCH
     outside = [cell.name for cell in cells if cell.row >= rows or cell.column >= columns]
     if outside:
-        raise UsageError(f"{SHEET} in {place} ends before {outside[0]}; fetch the package again")
+        raise UsageError(f"{SHEET} in {place} ends before {outside[0]}; download the package again")
     corners = [(cell.row * PITCH + 1, cell.column * PITCH + 1) for cell in cells]
     return np.stack([pixels[y : y + SIDE, x : x + SIDE] for y, x in corners]).transpose(0, 3, 1, 2)
 
@@ -127,7 +128,7 @@ def _whole(file: IO[bytes]) -> bytes:
 
 
 def _over_white(raw: bytes, place: Path) -> np.ndarray:
-    """A PNG's pixels [height, width, 3], transparency laid over white."""
+    """The pixels [height, width, 3] of a PNG, with white behind transparency."""
     try:
         image: Image.Image = Image.open(io.BytesIO(raw), formats=("PNG",))
         if image.width * image.height > SHEET_PIXELS:
@@ -136,7 +137,7 @@ def _over_white(raw: bytes, place: Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UsageError(
-            f"{SHEET} in {place} cannot be decoded ({reason}); fetch the package again"
+            f"{SHEET} in {place} cannot be decoded ({reason}); download the package again"
         ) from error
     return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
 
@@ -149,7 +150,7 @@ EMOJI = DataSet(
     shape=(3, 64, 64),
     classes=10,
     counts={"train": 3786},
-    get="npm pack emoji-datasource-google@16.0.0 fetches it (74 MB)",
+    get="download it (74 MB) with npm pack emoji-datasource-google@16.0.0",
     files={
         "emoji-datasource-google-16.0.0.tgz": "afdb2b1eb6e038ffd8c59dd6f654720f",
         "emoji.json": "7e30bda40874fcf27782e58a438784ea",

@@ -1,4 +1,4 @@
-"""Sets in IDX files: Fashion-MNIST."""
+"""Fashion-MNIST, from IDX files."""
 
 import gzip
 import math
@@ -25,12 +25,12 @@ FASHION_FOLDERS = ("fashion-mnist", "FashionMNIST/raw", "")
 
 
 def fashion_mnist(root: str | Path | None = None, split: str = "train") -> Data:
-    """Load Fashion-MNIST, 28x28 grey with a border of two zeros: 1x32x32, 60,000 or 10,000 ("test").
+    """Load Fashion-MNIST: 60,000 ("train") or 10,000 ("test") grey images 1x32x32, 28x28 with a border of 2 zeros.
 
-    The files (IDX, plain or .gz) are looked for in `root`, then in $STEADYGAN_DATA (there and in their
-    folders fashion-mnist and FashionMNIST/raw), then where Debian's package puts them; the file of labels
-    beside that of the images, without which the images are unlabelled. Raises UsageError when
-    they are missing, damaged or of another size. Source: Xiao, Rasul and Vollgraf 2017.
+    The IDX files, plain or .gz, are searched in `root`, then in $STEADYGAN_DATA, then in the folder of Debian's
+    package. They may be in a subfolder fashion-mnist or FashionMNIST/raw. The label file is beside the image file.
+    Without it the images have no labels. Raises UsageError if the files are missing, damaged or of another size.
+    Source: Xiao, Rasul and Vollgraf 2017.
 
     >>> fashion_mnist(split="tests")
     Traceback (most recent call last):
@@ -42,7 +42,7 @@ def fashion_mnist(root: str | Path | None = None, split: str = "train") -> Data:
 
 
 def fashion_mnist_source(root: str | Path | None = None, split: str = "train") -> Source:
-    """Where Fashion-MNIST's files are. Raises UsageError where they are not."""
+    """Find the files of Fashion-MNIST. Raises UsageError if they are missing."""
     count = FASHION_MNIST.count(split)
     folders = [place / folder for place in places(root) for folder in FASHION_FOLDERS] + [DEBIAN_FASHION]
     file = _plain_or_gz(folders, FASHION_FILES[split])
@@ -69,8 +69,8 @@ def _padded(file: Path, count: int) -> np.ndarray:
     images = read_idx(file)
     if images.shape != (count, 28, 28):
         raise UsageError(
-            f"{file} holds {by(images.shape)} values where Fashion-MNIST has {by((count, 28, 28))}; "
-            "replace it with the published file"
+            f"{file} has {by(images.shape)} values instead of {by((count, 28, 28))}; "
+            "replace it with the published file of Fashion-MNIST"
         )
     border = (FASHION_MNIST.padding, FASHION_MNIST.padding)
     return np.pad(images, ((0, 0), border, border))[:, None]
@@ -80,17 +80,17 @@ def _labels(file: Path, count: int) -> np.ndarray:
     labels, classes = read_idx(file, dims=1), FASHION_MNIST.classes
     if labels.shape != (count,) or labels.max() >= classes:
         raise UsageError(
-            f"{file} holds {len(labels)} labels up to {labels.max(initial=0)} where Fashion-MNIST has {count} of "
-            f"0 to {classes - 1}; replace it with the published file"
+            f"{file} has {len(labels)} labels up to {labels.max(initial=0)} instead of {count} from 0 to "
+            f"{classes - 1}; replace it with the published file of Fashion-MNIST"
         )
     return labels.astype(np.int64)
 
 
 def read_idx(path: Path, dims: int = 3) -> np.ndarray:
-    """Read one IDX file of images [n, height, width], or of labels [n] (`dims` 1), plain or gzip: uint8.
+    """Read one IDX file, plain or gzip: images [n, height, width] uint8, or labels [n] uint8 with `dims` 1.
 
-    The file is the bytes 0 0 8 and `dims`, as many big-endian 32-bit sizes, and one byte a value. Raises
-    UsageError when it is anything else. Source: LeCun, Cortes and Burges 1998, the MNIST page.
+    The file has the bytes 0 0 8 and `dims`, then `dims` big-endian 32-bit sizes, then one byte per value. Raises
+    UsageError for any other file. Source: LeCun, Cortes and Burges 1998, the MNIST page.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -109,7 +109,7 @@ def read_idx(path: Path, dims: int = 3) -> np.ndarray:
         raise UsageError(f"{path} is not an IDX file of {kind}; download it again")
     shape = struct.unpack(f">{dims}I", raw[4:head])
     if len(raw) - head != math.prod(shape):
-        raise UsageError(f"{path} holds {len(raw) - head} values instead of {by(shape)}; download it again")
+        raise UsageError(f"{path} has {len(raw) - head} values instead of {by(shape)}; download it again")
     return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)
 
 
@@ -121,8 +121,9 @@ FASHION_MNIST = DataSet(
     shape=(1, 32, 32),
     classes=10,
     counts={"train": 60_000, "test": 10_000},
-    get="apt-get install dataset-fashion-mnist, or take its four IDX files (31 MB) from the set's home page",
-    files={  # the .gz as published, and what Debian's package, packed anew, has inside
+    get="install it with apt-get install dataset-fashion-mnist, or download its four IDX files (31 MB) from its home "
+    "page",
+    files={  # the published .gz files, and their contents, because Debian's package compresses them again
         "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
         "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
         "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",

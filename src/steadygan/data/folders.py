@@ -1,4 +1,4 @@
-"""Sets of image files in a folder or a zip: anybody's own, CelebA-HQ, and categories of LSUN."""
+"""Image files in a folder or a zip: your own, CelebA-HQ, and LSUN."""
 
 import re
 from functools import partial
@@ -25,14 +25,14 @@ def image_folder(
     filter: str = "lanczos",
     crop: str = "center",
 ) -> Data:
-    """Load every png, jpg, jpeg, webp and bmp file in a folder or zip, subfolders included, sorted by path.
+    """Load all png, jpg, jpeg, webp and bmp files in a folder or zip, including subfolders, sorted by path.
 
-    Grey images give 1 channel, all others 3; transparency is laid over white. With `size` each image is
-    cropped to its central square (`crop` "none": the whole is squeezed) and resized by `filter` to size x size;
-    without, all must have one size. `split` takes only the images below that subfolder. Hidden files are left out.
-    Images that all lie in one level of two subfolders or more have these, by their names' order, for classes.
-    Raises UsageError for a source that is missing, empty or unsafe to read, and for images that are damaged or
-    unlike each other.
+    Grey images have 1 channel, all others 3. Transparent images get a white background. With `size` each image is
+    cropped to its central square and resized by `filter` to size x size. With `crop` "none" the whole image is squeezed
+    to a square instead. Without `size` all images must have one size. `split` takes only the images in that subfolder.
+    Hidden files are left out. If all images are in two or more subfolders of one level, the subfolders are the classes,
+    in alphabetical order. Raises UsageError if the source is missing, empty or unsafe to read, and if images are
+    damaged or differ in shape.
 
     >>> image_folder("/no/such/folder")
     Traceback (most recent call last):
@@ -48,7 +48,7 @@ def image_folder_source(
     filter: str = "lanczos",
     crop: str = "center",
 ) -> Source:
-    """Where a folder's or zip's images are. Raises UsageError where there are none."""
+    """Find the images of a folder or zip. Raises UsageError if there are none."""
     source = user_path(path).resolve()
     if not source.exists():
         raise UsageError(f"{source} does not exist; give a folder or a zip of images")
@@ -57,7 +57,7 @@ def image_folder_source(
 
 
 def any_sizes(path: str | Path, split: str | None = None) -> Source:
-    """A folder's or zip's images made alike somehow, 3x8x8: for those who ask only whether all decode."""
+    """The images of a folder or zip, all resized to 3x8x8, to check only whether they can be decoded."""
     source = user_path(path).resolve()
     return image_source(source.stem, _listed(source, split), Fit(8, "nearest", "none", colour=True))
 
@@ -69,11 +69,12 @@ def celeba_hq(
     filter: str = "lanczos",
     crop: str = "center",
 ) -> Data:
-    """Load CelebA-HQ: 3 x size x size, all 30,000, or the first 27,000 ("train") or last 3,000 ("test") by number.
+    """Load CelebA-HQ: all 30,000 images 3 x size x size, the first 27,000 ("train") or the last 3,000 ("test").
 
-    `root`, then $STEADYGAN_DATA, is or holds the images as a folder or zip: celeba_hq, CelebA-HQ-img or
-    CelebAMask-HQ (of which only the photographs are read). The set has no published split; this one is that of
-    GN-GAN's scores at 128. Raises UsageError when it is missing, incomplete or damaged. Source: Karras 2018.
+    The images are searched in `root` and then in $STEADYGAN_DATA. Either is or contains a folder or zip celeba_hq,
+    CelebA-HQ-img or CelebAMask-HQ, of which only the photographs are read. The data set has no published split: this
+    one, by number, is that of GN-GAN's scores at 128. Raises UsageError if the data set is missing, incomplete or
+    damaged. Source: Karras 2018.
 
     >>> celeba_hq(split="tests")
     Traceback (most recent call last):
@@ -90,7 +91,7 @@ def celeba_hq_source(
     filter: str = "lanczos",
     crop: str = "center",
 ) -> Source:
-    """Where CelebA-HQ is. Raises UsageError where it is not, or holds another number of images."""
+    """Find CelebA-HQ. Raises UsageError if it is missing or has another number of images."""
     count, total = CELEBA_HQ.count(split), CELEBA_HQ.count("all")
     how = Fit(size, filter, crop, colour=True).check()
     place = find(places(root), [name + suffix for name in CELEBA_NAMES for suffix in ("", ".zip")])
@@ -100,7 +101,7 @@ def celeba_hq_source(
     held = len(listing.entries) if listing else 0
     if listing is None or held != total:
         raise UsageError(
-            f"{place} holds {held} images instead of CelebA-HQ's {total}; copy the whole set again"
+            f"{place} has {held} images instead of the {total} of CelebA-HQ; copy the data set again"
         )
     ordered = sorted(listing.entries, key=_by_number)
     part = ordered[-count:] if split == "test" else ordered[:count]
@@ -115,11 +116,11 @@ def lsun(
     filter: str = "lanczos",
     crop: str = "center",
 ) -> Data:
-    """Load a set laid out like LSUN, any number of colour images: 3 x size x size, unlabelled.
+    """Load LSUN, or a data set with its layout: colour images 3 x size x size without labels.
 
-    `root`, then $STEADYGAN_DATA, is or holds a folder or zip named lsun; `split` takes only the images below that
-    subfolder, such as bedroom_train. LSUN's own databases (.mdb) are to be exported to files first. Raises UsageError
-    when it is missing, empty or damaged. Source: Yu 2015.
+    A folder or zip named lsun is searched in `root` and then in $STEADYGAN_DATA. `split` takes only the images in that
+    subfolder, such as bedroom_train. LSUN's databases (.mdb) must be exported to image files first. Raises UsageError
+    if the data set is missing, empty or damaged. Source: Yu 2015.
 
     >>> lsun(filter="cubic")
     Traceback (most recent call last):
@@ -135,7 +136,7 @@ def lsun_source(
     filter: str = "lanczos",
     crop: str = "center",
 ) -> Source:
-    """Where the images of LSUN's kind are. Raises UsageError where there are none."""
+    """Find the images of LSUN. Raises UsageError if there are none."""
     how = Fit(size, filter, crop, colour=True).check()
     place = find(places(root), ("lsun", "lsun.zip"))
     if place is None:
@@ -144,17 +145,17 @@ def lsun_source(
 
 
 def _listed(source: Path, split: str | None) -> Listing:
-    """The images of a folder or zip, one at least."""
+    """The images of a folder or zip. Raises UsageError if there are none."""
     listing = list_images(source, split or "")
     if not listing.entries:
         below = f" below {split}" if split else ""
         database = source.is_dir() and any(source.rglob("data.mdb"))
         remedy = (
-            "export its database (data.mdb) first"
+            "export its database (data.mdb) to image files first"
             if database
             else f"it needs files that end in {', '.join(SUFFIXES)}"
         )
-        raise UsageError(f"{source} holds no images{below}; {remedy}")
+        raise UsageError(f"{source} has no images{below}; {remedy}")
     return listing
 
 
@@ -171,8 +172,8 @@ CELEBA_HQ = DataSet(
     shape=None,
     classes=0,
     counts={"all": 30_000, "train": 27_000, "test": 3000},
-    get="take CelebAMask-HQ.zip (about 3 GB; its owners ask for non-commercial use) from that set's home page, or make "
-    "a folder or zip celeba_hq of the 30,000 images",
+    get="download CelebAMask-HQ.zip (about 3 GB, for non-commercial use only) from its home page, or make a folder or "
+    "zip celeba_hq of the 30,000 images",
 )
 
 LSUN = DataSet(
@@ -183,6 +184,6 @@ LSUN = DataSet(
     shape=None,
     classes=0,
     counts={},
-    get="take a category (bedroom: 43 GB) from the set's home page, export its database to image files with the set's "
-    "own script, and make a folder or zip lsun of them",
+    get="download a category (bedroom: 43 GB) from its home page, export its database to image files with LSUN's "
+    "script, and make a folder or zip lsun of them",
 )

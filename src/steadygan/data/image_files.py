@@ -1,4 +1,4 @@
-"""The image files of a folder or a zip: which there are, what tells them from others, and how one is read."""
+"""The image files of a folder or a zip: list them and read them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class Entry(NamedTuple):
-    """One file of a source: its path inside, its bytes, and a stamp that changes with its contents."""
+    """One file of a source: its path in the source, its size in bytes, and a stamp that changes with its contents."""
 
     name: str
     size: int
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The image files of `source`, a folder or a zip, that lie below its subfolder `below`."""
+    """The image files in the subfolder `below` of `source`, a folder or a zip."""
 
     source: Path
     below: str
@@ -31,10 +31,10 @@ class Listing(NamedTuple):
 
 
 def list_images(source: Path, below: str = "") -> Listing:
-    """List the image files of a folder or zip, sorted by path, hidden ones left out.
+    """List the image files of a folder or zip, sorted by path, without hidden files.
 
-    Links are followed. Raises UsageError for a file that is no zip, a path that leads out of its source, a folder
-    that cannot be read, and a link to a folder that it lies in.
+    Links are followed. Raises UsageError for a file that is not a zip and a folder that cannot be read, for a path that
+    leads out of the source, and for a link to a folder that contains it.
 
     >>> list_images(Path(__file__).parent).entries  # source code, no images
     []
@@ -46,7 +46,9 @@ def list_images(source: Path, below: str = "") -> Listing:
 
 
 def folders(listing: Listing) -> list[str] | None:
-    """The folder of each listed image, if they are classes: all one level below `below`, and two or more of them.
+    """The folder of each listed image if these are classes, else None.
+
+    They are classes if all images are one level below `below`, in two or more folders.
 
     >>> folders(Listing(Path(), "train", [Entry("train/cat/1.png", 1, 1), Entry("train/dog/0.png", 1, 1)]))
     ['cat', 'dog']
@@ -59,7 +61,7 @@ def folders(listing: Listing) -> list[str] | None:
 
 @contextmanager
 def reader(source: Path) -> Iterator[Callable[[str], bytes]]:
-    """Give the function that reads a listed file of a folder or zip, which may be called from several threads.
+    """Give the function that reads a listed file of a folder or zip. Several threads may call it.
 
     >>> with reader(Path(__file__).parent) as read:
     ...     read("image_files.py")[:14]
@@ -73,7 +75,7 @@ def reader(source: Path) -> Iterator[Callable[[str], bytes]]:
 
 
 def open_zip(source: Path) -> ZipFile:
-    """Open a zip. Raises UsageError for a file that is none."""
+    """Open a zip. Raises UsageError for another kind of file."""
     try:
         return ZipFile(source)
     except (
@@ -81,12 +83,12 @@ def open_zip(source: Path) -> ZipFile:
         OSError,
         ValueError,
         NotImplementedError,
-    ) as error:  # ValueError: names that are no text
-        raise UsageError(f"{source} cannot be read as a zip; give a folder or a whole zip file") from error
+    ) as error:  # ValueError: names that cannot be decoded
+        raise UsageError(f"{source} cannot be read as a zip; give a folder or a complete zip file") from error
 
 
 def by(shape: tuple[int, ...]) -> str:
-    """Write a shape as people do.
+    """A shape as text.
 
     >>> by((3, 32, 32))
     '3x32x32'
@@ -101,16 +103,18 @@ def _list_folder(source: Path, below: str) -> list[Entry]:
         inside = [(file, file.relative_to(source).as_posix()) for file in _files(source / below)]
         images = [(file.stat(), name) for file, name in inside if _is_image(name)]
     except OSError as error:
-        raise UsageError(f"{error.filename} cannot be read ({error.strerror}); mend or remove it") from error
+        raise UsageError(
+            f"{error.filename} cannot be read ({error.strerror}); repair or remove it"
+        ) from error
     return [Entry(name, stat.st_size, stat.st_mtime_ns) for stat, name in images]
 
 
 def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """All files below a folder that is reached through those `above`; hidden ones left out."""
+    """All files in a folder and its subfolders, without hidden files. `above` are the folders that lead to it."""
     stat = folder.stat()
     here = stat.st_dev, stat.st_ino
     if here in above:
-        raise UsageError(f"{folder} is a link to a folder that it lies in; remove it")
+        raise UsageError(f"{folder} is a link to a folder that contains it; remove the link")
     with os.scandir(folder) as found:
         entries = [entry for entry in found if not entry.name.startswith(".")]
     for entry in entries:
@@ -126,9 +130,8 @@ def _list_zip(source: Path, below: str) -> list[Entry]:
     for member in members:
         _require_inside(source, member.filename)
     prefix = f"{below}/" if below else ""
-    last = {
-        m.filename: m for m in members if not m.is_dir()
-    }  # of files added again, what a zip's reader takes
+    # A name may be there twice: like a zip's reader, take the last one.
+    last = {m.filename: m for m in members if not m.is_dir()}
     images = [m for name, m in last.items() if name.startswith(prefix) and _is_image(name)]
     return [Entry(image.filename, image.file_size, image.CRC) for image in images]
 
@@ -141,4 +144,4 @@ def _is_image(name: str) -> bool:
 def _require_inside(source: Path, name: str) -> None:
     path = PureWindowsPath(name)  # knows both kinds of slash, and drives
     if path.anchor or ".." in path.parts:
-        raise UsageError(f"{name!r} leads out of {source}; use only paths inside it, without '..' or drive")
+        raise UsageError(f"{name!r} leads out of {source}; use paths inside it, without '..' or a drive")

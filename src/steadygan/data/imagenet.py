@@ -1,4 +1,4 @@
-"""ImageNet-64: the official npz batches, or a folder of images in one folder a class."""
+"""ImageNet-64, from the official npz batches or from image files with one folder per class."""
 
 import re
 import zlib
@@ -24,17 +24,17 @@ BATCHES = {"train": [f"train_data_batch_{i}.npz" for i in range(1, 11)], "test":
 VALUES = 3 * 64 * 64
 FIT = Fit(64, "box", colour=True)
 DAMAGED = (BadZipFile, EOFError, OSError, SyntaxError, TokenError, ValueError, zlib.error)
-"""What zipfile and numpy raise at a file with wrong bytes in it."""
+"""The errors that zipfile and numpy raise for a damaged file."""
 
 
 def imagenet64(root: str | Path | None = None, split: str = "train") -> Data:
-    """Load ImageNet-64: 3x64x64, 1,281,167 or the 50,000 of its validation ("test"), labelled 0 to 999.
+    """Load ImageNet-64: 1,281,167 ("train") or 50,000 validation ("test") images 3x64x64, with labels 0 to 999.
 
-    `root`, then $STEADYGAN_DATA, holds the npz batches train_data_batch_1.npz to _10.npz and val_data.npz (in
-    folders at most two deep), else a folder or zip imagenet64 with train/CLASS/*.png and val/CLASS/*.png; images of
-    another size are cropped to their central square and resized (box). The batches number the classes in an order of
-    their own, the folders by their names. Raises UsageError when it is missing, incomplete, damaged or of another
-    size. Source: Chrabaszcz, Loshchilov and Hutter 2017.
+    It is searched in `root` and then in $STEADYGAN_DATA. Either contains the npz batches train_data_batch_1.npz to
+    _10.npz and val_data.npz, at most two folders deep, or a folder or zip imagenet64 with train/CLASS/*.png and
+    val/CLASS/*.png. Image files of another size are cropped to their central square and resized (box). The batches have
+    their own order of classes, and folders have the alphabetical order. Raises UsageError if the data set is missing,
+    incomplete, damaged or of another size. Source: Chrabaszcz, Loshchilov and Hutter 2017.
 
     >>> imagenet64(split="tests")
     Traceback (most recent call last):
@@ -44,7 +44,7 @@ def imagenet64(root: str | Path | None = None, split: str = "train") -> Data:
 
 
 def imagenet64_source(root: str | Path | None = None, split: str = "train") -> Source:
-    """Where ImageNet-64 is: in each folder the batches before image files. Raises UsageError where it is not."""
+    """Find ImageNet-64, in each folder first the batches, then image files. Raises UsageError if it is missing."""
     IMAGENET64.count(split)
     for place in places(root):
         batches = _find_batches(place, split)
@@ -63,7 +63,7 @@ def _image_files(place: Path, split: str) -> Source:
         listing = list_images(place, f"imagenet64/{below}")
     if len(listing.entries) != count:
         raise UsageError(
-            f"{below} in {place} holds {len(listing.entries)} images instead of {count}; copy the whole set again"
+            f"{below} in {place} has {len(listing.entries)} images instead of {count}; copy the data set again"
         )
     return image_source("imagenet64", listing, FIT)
 
@@ -72,12 +72,12 @@ def _image_files(place: Path, split: str) -> Source:
 
 
 def _find_batches(place: Path, split: str) -> list[Path]:
-    """All of a split's batches in order, none where there is not one. Raises UsageError where only some are there."""
+    """All batches of a split in order, or an empty list if there are none. Raises UsageError if some are missing."""
     found = {file.name: file for depth in ("", "*/", "*/*/") for file in sorted(place.glob(f"{depth}*.npz"))}
     lacking = [name for name in BATCHES[split] if name not in found]
     if lacking and len(lacking) < len(BATCHES[split]):
         raise UsageError(
-            f"{place} lacks ImageNet-64's {', '.join(lacking)}; download all batches of the split"
+            f"{place} lacks {', '.join(lacking)} of ImageNet-64; download all batches of the split"
         )
     return [] if lacking else [found[name] for name in BATCHES[split]]
 
@@ -86,8 +86,8 @@ def _batched(place: Path, files: list[Path], split: str) -> Source:
     count, lengths = IMAGENET64.count(split), [_length(file) for file in files]
     if sum(lengths) != count:
         raise UsageError(
-            f"ImageNet-64's {split} batches in {place} hold {sum(lengths)} images instead of {count}; "
-            "download the set again"
+            f"the {split} batches of ImageNet-64 in {place} have {sum(lengths)} images instead of {count}; "
+            "download the data set again"
         )
 
     def blocks(skip: bool) -> Iterator[Block]:
@@ -100,19 +100,19 @@ def _batched(place: Path, files: list[Path], split: str) -> Source:
 
 
 def _length(file: Path) -> int:
-    """How many images a batch says that it holds. Raises UsageError where these are no 64x64 images."""
+    """The number of images in the header of a batch. Raises UsageError if they are not 64x64 images."""
     with open_zip(file) as archive, _member(archive, file, "data") as opened:
         shape, dtype = _header(opened, file)
     if dtype != np.uint8 or len(shape) != 2 or shape[1] != VALUES:
         raise UsageError(
-            f"data in {file} is {by(shape)} of {dtype} where ImageNet-64 has n x {VALUES} bytes; "
-            "download the batches of 64x64"
+            f"data in {file} is {by(shape)} of {dtype} instead of n x {VALUES} bytes; "
+            "download the 64x64 batches of ImageNet-64"
         )
     return shape[0]
 
 
 def _blocks(file: Path, length: int) -> Iterator[Block]:
-    """A batch's images, each 4,096 bytes of red, then green, then blue, row by row; read as a stream, never whole."""
+    """The images of a batch, read as a stream. An image is 4,096 bytes of red, then green, then blue, row by row."""
     labels = _labels(file, length)
     with open_zip(file) as archive, _member(archive, file, "data") as opened:
         _header(opened, file)
@@ -123,7 +123,7 @@ def _blocks(file: Path, length: int) -> Iterator[Block]:
 
 
 def _labels(file: Path, length: int) -> np.ndarray:
-    """A batch's labels, 1 to 1000 in the file: int64 from 0 on."""
+    """The labels of a batch, int64 from 0 on. In the file they are 1 to 1000."""
     with open_zip(file) as archive, _member(archive, file, "labels") as opened:
         shape, dtype = _header(opened, file)
         whole = dtype.kind in "iu" and shape == (length,)
@@ -131,7 +131,7 @@ def _labels(file: Path, length: int) -> np.ndarray:
     labels, classes = np.frombuffer(raw, dtype if whole else np.uint8), IMAGENET64.classes
     if not whole or labels.min() < 1 or labels.max() > classes:
         raise UsageError(
-            f"{file} has not one label of 1 to {classes} for each of its {length} images; download it again"
+            f"{file} does not have one label of 1 to {classes} for each of its {length} images; download it again"
         )
     return labels.astype(np.int64) - 1
 
@@ -144,12 +144,12 @@ def _member(archive: ZipFile, file: Path, name: str) -> IO[bytes]:
         NotImplementedError,
         RuntimeError,
         *DAMAGED,
-    ) as error:  # RuntimeError: it wants a password
-        raise UsageError(f"{file} holds no array {name!r}; it is no batch of ImageNet-64") from error
+    ) as error:  # RuntimeError: it needs a password
+        raise UsageError(f"{file} has no array {name!r}; replace it with a batch of ImageNet-64") from error
 
 
 def _header(opened: IO[bytes], file: Path) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array, whose values come next; such a header is read without unpickling anything."""
+    """Read the header of an array without unpickling: its shape and type. The values come next."""
     try:
         version = np.lib.format.read_magic(opened)
         read = (
@@ -158,9 +158,9 @@ def _header(opened: IO[bytes], file: Path) -> tuple[tuple[int, ...], np.dtype]:
         shape, by_columns, dtype = read(opened)
     except DAMAGED as error:
         reason = re.split(r"[.\n]", str(error))[0]
-        raise UsageError(f"{file} holds no whole arrays ({reason}); download it again") from error
+        raise UsageError(f"{file} has a damaged array ({reason}); download it again") from error
     if by_columns and len(shape) > 1:
-        raise UsageError(f"{file} is stored by columns; ImageNet-64's own batches are not: download it again")
+        raise UsageError(f"{file} is stored by columns instead of rows; download the official batches again")
     return shape, dtype
 
 
@@ -170,7 +170,7 @@ def _read(opened: IO[bytes], file: Path, count: int) -> bytes:
     except DAMAGED as error:
         raise UsageError(f"{file} is damaged ({error}); download it again") from error
     if len(raw) != count:
-        raise UsageError(f"{file} is cut short; download it again")
+        raise UsageError(f"{file} is incomplete; download it again")
     return raw
 
 
@@ -182,6 +182,6 @@ IMAGENET64 = DataSet(
     shape=(3, 64, 64),
     classes=1000,
     counts={"train": 1_281_167, "test": 50_000},
-    get="take the npz batches of 64x64 (about 13 GB, after registering) from ImageNet's home page and unpack "
+    get="download the 64x64 npz batches (about 13 GB, after registering) from ImageNet's home page and unpack "
     "train_data_batch_1.npz to _10.npz and val_data.npz, or make a folder imagenet64/{train,val}/CLASS of images",
 )

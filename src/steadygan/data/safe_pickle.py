@@ -1,7 +1,7 @@
-"""Pickles of arrays read safely: nothing is called, and nothing is made but dicts, lists, text, numbers and bytes.
+"""Read pickles of arrays safely: nothing is called, and only dicts, lists, text, numbers and bytes are made.
 
-An ordinary unpickler calls whatever function the file names. Here the four names that python 2's pickles of numpy
-arrays use stand for inert classes of ours, and any other name is refused.
+An ordinary unpickler calls any function that the file names. Here the four names that Python 2 uses for numpy arrays
+stand for harmless classes of this module, and any other name is refused.
 """
 
 import io
@@ -18,34 +18,34 @@ __all__ = ["read_pickle"]
 
 
 class Marker:
-    """What numpy.ndarray stands for: the first argument of `Array`'s maker."""
+    """Stands for numpy.ndarray, the first argument of numpy's `_reconstruct`."""
 
     def __setstate__(self, state: Any) -> None:
-        """Refuse: a marker has no state."""
+        """Raise ValueError, because a marker has no state."""
         raise ValueError("a state where none belongs")
 
 
 class Kind:
-    """What numpy.dtype(name, 0, 1) makes; only bytes, u1, are an array's kind here."""
+    """Stands for numpy.dtype(name, 0, 1). Only bytes (u1) are allowed."""
 
     def __init__(self, name: Any, *_: Any) -> None:
-        """Refuse every kind but bytes."""
+        """Raise ValueError for every type but bytes."""
         if name not in ("u1", b"u1", "|u1", "uint8"):
             raise ValueError(f"an array of {name!r} instead of bytes")
 
     def __setstate__(self, state: Any) -> None:
-        """Take the byte order, which bytes have not."""
+        """Ignore the byte order, which bytes do not have."""
 
 
 class Array:
-    """What numpy's reconstruct makes, and the state that follows fills: version, shape, kind, by columns, contents."""
+    """Stands for the array of numpy's `_reconstruct`: its state is version, shape, type, by columns, and contents."""
 
     def __init__(self, *_: Any) -> None:
-        """Begin empty."""
+        """Start empty."""
         self.values = np.empty(0, np.uint8)
 
     def __setstate__(self, state: Any) -> None:
-        """Take shape and contents. Raises ValueError where they do not fit each other."""
+        """Set shape and contents. Raises ValueError if they do not fit each other."""
         _, shape, kind, by_columns, raw = state
         raw = raw.encode("latin1") if isinstance(raw, str) else raw
         if (
@@ -54,17 +54,17 @@ class Array:
             or not isinstance(raw, bytes)
             or len(raw) != math.prod(shape)
         ):
-            raise ValueError("an array whose shape and contents do not fit")
+            raise ValueError("an array whose shape and contents do not match")
         self.values = np.frombuffer(raw, np.uint8).reshape(shape)
 
 
 class Encode(Marker):
-    """What _codecs.encode stands for: text that python 3 wrote for python 2; no function, as these have state."""
+    """Stands for _codecs.encode, with which Python 3 writes text for Python 2. A class, to refuse a state."""
 
     def __call__(self, text: Any, *encoding: Any) -> bytes:
-        """The bytes. Raises ValueError for another encoding."""
+        """Encode the text. Raises ValueError for an encoding other than latin1."""
         if encoding not in ((), ("latin1",)) or not isinstance(text, str):
-            raise ValueError("an encoding that the set does not use")
+            raise ValueError("an encoding that the data set does not use")
         return text.encode("latin1")
 
 
@@ -81,40 +81,40 @@ class Safe(pickle.Unpickler):
     """An unpickler that knows the names in ADMITTED and no others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give what a name stands for. Raises UsageError for a name that the sets' files do not use."""
+        """Return what a name stands for. Raises UsageError for any other name."""
         if (module, name) not in ADMITTED:
             raise UsageError(f"asks for {module}.{name}")
         return ADMITTED[module, name]
 
 
 def read_pickle(raw: bytes, place: Path | str) -> dict[str, Any]:
-    """Read a pickled dict of text, numbers, lists and arrays of bytes; `place` is what a sentence calls it.
+    """Read a pickled dict of text, numbers, lists and arrays of bytes. `place` is its name in an error.
 
     Nothing that the file names is imported or called. Raises UsageError for a pickle that asks for any other global
-    (it is named), for one that is cut short, and for one that holds no dict.
+    (which is named), for an incomplete pickle, and for one without a dict.
 
     >>> read_pickle(pickle.dumps({b"labels": [3, 1]}, 2), "some file")
     {'labels': [3, 1]}
     >>> read_pickle(b"cos\\nsystem\\n(S'ls'\\ntR.", "f")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    steadygan.errors.UsageError: f asks for os.system, which the set's own files never do; do not trust it, and ...
+    steadygan.errors.UsageError: f asks for os.system, which the original files never do; do not trust it, and ...
     """
     try:
         found = _plain(Safe(io.BytesIO(raw), encoding="latin1").load())
     except UsageError as error:
         raise UsageError(
-            f"{place} {error}, which the set's own files never do; do not trust it, and download the set again"
+            f"{place} {error}, which the original files never do; do not trust it, and download the data set again"
         ) from None
     except Exception as error:  # a damaged pickle may raise almost anything
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise UsageError(f"{place} is no whole pickle of the set ({reason}); download it again") from error
+        raise UsageError(f"{place} is a damaged pickle ({reason}); download the data set again") from error
     if not isinstance(found, dict):
-        raise UsageError(f"{place} holds no table of images; download the set again")
+        raise UsageError(f"{place} has no table of images; download the data set again")
     return found
 
 
 def _plain(value: Any) -> Any:
-    """A dict by text keys, with arrays for what stands for them."""
+    """A dict with text keys, and with numpy arrays in place of `Array`."""
     if not isinstance(value, dict):
         return value
     text = {key.decode("latin1") if isinstance(key, bytes) else key: part for key, part in value.items()}

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, [n, 1, 8, 8] uint8, and stacks of three of them: the test of mode coverage."""
+"""scikit-learn's handwritten digits, [n, 1, 8, 8] uint8, and stacks of three of them, a test of mode coverage."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +16,9 @@ __all__ = ["DIGITS", "digits", "stacked_digits"]
 
 
 def digits() -> Data:
-    """Load scikit-learn's 1,797 handwritten digits, 1x8x8, their 0..16 scaled to 0..255, labelled 0 to 9.
+    """Load scikit-learn's 1,797 handwritten digits, 1x8x8, with labels 0 to 9. Values 0..16 are scaled to 0..255.
 
-    Raises UsageError when scikit-learn is not installed. Source: Alpaydin and Kaynak 1998, UCI.
+    Raises UsageError if scikit-learn is not installed. Source: Alpaydin and Kaynak 1998, UCI.
 
     >>> digits().rows.shape
     torch.Size([1797, 1, 8, 8])
@@ -27,12 +27,12 @@ def digits() -> Data:
 
 
 def digits_source(root: str | Path | None = None, split: str = "train") -> Source:
-    """Where the digits are: inside scikit-learn, whatever the `root`. Raises UsageError where that is not installed."""
+    """Find the digits, which are part of scikit-learn. Raises UsageError if it is not installed. `root` is not used."""
     count = DIGITS.count(split)
     try:
         import sklearn.datasets as sets
     except ImportError as error:
-        raise UsageError("the digits need scikit-learn: pip install steadygan[digits]") from error
+        raise UsageError("the digits need scikit-learn: pip install 'steadygan[digits]'") from error
 
     def blocks(skip: bool) -> Iterator[Block]:
         found = sets.load_digits()
@@ -44,13 +44,13 @@ def digits_source(root: str | Path | None = None, split: str = "train") -> Sourc
 
 
 def stacked_digits(size: int = 51_200, seed: int = 0) -> Data:
-    """Make `size` fixed images of three of the 1,797 digits each: 1,000 modes, the triples of classes.
+    """Make `size` fixed images of three digits each, [size, 3, 8, 8] uint8. The 1,000 modes are the triples of classes.
 
-    Triples are taken in turn, in a new order each thousand, then an image of each class uniformly: so no two of
-    the 1,000 modes differ by more than one image (51 or 52 of the 51,200), where independent draws of three
-    digits would give each its class's share (174 to 183 of 1,797). A sample's mode is 100 a + 10 b + c for
-    classes a, b, c in the channels' order. Raises UsageError for a size below 1, or without scikit-learn.
-    Source: Che 2017 (mode regularized GAN) and Metz 2017 (unrolled GAN), who stack MNIST; the 8x8 digits are ours.
+    Each thousand images have every triple once, in a new order. So the modes are equally frequent up to one image: 51
+    or 52 of the 51,200. (Independent digits would be as frequent as their classes, 174 to 183 of 1,797.) For each class
+    an image is chosen uniformly. A sample's mode is 100 a + 10 b + c, with the classes a, b, c in the order of the
+    channels. Raises UsageError for a size below 1, or without scikit-learn. Source: Che 2017 (mode regularized GAN) and
+    Metz 2017 (unrolled GAN), who stack MNIST; the 8x8 digits are ours.
 
     >>> stacked_digits(size=7).rows.shape
     torch.Size([7, 3, 8, 8])
@@ -67,7 +67,7 @@ def stacked_digits(size: int = 51_200, seed: int = 0) -> Data:
 
 
 def _one_of_each(classes: Tensor, g: Generator) -> Tensor:
-    """Row numbers, shaped as `classes`, of uniformly chosen digits of these classes."""
+    """Row numbers, with the shape of `classes`, of digits that are chosen uniformly from these classes."""
     from sklearn.datasets import load_digits
 
     labels = torch.from_numpy(load_digits().target)
@@ -85,7 +85,7 @@ DIGITS = DataSet(
     shape=(1, 8, 8),
     classes=10,
     counts={"train": 1797},
-    get="they lie in scikit-learn: pip install steadygan[digits]",
+    get="install scikit-learn, which has them, with pip install 'steadygan[digits]'",
     labels=tuple(str(n) for n in range(10)),
     classifier=ClassifierPlan(steps=1000, width=32),
 )

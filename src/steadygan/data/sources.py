@@ -1,4 +1,4 @@
-"""Where a set's images come from: the files that were found, and how they are read a block at a time."""
+"""The source of a data set: the files that were found, and how they are read one block at a time."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,11 +16,11 @@ from steadygan.files import user_path
 __all__ = ["BLOCK", "Block", "ClassifierPlan", "DataSet", "Source", "find", "places", "stat"]
 
 BLOCK = 256
-"""Images a block: what a thread decodes at a time, and what is held in memory at once."""
+"""Images per block: as many are decoded by a thread and kept in memory at once."""
 
 
 class Block(NamedTuple):
-    """Consecutive images [k, channels, height, width] uint8, their labels [k], and files that are corrupt, and why."""
+    """Consecutive images [k, channels, height, width] uint8, their labels [k], and corrupt files with the reason."""
 
     images: np.ndarray
     labels: np.ndarray | None = None
@@ -28,11 +28,11 @@ class Block(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A set that was found: its files at `place`, and `blocks(skip)`, which reads its `total` images in order.
+    """A data set that was found: its files at `place`, and `blocks(skip)`, which reads its `total` images in order.
 
-    `options` are plain values that make another array of the same files. With `skip` corrupt images are left out
-    and named in their block; without, they are a UsageError at the end. A `direct` source is small and is read from
-    its files each time; the others are prepared once.
+    `options` are plain values: with other options the same files give another array. With `skip` corrupt images are
+    left out and named in their block. Without it they raise UsageError at the end. A `direct` source is small and read
+    from its files each time. The others are prepared once.
     """
 
     name: str
@@ -46,19 +46,19 @@ class Source(NamedTuple):
 
 
 class ClassifierPlan(NamedTuple):
-    """How the classifier of a data set's own classes is trained: steps, and the width of its network."""
+    """How the classifier of a data set is trained: its steps and the width of its network."""
 
     steps: int
     width: int
 
 
 class DataSet(NamedTuple):
-    """All that is known of a named set of images.
+    """All that is known of a named image data set.
 
-    `load(root, ...)` gives its data and `source(root, split, ...)` where its files are. `shape` is None where it is
-    chosen, `counts` are images by split, `files` the MD5 of published files by name. `get` says in words how to come by
-    it, after "was not found;". `labels` names its classes in the order of their numbers. `padding` is the border of
-    zeros that it is shown with, `classifier` how its classifier is trained, if it has one.
+    `load(root, ...)` returns its data and `source(root, split, ...)` its files. `shape` is None if the user chooses it.
+    `counts` are images by split, and `files` the MD5 of published files by name. `get` tells the user how to get the
+    data set. `labels` names the classes in the order of their numbers. `padding` is the border of zeros that networks
+    see. `classifier` says how its classifier is trained, if it has one.
     """
 
     name: str
@@ -75,21 +75,20 @@ class DataSet(NamedTuple):
     classifier: ClassifierPlan | None = None
 
     def missing(self) -> UsageError:
-        """The sentence for a set that is not there: how to get it, and how to name its place."""
+        """The error for a missing data set: how to get it, and how to name its folder."""
         return UsageError(
-            f"{self.title} was not found; {self.get}, and name the folder that holds it with --data-root or "
-            "STEADYGAN_DATA"
+            f"{self.title} was not found; {self.get}, and name its folder with --data-root or STEADYGAN_DATA"
         )
 
     def count(self, split: str) -> int:
-        """How many images a split has. Raises UsageError for a split that the set has not."""
+        """The number of images in a split. Raises UsageError for an unknown split."""
         if split not in self.counts:
             raise UsageError(f"{self.title} has no split {split!r}; {nearest(split, self.counts)}")
         return self.counts[split]
 
 
 def places(root: str | Path | None) -> list[Path]:
-    """Give the user's data folders, most explicit first; one that does not exist is a slip worth an error.
+    """The user's data folders: `root`, then $STEADYGAN_DATA. Raises UsageError for one that does not exist.
 
     >>> places("/no/such/folder")
     Traceback (most recent call last):
@@ -103,8 +102,9 @@ def places(root: str | Path | None) -> list[Path]:
 
 
 def find(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
-    """The first of `names` in the first folder that has one; a folder or file of such a name stands for itself, also
-    as "." or under another name.
+    """The first of `names` in the first folder that has one, or None.
+
+    A folder may also be the data set itself: then its own name is one of `names`, even if it is given as "." or a link.
 
     >>> find([Path(__file__).parent], ["none.py", "sources.py"]).name, find([Path(__file__)], ["sources.py"]).name
     ('sources.py', 'sources.py')
@@ -120,10 +120,10 @@ def find(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
 
 
 def stat(place: Path, names: Iterable[str]) -> list[Entry]:
-    """The entries of an archive itself, or of the named files in a folder. Raises UsageError where one is not there."""
+    """The entry of an archive, or those of the named files in a folder. Raises UsageError if one is missing."""
     files = {name: place / name for name in names} if place.is_dir() else {place.name: place}
     for name, file in files.items():
         if not file.is_file():
-            raise UsageError(f"{place} has no file {name}; unpack or copy the whole set again")
+            raise UsageError(f"{place} has no file {name}; unpack or copy the data set again")
     stats = {name: file.stat() for name, file in files.items()}
     return [Entry(name, found.st_size, found.st_mtime_ns) for name, found in stats.items()]

@@ -1,4 +1,4 @@
-"""STL-10: the original binary files, 96x96 stored by columns, resized as they are prepared."""
+"""STL-10, from the original binary files: 96x96, stored by columns, and resized when they are prepared."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -23,11 +23,11 @@ IMAGE = 3 * SIDE * SIDE  # bytes
 def stl10(
     root: str | Path | None = None, split: str = "unlabeled", size: int = 48, filter: str = "lanczos"
 ) -> Data:
-    """Load STL-10: 3 x size x size; 100,000 ("unlabeled"), or 5,000 ("train") or 8,000 ("test") labelled 0 to 9.
+    """Load STL-10: images 3 x size x size, 100,000 "unlabeled", or 5,000 "train" or 8,000 "test" with labels 0 to 9.
 
-    `root`, then $STEADYGAN_DATA, is or holds stl10_binary.tar.gz or its folder stl10_binary. Images are resized
-    from 96x96 by `filter`, which published scores do not state. Raises UsageError when it is missing, cut short or
-    of another size. Source: Coates, Lee and Ng 2011.
+    It is searched in `root` and then in $STEADYGAN_DATA. Either is or contains stl10_binary.tar.gz or its folder
+    stl10_binary. Images are resized from 96x96 by `filter`, which published scores do not state. Raises UsageError if
+    the data set is missing, incomplete or of another size. Source: Coates, Lee and Ng 2011.
 
     >>> stl10(split="labeled")
     Traceback (most recent call last):
@@ -41,7 +41,7 @@ def stl10(
 def stl10_source(
     root: str | Path | None = None, split: str = "unlabeled", size: int = 48, filter: str = "lanczos"
 ) -> Source:
-    """Where STL-10 is. Raises UsageError where it is not, and for a size or filter that there is not."""
+    """Find STL-10. Raises UsageError if it is missing, and for an unknown size or filter."""
     count, how = STL10.count(split), Fit(size, filter, "none").check().of(SIDE)
     place = find(places(root), ("stl10_binary.tar.gz", "stl10_binary"))
     if place is None:
@@ -60,7 +60,7 @@ def stl10_source(
                     )
                 if file.read(1):
                     raise UsageError(
-                        f"{files[0]} in {place} goes on after {count} images; download the set again"
+                        f"{files[0]} in {place} has more than {count} images; download the data set again"
                     )
 
     options = {"split": split, **how.options()}
@@ -69,20 +69,22 @@ def stl10_source(
 
 
 def _images(file: IO[bytes], count: int, place: str, total: int) -> np.ndarray:
-    """The next images: each 96x96 bytes of red, then green, then blue, column by column."""
+    """The next images. An image is 96x96 bytes of red, then green, then blue, column by column."""
     raw = file.read(count * IMAGE)
     if len(raw) != count * IMAGE:
-        raise UsageError(f"{place} is cut short of its {total} images; download the set again")
+        raise UsageError(f"{place} has fewer than {total} images; download the data set again")
     return np.frombuffer(raw, np.uint8).reshape(count, 3, SIDE, SIDE).transpose(0, 1, 3, 2)
 
 
 def _labels(file: IO[bytes], count: int, place: str) -> np.ndarray:
-    """A byte an image, the classes from 1 on: int64 from 0 on."""
+    """The labels, int64 from 0 on. In the file each is one byte, from 1 on."""
     with file:
         labels = np.frombuffer(file.read(), np.uint8)
     classes = STL10.classes
     if len(labels) != count or labels.min() < 1 or labels.max() > classes:
-        raise UsageError(f"{place} has not {count} labels of 1 to {classes}; download the set again")
+        raise UsageError(
+            f"{place} does not have {count} labels of 1 to {classes}; download the data set again"
+        )
     return labels.astype(np.int64) - 1
 
 
@@ -94,7 +96,7 @@ STL10 = DataSet(
     shape=(3, 96, 96),
     classes=10,
     counts={"unlabeled": 100_000, "train": 5000, "test": 8000},
-    get="take stl10_binary.tar.gz (2.6 GB) from the set's home page",
+    get="download stl10_binary.tar.gz (2.6 GB) from its home page",
     files={
         "stl10_binary.tar.gz": "91f7769df0f17e558f3565bffb0c7dfb",
         "unlabeled_X.bin": "5242ba1fed5e4be9e1e742405eb56ca4",

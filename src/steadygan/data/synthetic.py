@@ -1,9 +1,8 @@
-"""Points in the plane, [n, 2] float32: the toy sets of the GAN literature, as streams or as fixed points.
+"""Points in the plane, [n, 2] float32: the toy data sets of the GAN literature, as streams or as fixed points.
 
-Every builder takes `size` and `seed`. A `size` of None gives a stream; a number gives that many fixed
-points, the first `size` of the stream that starts from `seed`; others of the same law are then held out. Mixture
-components are equally likely.
-The odd divisors 1.414, 2.828 and 7.5 are those of the published experiments.
+Every function takes `size` and `seed`. A `size` of None gives a stream. A number gives that many fixed points, the
+first of the stream that starts from `seed`; other points of the same distribution are held out. Mixture components are
+equally likely. The divisors 1.414, 2.828 and 7.5 are those of the published experiments.
 """
 
 import math
@@ -16,14 +15,14 @@ from steadygan.data.dataset import Data, Modes
 from steadygan.errors import UsageError
 
 HELD = 1024
-"""How many points are held out beside a finite set of them."""
+"""The number of held-out points of a finite data set."""
 
 
 def gaussian(size: int | None = 100, scale: float = 1.0, seed: int = 0) -> Data:
     """Make the finite Gaussian: `size` fixed points of scale * N(0, I).
 
-    Raises UsageError for a size below 1 or a scale that is not positive. Source: Tao and Wang 2020
-    (FARGAN), which leaves the number of points open.
+    Raises UsageError for a size below 1 or a scale that is not positive. Source: Tao and Wang 2020 (FARGAN), which does
+    not state the number of points.
 
     >>> gaussian().rows.shape
     torch.Size([100, 2])
@@ -42,10 +41,10 @@ def ring(
 ) -> Data:
     """Make Gaussians evenly spaced on a circle: (scale * direction + std * N(0, I)) / 1.414.
 
-    The circle's radius is scale / 1.414 (7.072 at the published scale 10) and a mode's standard deviation
-    std / 1.414: the noise is not scaled. `stratified` samples take the modes in turn, so a batch that is a
-    multiple of `modes` has as many of each. Raises UsageError for an option that is not positive.
-    Source: Gulrajani et al. 2017 (WGAN-GP), toy sets; Thanh-Tung et al. 2019 (0-GP) for scale 10.
+    The radius of the circle is scale / 1.414 (7.072 at the published scale 10). The standard deviation of a mode is std
+    / 1.414, because the noise is not scaled. With `stratified` the samples take the modes in turn: a batch that is a
+    multiple of `modes` has equally many of each. Raises UsageError for an option that is not positive. Source:
+    Gulrajani et al. 2017 (WGAN-GP), toy data; Thanh-Tung et al. 2019 (0-GP) for scale 10.
 
     >>> data = ring(modes=4, scale=1.414)
     >>> data.modes.centres[0], round(data.modes.std, 5)
@@ -65,9 +64,9 @@ def grid(
 ) -> Data:
     """Make Gaussians on a square grid: scale * (2 * {-2..2}^2 + std * N(0, I)) / 2.828.
 
-    The spacing is scale / 1.414 and a mode's standard deviation scale * std / 2.828: the noise is scaled
-    too. Another `side` keeps the spacing and stays centred on 0. Raises UsageError for an option that is
-    not positive. Source: as for `ring`.
+    The spacing is scale / 1.414. The standard deviation of a mode is scale * std / 2.828, because the noise is scaled
+    too. Another `side` keeps the spacing and the centre 0. Raises UsageError for an option that is not positive.
+    Source: as for `ring`.
 
     >>> data = grid(size=1000)
     >>> data.name, data.rows.shape, data.modes.centres.shape
@@ -81,7 +80,7 @@ def grid(
 
 
 def dirac() -> Data:
-    """Make the Dirac-GAN's data: every sample is the number 0, [n, 1]. Mescheder 2018, Definition 2.1.
+    """Make the data of the Dirac-GAN: every sample is 0, [n, 1]. Source: Mescheder 2018, Definition 2.1.
 
     >>> dirac().draw(torch.Generator(), 2)
     tensor([[0.],
@@ -91,15 +90,15 @@ def dirac() -> Data:
 
 
 def nothing() -> Data:
-    """Make no data, for games that read none."""
+    """Make empty data, for games without samples."""
     return Data("none", (), draw=lambda generator, count: torch.empty(count, device=generator.device))
 
 
 def swissroll(scale: float = 2.0, noise: float = 0.25, size: int | None = None, seed: int = 0) -> Data:
     """Make a spiral: scale * ((t cos t, t sin t) + noise * N(0, I)) / 7.5 with t = 1.5 pi (1 + 2 U[0, 1]).
 
-    These are coordinates 0 and 2 of scikit-learn's `make_swiss_roll`. Raises UsageError for a scale that
-    is not positive or a negative noise. Source: as for `ring`; Marsland 2014, chapter 6, for the roll.
+    These are coordinates 0 and 2 of scikit-learn's `make_swiss_roll`. Raises UsageError for a scale that is not
+    positive or a negative noise. Source: as for `ring`; Marsland 2014, chapter 6, for the Swiss roll.
 
     >>> swissroll().draw(torch.Generator().manual_seed(0), 3).shape
     torch.Size([3, 2])

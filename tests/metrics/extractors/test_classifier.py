@@ -213,7 +213,7 @@ def test_the_digits_are_split_and_keep_their_labels():
 def test_a_set_without_its_labels_is_refused(monkeypatch):
     bare = digits()._replace(labels=None)
     monkeypatch.setattr(classifiers, "load", lambda source: bare)
-    with pytest.raises(UsageError, match="put their file beside"):
+    with pytest.raises(UsageError, match="put its label files beside"):
         classifiers.labelled("digits")
 
 
@@ -242,7 +242,7 @@ def test_the_command_makes_the_same_classifier_twice(command, tmp_path):
     again = command("classifier", "digits", "--steps", 3, "--out", tmp_path / "again")
     folder = tmp_path / "cache" / "classifiers" / "digits"
     assert str(folder) in first.out
-    assert "359 held-out images right after 3 steps" in again.out
+    assert "accuracy on 359 held-out images after 3 steps" in again.out
     assert (folder / WEIGHTS).read_bytes() == (tmp_path / "again" / WEIGHTS).read_bytes()
     card = json.loads((folder / CARD).read_text())
     assert card == json.loads((tmp_path / "again" / CARD).read_text())
@@ -254,7 +254,7 @@ def test_the_command_makes_the_same_classifier_twice(command, tmp_path):
     ("words", "told"),
     [
         (["digit"], "did you mean 'digits'?"),
-        (["stacked-digits"], "no classifier can be made of 'stacked-digits'"),
+        (["stacked-digits"], "there is no classifier for 'stacked-digits'"),
         (["fashion-mnist", "--data-root", "/no/such/folder"], "does not exist"),
         (["digits", "--steps", "0"], "--steps"),
         (["digits", "--steps", "1", "--out", "file"], "cannot be written to file"),
