@@ -446,7 +446,7 @@ def test_damaged_labels_are_refused(fashion, content, words):
 
 def test_images_without_a_file_of_labels_are_unlabelled(fashion):
     assert sets.fashion_mnist(fashion, "test").classes == 0
-    with pytest.raises(UsageError, match=r"fashion_mnist has none.*file of labels"):
+    with pytest.raises(UsageError, match=r"fashion_mnist has none.*label file"):
         check_data_labels(sets.fashion_mnist(fashion, "test"))
 
 

@@ -219,7 +219,7 @@ def test_encoders_have_the_parameters_of_their_formula():
 @pytest.mark.parametrize("game", ["reg_gan", "mdgan"])
 def test_an_architecture_without_an_encoder_is_refused(game):
     networks = {"name": "gn_cnn", "latent": 4, "width": 4}
-    with pytest.raises(UsageError, match=r"role of encoder, .*gn_cnn has not: choose mlp or dcgan"):
+    with pytest.raises(UsageError, match=r"the role encoder, .*gn_cnn lacks: choose mlp or dcgan"):
         build(parse({**POINTS, "game": game, "data": "digits", "networks": networks}))
 
 

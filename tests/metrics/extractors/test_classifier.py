@@ -280,5 +280,5 @@ def test_the_digits_classifier_reaches_98_percent(tmp_path):
     "card", [{"accuracy": 0.9, "accuracy_error": 0.1}, {"split": {"held_out": 3}}], ids=str
 )
 def test_a_card_without_its_accuracy_is_told_in_a_sentence(small, card):
-    with pytest.raises(UsageError, match="card does not say"):
+    with pytest.raises(UsageError, match="card lacks"):
         classifiers.accuracy_text(dataclasses.replace(small, card=card))
