@@ -80,7 +80,7 @@ def _seconds(run: Run, step: Any, examined: bool) -> float:
     look = examiner(run.game, run.data, seeds=[0], ensemble=False) if examined else None
     assert run.every.examine
     steps = EXAMINATIONS * run.every.examine
-    attend = early_stopping(Events(), 1, (), print) if examined else lambda event: None
+    callback = early_stopping(Events(), 1, (), print) if examined else lambda event: None
     began = time.process_time()
     for event in train(
         step,
@@ -91,7 +91,7 @@ def _seconds(run: Run, step: Any, examined: bool) -> float:
         steps=steps,
         every=run.every._replace(checkpoint=steps),
     ):
-        attend(event)
+        callback(event)
     return time.process_time() - began
 
 

@@ -45,16 +45,16 @@ class Script:
         members = len(looks[0])
         monkeypatch.setattr(Events, "members", members)
         monkeypatch.setattr(
-            Events, "history", lambda _, index: attending_history(self.looks[self.step - 1][index])
+            Events, "history", lambda _, index: fake_history(self.looks[self.step - 1][index])
         )
-        self.attend = early_stopping(self.events, 16, stop_on, self.warned.append)
+        self.callback = early_stopping(self.events, 16, stop_on, self.warned.append)
 
     def look(self) -> StoppedByDiagnosis | None:
         self.step += 1
-        return self.attend(Scored(self.step, 0.0, STATE, Look([], {"modes": 1.0})))
+        return self.callback(Scored(self.step, 0.0, STATE, Look([], {"modes": 1.0})))
 
 
-def attending_history(names: list[str]):
+def fake_history(names: list[str]):
     from steadygan.diagnostics import History
 
     return History({}, {"names": names})
@@ -101,9 +101,9 @@ def test_only_what_it_is_asked_to_stop_on_stops_it(monkeypatch):
 
 def test_it_reads_what_the_run_writes():
     events = Events()
-    attend = early_stopping(events, 16, (), print)
-    attend(Progress(5, 0.0, {"loss/D": torch.tensor(1.25), "finite": torch.tensor(1.0)}))
-    attend(Diverged(9, 5, [0], 7, "loss/G"))
+    callback = early_stopping(events, 16, (), print)
+    callback(Progress(5, 0.0, {"loss/D": torch.tensor(1.25), "finite": torch.tensor(1.0)}))
+    callback(Diverged(9, 5, [0], 7, "loss/G"))
     history = events.history()
     assert history.series["loss/D"].values.tolist() == [1.25]
     assert history.facts["diverged"]["tensor"] == "loss/G"

@@ -351,7 +351,7 @@ def test_the_command_shows_momentum(place, command):
 
 def test_what_is_zero_to_rounding_stays_zero_under_momentum():
     """The root of a rounding error is none: dead units are as still under momentum as they were."""
-    cloud = clouds.Cloud(torch.tensor([-1.0 + 0j, 1e-12, -1e-12j], dtype=torch.complex128), True, 1e-8)
+    cloud = clouds.Eigenvalues(torch.tensor([-1.0 + 0j, 1e-12, -1e-12j], dtype=torch.complex128), True, 1e-8)
     found = clouds.momentum(cloud, 1.0).values
     assert int((found == 0).sum()) == 2
     assert found.real.max() == 0

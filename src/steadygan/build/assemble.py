@@ -62,7 +62,7 @@ def build(config: Config) -> Run:
     ensemble, averaged = len(parts.members) > 1, ("G",) if parts.ema else ()
     layout = parts.channels_last and not ensemble  # vmap does not support memory formats
     nets = {name: Network(net, parts.precision.autocast, layout) for name, net in fresh().items()}
-    held = constraints(
+    constrained = constraints(
         parts.constraints,
         data,
         nets,
@@ -71,7 +71,7 @@ def build(config: Config) -> Run:
         averaged=bool(averaged),
         tangent=not DYNAMICS[parts.dynamics.name].second_order and parts.networks.name != "dirac",
     )
-    game = _game(parts.game, nets, held, data, latent, parts.batch, parts.accumulate)
+    game = _game(parts.game, nets, constrained, data, latent, parts.batch, parts.accumulate)
     if parts.networks.name == "dirac":
         loss = parts.game.options["loss"].name
         game = game._replace(rest=closed_form.dirac_rest(loss, parts.constraints, game))
@@ -117,7 +117,7 @@ def _check_independent(data: Data, chosen: Choice, dynamics: Choice) -> None:
 def _game(
     chosen: Choice,
     nets: dict[str, Network],
-    held: dict[str, Any],
+    constrained: dict[str, Any],
     data: Data,
     latent: int,
     batch: int,
@@ -134,7 +134,7 @@ def _game(
     if options.get("batch_G"):
         options["batch_G"] = _share(options["batch_G"], accumulate, "game.batch_G")
     rows = _share(batch, accumulate, "batch")
-    made = part.make(**nets, **options, **held, shape=data.shape, batch=rows, latent=latent)
+    made = part.make(**nets, **options, **constrained, shape=data.shape, batch=rows, latent=latent)
     return accumulated(made, accumulate)
 
 

@@ -30,10 +30,10 @@ def check_bare(game: str, networks: str, data: str) -> None:
         )
 
 
-def dirac_rest(loss: str, held: Constraints, game: Game) -> Rest:
+def dirac_rest(loss: str, settings: Constraints, game: Game) -> Rest:
     """The equilibrium of the Dirac-GAN. It is linearised if the game has constant penalty weights and nothing else."""
-    each = [(chosen.name, chosen.options) for chosen in held.penalties]
-    plain = held.plain and all(isinstance(o["weight"], float) and o["interval"] == 1 for _, o in each)
+    each = [(chosen.name, chosen.options) for chosen in settings.penalties]
+    plain = settings.plain and all(isinstance(o["weight"], float) and o["interval"] == 1 for _, o in each)
     plain = plain and all(o.get("of", "logit") == "logit" for _, o in each)
     weights = [(name, o["weight"]) for name, o in each] if plain else []
     rest = dirac_equilibrium.rest(loss if plain else "", weights)

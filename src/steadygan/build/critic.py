@@ -21,7 +21,7 @@ __all__ = ["constraints"]
 
 
 def constraints(
-    held: Constraints,
+    settings: Constraints,
     data: Data,
     nets: Mapping[str, Network],
     *,
@@ -35,7 +35,7 @@ def constraints(
     With `labels` D takes a sample and its label. With `tangent` the generator's step may replace a piecewise linear D
     by its tangent plane, which is cheaper. Raises UsageError if the game has no critic to constrain.
     """
-    part, free = GAMES[game], held.plain and not held.penalties and not held.clip
+    part, free = GAMES[game], settings.plain and not settings.penalties and not settings.clip
     if part.bare and (averaged or not free):
         raise UsageError(
             f"the game {game} has no critic and no samples: leave out critic, augment, noise, fake_as_real and ema"
@@ -46,14 +46,14 @@ def constraints(
                 f"the game {game} does not use critic, augment, noise and fake_as_real: leave them out"
             )
         return {}
-    normalize, cheap = _normalize(held, data, nets["D"], labels)
+    normalize, cheap = _normalize(settings, data, nets["D"], labels)
     return {
-        "penalties": [_term(chosen) for chosen in held.penalties],
-        "agreements": [make(CONSISTENCY, chosen) for chosen in held.consistency],
-        "view": View(normalize, make(AUGMENTATIONS, held.augment), held.instance_noise),
+        "penalties": [_term(chosen) for chosen in settings.penalties],
+        "agreements": [make(CONSISTENCY, chosen) for chosen in settings.consistency],
+        "view": View(normalize, make(AUGMENTATIONS, settings.augment), settings.instance_noise),
         "cheap": cheap and tangent,
-        "clip": held.clip,
-        "far": held.fake_as_real,
+        "clip": settings.clip,
+        "far": settings.fake_as_real,
     }
 
 
@@ -63,9 +63,9 @@ def _term(chosen: Choice) -> Term:
     return Term(PENALTIES[chosen.name].make(**given), weight, interval)
 
 
-def _normalize(held: Constraints, data: Data, D: Network, labels: bool) -> tuple[Any, bool]:
+def _normalize(settings: Constraints, data: Data, D: Network, labels: bool) -> tuple[Any, bool]:
     """The normalization of the critic's output, and whether its tangent plane may replace the critic."""
-    chosen, declared = held.normalization, held.piecewise_linear
+    chosen, declared = settings.normalization, settings.piecewise_linear
     if chosen.name in ("none", "spectral_normalized"):
         return None, False
     if declared:

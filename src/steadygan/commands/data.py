@@ -14,7 +14,7 @@ from steadygan.config import registry
 from steadygan.config.field_types import spelled
 from steadygan.data import array_cache
 from steadygan.data.folders import any_sizes, image_folder_source
-from steadygan.data.image_files import by
+from steadygan.data.image_files import shape_text
 from steadygan.data.sources import Source
 from steadygan.errors import UsageError, nearest
 
@@ -104,7 +104,7 @@ def _described(name: str) -> str:
     facts = SETS[name]
     counts = ", ".join(f"{part} {count:,}" for part, count in facts.counts.items())
     classes = f"{facts.classes} classes" if facts.classes else "no classes"
-    return "; ".join(part for part in (facts.title, by(facts.shape or ()), classes, counts) if part)
+    return "; ".join(part for part in (facts.title, shape_text(facts.shape or ()), classes, counts) if part)
 
 
 def _shape(source: Source) -> str:
@@ -113,7 +113,7 @@ def _shape(source: Source) -> str:
         images = next((block.images for block in source.blocks(True) if len(block.images)), None)
     except UsageError as error:
         return f"({error})"
-    return "that cannot be decoded" if images is None else by(images.shape[1:])
+    return "that cannot be decoded" if images is None else shape_text(images.shape[1:])
 
 
 def _size(source: Source) -> str:
@@ -148,7 +148,7 @@ def _arrays(source: Source, which: str) -> Iterator[str]:
 
 def _made(manifest: dict[str, Any]) -> str:
     """How an array was made, as text."""
-    words = [f"{manifest['count']:,} images {by(tuple(manifest['shape']))}"]
+    words = [f"{manifest['count']:,} images {shape_text(tuple(manifest['shape']))}"]
     if manifest.get("size"):
         crop = "central square" if manifest["crop"] == "center" else "no crop"
         words.append(f"resized by {manifest['filter']}, {crop}")
@@ -221,7 +221,7 @@ def _read_all(source: Source) -> tuple[int, str, list[tuple[str, str]]]:
     for block in source.blocks(True):
         count += len(block.images)
         corrupt += block.corrupt
-        shape = by(block.images.shape[1:]) if len(block.images) else shape
+        shape = shape_text(block.images.shape[1:]) if len(block.images) else shape
     return count, shape, corrupt
 
 

@@ -16,7 +16,7 @@ from steadygan.build import Run
 from steadygan.config.field_types import spelled
 from steadygan.config.registry import DATA
 from steadygan.data import Data, image_folder
-from steadygan.data.image_files import by
+from steadygan.data.image_files import shape_text
 from steadygan.errors import UsageError, nearest
 from steadygan.game import State
 from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
@@ -114,8 +114,8 @@ def evaluate_images(
     rows = _padded(found.rows, against)
     if rows.shape[1:] != against.shape:
         raise UsageError(
-            f"the images in {path} are {by(rows.shape[1:])} (channels x height x width), but those of {against.name} "
-            f"are {by(against.shape)}: convert your images to that shape"
+            f"the images in {path} are {shape_text(rows.shape[1:])} (channels x height x width), but those of "
+            f"{against.name} are {shape_text(against.shape)}: convert your images to that shape"
         )
     data, protocol = _of_split(against, protocol)
     protocol = replace(protocol, generated=len(rows), weights="images", batch_norm="images")

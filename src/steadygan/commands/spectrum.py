@@ -25,15 +25,15 @@ from steadygan.plots.eigenvalues import draw_clouds
 from steadygan.runs.folder import CONFIG, Note, read_config, restore_member
 from steadygan.training.compile.cpu import threads
 
-__all__ = ["Cloud", "measure", "spectrum"]
+__all__ = ["Eigenvalues", "measure", "spectrum"]
 
 EXACT = 4000  # the most parameters for which the whole Jacobian is computed
 MOST = 1e6  # the largest gamma and friction
-LEADING, ENDS = 10, ("real", "smallest_real", "imaginary")
+LEADING, EXTREMES = 10, ("real", "smallest_real", "imaginary")
 ROUGH = 1e-3  # accuracy of iterated eigenvalues in float32, relative to the largest modulus
 
 
-class Cloud(NamedTuple):
+class Eigenvalues(NamedTuple):
     """Eigenvalues of the Jacobian of a vector field: all of them if `exact`, else the extreme ones.
 
     Moduli below `rounding` times the largest count as zero. `note` names the eigenvalues that were not found.
@@ -82,11 +82,11 @@ def spectrum(
         )
         facts["friction"] = friction
     facts |= _protocol(run.game, state, before)
-    facts |= {name: summary(cloud) for name, cloud in shown.items()}
+    facts |= {name: summary(found) for name, found in shown.items()}
     title = f"{facts['run']}, step {facts['step']:,}: {facts['P']:,} parameters"
     headings = [f"{names[name]}: {sentence(facts[name])}" for name in shown]
     lines = [re.sub("[:;] ", "\n", heading) for heading in headings]
-    panels = dict(zip(lines, (cloud.values for cloud in shown.values()), strict=True))
+    panels = dict(zip(lines, (found.values for found in shown.values()), strict=True))
     numbers = picture.with_suffix(".json")
     samples.save(draw_clouds(panels, title), picture)
     write_whole(numbers, json.dumps(facts) + "\n")
@@ -94,7 +94,7 @@ def spectrum(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _protocol(game: Game, state: State, found: Cloud) -> dict[str, Any]:
+def _protocol(game: Game, state: State, found: Eigenvalues) -> dict[str, Any]:
     """What the eigenvalues belong to, and how they were computed."""
     sizes = {name: len(state.params[name]) for name in game.players}
     kept = str(next(iter(state.params.values())).dtype).removeprefix("torch.")
@@ -103,13 +103,15 @@ def _protocol(game: Game, state: State, found: Cloud) -> dict[str, Any]:
         "P": sum(sizes.values()),
         "parameters": sizes,
         "field": "minus the gradient of each player's own loss: negative real parts are stable",
-        "method": "exact" if found.exact else f"matrix-free: {LEADING} of each of {', '.join(ENDS)}",
+        "method": "exact" if found.exact else f"matrix-free: {LEADING} of each of {', '.join(EXTREMES)}",
         "dtype": "float64" if found.exact else kept,
         "rounding": found.rounding,
     }
 
 
-def measure(game: Game, state: State, draws: Sequence[Draw], gamma: float, note: Note) -> tuple[Cloud, Cloud]:
+def measure(
+    game: Game, state: State, draws: Sequence[Draw], gamma: float, note: Note
+) -> tuple[Eigenvalues, Eigenvalues]:
     """Eigenvalues at a state, before and after consensus.
 
     Small games get all of them, in float64, others only the extreme ones.
@@ -119,7 +121,7 @@ def measure(game: Game, state: State, draws: Sequence[Draw], gamma: float, note:
         J = spectra.game_jacobian(game, _double(state), [_double(draw) for draw in draws])
         rounding = torch.finfo(J.dtype).eps ** 0.5
         whole = (spectra.eigenvalues(J), spectra.consensus_cloud(J, gamma))
-        return Cloud(whole[0], True, rounding), Cloud(whole[1], True, rounding)
+        return Eigenvalues(whole[0], True, rounding), Eigenvalues(whole[1], True, rounding)
     operator = spectra.operator(game, state, draws)
     if spectra.adjoint_gap(operator) > 1e-3:
         note(
@@ -127,26 +129,26 @@ def measure(game: Game, state: State, draws: Sequence[Draw], gamma: float, note:
             "approximate"
         )
     note(f"{size:,} parameters: only the leading eigenvalues are computed, by iteration, which takes minutes")
-    return _ends(operator, note), _ends(spectra.consensus_operator(operator, gamma), note)
+    return _extremes(operator, note), _extremes(spectra.consensus_operator(operator, gamma), note)
 
 
-def _ends(J: spectra.Operator, note: Note) -> Cloud:
+def _extremes(J: spectra.Operator, note: Note) -> Eigenvalues:
     """The eigenvalues with the largest and smallest real and the largest imaginary parts, each of them once."""
-    parts = [spectra.leading(J, min(LEADING, len(J.like) - 2), which) for which in ENDS]
+    parts = [spectra.leading(J, min(LEADING, len(J.like) - 2), which) for which in EXTREMES]
     values = spectra.union([part.values for part in parts], ROUGH)
     missed = "; ".join(part.note for part in parts if part.note)
     if not len(values):
         raise UsageError(f"no eigenvalue converged ({missed}): average over more --batches")
     if missed:
         note(missed)
-    return Cloud(values, False, ROUGH, missed)
+    return Eigenvalues(values, False, ROUGH, missed)
 
 
-def momentum(cloud: Cloud, friction: float) -> Cloud:
+def momentum(found: Eigenvalues, friction: float) -> Eigenvalues:
     """The eigenvalues under momentum. Those that are zero up to rounding stay zero: a root would enlarge the error."""
-    values = cloud.values.to(torch.complex128)
-    zero = values.abs() <= cloud.rounding * values.abs().max()
-    return cloud._replace(values=spectra.momentum_cloud(torch.where(zero, 0, values), friction))
+    values = found.values.to(torch.complex128)
+    zero = values.abs() <= found.rounding * values.abs().max()
+    return found._replace(values=spectra.momentum_cloud(torch.where(zero, 0, values), friction))
 
 
 def plain(game: Game) -> Game:
@@ -158,22 +160,22 @@ def plain(game: Game) -> Game:
     return game._replace(players=players)
 
 
-def summary(cloud: Cloud) -> dict[str, Any]:
+def summary(found: Eigenvalues) -> dict[str, Any]:
     """The eigenvalues and their summary as plain data.
 
     Only a whole spectrum has shares of signs. The largest stable step is left out if an eigenvalue was not found.
     """
-    values = cloud.values
-    tolerance = cloud.rounding * values.abs().max().item()
+    values = found.values
+    tolerance = found.rounding * values.abs().max().item()
     listed = values[values.real.argsort(descending=True, stable=True)]
     step = spectra.largest_step(values, tolerance)
     return {
-        "signs": spectra.signs(values, tolerance) if cloud.exact else None,
+        "signs": spectra.signs(values, tolerance) if found.exact else None,
         "largest_real": values.real.max().item(),
         "smallest_real": values.real.min().item(),
         "largest_imaginary": values.imag.abs().max().item(),
-        "largest_step": step if math.isfinite(step) and not cloud.note else None,
-        "note": cloud.note,
+        "largest_step": step if math.isfinite(step) and not found.note else None,
+        "note": found.note,
         "eigenvalues": torch.view_as_real(listed.to(torch.complex128)).tolist(),
     }
 

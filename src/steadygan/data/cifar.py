@@ -11,7 +11,7 @@ from steadygan.data.archives import reading
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
-from steadygan.data.image_files import by, list_images
+from steadygan.data.image_files import list_images, shape_text
 from steadygan.data.safe_pickle import read_pickle
 from steadygan.data.sources import Block, ClassifierPlan, DataSet, Source, find, places, stat
 from steadygan.errors import UsageError
@@ -113,7 +113,7 @@ def _batch(table: dict[str, Any], key: str, classes: int, place: str) -> Block:
     """The images and labels of a batch. An image is 1,024 bytes of red, then green, then blue, row by row."""
     data, labels = table.get("data"), table.get(key)
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 3072:
-        shape = by(data.shape) if isinstance(data, np.ndarray) else "no"
+        shape = shape_text(data.shape) if isinstance(data, np.ndarray) else "no"
         raise UsageError(f"{place} has {shape} values instead of n x 3072; download the data set again")
     listed = labels if isinstance(labels, list) else []
     whole = all(type(label) is int and 0 <= label < classes for label in listed)
@@ -147,7 +147,8 @@ def _image_files(place: Path, split: str) -> Source:
         for block in source.blocks(skip):
             if len(block.images) and block.images.shape[1:] != (3, 32, 32):
                 raise UsageError(
-                    f"{place} has {by(block.images.shape[1:])} images instead of 3x32x32; use the originals of CIFAR-10"
+                    f"{place} has {shape_text(block.images.shape[1:])} images instead of 3x32x32; use the originals of "
+                    "CIFAR-10"
                 )
             yield block
 

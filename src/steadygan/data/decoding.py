@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from steadygan.data.image_files import Listing, by, folders, reader
+from steadygan.data.image_files import Listing, folders, reader, shape_text
 from steadygan.data.sources import BLOCK, Block, Source
 from steadygan.errors import UsageError, nearest
 
@@ -195,6 +195,6 @@ def _unlike(
     listing: Listing, name: str, shape: tuple[int, ...], first: str, alike: tuple[int, ...]
 ) -> UsageError:
     return UsageError(
-        f"{name} in {listing.source} is {by(shape)} but {first} is {by(alike)} (channels x height x width); "
-        "give a size to resize all images to, or convert all to grey or all to colour"
+        f"{name} in {listing.source} is {shape_text(shape)} but {first} is {shape_text(alike)} (channels x height x "
+        "width); give a size to resize all images to, or convert all to grey or all to colour"
     )

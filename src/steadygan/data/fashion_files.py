@@ -12,7 +12,7 @@ import numpy as np
 
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
-from steadygan.data.image_files import Entry, by
+from steadygan.data.image_files import Entry, shape_text
 from steadygan.data.sources import Block, ClassifierPlan, DataSet, Source, places
 from steadygan.errors import UsageError
 
@@ -69,7 +69,7 @@ def _padded(file: Path, count: int) -> np.ndarray:
     images = read_idx(file)
     if images.shape != (count, 28, 28):
         raise UsageError(
-            f"{file} has {by(images.shape)} values instead of {by((count, 28, 28))}; "
+            f"{file} has {shape_text(images.shape)} values instead of {shape_text((count, 28, 28))}; "
             "replace it with the published file of Fashion-MNIST"
         )
     border = (FASHION_MNIST.padding, FASHION_MNIST.padding)
@@ -109,7 +109,9 @@ def read_idx(path: Path, dims: int = 3) -> np.ndarray:
         raise UsageError(f"{path} is not an IDX file of {kind}; download it again")
     shape = struct.unpack(f">{dims}I", raw[4:head])
     if len(raw) - head != math.prod(shape):
-        raise UsageError(f"{path} has {len(raw) - head} values instead of {by(shape)}; download it again")
+        raise UsageError(
+            f"{path} has {len(raw) - head} values instead of {shape_text(shape)}; download it again"
+        )
     return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)
 
 

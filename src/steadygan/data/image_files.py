@@ -9,7 +9,7 @@ from zipfile import BadZipFile, ZipFile
 
 from steadygan.errors import UsageError
 
-__all__ = ["SUFFIXES", "Entry", "Listing", "by", "folders", "list_images", "open_zip", "reader"]
+__all__ = ["SUFFIXES", "Entry", "Listing", "folders", "list_images", "open_zip", "reader", "shape_text"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -87,10 +87,10 @@ def open_zip(source: Path) -> ZipFile:
         raise UsageError(f"{source} cannot be read as a zip; give a folder or a complete zip file") from error
 
 
-def by(shape: tuple[int, ...]) -> str:
+def shape_text(shape: tuple[int, ...]) -> str:
     """A shape as text.
 
-    >>> by((3, 32, 32))
+    >>> shape_text((3, 32, 32))
     '3x32x32'
     """
     return "x".join(map(str, shape))

@@ -14,7 +14,7 @@ import numpy as np
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
-from steadygan.data.image_files import Entry, by, list_images, open_zip
+from steadygan.data.image_files import Entry, list_images, open_zip, shape_text
 from steadygan.data.sources import BLOCK, Block, DataSet, Source, find, places
 from steadygan.errors import UsageError
 
@@ -105,7 +105,7 @@ def _length(file: Path) -> int:
         shape, dtype = _header(opened, file)
     if dtype != np.uint8 or len(shape) != 2 or shape[1] != VALUES:
         raise UsageError(
-            f"data in {file} is {by(shape)} of {dtype} instead of n x {VALUES} bytes; "
+            f"data in {file} is {shape_text(shape)} of {dtype} instead of n x {VALUES} bytes; "
             "download the 64x64 batches of ImageNet-64"
         )
     return shape[0]

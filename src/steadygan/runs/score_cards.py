@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from steadygan.data.image_files import by
+from steadygan.data.image_files import shape_text
 from steadygan.errors import UsageError
 from steadygan.files import write_whole
 from steadygan.metrics import Card, compare, read_card
@@ -90,7 +90,7 @@ def print_card(card: Card, console: Console) -> None:
 
 
 def _print_protocol(card: Card, console: Console) -> None:
-    shown = {**card.protocol, "shape": by(card.protocol.get("shape", []))}
+    shown = {**card.protocol, "shape": shape_text(card.protocol.get("shape", []))}
     shown |= {key: value[:12] for key, value in shown.items() if key.endswith("sha256")}
     text = "; ".join(f"{key} {value}" for key, value in shown.items())
     console.print(f"protocol: {text}", markup=False, highlight=False, soft_wrap=True)

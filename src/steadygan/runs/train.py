@@ -214,7 +214,7 @@ def _train(
             run.draws,
             state,
             look=evaluate,
-            examine=_examine(run),
+            examine=_gradient_stats(run),
             trace=lambda good, until, index: origin(
                 run.game, step, run.draws, good, until, index if run.ensemble else None
             ),
@@ -236,7 +236,7 @@ def _train(
     return diverged
 
 
-def _examine(run: Run) -> Callable[[State, State], Logs]:
+def _gradient_stats(run: Run) -> Callable[[State, State], Logs]:
     return examiner(
         run.game,
         run.data,
