@@ -666,10 +666,10 @@ def test_every_command_and_option_has_a_help_text(name):
     command = COMMANDS[name]
     first = command.help.split("\n\n")[0]
     assert first.endswith(".")
-    assert len(first) <= 84 or name == "list"
+    assert len(first) <= 84
     for option in command.params:
-        assert option.help.endswith((".", "...")), option.name
-        assert option.help[0].isupper() or name == "list", option.name
+        assert option.help.endswith("."), option.name
+        assert option.help[0].isupper(), option.name
 
 
 def test_help_needs_no_torch():

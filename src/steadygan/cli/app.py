@@ -148,16 +148,21 @@ def sample(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="recipes, config, losses, penalties, ...")] = "recipes",
+    what: Annotated[
+        str, typer.Argument(metavar="KIND", help="What to list: recipes, config, losses, data, ...")
+    ] = "recipes",
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WORD]...", help="What must match, as cifar10 fargan; of config: keys."),
+        typer.Argument(
+            metavar="WORD",
+            help="Words that must match, e.g. cifar10 fargan, or keys of config. Default: list all.",
+        ),
     ] = None,
 ) -> None:
-    """List recipes, the keys of a configuration, or what a recipe may name.
+    """List the recipes, the configuration keys, or the names that a recipe may use.
 
-    Names: losses, penalties, normalizations, consistency, augmentations, dynamics, optimizers, networks, data, games,
-    schedules.
+    KIND is recipes, config, losses, penalties, normalizations, consistency, augmentations,
+    dynamics, optimizers, networks, data, games or schedules.
     """
     for line in listed(what, words or []):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

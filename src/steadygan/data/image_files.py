@@ -33,8 +33,8 @@ class Listing(NamedTuple):
 def list_images(source: Path, below: str = "") -> Listing:
     """List the image files of a folder or zip, sorted by path, without hidden files.
 
-    Links are followed. Raises UsageError for a file that is not a zip and a folder that cannot be read, for a path that
-    leads out of the source, and for a link to a folder that contains it.
+    Links are followed. Raises UsageError for a file that is not a zip, and for a folder that cannot be read. It is also
+    raised for a path that leads out of the source, and for a link to a folder that contains it.
 
     >>> list_images(Path(__file__).parent).entries  # source code, no images
     []
