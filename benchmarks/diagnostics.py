@@ -17,8 +17,8 @@ from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs.live_diagnosis import early_stopping
 from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.cpu import threads
-from steadygan.training.events import Look
-from steadygan.training.gradient_stats import examiner
+from steadygan.training.events import Evaluated
+from steadygan.training.gradient_stats import gradient_statistics
 from steadygan.training.loop import train
 
 __all__ = ["cost", "quickest"]
@@ -52,7 +52,10 @@ def quickest(name: str) -> dict[str, float]:
     """
     settings = config.parse(find_recipe(name)[1])
     run = build(settings)
-    step, examine = compiled(run.step, print), examiner(run.game, run.data, seeds=[0], ensemble=False)
+    step, examine = (
+        compiled(run.step, print),
+        gradient_statistics(run.game, run.data, seeds=[0], ensemble=False),
+    )
     state = run.state
     stretches, examinations = [], []
     with threads(1):
@@ -67,7 +70,7 @@ def quickest(name: str) -> dict[str, float]:
                 examine(before, state)
                 examinations.append(time.process_time() - began)
     least, each = min(stretches), min(examinations)
-    count = settings.steps // (run.every.examine or settings.steps) + 1
+    count = settings.steps // (run.every.diagnostics or settings.steps) + 1
     return {
         "step_ms": 1e3 * least,
         "examination_ms": 1e3 * each,
@@ -77,17 +80,17 @@ def quickest(name: str) -> dict[str, float]:
 
 def _seconds(run: Run, step: Any, examined: bool) -> float:
     """Processor seconds, so that other programs do not count."""
-    look = examiner(run.game, run.data, seeds=[0], ensemble=False) if examined else None
-    assert run.every.examine
-    steps = EXAMINATIONS * run.every.examine
+    look = gradient_statistics(run.game, run.data, seeds=[0], ensemble=False) if examined else None
+    assert run.every.diagnostics
+    steps = EXAMINATIONS * run.every.diagnostics
     callback = early_stopping(Events(), 1, (), print) if examined else lambda event: None
     began = time.process_time()
     for event in train(
         step,
         run.draws,
         run.state,
-        look=lambda state: Look([], {}),
-        examine=look,
+        evaluate=lambda state: Evaluated([], {}),
+        statistics=look,
         steps=steps,
         every=run.every._replace(checkpoint=steps),
     ):

@@ -14,8 +14,8 @@ from steadygan.runs.sinks import line_sink
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import threads
 from steadygan.training.divergence import origin
-from steadygan.training.events import Look, Scored
-from steadygan.training.gradient_stats import examiner
+from steadygan.training.events import Evaluated, Scored
+from steadygan.training.gradient_stats import gradient_statistics
 from steadygan.training.loop import train
 
 __all__ = ["histories", "trained"]
@@ -39,7 +39,9 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
     step = vectorised(run.step) if run.ensemble else run.step
     step = compiled(step, print, settings.precision) if settings.compile else step
     seeds = [int(m["seed"]) for m in run.members]
-    examine = examiner(run.game, run.data, seeds=seeds, ensemble=run.ensemble, dtype=run.draws.dtype)
+    examine = gradient_statistics(
+        run.game, run.data, seeds=seeds, ensemble=run.ensemble, dtype=run.draws.dtype
+    )
     with (home / "events.jsonl").open("a") as file:
         file.write(json.dumps({"facts": facts_of(settings)}) + "\n")
     write, looks, before = line_sink(home / "events.jsonl", settings.batch), [], run.state
@@ -47,8 +49,8 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
         step,
         run.draws,
         run.state,
-        look=lambda state: Look([], {}),  # scores are the outcome's: the diagnosis does not see them
-        examine=examine,
+        evaluate=lambda state: Evaluated([], {}),  # scores are the outcome's: the diagnosis does not see them
+        statistics=examine,
         trace=lambda good, until, i: origin(
             run.game, step, run.draws, good, until, i if run.ensemble else None
         ),

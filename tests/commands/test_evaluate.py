@@ -21,7 +21,7 @@ from steadygan.runs import score_setup
 from steadygan.runs import train as run
 from steadygan.runs.score_cards import cards
 from steadygan.training.compile.cpu import threads
-from steadygan.training.online_scores import looked_at, not_looked_at
+from steadygan.training.online_scores import evaluation_samples, unseen_samples
 
 quiet = partial(Console, quiet=True)
 
@@ -338,7 +338,7 @@ def test_points_are_scored_by_transport_and_modes():
 
 def test_looks_and_scores_share_no_image():
     data = digits()
-    seen, left = looked_at(data, 1000), not_looked_at(data, "train", 1000)
+    seen, left = evaluation_samples(data, 1000), unseen_samples(data, "train", 1000)
     assert (len(seen), len(left)) == (898, 899)
     together = (
         torch.cat([seen, left]).flatten(1).double()
@@ -352,9 +352,9 @@ def test_looks_and_scores_share_no_image():
 
 def test_looks_are_at_held_out_images_where_there_are_any():
     data = Data("a", (1, 8, 8), rows=REAL, held=lambda: FAKE)
-    assert len(looked_at(data, 1000)) == 150
-    assert torch.equal(not_looked_at(data, "train", 1000), REAL)
-    assert len(not_looked_at(data, "test", 1000)) == 150
+    assert len(evaluation_samples(data, 1000)) == 150
+    assert torch.equal(unseen_samples(data, "train", 1000), REAL)
+    assert len(unseen_samples(data, "test", 1000)) == 150
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_looks_are_at_held_out_images_where_there_are_any():
 )
 def test_a_split_that_is_not_there_is_refused(split, sentence):
     with pytest.raises(UsageError, match=sentence):
-        not_looked_at(digits(), split)
+        unseen_samples(digits(), split)
 
 
 # ------------------------------------------------------------------------------------------------------ run folders
@@ -589,7 +589,7 @@ def of_images(path, against):
 def test_images_of_any_tool_score_as_the_same_samples_do(tmp_path):
     data = Data("halves", (1, 8, 8), rows=REAL)
     card = of_images(saved(tmp_path / "images", FAKE), data)
-    rows = not_looked_at(data, "train")
+    rows = unseen_samples(data, "train")
     same = evaluate(in_turn(FAKE), data._replace(rows=rows), Protocol("pixels8", generated=300))
     for name, score in same.scores.items():
         assert card.scores[name].value == pytest.approx(score.value, rel=1e-6)

@@ -10,7 +10,7 @@ from steadygan import build, config
 from steadygan.diagnostics.landscape import around, centres, landscape
 from steadygan.errors import UsageError
 from steadygan.runs.sinks.landscapes import evaluation_critic, landscape_sink, read_landscape
-from steadygan.training.events import Look, Progress, Scored
+from steadygan.training.events import Evaluated, Progress, Scored
 
 FRAME = (1.0, -2.0, 3.0)  # x in [-2, 4], y in [-5, 1]
 
@@ -66,13 +66,13 @@ def test_what_is_written_is_small_and_changes_no_state(name, tmp_path):
     sink(Progress(7, 0.0, {}))
     assert not list(tmp_path.iterdir())
     random = torch.get_rng_state()
-    sink(Scored(40, 1.0, state, Look([reals + 1], {})))
+    sink(Scored(40, 1.0, state, Evaluated([reals + 1], {})))
     assert torch.equal(random, torch.get_rng_state())
     for old, new in zip(torch.utils._pytree.tree_leaves(before), torch.utils._pytree.tree_leaves(state)):
         assert torch.equal(old, new)
     (file,) = tmp_path.iterdir()
     content = file.read_bytes()
-    sink(Scored(40, 1.0, state, Look([reals + 1], {})))
+    sink(Scored(40, 1.0, state, Evaluated([reals + 1], {})))
     assert file.read_bytes() == content
     assert file.name == "step-00000040.safetensors"
     assert file.stat().st_size < 20_000

@@ -19,7 +19,7 @@ from steadygan.diagnostics.trends import early, lasting, late, swings
 from steadygan.diagnostics.verdicts import VERDICTS, diagnose
 from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs import live_diagnosis
-from steadygan.training.gradient_stats import examiner
+from steadygan.training.gradient_stats import gradient_statistics
 
 N = 24
 EQUILIBRIUM = {"loss/D": 2 * math.log(2), "loss/G": math.log(2)}
@@ -223,7 +223,9 @@ def test_facts_name_the_loss_as_the_verdicts_know_it():
 
 def test_a_game_without_data_is_examined():
     run = build(config.parse(find_recipe("bilinear-optimistic")[1]))
-    found = examiner(run.game, run.data, seeds=[0], ensemble=False, dtype=torch.float64)(run.state, run.state)
+    found = gradient_statistics(run.game, run.data, seeds=[0], ensemble=False, dtype=torch.float64)(
+        run.state, run.state
+    )
     assert "field/cosine" in found
 
 

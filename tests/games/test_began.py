@@ -270,7 +270,7 @@ def falling(values: list[float], steps: int, every: Every, stop: Stop | None) ->
         logs = {"M": torch.tensor(values[int(count) - 1]), "finite": torch.tensor(1.0)}
         return now._replace(scalars={"step": count}), logs
 
-    events = train(step, lambda n: [], state, look=lambda s: None, steps=steps, every=every, stop=stop)
+    events = train(step, lambda n: [], state, evaluate=lambda s: None, steps=steps, every=every, stop=stop)
     return [(type(event).__name__, event.step) for event in events]
 
 

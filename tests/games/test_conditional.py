@@ -46,7 +46,7 @@ from steadygan.normalization import (
 from steadygan.penalties import PENALTIES, r1
 from steadygan.runs import train
 from steadygan.training.compile.compiled_step import compiled, vectorised
-from steadygan.training.online_scores import looker
+from steadygan.training.online_scores import make_evaluator
 from steadygan.training.sampling import columns, in_rows, samples, standing_statistics
 
 NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
@@ -846,7 +846,9 @@ def test_a_look_pictures_a_class_a_row_and_scores_others():
         classes=10,
     )
     state = State({"G": flatten(G)}, {"G": {}}, {}, {}, {"step": torch.tensor(0)})
-    look = looker(game, data, latent=12, seeds=[0], ensemble=False, device=torch.device("cpu"), classes=10)
+    look = make_evaluator(
+        game, data, latent=12, seeds=[0], ensemble=False, device=torch.device("cpu"), classes=10
+    )
     (pictured,) = look(state).samples
     shade = (pictured[:, 0, 0, 0] * 10).round().long()
     assert shade.tolist() == [i // 6 for i in range(60)]

@@ -30,7 +30,7 @@ from steadygan.runs import train
 from steadygan.runs.folder import read_config, restore
 from steadygan.training import checkpoint, sampling
 from steadygan.training.compile.compiled_step import compiled, vectorised
-from steadygan.training.online_scores import _judge, reference
+from steadygan.training.online_scores import _critic_of, reference
 
 
 class Scale(nn.Module):
@@ -290,7 +290,7 @@ def test_samples_are_judged_by_the_critic_that_sees_them():
     """D2 is shown G(z); D1 has only ever met reconstructions."""
     game = made()
     now, x = state(game), torch.tensor([[1.0, 2.0], [-0.5, 3.0]], dtype=torch.float64)
-    torch.testing.assert_close(_judge(game, now)(x), game.players["D2"].network(now.params["D2"], {}, x))
+    torch.testing.assert_close(_critic_of(game, now)(x), game.players["D2"].network(now.params["D2"], {}, x))
 
 
 # ------------------------------------------------------------------------ what a run folder can be asked

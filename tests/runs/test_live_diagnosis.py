@@ -14,7 +14,7 @@ from steadygan.game import State
 from steadygan.runs import live_diagnosis, train
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping
 from steadygan.training import checkpoint
-from steadygan.training.events import Diverged, Look, Progress, Scored
+from steadygan.training.events import Diverged, Evaluated, Progress, Scored
 
 STATE = State({}, {}, {}, {}, {})
 DEAD = {
@@ -51,7 +51,7 @@ class Script:
 
     def look(self) -> StoppedByDiagnosis | None:
         self.step += 1
-        return self.callback(Scored(self.step, 0.0, STATE, Look([], {"modes": 1.0})))
+        return self.callback(Scored(self.step, 0.0, STATE, Evaluated([], {"modes": 1.0})))
 
 
 def fake_history(names: list[str]):

@@ -35,8 +35,8 @@ from steadygan.runs import train
 from steadygan.runs.sinks import checkpoint_sink
 from steadygan.training import checkpoint, sampling
 from steadygan.training.compile.compile_cost import Estimate
-from steadygan.training.events import Diverged, Look, Scored, Snapshot
-from steadygan.training.online_scores import looked_at
+from steadygan.training.events import Diverged, Evaluated, Scored, Snapshot
+from steadygan.training.online_scores import evaluation_samples
 
 R1 = {"penalties": [{"name": "r1", "weight": 1}]}
 FAR = {"count": 3, "pool": 2}
@@ -408,7 +408,7 @@ def test_what_is_scored_is_what_is_sampled(name, whole):
     """The average where there is one, at fixed latents: not the raw generator, not other samples each time."""
     folder = whole(name)
     scores = [event["kd_pixels8"] for event in events(folder) if "kd_pixels8" in event]
-    recomputed, real = {}, as_seen(looked_at(build(parse(RECIPES[name][0])).data, 1000))
+    recomputed, real = {}, as_seen(evaluation_samples(build(parse(RECIPES[name][0])).data, 1000))
     for average in (True, False):
         found, *_ = sample(folder, len(real), average=average, member=0, note=print)
         pooled = [metrics.pooled_pixels(images) for images in (found, real)]
@@ -431,7 +431,7 @@ def test_the_best_is_the_highest_or_the_lowest_as_the_score_wants_it(tmp_path, s
     sink = checkpoint_sink(tmp_path, {}, last=1, best=score)
     for step, value in enumerate(values, 1):
         state = State({"G": torch.tensor([float(step)])}, {}, {}, {}, {"step": torch.tensor(step)})
-        sink(Scored(step, 0.0, state, Look([], {score: value, "other": 0.0})))
+        sink(Scored(step, 0.0, state, Evaluated([], {score: value, "other": 0.0})))
         sink(Snapshot(step, state))
     record = json.loads((tmp_path / "best.json").read_text())
     assert record["checkpoint"] == f"step-{best:08d}"
@@ -684,7 +684,7 @@ def test_a_run_killed_at_random_moments_is_the_run_that_was_not(tmp_path, quiet)
 
 
 def test_a_folder_of_the_first_version_is_resumed(whole, tmp_path, quiet):
-    """Its configuration has looks and every.examine; it ends as one with the present keys ends."""
+    """Its configuration has looks and every.diagnostics; it ends as one with the present keys ends."""
     ends = []
     for keys in (
         {"evaluation": "evaluation", "diagnostics": "diagnostics"},

@@ -23,7 +23,7 @@ from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs import train as run
 from steadygan.training import checkpoint
 from steadygan.training.divergence import origin
-from steadygan.training.gradient_stats import examiner
+from steadygan.training.gradient_stats import gradient_statistics
 
 MLP = {"name": "mlp", "width": 16, "depth": 2}
 ADAM = {"name": "adam", "lr": 3e-3, "betas": [0.5, 0.9]}
@@ -189,7 +189,7 @@ def test_every_kind_of_game_is_examined(name):
     """All that a critic and a generator can show, finite, through whatever stands between them."""
     source, raw = find_recipe(name)
     made = build(config.parse({"name": source, **raw, "seeds": 1}))
-    found = examiner(made.game, made.data, seeds=[0], ensemble=False, classes=made.classes)(
+    found = gradient_statistics(made.game, made.data, seeds=[0], ensemble=False, classes=made.classes)(
         made.state, made.state
     )
     for key in (
@@ -208,10 +208,10 @@ def test_a_normalized_critic_is_measured_as_the_generator_meets_it():
     source, raw = find_recipe("ring8-gn")
     made = build(config.parse({"name": source, **raw, "seeds": 1}))
     large = made.state._replace(params={**made.state.params, "D": 3 * made.state.params["D"]})
-    found = examiner(made.game, made.data, seeds=[0], ensemble=False)(large, large)
+    found = gradient_statistics(made.game, made.data, seeds=[0], ensemble=False)(large, large)
     assert found["slope/max"] <= 1 + 1e-5
     raw_game = made.game._replace(normalize=None)
-    assert examiner(raw_game, made.data, seeds=[0], ensemble=False)(large, large)["slope/max"] > 1
+    assert gradient_statistics(raw_game, made.data, seeds=[0], ensemble=False)(large, large)["slope/max"] > 1
 
 
 @pytest.mark.parametrize("batch_G", [5, 16, 48])
@@ -221,7 +221,7 @@ def test_a_generators_own_batch_changes_only_what_is_of_the_field(batch_G):
     for game in ({"name": "gan"}, {"name": "gan", "batch_G": batch_G}):
         settings = config.parse({**IMAGES, "game": game, "fake_as_real": {"count": 0}})
         made = build(settings)
-        look = examiner(made.game, made.data, seeds=[0], ensemble=False, dtype=torch.float64)
+        look = gradient_statistics(made.game, made.data, seeds=[0], ensemble=False, dtype=torch.float64)
         found.append(look(made.state, build(settings).state))
     without, own = found
     assert own.keys() == without.keys()
@@ -234,7 +234,7 @@ def test_a_game_without_samples_has_a_field_that_turns():
     """Dirac-GAN: two numbers; a hundredth of them along the field turns it by some hundredths."""
     source, raw = find_recipe("dirac-consensus")
     made = build(config.parse({"name": source, **raw, "dynamics": "alternating", "seeds": 1}))
-    found = examiner(made.game, made.data, seeds=[0], ensemble=False, dtype=made.draws.dtype)(
+    found = gradient_statistics(made.game, made.data, seeds=[0], ensemble=False, dtype=made.draws.dtype)(
         made.state, made.state
     )
     assert 0.9 < found["field/cosine"] < 1

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from steadygan.game import State
-from steadygan.training.events import Diverged, Event, Every, Finished, Look, Progress, Scored, Snapshot
+from steadygan.training.events import Diverged, Evaluated, Event, Every, Finished, Progress, Scored, Snapshot
 from steadygan.training.loop import train
 
 
@@ -52,13 +52,13 @@ class Toy:
         return before._replace(params={"G": params}, scalars={"step": step}), self.logged[-1]
 
 
-def look(now: State) -> Look:
-    return Look([now.params["G"]], {"score": float(now.params["G"].sum())})
+def look(now: State) -> Evaluated:
+    return Evaluated([now.params["G"]], {"score": float(now.params["G"].sum())})
 
 
 def run(toy: Toy, steps: int, every: Every, start: State | None = None, wall_s: float = 0.0) -> list[Event]:
     began = state() if start is None else start
-    return list(train(toy, toy.draws, began, look=look, steps=steps, every=every, wall_s=wall_s))
+    return list(train(toy, toy.draws, began, evaluate=look, steps=steps, every=every, wall_s=wall_s))
 
 
 def kinds(events: list[Event]) -> list[tuple[str, int]]:
@@ -95,7 +95,7 @@ def test_an_event_holds_the_state_of_its_own_step(every):
         if isinstance(event, Scored | Snapshot | Finished):
             assert value(event.state) == event.step
         if isinstance(event, Scored):
-            assert event.look.scores == {"score": event.step}, "what was looked at is that state"
+            assert event.evaluated.scores == {"score": event.step}, "what was looked at is that state"
         if isinstance(event, Progress):
             assert event.logs["loss/G"].item() == event.step
 
@@ -115,14 +115,14 @@ def test_each_step_is_done_once_with_its_own_batch():
 
 def test_a_loop_without_a_consumer_trains_all_the_same():
     toy = Toy()
-    assert not deque(train(toy, toy.draws, state(), look=look, steps=9, every=Every(1, 1, 1)), maxlen=0)
+    assert not deque(train(toy, toy.draws, state(), evaluate=look, steps=9, every=Every(1, 1, 1)), maxlen=0)
     assert len(toy.logged) == 9
 
 
 def test_nothing_runs_ahead_of_its_consumer():
     """A consumer that stops for good at an event leaves no step half told."""
     toy = Toy()
-    events = train(toy, toy.draws, state(), look=look, steps=9, every=Every(2, 9, 9))
+    events = train(toy, toy.draws, state(), evaluate=look, steps=9, every=Every(2, 9, 9))
     assert toy.logged == []
     next(events)
     assert len(toy.logged) == 2
@@ -134,12 +134,12 @@ def test_a_look_is_taken_only_when_it_is_time():
     """It costs as much as a hundred steps."""
     looked = []
 
-    def seen(now: State) -> Look:
+    def seen(now: State) -> Evaluated:
         looked.append(value(now))
         return look(now)
 
     toy = Toy()
-    deque(train(toy, toy.draws, state(), look=seen, steps=10, every=Every(1, 4, 1)), maxlen=0)
+    deque(train(toy, toy.draws, state(), evaluate=seen, steps=10, every=Every(1, 4, 1)), maxlen=0)
     assert looked == [4, 8, 10]
 
 

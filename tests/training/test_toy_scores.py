@@ -120,7 +120,9 @@ def test_the_dirac_gan_rests_only_where_its_field_is_zero(critic, still):
     """(|psi| - 1)^2 and f / |grad f| have a cusp at psi = 0; PGN's f^ is 1/2 there, which a loss wants larger."""
     run = made(dirac(critic=critic))
     assert run.game.rest.still is still
-    look = toy_scores.portrait(run.game, run.rule, run.draws, members=1, ensemble=False, closed=run.radius)
+    look = toy_scores.make_toy_evaluator(
+        run.game, run.rule, run.draws, members=1, ensemble=False, closed=run.radius
+    )
     named = {"distance", "radius"} if still else set()
     assert named == set(toy_scores.score_names(run.game.rest))
     assert set(look(run.state).scores) - {"radius/closed_form"} == {"at/D", "at/G"} | named
@@ -163,7 +165,7 @@ def test_rest_by_hand():
 def test_a_closed_form_is_not_claimed_for_what_it_is_not(changes):
     run = made(raw(**changes))
     assert run.radius is None
-    look = toy_scores.portrait(
+    look = toy_scores.make_toy_evaluator(
         run.game, run.rule, run.draws, members=len(run.members), ensemble=run.ensemble, closed=None
     )
     scores = look(run.state).scores

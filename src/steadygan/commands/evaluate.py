@@ -27,7 +27,7 @@ from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
 from steadygan.training import checkpoint, sampling
 from steadygan.training.loop import lost_members
-from steadygan.training.online_scores import IMAGES, not_looked_at
+from steadygan.training.online_scores import IMAGES, unseen_samples
 
 __all__ = ["evaluate_images", "evaluate_run", "real_images"]
 
@@ -184,9 +184,9 @@ def _of_split(data: Data, protocol: Protocol, seen: int = IMAGES) -> tuple[Data,
                 "--split and --real are for images, but this run's data are points: leave them out"
             )
         return data, protocol
-    rows = not_looked_at(data, protocol.split, seen)
+    rows = unseen_samples(data, protocol.split, seen)
     left_out = data.held is None or protocol.split == "test"
-    held = partial(not_looked_at, data, "test", seen) if data.held and protocol.split == "train" else None
+    held = partial(unseen_samples, data, "test", seen) if data.held and protocol.split == "train" else None
     split = (
         f"{protocol.split}, without the images of evaluation during training" if left_out else protocol.split
     )

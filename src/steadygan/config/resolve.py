@@ -140,7 +140,7 @@ def resolve(config: Config) -> Resolved:
             log=max(1, numbers.steps(config.every.log)),
             score=max(1, numbers.steps(config.every.score)),
             checkpoint=max(1, numbers.steps(config.every.checkpoint)),
-            examine=max(1, numbers.steps(config.every.diagnostics)),
+            diagnostics=max(1, numbers.steps(config.every.diagnostics)),
         ),
         stop=(
             Stop(config.stop.log, config.stop.below, numbers.steps(config.stop.after))

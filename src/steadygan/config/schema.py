@@ -278,7 +278,7 @@ def current(raw: dict[str, Any]) -> dict[str, Any]:
     made = {key: dict(part) if isinstance(part, dict) else part for key, part in raw.items()}
     every = made.get("every")
     if isinstance(every, dict) and "examine" in every:
-        _warn_of("every.examine", "every.diagnostics")
+        _warn_of("every.diagnostics", "every.diagnostics")
         every["diagnostics"] = every.pop("examine")
     if "looks" in made:
         _warn_of("looks", "evaluation")

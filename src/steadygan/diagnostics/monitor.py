@@ -24,10 +24,10 @@ from steadygan.diagnostics.measures import (
     signal_measures,
     spectral_norm,
 )
-from steadygan.diagnostics.monitor_probe import examined, suited, untouched, wide
+from steadygan.diagnostics.monitor_probe import measured, suited, untouched, wide
 from steadygan.diagnostics.remedy_code import in_a_loop
 from steadygan.diagnostics.verdicts import Verdict, diagnose
-from steadygan.diagnostics.warnings_once import Teller
+from steadygan.diagnostics.warnings_once import WarnOnce
 from steadygan.losses import Loss
 from steadygan.penalties import norm
 
@@ -112,7 +112,7 @@ class Monitor:
         self._next = start - start % every + every
         self._attend = start + 1  # the first call is checked
         self._examinations, self._due, self._good = 0, PATIENCE, start
-        self._teller = Teller(warn, in_a_loop)
+        self._teller = WarnOnce(warn, in_a_loop)
         self._gaps: set[str] = set()
         self._lost = False
         last = monitor_inputs.begun(self.file, start, self.events)
@@ -155,14 +155,14 @@ class Monitor:
         while sum(len(fake) for _, fake in self._recent) - len(self._recent[0][1]) >= ROWS:
             self._recent.popleft()
         if self.count == self._next:
-            self._examine(x_real, x_fake, own)
+            self._measure(x_real, x_fake, own)
             self._next += self.every
         if self.count == self._next - 1:
             self._before = {name: _copied(module) for name, module in self._players.items()}
         calls = max(2, min(REACH, math.ceil(ROWS / len(x_fake))))
         self._attend = max(self.count + 1, self._next - calls + 1)
 
-    def _examine(self, x_real: Tensor, x_fake: Tensor, own: dict[str, float]) -> None:
+    def _measure(self, x_real: Tensor, x_fake: Tensor, own: dict[str, float]) -> None:
         """Write a line with all measurements; diagnose when it is time."""
         where = None if self._lost else self._not_finite(x_real, x_fake)
         if where:
@@ -189,7 +189,7 @@ class Monitor:
         n = min(len(x_real), len(x_fake))
         held = suited(self._sets["held"].to(x_fake.device), weights) if "held" in self._sets else None
         with torch.no_grad(), untouched(x_fake.device) as called:
-            found, told = examined(
+            found, told = measured(
                 self._critic, self._loss, suited(x_real[:n], weights), suited(x_fake[:n], weights), held
             )
         if critic is None and called:  # the modules that a function calls

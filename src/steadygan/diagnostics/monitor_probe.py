@@ -14,7 +14,7 @@ from steadygan.errors import UsageError
 from steadygan.losses import check_logits
 from steadygan.penalties import Critic, input_gradient, interpolate
 
-__all__ = ["Told", "examined", "suited", "untouched", "wide"]
+__all__ = ["Told", "measured", "suited", "untouched", "wide"]
 
 Told = Callable[[Tensor, Tensor], Tensor]
 """The loss of G as a function of the logits [N] of its fakes and of as many reals: a scalar."""
@@ -53,7 +53,7 @@ def untouched(device: torch.device) -> Iterator[list[nn.Module]]:
                     setattr(module, name, buffer)
 
 
-def examined(
+def measured(
     critic: Critic, loss: Told | None, real: Tensor, fake: Tensor, held: Tensor | None = None
 ) -> tuple[Measures, Tensor | None]:
     """Measure a critic at n reals, n fakes and between: `critic_measures`, mean logits, and N dL_G/d fake_i [n, ...].
@@ -62,7 +62,7 @@ def examined(
     for a critic that does not return one logit per sample, and for a loss that is not one number.
 
     >>> loss = lambda fake, real: -fake.mean()
-    >>> measures, told = examined(lambda x: 3 * x[:, 0], loss, torch.ones(2, 1), torch.zeros(2, 1))
+    >>> measures, told = measured(lambda x: 3 * x[:, 0], loss, torch.ones(2, 1), torch.zeros(2, 1))
     >>> measures["critic/gap"].item(), measures["slope/between"].item(), told.flatten().tolist()
     (3.0, 3.0, [-3.0, -3.0])
     """
@@ -76,14 +76,14 @@ def examined(
         x = x.detach().requires_grad_()
         logits, gradient = input_gradient(critic, x)
         if place == "fake" and loss:
-            told = _told(loss, x, logits, places["real"][0])
+            told = _generator_gradient(loss, x, logits, places["real"][0])
         places[place] = (wide(logits), wide(gradient))
     known = None if held is None else _logits(critic, held, n)
     means = {f"logit/{place}": places[place][0].mean() for place in ("real", "fake")}
     return {**means, **critic_measures(places, known)}, told
 
 
-def _told(loss: Told, fake: Tensor, logits: Tensor, real_logits: Tensor) -> Tensor:
+def _generator_gradient(loss: Told, fake: Tensor, logits: Tensor, real_logits: Tensor) -> Tensor:
     with torch.enable_grad():
         value = loss(wide(logits, detach=False), real_logits)
         if not isinstance(value, Tensor) or value.numel() != 1:

@@ -4,19 +4,19 @@ from collections.abc import Callable, Sequence
 
 from steadygan.diagnostics.verdicts import WELL, Verdict
 
-__all__ = ["Found", "Teller"]
+__all__ = ["Found", "WarnOnce"]
 
 Found = dict[tuple[int, str], Verdict]
 """The verdicts that name a problem, by member and name."""
 
 
-class Teller:
+class WarnOnce:
     """Confirm a member's problem when two diagnoses in a row find it, divergence at once; `warn` of each once.
 
-    >>> teller = Teller(print, lambda verdict: verdict.remedy)
+    >>> warnings = WarnOnce(print, lambda verdict: verdict.remedy)
     >>> ill = [Verdict("collapse", 0, ("two fakes are alike.",), "use R1")]
     >>> for step in (10, 20, 30):
-    ...     teller.tell(step, teller.sure([ill]))
+    ...     warnings.tell(step, warnings.sure([ill]))
     step 20: collapse: two fakes are alike. Try: use R1
     """
 

@@ -175,7 +175,7 @@ class Game(NamedTuple):
     - `rest` is known for games with a closed-form solution.
     - `turns` is the order of updates in an alternating step, where it is not the critics and then each other
       player. A player's loss in one of them may be a part of its loss in the game.
-    - `judge` is the discriminator: the player whose logits tell samples of G from real ones. It is None where
+    - `critic` is the discriminator: the player whose logits tell samples of G from real ones. It is None where
       nobody has such logits. `normalize` is what the others see of it.
     - The field of a draw is the mean over its `parts`, computed one after the other (gradient accumulation).
     """
@@ -186,7 +186,7 @@ class Game(NamedTuple):
     adapt: Callable[[Mapping[str, Tensor], Logs, int], dict[str, Tensor]] | None = None
     rest: Rest | None = None
     turns: tuple[Mapping[str, Player], ...] = ()
-    judge: str | None = "D"
+    critic: str | None = "D"
     normalize: Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]] | None = None
     parts: int = 1
 

@@ -54,7 +54,7 @@ def began(
         fields=fields,
         scalars={K: 0.0, M: 0.0},
         adapt=partial(_adapt, gamma, rate),
-        judge=None,
+        critic=None,
     )
 
 

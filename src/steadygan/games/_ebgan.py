@@ -51,7 +51,7 @@ def ebgan(
             "G": Player(G, partial(_generator, pull_away if pulls else None), ("z",)),
         },
         fields=fields,
-        judge=None,
+        critic=None,
     )
 
 

@@ -62,7 +62,7 @@ def mdgan(
             {"D2": players["D2"]},
             {"G": Player(G, _diffusion, ("z",))},
         ),
-        judge="D2",
+        critic="D2",
     )
 
 

@@ -100,14 +100,14 @@ def evaluate(
         points = torch.cat(list(made))
         found = points_scores(points, _points(data, len(points)), data.modes)
         return Card(dict(subject or {}), described, found)
-    look = _extractor(protocol, data)
-    real = real_summary(data, protocol.real, look, batch, progress)
-    fake = Summary(look.size)
+    extract = _extractor(protocol, data)
+    real = real_summary(data, protocol.real, extract, batch, progress)
+    fake = Summary(extract.size)
     pooled: list[Tensor] = []
     for x in made:
-        fake.add(*look.read(x))
+        fake.add(*extract.read(x))
         pooled.append(pooled_pixels(x)[: max(0, MEMORISED - batch * len(pooled))])
-    found = {score_name(name, look.name): score for name, score in scores(fake, real).items()}
+    found = {score_name(name, extract.name): score for name, score in scores(fake, real).items()}
     if data.held is not None and protocol.split == "train":
         found["memorised_pixels8"] = _memorised(torch.cat(pooled), data, batch)
     return Card(dict(subject or {}), described, found)
@@ -130,19 +130,19 @@ def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
     }
     if len(data.shape) != 3:
         return {**described, "exact": min(EXACT, protocol.samples(data))}
-    return {**described, "depth": "8 bits", **_looked_through(_extractor(protocol, data))}
+    return {**described, "depth": "8 bits", **_extraction_protocol(_extractor(protocol, data))}
 
 
 def _extractor(protocol: Protocol, data: Data) -> Extractor:
-    look = protocol.extractor
-    return extractor(look, channels=data.shape[0]) if isinstance(look, str) else look
+    extract = protocol.extractor
+    return extractor(extract, channels=data.shape[0]) if isinstance(extract, str) else extract
 
 
-def _looked_through(look: Extractor) -> dict[str, str]:
+def _extraction_protocol(extract: Extractor) -> dict[str, str]:
     return {
-        "extractor": look.name,
-        "extractor_sha256": look.sha256,
-        "preprocessing": look.preprocessing,
+        "extractor": extract.name,
+        "extractor_sha256": extract.sha256,
+        "preprocessing": extract.preprocessing,
     }
 
 
@@ -191,7 +191,7 @@ def _checked(x: Tensor, wanted: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def real_summary(
-    data: Data, count: int | None, look: Extractor, batch: int = 500, progress: Progress | None = None
+    data: Data, count: int | None, extract: Extractor, batch: int = 500, progress: Progress | None = None
 ) -> Summary:
     """The summary of `count` real images (None: all) that the scores need.
 
@@ -199,7 +199,7 @@ def real_summary(
     preprocessing.
     """
     rows = _real_rows(data, count)
-    parts = [FORMAT, _digest(rows), *_looked_through(look).values()]
+    parts = [FORMAT, _digest(rows), *_extraction_protocol(extract).values()]
     file = (
         cache_folder()
         / "statistics"
@@ -207,22 +207,22 @@ def real_summary(
     )
     kept = _read(file)
     if kept is None:
-        kept = summarised(rows, look, batch, progress)
+        kept = summarised(rows, extract, batch, progress)
         _write(file, kept)
     return kept
 
 
 def summarised(
-    images: Tensor, look: Extractor, batch: int = 500, progress: Progress | None = None, blocks: int = 1
+    images: Tensor, extract: Extractor, batch: int = 500, progress: Progress | None = None, blocks: int = 1
 ) -> Summary:
     """The summary of images [n, C, H, W] that the scores need.
 
     Images are uint8 or in [-1, 1], and are read `batch` at a time. Use 10 `blocks` for fakes, whose errors
     need them.
     """
-    summary = Summary(look.size, blocks=blocks)
+    summary = Summary(extract.size, blocks=blocks)
     for part in images.split(batch):
-        summary.add(*look.read(as_seen(part)))
+        summary.add(*extract.read(as_seen(part)))
         if progress:
             progress("real", summary.count, len(images))
     return summary

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from steadygan.config import Config
 from steadygan.diagnostics import Events, Verdict, diagnose
-from steadygan.diagnostics.warnings_once import Teller
+from steadygan.diagnostics.warnings_once import WarnOnce
 from steadygan.runs.sinks.jsonl import line_of
 from steadygan.training.events import Event, Scored
 
@@ -29,7 +29,7 @@ def early_stopping(
     remedy. The callback returns StoppedByDiagnosis when each member that still trains has a verdict in `stop_on`.
     """
     # Divergence is not warned about here: it is reported as it happens.
-    teller = Teller(warn, lambda v: f"{v.remedy} ({v.config})", "diverged")
+    warnings = WarnOnce(warn, lambda v: f"{v.remedy} ({v.config})", "diverged")
 
     def callback(event: Event) -> StoppedByDiagnosis | None:
         line = line_of(event, images_per_step)
@@ -37,8 +37,8 @@ def early_stopping(
             events.add(line)
         if not isinstance(event, Scored):
             return None
-        sure = teller.sure([diagnose(events.history(index)) for index in range(events.members)])
-        teller.tell(event.step, sure, events.members)
+        sure = warnings.sure([diagnose(events.history(index)) for index in range(events.members)])
+        warnings.tell(event.step, sure, events.members)
         ends = [key for key in sure if key[1] in stop_on]
         lost = {index for index, name in sure if name == "diverged"}
         if ends and {index for index, _ in ends} | lost == set(range(events.members)):

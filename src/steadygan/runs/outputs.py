@@ -97,7 +97,7 @@ def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
 
 def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
     """The logger of the critic's landscape, for runs on points in the plane."""
-    if run.game.rest or not run.game.judge or run.data.shape != (2,):
+    if run.game.rest or not run.game.critic or run.data.shape != (2,):
         return []
     target, several = reference(run.data, 4096), run.ensemble
     return [landscape_sink(folder / LANDSCAPES, run.game, target, classes=run.classes, ensemble=several)]

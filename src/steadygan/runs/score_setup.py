@@ -9,22 +9,22 @@ from steadygan.metrics import Extractor, Protocol, describe
 from steadygan.runs import classifiers
 from steadygan.runs.folder import Note
 from steadygan.training import sampling, toy_scores
-from steadygan.training.events import Look
-from steadygan.training.online_scores import POINTS, looked_at, looker
+from steadygan.training.events import Evaluated
+from steadygan.training.online_scores import POINTS, evaluation_samples, make_evaluator
 
 __all__ = ["evaluator", "extra_extractor", "protocol_of"]
 
 
-def evaluator(run: Run, evaluation: Evaluation, note: Note) -> Callable[[State], Look]:
+def evaluator(run: Run, evaluation: Evaluation, note: Note) -> Callable[[State], Evaluated]:
     """Make the function that scores a run's state. Raises UsageError if its extractor is missing."""
     if run.game.rest:
         members, ensemble = len(run.members), run.ensemble
-        return toy_scores.portrait(
+        return toy_scores.make_toy_evaluator(
             run.game, run.rule, run.draws, members=members, ensemble=ensemble, closed=run.radius
         )
     seeds = [int(m["seed"]) for m in run.members]
     needed = run.data.mode_classifier
-    return looker(
+    return make_evaluator(
         run.game,
         run.data,
         latent=run.latent,
@@ -52,7 +52,7 @@ def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -
     """The protocol of the scores in events.jsonl, with these `weights` of the generator (EMA or raw)."""
     data, images = run.data, len(run.data.shape) == 3
     if images:
-        data = data._replace(rows=looked_at(data, evaluation.images))
+        data = data._replace(rows=evaluation_samples(data, evaluation.images))
     protocol = Protocol(
         extractor=_extractor(run, evaluation, note) or "pixels8",
         generated=len(data.rows) if images and data.rows is not None else POINTS,

@@ -34,8 +34,8 @@ from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
 from steadygan.training.divergence import origin
 from steadygan.training.early_stopping import stops
-from steadygan.training.events import Diverged, Look, Scored, Snapshot
-from steadygan.training.gradient_stats import examiner
+from steadygan.training.events import Diverged, Evaluated, Scored, Snapshot
+from steadygan.training.gradient_stats import gradient_statistics
 from steadygan.training.loop import lost_members, train
 from steadygan.training.online_scores import score_names
 
@@ -168,7 +168,7 @@ def _train(
     settings: Config,
     run: Run,
     state: State,
-    evaluate: Callable[[State], Look],
+    evaluate: Callable[[State], Evaluated],
     folder: Path,
     wall_s: float,
     console: Console,
@@ -213,8 +213,8 @@ def _train(
             step,
             run.draws,
             state,
-            look=evaluate,
-            examine=_gradient_stats(run),
+            evaluate=evaluate,
+            statistics=_gradient_stats(run),
             trace=lambda good, until, index: origin(
                 run.game, step, run.draws, good, until, index if run.ensemble else None
             ),
@@ -237,7 +237,7 @@ def _train(
 
 
 def _gradient_stats(run: Run) -> Callable[[State, State], Logs]:
-    return examiner(
+    return gradient_statistics(
         run.game,
         run.data,
         seeds=[int(m["seed"]) for m in run.members],

@@ -8,14 +8,14 @@ from steadygan.game import Logs, State
 
 __all__ = [
     "Diverged",
+    "Evaluated",
     "Event",
     "Every",
-    "Examined",
     "Finished",
-    "Look",
     "Progress",
     "Scored",
     "Snapshot",
+    "Statistics",
     "Stop",
     "Stopped",
 ]
@@ -27,7 +27,7 @@ class Every(NamedTuple):
     log: int
     score: int
     checkpoint: int
-    examine: int | None = None  # None: never
+    diagnostics: int | None = None  # None: never
 
 
 class Stop(NamedTuple):
@@ -46,7 +46,7 @@ class Progress(NamedTuple):
     logs: Logs
 
 
-class Examined(NamedTuple):
+class Statistics(NamedTuple):
     """The gradient statistics of a state: measures of its gradients, its critic and its fakes."""
 
     step: int
@@ -54,7 +54,7 @@ class Examined(NamedTuple):
     logs: Logs
 
 
-class Look(NamedTuple):
+class Evaluated(NamedTuple):
     """The result of one evaluation: samples [n, ...] of each member, and scores by name (a list in an ensemble)."""
 
     samples: list[Tensor]
@@ -67,7 +67,7 @@ class Scored(NamedTuple):
     step: int
     wall_s: float
     state: State
-    look: Look
+    evaluated: Evaluated
 
 
 class Snapshot(NamedTuple):
@@ -106,4 +106,4 @@ class Finished(NamedTuple):
     state: State
 
 
-Event = Progress | Examined | Scored | Snapshot | Diverged | Stopped | Finished
+Event = Progress | Statistics | Scored | Snapshot | Diverged | Stopped | Finished

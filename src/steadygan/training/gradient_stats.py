@@ -27,7 +27,7 @@ from steadygan.networks import latent_labels, logits_of
 from steadygan.penalties import Critic, input_gradient, interpolate, norm
 from steadygan.rng import generator
 
-__all__ = ["examiner"]
+__all__ = ["gradient_statistics"]
 
 FAKES, TRAIN = 256, 2048
 """Number of fakes and of reals that are compared, and the maximum number of training samples."""
@@ -38,7 +38,7 @@ STEP = 0.01
 Shared = dict[str, Tensor]
 
 
-def examiner(
+def gradient_statistics(
     game: Game,
     data: Data,
     *,
@@ -71,10 +71,10 @@ def examiner(
         if key in game.fields
     }
     shared = _shared(data, dtype, device)
-    look = partial(_examined, game, classes)
+    measure = partial(_measured, game, classes)
     if not ensemble:
-        return lambda before, state: _detached(look(before, state, batches[0], mine, shared))
-    mapped = torch.vmap(look, in_dims=(0, 0, 0, 0, None))
+        return lambda before, state: _detached(measure(before, state, batches[0], mine, shared))
+    mapped = torch.vmap(measure, in_dims=(0, 0, 0, 0, None))
     return lambda before, state: _detached(mapped(before, state, batches[0], mine, shared))
 
 
@@ -95,7 +95,7 @@ def _some(rows: Tensor, most: int) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator("examined", len(rows)))[:most]]
 
 
-def _examined(
+def _measured(
     game: Game, classes: int, before: State, state: State, draw: Draw, mine: Shared, shared: Shared
 ) -> Logs:
     """All scalars of one member, from its batch `draw` and its larger sets `mine` of real samples and latents."""
@@ -110,9 +110,9 @@ def _examined(
         return found
     with torch.no_grad():
         fake = _net(game, state, "G")(mine["z"])
-    told = _told(game, state, draw)
+    told = _generator_gradient(game, state, draw)
     found |= signal_measures(told)
-    if game.judge:
+    if game.critic:
         found |= _critic(game, classes, state, draw, fake[: len(draw["x_real"])], shared)
     seen = features(fake)
     found |= fake_measures(seen, features(mine["x_real"]), shared["directions"])
@@ -137,7 +137,7 @@ def _net(game: Game, state: State, name: str) -> Callable[..., Tensor]:
     return game.players[name].network.bound(state.params[name], dict(state.buffers[name]))
 
 
-def _told(game: Game, state: State, draw: Draw) -> Tensor:
+def _generator_gradient(game: Game, state: State, draw: Draw) -> Tensor:
     """The gradient that G receives at its samples, N dL_G/dG(z_i) [N, ...], on one draw.
 
     It is the gradient with respect to a zero shift of G's output. G gets the critic's latents, like every other
@@ -156,9 +156,9 @@ def _told(game: Game, state: State, draw: Draw) -> Tensor:
 
 def _critic(game: Game, classes: int, state: State, draw: Draw, fake: Tensor, shared: Shared) -> Logs:
     """The critic, normalized as the losses see it, at the draw's real samples, at fakes, and between them."""
-    judge = game.judge
-    assert judge is not None
-    x, D = draw["x_real"], _net(game, state, judge)
+    name = game.critic
+    assert name is not None
+    x, D = draw["x_real"], _net(game, state, name)
     labels = {"fake": latent_labels(draw["z"], classes), "real": draw["y_real"]} if classes else {}
 
     def critic(side: str) -> Critic:

@@ -11,14 +11,14 @@ from steadygan.game.state import Step, finite
 from steadygan.training.early_stopping import stops
 from steadygan.training.events import (
     Diverged,
+    Evaluated,
     Event,
     Every,
-    Examined,
     Finished,
-    Look,
     Progress,
     Scored,
     Snapshot,
+    Statistics,
     Stop,
     Stopped,
 )
@@ -31,8 +31,8 @@ def train(
     draws: Callable[[int], Sequence[Draw]],
     state: State,
     *,
-    look: Callable[[State], Look],
-    examine: Callable[[State, State], Logs] | None = None,
+    evaluate: Callable[[State], Evaluated],
+    statistics: Callable[[State, State], Logs] | None = None,
     trace: Callable[[State, int, int], tuple[int, str] | None] | None = None,
     steps: int,
     every: Every,
@@ -41,7 +41,7 @@ def train(
 ) -> Iterator[Event]:
     """Run `step` from the state's own step counter up to `steps`, and yield an event for everything that happens.
 
-    `look(state)` evaluates a state; `examine(before, state)` is the diagnostics pass, and also gets the previous
+    `evaluate(state)` evaluates a state; `statistics(before, state)` is the diagnostics pass, and also gets the previous
     state. `trace(good, until, member)` finds the step and the tensor at which a member diverged: `good` is the
     last finite state, `until` the step at which NaN was seen. `wall_s` is the time spent before a resume.
 
@@ -59,8 +59,8 @@ def train(
         # Logs stay on the device: reading one waits for it, so `stop` is tested only where the step is logged anyway.
         stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
         last = done == steps or stopped
-        looks = log or any(each and done % each == 0 for each in every)
-        if not looks:
+        due = log or any(each and done % each == 0 for each in every)
+        if not due:
             continue
         # Before the other events: a run that has NaN is neither evaluated nor saved.
         new = _not_finite(logs["finite"]) - diverged
@@ -76,10 +76,10 @@ def train(
         good = (done, state)
         if log:
             yield Progress(done, time.perf_counter() - began, logs)
-        if examine and (last or (every.examine and done % every.examine == 0)):
-            yield Examined(done, time.perf_counter() - began, examine(before, state))
+        if statistics and (last or (every.diagnostics and done % every.diagnostics == 0)):
+            yield Statistics(done, time.perf_counter() - began, statistics(before, state))
         if last or done % every.score == 0:
-            yield Scored(done, time.perf_counter() - began, state, look(state))
+            yield Scored(done, time.perf_counter() - began, state, evaluate(state))
         if last or done % every.checkpoint == 0:
             yield Snapshot(done, state)
         if stopped and stop:

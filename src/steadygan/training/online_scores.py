@@ -15,10 +15,10 @@ from steadygan.metrics.feature_scores import BLOCKS
 from steadygan.networks import logits_of
 from steadygan.penalties import Critic
 from steadygan.rng import generator
-from steadygan.training.events import Look
+from steadygan.training.events import Evaluated
 from steadygan.training.sampling import columns, in_rows, latents, samples, weights
 
-__all__ = ["GRID", "looked_at", "looker", "lower_is_better", "not_looked_at", "score_names"]
+__all__ = ["GRID", "evaluation_samples", "lower_is_better", "make_evaluator", "score_names", "unseen_samples"]
 
 POINTS, IMAGES, GRID = 4096, 1000, 64
 """Samples of one evaluation, for points and for images, and the number of images in a picture."""
@@ -38,7 +38,7 @@ def lower_is_better(score: str) -> bool:
     return score in FALLING or score.partition("_")[0] in {"fd", "kd", "fid", "kid"}
 
 
-def looker(
+def make_evaluator(
     game: Game,
     data: Data,
     *,
@@ -50,13 +50,13 @@ def looker(
     classifier: metrics.Classifier | None = None,
     extractor: metrics.Extractor | None = None,
     images: int = IMAGES,
-) -> Callable[[State], Look]:
+) -> Callable[[State], Evaluated]:
     """Make the function that evaluates a state: its samples and its scores.
 
     - Points of a mixture: `modes`, `high_quality`, `mode_kl`. Points of a finite set: `unbalance`, `close_pairs`,
       `close_gradient`.
     - Images: `kd_pixels8`, the kernel distance of 8x8-pooled pixels between `images` samples and as many real
-      images of `looked_at`.
+      images of `evaluation_samples`.
     - With an extractor: all `metrics.scores` of its features. With a classifier: `modes` and `mode_kl` of 5,000
       stacked images.
 
@@ -65,11 +65,11 @@ def looker(
     """
     wide = columns(GRID, classes) if len(data.shape) == 3 else None
     pictured = GRID // wide * wide if wide else 0  # only whole rows
-    target = reference(data, POINTS) if len(data.shape) == 1 else as_seen(looked_at(data, images))
+    target = reference(data, POINTS) if len(data.shape) == 1 else as_seen(evaluation_samples(data, images))
     count = max(len(target), STACKED if classifier else 0)
     seen = metrics.summarised(target, extractor) if extractor else None
 
-    def look(state: State) -> Look:
+    def evaluate(state: State) -> Evaluated:
         drawn, scores = [], []
         for index, seed in enumerate(seeds):
             one = member(state, index if ensemble else None)
@@ -88,9 +88,9 @@ def looker(
                 }
         keys = list(next((s for s in scores if s), {}))
         rows = {key: [s.get(key, float("nan")) for s in scores] for key in keys}
-        return Look(drawn, {key: values if ensemble else values[0] for key, values in rows.items()})
+        return Evaluated(drawn, {key: values if ensemble else values[0] for key, values in rows.items()})
 
-    return look
+    return evaluate
 
 
 def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[str, ...]:
@@ -105,8 +105,8 @@ def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[s
     if data.modes is not None:
         return ("modes", "high_quality", "mode_kl")
     if _is_small(data):
-        of_judge = ("close_gradient", "gradient_max") if game.judge else ()
-        return ("unbalance", "rows_covered", "close_pairs", *of_judge)
+        of_critic = ("close_gradient", "gradient_max") if game.critic else ()
+        return ("unbalance", "rows_covered", "close_pairs", *of_critic)
     return ()
 
 
@@ -122,14 +122,14 @@ def reference(data: Data, count: int) -> Tensor:
     return as_seen(data.rows[_order(data, data.rows)[:count]])
 
 
-def looked_at(data: Data, count: int = IMAGES) -> Tensor:
+def evaluation_samples(data: Data, count: int = IMAGES) -> Tensor:
     """The real images of every evaluation: `count` or half of them; held-out images where the data has some."""
     rows = data.held() if data.held else data.rows
     assert rows is not None
     return rows[_order(data, rows)[: min(count, len(rows) // 2)]]
 
 
-def not_looked_at(data: Data, split: str, count: int = IMAGES) -> Tensor:
+def unseen_samples(data: Data, split: str, count: int = IMAGES) -> Tensor:
     """The images of a split that no evaluation during training has used.
 
     A checkpoint that was chosen by its evaluation needs other images for its final score. Raises UsageError for a
@@ -167,13 +167,13 @@ def _scores(
     if _is_small(data):
         assert data.rows is not None
         rows = data.rows.to(found.device, state.params["G"].dtype)
-        critic = _judge(game, state) if game.judge else None
+        critic = _critic_of(game, state) if game.critic else None
         return metrics.finite_gaussian(found.to(rows.dtype), rows, critic)
     return {}
 
 
-def _judge(game: Game, state: State) -> Critic:
+def _critic_of(game: Game, state: State) -> Critic:
     """The game's critic of samples, with the weights of this state."""
-    assert game.judge is not None
-    params, buffers = weights(state, game.judge, average=False)
-    return logits_of(partial(game.players[game.judge].network, params, dict(buffers)))
+    assert game.critic is not None
+    params, buffers = weights(state, game.critic, average=False)
+    return logits_of(partial(game.players[game.critic].network, params, dict(buffers)))

@@ -14,9 +14,9 @@ from steadygan.game.batches import Draws
 from steadygan.game.optimizers import Moments
 from steadygan.game.state import Step, complete, member
 from steadygan.game.vector_field import field
-from steadygan.training.events import Look
+from steadygan.training.events import Evaluated
 
-__all__ = ["Spectrum", "portrait", "score_names", "spectrum", "velocities"]
+__all__ = ["Spectrum", "make_toy_evaluator", "score_names", "spectrum", "velocities"]
 
 HELD = ("square", "count")  # moments that only scale a step: they have no equilibrium
 
@@ -34,9 +34,9 @@ def score_names(rest: Rest) -> tuple[str, ...]:
     return ("distance", "radius") if rest.still else ()
 
 
-def portrait(
+def make_toy_evaluator(
     game: Game, rule: Rule, draws: Draws, *, members: int, ensemble: bool, closed: float | None
-) -> Callable[[State], Look]:
+) -> Callable[[State], Evaluated]:
     """Make the function that evaluates a state of a game with a known equilibrium. It returns no samples.
 
     - `at/NAME`: the first parameter of each player.
@@ -49,7 +49,7 @@ def portrait(
     assert game.rest is not None
     rest, still = game.rest.point, game.rest.still
 
-    def look(state: State) -> Look:
+    def evaluate(state: State) -> Evaluated:
         rows = []
         for index in range(members):
             one = member(state, index if ensemble else None)
@@ -62,9 +62,9 @@ def portrait(
                 scores["radius"] = spectrum(game, rule, draws, one, index if ensemble else None).radius
             rows.append(scores | ({"radius/closed_form": closed} if still and closed is not None else {}))
         found = {key: [row[key] for row in rows] for key in rows[0]}
-        return Look([], {key: values if ensemble else values[0] for key, values in found.items()})
+        return Evaluated([], {key: values if ensemble else values[0] for key, values in found.items()})
 
-    return look
+    return evaluate
 
 
 def spectrum(game: Game, rule: Rule, draws: Draws, state: State, index: int | None = None) -> Spectrum:

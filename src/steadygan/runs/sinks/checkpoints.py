@@ -43,7 +43,7 @@ def checkpoint_sink(
 
 def _score(event: Scored, name: str) -> float:
     """The score, or the mean over the members that have one. NaN if there is none."""
-    value = event.look.scores.get(name, math.nan)
+    value = event.evaluated.scores.get(name, math.nan)
     values = [v for v in (value if isinstance(value, list) else [value]) if math.isfinite(v)]
     return sum(values) / len(values) if values else math.nan
 

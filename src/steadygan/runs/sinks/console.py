@@ -42,8 +42,8 @@ def console_sink(
             values = "  ".join(f"{key} {value}" for key, value in shown.items())
             live.update(task, completed=event.step, speed=speed, values=values)
         elif isinstance(event, Scored):
-            shown.update({key: _short(value) for key, value in event.look.scores.items()})
-            if event.look.samples:
+            shown.update({key: _short(value) for key, value in event.evaluated.scores.items()})
+            if event.evaluated.samples:
                 shown["picture"] = f"samples/{sample_name(event.step)}"
             if not console.is_terminal:
                 values = "  ".join(f"{key} {value}" for key, value in shown.items())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from steadygan.diagnostics.history import whole
 from steadygan.files import write_whole
-from steadygan.training.events import Diverged, Event, Examined, Progress, Scored, Stopped
+from steadygan.training.events import Diverged, Event, Progress, Scored, Statistics, Stopped
 
 __all__ = ["line_of", "line_sink", "logged", "rewind", "whole"]
 
@@ -30,10 +30,10 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
 def line_of(event: Event, images_per_step: int) -> dict[str, Any] | None:
     """The values of an event as plain numbers for a line of JSON, or None if it has none."""
     match event:
-        case Progress() | Examined():
+        case Progress() | Statistics():
             return {**_when(event, images_per_step), **_finite(event.logs)}
         case Scored():
-            return {**_when(event, images_per_step), **_finite(event.look.scores)}
+            return {**_when(event, images_per_step), **_finite(event.evaluated.scores)}
         case Diverged():
             where = {"began": event.began, "tensor": event.tensor}
             return {"step": event.step, "diverged": event.members, "good_step": event.good_step, **where}
@@ -58,7 +58,7 @@ def logged(path: Path, step: int) -> dict[str, Any]:
     return {key: v for _, values in whole(path) if values["step"] == step for key, v in values.items()}
 
 
-def _when(event: Progress | Examined | Scored, images_per_step: int) -> dict[str, Any]:
+def _when(event: Progress | Statistics | Scored, images_per_step: int) -> dict[str, Any]:
     return {"step": event.step, "images": event.step * images_per_step, "wall_s": round(event.wall_s, 3)}
 
 

@@ -51,12 +51,12 @@ def landscape_sink(
     frame = around(reals)
 
     def sink(event: Event) -> None:
-        if not isinstance(event, Scored) or not event.look.samples:
+        if not isinstance(event, Scored) or not event.evaluated.samples:
             return
         state = member(event.state, 0 if ensemble else None)
-        params = state.params[game.judge or "D"]
+        params = state.params[game.critic or "D"]
         found = landscape(evaluation_critic(game, state, classes), frame, params)
-        saved = SavedLandscape(event.step, found, event.look.samples[0][:SHOWN], reals[:SHOWN])
+        saved = SavedLandscape(event.step, found, event.evaluated.samples[0][:SHOWN], reals[:SHOWN])
         write_landscape(folder, saved)
 
     return sink
@@ -64,9 +64,9 @@ def landscape_sink(
 
 def evaluation_critic(game: Game, state: State, classes: int = 0) -> Critic:
     """The critic at one member's state, in evaluation mode and normalized as in its losses."""
-    assert game.judge is not None
-    network, params = game.players[game.judge].network, state.params[game.judge]
-    buffers = state.buffers[game.judge]
+    assert game.critic is not None
+    network, params = game.players[game.critic].network, state.params[game.critic]
+    buffers = state.buffers[game.critic]
     frozen = replace(network, module=copy.deepcopy(network.module).eval())
 
     def answers(*labels: Tensor) -> Critic:

@@ -22,7 +22,7 @@ def sample_sink(folder: Path, target: Tensor | None, columns: int | None = None)
         if isinstance(event, Scored):
             parts = [
                 picture(samples, target, f"step {event.step:,}", columns)
-                for samples in event.look.samples[:MEMBERS]
+                for samples in event.evaluated.samples[:MEMBERS]
             ]
             image = parts[0] if len(parts) == 1 else pictures.strip(parts)
             pictures.save(image, folder / sample_name(event.step))
