@@ -9,6 +9,7 @@ from rich.console import Console
 from steadygan import config, diagnostics
 from steadygan.build import Run, build
 from steadygan.config import Config
+from steadygan.config.schema import Evaluation
 from steadygan.errors import UsageError, nearest
 from steadygan.files import write_whole
 from steadygan.game import Logs, State
@@ -49,13 +50,7 @@ def start(settings: Config, folder: Path, console: Console) -> Diverged | Stoppe
     scored or written.
     """
     run = build(settings)
-    _check(
-        run,
-        best=settings.keep.best,
-        extractor=extra_extractor(settings.evaluation),
-        count=settings.threads,
-        tensorboard=settings.tensorboard,
-    )
+    _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
     compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
     settings = settings.model_copy(update={"compile": compiles})
     evaluate = evaluator(run, settings.evaluation, _noter(console))
@@ -83,13 +78,7 @@ def resume(
         )
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
     run = build(settings)
-    _check(
-        run,
-        best=settings.keep.best,
-        extractor=extra_extractor(settings.evaluation),
-        count=settings.threads,
-        tensorboard=settings.tensorboard,
-    )
+    _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
     with locked(folder):
         saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
         state = restore(folder, run, _noter(console)) if saved else run.state
@@ -135,12 +124,10 @@ def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, conso
     return found.pays
 
 
-def _check(
-    run: Run, *, best: str | None, extractor: str | None, count: int | None, tensorboard: bool
-) -> None:
+def _check(run: Run, best: str | None, evaluation: Evaluation, count: int | None, tensorboard: bool) -> None:
     """Raise UsageError for what would fail only later: an unknown score or log, or a missing package."""
     if best:
-        _check_score(best, run, extractor)
+        _check_score(best, run, extra_extractor(evaluation))
     if run.stop:
         with threads(count):
             _check_log(run.stop.log, run)
