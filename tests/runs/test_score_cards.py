@@ -190,3 +190,13 @@ def test_compare_refuses_a_folder_without_cards(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"has no score cards: make them with steadygan evaluate"):
         compare_runs([tmp_path / "empty", tmp_path / "empty"], Console())
+
+
+def test_a_card_of_the_first_version_compares_with_one_of_today():
+    """Its protocol says "looks" for evaluation during training, and means the same images."""
+    now = Card(
+        {}, {"split": "train, without the images of evaluation during training"}, {"fd": Score(2.0, 0.1)}
+    )
+    then = now.plain() | {"protocol": {"split": "train, without the images of looks"}}
+    assert read_card(then) == now
+    assert compare([now], [read_card(then)])

@@ -53,7 +53,7 @@ def read_card(raw: Mapping[str, Any]) -> Card:
     """
     try:
         scores = {name: Score(float(s["value"]), float(s["error"])) for name, s in raw["scores"].items()}
-        card = Card(dict(raw["subject"]), dict(raw["protocol"]), scores)
+        card = Card(dict(raw["subject"]), _present(dict(raw["protocol"])), scores)
         if not isinstance(card.subject.get("step", 0), int) or not isinstance(
             card.protocol.get("shape", []), list
         ):
@@ -63,6 +63,14 @@ def read_card(raw: Mapping[str, Any]) -> Card:
         raise UsageError(
             f"a score card is damaged ({type(error).__name__}: {error}): remove its file and evaluate again"
         ) from error
+
+
+def _present(protocol: dict[str, Any]) -> dict[str, Any]:
+    """A protocol in present words: the first version called evaluation during training looks."""
+    split = protocol.get("split")
+    if isinstance(split, str):
+        protocol["split"] = split.replace("images of looks", "images of evaluation during training")
+    return protocol
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:

@@ -1,12 +1,11 @@
 """What `steadygan list config [KEY]...` prints: the keys of a configuration, or a part of them whole."""
 
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from steadygan.config.reference import NAME, RECIPE, Key, alike, find, reference
-from steadygan.recipes.listing import WIDTH
+from steadygan.recipes.listing import WIDTH, first_sentence
 
 __all__ = ["listed_keys"]
 
@@ -36,19 +35,10 @@ def listed_keys(paths: Sequence[str]) -> Iterator[str]:
 
 def _overview(key: Key) -> Iterator[Row]:
     """A key and those of its section, each with the first sentence of its meaning."""
-    yield _row(key, key.path, _first(key.meaning))
+    yield _row(key, key.path, first_sentence(key.meaning))
     if not key.named:
         for below in key.below:
             yield from _overview(below)
-
-
-def _first(meaning: str) -> str:
-    """The first sentence.
-
-    >>> _first("Decay (Kingma et al. 2015). It is 0 or more.")
-    'Decay (Kingma et al. 2015).'
-    """
-    return re.split(r"(?<=\.) (?!\d{4})", meaning)[0]
 
 
 def _whole(keys: Sequence[Key]) -> Iterator[str]:

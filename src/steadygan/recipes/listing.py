@@ -11,7 +11,7 @@ from steadygan.errors import UsageError, nearest
 from steadygan.recipes.catalogue import COSTS, Override, overrides, paper_of, recipe_files
 from steadygan.recipes.speed import product_speed
 
-__all__ = ["SOURCES", "START", "WIDTH", "listed", "prefixed"]
+__all__ = ["SOURCES", "START", "WIDTH", "first_sentence", "listed", "prefixed"]
 
 WIDTH = 100
 """Columns of a printed line, at most."""
@@ -83,10 +83,25 @@ def listed(what: str, words: Sequence[str] = ()) -> Iterator[str]:
     known = _tables()
     if what not in known:
         raise UsageError(f"there is no list of {what!r}: {nearest(what, [*known, 'recipes', 'config'])}")
-    rows = {name: " ".join(part.options) for name, part in known[what].items()}
-    texts = {name: _searched(what, name, options) for name, options in rows.items()}
+    rows = {name: _meaning(part) for name, part in known[what].items()}
+    texts = {name: _searched(what, name, row) for name, row in rows.items()}
     found = _matching(texts, words, f"name in the list of {what}")
-    return _table([what, "options"], [[name, rows[name]] for name in found])
+    return _table([what, "meaning and options"], [[name, rows[name]] for name in found])
+
+
+def _meaning(part: Any) -> str:
+    """The first sentence of what an entry of a table means, and its options."""
+    options = f" Options: {', '.join(part.options)}." if part.options else ""
+    return first_sentence(part.meaning) + options
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence.
+
+    >>> first_sentence("Decay (Kingma et al. 2015). It is 0 or more.")
+    'Decay (Kingma et al. 2015).'
+    """
+    return re.split(r"(?<=\.) (?!\d{4})", text)[0]
 
 
 def _tables() -> dict[str, Any]:
