@@ -4,33 +4,45 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import torch
-from hypothesis import settings
-from rich.console import Console
 
-settings.register_profile("steadygan", deadline=None, derandomize=True)
-settings.load_profile("steadygan")
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep what torch.compile makes from one session to the next: a compile takes half a minute, a hit seconds."""
+    """Keep what torch.compile makes from one session to the next: a compile takes half a minute, a hit seconds.
+
+    Nothing heavy is imported here: the process that hands tests to workers would load it before they begin.
+    """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(config.rootpath / ".pytest_cache" / "inductor"))
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Examples are the same in every session. Set before the test modules take their own settings from these."""
+    from hypothesis import settings
+
+    settings.register_profile("steadygan", deadline=None, derandomize=True)
+    settings.load_profile("steadygan")
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
     """Bits depend on the number of threads, and cores on this machine are shared."""
+    import torch
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture
-def quiet() -> Console:
+def quiet() -> "Console":
     """A console that nobody reads."""
+    from rich.console import Console
+
     return Console(file=io.StringIO())
 
 

@@ -6,10 +6,12 @@ that need them; and help answers without torch.
 
 import ast
 import importlib
+import json
+import os
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ LAZY = PACKAGE / "__init__.py"
 HEAVY = {"matplotlib", "torchmetrics", "sklearn", "scipy", "tensorboard", "torch_fidelity", "torchvision"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+TREES = {file: ast.parse(file.read_text()) for file in FILES}
 
 
 def level(file: Path) -> int:
@@ -69,37 +71,45 @@ def imports(tree: ast.AST, *, top: bool = False) -> Iterator[tuple[int, str]]:
             yield from imports(node, top=top)
 
 
-@each_file
-def test_imports_point_down(file):
-    here = file.relative_to(PACKAGE.parent.parent)
-    for line, name in imports(ast.parse(file.read_text())):
-        if name.split(".")[0] != "steadygan" or file == LAZY:
-            continue
-        theirs, own = level(file_of(name)), level(file)
-        assert theirs <= own, f"{here}:{line} imports {name}, which is at level {theirs}, above its own {own}"
+def every_import(*, top: bool = False) -> Iterator[tuple[Path, str, str]]:
+    """File, place and dotted name of each import of the package."""
+    for file, tree in TREES.items():
+        for line, name in imports(tree, top=top):
+            yield file, f"{file.relative_to(PACKAGE.parent.parent)}:{line} imports {name}", name
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if level(f) == 0], ids=lambda file: file.name)
-def test_level_0_imports_torch_and_nothing_heavier(file):
-    for line, name in imports(ast.parse(file.read_text())):
-        root = name.split(".")[0]
-        allowed = root in {"torch", "steadygan"} or root in sys.stdlib_module_names
-        assert allowed, f"{file.name}:{line} imports {name}: level 0 has torch and the standard library"
+def test_imports_point_down():
+    wrong = [
+        f"{place}, which is at level {level(file_of(name))}, above its own {level(file)}"
+        for file, place, name in every_import()
+        if name.split(".")[0] == "steadygan" and file != LAZY and level(file_of(name)) > level(file)
+    ]
+    assert wrong == []
 
 
-@each_file
-def test_heavy_packages_are_imported_inside_functions(file):
-    for line, name in imports(ast.parse(file.read_text()), top=True):
-        heavy = name.split(".")[0] in HEAVY or name.startswith("torch.utils.tensorboard")
-        assert not heavy, f"{file.name}:{line} imports {name}: move it into the function that needs it"
+def test_level_0_imports_torch_and_nothing_heavier():
+    """Level 0 has torch and the standard library."""
+    allowed = {"torch", "steadygan", *sys.stdlib_module_names}
+    found = every_import()
+    assert [
+        place for file, place, name in found if level(file) == 0 and name.split(".")[0] not in allowed
+    ] == []
+
+
+def test_heavy_packages_are_imported_inside_functions():
+    wrong = [
+        place
+        for _, place, name in every_import(top=True)
+        if name.split(".")[0] in HEAVY or name.startswith("torch.utils.tensorboard")
+    ]
+    assert wrong == []
 
 
 def test_no_circle_of_folders():
     """Two folders of one level may import each other's modules in one direction only."""
     arrows = {
         (file.relative_to(PACKAGE).parts[0], file_of(name).relative_to(PACKAGE).parts[0])
-        for file in FILES
-        for _, name in imports(ast.parse(file.read_text()))
+        for file, _, name in every_import()
         if name.startswith("steadygan.") and file != LAZY
     }
     folders = {(a, b) for a, b in arrows if a != b and a in LEVEL and b in LEVEL}
@@ -123,6 +133,39 @@ def test_no_module_is_hidden_by_a_name_in_its_package():
     assert hidden == []
 
 
+FORKS = """
+import json, os, sys, torch
+for line in sys.stdin:
+    if not os.fork():
+        exec(json.loads(line))
+        print(*sys.modules, flush=True)
+        os._exit(0)
+    if os.wait()[1]:
+        print(flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def after() -> Iterator[Callable[[str], set[str]]]:
+    """`after(code)`: the modules that an interpreter has loaded after torch and `code`.
+
+    Torch takes seconds to load, so one process loads it and each question is put to a copy of that process.
+    """
+    if not hasattr(os, "fork"):
+        pytest.skip("copies a process, which this system does not")
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def ask(code: str) -> set[str]:
+            print(json.dumps(code), file=process.stdin, flush=True)
+            found = set(process.stdout.readline().split())
+            assert found, f"this failed, see stderr: {code}"
+            return found
+
+        yield ask
+
+
 def loaded(code: str) -> set[str]:
     """The modules that a fresh interpreter has loaded after `code`."""
     show = "; import sys; print(*sys.modules, file=sys.stderr)"
@@ -134,13 +177,12 @@ def roots(modules: set[str]) -> set[str]:
     return {name.split(".")[0] for name in modules}
 
 
-def test_the_face_offers_what_is_taught_and_loads_it_when_it_is_asked_for():
+def test_the_face_offers_what_is_taught_and_loads_it_when_it_is_asked_for(after):
     code = "import steadygan as sg; shown = {name for name in dir(sg) if not name.startswith('_')}\n"
     code += "assert shown | {'__version__'} == set(sg.__all__)"
     assert roots(loaded(code)).isdisjoint(HEAVY | {"torch", "numpy"})
-    code = "import steadygan as sg; assert all(getattr(sg, name) is not None for name in sg.__all__)"
-    assert "torch" in roots(loaded(code))
-    found = roots(loaded("from steadygan import Monitor, penalties"))
+    assert after("import steadygan as sg; assert all(getattr(sg, name) is not None for name in sg.__all__)")
+    found = roots(after("from steadygan import Monitor, penalties"))
     assert found.isdisjoint(HEAVY | {"PIL", "pydantic", "yaml", "rich", "typer", "jinja2", "safetensors"})
     with pytest.raises(AttributeError, match="no attribute 'Moniter'"):
         steadygan.Moniter  # noqa: B018
@@ -155,16 +197,15 @@ def test_the_face_offers_what_is_taught_and_loads_it_when_it_is_asked_for():
         ("metrics.kernel", ["metrics.extractors", "game", "data.cifar"]),
     ],
 )
-def test_a_module_loads_what_it_needs(module, strange):
-    found = loaded(f"import steadygan.{module}")
+def test_a_module_loads_what_it_needs(module, strange, after):
+    found = after(f"import steadygan.{module}")
     assert f"steadygan.{module}" in found
     assert found.isdisjoint(f"steadygan.{name}" for name in strange)
 
 
-def test_level_0_loads_torch_only():
+def test_level_0_loads_torch_only(after):
     every = [file.stem for file in PACKAGE.glob("*.py") if not file.stem.startswith("__")]
-    found = roots(loaded(f"from steadygan import {', '.join(every)}"))
-    assert "torch" in found
+    found = roots(after(f"from steadygan import {', '.join(every)}"))
     assert found.isdisjoint(HEAVY | {"pydantic", "yaml", "rich", "typer", "PIL", "safetensors", "jinja2"})
 
 

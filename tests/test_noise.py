@@ -131,7 +131,7 @@ def test_training_adds_sigma_times_the_stream_and_evaluation_nothing():
     noise, x = layer(), torch.randn(4, 3, dtype=torch.float64)
     for count in range(3):
         assert noise.count.item() == count
-        expected = x + 0.5 * normals(noise.key, torch.tensor(count), (4, 3)).double()
+        expected = x + 0.5 * normals(noise.key, torch.tensor(count), (4, 3), torch.float64)
         assert torch.equal(noise(x), expected)
     assert noise.eval()(x) is x
     assert noise.count.item() == 3

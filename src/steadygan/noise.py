@@ -40,8 +40,8 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-def normals(key: Tensor, count: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return standard normal numbers of `shape`, float32, each a pure function of (key, count, its index).
+def normals(key: Tensor, count: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return standard normal numbers of `shape`, each a pure function of (key, count, its index).
 
     key and count are int64 scalars, 0 <= key < 2^62 and 0 <= count < 2^32. The numbers are the same under any
     of torch's transforms and whatever was drawn before. They are also the same for the first rows of a larger
@@ -51,33 +51,33 @@ def normals(key: Tensor, count: Tensor, shape: tuple[int, ...]) -> Tensor:
     >>> a.shape, bool((a == b).any())
     (torch.Size([2, 3]), False)
     """
-    return _normals(key, count, math.prod(shape)).view(shape)
+    return _normals(key, count, math.prod(shape), dtype).view(shape)
 
 
 # One operation for torch.compile: inlined into every use, the hash takes the C++ compiler minutes.
 @torch.library.custom_op("steadygan::normals", mutates_args=())
-def _normals(key: Tensor, count: Tensor, size: int) -> Tensor:
+def _normals(key: Tensor, count: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     """`size` numbers for each key and count [...]: [..., size]."""
     key, count = key[..., None], count[..., None]
     place = torch.arange(size, device=count.device)
     first = _mix((key & WORD) ^ _mix(count))
     second = _mix((key >> 32) ^ _mix(first ^ 1))
     bits = _mix(second ^ _mix(first ^ place))
-    return torch.special.ndtri(((bits >> 9).float() + 0.5) * 2.0**-23)
+    return torch.special.ndtri(((bits >> 9).to(dtype) + 0.5) * 2.0**-23)
 
 
 @_normals.register_fake
-def _(key: Tensor, count: Tensor, size: int) -> Tensor:
-    return key.new_empty((*key.shape, size), dtype=torch.float32)
+def _(key: Tensor, count: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    return key.new_empty((*key.shape, size), dtype=dtype)
 
 
 @_normals.register_vmap
 def _(
-    info: Any, in_dims: tuple[int | None, ...], key: Tensor, count: Tensor, size: int
+    info: Any, in_dims: tuple[int | None, ...], key: Tensor, count: Tensor, size: int, dtype: torch.dtype
 ) -> tuple[Tensor, int]:
     """A member's key and count each have its numbers."""
     moved = [t if at is None else t.movedim(at, 0) for t, at in zip((key, count), in_dims)]
-    return _normals(*torch.broadcast_tensors(*moved), size), 0
+    return _normals(*torch.broadcast_tensors(*moved), size, dtype), 0
 
 
 class HiddenNoise(nn.Module):
@@ -110,7 +110,7 @@ class HiddenNoise(nn.Module):
         """Return `x` plus the next noise of the stream while training, else `x`."""
         if not self.training:
             return x
-        noise = normals(self.key, self.count, tuple(x.shape))
+        noise = normals(self.key, self.count, tuple(x.shape), torch.promote_types(x.dtype, torch.float32))
         self.count.add_(1)
         return x + self.sigma * noise.to(x.dtype)
 

@@ -430,6 +430,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_the_run_can_go_on(place, command,
     assert [name for name in a if a[name] != b[name]] == ["events.jsonl"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs limits on the size of files")
 def test_a_disk_that_is_really_full_loses_nothing(place, command):
     """The system refuses to write a file beyond a limit: a whole command, with its exit code."""

@@ -189,6 +189,7 @@ def test_readers_at_once_decode_once(tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache").iterdir())) == 3  # array, labels, manifest: no lock, no scratch
 
 
+@pytest.mark.slow
 def test_processes_at_once_see_one_whole_array(tmp_path):
     path = folder(tmp_path / "set", MIXED)
     code = (
@@ -220,6 +221,7 @@ def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path):
     assert not lock.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing says there that nobody else writes")
 def test_what_a_killed_process_had_written_is_taken_away(tmp_path):
     path = folder(tmp_path / "set[1]", {"a.png": shade(1)})

@@ -15,6 +15,8 @@ import yaml
 
 import steadygan
 
+pytestmark = pytest.mark.slow
+
 NEW = {
     "data/moons.py": '''
 """Two half circles."""

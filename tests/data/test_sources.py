@@ -636,6 +636,7 @@ def test_cifar10_of_another_size_is_refused(tmp_path, known):
         data.cifar10(tmp_path, "test")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CIFAR_ZIP.is_file(), reason="needs cifar10-jpeg.zip")
 def test_cifar10_has_its_published_statistics():
     cifar = data.cifar10(CIFAR_ZIP.parent, "test")

@@ -455,15 +455,11 @@ def parameters(nets: dict[str, nn.Module]) -> list[nn.Parameter]:
 
 def plain_jacobian(nets: dict[str, nn.Module], g: Tensor) -> Tensor:
     """All second derivatives, an entry of the field a row."""
-    rows = [torch.autograd.grad(entry, parameters(nets), retain_graph=True, allow_unused=True) for entry in g]
-    return torch.stack(
-        [
-            torch.cat(
-                [(torch.zeros_like(p) if r is None else r).flatten() for r, p in zip(row, parameters(nets))]
-            )
-            for row in rows
-        ]
+    eye = torch.eye(len(g), dtype=g.dtype)
+    parts = torch.autograd.grad(
+        g, parameters(nets), eye, is_grads_batched=True, allow_unused=True, materialize_grads=True
     )
+    return torch.cat([part.flatten(1) for part in parts], 1)
 
 
 def take(nets: dict[str, nn.Module], steppers: Sequence[torch.optim.Optimizer], gradient: Tensor) -> None:

@@ -203,8 +203,11 @@ def pure(data: Data, nets: Nets, optimizer: optim.Optimizer, example: Example) -
 
 
 @each_example
-@pytest.mark.parametrize("of", [points, images], ids=lambda of: of.__name__)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("of", "optimizer"),
+    [*((points, name) for name in OPTIMIZERS), (images, "adam")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_ends_where_the_pure_step_ends(path, of, optimizer):
     torch.manual_seed(0)
     example = GAMES[path.stem]

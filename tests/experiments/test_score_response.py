@@ -206,6 +206,7 @@ def script(monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_script_in_small(script, monkeypatch, tmp_path, capsys):
     seen, figures = script()
     found = page.curves(figures)

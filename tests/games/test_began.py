@@ -215,6 +215,7 @@ def same(a: State, b: State, member: int | None = None) -> None:
             torch.testing.assert_close(found if member is None else found[member], wanted, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_compiled_is_eager():
     notes: list[str] = []
     eager = after(RAW)

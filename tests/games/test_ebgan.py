@@ -347,6 +347,7 @@ def same(a: State, b: State, member: int | None = None) -> None:
         torch.testing.assert_close(found, vector, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_compiled_is_eager():
     notes: list[str] = []
     same(after(RAW, wrap=lambda step: compiled(step, notes.append, "float64")), after(RAW))

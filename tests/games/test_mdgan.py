@@ -241,6 +241,7 @@ def assert_same(found: State, wanted: State, tolerance: float) -> None:
         assert (found.params[name] - vector).abs().max() <= tolerance * vector.abs().max(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["points"])
 def test_the_step_is_one_graph(kind):
     made = build(parse({**POINTS, **KINDS[kind]}))
@@ -267,7 +268,7 @@ def test_a_member_of_an_ensemble_is_the_single_run():
 
 
 @pytest.mark.parametrize("game", ["mdgan", "reg_gan"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["points", pytest.param("digits", marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_with_the_same_bits(game, kind, tmp_path, quiet):
     raw = {**POINTS, **KINDS[kind], "game": game, "ema": {"decay": 0.9}, "precision": "float32"}
     train.start(parse(raw), tmp_path / "whole", quiet)

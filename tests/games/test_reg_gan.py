@@ -288,6 +288,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["r1"])
 def test_the_step_is_one_graph(kind):
     """Traced whole, double backward included, it computes what the eager step does."""

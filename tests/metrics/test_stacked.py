@@ -166,6 +166,7 @@ def quick(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_counts_modes_with_a_classifier_that_is_made_once(quick, quiet):
     settings = config.parse({**RAW, "seeds": 2, "keep": {"best": "mode_kl"}})
     train.start(settings, quick / "first", quiet)

@@ -174,15 +174,15 @@ def test_the_error_of_a_share_is_binomial():
     )  # of 64 bootstrap samples: 9 % is one sigma
 
 
-@pytest.mark.parametrize("name", ["w1", "w2", "sliced_w2"])
-def test_errors_are_how_far_other_samples_lie(name):
+def test_errors_are_how_far_other_samples_lie():
     # two Gaussians of widths 1.5 and 1, apart by 1: the scores of 30 other pairs of samples scatter as one pair says
     n = 100
     pairs = [(1.5 * normal(n, 2, seed=2 * k) + 1, normal(n, 2, seed=2 * k + 1)) for k in range(30)]
-    found = [points_scores(a, b)[name] for a, b in pairs]
-    scatter = torch.tensor([score.value for score in found]).std().item()
-    mean = sum(score.error for score in found) / len(found)
-    assert mean == pytest.approx(scatter, rel=0.5)
+    found = [points_scores(a, b) for a, b in pairs]
+    for name in ("w1", "w2", "sliced_w2"):
+        scatter = torch.tensor([scores[name].value for scores in found]).std().item()
+        mean = sum(scores[name].error for scores in found) / len(found)
+        assert mean == pytest.approx(scatter, rel=0.5), name
 
 
 def test_errors_of_potentials_by_hand():

@@ -600,7 +600,9 @@ COUNTED += [
 ]
 
 
-@pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if "biggan" in n else ()) for n in COUNTED]
+)
 def test_costs_are_counted_anew(name, stood_in):
     found = json.loads(COSTS.read_text())[name]
     assert counted(name) == found, f"if that is meant, run python tests/recipes/test_recipes.py {name}"

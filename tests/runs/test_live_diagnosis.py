@@ -25,7 +25,7 @@ DEAD = {
     "batch": 16,
     "steps": 400,
     "compile": False,
-    "every": {"log": 20, "score": 20, "checkpoint": 100, "diagnostics": 20},
+    "every": {"log": 20, "score": 40, "checkpoint": 100, "diagnostics": 20},
 }
 
 

@@ -46,7 +46,7 @@ SMALL = {
     "compile": False,
     "critic": R1,
     "steps": 12,
-    "every": {"log": 2, "score": 6, "checkpoint": 3, "diagnostics": 2},
+    "every": {"log": 2, "score": 6, "checkpoint": 3, "diagnostics": 3},
 }
 POINTS = {**SMALL, "data": "ring8", "networks": {"name": "mlp", "width": 8, "depth": 2}, "optimizer": ADAM}
 DIGITS = {
@@ -205,7 +205,21 @@ def whole(tmp_path_factory) -> Callable[[str], Path]:
 # ------------------------------------------------------------------------------- N steps, stop, M steps
 
 
-@pytest.mark.parametrize("name", RECIPES)
+OTHERS = {
+    "digits, batch norm in G",
+    "average",
+    "ensemble of digits",
+    "many critic steps",
+    "bfloat16",
+    "gradient normalization, clipped",
+    "spectral norm and average",
+}
+"""What they add to a run's state is in that of the recipes left."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in OTHERS else ()) for name in RECIPES]
+)
 def test_a_run_stopped_between_checkpoints_and_resumed_is_the_run_that_was_not(
     name, whole, tmp_path, quiet, monkeypatch
 ):
@@ -655,6 +669,7 @@ def last_step(folder: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that holds torch")
 def test_a_run_killed_at_random_moments_is_the_run_that_was_not(tmp_path, quiet):
     """Real SIGKILLs of a real recipe, each at a random step and a random moment within it."""

@@ -529,6 +529,7 @@ def test_games_solved_by_hand(place, command, recipe, step):
         assert numbers()["simultaneous"]["largest_step"] == pytest.approx(step)
 
 
+@pytest.mark.slow
 def test_digits_are_measured_at_the_ends(place, command, monkeypatch):
     """A DCGAN small enough to be measured whole, and then as if it were too large for that."""
     trained(command, "digits-0gp", "networks.width=4", "networks.latent=2", "batch=4", "steps=2")
@@ -567,7 +568,7 @@ def extremes() -> list[float]:
     return [numbers()[cloud][key] for cloud in ("simultaneous", "consensus") for key in EXTREMES]
 
 
-@pytest.mark.parametrize("exact", [4000, 10])
+@pytest.mark.parametrize("exact", [4000, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_run_in_bfloat16_is_measured_in_its_parameters_own_numbers(exact, place, command, monkeypatch):
     """The very eigenvalues that the same checkpoint has as a run in float32, whole and at the ends."""
     monkeypatch.setattr(clouds, "EXACT", exact)

@@ -406,7 +406,14 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+LONG = {"lemma1", "proposition10", "proposition13"}
+"""Checks that take the longest."""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [pytest.param(w, marks=pytest.mark.slow if case[-1] in LONG else ()) for w, case in WRONG.items()],
+)
 def test_a_wrong_formula_fails(wrong, monkeypatch):
     module, name, replacement, check = WRONG[wrong]
     monkeypatch.setattr(module, name, replacement)

@@ -256,7 +256,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
 def test_a_recipe_arrives_at_the_rate_it_says(name, tmp_path, command):
     """The distance of the run itself, from its own file, shrinks or grows by the radius in the end."""
     folder = tmp_path / "run"
-    done = command("train", name, "every.score=10", "every.checkpoint=50%", "--out", folder)
+    done = command("train", name, "every.score=20", "every.checkpoint=50%", "--out", folder)
     assert done.code == 0, done.err
     lines = [line for line in events(folder) if "distance" in line]
     radius = lines[-1]["radius"]
@@ -288,7 +288,8 @@ def test_a_path_is_drawn_from_the_initial_state(tmp_path, command, monkeypatch):
 
 def test_a_resumed_run_draws_its_whole_path(tmp_path, command):
     for folder, steps in ((tmp_path / "whole", 40), (tmp_path / "parts", 20)):
-        assert command("train", "bilinear-optimistic", f"steps={steps}", "--out", folder).code == 0
+        words = ("bilinear-optimistic", f"steps={steps}", "every.score=5", "every.checkpoint=10")
+        assert command("train", *words, "--out", folder).code == 0
     assert command("resume", tmp_path / "parts", "steps=40").code == 0
     whole, parts = (
         [[line["at/D"], line["at/G"]] for line in events(tmp_path / part) if "at/D" in line]

@@ -1,6 +1,7 @@
 """scikit-learn's handwritten digits, [n, 1, 8, 8] uint8, and stacks of three of them, a test of mode coverage."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,8 @@ def digits_source(root: str | Path | None = None, split: str = "train") -> Sourc
         raise UsageError("the digits need scikit-learn: pip install 'steadygan[digits]'") from error
 
     def blocks(skip: bool) -> Iterator[Block]:
-        found = sets.load_digits()
-        rows = np.rint(found.images[:, None] * (255 / 16)).astype(np.uint8)
-        yield Block(rows, found.target.astype(np.int64))
+        images, labels = _read()
+        yield Block(np.rint(images[:, None] * (255 / 16)).astype(np.uint8), labels.astype(np.int64))
 
     place = Path(sets.__file__).parent
     return Source("digits", place, [], count, blocks, {"split": split}, DIGITS.classes, direct=True)
@@ -68,13 +68,20 @@ def stacked_digits(size: int = 51_200, seed: int = 0) -> Data:
 
 def _one_of_each(classes: Tensor, g: Generator) -> Tensor:
     """Row numbers, with the shape of `classes`, of digits that are chosen uniformly from these classes."""
-    from sklearn.datasets import load_digits
-
-    labels = torch.from_numpy(load_digits().target)
+    labels = torch.from_numpy(_read()[1])
     counts = torch.bincount(labels)
     first = counts.cumsum(0) - counts
     share = torch.rand(classes.shape, generator=g, dtype=torch.float64)
     return labels.argsort(stable=True)[first[classes] + (share * counts[classes]).long()]
+
+
+@cache
+def _read() -> tuple[np.ndarray, np.ndarray]:
+    """Images [1797, 8, 8] of 0 to 16, and their labels. scikit-learn keeps them as text, which is slow to read."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return found.images, found.target
 
 
 DIGITS = DataSet(

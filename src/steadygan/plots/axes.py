@@ -50,7 +50,8 @@ def blank() -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 def finished(sheet: Image.Image, size: int) -> Image.Image:
     """The canvas shrunk to size x size pixels, which smooths its edges."""
-    return sheet.resize((size, size), Image.Resampling.LANCZOS)
+    # averaged by whole pixels first: LANCZOS over all of the canvas takes ten times as long
+    return sheet.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=1)
 
 
 def place(u: float, v: float) -> tuple[float, float]:

@@ -39,6 +39,7 @@ class Override(NamedTuple):
     what: str = ""
 
 
+@cache
 def recipe_files() -> dict[str, Path]:
     """The file of each packaged recipe, by its name, in the order of names.
 

@@ -127,6 +127,7 @@ def test_what_is_read_is_an_ordinary_tensor_without_a_gradient(found):
     assert not features.is_inference()  # such a tensor could not be part of a later graph
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CIFAR_ZIP.is_file(), reason="needs cifar10-jpeg.zip")
 def test_real_pictures_are_what_they_show(found):
     # Weights in a wrong order, or pictures upside down or of another scale, would show none of this.

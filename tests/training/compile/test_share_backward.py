@@ -88,8 +88,13 @@ def count(module: GraphModule) -> int:
     return sum(min(size) > 1 for size in sizes)
 
 
-@pytest.mark.parametrize("members", [False, True], ids=["a step", "an ensemble's"])
-@pytest.mark.parametrize("name", TERMS)
+ENSEMBLES = [
+    pytest.param(name, True, marks=() if saved else pytest.mark.slow, id=f"{name}, an ensemble")
+    for name, (_, saved) in TERMS.items()
+]
+
+
+@pytest.mark.parametrize(("name", "members"), [*((name, False) for name in TERMS), *ENSEMBLES])
 def test_gradients_are_the_same_with_fewer_products(name, members):
     term, saved = TERMS[name]
 

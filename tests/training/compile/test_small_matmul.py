@@ -1,6 +1,5 @@
 """The operator multiplies matrices however they lie in memory, and the pass calls it where it is meant to."""
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -247,7 +246,17 @@ def test_a_processor_without_wide_vectors_keeps_torchs_own_products(empty, monke
 
 
 def test_a_damaged_library_is_made_again(empty, monkeypatch):
-    """Loaded, it would end the process: so nothing is loaded here, only what would be is compared."""
+    """Loaded, it would end the process: so nothing is loaded here, only what would be is compared.
+
+    The compiler is one that writes 40,000 bytes to the file after `-o`, and a line each time that it is called.
+    """
+    compiler = empty / "compiler"
+    compiler.write_text(
+        f"#!/bin/sh\necho made >> {empty}/calls\n"
+        'while [ "$1" != -o ]; do shift; done; head -c 40000 /dev/zero > "$2"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
     loaded: list[bytes] = []
     monkeypatch.setattr(torch.ops, "load_library", lambda path: loaded.append(Path(path).read_bytes()))
     for damage in (lambda path: None, lambda path: path.write_bytes(path.read_bytes()[:20_000]), Path.unlink):
@@ -256,7 +265,8 @@ def test_a_damaged_library_is_made_again(empty, monkeypatch):
         module._load.cache_clear()
         assert small_products(pytest.fail) is not None
     assert len(loaded) == 3
-    assert len({hashlib.sha256(each).digest() for each in loaded}) == 1
+    assert {len(each) for each in loaded} == {40_000}
+    assert (empty / "calls").read_text() == "made\n" * 3
     assert sorted(path.suffix for path in (empty / "cache").iterdir()) == [".sha256", ".so"]
 
 
