@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow golden lint check bench clean
+.PHONY: demo test slow lint check bench clean
 
 demo: .venv/installed                 ## train on points and on images, and write a report of both
 	rm -rf runs/demo
@@ -26,16 +26,12 @@ test: .venv/installed                 ## the default tests, README snippets and 
 slow: .venv/installed                 ## the tests marked slow
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
-golden: .venv/installed               ## the golden traces as a processor with AVX2 alone computes them
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
-	  $(BIN)/python -m pytest -q -n 2 tests/recipes/test_golden.py
-
 lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check: lint test golden slow
+check: lint test slow
 
 bench: .venv/installed                ## speed, side by side with a naive loop
 	$(BIN)/python -m benchmarks.step

@@ -3,11 +3,13 @@
 `python tests/recipes/test_golden.py` writes golden.json beside it anew (with NAME... these recipes only). A change of a
 trace is a change of behaviour: the changelog says why.
 
-All numbers are float64, drawn as such too, so a trace is the same on every processor. In float32 the last bit decides
-now and then on which side of a ReLU's kink a sample lies, and Adam makes that a difference of percents in a few steps.
+All numbers are float64, and are drawn as such, so a trace is the same on every processor. In float32 the last bit
+sometimes decides on which side of a ReLU's kink a sample lies. Adam makes a difference of percents of that in a few steps.
 """
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,8 +70,8 @@ def float64_on_one_thread() -> Iterator[None]:
 def batch(run: Run, number: int) -> list[dict[str, Tensor]]:
     """A step's draws, with images moved off the grid of their bytes.
 
-    A critic whose weights are clipped sums bytes of one weight's size. Sums of bytes often cancel exactly, and then
-    the order of summation decides on the side of a ReLU's kink.
+    A critic with clipped weights adds and subtracts bytes, times one number. Such sums are often zero but for
+    rounding, and a ReLU has its kink there.
     """
     draws = run.draws(number)
     if run.data.rows is not None and run.data.rows.dtype == torch.uint8:
@@ -99,9 +101,9 @@ def golden() -> dict[str, dict[str, list[float]]]:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains_as_it_did(name):
-    """To 1e-9. A change of one unit in the last place of every operation's input stays below a tenth of that.
+    """To 1e-9. One unit in the last place of every operation's inputs changes a trace by less than a tenth of that.
 
-    The absolute part is for a Wasserstein critic's offset. Its gradient is zero but for rounding, which Adam and
+    The largest change is that of a Wasserstein critic's offset. Its gradient is zero but for rounding, which Adam and
     RMSprop divide by their epsilon of 1e-8.
     """
     wanted = golden().get(name)
@@ -114,6 +116,23 @@ def test_a_recipe_trains_as_it_did(name):
             f"{name} no longer trains as it did; if that is meant, say why in CHANGELOG.md and run "
             f"python tests/recipes/test_golden.py {name}"
         )
+
+
+INSTRUCTIONS = {
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "none of AVX": {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"},
+}
+"""What makes torch and its libraries leave out the instructions that only some x86-64 processors have."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+def test_recipes_train_as_they_did_on_other_processors(instructions):
+    """In a process of its own, since torch chooses its instructions when it is loaded."""
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    env = os.environ | INSTRUCTIONS[instructions]
+    done = subprocess.run(words, env=env, cwd=FILE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_every_trace_belongs_to_a_recipe():
