@@ -4,7 +4,7 @@
 trace is a change of behaviour: the changelog says why.
 
 All numbers are float64, and are drawn as such, so a trace is the same on every processor. In float32 the last bit
-sometimes decides on which side of a ReLU's kink a sample lies. Adam makes a difference of percents of that in a few steps.
+sometimes decides on which side of a ReLU's kink a sample lies, and Adam makes percents of that in a few steps.
 """
 
 import json
