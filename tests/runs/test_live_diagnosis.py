@@ -23,8 +23,9 @@ DEAD = {
     "critic": {"penalties": [{"name": "r1", "weight": 100}]},
     "optimizer": {"name": "rmsprop", "lr": 0.01},
     "batch": 16,
-    "steps": 400,
+    "steps": 240,
     "compile": False,
+    "precision": "float64",  # in float32 a rounding moves the critic's death by a hundred steps
     "every": {"log": 20, "score": 40, "checkpoint": 100, "diagnostics": 20},
 }
 
@@ -123,7 +124,7 @@ def test_a_run_that_is_stopped_can_go_on_and_is_then_the_run_that_was_not(tmp_pa
     ill = train.start(config.parse({**DEAD, "stop_on": ["dead_critic"]}), tmp_path / "ill", quiet)
     assert isinstance(ill, StoppedByDiagnosis)
     assert ill.verdict.name == "dead_critic"
-    assert ill.step < 400
+    assert ill.step < DEAD["steps"]
     assert int(newest(tmp_path / "ill")["scalars/step"]) == ill.step, "it is kept where it was stopped"
     assert train.resume(tmp_path / "ill", ["stop_on=[]"], quiet) is None
     a, b = newest(tmp_path / "whole"), newest(tmp_path / "ill")
