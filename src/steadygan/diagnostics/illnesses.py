@@ -14,7 +14,7 @@ from torch import Tensor
 
 from steadygan.diagnostics.history import History
 from steadygan.diagnostics.measures import SURE
-from steadygan.diagnostics.trends import LATE, Sign, early, known, lasting, late, one_point, swings
+from steadygan.diagnostics.trends import Sign, early, known, lasting, late, one_point, swings
 
 __all__ = ["ILLNESSES", "Sick", "diverged"]
 
@@ -233,9 +233,11 @@ def _hopping(history: History) -> Sick | None:
     at = torch.stack([each.values for each in present])
     moved = at.diff(dim=1).norm(dim=0)
     sign = lasting(present[0].steps[1:], _smooth(moved > JUMP))
-    far = moved[-max(1, len(moved) // LATE) :].median()
+    if not sign.holds:
+        return None
+    far = moved[moved > JUMP].median()
     said = f"between two diagnostics passes the mean of the fakes moves by {far:.2g} of the data's radius."
-    return Sick("hopping", sign.since, (said,)) if sign.holds else None
+    return Sick("hopping", sign.since, (said,))
 
 
 def _smooth(flags: Tensor) -> Tensor:

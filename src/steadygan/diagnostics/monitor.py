@@ -110,8 +110,8 @@ class Monitor:
         self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=REACH)
         self._before: dict[str, list[Tensor]] = {}  # parameters a step before a diagnostics pass
         self._next = start - start % every + every
-        self._attend = start + 1  # the first call is checked
-        self._examinations, self._due, self._good = 0, PATIENCE, start
+        self._next_pass = start + 1  # the first call is checked
+        self._passes, self._due, self._good = 0, PATIENCE, start
         self._teller = WarnOnce(warn, in_a_loop)
         self._gaps: set[str] = set()
         self._lost = False
@@ -144,7 +144,7 @@ class Monitor:
             monitor_inputs.check_samples(x_real, x_fake, {})  # these say what is wrong with what was given
             monitor_inputs.numbers(scalars)
             raise
-        if self.count >= self._attend:
+        if self.count >= self._next_pass:
             self._take(x_real, x_fake, scalars)
 
     def _take(self, x_real: Tensor, x_fake: Tensor, scalars: Mapping[str, Tensor | float]) -> None:
@@ -160,7 +160,7 @@ class Monitor:
         if self.count == self._next - 1:
             self._before = {name: _copied(module) for name, module in self._players.items()}
         calls = max(2, min(REACH, math.ceil(ROWS / len(x_fake))))
-        self._attend = max(self.count + 1, self._next - calls + 1)
+        self._next_pass = max(self.count + 1, self._next - calls + 1)
 
     def _measure(self, x_real: Tensor, x_fake: Tensor, own: dict[str, float]) -> None:
         """Write a line with all measurements; diagnose when it is time."""
@@ -175,11 +175,11 @@ class Monitor:
             self._write({**own, **{key: value.cpu().double().item() for key, value in found.items()}})
             self._good = self.count
         self._gaps = {key for key, value in own.items() if not math.isfinite(value)}
-        self._examinations += 1
+        self._passes += 1
         if self._lost or self._gaps:
             self._tell_of_divergence()
-        elif self._examinations >= self._due:
-            self._due = math.ceil(self._examinations * AGAIN)
+        elif self._passes >= self._due:
+            self._due = math.ceil(self._passes * AGAIN)
             self._teller.tell(self.count, self._teller.sure([self.verdicts]))
 
     def _measured(self, x_real: Tensor, x_fake: Tensor) -> Measures:

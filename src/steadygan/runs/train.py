@@ -84,7 +84,10 @@ def resume(
         state = restore(folder, run, _noter(console)) if saved else run.state
         step = int(state.scalars["step"].flatten()[0])
         if step >= settings.steps:
-            text = f"{folder} is complete at step {step:,} of {settings.steps:,}: to train longer, resume with steps=N"
+            text = (
+                f"{folder} is complete: it has {step:,} steps, and steps is {settings.steps:,}; to train longer, "
+                "resume with steps=N"
+            )
             console.print(text, markup=False, soft_wrap=True)
             return None
         rule = run.stop
