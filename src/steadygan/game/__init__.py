@@ -15,7 +15,9 @@ from steadygan.game.contracts import (
     Rule,
     State,
     Vectors,
+    carried,
     flatten,
+    trainable,
     unflatten,
 )
 from steadygan.game.state import Step
@@ -36,6 +38,8 @@ __all__ = [
     "State",
     "Step",
     "Vectors",
+    "carried",
     "flatten",
+    "trainable",
     "unflatten",
 ]

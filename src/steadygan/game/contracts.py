@@ -31,7 +31,9 @@ __all__ = [
     "Rule",
     "State",
     "Vectors",
+    "carried",
     "flatten",
+    "trainable",
     "unflatten",
 ]
 
@@ -55,6 +57,8 @@ class State(NamedTuple):
 class Network:
     """A module used as a skeleton: its parameters and buffers come from outside at every call.
 
+    `params` are the trainable parameters. Frozen ones (requires_grad=False) are among the buffers.
+
     >>> layer = nn.Linear(2, 1)
     >>> Network(layer)(torch.zeros(3), {}, torch.ones(4, 2)).flatten()
     tensor([0., 0., 0., 0.])
@@ -69,8 +73,8 @@ class Network:
     def __post_init__(self) -> None:
         """Collect once what every call needs: walking a module costs as much as a small one's forward."""
         every = list(self.module.named_parameters(remove_duplicate=False))
-        object.__setattr__(self, "shapes", {name: p.shape for name, p in self.module.named_parameters()})
-        object.__setattr__(self, "tied", len(every) > len(self.shapes))
+        object.__setattr__(self, "shapes", {name: p.shape for name, p in trainable(self.module).items()})
+        object.__setattr__(self, "tied", len(every) > len(list(self.module.parameters())))
 
     def __call__(self, params: Tensor, buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
         """Run the skeleton on x with `params` [P]; buffers that it updates are replaced in `buffers`.
@@ -101,13 +105,35 @@ class Network:
         return tuple(part.to(dtype) for part in out) if isinstance(out, tuple) else out.to(dtype)
 
 
+def trainable(module: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters that training changes: those with `requires_grad`, each once, by name.
+
+    >>> layer = nn.Linear(2, 3)
+    >>> layer.bias.requires_grad_(False)
+    >>> list(trainable(layer))
+    ['weight']
+    """
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def carried(module: nn.Module) -> dict[str, Tensor]:
+    """Return what a state carries beside the trainable parameters: buffers, and parameters that are frozen.
+
+    >>> list(carried(nn.BatchNorm1d(2).requires_grad_(False)))
+    ['weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked']
+    """
+    frozen = {name: p for name, p in module.named_parameters() if not p.requires_grad}
+    return {**frozen, **dict(module.named_buffers())}
+
+
 def flatten(module: nn.Module) -> Tensor:
-    """Return a module's parameters as one vector [P], in the order of `named_parameters`.
+    """Return a module's trainable parameters as one vector [P], in the order of `named_parameters`.
 
     >>> flatten(nn.Linear(2, 3)).shape
     torch.Size([9])
     """
-    return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+    parts = [p.detach().reshape(-1) for p in trainable(module).values()]
+    return torch.cat(parts) if parts else torch.zeros(0)
 
 
 def unflatten(module: nn.Module, vector: Tensor) -> dict[str, Tensor]:
@@ -116,7 +142,7 @@ def unflatten(module: nn.Module, vector: Tensor) -> dict[str, Tensor]:
     >>> {name: list(p.shape) for name, p in unflatten(nn.Linear(2, 3), torch.zeros(9)).items()}
     {'weight': [3, 2], 'bias': [3]}
     """
-    return _parts({name: p.shape for name, p in module.named_parameters()}, vector)
+    return _parts({name: p.shape for name, p in trainable(module).items()}, vector)
 
 
 def _parts(shapes: Mapping[str, torch.Size], vector: Tensor) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from steadygan.game.contracts import Buffers, Draw, Game, Logs, Rule, State, flatten
+from steadygan.game.contracts import Buffers, Draw, Game, Logs, Rule, State, carried, flatten
 from steadygan.game.optimizers import Optimizer
 from steadygan.schedules import Number, at
 
@@ -32,7 +32,7 @@ def initial(
     buffers: dict[str, Buffers] = {
         name: {
             key: (b.to(dtype) if b.is_floating_point() else b).detach().clone()
-            for key, b in module.named_buffers()
+            for key, b in carried(module).items()
         }
         for name, module in modules.items()
     }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from steadygan.build import Run
 from steadygan.config.schema import Keep
-from steadygan.game import State
+from steadygan.game import State, trainable
 from steadygan.game.state import member
 from steadygan.runs.folder import BOARD, CHECKPOINTS, EVENTS, SAMPLES
 from steadygan.runs.sinks import (
@@ -106,6 +106,6 @@ def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
 def layout(run: Run) -> dict[str, dict[str, list[int]]]:
     """The layout of each player's parameter vector: names and shapes, in order."""
     return {
-        name: {key: list(p.shape) for key, p in player.network.module.named_parameters()}
+        name: {key: list(p.shape) for key, p in trainable(player.network.module).items()}
         for name, player in run.game.players.items()
     }
