@@ -32,6 +32,7 @@ __all__ = [
     "check_twice_differentiable",
     "critics",
     "differentiated",
+    "each_rank",
     "one_each",
     "paired",
     "ranks",
@@ -212,7 +213,16 @@ def ranks(
     >>> ranks(lambda x: [x, 2 * x], torch.tensor([[1.0, 3.0], [0.0, 2.0]]))
     tensor([6., 3.])
     """
-    return total(one_each(part, len(x), "mean") for part in critics(answer(critic, x, y=y, logits=logits)))
+    return each_rank(answer(critic, x, y=y, logits=logits), len(x))
+
+
+def each_rank(logits: Logits, samples: int) -> Tensor:
+    """Return the mean of each sample's own logits, summed over critics: [N]. Logits [N] come back as they are.
+
+    >>> each_rank([torch.ones(2, 1, 4, 4), torch.ones(2)], 2)
+    tensor([2., 2.])
+    """
+    return total(one_each(part, samples, "mean") for part in critics(logits))
 
 
 class Differentiated(NamedTuple):

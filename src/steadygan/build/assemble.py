@@ -64,7 +64,17 @@ def build(config: Config, own: Own = NOTHING) -> Run:
     latent = classes + size(parts.networks.options.get("latent", 1))
     spectral = parts.constraints.normalization.name == "spectral_normalized"
     hidden = parts.constraints.hidden_noise
-    fresh = partial(modules, parts.game, parts.networks, data, classes, hidden, own, spectral=spectral)
+    fresh = partial(
+        modules,
+        parts.game,
+        parts.networks,
+        data,
+        classes,
+        hidden,
+        own,
+        spectral=spectral,
+        reduce=parts.constraints.reduction,
+    )
     ensemble, averaged = len(parts.members) > 1, ("G",) if parts.ema else ()
     layout = parts.channels_last and not ensemble  # vmap does not support memory formats
     made = fresh()

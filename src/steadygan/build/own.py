@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from steadygan.config.registry import CRITICS
+from steadygan.critic_outputs import Reduction, answer, critics, one_each
 from steadygan.data.dataset import Data
 from steadygan.errors import UsageError
 from steadygan.game import trainable
 from steadygan.losses import Loss
 from steadygan.networks.conditional import Classed
 from steadygan.networks.pure import Pure, draws_random_numbers, needs_purity
-from steadygan.networks.shaped import Shaped
+from steadygan.networks.shaped import LogitsOf, Shaped
 
 __all__ = ["NOTHING", "Own", "own_modules", "plain", "size", "unseeded"]
 
@@ -46,12 +48,17 @@ def size(latent: int | Sequence[int]) -> int:
 
 
 def own_modules(
-    own: Own, roles: Mapping[str, str], data: Data, classes: int, latent: int | Sequence[int]
+    own: Own,
+    roles: Mapping[str, str],
+    data: Data,
+    classes: int,
+    latent: int | Sequence[int],
+    reduce: Reduction | None = "mean",
 ) -> dict[str, nn.Module]:
     """The caller's module of each player, ready for a pure step. Raises UsageError where one does not fit.
 
     A generator becomes one of flat latents [N, classes + latent]. A module that draws random numbers gets a stream of
-    its own (`Pure`).
+    its own (`Pure`). `reduce` is None where a critic with several logits for each sample needs one and has none.
     """
     assert own.networks is not None
     found = own.networks(data.shape)
@@ -68,10 +75,13 @@ def own_modules(
                 x.to(next(net.parameters()).dtype) if x.is_floating_point() else x
                 for x in _inputs(role, data, classes, latent)
             ]
-            answer = _tried(name, net, *inputs)
+            net = LogitsOf(net, own.logits) if own.logits and role in CRITICS else net
+            found_there = _tried(name, net, *inputs)
             net = Pure(net) if needs_purity(net, *inputs) else net
+        if role == "critic":
+            _check_logits(found_there, len(inputs[0]), reduce)
         if role == "generator":
-            _check_samples(name, answer, data)
+            _check_samples(name, found_there, data)
             net = net if isinstance(latent, int) else Shaped(net, tuple(latent))
             net = Classed(net, classes) if classes else net
         made[name] = net
@@ -94,11 +104,13 @@ def plain(module: nn.Module) -> tuple[nn.Module, str]:
     (Identity(), 'G.net.')
     """
     prefix = ""
-    while isinstance(module, Classed | Shaped | Pure):
-        inner = "net" if isinstance(module, Pure) else "G"
+    while inner := next((name for kind, name in WRAPPERS.items() if isinstance(module, kind)), ""):
         module, prefix = getattr(module, inner), f"{prefix}{inner}."
     return module, prefix
 
+
+WRAPPERS: dict[type[nn.Module], str] = {Classed: "G", Shaped: "G", Pure: "net", LogitsOf: "D"}
+"""What a step wraps a network in, and the name under which the network is in it."""
 
 TRIED = ("generator", "critic", "informed critic", "encoder", "autoencoder")
 """The roles whose networks take latents or samples, so that they can be tried before a run."""
@@ -138,6 +150,12 @@ def _tried(name: str, net: nn.Module, *inputs: Tensor) -> Any:
             f"the network {name} fails on an input of shape {shapes} ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no text'}): it must take a batch [N, ...] of that kind"
         ) from error
+
+
+def _check_logits(found: Any, samples: int, reduce: Reduction | None) -> None:
+    """Raise UsageError unless a critic's answer is logits of these samples, which `reduce` makes one number each."""
+    for part in critics(answer(lambda x: found, torch.zeros(samples))):
+        one_each(part, samples, reduce)
 
 
 def _check_samples(name: str, x: Any, data: Data) -> None:

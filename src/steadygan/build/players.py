@@ -7,6 +7,7 @@ from steadygan.build.own import NOTHING, Own, own_modules
 from steadygan.config.records import Choice, make
 from steadygan.config.registry import CRITICS, GAMES, NETWORKS
 from steadygan.config.resolve import HiddenNoise
+from steadygan.critic_outputs import Reduction
 from steadygan.data.dataset import Data, check_labels
 from steadygan.errors import UsageError
 from steadygan.networks import Classed
@@ -23,6 +24,7 @@ def modules(
     own: Own = NOTHING,
     *,
     spectral: bool,
+    reduce: Reduction | None = "mean",
 ) -> dict[str, nn.Module]:
     """A newly initialised network for each player. With `spectral`, critics get spectral normalization.
 
@@ -30,7 +32,7 @@ def modules(
     """
     part = GAMES[game.name]
     made: dict[str, nn.Module] = {}
-    for name, net in _networks(game, networks, data, classes, own).items():
+    for name, net in _networks(game, networks, data, classes, own, reduce).items():
         role = part.players[name]
         if role in CRITICS and spectral:
             normalization.check_no_zero_weights(net)
@@ -42,11 +44,13 @@ def modules(
     return made
 
 
-def _networks(game: Choice, networks: Choice, data: Data, classes: int, own: Own) -> dict[str, nn.Module]:
+def _networks(
+    game: Choice, networks: Choice, data: Data, classes: int, own: Own, reduce: Reduction | None
+) -> dict[str, nn.Module]:
     """The network of each player: the caller's own, or those of the architecture."""
     roles = GAMES[game.name].players
     if networks.name == "own" and own.networks:
-        return own_modules(own, roles, data, classes, networks.options["latent"])
+        return own_modules(own, roles, data, classes, networks.options["latent"], reduce)
     pair = dict(zip(("generator", "critic"), _pair(networks, data, classes)))
     return {
         name: pair.pop(role) if role in pair else _of_role(role, game, networks, data, classes)

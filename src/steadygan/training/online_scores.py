@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from steadygan import metrics
+from steadygan.critic_outputs import ranks
 from steadygan.data import Data, as_seen
 from steadygan.errors import UsageError
 from steadygan.game import Game, State
@@ -191,4 +192,4 @@ def _critic_of(game: Game, state: State) -> Critic:
     """The game's critic of samples, with the weights of this state."""
     assert game.critic is not None
     params, buffers = weights(state, game.critic, average=False)
-    return logits_of(partial(game.players[game.critic].network, params, dict(buffers)))
+    return partial(ranks, logits_of(partial(game.players[game.critic].network, params, dict(buffers))))
