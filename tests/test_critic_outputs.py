@@ -1,4 +1,4 @@
-"""How a critic's answer is read: by hand, and what is refused. What is made of it: the tests of losses, penalties, ..."""
+"""How a critic's answer is read: by hand, and what is refused."""
 
 import re
 from typing import NamedTuple

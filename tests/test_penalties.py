@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from steadygan import penalties
 from steadygan.errors import UsageError
-from steadygan.normalization import gradient_normalized
+from steadygan.normalization import check_piecewise_linear, gradient_normalized
 from steadygan.penalties import (
     PENALTIES,
     SQUARED,
@@ -672,6 +672,8 @@ def test_a_compiled_critic_is_refused_before_backward_with_the_remedy(kind, back
         penalties.r1(D, x)
     with pytest.raises(UsageError, match=r"torch\.compile.*plain module.*whole loss"):
         gradient_normalized(D)(x)
+    with pytest.raises(UsageError, match=r"torch\.compile.*plain module.*whole loss"):
+        check_piecewise_linear(D, x)
 
 
 @pytest.mark.slow
