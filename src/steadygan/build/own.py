@@ -62,12 +62,9 @@ def own_modules(
         )
     made = {}
     for name, role in roles.items():
-        net = copy.deepcopy(_checked(name, found[name])).cpu().train()
+        net = _copied(name, _checked(name, found[name])).cpu().train()
         if role in TRIED:
-            inputs = [
-                x.to(next(net.parameters()).dtype) if x.is_floating_point() else x
-                for x in _inputs(role, data, classes, latent)
-            ]
+            inputs = _typed(net, _inputs(role, data, classes, latent))
             answer = _tried(name, net, *inputs)
             net = Pure(net) if needs_purity(net, *inputs) else net
         if role == "generator":
@@ -84,7 +81,11 @@ def unseeded(
     """The players whose forward takes numbers from torch's generator in spite of `Pure`: their step cannot compile."""
     inputs = {name: _inputs(role, data, classes, latent) for name, role in roles.items() if role in TRIED}
     flat = {name: (torch.randn(2, classes + latent),) for name, role in roles.items() if role == "generator"}
-    return [name for name, given in {**inputs, **flat}.items() if draws_random_numbers(nets[name], *given)]
+    return [
+        name
+        for name, given in {**inputs, **flat}.items()
+        if draws_random_numbers(nets[name], *_typed(nets[name], given))
+    ]
 
 
 def plain(module: nn.Module) -> tuple[nn.Module, str]:
@@ -118,6 +119,23 @@ def _checked(name: str, net: object) -> nn.Module:
             f"no parameter of the network {name} can be trained: set requires_grad on some of them, or leave it out"
         )
     return net
+
+
+def _copied(name: str, net: nn.Module) -> nn.Module:
+    """A copy of the network. torch's old weight norm leaves a tensor that cannot be copied."""
+    try:
+        return copy.deepcopy(net)
+    except Exception as error:  # whatever a part of the module raises
+        raise UsageError(
+            f"the network {name} cannot be copied ({str(error).splitlines()[0].split('. ')[0]}): keep tensors in "
+            "parameters and buffers, and use torch.nn.utils.parametrizations.weight_norm instead of the old one"
+        ) from error
+
+
+def _typed(net: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Inputs in the precision of the network's parameters; labels stay whole numbers."""
+    dtype = next(net.parameters()).dtype
+    return tuple(x.to(dtype) if x.is_floating_point() else x for x in inputs)
 
 
 def _inputs(role: str, data: Data, classes: int, latent: int | Sequence[int]) -> tuple[Tensor, ...]:

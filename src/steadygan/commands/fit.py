@@ -1,11 +1,13 @@
 """`steadygan.fit`: train networks of your own, on data of your own, with all that a recipe has."""
 
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
@@ -155,7 +157,7 @@ def fit(
         nets.pop("D")
     own, raw = _own(nets, data, labels, held, loss, logits, note)
     raw = _with_loss({"steps": 10_000, "optimizer": ADAM, **raw, **_placed(options)}, loss)
-    raw["networks"] = {"name": "own", "latent": latent if isinstance(latent, int) else list(latent)}
+    raw["networks"] = {"name": "own", "latent": _whole(latent)}
     settings = config.parse(raw, "fit")
     if settings.seeds > 1 and any(isinstance(net, nn.Module) for net in nets.values()):
         note(
@@ -210,20 +212,56 @@ def _named(data: Any) -> dict[str, Any] | None:
 
 
 def _made(nets: Mapping[str, nn.Module | Maker]) -> dict[str, nn.Module]:
-    return {name: net if isinstance(net, nn.Module) else net() for name, net in nets.items()}
+    return {name: net if isinstance(net, nn.Module) else _called(name, net) for name, net in nets.items()}
+
+
+def _called(name: str, make: Maker) -> nn.Module:
+    if not callable(make):
+        raise UsageError(
+            f"the network {name} must be a torch.nn.Module, or a function that makes one, not {type(make).__name__}: "
+            "give one of these"
+        )
+    try:
+        return make()
+    except Exception as error:  # whatever the caller's function raises
+        raise UsageError(
+            f"the function that makes the network {name} fails ({type(error).__name__}: {error}): it is called "
+            "without arguments"
+        ) from error
+
+
+def _whole(latent: Any) -> int | list[int]:
+    """The dimension of z as an int, or its shape as a list of them. Raises UsageError for anything else.
+
+    >>> import numpy as np
+    >>> _whole(np.int64(4)), _whole((100, 1, 1))
+    (4, [100, 1, 1])
+    """
+    try:
+        shape = [operator.index(n) for n in latent] if np.ndim(latent) else operator.index(latent)
+    except TypeError:
+        shape = []
+    if not shape or (isinstance(shape, list) and min(shape) < 1) or (isinstance(shape, int) and shape < 1):
+        raise UsageError(
+            f"latent is {latent!r}: give a whole number from 1, or a shape such as (100, 1, 1)"
+        )
+    return shape
 
 
 def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options at their places in a configuration: those of the critic's section may stand alone."""
-    raw: dict[str, Any] = {}
-    for key, value in options.items():
-        if key in Config.model_fields:
-            raw[key] = {**raw[key], **value} if key == "critic" and key in raw else value
-        elif key in Critic.model_fields:
-            raw["critic"] = {**raw.get("critic", {}), key: value}
-        else:
-            known = {*Config.model_fields, *Critic.model_fields}
+    known = {*Config.model_fields, *Critic.model_fields} - {"networks", "data"}
+    for key in options:
+        if key not in known:
             raise UsageError(f"fit has no option {key!r}: {nearest(key, known)}")
+    raw = {key: value for key, value in options.items() if key in Config.model_fields}
+    alone = {key: value for key, value in options.items() if key in Critic.model_fields}
+    section = raw.get("critic", {})
+    if alone and isinstance(section, Mapping):
+        twice = [key for key in alone if key in section]
+        if twice:
+            raise UsageError(f"{twice[0]} is given twice, alone and in critic: give it once")
+        raw["critic"] = {**section, **alone}
     if isinstance(raw.get("ema"), int | float) and not isinstance(raw["ema"], bool):
         raw["ema"] = {"decay": raw["ema"]}
     return raw

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from steadygan.build import Own
 from steadygan.config.registry import GAMES
@@ -131,9 +132,29 @@ def as_loss(given: Any) -> Loss:
             f"generator(fake_logits), or a steadygan.losses.Loss, not {type(given).__name__}: give one of these"
         )
     discriminator, generator = given
+    _try_loss("discriminator", discriminator, 2)
+    _try_loss("generator", generator, 1)
     return Loss(
         discriminator, lambda fake, real=None: generator(fake), meaning="A pair of functions of your own."
     )
+
+
+def _try_loss(name: str, function: Callable[..., Any], count: int) -> None:
+    """Raise UsageError unless the function turns logits into one number that can be differentiated."""
+    logits = [torch.linspace(-1, 1, 4).requires_grad_() for _ in range(count)]
+    takes = "real and fake logits" if count == 2 else "fake logits"
+    try:
+        found = function(*logits)
+    except Exception as error:  # whatever the caller's function raises
+        raise UsageError(
+            f"the {name}'s loss fails on {takes} of shape [4] ({type(error).__name__}: {error}): correct it"
+        ) from error
+    if not isinstance(found, Tensor) or found.shape != () or not found.requires_grad:
+        shown = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise UsageError(
+            f"the {name}'s loss returns {shown}: it must take {takes} and return a scalar that depends on them, such "
+            "as a mean"
+        )
 
 
 def _networks(
