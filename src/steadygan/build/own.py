@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from steadygan.data.dataset import Data
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, said
 from steadygan.game import trainable
 from steadygan.losses import Loss
 from steadygan.networks.conditional import Classed
@@ -67,6 +68,8 @@ def own_modules(
             inputs = _typed(net, _inputs(role, data, classes, latent))
             answer = _tried(name, net, *inputs)
             net = Pure(net) if needs_purity(net, *inputs) else net
+            if answer is None:
+                raise UsageError(f"the network {name} returns nothing: let its forward return a tensor")
         if role == "generator":
             _check_samples(name, answer, data)
             net = net if isinstance(latent, int) else Shaped(net, tuple(latent))
@@ -114,6 +117,8 @@ def _checked(name: str, net: object) -> nn.Module:
         raise UsageError(
             f"the network {name} has lazy layers without weights: call it once on a batch before"
         )
+    if any(t.is_meta for t in (*net.parameters(), *net.buffers())):
+        raise UsageError(f"the network {name} is on the meta device, without weights: make it on the CPU")
     if not trainable(net):
         raise UsageError(
             f"no parameter of the network {name} can be trained: set requires_grad on some of them, or leave it out"
@@ -127,7 +132,7 @@ def _copied(name: str, net: nn.Module) -> nn.Module:
         return copy.deepcopy(net)
     except Exception as error:  # whatever a part of the module raises
         raise UsageError(
-            f"the network {name} cannot be copied ({str(error).splitlines()[0].split('. ')[0]}): keep tensors in "
+            f"the network {name} cannot be copied ({said(error)}): keep tensors in "
             "parameters and buffers, and use torch.nn.utils.parametrizations.weight_norm instead of the old one"
         ) from error
 
@@ -149,12 +154,13 @@ def _tried(name: str, net: nn.Module, *inputs: Tensor) -> Any:
     """What a copy of the network answers. Raises UsageError with its own words where it fails."""
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            return copy.deepcopy(net)(*inputs)
+            tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+            return functional_call(copy.deepcopy(net), {key: t.clone() for key, t in tensors.items()}, inputs)
     except Exception as error:  # whatever the caller's forward raises
         shapes = " and ".join(str(list(x.shape)) for x in inputs)
         raise UsageError(
-            f"the network {name} fails on an input of shape {shapes} ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no text'}): it must take a batch [N, ...] of that kind"
+            f"the network {name} fails on an input of shape {shapes} ({said(error)}): it must take a batch "
+            "[N, ...] of that kind"
         ) from error
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from steadygan.data.dataset import Data
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, said
 
 __all__ = ["MOST", "given"]
 
@@ -94,9 +94,7 @@ def _tensor(values: Any, what: str) -> Tensor:
         array = np.ascontiguousarray(values)
         return torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=False)).view(np.shape(values))
     except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"{what} cannot be made a tensor ({str(error).splitlines()[0].split('. ')[0]}): give numbers"
-        ) from None
+        raise UsageError(f"{what} cannot be made a tensor ({said(error)}): give numbers") from None
 
 
 def _has_channels_last(shape: tuple[int, ...]) -> bool:
@@ -108,7 +106,7 @@ def _stacked(samples: list | tuple) -> Tensor:
         return torch.stack([_tensor(x, "a sample") for x in samples])
     except (RuntimeError, TypeError) as error:
         raise UsageError(
-            f"samples cannot be put into one tensor ({str(error).splitlines()[0]}): give all of them one shape and type"
+            f"samples cannot be put into one tensor ({said(error)}): give all of them one shape and type"
         ) from None
 
 
@@ -161,7 +159,9 @@ def _read(dataset: Any, note: Note) -> tuple[Tensor, list[Any] | None]:
 def _items(dataset: Any) -> Iterator[Any]:
     """The items of a dataset, map-style or iterable. Raises UsageError where there are none, or one fails."""
     if isinstance(dataset, DataLoader):
-        raise UsageError("data are samples, and a DataLoader gives batches: give its dataset (loader.dataset)")
+        raise UsageError(
+            "data are samples, and a DataLoader gives batches: give its dataset (loader.dataset)"
+        )
     sized = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
     if not sized and not isinstance(dataset, Iterable):
         raise UsageError(
@@ -172,7 +172,7 @@ def _items(dataset: Any) -> Iterator[Any]:
         yield from (dataset[i] for i in range(len(dataset))) if sized else dataset
     except Exception as error:  # whatever the caller's dataset raises
         raise UsageError(
-            f"the {type(dataset).__name__} cannot be read item by item ({type(error).__name__}: {error}): give a "
+            f"the {type(dataset).__name__} cannot be read item by item ({said(error)}): give a "
             "dataset of torch, or an array"
         ) from error
 

@@ -15,7 +15,7 @@ from steadygan.build import Own
 from steadygan.config.registry import GAMES
 from steadygan.data import Data
 from steadygan.data.given import given
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, nearest, said
 from steadygan.files import user_path, write_whole
 from steadygan.losses import Loss
 from steadygan.runs.folder import Note
@@ -79,9 +79,7 @@ def own_file(path: Path) -> OwnFile:
     try:
         exec(compile(text, str(file), "exec"), module.__dict__)
     except Exception as error:  # whatever the user's file raises
-        raise UsageError(
-            f"--use {path} fails when it is run ({type(error).__name__}: {error}): correct it"
-        ) from error
+        raise UsageError(f"--use {path} fails when it is run ({said(error)}): correct it") from error
     finally:
         sys.path.remove(str(file.resolve().parent))
     found = {name: value for name in KNOWN if callable(value := module.__dict__.get(name))}
@@ -147,10 +145,12 @@ def _try_loss(name: str, function: Callable[..., Any], count: int) -> None:
         found = function(*logits)
     except Exception as error:  # whatever the caller's function raises
         raise UsageError(
-            f"the {name}'s loss fails on {takes} of shape [4] ({type(error).__name__}: {error}): correct it"
+            f"the {name}'s loss fails on {takes} of shape [4] ({said(error)}): correct it"
         ) from error
     if not isinstance(found, Tensor) or found.shape != () or not found.requires_grad:
-        shown = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        shown = (
+            f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        )
         raise UsageError(
             f"the {name}'s loss returns {shown}: it must take {takes} and return a scalar that depends on them, such "
             "as a mean"
@@ -165,7 +165,7 @@ def _networks(
             found = make(shape, **options)
         except TypeError as error:
             raise UsageError(
-                f"networks(shape, **options) of {name} cannot be called ({error}): correct it"
+                f"networks(shape, **options) of {name} cannot be called ({said(error)}): correct it"
             ) from error
         if isinstance(found, Mapping):
             return found
