@@ -145,7 +145,7 @@ def _typed(net: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 def _inputs(role: str, data: Data, classes: int, latent: int | Sequence[int]) -> tuple[Tensor, ...]:
     """Two inputs of a network in this role."""
-    labels = (torch.arange(2) % classes,) if classes and role in ("generator", "critic") else ()
+    labels = (torch.tensor([0, classes - 1]),) if classes and role in ("generator", "critic") else ()
     shape = (latent,) if isinstance(latent, int) else tuple(latent)
     return (torch.randn(2, *(shape if role == "generator" else data.shape)), *labels)
 

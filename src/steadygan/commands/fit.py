@@ -107,7 +107,7 @@ class Fitted:
         fixed = [key for key in options if key in FIXED]
         if fixed:
             raise UsageError(
-                f"resume takes no {fixed[0]}: a run keeps its networks, data and loss, so leave it out, or start another"
+                f"resume takes no {fixed[0]}: a run keeps its networks, data and loss, so leave it out"
             )
         return self._resumed(_placed(options))
 
