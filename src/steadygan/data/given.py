@@ -1,7 +1,7 @@
 """Data that a program already has: tensors, arrays, and datasets of torch."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -163,7 +163,7 @@ def _items(dataset: Any) -> Iterator[Any]:
             "data are samples, and a DataLoader gives batches: give its dataset (loader.dataset)"
         )
     sized = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-    if not sized and not isinstance(dataset, Iterable):
+    if isinstance(dataset, str | bytes | Mapping) or not (sized or isinstance(dataset, Iterable)):
         raise UsageError(
             f"data of type {type(dataset).__name__} cannot be read: give a tensor, an array, a torch Dataset, a folder "
             "or zip of images, or the name of a data set"
