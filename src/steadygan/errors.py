@@ -21,3 +21,13 @@ def nearest(word: str, known: Iterable[str], otherwise: str | None = None) -> st
     if close:
         return f"did you mean {(swapped + close)[0]!r}?"
     return otherwise or f"known are {', '.join(names)}"
+
+
+def said(error: BaseException) -> str:
+    """The type of an error and the first sentence of its text.
+
+    >>> said(ValueError("no\\nnever")), said(KeyError())
+    ('ValueError: no', 'KeyError')
+    """
+    first = str(error).strip().partition("\n")[0].split(". ")[0].rstrip(".:")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -23,7 +23,7 @@ from steadygan.game.optimizers import Optimizer
 from steadygan.game.state import complete, initial, stack
 from steadygan.game.vector_field import accumulated
 from steadygan.losses import Loss
-from steadygan.rng import generator
+from steadygan.rng import generator, seeded_globals
 from steadygan.training.events import Every, Stop
 
 __all__ = ["Run", "build"]
@@ -131,15 +131,16 @@ def _reason_to_stay_eager(
     who = f"the forward of {' and '.join(found)} draws random numbers of a kind that a compiled step cannot repeat"
     if len(parts.members) > 1:
         raise UsageError(f"{who}, so its runs cannot be trained as one program: train one seed at a time")
-    return f"{who}: the step runs uncompiled, with torch's generator seeded by seed and step"
+    return (
+        f"{who}: the step runs uncompiled, with torch's, numpy's and Python's numbers seeded by seed and step"
+    )
 
 
 def _seeded(step: Step, seed: int) -> Step:
-    """The step with torch's generator seeded by (seed, step), so that a resumed run repeats its numbers."""
+    """The step with all global generators seeded by (seed, step), so that a resumed run repeats its numbers."""
 
     def seeded(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
-        with torch.random.fork_rng(devices=[]):
-            torch.random.set_rng_state(generator(seed, "forward", int(state.scalars["step"])).get_state())
+        with seeded_globals(seed, "forward", int(state.scalars["step"])):
             return step(state, batch)
 
     return seeded

@@ -85,9 +85,10 @@ def brought(use: Path | None, folder: Path) -> "Own":
     """What a file of one's own brings for a run folder: nothing without a file."""
     from steadygan.build import NOTHING
     from steadygan.runs.folder import read_config
-    from steadygan.runs.own_code import check_same, own_file
+    from steadygan.runs.own_code import check_named, check_same, own_file
 
     if use is None:
+        check_named(folder)
         return NOTHING
     file = own_file(use)
     check_same(folder, file, note)

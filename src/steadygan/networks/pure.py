@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from steadygan.noise import normals
 
@@ -232,15 +234,26 @@ REPLACED: dict[Any, Callable[..., Tensor]] = {
 
 
 def draws_random_numbers(module: nn.Module, *inputs: Tensor) -> bool:
-    """Return whether a training forward of `module` takes numbers from torch's generator. It is left unchanged.
+    """Return whether a training forward of `module` draws random numbers. It is left unchanged.
+
+    It does where torch's generator moves, or where a second forward of a copy differs, as with numpy's numbers.
 
     >>> draws_random_numbers(nn.Dropout(), torch.ones(2)), draws_random_numbers(Pure(nn.Dropout()), torch.ones(2))
     (True, False)
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.random.get_rng_state()
-        copy.deepcopy(module).train()(*inputs)
-        return not torch.equal(before, torch.random.get_rng_state())
+        first = copy.deepcopy(module).train()(*inputs)
+        after = torch.random.get_rng_state()
+        torch.random.set_rng_state(before)
+        again = copy.deepcopy(module).train()(*inputs)
+        return not torch.equal(before, after) or _differ(first, again)
+
+
+def _differ(a: Any, b: Any) -> bool:
+    return not all(
+        torch.equal(x, y) if isinstance(x, Tensor) else x == y for x, y in zip(tree_leaves(a), tree_leaves(b))
+    )
 
 
 def needs_purity(module: nn.Module, *inputs: Tensor) -> bool:
@@ -249,5 +262,12 @@ def needs_purity(module: nn.Module, *inputs: Tensor) -> bool:
     >>> needs_purity(nn.Linear(2, 2), torch.ones(1, 2))
     False
     """
-    theirs = parametrizations._SpectralNorm
-    return any(isinstance(part, theirs) for part in module.modules()) or draws_random_numbers(module, *inputs)
+    parts = [
+        *module.modules(),
+        *(hook for part in module.modules() for hook in part._forward_pre_hooks.values()),
+    ]
+    return any(isinstance(part, SPECTRAL) for part in parts) or draws_random_numbers(module, *inputs)
+
+
+SPECTRAL = (parametrizations._SpectralNorm, SpectralNorm)
+"""torch's spectral norm: the parametrization, and the older hook."""

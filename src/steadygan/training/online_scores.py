@@ -120,13 +120,18 @@ def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[s
     if data.modes is not None:
         return ("modes", "high_quality", "mode_kl")
     if _is_small(data):
-        of_critic = ("close_gradient", "gradient_max") if game.critic else ()
+        of_critic = ("close_gradient", "gradient_max") if _sloped(game) else ()
         return ("unbalance", "rows_covered", "close_pairs", *of_critic)
     return ("sliced_w2",)
 
 
 def _is_small(data: Data) -> bool:
     return data.rows is not None and len(data.rows) <= 1000 and len(data.shape) == 1
+
+
+def _sloped(game: Game) -> bool:
+    """Whether the slope of the game's critic is scored: not where it takes labels, which points between rows lack."""
+    return game.critic is not None and all(field.kind != "label" for field in game.fields.values())
 
 
 def reference(data: Data, count: int) -> Tensor:
@@ -182,7 +187,7 @@ def _scores(
     if _is_small(data):
         assert data.rows is not None
         rows = data.rows.to(found.device, state.params["G"].dtype)
-        critic = _critic_of(game, state) if game.critic else None
+        critic = _critic_of(game, state) if _sloped(game) else None
         return metrics.finite_gaussian(found.to(rows.dtype), rows, critic)
     count = min(len(found), len(target), COMPARED)
     return {"sliced_w2": sliced_wasserstein2(found[:count].cpu().flatten(1), target[:count].flatten(1))}
