@@ -110,8 +110,9 @@ def _uniform_(mode: _Numbers, x: Tensor, low: float = 0.0, high: float = 1.0, **
     return x.copy_(low + (high - low) * mode.uniform(tuple(x.shape), x.dtype))
 
 
-def _bernoulli(mode: _Numbers, p: Tensor, **rest: Any) -> Tensor:
-    return (mode.uniform(tuple(p.shape), p.dtype) < p).to(p.dtype)
+def _bernoulli(mode: _Numbers, x: Tensor, p: float | None = None, **rest: Any) -> Tensor:
+    """torch.bernoulli: 1 with probability x, or with probability p in the shape of x."""
+    return (mode.uniform(tuple(x.shape), x.dtype) < (x if p is None else p)).to(x.dtype)
 
 
 def _bernoulli_(mode: _Numbers, x: Tensor, p: float | Tensor = 0.5, **rest: Any) -> Tensor:
@@ -121,21 +122,21 @@ def _bernoulli_(mode: _Numbers, x: Tensor, p: float | Tensor = 0.5, **rest: Any)
 def _dropout(
     mode: _Numbers, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    return _dropped(mode, x, p, tuple(x.shape)) if training and p else x
+    return _dropped(mode, x, p, tuple(x.shape), inplace) if training and p else x
 
 
 def _whole_channels(
     mode: _Numbers, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
     """Dropout of whole channels of [N, C, ...]."""
-    return _dropped(mode, x, p, (*x.shape[:2], *[1] * (x.ndim - 2))) if training and p else x
+    return _dropped(mode, x, p, (*x.shape[:2], *[1] * (x.ndim - 2)), inplace) if training and p else x
 
 
-def _dropped(mode: _Numbers, x: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
-    if p == 1:
-        return torch.zeros_like(x)
+def _dropped(mode: _Numbers, x: Tensor, p: float, shape: tuple[int, ...], inplace: bool = False) -> Tensor:
     kept = mode.uniform(shape, torch.float32) >= p
-    return torch.where(kept, x / (1 - p), torch.zeros((), dtype=x.dtype, device=x.device))
+    scaled = x / (1 - p) if p < 1 else x
+    found = torch.where(kept, scaled, torch.zeros((), dtype=x.dtype, device=x.device))
+    return x.copy_(found) if inplace else found
 
 
 def _attention(
