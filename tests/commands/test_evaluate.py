@@ -150,7 +150,7 @@ def test_threads_move_no_score():
 
 def test_a_callable_that_draws_is_repeatable_and_leaves_the_random_numbers_alone():
     data, look = Data("halves", (1, 8, 8), rows=REAL), Toy().extractor
-    draw = lambda n: torch.rand(n, 1, 8, 8)  # noqa: E731
+    draw = lambda n: 2 * torch.rand(n, 1, 8, 8) - 1  # noqa: E731
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     one, two, other = (
@@ -169,7 +169,7 @@ def test_an_extractor_that_draws_does_not_change_what_is_drawn_next():
     seen = []
 
     def draw(n):
-        seen.append(torch.rand(n, 1, 8, 8))
+        seen.append(2 * torch.rand(n, 1, 8, 8) - 1)
         return seen[-1]
 
     data = Data("halves", (1, 8, 8), rows=REAL)
@@ -295,7 +295,7 @@ def only(**change):
         ({"generate": lambda n: torch.zeros(n, 3, 8, 8)}, {}, r"shape \[1, 8, 8\]"),
         ({"generate": lambda n: torch.zeros(n, 1, 4, 8)}, {}, r"shape \[1, 8, 8\]"),
         ({"generate": lambda n: torch.zeros(n - 1, 1, 8, 8)}, {}, "was asked for 300"),
-        ({"generate": lambda n: torch.zeros(n, 1, 8, 8, dtype=torch.uint8)}, {}, "floating point"),
+        ({"generate": lambda n: torch.zeros(n, 1, 8, 8, dtype=torch.int64)}, {}, "floating point"),
         ({"generate": lambda n: 255 * torch.rand(n, 1, 8, 8)}, {}, r"must be in \[-1, 1\]"),
         ({}, {"generated": 0}, "2 samples or more"),
         ({}, {"real": 401}, "has only 400 images, not 401"),

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_map
 from steadygan.build import closed_form
 from steadygan.build.critic import constraints
 from steadygan.build.players import class_count, modules
+from steadygan.build.sizes import check_size
 from steadygan.config import Config
 from steadygan.config.records import Choice, make
 from steadygan.config.registry import DATA, DYNAMICS, GAMES, LOSSES, OPTIMIZERS
@@ -55,6 +56,7 @@ def build(config: Config) -> Run:
     data = _data(parts.data)
     _check_independent(data, parts.data, parts.dynamics)
     classes = class_count(parts.game, parts.networks, data)
+    check_size(parts.networks, parts.data, data.shape, classes)
     latent = classes + parts.networks.options.get("latent", 1)
     spectral = parts.constraints.normalization.name == "spectral_normalized"
     hidden = parts.constraints.hidden_noise

@@ -14,6 +14,7 @@ from steadygan.cli import analysis
 from steadygan.cli import report as pages
 from steadygan.cli.analysis import (
     DEFAULT,
+    DEFAULT_IMAGES,
     DataRoot,
     OneMember,
     Overrides,
@@ -52,7 +53,10 @@ def steadygan() -> None:
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="RECIPE", help=f"Recipe name, run folder or YAML file. Default: {DEFAULT}."),
+        typer.Argument(
+            metavar="RECIPE",
+            help=f"Recipe name, run folder or YAML file. Default: {DEFAULT}; with --images, {DEFAULT_IMAGES}.",
+        ),
     ] = None,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to create. Default: runs/NAME.")] = None,
@@ -60,6 +64,11 @@ def train(
         int | None, typer.Option(help="Number of seeds to train as one ensemble. Default: the recipe's.")
     ] = None,
     data_root: DataRoot = None,
+    images: Annotated[Path | None, typer.Option(help="Folder or zip of your own images to train on.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side in pixels to which --images are resized. Default: their own."),
+    ] = None,
     scale: Annotated[
         str | None,
         typer.Option(help="Preset that shrinks the recipe: tiny, or one that it names. Default: full size."),
@@ -73,6 +82,7 @@ def train(
     The exit code is 1 if the run diverged or a verdict in stop_on ended it.
     """
     from steadygan import config
+    from steadygan.commands.own_images import check_images, on_images
     from steadygan.config.presets import scaled
     from steadygan.runs import train as run
     from steadygan.runs.folder import fresh_folder
@@ -83,9 +93,16 @@ def train(
         recipe = None
     if seeds is not None:
         assignments.append(f"seeds={seeds}")
-    source, raw = named_recipe(recipe or DEFAULT)
-    raw = config.override(scaled({"name": source, **raw}, scale, source), assignments)
+    if size is not None and images is None:
+        raise UsageError("--size is for --images: set data.size for another data set")
+    source, raw = named_recipe(recipe or (DEFAULT_IMAGES if images else DEFAULT))
+    own = on_images(raw, source, images, size) if images else None
+    raw = own.raw if own else {"name": source, **raw}
+    raw = config.override(scaled(raw, scale, source), assignments)
     settings = config.parse(config.with_root(raw, data_root), source)
+    if own:
+        check_images(settings, own.side)
+        note(own.told(source))
     if dry_run:
         from steadygan.commands import dry_run as dry
 
