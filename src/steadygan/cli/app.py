@@ -5,6 +5,7 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -255,6 +256,8 @@ def _affected(folder: Path, members: list[int]) -> str:
 def main() -> None:
     """Run the command line. Bad usage or input prints one sentence and gives exit code 2."""
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be text that it can encode
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:

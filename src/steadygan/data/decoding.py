@@ -153,8 +153,8 @@ class _Decoded(NamedTuple):
 
 def _decoded(raw: bytes, how: Fit) -> _Decoded:
     image: Image.Image = Image.open(io.BytesIO(raw), formats=formats())
-    mode = _kind(image.mode, how.colour)
     found = deep_pixels(image, raw)
+    mode = _kind(found.mode if found else image.mode, how.colour)
     orientation = image.getexif().get(TURNED)
     if found is not None:
         image = found.eight(how.white or FULL)
