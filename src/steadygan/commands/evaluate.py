@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
 from steadygan.build import Run
 from steadygan.config.field_types import spelled
@@ -246,6 +246,14 @@ def _unlike(path: Path, shape: Sequence[int], real: Data, size: int | None) -> s
         f"the images in {path} are {shape_text(tuple(shape))} (channels x height x width), but those of "
         f"{real.name} are {shape_text(real.shape)}: convert them{' with ' * bool(needed)}{' '.join(needed)}"
     )
+
+
+def _padded(rows: Tensor, against: Data) -> Tensor:
+    """The images with the border of zeros that the data set has, if that gives them its shape."""
+    known = DATA[against.name].known if against.name in DATA else None
+    border = known.padding if known else 0
+    padded = (rows.shape[1], *(side + 2 * border for side in rows.shape[2:]))
+    return nn.functional.pad(rows, [border] * 4) if border and padded == against.shape else rows
 
 
 @contextmanager
