@@ -89,7 +89,12 @@ def settings_of(folder: Path, recipe: str = "emoji64-fargan", size: int | None =
             None,
             "takes no images of 218x178: give --size 64 or --size 128",
         ),
-        ([(400, 300), (40, 50)], "emoji64-fargan", None, "2 sizes at once: give --size 64 or --size 128"),
+        (
+            [(400, 300), (40, 50)],
+            "emoji64-fargan",
+            None,
+            "have 2 sizes from 50x40 to 300x400: give --size 64 or",
+        ),
         ([(20, 20)] * 4, "emoji64-fargan", None, "give --size 16 or --size 32"),
         ([(90, 90)] * 4, "cifar10-dcgan-fargan", None, "give --size 32 or --size 64"),
         ([(90, 90)] * 4, "cifar10-gn-cnn-gn", None, "give --size 32 or --size 40"),
@@ -99,6 +104,15 @@ def settings_of(folder: Path, recipe: str = "emoji64-fargan", size: int | None =
 def test_sizes_that_the_networks_take_are_offered(sizes, recipe, size, sentence, tmp_path):
     settings, side = settings_of(pictures(tmp_path / "set", sizes), recipe, size)
     with pytest.raises(UsageError, match=sentence):
+        check_images(settings, side)
+
+
+def test_mixed_kinds_are_told_with_the_sizes(tmp_path):
+    pictures(tmp_path / "set" / "colour", [(90, 90), (70, 80), (90, 90)])
+    settings, side = settings_of(pictures(tmp_path / "set" / "grey", [(90, 90)], "L").parent)
+    with pytest.raises(
+        UsageError, match=r"--size 128, and data.colour=rgb or .*, for 1 are grey and 3 in colour"
+    ):
         check_images(settings, side)
 
 

@@ -160,7 +160,8 @@ def test_mixed_grey_and_colour_are_counted_and_turned_on_request(tmp_path):
     colour = encoded(Image.new("RGB", (8, 8), (200, 100, 50)), "PNG")
     path = folder(tmp_path / "set", {"a.png": colour, "b.png": colour, "c.png": shade(9, mode="L")})
     with pytest.raises(
-        UsageError, match=r"data.colour=rgb or grey, or --colour of evaluate \(1 are grey, 2 colour\)"
+        UsageError,
+        match=r"data.colour=rgb or grey \(evaluate and data prepare: --colour\), for 1 are grey and 2 in",
     ):
         data.image_folder(path, size=4)
     rgb, grey = (data.image_folder(path, size=4, colour=kind).rows for kind in ("rgb", "grey"))

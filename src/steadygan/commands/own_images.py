@@ -1,5 +1,7 @@
 """What `steadygan train --images` does: any recipe on a folder or zip of the user's own images."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -89,20 +91,29 @@ def check_images(settings: Config, side: int) -> None:
     options = parts.data.options
     listing = own_images(options["path"], options["split"])
     classes = len(set(folders(listing) or ())) if parts.game.options.get("conditional") else 0
-    size, channels = options["size"], 1 if options["colour"] == "grey" else 3
-    if size is not None:
-        have, near, alike = f"{size}x{size}", size, takes(parts.networks, (channels, size, size), classes)
-    else:
-        sides = [part[1:] for part in shapes(listing).elements()]
-        kinds = sorted(set(sides))
-        alike = len(kinds) < 2 and all(takes(parts.networks, (channels, *kind), classes) for kind in kinds)
-        have = shape_text(kinds[0]) if len(kinds) == 1 else f"{len(kinds):,} sizes" if kinds else ""
-        near = min(side, int(median(map(min, sides)))) if sides else side
-    if alike:
+    channels = 1 if options["colour"] == "grey" else 3
+    size = options["size"]
+    found = Counter({(channels, size, size): 1}) if size else shapes(listing)
+    kinds = sorted({shape[1:] for shape in found})
+    if not kinds or (len(kinds) == 1 and takes(parts.networks, (channels, *kinds[0]), classes)):
         return
-    offered = nearest_sizes(parts.networks, channels, near, classes)
-    if offered:
-        text = f"images of {have}" if size is not None or len(kinds) == 1 else f"images of {have} at once"
+    near = size or min(side, int(median(min(shape[1:]) for shape in found.elements())))
+    if offered := nearest_sizes(parts.networks, channels, near, classes):
+        give = " or ".join(f"--size {one}" for one in offered)
         raise UsageError(
-            f"networks.name={parts.networks.name} takes no {text}: give {' or '.join(f'--size {n}' for n in offered)}"
+            _unfit(parts.networks.name, kinds, listing.source) + f": give {give}{_colours(found, options)}"
         )
+
+
+def _unfit(network: str, kinds: Sequence[tuple[int, ...]], source: Path) -> str:
+    if len(kinds) == 1:
+        return f"networks.name={network} takes no images of {shape_text(kinds[0])}"
+    return f"the images in {source} have {len(kinds):,} sizes from {shape_text(kinds[0])} to {shape_text(kinds[-1])}"
+
+
+def _colours(found: Counter[tuple[int, int, int]], options: dict[str, Any]) -> str:
+    """What else to choose where grey and colour are mixed."""
+    grey = sum(count for (channels, *_), count in found.items() if channels == 1)
+    if options["colour"] or grey in (0, found.total()):
+        return ""
+    return f", and data.colour=rgb or data.colour=grey, for {grey:,} are grey and {found.total() - grey:,} in colour"

@@ -334,8 +334,8 @@ def _unlike(
         remedies.append(f"give a size to resize all of them to, such as data.size=64 or --size 64 ({of})")
     if shape[0] != alike[0]:
         remedies.append(
-            "turn all of them to colour or to grey with data.colour=rgb or grey, or --colour of evaluate "
-            f"({grey:,} are grey, {found.total() - grey:,} colour)"
+            "turn all of them to colour or to grey with data.colour=rgb or grey (evaluate and data prepare: "
+            f"--colour), for {grey:,} are grey and {found.total() - grey:,} in colour"
         )
     return UsageError(
         f"{printable(name)} in {listing.source} is {shape_text(shape)} but {printable(first)} is {shape_text(alike)} "
