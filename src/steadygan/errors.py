@@ -4,6 +4,10 @@ import difflib
 from collections.abc import Iterable
 
 
+class DataNote(Warning):
+    """What was left out of a data set, or assumed of it, when it was read. The command line prints it as a note."""
+
+
 class UsageError(ValueError):
     """Bad usage or input: one clear sentence with the remedy. The command line exits with code 2."""
 

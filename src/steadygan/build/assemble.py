@@ -12,6 +12,7 @@ from steadygan.build import closed_form
 from steadygan.build.critic import constraints
 from steadygan.build.own import NOTHING, Own, size, unseeded
 from steadygan.build.players import class_count, modules
+from steadygan.build.sizes import check_size
 from steadygan.config import Config
 from steadygan.config.records import Choice, make
 from steadygan.config.registry import DATA, DYNAMICS, GAMES, LOSSES, OPTIMIZERS
@@ -61,6 +62,8 @@ def build(config: Config, own: Own = NOTHING) -> Run:
     data = _data(parts.data, own)
     _check_independent(data, parts.data, parts.dynamics)
     classes = class_count(parts.game, parts.networks, data)
+    if parts.networks.name != "own":
+        check_size(parts.networks, parts.data, data.shape, classes)
     latent = classes + size(parts.networks.options.get("latent", 1))
     spectral = parts.constraints.normalization.name == "spectral_normalized"
     hidden = parts.constraints.hidden_noise

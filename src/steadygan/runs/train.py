@@ -14,6 +14,7 @@ from steadygan.config.schema import Evaluation
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
 from steadygan.game import Logs, State
+from steadygan.runs.data_changes import changed, training_data
 from steadygan.runs.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -119,6 +120,8 @@ def resume(
         wall_s = rewind(folder / EVENTS, step)
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
+        if told := changed(folder, training_data(run.data)):
+            _noter(console)(told)
         evaluate = evaluator(run, settings.evaluation, _noter(console))
         return _train(settings, run, state, evaluate, folder, wall_s, console)
 
@@ -208,7 +211,8 @@ def _train(
             json.dumps(
                 protocol_of(
                     run, settings.evaluation, _noter(console), weights="EMA" if settings.ema else "raw"
-                ),
+                )
+                | training_data(run.data),
                 indent=1,
             )
             + "\n",
