@@ -18,7 +18,15 @@ STEPS, HALF = 50, 25
 def train(name, out, *, steps=STEPS, **more):
     """Train a stranger's pair; return the run and the tensors of its newest checkpoint."""
     G, D, data, options = STRANGERS[name]
-    given = {"latent": 16, "batch": 16, "precision": "float64", "compile": False, "quiet": True, **options, **more}
+    given = {
+        "latent": 16,
+        "batch": 16,
+        "precision": "float64",
+        "compile": False,
+        "quiet": True,
+        **options,
+        **more,
+    }
     given["every"] = {"log": 25, "score": 25, "checkpoint": 25, "diagnostics": 25}
     run = steadygan.fit(G, D, data, steps=steps, out=out, **given)
     return run, tensors(run)
