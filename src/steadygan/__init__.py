@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         theory,
     )
     from steadygan.diagnostics.monitor import Monitor
+    from steadygan.runs.export import export
+    from steadygan.runs.load import load
 
 __all__ = [
     "Monitor",
@@ -41,8 +43,10 @@ __all__ = [
     "data",
     "diagnostics",
     "dynamics",
+    "export",
     "fake_as_real",
     "games",
+    "load",
     "losses",
     "metrics",
     "networks",

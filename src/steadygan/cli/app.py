@@ -24,6 +24,7 @@ from steadygan.cli.analysis import (
     note,
 )
 from steadygan.cli.data import data
+from steadygan.cli.export import export
 from steadygan.errors import UsageError
 from steadygan.recipes.listing import listed
 
@@ -169,6 +170,7 @@ def list_(
 
 
 for command in (
+    export,
     analysis.evaluate,
     analysis.compare,
     pages.report,
