@@ -1,5 +1,5 @@
 """Build a run from a configuration: make every object that it names and put them together."""
 
-from steadygan.build.assemble import Run, build
+from steadygan.build.assemble import Fill, Run, build
 
-__all__ = ["Run", "build"]
+__all__ = ["Fill", "Run", "build"]

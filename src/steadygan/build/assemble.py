@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 from steadygan.build import closed_form
 from steadygan.build.critic import constraints
-from steadygan.build.players import class_count, modules
+from steadygan.build.players import class_count, frozen, modules
 from steadygan.config import Config
 from steadygan.config.records import Choice, make
 from steadygan.config.registry import DATA, DYNAMICS, GAMES, LOSSES, OPTIMIZERS
@@ -24,7 +24,7 @@ from steadygan.game.vector_field import accumulated
 from steadygan.rng import generator
 from steadygan.training.events import Every, Stop
 
-__all__ = ["Run", "build"]
+__all__ = ["Fill", "Run", "build"]
 
 
 class Run(NamedTuple):
@@ -48,8 +48,15 @@ class Run(NamedTuple):
     stop: Stop | None = None
 
 
-def build(config: Config) -> Run:
-    """Build every object that `config` names. Raises UsageError if the parts do not fit each other."""
+Fill = Callable[[int, dict[str, nn.Module]], None]
+"""Puts weights into the new networks of one member, given its number."""
+
+
+def build(config: Config, fill: Fill | None = None) -> Run:
+    """Build every object that `config` names. Raises UsageError if the parts do not fit each other.
+
+    `fill` may replace the initial weights: a state's optimizer then starts from these.
+    """
     parts = resolve(config)
     closed_form.check_bare(parts.game.name, parts.networks.name, parts.data.name)
     data = _data(parts.data)
@@ -58,7 +65,11 @@ def build(config: Config) -> Run:
     latent = classes + parts.networks.options.get("latent", 1)
     spectral = parts.constraints.normalization.name == "spectral_normalized"
     hidden = parts.constraints.hidden_noise
-    fresh = partial(modules, parts.game, parts.networks, data, classes, hidden, spectral=spectral)
+    made = partial(modules, parts.game, parts.networks, data, classes, hidden, spectral=spectral)
+
+    def fresh() -> dict[str, nn.Module]:
+        return frozen(made(), parts.freeze)
+
     ensemble, averaged = len(parts.members) > 1, ("G",) if parts.ema else ()
     layout = parts.channels_last and not ensemble  # vmap does not support memory formats
     nets = {name: Network(net, parts.precision.autocast, layout) for name, net in fresh().items()}
@@ -78,7 +89,10 @@ def build(config: Config) -> Run:
     optimizers = _optimizers(parts.optimizers, tuple(game.players))
     rule = make(DYNAMICS, parts.dynamics, game=game, optimizers=optimizers)
     dtype, device = parts.precision.dtype, parts.device
-    states = [_initial(fresh, optimizers, game, rule, m, averaged, dtype) for m in parts.members]
+    states = [
+        _initial(partial(_filled, fresh, index, fill), optimizers, game, rule, m, averaged, dtype)
+        for index, m in enumerate(parts.members)
+    ]
     seeds = [int(m["seed"]) for m in parts.members]
     return Run(
         game=game,
@@ -153,6 +167,13 @@ def _optimizers(chosen: Choice | dict[str, Choice], players: tuple[str, ...]) ->
             f"optimizer names {', '.join(chosen)}: give one optimizer for each of the players {', '.join(players)}"
         )
     return {name: make(OPTIMIZERS, part) for name, part in chosen.items()}
+
+
+def _filled(fresh: Callable[[], dict[str, nn.Module]], index: int, fill: Fill | None) -> dict[str, nn.Module]:
+    nets = fresh()
+    if fill:
+        fill(index, nets)
+    return nets
 
 
 def _initial(

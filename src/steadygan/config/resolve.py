@@ -78,6 +78,7 @@ class Resolved(NamedTuple):
     dynamics: Choice
     optimizers: Choice | dict[str, Choice]
     ema: Ema | None
+    freeze: dict[str, int]
     members: list[dict[str, float]]
     batch: int
     accumulate: int
@@ -130,6 +131,7 @@ def resolve(config: Config) -> Resolved:
             if config.ema
             else None
         ),
+        freeze=dict(config.freeze),
         members=_members(sweeps(config), range(config.seed, config.seed + config.seeds)),
         batch=config.batch,
         accumulate=config.accumulate,

@@ -205,6 +205,14 @@ class Config(Strict):
 
     ema: Average | None = None
 
+    freeze: Annotated[dict[str, Natural], Words("mapping of players to numbers of layers")] = Field(
+        default_factory=dict, examples=[{"D": 1}]
+    )
+    """How many of a player's first layers keep their weights. For D, after `train --from`: FreezeD (Mo et al. 2020).
+
+    Layers with weights are counted, in the order in which the network holds them.
+    """
+
     steps: Count = Field(examples=[1000])
     """Length of the run."""
 

@@ -93,7 +93,9 @@ def _generator(
 ) -> tuple[Generator, str]:
     """The generator of a source, and a title for it."""
     if isinstance(source, str | Path):
-        return load(source, member=member, average=average), f"The generator of {user_path(source).resolve().name}."
+        return load(
+            source, member=member, average=average
+        ), f"The generator of {user_path(source).resolve().name}."
     if isinstance(source, Generator):
         return source, "A generator."
     if latent is None:

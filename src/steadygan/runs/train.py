@@ -25,7 +25,8 @@ from steadygan.runs.folder import (
     restore,
 )
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
-from steadygan.runs.outputs import loggers
+from steadygan.runs.origin import Origin, record, started
+from steadygan.runs.outputs import facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of
 from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
@@ -43,13 +44,15 @@ from steadygan.training.online_scores import score_names
 __all__ = ["resume", "start"]
 
 
-def start(settings: Config, folder: Path, console: Console) -> Diverged | StoppedByDiagnosis | None:
-    """Train from the first step in `folder`, which must be new or empty.
+def start(
+    settings: Config, folder: Path, console: Console, source: Origin | None = None
+) -> Diverged | StoppedByDiagnosis | None:
+    """Train from the first step in `folder`, which must be new or empty; from the weights of `source` if given.
 
     Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
     scored or written.
     """
-    run = build(settings)
+    run = started(settings, source) if source else build(settings)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
     compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
     settings = settings.model_copy(update={"compile": compiles})
@@ -57,6 +60,9 @@ def start(settings: Config, folder: Path, console: Console) -> Diverged | Stoppe
     evaluate(run.state)  # a run that cannot be scored fails here, before anything is written
     claim(folder)
     with locked(folder):
+        if source:  # the checkpoint first: without it a resume would start from other weights
+            checkpoint.save(folder / CHECKPOINTS, run.state, facts(run))
+            record(folder, source)
         write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
         return _train(settings, run, run.state, evaluate, folder, 0.0, console)
 

@@ -15,7 +15,16 @@ from steadygan.noise import HiddenNoise
 from steadygan.normalization import SpectralNorm
 from steadygan.rng import generator
 
-__all__ = ["columns", "in_rows", "latents", "reconstructions", "sampler", "samples", "settled", "standing_statistics"]
+__all__ = [
+    "columns",
+    "in_rows",
+    "latents",
+    "reconstructions",
+    "sampler",
+    "samples",
+    "settled",
+    "standing_statistics",
+]
 
 CHUNK = 512
 STANDING_BATCHES, STANDING_BATCH = 16, 64

@@ -47,5 +47,7 @@ def samples(kind: str, file: Path, inputs: Sequence[Tensor]) -> Tensor:
         done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UsageError(f"the exported file does not run ({reason}), so nothing was written: choose another --to")
+            raise UsageError(
+                f"the exported file does not run ({reason}), so nothing was written: choose another --to"
+            )
         return torch.from_numpy(np.load(f"{folder}/x.npy"))

@@ -24,7 +24,7 @@ def plain(module: nn.Module) -> nn.Module:
     made = _silent(copy.deepcopy(module).eval())
     for part in made.modules():
         if parametrize.is_parametrized(part):
-            for name in list(part.parametrizations):  # type: ignore[union-attr, arg-type]
+            for name in list(part.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(part, name, leave_parametrized=True)
         for name, value in list(vars(part).items()):
             if isinstance(value, Tensor):

@@ -13,7 +13,12 @@ __all__ = ["source", "write"]
 
 TEMPLATE = Path(__file__).with_name("template.py.txt")
 OURS = ("load", "made", "main", "network", "read", "DTYPES", "LATENT", "CLASSES", "SHAPE")
-IMPORTS = {"import json", "import torch as torch", "from pathlib import Path as Path", "import torch.nn as nn"}
+IMPORTS = {
+    "import json",
+    "import torch as torch",
+    "from pathlib import Path as Path",
+    "import torch.nn as nn",
+}
 
 
 def write(net: nn.Module, file: Path, facts: dict[str, object]) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
-from torch import nn
-
 from steadygan.errors import UsageError
 
 __all__ = ["collected", "is_library", "literal"]
@@ -90,11 +88,15 @@ class _Found:
         elif home and is_library(home) and hasattr(thing, "__name__"):  # a builtin of a library
             self._import(home, f"from {home} import {thing.__name__} as {name}")
         else:
-            raise UsageError(f"{name} is a {type(thing).__name__}, which has no source to export: {OTHERWISE}")
+            raise UsageError(
+                f"{name} is a {type(thing).__name__}, which has no source to export: {OTHERWISE}"
+            )
 
     def _import(self, module: str, line: str) -> None:
         if not is_library(module):
-            raise UsageError(f"the network uses the module {module} as a whole, so it cannot be one file: {OTHERWISE}")
+            raise UsageError(
+                f"the network uses the module {module} as a whole, so it cannot be one file: {OTHERWISE}"
+            )
         self.imports.add(line)
 
     def _define(self, thing: Any) -> None:

@@ -18,7 +18,9 @@ PLAIN = (nn.Sequential, nn.ModuleList)
 
 def own_classes(module: nn.Module) -> list[type]:
     """The classes of the tree whose source has to travel with it, in the order in which they appear."""
-    return list(dict.fromkeys(type(part) for part in module.modules() if not is_library(type(part).__module__)))
+    return list(
+        dict.fromkeys(type(part) for part in module.modules() if not is_library(type(part).__module__))
+    )
 
 
 def expression(module: nn.Module, indent: str = "    ") -> str:
@@ -39,7 +41,10 @@ def expression(module: nn.Module, indent: str = "    ") -> str:
         return text
     kind = type(module)
     name = f"nn.{kind.__name__}" if getattr(nn, kind.__name__, None) is kind else _qualified(kind)
-    parts = [f"{key}={text}" if key.isidentifier() else f"**{{{key!r}: {text}}}" for key, text in _parts(module, indent)]
+    parts = [
+        f"{key}={text}" if key.isidentifier() else f"**{{{key!r}: {text}}}"
+        for key, text in _parts(module, indent)
+    ]
     return f"made({_listed([name, *parts], indent)})"
 
 
@@ -50,7 +55,13 @@ def _qualified(kind: type) -> str:
 def _listed(parts: list[str], indent: str, begin: str = "", end: str = "") -> str:
     """The arguments of a call, on one line if they are short."""
     short = f"{begin}{', '.join(parts)}{end}"
-    if len(short) < 60 and "\n" not in short and not begin and len(parts) < 3 and "nn." not in "".join(parts[:-1]):
+    if (
+        len(short) < 60
+        and "\n" not in short
+        and not begin
+        and len(parts) < 3
+        and "nn." not in "".join(parts[:-1])
+    ):
         return short
     inner = "".join(f"{indent}{part},\n".replace("\n", f"\n{indent}").rstrip(" ") for part in parts)
     return f"{begin}\n{inner}{end}"
@@ -95,7 +106,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _parts(module: nn.Module, indent: str) -> Iterator[tuple[str, str]]:
-    """Settings, children, parameters and buffers of a module, each as Python. Settings that are no literals are left out."""
+    """Settings, layers, parameters and buffers of a module as Python. Settings that are no literals are left out."""
     for name, value in vars(module).items():
         if name not in STANDARD and (text := literal(value)) is not None:
             yield name, text
@@ -114,4 +125,6 @@ def _empty(tensor: Tensor, parameter: bool) -> str:
 def _check_hooks(module: nn.Module) -> None:
     hooks: list[Any] = [module._forward_hooks, module._forward_pre_hooks]
     if any(hooks):
-        raise UsageError(f"a {type(module).__name__} of the network has forward hooks, which a file cannot hold: {OTHERWISE}")
+        raise UsageError(
+            f"a {type(module).__name__} of the network has forward hooks, which a file cannot hold: {OTHERWISE}"
+        )
