@@ -1,7 +1,8 @@
 """steadygan: generative adversarial networks whose gradients behave.
 
 The ideas are modules of small functions for your own training loop: `losses`, `penalties`, `normalization`,
-`consistency`, `augment`, `noise`, `fake_as_real`. `config` and `build` make a whole run of a recipe.
+`consistency`, `augment`, `noise`, `fake_as_real`. `fit` trains networks of your own. `config` and `build` make a run
+of a recipe.
 """
 
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         spectrum,
         theory,
     )
+    from steadygan.commands.fit import fit
     from steadygan.diagnostics.monitor import Monitor
     from steadygan.runs.export import export
     from steadygan.runs.load import load
@@ -45,6 +47,7 @@ __all__ = [
     "dynamics",
     "export",
     "fake_as_real",
+    "fit",
     "games",
     "load",
     "losses",

@@ -144,7 +144,7 @@ def test_noise_on_hidden_layers_may_be_added(source, tmp_path):
     [
         (
             {"networks": {"name": "dcgan", "latent": 4, "width": 8, "batch_norm": True}},
-            r"G's 0.weight is \[64, 4\] there and \[128, 4\] here: give this run the game and networks of .*config.yaml",
+            r"G's 0.weight is \[64, 4\] there and \[128, 4\] here: give this run the game and networks of ",
         ),
         (
             {"critic": {"normalization": "spectral_normalized"}},

@@ -1,6 +1,6 @@
 """Build a run from a configuration: make every object that it names and put them together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,17 +10,19 @@ from torch.utils._pytree import tree_map
 
 from steadygan.build import closed_form
 from steadygan.build.critic import constraints
+from steadygan.build.own import NOTHING, Own, size, unseeded
 from steadygan.build.players import class_count, frozen, modules
 from steadygan.config import Config
 from steadygan.config.records import Choice, make
 from steadygan.config.registry import DATA, DYNAMICS, GAMES, LOSSES, OPTIMIZERS
-from steadygan.config.resolve import resolve
+from steadygan.config.resolve import Resolved, resolve
 from steadygan.data.dataset import Data, subset
 from steadygan.errors import UsageError
-from steadygan.game import Draws, Game, Network, Rule, State, Step
+from steadygan.game import Draw, Draws, Game, Logs, Network, Rule, State, Step
 from steadygan.game.optimizers import Optimizer
 from steadygan.game.state import complete, initial, stack
 from steadygan.game.vector_field import accumulated
+from steadygan.losses import Loss
 from steadygan.rng import generator
 from steadygan.training.events import Every, Stop
 
@@ -46,33 +48,47 @@ class Run(NamedTuple):
     radius: float | None = None  # spectral radius of a step at the equilibrium, for toy games
     classes: int = 0
     stop: Stop | None = None
+    eager: str = ""  # why the step cannot be compiled, in a sentence; empty where it can
 
 
 Fill = Callable[[int, dict[str, nn.Module]], None]
 """Puts weights into the new networks of one member, given its number."""
 
 
-def build(config: Config, fill: Fill | None = None) -> Run:
+def build(config: Config, own: Own = NOTHING, fill: Fill | None = None) -> Run:
     """Build every object that `config` names. Raises UsageError if the parts do not fit each other.
 
-    `fill` may replace the initial weights: a state's optimizer then starts from these.
+    `own` has the objects for which `config` says `own`. `fill` may replace the initial weights, from which the
+    optimizers' moments then start.
     """
     parts = resolve(config)
     closed_form.check_bare(parts.game.name, parts.networks.name, parts.data.name)
-    data = _data(parts.data)
+    data = _data(parts.data, own)
     _check_independent(data, parts.data, parts.dynamics)
     classes = class_count(parts.game, parts.networks, data)
-    latent = classes + parts.networks.options.get("latent", 1)
+    latent = classes + size(parts.networks.options.get("latent", 1))
     spectral = parts.constraints.normalization.name == "spectral_normalized"
     hidden = parts.constraints.hidden_noise
-    made = partial(modules, parts.game, parts.networks, data, classes, hidden, spectral=spectral)
+    networks = partial(
+        modules,
+        parts.game,
+        parts.networks,
+        data,
+        classes,
+        hidden,
+        own,
+        spectral=spectral,
+        reduce=parts.constraints.reduction,
+    )
 
     def fresh() -> dict[str, nn.Module]:
-        return frozen(made(), parts.freeze)
+        return frozen(networks(), parts.freeze)
 
     ensemble, averaged = len(parts.members) > 1, ("G",) if parts.ema else ()
     layout = parts.channels_last and not ensemble  # vmap does not support memory formats
-    nets = {name: Network(net, parts.precision.autocast, layout) for name, net in fresh().items()}
+    made = fresh()
+    eager = _reason_to_stay_eager(parts, made, data, classes, latent) if parts.networks.name == "own" else ""
+    nets = {name: Network(net, parts.precision.autocast, layout) for name, net in made.items()}
     constrained = constraints(
         parts.constraints,
         data,
@@ -82,7 +98,7 @@ def build(config: Config, fill: Fill | None = None) -> Run:
         averaged=bool(averaged),
         tangent=not DYNAMICS[parts.dynamics.name].second_order and parts.networks.name != "dirac",
     )
-    game = _game(parts.game, nets, constrained, data, latent, parts.batch, parts.accumulate)
+    game = _game(parts.game, nets, constrained, data, latent, parts.batch, parts.accumulate, own.loss)
     if parts.networks.name == "dirac":
         loss = parts.game.options["loss"].name
         game = game._replace(rest=closed_form.dirac_rest(loss, parts.constraints, game))
@@ -94,11 +110,12 @@ def build(config: Config, fill: Fill | None = None) -> Run:
         for index, m in enumerate(parts.members)
     ]
     seeds = [int(m["seed"]) for m in parts.members]
+    step = complete(rule, game, *(parts.ema or ()))
     return Run(
         game=game,
         rule=rule,
         data=data,
-        step=complete(rule, game, *(parts.ema or ())),
+        step=_seeded(step, seeds[0]) if eager else step,
         draws=Draws(game, rule.rounds, data, seeds, members=ensemble, dtype=dtype, device=device),
         state=tree_map(lambda t: t.to(device), stack(states) if ensemble else states[0]),
         members=parts.members,
@@ -109,10 +126,40 @@ def build(config: Config, fill: Fill | None = None) -> Run:
         radius=closed_form.closed_radius(game.rest, parts.optimizers, parts.dynamics),
         classes=classes,
         stop=parts.stop,
+        eager=eager,
     )
 
 
-def _data(chosen: Choice) -> Data:
+def _reason_to_stay_eager(
+    parts: Resolved, nets: dict[str, nn.Module], data: Data, classes: int, latent: int
+) -> str:
+    """A sentence where a network draws random numbers that no buffer can stand for; else nothing.
+
+    Raises UsageError for an ensemble of such networks.
+    """
+    found = unseeded(nets, GAMES[parts.game.name].players, data, classes, latent - classes)
+    if not found:
+        return ""
+    who = f"the forward of {' and '.join(found)} draws random numbers of a kind that a compiled step cannot repeat"
+    if len(parts.members) > 1:
+        raise UsageError(f"{who}, so its runs cannot be trained as one program: train one seed at a time")
+    return f"{who}: the step runs uncompiled, with torch's generator seeded by seed and step"
+
+
+def _seeded(step: Step, seed: int) -> Step:
+    """The step with torch's generator seeded by (seed, step), so that a resumed run repeats its numbers."""
+
+    def seeded(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
+        with torch.random.fork_rng(devices=[]):
+            torch.random.set_rng_state(generator(seed, "forward", int(state.scalars["step"])).get_state())
+            return step(state, batch)
+
+    return seeded
+
+
+def _data(chosen: Choice, own: Own) -> Data:
+    if chosen.name == "own" and own.data:
+        return own.data
     given = dict(chosen.options)
     flip, limit, limit_seed = given.pop("flip", False), given.pop("limit", None), given.pop("limit_seed", 0)
     return subset(DATA[chosen.name].make(**given), limit, limit_seed)._replace(flip=flip)
@@ -136,13 +183,15 @@ def _game(
     latent: int,
     batch: int,
     accumulate: int,
+    own_loss: Loss | None,
 ) -> Game:
     """The game on one part of the batch, with gradient accumulation over the parts."""
     part, options = GAMES[chosen.name], dict(chosen.options)
     if part.bare:
         return make(GAMES, chosen, **nets)
     if "loss" in options:
-        options["loss"] = make(LOSSES, options["loss"])
+        given = own_loss if options["loss"].name == "own" else None
+        options["loss"] = given or make(LOSSES, options["loss"])
     if options.pop("conditional", False):
         options["classes"] = data.classes
     if options.get("batch_G"):

@@ -1,6 +1,7 @@
 """The constraints on a critic: penalties, normalization, consistency, augmentation, noise and fake-as-real."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,7 +51,9 @@ def constraints(
     return {
         "penalties": [_term(chosen) for chosen in settings.penalties],
         "agreements": [make(CONSISTENCY, chosen) for chosen in settings.consistency],
-        "view": View(normalize, make(AUGMENTATIONS, settings.augment), settings.instance_noise),
+        "view": View(
+            normalize, make(AUGMENTATIONS, settings.augment), settings.instance_noise, settings.reduce
+        ),
         "cheap": cheap and tangent,
         "clip": settings.clip,
         "far": settings.fake_as_real,
@@ -74,4 +77,5 @@ def _normalize(settings: Constraints, data: Data, D: Network, labels: bool) -> t
         normalization.check_piecewise_linear(labelled(logits_of(D.module), some, "real"), x)
     # A tangent plane has no derivative in D, but second-order rules and the Dirac-GAN's phase portrait need one.
     cheap = normalization.is_piecewise_linear(D.module) if declared is None else declared
-    return make(NORMALIZATIONS, chosen), cheap
+    how = {"reduce": settings.reduce} if settings.reduce else {}
+    return partial(make(NORMALIZATIONS, chosen), **how), cheap

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from torch import nn
 
 from steadygan import noise, normalization
+from steadygan.build.own import NOTHING, Own, own_modules
 from steadygan.config.records import Choice, make
 from steadygan.config.registry import CRITICS, GAMES, NETWORKS
 from steadygan.config.resolve import HiddenNoise
+from steadygan.critic_outputs import Reduction
 from steadygan.data.dataset import Data, check_labels
 from steadygan.errors import UsageError, nearest
 from steadygan.networks import Classed
@@ -16,17 +18,24 @@ __all__ = ["class_count", "frozen", "modules"]
 
 
 def modules(
-    game: Choice, networks: Choice, data: Data, classes: int, hidden_noise: HiddenNoise, *, spectral: bool
+    game: Choice,
+    networks: Choice,
+    data: Data,
+    classes: int,
+    hidden_noise: HiddenNoise,
+    own: Own = NOTHING,
+    *,
+    spectral: bool,
+    reduce: Reduction | None = "mean",
 ) -> dict[str, nn.Module]:
     """A newly initialised network for each player. With `spectral`, critics get spectral normalization.
 
     Raises UsageError if the chosen architecture has no network for a role, or does not fit the data.
     """
     part = GAMES[game.name]
-    pair = dict(zip(("generator", "critic"), _pair(networks, data, classes)))
     made: dict[str, nn.Module] = {}
-    for name, role in part.players.items():
-        net = pair.pop(role) if role in pair else _of_role(role, game, networks, data, classes)
+    for name, net in _networks(game, networks, data, classes, own, reduce).items():
+        role = part.players[name]
         if role in CRITICS and spectral:
             normalization.check_no_zero_weights(net)
             net = normalization.spectral_normalized(net)
@@ -35,6 +44,20 @@ def modules(
         if role == "generator" and part.latent_law:
             made[name] = nn.Sequential(part.latent_law(**_given(game, role)), made[name])
     return made
+
+
+def _networks(
+    game: Choice, networks: Choice, data: Data, classes: int, own: Own, reduce: Reduction | None
+) -> dict[str, nn.Module]:
+    """The network of each player: the caller's own, or those of the architecture."""
+    roles = GAMES[game.name].players
+    if networks.name == "own" and own.networks:
+        return own_modules(own, roles, data, classes, networks.options["latent"], reduce)
+    pair = dict(zip(("generator", "critic"), _pair(networks, data, classes)))
+    return {
+        name: pair.pop(role) if role in pair else _of_role(role, game, networks, data, classes)
+        for name, role in roles.items()
+    }
 
 
 def frozen(nets: dict[str, nn.Module], layers: Mapping[str, int]) -> dict[str, nn.Module]:

@@ -12,12 +12,16 @@ from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe, spelled_out
 
 if TYPE_CHECKING:
+    from steadygan.build import Own
     from steadygan.theory import Verdict
 
 __all__ = [
     "DEFAULT",
     "DataRoot",
     "Overrides",
+    "RunFolder",
+    "Use",
+    "brought",
     "classifier",
     "compare",
     "console",
@@ -45,6 +49,12 @@ Overrides = Annotated[
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with the image data sets. Default: $STEADYGAN_DATA.")
 ]
+Use = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Python file of your own with networks(shape), data() or loss(). It is run."
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Run folder.")]
 Member = Annotated[int | None, typer.Option(help="Ensemble member. Default: all members.")]
 OneMember = Annotated[int, typer.Option(help="Ensemble member.")]
@@ -69,6 +79,19 @@ def named_recipe(name: str) -> tuple[str, dict[str, Any]]:
     if instead := spelled_out(name):
         note(f"{name} is an override of another recipe: from now on, write {instead}")
     return find_recipe(name)
+
+
+def brought(use: Path | None, folder: Path) -> "Own":
+    """What a file of one's own brings for a run folder: nothing without a file."""
+    from steadygan.build import NOTHING
+    from steadygan.runs.folder import read_config
+    from steadygan.runs.own_code import check_same, own_file
+
+    if use is None:
+        return NOTHING
+    file = own_file(use)
+    check_same(folder, file, note)
+    return file.own(read_config(folder), note)
 
 
 def evaluate(
@@ -107,6 +130,7 @@ def evaluate(
         int, typer.Option(min=1, help="Images generated at once. Does not change the scores.")
     ] = 500,
     data_root: DataRoot = None,
+    use: Use = None,
 ) -> None:
     """Score a run's generator, or a folder of images, and print the protocol.
 
@@ -138,7 +162,8 @@ def evaluate(
         "batch": batch,
         "weights": weights,
     }
-    evaluate_run(folder, protocol, **kind, root=data_root, note=note, console=console)
+    own = brought(use, folder)
+    evaluate_run(folder, protocol, **kind, root=data_root, note=note, console=console, own=own)
 
 
 def compare(

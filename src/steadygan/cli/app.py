@@ -18,6 +18,8 @@ from steadygan.cli.analysis import (
     OneMember,
     Overrides,
     RunFolder,
+    Use,
+    brought,
     console,
     errors,
     named_recipe,
@@ -66,6 +68,7 @@ def train(
         str | None,
         typer.Option(help="Preset that shrinks the recipe: tiny, or one that it names. Default: full size."),
     ] = None,
+    use: Use = None,
     from_: Annotated[
         Path | None,
         typer.Option("--from", metavar="DIR", help="Run folder whose weights to start from. Default: none."),
@@ -85,9 +88,11 @@ def train(
     The exit code is 1 if the run diverged or a verdict in stop_on ended it.
     """
     from steadygan import config
+    from steadygan.build import NOTHING
     from steadygan.config.presets import scaled
     from steadygan.runs import train as run
     from steadygan.runs.folder import fresh_folder
+    from steadygan.runs.own_code import keep, own_file
 
     assignments = list(overrides or [])
     if recipe and "=" in recipe:
@@ -96,17 +101,22 @@ def train(
     if seeds is not None:
         assignments.append(f"seeds={seeds}")
     source, raw = named_recipe(recipe or DEFAULT)
-    raw = config.override(scaled({"name": source, **raw}, scale, source), assignments)
+    raw = scaled({"name": source, **raw}, scale, source)
+    file = own_file(use) if use else None
+    raw = config.override(file.named(raw) if file else raw, assignments)
+    own = file.own(raw, note) if file else NOTHING
     settings = config.parse(config.with_root(raw, data_root), source)
     begun = _origin(from_, from_players, from_member)
     if dry_run:
         from steadygan.commands import dry_run as dry
 
-        dry.dry_run(settings, console)
+        dry.dry_run(settings, console, own)
         return
     folder = out or fresh_folder(settings.name)
     try:
-        _train(folder, lambda: run.start(settings, folder, console, *begun))
+        _train(
+            folder, lambda: run.start(settings, folder, console, own, lambda place: keep(place, file), *begun)
+        )
     finally:
         if out is None:  # a run that did not start leaves no folder
             for path in (folder, folder.parent):
@@ -119,6 +129,7 @@ def resume(
     folder: RunFolder,
     overrides: Overrides = None,
     data_root: DataRoot = None,
+    use: Use = None,
 ) -> None:
     """Resume a run from its newest complete checkpoint.
 
@@ -126,7 +137,8 @@ def resume(
     """
     from steadygan.runs import train as run
 
-    _train(folder, lambda: run.resume(folder, list(overrides or []), console, data_root))
+    own = brought(use, folder)
+    _train(folder, lambda: run.resume(folder, list(overrides or []), console, data_root, own))
 
 
 @app.command()
@@ -150,12 +162,14 @@ def sample(
             help="Number of a latent code, from 0. Shows each noise vector with every value of the code."
         ),
     ] = None,
+    use: Use = None,
 ) -> None:
     """Draw samples from a run's newest checkpoint."""
     from steadygan.commands.sample import draw
 
     kind: dict[str, Any] = {"label": label, "reconstruct": reconstruct, "traverse": traverse}
-    line = draw(folder, n, out, average=not raw, member=member, note=note, **kind)
+    own = brought(use, folder)
+    line = draw(folder, n, out, average=not raw, member=member, note=note, own=own, **kind)
     console.print(line, soft_wrap=True, markup=False)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.analysis import OneMember, RunFolder, console
+from steadygan.cli.analysis import OneMember, RunFolder, Use, brought, console
 
 __all__ = ["export"]
 
@@ -23,6 +23,7 @@ def export(
     raw: Annotated[
         bool, typer.Option("--raw", help="Use the raw generator. Default: its moving average (EMA).")
     ] = False,
+    use: Use = None,
 ) -> None:
     """Export a run's generator to a file that runs without steadygan.
 
@@ -30,7 +31,7 @@ def export(
     """
     from steadygan.runs.export import export as write
 
-    made = write(folder, to, out, member=member, average=not raw)
+    made = write(folder, to, out, member=member, average=not raw, use=brought(use, folder))
     names = " and ".join(str(path) for path in made.files)
     text = f"{names}: largest difference of 64 samples {made.difference:.1e}"
     console.print(text, soft_wrap=True, markup=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from steadygan import config
-from steadygan.build import Run, build
+from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.game.state import Step, member
 from steadygan.training.compile.compiled_step import vectorised
@@ -35,16 +35,16 @@ class StepCost(NamedTuple):
     seconds: float | None
 
 
-def dry_run(settings: Config, console: Console) -> None:
+def dry_run(settings: Config, console: Console, own: Own = NOTHING) -> None:
     """Print the resolved configuration, the number of parameters, and FLOPs, memory and time of a step.
 
     The cost is measured on one eager step with a real batch. A step that would take minutes on the CPU, or more
     memory than the machine has, is counted on meta tensors instead. Nothing is written.
     """
-    run = build(settings)
+    run = build(settings, own)
     console.print(config.dump(settings), end="", markup=False, highlight=False, soft_wrap=True)
     same = settings.model_copy(update=_meta_settings(settings.precision))
-    found = _too_large(run, run if settings.precision == same.precision else build(same)) or _measured(
+    found = _too_large(run, run if settings.precision == same.precision else build(same, own)) or _measured(
         run, settings.threads
     )
     # An upper bound on meta tensors, where some operations are not done in place.

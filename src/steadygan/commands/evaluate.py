@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.progress import TimeRemainingColumn
 from torch import Tensor, nn
 
-from steadygan.build import Run
+from steadygan.build import NOTHING, Own, Run
 from steadygan.config.field_types import spelled
 from steadygan.config.registry import DATA
 from steadygan.data import Data, image_folder
@@ -46,6 +46,7 @@ def evaluate_run(
     weights: Path | None,
     note: Note,
     console: Console,
+    own: Own = NOTHING,
 ) -> list[Card]:
     """Score checkpoints of a run folder, print the score cards and keep them in its scores.json.
 
@@ -53,7 +54,7 @@ def evaluate_run(
     `member` is one member of an ensemble, or None for all. A checkpoint that has a card with this protocol is not
     scored again. Raises UsageError if the run has no samples or no such checkpoint.
     """
-    settings, run = opened(folder, root)
+    settings, run = opened(folder, root, own)
     if run.game.rest:
         raise UsageError(f"{folder} trains a toy game, which has no samples to score: evaluate another run")
     if average not in AVERAGES:
@@ -178,7 +179,7 @@ def _generate(
 
 def _of_split(data: Data, protocol: Protocol, seen: int = IMAGES) -> tuple[Data, Protocol]:
     """A split of a data set without the `seen` images of evaluation during training. The protocol records that."""
-    if len(data.shape) != 3:
+    if not data.images:
         if protocol.split != "train" or protocol.real is not None:
             raise UsageError(
                 "--split and --real are for images, but this run's data are points: leave them out"
@@ -196,7 +197,7 @@ def _of_split(data: Data, protocol: Protocol, seen: int = IMAGES) -> tuple[Data,
 def _with_extractor(protocol: Protocol, data: Data, weights: Path | None, note: Note) -> Protocol:
     """The protocol with its extractor built. Points need none."""
     name = protocol.extractor
-    if isinstance(name, Extractor) or len(data.shape) != 3:
+    if isinstance(name, Extractor) or not data.images:
         return protocol
     return replace(protocol, extractor=classifiers.named_extractor(name, data.shape[0], note, weights))
 
@@ -205,7 +206,7 @@ def real_images(name: str, root: Path | None) -> Data:
     """Load the image data set of this name with its default options. Raises UsageError for another name."""
     part = DATA.get(spelled(name, DATA))
     data = part.make(**({"root": str(root)} if root and "root" in part.options else {})) if part else None
-    if data is None or len(data.shape) != 3 or data.rows is None:
+    if data is None or not data.images or data.rows is None:
         raise UsageError(
             f"--against {name!r} is not an image data set: name one, e.g. fashion_mnist or cifar10"
         )

@@ -6,14 +6,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from steadygan.build import Run
+from steadygan.build import NOTHING, Own, Run
 from steadygan.errors import UsageError
 from steadygan.networks import Codes
 from steadygan.networks.latent_codes import set_code
 from steadygan.plots import samples
+from steadygan.plots.any_shape import picture
 from steadygan.plots.scatter_by_class import coloured
 from steadygan.runs.folder import SAMPLES, Note, opened, restore_member
-from steadygan.runs.sinks.samples import picture as points_picture
 from steadygan.training import sampling
 from steadygan.training.online_scores import reference
 
@@ -31,6 +31,7 @@ def draw(
     label: int | None = None,
     reconstruct: bool = False,
     traverse: int | None = None,
+    own: Own = NOTHING,
 ) -> str:
     """Draw one picture of about `count` samples to `out`, or into the run folder, and return a line on it.
 
@@ -40,21 +41,34 @@ def draw(
         raise UsageError("--label, --reconstruct and --traverse cannot be combined: give one of them")
     if reconstruct:
         name, what = "reconstructions", "reconstructions"
-        image, count = reconstruction_picture(folder, count, average=average, member=member, note=note)
+        image, count = reconstruction_picture(
+            folder, count, average=average, member=member, note=note, own=own
+        )
     elif traverse is not None:
         name, what = f"traversal-{traverse}", f"samples by code {traverse}"
-        image, count = traversal_picture(folder, traverse, count, average=average, member=member, note=note)
+        image, count = traversal_picture(
+            folder, traverse, count, average=average, member=member, note=note, own=own
+        )
     else:
         name, what = "samples", "samples"
-        found, real, columns = sample(folder, count, average=average, member=member, note=note, label=label)
-        image = samples.grid(found, columns) if found.ndim == 4 else points_picture(found, real, folder.name)
+        found, real, columns = sample(
+            folder, count, average=average, member=member, note=note, label=label, own=own
+        )
+        image = picture(found, real, folder.name, columns)
     target = out or folder / f"{name}.png"
     samples.save(image, target)
     return f"{count} {what}: {target}"
 
 
 def sample(
-    folder: Path, count: int, *, average: bool, member: int, note: Note, label: int | None = None
+    folder: Path,
+    count: int,
+    *,
+    average: bool,
+    member: int,
+    note: Note,
+    label: int | None = None,
+    own: Own = NOTHING,
 ) -> tuple[Tensor, Tensor, int | None]:
     """Generate `count` samples [count, ...] with the newest checkpoint of a run folder.
 
@@ -62,7 +76,7 @@ def sample(
     all samples have the class `label`, or the rows of the grid have one class each. Raises UsageError for a game
     without samples and for a label that is not a class of the run.
     """
-    _, run = opened(folder)
+    _, run = opened(folder, own=own)
     if run.game.rest:
         raise UsageError(
             f"{folder} trains a toy game, which has no samples to draw: see its phase portraits in {folder / SAMPLES}"
@@ -82,23 +96,25 @@ def sample(
 
 
 def reconstruction_picture(
-    folder: Path, count: int, *, average: bool, member: int, note: Note
+    folder: Path, count: int, *, average: bool, member: int, note: Note, own: Own = NOTHING
 ) -> tuple[Image.Image, int]:
     """Draw pairs of samples and their reconstructions. Returns the picture and the number of pairs.
 
     Images are drawn side by side, points with a line between the two.
     """
-    x, again = reconstruct(folder, count, average=average, member=member, note=note)
+    x, again = reconstruct(folder, count, average=average, member=member, note=note, own=own)
     image = samples.pairs(x, again) if x.ndim == 4 else samples.links(x, again, title=folder.name)
     return image, len(x)
 
 
-def reconstruct(folder: Path, count: int, *, average: bool, member: int, note: Note) -> tuple[Tensor, Tensor]:
+def reconstruct(
+    folder: Path, count: int, *, average: bool, member: int, note: Note, own: Own = NOTHING
+) -> tuple[Tensor, Tensor]:
     """Up to `count` real samples x [n, ...], and G(E(x)) with the newest checkpoint of a run folder.
 
     The samples are always the same. `average` applies to G, not to E. Raises UsageError if the run has no encoder.
     """
-    settings, run = opened(folder)
+    settings, run = opened(folder, own=own)
     players = run.game.players
     if "E" not in players:
         raise UsageError(
@@ -117,16 +133,16 @@ COLUMNS = 10
 
 
 def traversal_picture(
-    folder: Path, code: int, count: int, *, average: bool, member: int, note: Note
+    folder: Path, code: int, count: int, *, average: bool, member: int, note: Note, own: Own = NOTHING
 ) -> tuple[Image.Image, int]:
     """Draw a traversal of a latent code. Returns the picture and the number of samples.
 
     Images have a row for each noise vector, points a colour for each value of the code.
     """
-    _, run = opened(folder)
+    _, run = opened(folder, own=own)
     values, found = traverse(run, folder, code, count, average=average, member=member, note=note)
     rows, columns = found.shape[:2]
-    if len(run.data.shape) == 3:
+    if run.data.images:
         return samples.grid(found.flatten(0, 1), columns=columns), rows * columns
     names = [f"{value:.2g}" for value in values]
     title = f"{folder.name}: code {code}"
@@ -134,7 +150,15 @@ def traversal_picture(
 
 
 def traverse(
-    run: Run, folder: Path, code: int, count: int, *, average: bool, member: int, note: Note
+    run: Run,
+    folder: Path,
+    code: int,
+    count: int,
+    *,
+    average: bool,
+    member: int,
+    note: Note,
+    own: Own = NOTHING,
 ) -> tuple[list[float], Tensor]:
     """The values of a latent code, and samples [rows, values, ...]: one noise vector per row, one value per column.
 

@@ -7,7 +7,7 @@ import yaml
 
 from steadygan.errors import UsageError
 
-__all__ = ["assigned", "override", "read_yaml"]
+__all__ = ["as_text", "assigned", "override", "read_yaml"]
 
 
 def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -39,6 +39,16 @@ def assigned(raw: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[st
             raise UsageError(f"{path!r} is no key: write a.b=value")
         _assign(tree, path.split("."), new, path)
     return tree
+
+
+def as_text(value: Any) -> str:
+    """A value as it is written in an override, in a line.
+
+    >>> as_text({"name": "adam", "betas": [0, 0.99]}), as_text(None)
+    ('{name: adam, betas: [0, 0.99]}', 'null')
+    """
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    return text.removesuffix("...\n").strip()
 
 
 def read_yaml(text: str, source: str) -> Any:

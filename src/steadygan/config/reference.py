@@ -6,11 +6,11 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-import yaml
 from annotated_types import Ge, Gt, Lt
 from pydantic.fields import FieldInfo
 
 from steadygan.config.field_types import Named, Scheduled, Strict, Words, bounded, spelled
+from steadygan.config.overrides import as_text
 from steadygan.config.schema import Config
 from steadygan.errors import UsageError, nearest
 
@@ -62,14 +62,15 @@ Wrap = Callable[[Any], str]
 @cache
 def reference() -> tuple[Key, ...]:
     """The keys of a configuration, in the order of the schema."""
-    return tuple(_keys(Config, "", lambda key, value: f"{key}={_yaml(value)}"))
+    return tuple(_keys(Config, "", lambda key, value: f"{key}={as_text(value)}"))
 
 
 @cache
 def schedules() -> Key:
     """The schedules with their keys, as if they were the names that a key takes."""
     below = tuple(
-        _name(model, "schedule", lambda value: f"optimizer.lr={_yaml(value)}") for model in _models(Scheduled)
+        _name(model, "schedule", lambda value: f"optimizer.lr={as_text(value)}")
+        for model in _models(Scheduled)
     )
     return Key("schedule", "name", "", "How a number changes over the run.", below[1].example, below)
 
@@ -152,7 +153,7 @@ def _section(model: type[Strict], path: str, wrap: Wrap) -> Iterator[Key]:
     required = _required(model)
     if required:
         return _keys(model, path, lambda key, value: wrap({**required, key: value}))
-    return _keys(model, path, lambda key, value: f"{path}.{key}={_yaml(value)}")
+    return _keys(model, path, lambda key, value: f"{path}.{key}={as_text(value)}")
 
 
 def _name(model: type[Strict], path: str, wrap: Wrap) -> Key:
@@ -220,7 +221,7 @@ def _simple(kind: type, metadata: Sequence[Any]) -> str:
 
 def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
-    return "" if isinstance(default, Strict) else _yaml(default)
+    return "" if isinstance(default, Strict) else as_text(default)
 
 
 def _example(field: FieldInfo) -> Any:
@@ -244,16 +245,6 @@ def _chosen(models: list[type[Strict]], default: Any, *, items: bool) -> Any:
     required, name = _required(model), model.model_fields[_tag(model)].default
     value = {_tag(model): name, **required} if required else name
     return [value] if items else value
-
-
-def _yaml(value: Any) -> str:
-    """A value as it is written in an override, in a line.
-
-    >>> _yaml({"name": "adam", "betas": (0, 0.99)}), _yaml(None)
-    ('{name: adam, betas: [0, 0.99]}', 'null')
-    """
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
-    return text.removesuffix("...\n").strip()
 
 
 def _text(documented: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from steadygan import augment, dynamics, losses, networks, normalization, penalties
 from steadygan.config.field_types import (
@@ -14,6 +14,7 @@ from steadygan.config.field_types import (
     Positive,
     Real,
     Share,
+    Words,
     choice,
     value,
 )
@@ -208,7 +209,27 @@ DATA: dict[str, DataPart] = {
     ),
 }
 
+
+def _given(what: str) -> Callable[..., Any]:
+    """The maker of an entry whose object the caller brings: it says how, where nobody has brought one."""
+
+    def missing(*_: Any, **__: Any) -> Any:
+        raise UsageError(
+            f"{what} of your own come from a file that you name (--use FILE) or from a program (steadygan.fit): name "
+            "the file, or choose another name than own"
+        )
+
+    return missing
+
+
+DATA["own"] = DataPart(
+    _given("data"), "Your own data: those of steadygan.fit, or of the file that --use names."
+)
+
 LOSSES = {name: Part(lambda loss=loss: loss, loss.meaning) for name, loss in losses.LOSSES.items()}
+LOSSES["own"] = Part(
+    _given("losses"), "Your own pair of functions: that of steadygan.fit, or of the file --use names."
+)
 LOSSES["least_squares"] = Part(
     lambda scale: losses.Loss(
         partial(losses.least_squares.discriminator, scale=scale),
@@ -444,6 +465,22 @@ NETWORKS: dict[str, NetworkPart] = {
                 Literal[4, 8, 16, 32, 64, 128, 256], 32, "The largest side that has the full `width`."
             ),
         },
+    ),
+    "own": NetworkPart(
+        _given("networks"),
+        "Your own modules: those of steadygan.fit, or of the file that --use names.",
+        {
+            "latent": Option(
+                Count | tuple[Count, ...], 128, "Dimension of the latent z, or its shape.", (128, 1, 1)
+            ),
+            "options": Option(
+                Annotated[dict[str, Any], Words("mapping of arguments")],
+                {},
+                "Arguments of the file's function `networks`, beside the shape.",
+                {"width": 32},
+            ),
+        },
+        conditional=True,
     ),
     "dirac": NetworkPart(
         networks.dirac,

@@ -15,6 +15,7 @@ from steadygan.config import schema
 from steadygan.config.field_types import Strict, Sweep, ends, steps_of
 from steadygan.config.records import Choice
 from steadygan.config.schema import Config
+from steadygan.critic_outputs import Reduction
 from steadygan.errors import UsageError
 from steadygan.games import Clip, FakeAsReal
 from steadygan.schedules import Number
@@ -37,11 +38,18 @@ class Constraints(NamedTuple):
     penalties: tuple[Choice, ...]
     consistency: tuple[Choice, ...]
     clip: Clip | None
+    reduce: Reduction | None
     piecewise_linear: bool | None
     augment: Choice
     instance_noise: Number | None
     hidden_noise: HiddenNoise
     fake_as_real: FakeAsReal | None
+
+    @property
+    def reduction(self) -> Reduction | None:
+        """How a sample's logits become one number: any way will do where nothing differentiates the critic."""
+        differentiated = self.penalties or self.normalization.name not in ("none", "spectral_normalized")
+        return self.reduce if differentiated else self.reduce or "mean"
 
     @property
     def plain(self) -> bool:
@@ -112,6 +120,7 @@ def resolve(config: Config) -> Resolved:
             penalties=numbers.choices(critic.penalties, "critic.penalties"),
             consistency=numbers.choices(critic.consistency, "critic.consistency"),
             clip=Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
+            reduce=critic.reduce,
             piecewise_linear=critic.piecewise_linear,
             augment=numbers.choice(config.augment, "augment"),
             instance_noise=(

@@ -59,6 +59,12 @@ class Critic(Strict):
     consistency: tuple[choice(registry.CONSISTENCY), ...] = ()  # type: ignore[valid-type]
     """Terms that pull the logits of a sample and of its slightly changed copy together."""
 
+    reduce: Literal["sum", "mean"] | None = None
+    """For critics with several logits for each sample (maps): penalties and normalization take their sum or mean.
+
+    The gradient of a mean is smaller by the number of logits, R1 by its square. null: the critic has one logit each.
+    """
+
     clip: Clip | None = None
 
     piecewise_linear: bool | None = Field(None, examples=[False])

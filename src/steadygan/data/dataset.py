@@ -44,6 +44,15 @@ class Data(NamedTuple):
     mapped: Path | None = None
     mode_classifier: str | None = None
 
+    @property
+    def images(self) -> bool:
+        """Whether samples are images that can be scored and drawn: [1 or 3, H, W] with sides of 8 or more.
+
+        >>> Data("x", (3, 8, 8)).images, Data("x", (1, 4, 4)).images, Data("x", (16, 2)).images
+        (True, False, False)
+        """
+        return len(self.shape) == 3 and self.shape[0] in (1, 3) and min(self.shape[1:]) >= 8
+
 
 def as_seen(rows: Tensor) -> Tensor:
     """Rows as networks see them, in float32. Bytes become x / 127.5 - 1.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from steadygan.game.optimizers import Moments
 
@@ -79,7 +80,7 @@ class Network:
     def __call__(self, params: Tensor, buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
         """Run the skeleton on x with `params` [P]; buffers that it updates are replaced in `buffers`.
 
-        Whatever else its forward takes follows x (labels). A forward may return a tuple of tensors.
+        Whatever else its forward takes follows x (labels). A forward may return tensors in tuples and lists.
         """
         return self.bound(params, buffers)(x, *more)
 
@@ -102,7 +103,7 @@ class Network:
             out = torch.func.functional_call(self.module, tensors, (x, *more), tie_weights=self.tied)
         buffers.update({name: tensors[name] for name in buffers})
         dtype = next(iter(parts.values())).dtype
-        return tuple(part.to(dtype) for part in out) if isinstance(out, tuple) else out.to(dtype)
+        return out.to(dtype) if isinstance(out, Tensor) else tree_map(lambda part: part.to(dtype), out)
 
 
 def trainable(module: nn.Module) -> dict[str, Tensor]:

@@ -6,7 +6,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from steadygan.critic_outputs import Differentiated, Logits, Reading, answer, differentiated, each_rank
+from steadygan.critic_outputs import total as total_of
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
 from steadygan.games.consistency_terms import Agreement, Seen
@@ -15,7 +18,7 @@ from steadygan.games.critic_view import PLAIN, View
 from steadygan.losses import Loss
 from steadygan.networks import latent_labels
 from steadygan.normalization import clip_weights
-from steadygan.penalties import Critic, Penalty, input_gradient, interpolate, perturb
+from steadygan.penalties import Critic, Penalty, interpolate, perturb
 from steadygan.schedules import Number, at
 
 __all__ = ["Clip", "FakeAsReal", "Term", "gan"]
@@ -214,15 +217,19 @@ def _discriminator(
         points["between"] = interpolate(points["real"], points["fake"], draw["alpha"])
     if "around" in places:
         points["around"] = perturb(points["real"], draw["noise"], draw["alpha"])
-    seen = _seen(critic, points, places, joint=parts.joint)
-    real_logits, fake_logits = seen["real"][0], seen["fake"][0]
+    seen = _seen(critic, points, places, parts.view.how, joint=parts.joint)
+    real_logits, fake_logits = seen["real"].raw, seen["fake"].raw
 
     total = parts.loss.discriminator(real_logits, fake_logits)
-    logs = {"logit/real": real_logits.mean(), "logit/fake": fake_logits.mean()}
+    real_ranks, fake_ranks = (each_rank(raw, len(points["real"])) for raw in (real_logits, fake_logits))
+    logs = {"logit/real": real_ranks.mean(), "logit/fake": fake_ranks.mean()}
     if parts.view.augment and parts.view.augment.adapt:
-        logs["sign/real"] = _sureness(parts.loss, real_logits, fake_logits, rows.kept)
+        logs["sign/real"] = _sureness(parts.loss, real_ranks, fake_ranks, rows.kept)
     for term in due:
-        value = term.penalty.reduce(term.penalty.term(*seen[term.penalty.where]))
+        there = seen[term.penalty.where]
+        value = total_of(
+            term.penalty.reduce(term.penalty.term(*pair)) for pair in zip(there.logits, there.gradients)
+        )
         key = f"penalty/{term.penalty.name}"
         logs[key] = logs.get(key, 0.0) + value
         total = total + term.interval * at(term.weight, scalars) * value
@@ -252,19 +259,31 @@ def _critic(
 
 
 def _seen(
-    critic: Callable[..., Critic], points: Mapping[str, Tensor], places: set[str], *, joint: bool
-) -> dict[str, tuple[Tensor, Tensor]]:
+    critic: Callable[..., Critic],
+    points: Mapping[str, Tensor],
+    places: set[str],
+    how: Reading,
+    *,
+    joint: bool,
+) -> dict[str, Differentiated]:
     """Logits at each of `points`, and the critic's gradient there for `places`; with `joint` in one pass each."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    seen: dict[str, Differentiated] = {}
     for sloped in (True, False):
         names = [where for where in points if (where in places) == sloped]
         for group in [names] if joint and names else [[name] for name in names]:
             D = critic(*group)
             x = torch.cat([points[name] for name in group]) if len(group) > 1 else points[group[0]]
-            logits, slope = input_gradient(D, x) if sloped else (D(x), x)
-            sizes = [len(points[name]) for name in group]
-            seen |= dict(zip(group, zip(logits.split(sizes), slope.split(sizes)), strict=True))
+            found = differentiated(D, x, **how) if sloped else Differentiated(answer(D, x), [], [])
+            seen |= dict(zip(group, _split(found, [len(points[name]) for name in group]), strict=True))
     return seen
+
+
+def _split(found: Differentiated, sizes: list[int]) -> list[Differentiated]:
+    """What was found for samples end to end, for each group of them."""
+    if len(sizes) == 1:
+        return [found]
+    leaves, layout = tree_flatten(found)
+    return [tree_unflatten(list(part), layout) for part in zip(*(leaf.split(sizes) for leaf in leaves))]
 
 
 def _sureness(loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float | Tensor) -> Tensor:
@@ -283,9 +302,9 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
     if "y_real" in draw:
         labels["real"] = draw["y_real"]
 
-    def logits(x: Tensor, side: str) -> Tensor:
+    def logits(x: Tensor, side: str) -> Logits:
         critic = _critic(parts, nets, draw, scalars, labels, side, cheap=parts.cheap)
-        return critic(parts.view.samples(x, side, draw, scalars))
+        return answer(critic, parts.view.samples(x, side, draw, scalars))
 
     x_fake = nets["G"](z)
     real_logits = logits(draw["x_real"], "real") if parts.loss.pairs else None

@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
+from steadygan.critic_outputs import each_rank
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
 from steadygan.games._reg_gan import reconstruct, squared_distance
@@ -82,8 +83,8 @@ def _diffusion_critic(nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> 
     # Not detached: G(E(x)) is part of the field's Jacobian, but not of D2's own gradient.
     real_logits, fake_logits = nets["D2"](reconstruct(nets, draw["x_real"])), nets["D2"](nets["G"](draw["z"]))
     return non_saturating.discriminator(real_logits, fake_logits), {
-        "logit/real": real_logits.mean(),
-        "logit/fake": fake_logits.mean(),
+        "logit/real": each_rank(real_logits, len(draw["x_real"])).mean(),
+        "logit/fake": each_rank(fake_logits, len(draw["z"])).mean(),
     }
 
 

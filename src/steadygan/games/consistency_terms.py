@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from steadygan import consistency
+from steadygan.critic_outputs import Logits
 from steadygan.game import Draw, Field
 from steadygan.penalties import Critic
 from steadygan.schedules import Number, at
@@ -16,14 +17,14 @@ Scalars = Mapping[str, Tensor]
 
 
 class Seen(NamedTuple):
-    """One side's samples [N, ...] with their instance noise, the critic as it sees them, and its logits [N] there.
+    """One side's samples [N, ...] with their instance noise, the critic as it sees them, and its logits there.
 
     `noisy` gives other samples of that side the same noise.
     """
 
     x: Tensor
     critic: Critic
-    logits: Tensor
+    logits: Logits
     noisy: Callable[[Tensor], Tensor]
 
 
@@ -84,7 +85,7 @@ def _balanced(name: str, weights: Mapping[str, Number], move: Move) -> Agreement
         return {f"move/{side}": Field(move.kind, (batch, *move.shape(shape))) for side in weights}
 
     def D(real: Seen, fake: Seen, G: Critic, draw: Draw, scalars: Scalars) -> Tensor:
-        total = real.logits.new_zeros(())
+        total = real.x.new_zeros(())
         for side, seen in (("real", real), ("fake", fake)):
             if side in weights:
                 moved = seen.critic(move.apply(seen.x, draw[f"move/{side}"]))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from steadygan import fake_as_real
+from steadygan.critic_outputs import ranks
 from steadygan.game import Draw, Nets
 from steadygan.networks import latent_labels
 from steadygan.penalties import Critic
@@ -102,6 +103,6 @@ def _among_first(critic: Critic, count: float | Tensor) -> Critic:
 
     def ranked(x: Tensor) -> Tensor:
         outside = torch.arange(len(x), device=x.device) >= count
-        return critic(x).masked_fill(outside, torch.inf)
+        return ranks(critic, x).masked_fill(outside, torch.inf)
 
     return ranked

@@ -7,9 +7,9 @@ from functools import partial
 from torch import Tensor
 
 from steadygan import augment, noise
+from steadygan.critic_outputs import Reading, Reduction
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field
-from steadygan.losses import check_logits
 from steadygan.normalization import tangent
 from steadygan.penalties import Critic
 from steadygan.schedules import Number, at
@@ -73,12 +73,14 @@ def adaptive(target: float = 0.6, over: float = 500_000) -> Augmentation:
 class View:
     """How the critic sees samples: noise of deviation `noise` on them, then `augment`, and `normalize` on the critic.
 
-    The gradient of a penalty or a normalization is that of the whole, with respect to the noisy samples.
+    The gradient of a penalty or a normalization is that of the whole, with respect to the noisy samples. With
+    several logits for each sample it is that of their sum or mean: `reduce` says which.
     """
 
     normalize: Callable[[Critic], Critic] | None = None
     augment: Augmentation | None = None
     noise: Number | None = None
+    reduce: Reduction | None = None
 
     def fields(self, shape: tuple[int, ...], batch: int) -> dict[str, Field]:
         """Return the fields of a draw that it needs."""
@@ -102,8 +104,13 @@ class View:
         if self.augment is not None:
             seen = partial(_changed, D, self.augment, draw[f"augment/{side}"], scalars)
         if cheap:
-            seen = tangent(seen)
+            seen = tangent(seen, **self.how)
         return self.normalize(seen) if self.normalize else seen
+
+    @property
+    def how(self) -> Reading:
+        """The keyword `reduce` of what differentiates the critic, where it is given."""
+        return {"reduce": self.reduce} if self.reduce else {}
 
 
 PLAIN = View()
@@ -111,4 +118,4 @@ PLAIN = View()
 
 
 def _changed(D: Critic, change: Augmentation, u: Tensor, scalars: Scalars, x: Tensor) -> Tensor:
-    return check_logits(D(change.apply(x, u, scalars)), len(x))
+    return D(change.apply(x, u, scalars))

@@ -63,7 +63,7 @@ class Protocol:
 
     def samples(self, data: Data) -> int:
         """The number of generated samples."""
-        return (IMAGES if len(data.shape) == 3 else POINTS) if self.generated is None else self.generated
+        return (IMAGES if data.images else POINTS) if self.generated is None else self.generated
 
 
 def evaluate(
@@ -90,15 +90,15 @@ def evaluate(
     samples.
     """
     data = data if isinstance(data, Data) else Data("tensor", tuple(data.shape[1:]), rows=data)
-    if len(data.shape) == 3 and data.rows is not None and data.rows.is_floating_point():
+    if data.images and data.rows is not None and data.rows.is_floating_point():
         data = data._replace(rows=in_bytes(check_images(data.rows)))
     if protocol.samples(data) < 2 or batch < 1 or (protocol.real is not None and protocol.real < 2):
         raise UsageError("a score needs 2 samples or more on each side, generated 1 or more at a time")
     made = _made(generate, data, protocol, batch, progress)
     described = describe(protocol, data)
-    if len(data.shape) != 3:
-        points = torch.cat(list(made))
-        found = points_scores(points, _points(data, len(points)), data.modes)
+    if not data.images:
+        points = torch.cat(list(made)).flatten(1)
+        found = points_scores(points, _points(data, len(points)).flatten(1), data.modes)
         return Card(dict(subject or {}), described, found)
     extract = _extractor(protocol, data)
     real = real_summary(data, protocol.real, extract, batch, progress)
@@ -115,7 +115,7 @@ def evaluate(
 
 def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
     """The protocol as written on a card: the settings, the data and the extractor, with hashes."""
-    rows = _real_rows(data, protocol.real) if len(data.shape) == 3 else _points(data, protocol.samples(data))
+    rows = _real_rows(data, protocol.real) if data.images else _points(data, protocol.samples(data))
     described = {
         "format": FORMAT,
         "weights": protocol.weights,
@@ -128,7 +128,7 @@ def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
         "generated": protocol.samples(data),
         "seed": protocol.seed,
     }
-    if len(data.shape) != 3:
+    if not data.images:
         return {**described, "exact": min(EXACT, protocol.samples(data))}
     return {**described, "depth": "8 bits", **_extraction_protocol(_extractor(protocol, data))}
 
@@ -158,7 +158,7 @@ def _made(
         torch.manual_seed(protocol.seed)
         while done < count:
             wanted = min(batch, count - done)
-            x = _checked(generate(wanted), wanted, data.shape)
+            x = _checked(generate(wanted), wanted, data)
             done += wanted
             state = torch.random.get_rng_state()
             yield x
@@ -167,12 +167,12 @@ def _made(
                 progress("generated", done, count)
 
 
-def _checked(x: Tensor, wanted: int, shape: tuple[int, ...]) -> Tensor:
+def _checked(x: Tensor, wanted: int, data: Data) -> Tensor:
     """Check the samples' shape and values; round images to 8 bits, as they are when saved."""
     x = x.detach().cpu()
-    if x.shape != (wanted, *shape):
+    if x.shape != (wanted, *data.shape):
         raise UsageError(
-            f"the generator was asked for {wanted} samples of shape {list(shape)}, that of the real samples, but "
+            f"the generator was asked for {wanted} samples of shape {list(data.shape)}, that of the real samples, but "
             f"returned {list(x.shape)}: resize, pad or convert them"
         )
     if not x.is_floating_point():
@@ -184,7 +184,7 @@ def _checked(x: Tensor, wanted: int, shape: tuple[int, ...]) -> Tensor:
             f"{bad} of {wanted} generated samples are not finite: the generator has diverged; evaluate an "
             "earlier checkpoint"
         )
-    return as_seen(in_bytes(check_images(x))) if x.ndim == 4 else x.float()
+    return as_seen(in_bytes(check_images(x))) if data.images else x.float()
 
 
 # ------------------------------------------------------------------------------------------------------------ real

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from steadygan.build import Own
 from steadygan.errors import UsageError, nearest
 from steadygan.files import user_path
 from steadygan.runs.formats import fresh_process, graphs, python_file
@@ -38,10 +39,11 @@ def export(
     classes: int = 0,
     member: int = 0,
     average: bool = True,
+    use: str | Path | Own | None = None,
 ) -> Exported:
     """Write a generator to a file, run that file in a new process, and compare 64 samples with the original's.
 
-    `source` is a run folder (`member` and `average` as in `load`), what `load` returns, or a module of yours that maps
+    `source` is a run folder (`member`, `average` and `use` as in `load`), what `load` returns, or a module that maps
     z [N, latent] to samples; with `classes`, (z, y). `to` is safetensors (a .py file beside it has the source, and
     needs torch alone), torch-export or onnx. `out` defaults to G in the run folder.
 
@@ -52,16 +54,16 @@ def export(
         raise UsageError(f"there is no format {to!r}: {nearest(to, FORMATS)}")
     if to == "onnx":
         graphs.check_onnx()
-    G, title = _generator(source, latent, classes, member, average)
+    G, title = _generator(source, latent, classes, member, average, use)
     target = _target(out if out is not None else _default(source), FORMATS[to])
     inputs = _inputs(G)
-    with torch.no_grad():
-        wanted = G(*inputs)
+    net = plain(G.net)
+    wanted = _samples(G, net, inputs)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
             written = Path(folder) / target.name
-            _write(to, G, written, inputs, title)
+            _write(to, G, net, written, inputs, title)
             difference = compared(wanted, fresh_process.samples(to, written, inputs))
             made = sorted(Path(folder).iterdir(), key=lambda path: path.name != target.name)
             for path in made:
@@ -89,12 +91,17 @@ def compared(wanted: Tensor, found: Tensor) -> float:
 
 
 def _generator(
-    source: str | Path | nn.Module, latent: int | None, classes: int, member: int, average: bool
+    source: str | Path | nn.Module,
+    latent: int | None,
+    classes: int,
+    member: int,
+    average: bool,
+    use: str | Path | Own | None,
 ) -> tuple[Generator, str]:
     """The generator of a source, and a title for it."""
     if isinstance(source, str | Path):
         return load(
-            source, member=member, average=average
+            source, member=member, average=average, use=use
         ), f"The generator of {user_path(source).resolve().name}."
     if isinstance(source, Generator):
         return source, "A generator."
@@ -123,8 +130,18 @@ def _inputs(G: Generator) -> tuple[Tensor, ...]:
     return (z, torch.arange(SAMPLES) % G.classes) if G.classes else (z,)
 
 
-def _write(to: str, G: Generator, file: Path, inputs: tuple[Tensor, ...], title: str) -> None:
-    net = plain(G.net)
+@torch.no_grad()
+def _samples(G: Generator, net: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The samples of G. Where its network draws noise of its own: those of `net` with torch's generator at SEED."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fresh_process.SEED)
+        before = torch.random.get_rng_state()
+        found = net(*inputs)
+        draws = not torch.equal(before, torch.random.get_rng_state())
+    return found if draws else G(*inputs)
+
+
+def _write(to: str, G: Generator, net: nn.Module, file: Path, inputs: tuple[Tensor, ...], title: str) -> None:
     if to == "safetensors":
         python_file.write(net, file, _facts(G, file, title))
         return

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from steadygan import config
-from steadygan.build import Run, build
+from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.errors import UsageError
 from steadygan.game import State
@@ -130,10 +130,12 @@ def read_config(folder: Path) -> dict:
     return config.load(folder / CONFIG)
 
 
-def opened(folder: Path, root: Path | None = None) -> tuple[Config, Run]:
+def opened(folder: Path, root: Path | None = None, own: Own = NOTHING) -> tuple[Config, Run]:
     """Read a run folder's configuration and build what it names, with the data in `root` if given.
+
+    `own` has the objects for which the configuration says `own`.
 
     Raises UsageError if it is not a run folder.
     """
     settings = config.parse(config.with_root(read_config(folder), root), str(folder / CONFIG))
-    return settings, build(settings)
+    return settings, build(settings, own)

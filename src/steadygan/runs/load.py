@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from steadygan.build import Run
+from steadygan.build import NOTHING, Own, Run
 from steadygan.errors import UsageError
 from steadygan.files import user_path
 from steadygan.game import Buffers, Network, unflatten
 from steadygan.networks import Classed
-from steadygan.runs.folder import opened, restore_member
+from steadygan.runs.folder import opened, read_config, restore_member
+from steadygan.runs.own_code import check_same, own_file
 from steadygan.training import sampling
 
 __all__ = ["Generator", "load"]
@@ -60,16 +61,19 @@ class Generator(nn.Module):
         return sampling.latents(seed, "look", count, size, self.drawn)[:, self.classes :].float()
 
 
-def load(folder: str | Path, *, member: int = 0, average: bool = True) -> Generator:
+def load(
+    folder: str | Path, *, member: int = 0, average: bool = True, use: str | Path | Own | None = None
+) -> Generator:
     """Return the generator of a run's newest checkpoint, on the CPU: `G(G.latents(64))` are `steadygan sample`'s 64.
 
     Weights are averaged ones (EMA) where the run has them, unless `average` is false. Batch norm has standing
     statistics, hidden noise is off. Everything is float32. `steadygan sample` computes in the run's own precision:
-    samples of a bfloat16 run differ by its rounding. Raises UsageError if there is no such run, member or checkpoint,
+    samples of a bfloat16 run differ by its rounding. A run of networks of your own needs `use`: the file that it was
+    trained with, or the objects. Raises UsageError if there is no such run, member or checkpoint,
     and for a toy game, which has no samples.
     """
     folder = user_path(folder)
-    _, run = opened(folder)
+    _, run = opened(folder, own=_own(use, folder))
     if run.game.rest:
         raise UsageError(f"{folder} trains a toy game, which has no samples: load a run on points or images")
     state, seed = restore_member(folder, run, member, _warn)
@@ -78,6 +82,14 @@ def load(folder: str | Path, *, member: int = 0, average: bool = True) -> Genera
     net = filled(network, params, buffers)
     latent = run.latent - run.classes
     return Generator(_of_labels(net, run), latent, run.data.shape, run.classes, seed, params.dtype)
+
+
+def _own(use: str | Path | Own | None, folder: Path) -> Own:
+    if isinstance(use, str | Path):
+        file = own_file(Path(use))
+        check_same(folder, file, _warn)
+        return file.own(read_config(folder), _warn)
+    return use or NOTHING
 
 
 def filled(network: Network, params: Tensor, buffers: Buffers) -> nn.Module:

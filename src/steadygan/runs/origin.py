@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from steadygan.build import Run, build
+from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.errors import UsageError
 from steadygan.files import user_path, write_whole
 from steadygan.game import trainable
+from steadygan.networks.pure import Pure
 from steadygan.noise import HiddenNoise
 from steadygan.runs.folder import CHECKPOINTS, Note, read_config
 from steadygan.training import checkpoint
@@ -81,7 +82,7 @@ def _named(row: Mapping[str, Tensor], layout: Mapping[str, list[int]], vector: s
     return found | {k.removeprefix(others): t for k, t in row.items() if k.startswith(others) and k != vector}
 
 
-def started(settings: Config, source: Origin) -> Run:
+def started(settings: Config, source: Origin, own: Own = NOTHING) -> Run:
     """Build a run whose first state has the source's weights: parameters, buffers, and the average of G.
 
     Optimizers start fresh, at step 0. Every member gets the same weights, or member by member where there are as many.
@@ -95,9 +96,9 @@ def started(settings: Config, source: Origin) -> Run:
             _fill(nets[name], source.weights[index % many][name], name, source)
 
     try:
-        run = build(settings, fill)
+        run = build(settings, own, fill)
     except _Unlike as error:
-        raise UsageError(f"{error}: {_remedy(source, build(settings))}") from None
+        raise UsageError(f"{error}: {_remedy(source, build(settings, own))}") from None
     if many not in (1, len(run.members)):
         raise UsageError(
             f"{source.folder} is an ensemble of {many} runs and this one has {len(run.members)}: set seeds={many}, or "
@@ -141,7 +142,7 @@ def _fill(net: nn.Module, weights: Weights, player: str, source: Origin) -> None
 
 def _streams(net: nn.Module) -> set[str]:
     """The names of the buffers that say which noise comes next."""
-    layers = [name for name, part in net.named_modules() if isinstance(part, HiddenNoise)]
+    layers = [name for name, part in net.named_modules() if isinstance(part, HiddenNoise | Pure)]
     return {f"{name}.{key}".lstrip(".") for name in layers for key in ("key", "count")}
 
 

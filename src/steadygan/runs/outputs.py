@@ -78,7 +78,7 @@ def _tensorboard(
 def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
     """The logger that draws to samples/: samples, or the phase portrait of a toy game (of its first member)."""
     if not run.game.rest:
-        target = reference(run.data, 4096) if len(run.data.shape) == 1 else None
+        target = None if run.data.images else reference(run.data, 4096)
         return sample_sink(folder / SAMPLES, target, sampling.columns(GRID, run.classes))
     index = 0 if run.ensemble else None
 

@@ -50,7 +50,7 @@ def _extractor(run: Run, evaluation: Evaluation, note: Note) -> Extractor | None
 
 def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -> dict[str, object]:
     """The protocol of the scores in events.jsonl, with these `weights` of the generator (EMA or raw)."""
-    data, images = run.data, len(run.data.shape) == 3
+    data, images = run.data, run.data.images
     if images:
         data = data._replace(rows=evaluation_samples(data, evaluation.images))
     protocol = Protocol(

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from steadygan import config, diagnostics
-from steadygan.build import Run, build
+from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.config.schema import Evaluation
 from steadygan.errors import UsageError, nearest
@@ -45,14 +45,20 @@ __all__ = ["resume", "start"]
 
 
 def start(
-    settings: Config, folder: Path, console: Console, source: Origin | None = None
+    settings: Config,
+    folder: Path,
+    console: Console,
+    own: Own = NOTHING,
+    keep_own: Callable[[Path], None] | None = None,
+    source: Origin | None = None,
 ) -> Diverged | StoppedByDiagnosis | None:
     """Train from the first step in `folder`, which must be new or empty; from the weights of `source` if given.
 
-    Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
+    `own` has the objects for which the configuration says `own`, and `keep_own` writes to the folder where they come
+    from. Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
     scored or written.
     """
-    run = started(settings, source) if source else build(settings)
+    run = started(settings, source, own) if source else build(settings, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
     compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
     settings = settings.model_copy(update={"compile": compiles})
@@ -64,11 +70,13 @@ def start(
             checkpoint.save(folder / CHECKPOINTS, run.state, facts(run))
             record(folder, source)
         write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
+        if keep_own:
+            keep_own(folder)
         return _train(settings, run, run.state, evaluate, folder, 0.0, console)
 
 
 def resume(
-    folder: Path, assignments: list[str], console: Console, root: Path | None = None
+    folder: Path, assignments: list[str], console: Console, root: Path | None = None, own: Own = NOTHING
 ) -> Diverged | StoppedByDiagnosis | None:
     """Resume a run from the newest complete checkpoint in `folder`, exactly as if it had not been interrupted.
 
@@ -83,7 +91,7 @@ def resume(
             "run instead"
         )
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
-    run = build(settings)
+    run = build(settings, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
     with locked(folder):
         saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
@@ -118,6 +126,9 @@ def resume(
 
 def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, console: Console) -> bool:
     """Whether to compile the step. compile=auto is decided once, because a resumed run must take the same steps."""
+    if run.eager:
+        _noter(console)(run.eager)
+        return False
     if isinstance(chosen, bool):
         return chosen
     step = vectorised(run.step) if run.ensemble else run.step
@@ -183,7 +194,7 @@ def _train(
     step = vectorised(run.step) if run.ensemble else run.step
     if settings.compile:
         console.print("compiling the step ...")
-        step = compiled(step, _noter(console), settings.precision)
+        step = compiled(step, _noter(console), settings.precision, strict=settings.networks.name != "own")
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))

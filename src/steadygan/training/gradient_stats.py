@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from steadygan.critic_outputs import ranks
 from steadygan.data import Data, as_seen
 from steadygan.diagnostics import (
     closeness,
@@ -163,7 +164,7 @@ def _critic(game: Game, classes: int, state: State, draw: Draw, fake: Tensor, sh
 
     def critic(side: str) -> Critic:
         plain = logits_of(labelled(D, labels, side))
-        return game.normalize(plain) if game.normalize else plain
+        return partial(ranks, game.normalize(plain) if game.normalize else plain)
 
     # Evenly spaced in (0, 1), so that the points between need no random draw and are the same in every pass.
     alpha = (torch.arange(len(x), device=x.device, dtype=x.dtype) + 0.5) / len(x)

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from steadygan import metrics
+from steadygan.critic_outputs import ranks
 from steadygan.data import Data, as_seen
 from steadygan.errors import UsageError
 from steadygan.game import Game, State
 from steadygan.game.state import member
 from steadygan.metrics.feature_scores import BLOCKS
+from steadygan.metrics.transport import sliced_wasserstein2
 from steadygan.networks import logits_of
 from steadygan.penalties import Critic
 from steadygan.rng import generator
@@ -26,7 +28,19 @@ POINTS, IMAGES, GRID = 4096, 1000, 64
 STACKED = 5000
 """Samples for the modes of stacked images: real images show 993 of 1,000 modes and a mode_kl of 0.106."""
 
-FALLING = {"mode_kl", "unbalance", "close_pairs", "close_gradient", "gradient_max", "distance", "radius"}
+COMPARED = 1000
+"""Samples of the sliced distance, which scores what are neither images nor points of a mixture."""
+
+FALLING = {
+    "sliced_w2",
+    "mode_kl",
+    "unbalance",
+    "close_pairs",
+    "close_gradient",
+    "gradient_max",
+    "distance",
+    "radius",
+}
 
 
 def lower_is_better(score: str) -> bool:
@@ -55,6 +69,7 @@ def make_evaluator(
 
     - Points of a mixture: `modes`, `high_quality`, `mode_kl`. Points of a finite set: `unbalance`, `close_pairs`,
       `close_gradient`.
+    - Other samples, such as signals, video and tables: `sliced_w2`, the sliced distance between their values.
     - Images: `kd_pixels8`, the kernel distance of 8x8-pooled pixels between `images` samples and as many real
       images of `evaluation_samples`.
     - With an extractor: all `metrics.scores` of its features. With a classifier: `modes` and `mode_kl` of 5,000
@@ -63,9 +78,9 @@ def make_evaluator(
     The averaged generator is used where there is one. With `classes`, the scores are those of random labels; the
     pictured samples are others, with one class per row.
     """
-    wide = columns(GRID, classes) if len(data.shape) == 3 else None
+    wide = columns(GRID, classes) if data.images else None
     pictured = GRID // wide * wide if wide else 0  # only whole rows
-    target = reference(data, POINTS) if len(data.shape) == 1 else as_seen(evaluation_samples(data, images))
+    target = as_seen(evaluation_samples(data, images)) if data.images else reference(data, POINTS)
     count = max(len(target), STACKED if classifier else 0)
     seen = metrics.summarised(target, extractor) if extractor else None
 
@@ -95,7 +110,7 @@ def make_evaluator(
 
 def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[str, ...]:
     """The names of the scores of an evaluation for this data and game, with this extractor's included."""
-    if len(data.shape) == 3:
+    if data.images:
         through = (
             tuple(metrics.score_name(key, extractor.replace("-", "_")) for key in metrics.SCORES)
             if extractor
@@ -107,11 +122,11 @@ def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[s
     if _is_small(data):
         of_critic = ("close_gradient", "gradient_max") if game.critic else ()
         return ("unbalance", "rows_covered", "close_pairs", *of_critic)
-    return ()
+    return ("sliced_w2",)
 
 
 def _is_small(data: Data) -> bool:
-    return data.rows is not None and len(data.rows) <= 1000
+    return data.rows is not None and len(data.rows) <= 1000 and len(data.shape) == 1
 
 
 def reference(data: Data, count: int) -> Tensor:
@@ -158,7 +173,7 @@ def _scores(
     target: Tensor,
     classifier: metrics.Classifier | None,
 ) -> dict[str, float]:
-    if len(data.shape) == 3:
+    if data.images:
         features = metrics.pooled_pixels(found[: len(target)].cpu()), metrics.pooled_pixels(target)
         counted = metrics.stacked_modes(found.cpu(), classifier) if classifier else {}
         return {"kd_pixels8": metrics.kernel_distance(*features), **counted}
@@ -169,11 +184,12 @@ def _scores(
         rows = data.rows.to(found.device, state.params["G"].dtype)
         critic = _critic_of(game, state) if game.critic else None
         return metrics.finite_gaussian(found.to(rows.dtype), rows, critic)
-    return {}
+    count = min(len(found), len(target), COMPARED)
+    return {"sliced_w2": sliced_wasserstein2(found[:count].cpu().flatten(1), target[:count].flatten(1))}
 
 
 def _critic_of(game: Game, state: State) -> Critic:
     """The game's critic of samples, with the weights of this state."""
     assert game.critic is not None
     params, buffers = weights(state, game.critic, average=False)
-    return logits_of(partial(game.players[game.critic].network, params, dict(buffers)))
+    return partial(ranks, logits_of(partial(game.players[game.critic].network, params, dict(buffers))))

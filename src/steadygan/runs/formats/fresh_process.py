@@ -21,12 +21,17 @@ import numpy
 file, folder, *names = sys.argv[1:]
 inputs = [numpy.load(f"{folder}/{name}.npy") for name in names]
 """
-TORCH = """
+SEED = 0
+"""Of torch's generator, for networks that draw noise of their own."""
+
+TORCH = f"""
 import torch
 inputs = [torch.from_numpy(one) for one in inputs]
+net = load(file)
+torch.manual_seed({SEED})
 with torch.no_grad():
-    x = load(file)(*inputs).numpy()
-numpy.save(f"{folder}/x.npy", x)
+    x = net(*inputs).numpy()
+numpy.save(f"{{folder}}/x.npy", x)
 """
 RUN = {
     "safetensors": "import runpy\nload = lambda file: runpy.run_path(file[:-12] + '.py')['load']()" + TORCH,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from steadygan.networks.pure import Pure
 from steadygan.noise import HiddenNoise
 
 __all__ = ["plain", "tensors"]
@@ -15,11 +16,12 @@ __all__ = ["plain", "tensors"]
 def plain(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode that computes the same. Normalized weights are stored as they are multiplied.
 
-    Layers of noise are left out. A tensor that is a plain attribute becomes a buffer.
+        Layers of noise are left out. A tensor that is a plain attribute becomes a buffer.
 
-    >>> from steadygan.noise import noisy_layers
-    >>> plain(noisy_layers(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), 0.1))[1]
-    ReLU()
+        >>> from steadygan.networks.pure import Pure
+    from steadygan.noise import noisy_layers
+        >>> plain(noisy_layers(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), 0.1))[1]
+        ReLU()
     """
     made = _silent(copy.deepcopy(module).eval())
     for part in made.modules():
@@ -47,7 +49,9 @@ def tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _silent(module: nn.Module) -> nn.Module:
-    """The module with each Sequential(activation, noise) as the activation, and other noise as the identity."""
+    """The module with each Sequential(activation, noise) as the activation, and torch's own random numbers."""
+    if isinstance(module, Pure):
+        return _silent(module.net)
     if isinstance(module, HiddenNoise):
         return nn.Identity()
     if type(module) is nn.Sequential and len(module) == 2 and isinstance(module[1], HiddenNoise):

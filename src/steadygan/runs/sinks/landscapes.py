@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from steadygan.critic_outputs import ranks
 from steadygan.diagnostics.landscape import Landscape, around, landscape
 from steadygan.files import write_whole
 from steadygan.game import Game, State
@@ -78,7 +79,7 @@ def evaluation_critic(game: Game, state: State, classes: int = 0) -> Critic:
 
     def critic(x: Tensor) -> Tensor:
         sides = [[torch.full((len(x),), c, device=x.device)] for c in range(classes)] or [[]]
-        return torch.stack([answers(*labels)(x) for labels in sides]).mean(0)
+        return torch.stack([ranks(answers(*labels), x) for labels in sides]).mean(0)
 
     return critic
 

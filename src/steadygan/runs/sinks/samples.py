@@ -5,11 +5,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from steadygan.plots import samples as pictures
+from steadygan.plots.any_shape import picture
+from steadygan.plots.samples import save, strip
 from steadygan.training.events import Event, Scored
 from steadygan.training.online_scores import GRID
 
-__all__ = ["picture", "sample_name", "sample_sink"]
+__all__ = ["sample_name", "sample_sink"]
 
 MEMBERS = 4
 
@@ -21,11 +22,13 @@ def sample_sink(folder: Path, target: Tensor | None, columns: int | None = None)
     def sink(event: Event) -> None:
         if isinstance(event, Scored):
             parts = [
-                picture(samples, target, f"step {event.step:,}", columns)
+                picture(
+                    samples if samples.ndim == 2 else samples[:GRID], target, f"step {event.step:,}", columns
+                )
                 for samples in event.evaluated.samples[:MEMBERS]
             ]
-            image = parts[0] if len(parts) == 1 else pictures.strip(parts)
-            pictures.save(image, folder / sample_name(event.step))
+            image = parts[0] if len(parts) == 1 else strip(parts)
+            save(image, folder / sample_name(event.step))
 
     return sink
 
@@ -37,12 +40,3 @@ def sample_name(step: int) -> str:
     'step-00000250.png'
     """
     return f"step-{step:08d}.png"
-
-
-def picture(
-    samples: Tensor, target: Tensor | None, title: str, columns: int | None = None
-) -> "pictures.Image.Image":
-    """Draw points [n, 2] as a scatter over their target, or images [n, C, H, W], which have no target, as a grid."""
-    if target is not None:
-        return pictures.scatter(samples, target, title=title)
-    return pictures.grid(samples[:GRID], columns)

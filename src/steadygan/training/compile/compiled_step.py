@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed, Unsupported
+from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException, Unsupported
 from torch._inductor.exc import InductorError
 
 from steadygan.game import Draw, Logs, State
@@ -41,13 +41,16 @@ def vectorised(step: Step) -> Step:
     return torch.vmap(step)
 
 
-def compiled(step: Step, note: Callable[[str], None], precision: str = "float32") -> Step:
+def compiled(
+    step: Step, note: Callable[[str], None], precision: str = "float32", *, strict: bool = True
+) -> Step:
     """Compile the whole step, double backward included, and compare its first result with that of the eager step.
 
     Raises CompiledStepDiffers if they differ by more than rounding: compiled torch.func.grad has been silently
-    wrong (pytorch issue #136662). On a CPU without a C++ compiler the step stays uncompiled, and `note` gets a
-    sentence. Each layout of arguments has its own program. The caller must not change a returned state in place,
-    and must not change torch's modes (autocast, gradients) between calls.
+    wrong (pytorch issue #136662). Without `strict` the step then stays uncompiled, and `note` gets that sentence.
+    So it does for a step that torch cannot compile, and on a CPU without a C++ compiler. Each layout of arguments
+    has its own program. The caller must not change a returned state in place, and must not change torch's modes
+    (autocast, gradients) between calls.
     """
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     if not torch.cuda.is_available() and not any(shutil.which(word) for word in compiler[:1]):
@@ -76,12 +79,19 @@ def compiled(step: Step, note: Callable[[str], None], precision: str = "float32"
             try:
                 program = _program(step, options, state, batch)
                 result = program(state, batch)
-            except (BackendCompilerFailed, InductorError) as error:
+            except (TorchDynamoException, InductorError) as error:
                 reason = str(error).strip().splitlines()[0]
                 note(f"the step could not be compiled and runs uncompiled, only slower ({reason})")
                 programs = None
                 return step(state, batch)
-            _compare(step, state, batch, result[0], precision)
+            try:
+                _compare(step, state, batch, result[0], precision)
+            except CompiledStepDiffers as error:
+                if strict:
+                    raise
+                note(f"the step runs uncompiled, because {error}")
+                programs = None
+                return step(state, batch)
             known = _layout(tensors(result[0]))
             programs[kind] = program, known
         latest, layout = result[0], known

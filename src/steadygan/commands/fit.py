@@ -1,0 +1,267 @@
+"""`steadygan.fit`: train networks of your own, on data of your own, with all that a recipe has."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from steadygan import config
+from steadygan.build import Own
+from steadygan.build.own import plain
+from steadygan.commands.diagnose import events_of
+from steadygan.commands.evaluate import evaluate_run
+from steadygan.commands.sample import sample as samples_of
+from steadygan.config.field_types import spelled
+from steadygan.config.registry import DATA, GAMES
+from steadygan.config.schema import Config, Critic
+from steadygan.data import Data
+from steadygan.data.given import given
+from steadygan.diagnostics import Verdict, diagnose
+from steadygan.errors import UsageError, nearest
+from steadygan.files import write_whole
+from steadygan.game import unflatten
+from steadygan.losses import Loss
+from steadygan.metrics import Card, Protocol
+from steadygan.report.page import page
+from steadygan.report.run_summary import Reader
+from steadygan.runs import own_code
+from steadygan.runs import train as runs
+from steadygan.runs.folder import CONFIG, Note, fresh_folder, opened, restore_member
+from steadygan.runs.live_diagnosis import StoppedByDiagnosis
+from steadygan.training.events import Diverged
+
+__all__ = ["Fitted", "fit"]
+
+Maker = Callable[[], nn.Module]
+"""Makes a network with newly initialised weights, such as its class."""
+
+ADAM = {"name": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}
+"""The optimizer where none is given: that of DCGAN (Radford 2016)."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A run that `fit` trains: its folder, and what can be done with it.
+
+    `ended` is None, or why the run failed: it diverged, or a verdict stopped it.
+    """
+
+    folder: Path
+    own: Own = field(repr=False)
+    nets: Mapping[str, nn.Module | Maker] = field(repr=False)
+    console: Console = field(repr=False)
+    ended: Diverged | StoppedByDiagnosis | None = None
+
+    def sample(self, n: int = 64, *, label: int | None = None, member: int = 0, raw: bool = False) -> Tensor:
+        """Return samples [n, ...] of the generator, averaged unless `raw`; with `label` all are of one class."""
+        return samples_of(
+            self.folder, n, average=not raw, member=member, note=self._note, label=label, own=self.own
+        )[0]
+
+    def evaluate(self, *, batch: int = 500, raw: bool = False, **protocol: Any) -> list[Card]:
+        """Return a score card for each member. `protocol` has the fields of `metrics.Protocol`."""
+        return evaluate_run(
+            self.folder,
+            Protocol(**protocol),
+            which="newest",
+            average="off" if raw else "on",
+            member=None,
+            batch=batch,
+            root=None,
+            weights=None,
+            note=self._note,
+            console=self.console,
+            own=self.own,
+        )
+
+    def diagnose(self, member: int = 0) -> list[Verdict]:
+        """Return the verdicts on the run, the cause first."""
+        return diagnose(events_of(self.folder).history(member))
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the report page, by default report.html in the run folder, and return its path."""
+        path = Path(out) if out else self.folder / "report.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, page([Reader(self.folder).read()]))
+        return path
+
+    def resume(self, **options: Any) -> "Fitted":
+        """Train on from the newest checkpoint, with other `options` of `fit` from here on, such as steps=20_000."""
+        changes = [f"{path}={config.as_text(value)}" for path, value in _flat(_placed(options)).items()]
+        ended = runs.resume(self.folder, changes, self.console, own=self.own)
+        self._write_back()
+        return replace(self, ended=ended)
+
+    def _write_back(self) -> None:
+        """Give the caller's modules the newest weights, where their parameters still have these names."""
+        mine = {name: net for name, net in self.nets.items() if isinstance(net, nn.Module)}
+        run = opened(self.folder, own=self.own)[1] if mine else None
+        if run is None or run.ensemble:
+            return
+        state, _ = restore_member(self.folder, run, 0, self._note)
+        for name, net in mine.items():
+            module = run.game.players[name].network.module
+            _fill(net, {**unflatten(module, state.params[name]), **state.buffers[name]}, plain(module)[1])
+
+    def _note(self, text: str) -> None:
+        _noter(self.console)(text)
+
+
+def fit(
+    G: nn.Module | Maker,
+    D: nn.Module | Maker,
+    data: Any,
+    *,
+    latent: int | Sequence[int] = 128,
+    loss: "str | Loss | tuple[Callable[..., Tensor], Callable[..., Tensor]]" = "non_saturating",
+    labels: Any = None,
+    held: Any = None,
+    players: Mapping[str, nn.Module | Maker] | None = None,
+    logits: Callable[[Any], Any] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Fitted:
+    """Train the generator G and the discriminator D on `data`, and return the run.
+
+        run = steadygan.fit(G, D, images, latent=100, loss="hinge", penalties=[{"name": "r1", "weight": 5}], ema=0.999)
+
+    - `G`, `D`: modules z [N, latent] -> samples [N, ...] and samples -> logits. Or functions that make them: each
+      member of an ensemble then starts from weights of its own. `players` has further networks by name, for games
+      such as reg_gan. With game={"name": "gan", "conditional": True} they are G(z, y) and D(x, y).
+    - `data`: a tensor, a numpy array, a dataset of torch, a folder or zip of images, or the name of a data set with
+      its options. `labels` [n] and `held`, held-out samples, belong to tensors and arrays. uint8 is scaled to [-1, 1].
+    - `latent`: the dimension of z, or its shape, such as (100, 1, 1).
+    - `loss`: a name of `losses.LOSSES`, a `losses.Loss`, or the pair discriminator(real, fake), generator(fake).
+    - `logits`: takes the logits out of what D answers, where that is a tuple or a dictionary.
+    - `out`: the run folder, by default runs/custom. With `resume` a run in this folder is taken up again.
+    - `options`: every key of a recipe, such as steps, batch, seeds, ema, dynamics, precision. Those of the critic's
+      section may stand alone: penalties, normalization, consistency, clip, reduce.
+
+    The default optimizer is Adam with a rate of 0.0002 and betas 0.5 and 0.999; steps are 10,000. Afterwards G and D
+    have the trained weights, without averaging, except in an ensemble. Whatever cannot be compiled or resumed exactly
+    is said in a sentence, and runs uncompiled. Raises UsageError for parts that do not fit each other.
+    """
+    console = Console(quiet=quiet)
+    note = _noter(console)
+    nets = {"G": G, "D": D, **(players or {})}
+    if "D1" in nets:  # MDGAN has two critics, and none of the name D
+        nets.pop("D")
+    own, raw = _own(nets, data, labels, held, loss, logits, note)
+    raw = _with_loss({"steps": 10_000, "optimizer": ADAM, **raw, **_placed(options)}, loss)
+    raw["networks"] = {"name": "own", "latent": latent if isinstance(latent, int) else list(latent)}
+    settings = config.parse(raw, "fit")
+    if settings.seeds > 1 and any(isinstance(net, nn.Module) for net in nets.values()):
+        note(
+            f"all {settings.seeds} members start from the weights of the given modules: give functions that make them, "
+            "such as their classes, for others"
+        )
+    folder = Path(out) if out else fresh_folder(settings.name)
+    if resume and (folder / CONFIG).is_file():
+        return Fitted(folder, own, nets, console).resume(**options)
+    about = {"networks": {name: _described(net) for name, net in nets.items()}}
+    ended = runs.start(settings, folder, console, own, lambda place: own_code.keep(place, None, about))
+    fitted = Fitted(folder, own, nets, console, ended)
+    fitted._write_back()
+    return fitted
+
+
+def _own(
+    nets: Mapping[str, nn.Module | Maker],
+    data: Any,
+    labels: Any,
+    held: Any,
+    loss: Any,
+    logits: Callable[[Any], Any] | None,
+    note: Note,
+) -> tuple[Own, dict[str, Any]]:
+    """The caller's objects, and the configuration's key `data`."""
+    mine = None if isinstance(loss, str) else own_code.as_loss(loss)
+    named = _named(data)
+    if named and (labels is not None or held is not None):
+        raise UsageError(
+            "labels and held belong to tensors and arrays: leave them out where data is a name or a folder"
+        )
+    rows = None
+    if not named:
+        rows = data if isinstance(data, Data) else given(data, labels, held=held, note=note)
+    return Own(lambda shape: _made(nets), rows, mine, logits), {"data": named or {"name": "own"}}
+
+
+def _named(data: Any) -> dict[str, Any] | None:
+    """The configuration of data that are named: a data set, with or without options, or a folder or zip of images."""
+    if isinstance(data, Mapping):
+        return dict(data)
+    if isinstance(data, str) and spelled(data, DATA) in DATA:
+        return {"name": data}
+    if isinstance(data, str | os.PathLike):
+        if not Path(data).exists():
+            raise UsageError(
+                f"data {str(data)!r} is neither a data set nor a folder or zip: {nearest(str(data), DATA)}"
+            )
+        return {"name": "images", "path": str(Path(data).resolve())}
+    return None
+
+
+def _made(nets: Mapping[str, nn.Module | Maker]) -> dict[str, nn.Module]:
+    return {name: net if isinstance(net, nn.Module) else net() for name, net in nets.items()}
+
+
+def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options at their places in a configuration: those of the critic's section may stand alone."""
+    raw: dict[str, Any] = {}
+    for key, value in options.items():
+        if key in Config.model_fields:
+            raw[key] = {**raw[key], **value} if key == "critic" and key in raw else value
+        elif key in Critic.model_fields:
+            raw["critic"] = {**raw.get("critic", {}), key: value}
+        else:
+            known = {*Config.model_fields, *Critic.model_fields}
+            raise UsageError(f"fit has no option {key!r}: {nearest(key, known)}")
+    if isinstance(raw.get("ema"), int | float) and not isinstance(raw["ema"], bool):
+        raw["ema"] = {"decay": raw["ema"]}
+    return raw
+
+
+def _with_loss(raw: dict[str, Any], loss: Any) -> dict[str, Any]:
+    """The configuration with its game's loss, where the game has one."""
+    game = raw.get("game", "gan")
+    game = dict(game) if isinstance(game, Mapping) else {"name": game}
+    part = GAMES.get(str(game.get("name", "gan")))
+    if part and "loss" in part.options and "loss" not in game:
+        game["loss"] = loss if isinstance(loss, str) else "own"
+    return {**raw, "game": game}
+
+
+def _described(net: nn.Module | Maker) -> str:
+    return repr(net) if isinstance(net, nn.Module) else getattr(net, "__qualname__", repr(net))
+
+
+def _fill(net: nn.Module, found: Mapping[str, Tensor], prefix: str) -> None:
+    """Copy tensors into a module's parameters and buffers of the same names; other modules stay as they are."""
+    mine = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    if all(prefix + key in found for key in mine):
+        with torch.no_grad():
+            for key, tensor in mine.items():
+                tensor.copy_(found[prefix + key])
+
+
+def _flat(raw: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested settings by their paths; what has a name, and lists, stay whole."""
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        here = f"{path}.{key}" if path else key
+        inner = isinstance(value, Mapping) and "name" not in value and "schedule" not in value
+        found |= _flat(value, here) if inner else {here: value}
+    return found
+
+
+def _noter(console: Console) -> Note:
+    errors = Console(stderr=True, quiet=console.quiet)
+    return lambda text: errors.print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,247 @@
+"""Modules of any origin as pure functions: their random numbers come from two buffers instead of torch's generator.
+
+A training step is a pure function of its state and its batch. A forward that draws random numbers (dropout, noise
+inputs) is not, and torch's spectral norm writes into its buffers in a way that `vmap` refuses. `Pure` mends both.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.overrides import TorchFunctionMode
+
+from steadygan.noise import normals
+
+__all__ = ["Pure", "draws_random_numbers", "needs_purity"]
+
+KEYS = 2**61
+"""Keys are below this number, so that a key plus the number of a call is a key as well."""
+
+
+class Pure(nn.Module):
+    """A module whose random numbers are a function of its buffers `key` and `count`.
+
+    `key` is drawn from torch's generator at construction. `count` grows by one at each forward. So a step with dropout
+    or noise inputs is a function of seed and step: it compiles, resumes exactly, and has a stream for each member of
+    an ensemble. `REPLACED` names the random functions that it knows: normal, uniform and Bernoulli numbers, dropout,
+    attention with dropout.
+
+    >>> net = Pure(nn.Dropout(0.5))
+    >>> again = copy.deepcopy(net)
+    >>> bool((net(torch.ones(100)) == again(torch.ones(100))).all()), int(net.count)
+    (True, 1)
+    """
+
+    key: Tensor
+    count: Tensor
+
+    def __init__(self, net: nn.Module) -> None:
+        """Wrap `net`, and draw a key."""
+        super().__init__()
+        self.net = net
+        self.register_buffer("key", torch.randint(KEYS, (), dtype=torch.int64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return what `net` returns."""
+        with _Numbers(self.key, self.count):
+            found = self.net(*inputs)
+        self.count.add_(1)
+        return found
+
+
+class _Numbers(TorchFunctionMode):
+    """Inside the block, torch's random functions return numbers that depend on key, count and the call's place."""
+
+    def __init__(self, key: Tensor, count: Tensor) -> None:
+        super().__init__()
+        self.key, self.count, self.calls = key, count, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = REPLACED.get(func)
+        return made(self, *args, **(kwargs or {})) if made else func(*args, **(kwargs or {}))
+
+    def normal(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """The next standard normal numbers."""
+        self.calls += 1
+        wide = torch.promote_types(dtype, torch.float32)
+        return normals(self.key + self.calls, self.count, shape, wide).to(dtype)
+
+    def uniform(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """The next numbers that are uniform in (0, 1): the normal distribution function of normal ones."""
+        wide = torch.promote_types(dtype, torch.float32)
+        return torch.special.ndtr(self.normal(shape, wide)).to(dtype)
+
+
+Draw = Callable[[_Numbers, tuple[int, ...], torch.dtype], Tensor]
+
+
+def _sized(draw: Draw) -> Callable[..., Tensor]:
+    """torch.randn and torch.rand: a shape, as numbers or as one tuple."""
+
+    def made(mode: _Numbers, *size: Any, dtype: torch.dtype | None = None, **rest: Any) -> Tensor:
+        given = rest.get("size", size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
+        return draw(mode, tuple(given), dtype or torch.get_default_dtype())
+
+    return made
+
+
+def _alike(draw: Draw) -> Callable[..., Tensor]:
+    """torch.randn_like and torch.rand_like."""
+
+    def made(mode: _Numbers, like: Tensor, dtype: torch.dtype | None = None, **rest: Any) -> Tensor:
+        return draw(mode, tuple(like.shape), dtype or like.dtype)
+
+    return made
+
+
+def _normal_(mode: _Numbers, x: Tensor, mean: float = 0.0, std: float = 1.0, **rest: Any) -> Tensor:
+    return x.copy_(mean + std * mode.normal(tuple(x.shape), x.dtype))
+
+
+def _uniform_(mode: _Numbers, x: Tensor, low: float = 0.0, high: float = 1.0, **rest: Any) -> Tensor:
+    return x.copy_(low + (high - low) * mode.uniform(tuple(x.shape), x.dtype))
+
+
+def _bernoulli(mode: _Numbers, p: Tensor, **rest: Any) -> Tensor:
+    return (mode.uniform(tuple(p.shape), p.dtype) < p).to(p.dtype)
+
+
+def _bernoulli_(mode: _Numbers, x: Tensor, p: float | Tensor = 0.5, **rest: Any) -> Tensor:
+    return x.copy_((mode.uniform(tuple(x.shape), torch.float32) < p).to(x.dtype))
+
+
+def _dropout(
+    mode: _Numbers, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    return _dropped(mode, x, p, tuple(x.shape)) if training and p else x
+
+
+def _whole_channels(
+    mode: _Numbers, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Dropout of whole channels of [N, C, ...]."""
+    return _dropped(mode, x, p, (*x.shape[:2], *[1] * (x.ndim - 2))) if training and p else x
+
+
+def _dropped(mode: _Numbers, x: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
+    if p == 1:
+        return torch.zeros_like(x)
+    kept = mode.uniform(shape, torch.float32) >= p
+    return torch.where(kept, x / (1 - p), torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+def _attention(
+    mode: _Numbers,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    p: float = 0.0,
+    **rest: Any,
+) -> Tensor:
+    """Attention with dropout on its weights, written out."""
+    mask, p = rest.get("attn_mask", mask), rest.get("dropout_p", p)
+    causal, scale = rest.get("is_causal", False), rest.get("scale") or 1 / math.sqrt(query.shape[-1])
+    if not p:
+        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scale)
+    weights = query @ key.transpose(-2, -1) * scale
+    if causal:
+        future = torch.ones(weights.shape[-2:], dtype=torch.bool, device=weights.device).triu(1)
+        weights = weights.masked_fill(future, -math.inf)
+    if mask is not None:
+        weights = weights.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else weights + mask
+    return _dropout(mode, weights.softmax(-1), p) @ value
+
+
+def _multi_head(mode: _Numbers, query: Tensor, key: Tensor, value: Tensor, *given: Any, **rest: Any) -> Any:
+    """nn.MultiheadAttention with dropout on its weights, for which the values are projected once more."""
+    named: dict[str, Any] = dict(zip(HEADS, given)) | rest
+    p, plain = named["dropout_p"], {**named, "dropout_p": 0.0}
+    odd = named["bias_k"] is not None or named["add_zero_attn"] or query.ndim != 3
+    if not p or not named["training"] or odd:
+        return F.multi_head_attention_forward(query, key, value, **named)
+    whole = {**plain, "need_weights": True, "average_attn_weights": False}
+    undropped: Any = F.multi_head_attention_forward(query, key, value, **whole)[1]
+    weights = _dropout(mode, undropped, p)
+    bias, heads = named["in_proj_bias"], named["num_heads"]
+    own = named.get("use_separate_proj_weight")
+    packed = named["v_proj_weight"] if own else named["in_proj_weight"].chunk(3)[2]
+    values = F.linear(value, packed, None if bias is None else bias.chunk(3)[2])
+    each = values.unflatten(2, (heads, -1)).permute(1, 2, 0, 3)  # [S, N, E] -> [N, heads, S, E / heads]
+    joined = (weights @ each).permute(2, 0, 1, 3).flatten(2)
+    out = F.linear(joined, named["out_proj_weight"], named["out_proj_bias"])
+    return out, weights.mean(1) if named.get("need_weights", True) else None
+
+
+HEADS = (
+    "embed_dim_to_check",
+    "num_heads",
+    "in_proj_weight",
+    "in_proj_bias",
+    "bias_k",
+    "bias_v",
+    "add_zero_attn",
+    "dropout_p",
+    "out_proj_weight",
+    "out_proj_bias",
+    "training",
+)
+"""What nn.MultiheadAttention hands to F.multi_head_attention_forward by position, after query, key and value."""
+
+
+def _normalize(
+    mode: _Numbers, x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
+) -> Tensor:
+    """F.normalize, which torch's spectral norm calls with `out=`: vmap has no rule for that."""
+    found = x / x.norm(p, dim, keepdim=True).clamp_min(eps)
+    return found if out is None else out.copy_(found)
+
+
+REPLACED: dict[Any, Callable[..., Tensor]] = {
+    torch.randn: _sized(_Numbers.normal),
+    torch.rand: _sized(_Numbers.uniform),
+    torch.randn_like: _alike(_Numbers.normal),
+    torch.rand_like: _alike(_Numbers.uniform),
+    torch.Tensor.normal_: _normal_,
+    torch.Tensor.uniform_: _uniform_,
+    torch.bernoulli: _bernoulli,
+    torch.Tensor.bernoulli: _bernoulli,
+    torch.Tensor.bernoulli_: _bernoulli_,
+    F.dropout: _dropout,
+    torch.dropout: _dropout,
+    F.dropout1d: _whole_channels,
+    F.dropout2d: _whole_channels,
+    F.dropout3d: _whole_channels,
+    F.scaled_dot_product_attention: _attention,
+    F.multi_head_attention_forward: _multi_head,
+    F.normalize: _normalize,
+}
+"""What runs in place of a function inside a `Pure` module. Other random functions stay torch's own."""
+
+
+def draws_random_numbers(module: nn.Module, *inputs: Tensor) -> bool:
+    """Return whether a training forward of `module` takes numbers from torch's generator. It is left unchanged.
+
+    >>> draws_random_numbers(nn.Dropout(), torch.ones(2)), draws_random_numbers(Pure(nn.Dropout()), torch.ones(2))
+    (True, False)
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.random.get_rng_state()
+        copy.deepcopy(module).train()(*inputs)
+        return not torch.equal(before, torch.random.get_rng_state())
+
+
+def needs_purity(module: nn.Module, *inputs: Tensor) -> bool:
+    """Return whether a forward draws random numbers, or has torch's spectral norm, which `vmap` refuses.
+
+    >>> needs_purity(nn.Linear(2, 2), torch.ones(1, 2))
+    False
+    """
+    theirs = parametrizations._SpectralNorm
+    return any(isinstance(part, theirs) for part in module.modules()) or draws_random_numbers(module, *inputs)

@@ -1,0 +1,178 @@
+"""A file of one's own that makes networks, data or a loss: read it, run it, and keep its text with the run."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from steadygan.build import Own
+from steadygan.config.registry import GAMES
+from steadygan.data import Data
+from steadygan.data.given import given
+from steadygan.errors import UsageError, nearest
+from steadygan.files import user_path, write_whole
+from steadygan.losses import Loss
+from steadygan.runs.folder import Note
+
+__all__ = ["OwnFile", "as_loss", "check_same", "keep", "own_file"]
+
+RECORD = "own.json"
+"""The file of a run folder that says which objects came from outside: the file's name and hash."""
+
+KNOWN = ("networks", "data", "loss", "logits")
+"""The functions of a file that a run uses."""
+
+
+class OwnFile(NamedTuple):
+    """A file that the user names with --use: its name, its text, and the functions that it defines."""
+
+    name: str
+    text: bytes
+    functions: dict[str, Callable[..., Any]]
+
+    def named(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """The configuration `raw` with the name `own` for all that the file defines. The latent keeps its dimension."""
+        made, before = dict(raw), raw.get("networks")
+        if "networks" in self.functions:
+            kept = (
+                {key: before[key] for key in ("latent", "options") if key in before}
+                if isinstance(before, dict)
+                else {}
+            )
+            made["networks"] = {"name": "own", **kept}
+        if "data" in self.functions:
+            made["data"] = {"name": "own"}
+        if "loss" in self.functions:
+            game = made.get("game", "gan")
+            made["game"] = {**(game if isinstance(game, dict) else {"name": game}), "loss": "own"}
+        return made
+
+    def own(self, raw: Mapping[str, Any], note: Note) -> Own:
+        """The objects that the file makes for a configuration. `networks(shape, **options)` is called when needed."""
+        make = self.functions.get("networks")
+        loss, data = (self.functions.get(name) for name in ("loss", "data"))
+        return Own(
+            networks=make and _networks(make, self.name, _options(raw), _players(raw)),
+            data=data and _data(data(), note),
+            loss=loss and as_loss(loss()),
+            logits=self.functions.get("logits"),
+        )
+
+
+def own_file(path: Path) -> OwnFile:
+    """Run the file and take its functions. Raises UsageError where it cannot be run or defines none of them."""
+    file = user_path(path)
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--use {path} cannot be read ({error.strerror}): name a Python file") from None
+    module = ModuleType(file.stem)
+    module.__file__ = str(file.resolve())
+    sys.modules[file.stem] = module  # classes of the file then find their module, as pickle and inspect need
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        exec(compile(text, str(file), "exec"), module.__dict__)
+    except Exception as error:  # whatever the user's file raises
+        raise UsageError(
+            f"--use {path} fails when it is run ({type(error).__name__}: {error}): correct it"
+        ) from error
+    finally:
+        sys.path.remove(str(file.resolve().parent))
+    found = {name: value for name in KNOWN if callable(value := module.__dict__.get(name))}
+    if not found:
+        raise UsageError(
+            f"--use {path} defines none of the functions {', '.join(KNOWN)}: define networks(shape, **options) that "
+            "returns G and D"
+        )
+    return OwnFile(file.name, text, found)
+
+
+def keep(folder: Path, file: OwnFile | None, about: Mapping[str, Any] = {}) -> None:
+    """Write to a run folder where its own objects come from: the file's text and hash, and facts `about` them."""
+    if file:
+        write_whole(folder / file.name, file.text)
+        about = {**about, "file": file.name, "sha256": hashlib.sha256(file.text).hexdigest()}
+    if about:
+        write_whole(folder / RECORD, json.dumps(about, indent=1) + "\n")
+
+
+def check_same(folder: Path, file: OwnFile | None, note: Note) -> None:
+    """Note where the file that a run is resumed with is another one than it began with."""
+    try:
+        before = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return
+    if (
+        file
+        and isinstance(before, dict)
+        and before.get("sha256") not in (None, hashlib.sha256(file.text).hexdigest())
+    ):
+        note(
+            f"{file.name} has changed since {folder} began (its first text is in {folder / before['file']}): "
+            "the steps from here on use the new one"
+        )
+
+
+def as_loss(given: Any) -> Loss:
+    """A loss as a pair of functions: discriminator(real_logits, fake_logits) and generator(fake_logits).
+
+    Raises UsageError for anything else. A generator's loss that needs real logits too is a `losses.Loss` with `pairs`.
+    """
+    if isinstance(given, Loss):
+        return given
+    if not isinstance(given, tuple | list) or len(given) != 2 or not all(callable(each) for each in given):
+        raise UsageError(
+            "a loss of your own is a pair of functions, discriminator(real_logits, fake_logits) and "
+            f"generator(fake_logits), or a steadygan.losses.Loss, not {type(given).__name__}: give one of these"
+        )
+    discriminator, generator = given
+    return Loss(
+        discriminator, lambda fake, real=None: generator(fake), meaning="A pair of functions of your own."
+    )
+
+
+def _networks(
+    make: Callable[..., Any], name: str, options: Mapping[str, Any], players: tuple[str, ...]
+) -> Callable[[tuple[int, ...]], Mapping[str, nn.Module]]:
+    def networks(shape: tuple[int, ...]) -> Mapping[str, nn.Module]:
+        try:
+            found = make(shape, **options)
+        except TypeError as error:
+            raise UsageError(
+                f"networks(shape, **options) of {name} cannot be called ({error}): correct it"
+            ) from error
+        if isinstance(found, Mapping):
+            return found
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise UsageError(
+                f"networks(shape, **options) of {name} returns {type(found).__name__}: return G and D, or the players' "
+                f"networks by name ({', '.join(players)})"
+            )
+        return dict(zip(("G", "D"), found, strict=True))
+
+    return networks
+
+
+def _options(raw: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = raw.get("networks")
+    return dict(chosen.get("options") or {}) if isinstance(chosen, dict) else {}
+
+
+def _players(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    game = raw.get("game", "gan")
+    name = str(game.get("name", "gan")) if isinstance(game, dict) else str(game)
+    if name not in GAMES:
+        raise UsageError(f"game.name: {name!r} is not known: {nearest(name, GAMES)}")
+    return tuple(GAMES[name].players)
+
+
+def _data(found: Any, note: Note) -> Data:
+    if isinstance(found, Data):
+        return found
+    pair = isinstance(found, tuple) and len(found) == 2
+    return given(*found, note=note) if pair else given(found, note=note)
