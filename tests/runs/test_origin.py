@@ -54,7 +54,7 @@ def source(tmp_path_factory):
 
 
 def begin(raw, folder: Path, where: Path, **how) -> None:
-    train.start(parse(raw), folder, Console(file=io.StringIO()), origin(where, print, **how))
+    train.start(parse(raw), folder, Console(file=io.StringIO()), source=origin(where, print, **how))
 
 
 def state(folder: Path, step: int) -> dict[str, torch.Tensor]:
@@ -155,8 +155,8 @@ def test_noise_on_hidden_layers_may_be_added(source, tmp_path):
             r"trained on images 1x8x8, and these are 3x8x8, so give images of 1x8x8$",
         ),
         (
-            {"data": {"name": "digits", "size": 16}},
-            r"trained on images 1x8x8, and these are 1x16x16, so set data.size=8$",
+            {"data": {"name": "images", "path": "FOLDER", "size": 16}},
+            r"images 1x8x8, and these are 3x16x16, so give images of 1x8x8 \(data.size=8 resizes those of a folder\)$",
         ),
     ],
 )

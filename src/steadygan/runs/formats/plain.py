@@ -26,8 +26,7 @@ def plain(module: nn.Module) -> nn.Module:
     made = _silent(copy.deepcopy(module).eval())
     for part in made.modules():
         if parametrize.is_parametrized(part):
-            for name in list(part.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+            _store_weights(part)
         for name, value in list(vars(part).items()):
             if isinstance(value, Tensor):
                 delattr(part, name)
@@ -46,6 +45,18 @@ def tensors(module: nn.Module) -> dict[str, Tensor]:
         for each in (module.named_parameters, module.named_buffers)
         for name, tensor in each(remove_duplicate=False)
     }
+
+
+def _store_weights(part: nn.Module) -> None:
+    """Turn parametrized tensors into ordinary parameters.
+
+    Not torch's remove_parametrizations: it changes the class of the part, which a copy shares with its original.
+    """
+    values = {name: getattr(part, name).detach().clone() for name in part.parametrizations}  # type: ignore[union-attr]
+    part.__class__ = type(part).__bases__[0]
+    del part.parametrizations
+    for name, value in values.items():
+        part.register_parameter(name, nn.Parameter(value))
 
 
 def _silent(module: nn.Module) -> nn.Module:
