@@ -10,6 +10,7 @@ from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.config.schema import Evaluation
+from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.errors import UsageError, nearest
 from steadygan.files import write_whole
 from steadygan.game import Logs, State
@@ -60,6 +61,9 @@ def start(
     """
     run = started(settings, source, own) if source else build(settings, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
+    for found in at_zero(config.in_steps(settings), 0):
+        if found.path.startswith("optimizer."):
+            _noter(console)(sentence(found, settings.steps))
     compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
     settings = settings.model_copy(update={"compile": compiles})
     evaluate = evaluator(run, settings.evaluation, _noter(console))
@@ -80,8 +84,9 @@ def resume(
 ) -> Diverged | StoppedByDiagnosis | None:
     """Resume a run from the newest complete checkpoint in `folder`, exactly as if it had not been interrupted.
 
-    `assignments` (key=value) change the configuration from here on, and `root` the folder of its data. Raises
-    UsageError if `folder` is not a run folder, or if its checkpoint does not fit the configuration.
+    `assignments` (key=value) change the configuration from here on, and `root` the folder of its data. With more steps
+    the schedules stay as they were: the run is then the longer run with these schedules. Raises UsageError if `folder`
+    is not a run folder, if its checkpoint does not fit the configuration, or if no player would move any more.
     """
     before = config.current(read_config(folder))
     raw = config.current(config.override(before, assignments))
@@ -112,6 +117,10 @@ def resume(
             )
             console.print(text, markup=False, soft_wrap=True)
             return None
+        if settings.steps > before.get("steps", 0):
+            check_moves(config.in_steps(settings), step)
+            for found in at_zero(config.in_steps(settings), step):
+                _noter(console)(sentence(found, settings.steps))
         undecided = settings.compile == "auto"
         compiles = _compiles(settings.compile, run, settings.steps - step, settings.threads, console)
         settings = settings.model_copy(update={"compile": compiles})
