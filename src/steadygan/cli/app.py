@@ -109,6 +109,10 @@ def train(
     begun = _origin(from_, from_players, from_member)
     if dry_run:
         from steadygan.commands import dry_run as dry
+        from steadygan.runs.origin import started
+
+        for one in begun:
+            started(settings, one, own)  # what does not fit is said here too
 
         dry.dry_run(settings, console, own)
         return
