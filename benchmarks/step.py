@@ -21,7 +21,7 @@ from torch import nn
 
 from benchmarks import script
 from steadygan import config
-from steadygan.build import Run, build
+from steadygan.build import NOTHING, Own, Run, build
 from steadygan.errors import UsageError
 from steadygan.networks import dcgan, mlp
 from steadygan.training.compile.compiled_step import compiled, vectorised
@@ -91,9 +91,9 @@ def naive(
     return iteration
 
 
-def ours(settings: dict, calls: int, **overrides: object) -> tuple[Candidate, Run, float]:
+def ours(settings: dict, calls: int, own: Own = NOTHING, **overrides: object) -> tuple[Candidate, Run, float]:
     """Our step with its own draws, made ready as the trainer does; also the seconds that compiling took."""
-    run = build(config.parse({**settings, **overrides}))
+    run = build(config.parse({**settings, **overrides}), own)
     largest = work(run.game, 64 * len(run.members))
     step = vectorised(run.step) if run.ensemble else run.step
     began = time.perf_counter()

@@ -203,6 +203,11 @@ def _normalize(
     return found if out is None else out.copy_(found)
 
 
+def _lerp_(mode: _Numbers, x: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """Tensor.lerp_, as in running averages of styles: vmap has no rule for its form in place."""
+    return x.copy_(torch.lerp(x, end, weight))
+
+
 REPLACED: dict[Any, Callable[..., Tensor]] = {
     torch.randn: _sized(_Numbers.normal),
     torch.rand: _sized(_Numbers.uniform),
@@ -221,6 +226,7 @@ REPLACED: dict[Any, Callable[..., Tensor]] = {
     F.scaled_dot_product_attention: _attention,
     F.multi_head_attention_forward: _multi_head,
     F.normalize: _normalize,
+    torch.Tensor.lerp_: _lerp_,
 }
 """What runs in place of a function inside a `Pure` module. Other random functions stay torch's own."""
 
