@@ -60,7 +60,7 @@ class Critic(Strict):
     consistency: tuple[choice(registry.CONSISTENCY), ...] = ()  # type: ignore[valid-type]
     """Terms that pull the logits of a sample and of its slightly changed copy together."""
 
-    reduce: Literal["sum", "mean"] | None = None
+    reduce: Literal["sum", "mean"] | None = Field(None, examples=["mean"])
     """For critics with several logits for each sample (maps): penalties and normalization take their sum or mean.
 
     The gradient of a mean is smaller by the number of logits, R1 by its square. null: the critic has one logit each.
