@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     )
     from steadygan.commands.fit import fit
     from steadygan.diagnostics.monitor import Monitor
+    from steadygan.runs.export import export
+    from steadygan.runs.load import load
 
 __all__ = [
     "Monitor",
@@ -43,9 +45,11 @@ __all__ = [
     "data",
     "diagnostics",
     "dynamics",
+    "export",
     "fake_as_real",
     "fit",
     "games",
+    "load",
     "losses",
     "metrics",
     "networks",

@@ -20,7 +20,7 @@ from steadygan import config
 from steadygan.build import build
 from steadygan.config.field_types import steps_of
 from steadygan.errors import UsageError
-from steadygan.recipes.catalogue import recipe_files
+from steadygan.recipes.catalogue import find_recipe, recipe_files
 
 RECIPES = list(recipe_files().values())
 
@@ -880,3 +880,39 @@ def test_a_packaged_recipe_parses_and_says_what_it_is(file):
 
 def test_there_are_recipes():
     assert RECIPES
+
+
+# ------------------------------------------------------------------------- a schedule that is only named
+
+
+@pytest.mark.parametrize(
+    ("override", "form"),
+    [
+        ("optimizer.lr=cosine", "optimizer.lr={schedule: cosine, start: 0.002, stop: 0}"),
+        ("optimizer.lr=cosin", "optimizer.lr={schedule: cosine, start: 0.002, stop: 0}"),
+        ("optimizer.lr=fast", "optimizer.lr={schedule: linear, start: 0.002, stop: 0}"),
+        ("optimizer.lr={schedule: cosine}", "optimizer.lr={schedule: cosine, start: 0.002, stop: 0}"),
+        ("optimizer.lr={start: 1}", "optimizer.lr={schedule: linear, start: 0.002, stop: 0}"),
+        (
+            "optimizer.lr={schedule: warmup, value: linear, over: 5}",
+            "optimizer.lr.value={schedule: linear, start: 0.002, stop: 0}",
+        ),
+        (
+            "critic.penalties.0.weight=linear",
+            "critic.penalties.0.weight={schedule: linear, start: 0.002, stop: 0}",
+        ),
+        ("ema.decay=warmup", "ema.decay={schedule: warmup, value: 0.001, over: 5%}"),
+        ("fake_as_real.count=constant", "fake_as_real.count={schedule: constant, value: 0.001}"),
+    ],
+)
+def test_the_form_of_a_schedule_is_shown_and_is_valid(override, form):
+    raw = find_recipe("digits-fargan")[1]
+    with pytest.raises(UsageError) as caught:
+        config.parse(config.override(raw, [override]))
+    assert f"{form}" in str(caught.value)
+    config.parse(config.override(raw, [override.split("=")[0] + "=1", form]))
+
+
+def test_a_number_without_schedules_says_so():
+    with pytest.raises(UsageError, match=r"noise.D takes a number, not 'linear'$"):
+        config.parse(config.override(find_recipe("digits-fargan")[1], ["noise.D=linear"]))

@@ -267,6 +267,45 @@ def test_a_run_made_longer_keeps_its_schedules(tmp_path, quiet):
     assert_same_run(tmp_path / "run", tmp_path / "wanted")
 
 
+def test_a_run_made_longer_does_not_train_at_rate_0_silently(tmp_path, quiet):
+    """Its rate has fallen to 0 over 80 % of 6 steps: nothing would move, and the sentence has what moves it again."""
+    rate = {"schedule": "linear", "start": 0.01, "stop": 0, "over": "80%"}
+    raw = {**RECIPES["points, fake-as-real"][0], "steps": 6, "optimizer": {**ADAM, "lr": rate}}
+    told = io.StringIO()
+    train.start(parse(raw), tmp_path / "run", Console(file=told, width=200))
+    assert "note: optimizer.lr is 0 from step 5" not in told.getvalue(), "of the last step alone"
+    before = contents(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"optimizer.lr is 0 from step 6 on.* such as optimizer.lr.over=12"):
+        train.resume(tmp_path / "run", ["steps=12"], quiet)
+    assert contents(tmp_path / "run") == before
+    train.resume(tmp_path / "run", ["steps=12", "optimizer.lr.over=12"], Console(file=told, width=200))
+    found = newest(tmp_path / "run")
+    assert int(found["scalars/step"]) == 12
+    assert all(torch.isfinite(found[f"params/{name}"]).all() for name in "GD")
+    train.resume(tmp_path / "run", ["steps=24", "optimizer.lr=0"], Console(file=told, width=200))
+    assert torch.equal(newest(tmp_path / "run")["params/G"], found["params/G"]), "as it was asked to"
+
+
+def test_a_schedule_that_ends_at_0_is_noted(tmp_path, quiet):
+    """A rate when the run starts, and any other number when it is made longer."""
+    rate = {"schedule": "linear", "start": 0.01, "stop": 0, "over": 4}
+    weight = {"schedule": "cosine", "start": 1, "stop": 0, "over": 3}
+    raw = {
+        **RECIPES["points, fake-as-real"][0],
+        "steps": 8,
+        "optimizer": {"G": {**ADAM, "lr": rate}, "D": ADAM},
+    }
+    raw["critic"] = {"penalties": [{"name": "r1", "weight": weight}]}
+    told = io.StringIO()
+    train.start(parse(raw), tmp_path / "run", Console(file=told, width=200))
+    assert "note: optimizer.G.lr is 0 from step 4 to the last, 8" in told.getvalue()
+    assert "weight is 0" not in told.getvalue()
+    train.resume(tmp_path / "run", ["steps=10"], Console(file=told, width=200))
+    assert "optimizer.G.lr is 0 from step 8 to the last, 10" in told.getvalue()
+    wanted = "critic.penalties.0.weight is 0 from step 8 to the last, 10: for another value, add "
+    assert f"{wanted}critic.penalties.0.weight.over=10" in told.getvalue()
+
+
 def test_a_run_stopped_at_every_single_step_is_the_run_that_was_not(tmp_path, whole, quiet, monkeypatch):
     """Six steps past each checkpoint at most, eleven stops: an error of one step anywhere adds up."""
     raw, _ = RECIPES["points, fake-as-real"]

@@ -1,6 +1,6 @@
 """Build a run from a configuration: make every object that it names and put them together."""
 
-from steadygan.build.assemble import Run, build
+from steadygan.build.assemble import Fill, Run, build
 from steadygan.build.own import NOTHING, Own
 
-__all__ = ["NOTHING", "Own", "Run", "build"]
+__all__ = ["NOTHING", "Fill", "Own", "Run", "build"]

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 from steadygan.build import closed_form
 from steadygan.build.critic import constraints
 from steadygan.build.own import NOTHING, Own, size, unseeded
-from steadygan.build.players import class_count, modules
+from steadygan.build.players import class_count, frozen, modules
 from steadygan.build.sizes import check_size
 from steadygan.config import Config
 from steadygan.config.records import Choice, make
@@ -27,7 +27,7 @@ from steadygan.losses import Loss
 from steadygan.rng import generator, seeded_globals
 from steadygan.training.events import Every, Stop
 
-__all__ = ["Run", "build"]
+__all__ = ["Fill", "Run", "build"]
 
 
 class Run(NamedTuple):
@@ -52,10 +52,15 @@ class Run(NamedTuple):
     eager: str = ""  # why the step cannot be compiled, in a sentence; empty where it can
 
 
-def build(config: Config, own: Own = NOTHING) -> Run:
+Fill = Callable[[int, dict[str, nn.Module]], None]
+"""Puts weights into the new networks of one member, given its number."""
+
+
+def build(config: Config, own: Own = NOTHING, fill: Fill | None = None) -> Run:
     """Build every object that `config` names. Raises UsageError if the parts do not fit each other.
 
-    `own` has the objects for which `config` says `own`.
+    `own` has the objects for which `config` says `own`. `fill` may replace the initial weights, from which the
+    optimizers' moments then start.
     """
     parts = resolve(config)
     closed_form.check_bare(parts.game.name, parts.networks.name, parts.data.name)
@@ -67,7 +72,7 @@ def build(config: Config, own: Own = NOTHING) -> Run:
     latent = classes + size(parts.networks.options.get("latent", 1))
     spectral = parts.constraints.normalization.name == "spectral_normalized"
     hidden = parts.constraints.hidden_noise
-    fresh = partial(
+    networks = partial(
         modules,
         parts.game,
         parts.networks,
@@ -78,6 +83,10 @@ def build(config: Config, own: Own = NOTHING) -> Run:
         spectral=spectral,
         reduce=parts.constraints.reduction,
     )
+
+    def fresh() -> dict[str, nn.Module]:
+        return frozen(networks(), parts.freeze)
+
     ensemble, averaged = len(parts.members) > 1, ("G",) if parts.ema else ()
     layout = parts.channels_last and not ensemble  # vmap does not support memory formats
     made = fresh()
@@ -99,7 +108,10 @@ def build(config: Config, own: Own = NOTHING) -> Run:
     optimizers = _optimizers(parts.optimizers, tuple(game.players))
     rule = make(DYNAMICS, parts.dynamics, game=game, optimizers=optimizers)
     dtype, device = parts.precision.dtype, parts.device
-    states = [_initial(fresh, optimizers, game, rule, m, averaged, dtype) for m in parts.members]
+    states = [
+        _initial(partial(_filled, fresh, index, fill), optimizers, game, rule, m, averaged, dtype)
+        for index, m in enumerate(parts.members)
+    ]
     seeds = [int(m["seed"]) for m in parts.members]
     step = complete(rule, game, *(parts.ema or ()))
     return Run(
@@ -208,6 +220,13 @@ def _optimizers(chosen: Choice | dict[str, Choice], players: tuple[str, ...]) ->
             f"optimizer names {', '.join(chosen)}: give one optimizer for each of the players {', '.join(players)}"
         )
     return {name: make(OPTIMIZERS, part) for name, part in chosen.items()}
+
+
+def _filled(fresh: Callable[[], dict[str, nn.Module]], index: int, fill: Fill | None) -> dict[str, nn.Module]:
+    nets = fresh()
+    if fill:
+        fill(index, nets)
+    return nets
 
 
 def _initial(

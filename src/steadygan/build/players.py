@@ -1,5 +1,7 @@
 """The networks of a game's players, with noise in hidden layers and spectral normalization."""
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from steadygan import noise, normalization
@@ -9,10 +11,10 @@ from steadygan.config.registry import CRITICS, GAMES, NETWORKS
 from steadygan.config.resolve import HiddenNoise
 from steadygan.critic_outputs import Reduction
 from steadygan.data.dataset import Data, check_labels
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, nearest
 from steadygan.networks import Classed
 
-__all__ = ["class_count", "modules"]
+__all__ = ["class_count", "frozen", "modules"]
 
 
 def modules(
@@ -56,6 +58,46 @@ def _networks(
         name: pair.pop(role) if role in pair else _of_role(role, game, networks, data, classes)
         for name, role in roles.items()
     }
+
+
+def frozen(nets: dict[str, nn.Module], layers: Mapping[str, int]) -> dict[str, nn.Module]:
+    """The networks, of which training does not change the first layers: `layers` has the numbers by player.
+
+    Counted are layers with a weight of at least two dimensions, in the order in which the network holds them. What
+    lies before the last of them is fixed too (its biases, a norm's gains). Raises UsageError for an unknown player,
+    and where nothing of a player would be left to train. Source: Mo 2020 (FreezeD).
+
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    >>> [p.requires_grad for p in frozen({"D": net}, {"D": 1})["D"].parameters()]
+    [False, False, True, True]
+    """
+    for player, count in layers.items():
+        if player not in nets:
+            raise UsageError(f"freeze.{player}: {nearest(player, nets)}")
+        owned = _by_layer(nets[player])
+        weighted = [name for name, parts in owned.items() if any(p.ndim > 1 for p in parts)]
+        if count >= len(weighted):
+            raise UsageError(
+                f"freeze.{player}={count} leaves nothing of {player} to train, which has {len(weighted)} layers: "
+                f"choose at most {len(weighted) - 1}"
+            )
+        first = list(owned)[: list(owned).index(weighted[count - 1]) + 1] if count else []
+        for parameter in (p for name in first for p in owned[name]):
+            parameter.requires_grad_(False)
+    return nets
+
+
+def _by_layer(net: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """The parameters of each layer, by the layer's name. Those of a parametrization are its layer's."""
+    found: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        layer = (
+            name.partition("parametrizations.")[0].rstrip(".")
+            if "parametrizations." in name
+            else name.rpartition(".")[0]
+        )
+        found.setdefault(layer, []).append(parameter)
+    return found
 
 
 def class_count(game: Choice, networks: Choice, data: Data) -> int:

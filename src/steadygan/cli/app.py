@@ -28,6 +28,7 @@ from steadygan.cli.analysis import (
     note,
 )
 from steadygan.cli.data import data
+from steadygan.cli.export import export
 from steadygan.errors import UsageError
 from steadygan.recipes.listing import listed
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from steadygan.runs.live_diagnosis import StoppedByDiagnosis
+    from steadygan.runs.origin import Origin
     from steadygan.training.events import Diverged
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -77,6 +79,16 @@ def train(
         typer.Option(help="Preset that shrinks the recipe: tiny, or one that it names. Default: full size."),
     ] = None,
     use: Use = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Run folder whose weights to start from. Default: none."),
+    ] = None,
+    from_players: Annotated[
+        str | None, typer.Option(metavar="G,D", help="Players that start from --from. Default: all.")
+    ] = None,
+    from_member: Annotated[
+        int | None, typer.Option(help="Ensemble member of --from. Default: all, member by member.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the configuration and its cost, and train nothing.")
     ] = False,
@@ -111,14 +123,21 @@ def train(
     if own_set:
         check_images(settings, own_set.side)
         note(own_set.told(source))
+    begun = _origin(from_, from_players, from_member)
     if dry_run:
         from steadygan.commands import dry_run as dry
+        from steadygan.runs.origin import started
+
+        for one in begun:
+            started(settings, one, own)  # what does not fit is said here too
 
         dry.dry_run(settings, console, own)
         return
     folder = out or fresh_folder(settings.name)
     try:
-        _train(folder, lambda: run.start(settings, folder, console, own, lambda place: keep(place, file)))
+        _train(
+            folder, lambda: run.start(settings, folder, console, own, lambda place: keep(place, file), *begun)
+        )
     finally:
         if out is None:  # a run that did not start leaves no folder
             for path in (folder, folder.parent):
@@ -198,6 +217,7 @@ def list_(
 
 
 for command in (
+    export,
     analysis.evaluate,
     analysis.compare,
     pages.report,
@@ -210,6 +230,18 @@ for command in (
     app.command()(command)
 app.add_typer(analysis.probe, name="probe")
 app.add_typer(data, name="data")
+
+
+def _origin(folder: Path | None, players: str | None, member: int | None) -> "list[Origin]":
+    """The weights that a run starts from, if any, as the options --from, --from-players and --from-member say."""
+    if folder is None:
+        if players is not None or member is not None:
+            raise UsageError("--from-players and --from-member belong to --from DIR: name the run folder")
+        return []
+    from steadygan.runs.origin import origin
+
+    names = [name.strip() for name in players.split(",")] if players else None
+    return [origin(folder, note, players=names, member=member)]
 
 
 def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None]") -> None:

@@ -1,5 +1,6 @@
 """The types of the values of a recipe's keys: counts, spans of steps, and numbers that may change or differ."""
 
+import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, Protocol
 
@@ -36,6 +37,7 @@ __all__ = [
     "bounded",
     "choice",
     "ends",
+    "schedule_form",
     "spelled",
     "steps_of",
     "value",
@@ -261,6 +263,19 @@ _warmup = Part(
 
 SCHEDULES: dict[str, Part] = {**_plain, "warmup": _warmup}
 """Every schedule with its keys: `{schedule: linear, start: 1, stop: 0, over: 50%, begin: 0}` and its relatives."""
+
+
+def schedule_form(name: str) -> str:
+    """How a schedule is written: the one of this name, or one of a name that is close, or a straight line.
+
+    >>> schedule_form("warmup")
+    '{schedule: warmup, value: 0.001, over: 5%}'
+    """
+    close = difflib.get_close_matches(name, SCHEDULES, n=1)
+    chosen = close[0] if close else "linear"
+    keys = {key: option.example for key, option in SCHEDULES[chosen].options.items() if option.default is ...}
+    return f"{{schedule: {chosen}, {', '.join(f'{key}: {value}' for key, value in keys.items())}}}"
+
 
 Scheduled: Any = tagged(_models(SCHEDULES, "schedule"), "schedule")
 """One of the schedules."""

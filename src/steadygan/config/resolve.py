@@ -5,7 +5,7 @@ differs between the members of an ensemble is a function of the state's scalars 
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +21,17 @@ from steadygan.games import Clip, FakeAsReal
 from steadygan.schedules import Number
 from steadygan.training.events import Every, Stop
 
-__all__ = ["Constraints", "Ema", "HiddenNoise", "Precision", "Resolved", "resolve", "sweeps"]
+__all__ = [
+    "Constraints",
+    "Ema",
+    "HiddenNoise",
+    "Precision",
+    "Resolved",
+    "resolve",
+    "schedule_of",
+    "scheduled",
+    "sweeps",
+]
 
 
 class HiddenNoise(NamedTuple):
@@ -86,6 +96,7 @@ class Resolved(NamedTuple):
     dynamics: Choice
     optimizers: Choice | dict[str, Choice]
     ema: Ema | None
+    freeze: dict[str, int]
     members: list[dict[str, float]]
     batch: int
     accumulate: int
@@ -139,6 +150,7 @@ def resolve(config: Config) -> Resolved:
             if config.ema
             else None
         ),
+        freeze=dict(config.freeze),
         members=_members(sweeps(config), range(config.seed, config.seed + config.seeds)),
         batch=config.batch,
         accumulate=config.accumulate,
@@ -157,6 +169,11 @@ def resolve(config: Config) -> Resolved:
             else None
         ),
     )
+
+
+def schedule_of(model: Strict, steps: int) -> schedules.Schedule:
+    """The schedule that a model of the configuration describes, in a run of so many steps."""
+    return _Numbers(steps, torch.float64).schedule(model)
 
 
 class _Numbers(NamedTuple):
@@ -227,18 +244,26 @@ def _share(count: Number, parts: int) -> Number:
     return (lambda scalars: count(scalars) / parts) if callable(count) else count / parts
 
 
-def sweeps(model: Strict, path: str = "") -> dict[str, tuple[float, ...]]:
+def sweeps(model: Strict) -> dict[str, tuple[float, ...]]:
     """Every sweep (a list in place of a number): its path and its values."""
-    found = {}
+    return {path: item.root for path, item in inside(model) if isinstance(item, Sweep)}
+
+
+def scheduled(model: Strict) -> dict[str, Strict]:
+    """Every schedule in place of a number, by its path."""
+    found = {path: item for path, item in inside(model) if isinstance(item, Strict)}
+    return {path: item for path, item in found.items() if "schedule" in type(item).model_fields}
+
+
+def inside(model: Strict, path: str = "") -> Iterator[tuple[str, Strict | Sweep]]:
+    """Every model inside another one, by its path; of a schedule and of a sweep, not what is inside."""
     for key in type(model).model_fields:
-        part = getattr(model, key)
-        for inner, item in _parts(part):
+        for inner, item in _parts(getattr(model, key)):
             here = ".".join(str(name) for name in (path, key, inner) if name != "")
-            if isinstance(item, Sweep):
-                found[here] = item.root
-            elif isinstance(item, Strict):
-                found |= sweeps(item, here)
-    return found
+            if isinstance(item, Strict | Sweep):
+                yield here, item
+            if isinstance(item, Strict) and "schedule" not in type(item).model_fields:
+                yield from inside(item, here)
 
 
 def _parts(value: Any) -> list[tuple[Any, Any]]:

@@ -19,6 +19,7 @@ from steadygan.config.field_types import (
     Strict,
     Words,
     choice,
+    schedule_form,
     spelled,
     steps_of,
     value,
@@ -211,6 +212,14 @@ class Config(Strict):
 
     ema: Average | None = None
 
+    freeze: Annotated[dict[str, Natural], Words("mapping of players to numbers of layers")] = Field(
+        default_factory=dict, examples=[{"D": 1}]
+    )
+    """How many of a player's first layers keep their weights. For D, after `train --from`: FreezeD (Mo et al. 2020).
+
+    Layers with weights are counted, in the order in which the network holds them.
+    """
+
     steps: Count = Field(examples=[1000])
     """Length of the run."""
 
@@ -363,12 +372,22 @@ def _sentence(error: ValidationError) -> str:
         named = context["tag"].strip("<>")
         return f"{path}: {named!r} is not known: {nearest(named, [t for t in tags if t])}"
     if kind == "union_tag_not_found":
-        key = "schedule" if first["loc"][-1] == "<schedule>" else "name"
-        return f"{path} needs a {key}: write {path}.{key}=... (not {given!r})"
+        if first["loc"][-1] == "<schedule>":
+            whole = f"{path}={schedule_form('linear')}"
+            return (
+                f"{path} needs a schedule: write {path}.schedule=..., or all of it as {whole} (not {given!r})"
+            )
+        return f"{path} needs a name: write {path}.name=... (not {given!r})"
+    if kind == "missing" and "<schedule>" in first["loc"]:
+        form = schedule_form(str(first["loc"][-2]).strip("<>"))
+        return f"{path} is missing: write {path.rpartition('.')[0]}={form}"
     if kind == "missing":
         return f"{path} is missing: add it"
     if first["msg"].startswith("Value error, "):
         return f"{path} {first['msg'].removeprefix('Value error, ')}"
+    if kind == "float_parsing":
+        form = f"; a schedule is written {path}={schedule_form(given)}" if "<number>" in first["loc"] else ""
+        return f"{path} takes a number, not {given!r}{form}"
     _, should, rest = first["msg"].partition(" should ")  # pydantic's subject is the type; ours is the key
     reason = f"{path} should {rest}" if should else f"{path}: {first['msg'][:1].lower()}{first['msg'][1:]}"
     return f"{reason.replace(' tuple', ' list')}, not {given!r}"

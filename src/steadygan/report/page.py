@@ -16,6 +16,7 @@ from steadygan.metrics import Card
 from steadygan.report import charts, image_sliders, panels
 from steadygan.report import spectrum as cloud
 from steadygan.report.run_summary import Told, names
+from steadygan.runs.origin import recorded
 
 __all__ = ["page"]
 
@@ -147,6 +148,9 @@ def _facts(run: Told) -> list[tuple[str, str]]:
         found.append(("real samples seen", f"{int(series['images'].values.nan_to_num(0).max()):,}"))
     if "wall_s" in series:
         found.append(("seconds", f"{series['wall_s'].values.nan_to_num(0).max():,.0f}"))
+    if origin := recorded(run.folder):
+        of = str(origin.get("sha256"))[:12]
+        found.append(("starts from", f"{origin.get('folder')} at step {origin.get('step')} ({of})"))
     if len(run.histories) > 1:
         found.append(("members", str(len(run.histories))))
     return found

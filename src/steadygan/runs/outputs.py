@@ -24,7 +24,7 @@ from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Event, Scored, Snapshot
 from steadygan.training.online_scores import GRID, reference
 
-__all__ = ["layout", "loggers"]
+__all__ = ["facts", "layout", "loggers"]
 
 Sink = Callable[[Event], None]
 
@@ -44,7 +44,6 @@ def loggers(
 
     `first` is the step from which the run starts or resumes, `wall_s` the seconds that it had taken by then.
     """
-    facts: dict[str, object] = {"members": run.members, "layout": layout(run)}
     board = (
         _tensorboard(run, folder, images_per_step, first, wall_s) if tensorboard else nullcontext(_nothing)
     )
@@ -53,7 +52,7 @@ def loggers(
             line_sink(folder / EVENTS, images_per_step),
             _picture_sink(run, folder),
             *_landscape_sinks(run, folder),
-            checkpoint_sink(folder / CHECKPOINTS, facts, last=keep.last, best=keep.best),
+            checkpoint_sink(folder / CHECKPOINTS, facts(run), last=keep.last, best=keep.best),
             board_sink,
         ]
 
@@ -101,6 +100,16 @@ def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
         return []
     target, several = reference(run.data, 4096), run.ensemble
     return [landscape_sink(folder / LANDSCAPES, run.game, target, classes=run.classes, ensemble=several)]
+
+
+def facts(run: Run) -> dict[str, object]:
+    """What a checkpoint says beside its tensors: members, layout of the parameters, shape and classes of the data."""
+    return {
+        "members": run.members,
+        "layout": layout(run),
+        "shape": list(run.data.shape),
+        "classes": run.classes,
+    }
 
 
 def layout(run: Run) -> dict[str, dict[str, list[int]]]:

@@ -11,6 +11,7 @@ from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.config.schema import Evaluation
+from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
 from steadygan.game import Logs, State
@@ -27,7 +28,8 @@ from steadygan.runs.folder import (
     restore,
 )
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
-from steadygan.runs.outputs import loggers
+from steadygan.runs.origin import Origin, record, started
+from steadygan.runs.outputs import facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of
 from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
@@ -51,16 +53,20 @@ def start(
     console: Console,
     own: Own = NOTHING,
     keep_own: Callable[[Path], None] | None = None,
+    source: Origin | None = None,
 ) -> Diverged | StoppedByDiagnosis | None:
-    """Train from the first step in `folder`, which must be new or empty.
+    """Train from the first step in `folder`, which must be new or empty; from the weights of `source` if given.
 
     `own` has the objects for which the configuration says `own`, and `keep_own` writes to the folder where they come
     from. Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
     scored or written.
     """
-    run = build(settings, own)
+    run = started(settings, source, own) if source else build(settings, own)
     _try_step(run, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
+    for found in at_zero(config.in_steps(settings), 0):
+        if found.path.startswith("optimizer."):
+            _noter(console)(sentence(found, settings.steps))
     compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
     settings = settings.model_copy(update={"compile": compiles})
     evaluate = evaluator(run, settings.evaluation, _noter(console))
@@ -68,6 +74,9 @@ def start(
         evaluate(run.state)  # a run that cannot be scored fails here, before anything is written
     claim(folder)
     with locked(folder):
+        if source:  # the checkpoint first: without it a resume would start from other weights
+            checkpoint.save(folder / CHECKPOINTS, run.state, facts(run))
+            record(folder, source)
         write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
         if keep_own:
             keep_own(folder)
@@ -79,8 +88,9 @@ def resume(
 ) -> Diverged | StoppedByDiagnosis | None:
     """Resume a run from the newest complete checkpoint in `folder`, exactly as if it had not been interrupted.
 
-    `assignments` (key=value) change the configuration from here on, and `root` the folder of its data. Raises
-    UsageError if `folder` is not a run folder, or if its checkpoint does not fit the configuration.
+    `assignments` (key=value) change the configuration from here on, and `root` the folder of its data. With more steps
+    the schedules stay as they were: the run is then the longer run with these schedules. Raises UsageError if `folder`
+    is not a run folder, if its checkpoint does not fit the configuration, or if no player would move any more.
     """
     before = config.current(read_config(folder))
     raw = config.current(config.override(before, assignments))
@@ -112,6 +122,10 @@ def resume(
             )
             console.print(text, markup=False, soft_wrap=True)
             return None
+        if settings.steps > before.get("steps", 0):
+            check_moves(config.in_steps(settings), step)
+            for found in at_zero(config.in_steps(settings), step):
+                _noter(console)(sentence(found, settings.steps))
         undecided = settings.compile == "auto"
         compiles = _compiles(settings.compile, run, settings.steps - step, settings.threads, console)
         settings = settings.model_copy(update={"compile": compiles})

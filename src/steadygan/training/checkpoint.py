@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,9 +20,11 @@ import steadygan
 from steadygan.errors import UsageError
 from steadygan.game import State
 
-__all__ = ["checkpoints", "load", "load_newest", "name", "prune", "save"]
+__all__ = ["checkpoints", "load", "load_newest", "name", "newest", "prune", "read", "save"]
 
 FORMAT = 1
+
+Read = TypeVar("Read")
 
 
 def tensors(state: State) -> dict[str, Tensor]:
@@ -93,10 +96,10 @@ def name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def load(path: Path, like: State) -> State:
-    """Read the checkpoint at `path` into a state with the layout of `like`.
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The contents of meta.json and the tensors by path of the checkpoint at `path`.
 
-    Raises UsageError if it is truncated or altered, or belongs to other networks than `like`.
+    Raises UsageError if it is truncated or altered.
     """
     try:
         meta = json.loads((path / "meta.json").read_text())
@@ -106,12 +109,19 @@ def load(path: Path, like: State) -> State:
             )
         if _digest(path / "state.safetensors") != meta["sha256"]:
             raise UsageError(f"checkpoint {path} is truncated or altered: its checksum does not match")
-        found = load_file(path / "state.safetensors")
+        return meta, load_file(path / "state.safetensors")
     except UsageError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
-    wanted = tensors(like)
+
+
+def load(path: Path, like: State) -> State:
+    """Read the checkpoint at `path` into a state with the layout of `like`.
+
+    Raises UsageError if it is truncated or altered, or belongs to other networks than `like`.
+    """
+    found, wanted = read(path)[1], tensors(like)
     _check_players(path, _players(found), _players(wanted))
     for name, tensor in wanted.items():
         if name not in found:
@@ -156,7 +166,12 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest(folder: Path, like: State, note: Callable[[str], None]) -> State:
-    """The state of the newest checkpoint that is intact. `note` gets a sentence on each damaged one.
+    """The state of the newest checkpoint that is intact, as `newest` finds it."""
+    return newest(folder, lambda path: load(path, like), note)
+
+
+def newest(folder: Path, read: Callable[[Path], Read], note: Callable[[str], None]) -> Read:
+    """What `read` makes of the newest checkpoint that is intact. `note` gets a sentence on each damaged one.
 
     Raises UsageError if there is none.
     """
@@ -166,13 +181,13 @@ def load_newest(folder: Path, like: State, note: Callable[[str], None]) -> State
     reasons = []
     for path in reversed(found):
         try:
-            state = load(path, like)
+            result = read(path)
         except UsageError as error:
             reasons.append(str(error))
             continue
         for reason in reasons:
             note(f"{reason}; resuming from {path.name} instead")
-        return state
+        return result
     raise UsageError(
         f"{reasons[0]}; no checkpoint here can be used: restore one of this run, or start a new run elsewhere"
     )

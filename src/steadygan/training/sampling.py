@@ -15,7 +15,16 @@ from steadygan.noise import HiddenNoise
 from steadygan.normalization import SpectralNorm
 from steadygan.rng import generator
 
-__all__ = ["columns", "in_rows", "latents", "reconstructions", "sampler", "samples", "standing_statistics"]
+__all__ = [
+    "columns",
+    "in_rows",
+    "latents",
+    "reconstructions",
+    "sampler",
+    "samples",
+    "settled",
+    "standing_statistics",
+]
 
 CHUNK = 512
 STANDING_BATCHES, STANDING_BATCH = 16, 64
@@ -102,16 +111,26 @@ def batch_norm(network: Network) -> str:
     return f"standing statistics of {STANDING_BATCHES} batches of {STANDING_BATCH}"
 
 
+@torch.no_grad()
+def settled(
+    network: Network, state: State, size: int, *, seed: int = 0, average: bool = True
+) -> tuple[Tensor, Buffers]:
+    """The parameters and buffers that G samples with: averaged or raw, with standing statistics of these weights.
+
+    `size` is the length of a latent.
+    """
+    params, buffers = weights(state, "G", average=average)
+    shape = (STANDING_BATCHES, STANDING_BATCH)
+    standing = latents(seed, "standing", math.prod(shape), size, params.dtype).view(*shape, -1)
+    return params, standing_statistics(network, params, buffers, standing.to(params.device))
+
+
 def sampler(
     network: Network, state: State, size: int, *, seed: int = 0, average: bool = True
 ) -> Callable[[Tensor], Tensor]:
     """G of one member's state as a function of latents z [n, size]: samples [n, ...], float32, in evaluation mode."""
-    params, buffers = weights(state, "G", average=average)
-    shape = (STANDING_BATCHES, STANDING_BATCH)
-    standing = latents(seed, "standing", math.prod(shape), size, params.dtype).view(*shape, -1)
+    params, buffers = settled(network, state, size, seed=seed, average=average)
     frozen = replace(network, module=copy.deepcopy(network.module).eval())
-    with torch.no_grad():
-        buffers = standing_statistics(network, params, buffers, standing.to(params.device))
 
     @torch.no_grad()
     def made(z: Tensor) -> Tensor:

@@ -1,0 +1,172 @@
+"""Export a generator to files that run without steadygan, and check them by running them."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.build import Own
+from steadygan.errors import UsageError, nearest
+from steadygan.files import user_path
+from steadygan.runs.formats import fresh_process, graphs, python_file
+from steadygan.runs.formats.plain import plain
+from steadygan.runs.load import Generator, load
+
+__all__ = ["FORMATS", "Exported", "export"]
+
+FORMATS = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
+"""The formats and the suffixes of their files."""
+
+SAMPLES, TOLERANCE = 64, 1e-5
+
+
+class Exported(NamedTuple):
+    """The files of an export, and the largest difference between 64 of their samples and the original's."""
+
+    files: list[Path]
+    difference: float
+
+
+def export(
+    source: str | Path | nn.Module,
+    to: str = "safetensors",
+    out: str | Path | None = None,
+    *,
+    latent: int | None = None,
+    classes: int = 0,
+    member: int = 0,
+    average: bool = True,
+    use: str | Path | Own | None = None,
+) -> Exported:
+    """Write a generator to a file, run that file in a new process, and compare 64 samples with the original's.
+
+    `source` is a run folder (`member`, `average` and `use` as in `load`), what `load` returns, or a module that maps
+    z [N, latent] to samples; with `classes`, (z, y). `to` is safetensors (a .py file beside it has the source, and
+    needs torch alone), torch-export or onnx. `out` defaults to G in the run folder.
+
+    Raises UsageError for an unknown format, and if the file does not run or a sample differs by more than 1e-5 (times
+    the largest sample, where that is above 1). Then nothing is written.
+    """
+    if to not in FORMATS:
+        raise UsageError(f"there is no format {to!r}: {nearest(to, FORMATS)}")
+    if to == "onnx":
+        graphs.check_onnx()
+    G, title = _generator(source, latent, classes, member, average, use)
+    target = _target(out if out is not None else _default(source), FORMATS[to])
+    inputs = _inputs(G)
+    net = plain(G.net)
+    wanted = _samples(G, net, inputs)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
+            written = Path(folder) / target.name
+            _write(to, G, net, written, inputs, title)
+            difference = compared(wanted, fresh_process.samples(to, written, inputs))
+            made = sorted(Path(folder).iterdir(), key=lambda path: path.name != target.name)
+            for path in made:
+                if path.is_file():
+                    os.replace(path, target.parent / path.name)
+    except OSError as error:
+        raise UsageError(f"cannot write {target} ({error.strerror}): choose another --out") from None
+    return Exported([target.parent / path.name for path in made if path.suffix], difference)
+
+
+def compared(wanted: Tensor, found: Tensor) -> float:
+    """The largest difference of two sets of samples. Raises UsageError if it is too large, or not finite."""
+    if found.shape != wanted.shape:
+        raise UsageError(
+            f"the exported file makes samples {list(found.shape)} instead of {list(wanted.shape)}, so nothing was "
+            "written: choose another --to"
+        )
+    difference = float((wanted - found).abs().max())
+    if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):  # not `>`: NaN must not pass
+        raise UsageError(
+            f"the exported file's samples differ by {difference:.1g} from the original's, so nothing was written: "
+            "choose another --to, or --raw if the average is not finite"
+        )
+    return difference
+
+
+def _generator(
+    source: str | Path | nn.Module,
+    latent: int | None,
+    classes: int,
+    member: int,
+    average: bool,
+    use: str | Path | Own | None,
+) -> tuple[Generator, str]:
+    """The generator of a source, and a title for it."""
+    if isinstance(source, str | Path):
+        return load(
+            source, member=member, average=average, use=use
+        ), f"The generator of {user_path(source).resolve().name}."
+    if isinstance(source, Generator):
+        return source, "A generator."
+    if latent is None:
+        raise UsageError("export of a module needs the length of its latents: give latent=N")
+    z, y = torch.randn(2, latent), torch.zeros(2, dtype=torch.int64)
+    with torch.no_grad():
+        x = source.eval()(z, y) if classes else source.eval()(z)
+    return Generator(source, latent, tuple(x.shape[1:]), classes), f"The generator {type(source).__name__}."
+
+
+def _default(source: str | Path | nn.Module) -> Path:
+    if isinstance(source, nn.Module):
+        raise UsageError("export of a module needs a file to write: give out=PATH")
+    return user_path(source) / "G"
+
+
+def _target(out: str | Path, suffix: str) -> Path:
+    path = user_path(out)
+    return path if path.suffix == suffix else path.with_name(path.name + suffix)
+
+
+def _inputs(G: Generator) -> tuple[Tensor, ...]:
+    """64 latents, and labels of all classes in turn."""
+    z = G.latents(SAMPLES)
+    return (z, torch.arange(SAMPLES) % G.classes) if G.classes else (z,)
+
+
+@torch.no_grad()
+def _samples(G: Generator, net: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The samples of G. Where its network draws noise of its own: those of `net` with torch's generator at SEED."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fresh_process.SEED)
+        before = torch.random.get_rng_state()
+        found = net(*inputs)
+        draws = not torch.equal(before, torch.random.get_rng_state())
+    return found if draws else G(*inputs)
+
+
+def _write(to: str, G: Generator, net: nn.Module, file: Path, inputs: tuple[Tensor, ...], title: str) -> None:
+    if to == "safetensors":
+        python_file.write(net, file, _facts(G, file, title))
+        return
+    try:
+        {"torch-export": graphs.write_program, "onnx": graphs.write_onnx}[to](net, file, inputs)
+    except OSError:
+        raise
+    except Exception as error:  # whatever torch finds in a network of the user's
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UsageError(f"this network cannot be written as {to} ({reason}): choose another --to") from error
+
+
+def _facts(G: Generator, file: Path, title: str) -> dict[str, object]:
+    """What the head of the .py file says."""
+    labels = f" and labels y [N] of 0 to {G.classes - 1}" if G.classes else ""
+    call = "torch.randn(64, LATENT)" + (", torch.arange(64) % CLASSES" if G.classes else "")
+    return {
+        "title": title,
+        "weights": file.name,
+        "module": file.stem,
+        "names": "CLASSES, LATENT, load" if G.classes else "LATENT, load",
+        "call": call,
+        "latent": G.latent,
+        "labels": labels,
+        "sides": "".join(f", {side}" for side in G.shape),
+        "classes": G.classes,
+        "shape": G.shape,
+    }

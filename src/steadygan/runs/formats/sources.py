@@ -1,0 +1,152 @@
+"""The source text of classes and of all that their methods use, in an order in which it runs without their package."""
+
+import ast
+import inspect
+import math
+import sys
+import textwrap
+from collections.abc import Iterable
+from types import FunctionType, ModuleType
+from typing import Any
+
+from steadygan.errors import UsageError
+
+__all__ = ["collected", "is_library", "literal"]
+
+OTHERWISE = "choose --to torch-export or onnx, or simplify the network"
+
+
+def collected(classes: Iterable[type], taken: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The import lines, and the definitions in order, that these classes need: methods, but not `__init__`.
+
+    `taken` are names that the definitions must not use. Raises UsageError if the source of something is not found, or
+    two things have one name.
+    """
+    found = _Found(dict.fromkeys(taken))
+    for cls in classes:
+        found.add(cls.__name__, cls)
+    return sorted(found.imports), found.definitions
+
+
+def is_library(module: str) -> bool:
+    """Whether a module comes with Python or from a package that is installed. steadygan's own do not count.
+
+    >>> [is_library(name) for name in ("torch.nn", "math", "steadygan.noise")]
+    [True, True, False]
+    """
+    top = module.partition(".")[0]
+    if top == "steadygan" or module == "__main__":
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    return (
+        top in sys.stdlib_module_names
+        or top == "torch"
+        or any(part in file for part in ("site-packages", "dist-packages"))
+    )
+
+
+def literal(value: Any) -> str | None:
+    """Python text that evaluates to a plain value or to a thing of torch, or None.
+
+    >>> literal((0.2, "nearest")), literal(nn.functional.relu), literal(object())
+    ("(0.2, 'nearest')", 'torch.nn.functional.relu', None)
+    """
+    if isinstance(value, FunctionType | type) and value.__module__.startswith("torch."):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, float) and math.isinf(value):
+        return f"float('{value}')"
+    text = repr(value)
+    try:
+        same = eval(text, {"__builtins__": {}, "torch": sys.modules["torch"]}) == value
+    except Exception:  # not Python, as most objects' text
+        return None
+    return text if same is True else None
+
+
+class _Found:
+    """The definitions found so far. A name stands for one thing in the whole file."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names, self.imports, self.definitions = names, set[str](), list[str]()
+
+    def add(self, name: str, thing: Any) -> None:
+        """Add a thing under the name by which it is used, after all that it needs."""
+        if name in self.names:
+            if self.names[name] is not thing:
+                raise UsageError(f"two things of this network are named {name}: rename one, or {OTHERWISE}")
+            return
+        self.names[name] = thing
+        home = getattr(thing, "__module__", None)
+        if isinstance(thing, ModuleType):
+            self._import(thing.__name__, f"import {thing.__name__} as {name}")
+        elif isinstance(thing, FunctionType | type) and home and is_library(home):
+            self._import(home, f"from {home} import {thing.__name__} as {name}")
+        elif isinstance(thing, FunctionType | type):
+            self._define(thing)
+        elif (text := literal(thing)) is not None:
+            self.definitions.append(f"{name} = {text}")
+        elif home and is_library(home) and hasattr(thing, "__name__"):  # a builtin of a library
+            self._import(home, f"from {home} import {thing.__name__} as {name}")
+        else:
+            raise UsageError(
+                f"{name} is a {type(thing).__name__}, which has no source to export: {OTHERWISE}"
+            )
+
+    def _import(self, module: str, line: str) -> None:
+        if not is_library(module):
+            raise UsageError(
+                f"the network uses the module {module} as a whole, so it cannot be one file: {OTHERWISE}"
+            )
+        self.imports.add(line)
+
+    def _define(self, thing: Any) -> None:
+        text = _text(thing)
+        scope = _scope(thing)
+        for name in _names(ast.parse(text)):
+            if name in scope and scope[name] is not thing:
+                self.add(name, scope[name])
+        self.definitions.append(text)
+
+
+def _text(thing: Any) -> str:
+    """The source of a function, or of a class without its `__init__`."""
+    try:
+        text = textwrap.dedent(inspect.getsource(thing)).rstrip()
+    except (OSError, TypeError):
+        raise UsageError(
+            f"the source of {thing.__qualname__} is not in a file, so it cannot be exported: put it into one, or "
+            f"{OTHERWISE}"
+        ) from None
+    lines, (tree,) = text.split("\n"), ast.parse(text).body
+    for node in reversed(getattr(tree, "body", []) if isinstance(tree, ast.ClassDef) else []):
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            del lines[node.lineno - 1 : (node.end_lineno or node.lineno) + 1]  # and the empty line below
+    left = "\n".join(lines).rstrip()
+    try:
+        ast.parse(left)
+    except SyntaxError:  # a class of which nothing is left
+        return f"{left}\n    pass"
+    return left
+
+
+def _scope(thing: Any) -> dict[str, Any]:
+    """The global names that a function sees, or the methods of a class."""
+    return vars(sys.modules[thing.__module__]) if isinstance(thing, type) else thing.__globals__
+
+
+def _names(tree: ast.AST) -> list[str]:
+    """The names that run when the definition is used: annotations do not."""
+    found: dict[str, None] = {}
+
+    def visit(node: ast.AST) -> None:
+        for field, value in ast.iter_fields(node):
+            if field in ("annotation", "returns"):
+                continue
+            for part in value if isinstance(value, list) else [value]:
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
+                    found[part.id] = None
+                if isinstance(part, ast.AST):
+                    visit(part)
+
+    visit(tree)
+    return list(found)
