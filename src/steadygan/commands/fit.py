@@ -34,7 +34,9 @@ from steadygan.report.run_summary import Reader
 from steadygan.runs import own_code
 from steadygan.runs import train as runs
 from steadygan.runs.folder import CONFIG, Note, fresh_folder, opened, restore_member
+from steadygan.runs.export import FORMATS, Exported, export
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis
+from steadygan.runs.load import LIVE, Generator, load
 from steadygan.training.events import Diverged
 
 __all__ = ["Fitted", "fit"]
@@ -61,6 +63,10 @@ class Fitted:
     nets: Mapping[str, nn.Module | Maker] = field(repr=False)
     console: Console = field(repr=False)
     ended: Diverged | StoppedByDiagnosis | None = None
+
+    def __post_init__(self) -> None:
+        """Let `steadygan.load` find the objects of this folder, while the run is kept."""
+        LIVE[self.folder.resolve()] = self
 
     def sample(self, n: int = 64, *, label: int | None = None, member: int = 0, raw: bool = False) -> Tensor:
         """Return samples [n, ...] of the generator, averaged unless `raw`; with `label` all are of one class."""
@@ -101,6 +107,20 @@ class Fitted:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, page([Reader(self.folder).read()]))
         return path
+
+    def load(self, *, member: int = 0, raw: bool = False) -> Generator:
+        """Return the generator as a module: averaged weights unless `raw`, standing statistics, evaluation mode."""
+        return load(self.folder, member=member, average=not raw, use=self.own)
+
+    def save(self, out: str | Path, *, member: int = 0, raw: bool = False) -> Exported:
+        """Write the generator to a file that runs without steadygan: .safetensors and .py, .pt2 or .onnx."""
+        formats = {suffix: name for name, suffix in FORMATS.items()}
+        if Path(out).suffix not in formats:
+            raise UsageError(
+                f"a generator is saved as {', '.join(formats)}, not {str(out)!r}: choose one of these"
+            )
+        how = formats[Path(out).suffix]
+        return export(self.folder, how, out, member=member, average=not raw, use=self.own)
 
     def resume(self, **options: Any) -> "Fitted":
         """Train on from the newest checkpoint, with other `options` of `fit` from here on, such as steps=20_000."""
