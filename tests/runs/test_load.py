@@ -1,9 +1,11 @@
 """A loaded generator makes the samples of `steadygan sample`, as a module of torch with the right weights."""
 
 import math
+import shutil
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.utils import parameters_to_vector
 
@@ -121,6 +123,19 @@ def test_a_member_of_an_ensemble_is_the_single_run(tmp_path, trained, quiet):
     torch.testing.assert_close(G(z), single(z), rtol=1e-4, atol=1e-5)
     with pytest.raises(UsageError, match="member 2 does not exist"):
         steadygan.load(tmp_path / "run", member=2)
+
+
+def test_the_data_need_not_be_there(tmp_path, quiet, trained):
+    """Nor does a data set have to be read: the images are gone before the run is loaded."""
+    (tmp_path / "images").mkdir()
+    for number in range(100):
+        Image.effect_noise((8, 8), 90).save(tmp_path / "images" / f"{number}.png")
+    raw = {**SMALL, "data": {"name": "images", "path": str(tmp_path / "images")}, "networks": DCGAN}
+    train.start(parse(raw), tmp_path / "run", quiet)
+    found, _, _ = sample(tmp_path / "run", 3, average=True, member=0, note=print)
+    shutil.rmtree(tmp_path / "images")
+    G = steadygan.load(tmp_path / "run")
+    torch.testing.assert_close(G(G.latents(3)).detach(), found, rtol=1e-5, atol=1e-6)
 
 
 def test_it_can_be_trained_on(trained):

@@ -33,8 +33,8 @@ from steadygan.report.page import page
 from steadygan.report.run_summary import Reader
 from steadygan.runs import own_code
 from steadygan.runs import train as runs
-from steadygan.runs.folder import CONFIG, Note, fresh_folder, opened, restore_member
 from steadygan.runs.export import FORMATS, Exported, export
+from steadygan.runs.folder import CONFIG, Note, fresh_folder, opened, restore_member
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis
 from steadygan.runs.load import LIVE, Generator, load
 from steadygan.training.events import Diverged

@@ -150,8 +150,11 @@ def _write(to: str, G: Generator, net: nn.Module, file: Path, inputs: tuple[Tens
     except OSError:
         raise
     except Exception as error:  # whatever torch finds in a network of the user's
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UsageError(f"this network cannot be written as {to} ({reason}): choose another --to") from error
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        sized = "write x.shape[0] for len(x) in its forward, or " if "specialized" in str(error) else ""
+        raise UsageError(
+            f"this network cannot be written as {to} ({reason}): {sized}choose another --to"
+        ) from error
 
 
 def _facts(G: Generator, file: Path, title: str) -> dict[str, object]:

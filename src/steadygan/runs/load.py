@@ -1,7 +1,10 @@
 """The generator of a run as an ordinary module: averaged weights, standing statistics, float32, evaluation mode."""
 
 import copy
+import json
+import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -9,14 +12,16 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from steadygan.build import NOTHING, Own, Run
+from steadygan import config
+from steadygan.build import NOTHING, Own, Run, build
+from steadygan.data import Data, Modes
 from steadygan.errors import UsageError
 from steadygan.files import user_path
 from steadygan.game import Buffers, Network, unflatten
 from steadygan.networks import Classed
-from steadygan.runs.folder import opened, read_config, restore_member
+from steadygan.runs.folder import CHECKPOINTS, CONFIG, opened, read_config, restore_member
 from steadygan.runs.own_code import check_same, own_file
-from steadygan.training import sampling
+from steadygan.training import checkpoint, sampling
 
 __all__ = ["LIVE", "Generator", "load"]
 
@@ -82,12 +87,14 @@ def load(
 
     Weights are averaged ones (EMA) where the run has them, unless `average` is false. Batch norm has standing
     statistics, hidden noise is off. Everything is float32. `steadygan sample` computes in the run's own precision:
-    samples of a bfloat16 run differ by its rounding. A run of networks of your own needs `use`: the file that it was
-    trained with, or the objects. While this process has the run that `steadygan.fit` returned, it needs nothing. Raises UsageError if there is no such run, member or checkpoint,
-    and for a toy game, which has no samples.
+    samples of a bfloat16 run differ by its rounding. The data set need not be there. A run of networks of your own
+    needs `use`: the file that it was trained with, or the objects. While this process keeps the run that
+    `steadygan.fit` returned, it needs nothing.
+
+    Raises UsageError if there is no such run, member or checkpoint, and for a toy game, which has no samples.
     """
     folder = user_path(folder)
-    _, run = opened(folder, own=_own(use, folder))
+    run = _without_data(folder, _own(use, folder))
     if run.game.rest:
         raise UsageError(f"{folder} trains a toy game, which has no samples: load a run on points or images")
     state, seed = restore_member(folder, run, member, _warn)
@@ -96,6 +103,34 @@ def load(
     net = filled(network, params, buffers)
     latent = run.latent - run.classes
     return Generator(_of_labels(net, run), latent, run.data.shape, run.classes, seed, params.dtype)
+
+
+def _without_data(folder: Path, own: Own) -> Run:
+    """Build a folder's run on stand-ins of its data, where a checkpoint says their shape: a generator needs no more."""
+    raw, known = read_config(folder), _sizes(folder)
+    if known is None:
+        return opened(folder, own=own)[1]
+    shape, classes = known
+    modes = Modes(torch.zeros(classes, math.prod(shape)), 1.0) if classes else None
+    stand_in = Data("stand-in", shape, draw=_zeros(shape), modes=modes, classes=classes)
+    settings = config.parse({**raw, "data": {"name": "own"}}, str(folder / CONFIG))
+    return build(settings, own._replace(data=stand_in))
+
+
+def _zeros(shape: tuple[int, ...]) -> Callable[[torch.Generator, int], Tensor]:
+    return lambda generator, count: torch.zeros(count, *shape)
+
+
+def _sizes(folder: Path) -> tuple[tuple[int, ...], int] | None:
+    """The shape and the classes of the data of a run of images or points, from its newest checkpoint."""
+    for path in reversed(checkpoint.checkpoints(folder / CHECKPOINTS)):
+        try:
+            meta = json.loads((path / "meta.json").read_text())
+            shape, classes = tuple(map(int, meta["shape"])), int(meta["classes"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        return (shape, classes) if math.prod(shape) > 1 else None
+    return None
 
 
 def _own(use: str | Path | Own | None, folder: Path) -> Own:
