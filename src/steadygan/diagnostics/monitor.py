@@ -21,6 +21,7 @@ from steadygan.diagnostics.measures import (
     copies,
     fake_measures,
     features,
+    ranges,
     signal_measures,
     spectral_norm,
 )
@@ -196,6 +197,7 @@ class Monitor:
             self._players = {"D": nn.ModuleList(called), **self._players}
         if told is not None:
             found |= signal_measures(told)
+        found |= ranges(wide(x_real), wide(x_fake))
         return found | self._of_fakes(x_fake[:n], told) | self._of_players()
 
     def _of_fakes(self, x_fake: Tensor, told: Tensor | None) -> Measures:

@@ -1,15 +1,15 @@
 """Verdicts: what is wrong with a game according to its history, with evidence and what to try next.
 
-The signs of each problem are in `illnesses`, the remedies in `remedies`.
+The signs of each problem are in `illnesses` and `mistakes`, the remedies in `remedies`.
 """
 
 import math
 from typing import NamedTuple
 
 from steadygan.diagnostics.history import History
-from steadygan.diagnostics.illnesses import ILLNESSES, Sick, diverged
+from steadygan.diagnostics.illnesses import ILLNESSES, diverged
 from steadygan.diagnostics.remedies import remedy
-from steadygan.diagnostics.trends import known, late, one_point
+from steadygan.diagnostics.trends import Sick, known, late, one_point
 
 __all__ = ["VERDICTS", "WELL", "Verdict", "diagnose", "said"]
 
@@ -26,6 +26,10 @@ class Verdict(NamedTuple):
 
 VERDICTS = {
     "diverged": "a parameter became NaN or infinite",
+    "frozen": "the parameters of a player never change",
+    "mismatched_ranges": "real samples and fakes lie in different ranges",
+    "reversed_sign": "the critic's logits are low for reals and high for fakes",
+    "cancelled_gradient": "the critic's gradient with respect to its input cancels, as right after a normalization",
     "dead_game": "no player changes its parameters any more",
     "dead_critic": "the critic gives every sample the same output, so G receives no gradient",
     "vanishing": "the critic recognises the fakes, but its gradient does not reach G",
@@ -125,5 +129,6 @@ def said(verdicts: list[Verdict]) -> str:
 def _lines(verdict: Verdict) -> list[str]:
     since = f", since step {verdict.since:,}" if verdict.since else ""
     head = f"{verdict.name}{since}: {VERDICTS[verdict.name]}"
-    after = [f"  next: {verdict.remedy}", f"    {verdict.config}"] if verdict.remedy else []
+    after = [f"  next: {verdict.remedy}"] if verdict.remedy else []
+    after += [f"    {verdict.config}"] if verdict.config else []
     return [head, *(f"  {sentence}" for sentence in verdict.evidence), *after]
