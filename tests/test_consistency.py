@@ -172,7 +172,7 @@ def test_jitter_is_sigma_times_the_noise():
         (lambda: flip_and_shift(torch.ones(4, 1, 2, 2), torch.ones(3, 3)), r"\[4, 3\], not \[3, 3\]"),
         (lambda: jitter(torch.ones(4, 2), torch.ones(1, 2)), r"\[4, 2\] and \[1, 2\]"),
         (lambda: cr(lambda x: x[:, 0], torch.ones(4, 2), torch.ones(1, 2)), r"\[4, 2\] and \[1, 2\]"),
-        (lambda: cr(lambda x: x, torch.ones(4, 1), torch.ones(4, 1)), r"\[4, 1\]"),
+        (lambda: cr(lambda x: (x, None), torch.ones(4, 1), torch.ones(4, 1)), r"logits=lambda out: out\[0\]"),
         (lambda: zcr_generator(torch.ones(4, 2), torch.ones(2)), r"\[4, 2\] and \[2\]"),
     ],
     ids=["points", "flip", "shift", "both", "jitter", "cr", "logits", "zcr"],

@@ -94,9 +94,9 @@ def test_more_than_there_are_is_refused(count):
         select(wavy, normal(6, 2), count)
 
 
-def test_a_column_of_logits_is_refused():
-    with pytest.raises(UsageError, match=r"\[6\].*\[6, 1\]"):
-        select(lambda x: x[:, :1], normal(6, 2), 2)
+def test_a_critic_that_mixes_samples_is_refused():
+    with pytest.raises(UsageError, match=r"\[6\].*\[3, 1\].*packs"):
+        select(lambda x: x.view(3, 4)[:, :1], normal(6, 2), 2)
 
 
 # ------------------------------------------------------------------------------------------------- mix

@@ -277,18 +277,23 @@ def test_least_squares_takes_its_scale():
 
 
 @each_loss
-def test_a_column_of_logits_is_refused_with_both_shapes(name):
-    # [N, 1] against [N] broadcasts to [N, N], or passes unseen: the commonest silent error of all
-    row, column, loss = torch.zeros(4), torch.zeros(4, 1), LOSSES[name]
-    for call in (
-        lambda: loss.discriminator(column, row),
-        lambda: loss.discriminator(row, column),
-        lambda: loss.generator(column, row),
-    ):
-        with pytest.raises(UsageError, match=r"\[N\].*\[4, 1\].*squeeze"):
-            call()
-    with pytest.raises(UsageError, match=r"\[N\].*\[\]"):
-        loss.discriminator(torch.zeros(()), row)
+def test_a_column_is_never_spread_over_a_row(name):
+    # [N, 1] against [N] broadcasts to [N, N]: the commonest silent error of all
+    (real, fake), loss = logits(name, seed=4), LOSSES[name]
+    row, column = float64(*real), float64(*fake)[:, None]
+    if loss.pairs:
+        for call in (lambda: loss.discriminator(row, column), lambda: loss.generator(column, row)):
+            with pytest.raises(UsageError, match=r"\[3, 1\].*\[3\]|\[3\].*\[3, 1\]"):
+                call()
+    else:
+        assert loss.discriminator(row, column).item() == pytest.approx(ORACLES[name].d(real, fake), rel=1e-13)
+        assert loss.generator(column).item() == pytest.approx(ORACLES[name].g(fake, real), rel=1e-13)
+
+
+@each_loss
+def test_a_mean_over_the_batch_is_refused(name):
+    with pytest.raises(UsageError, match=r"\[N\].*\[\].*mean"):
+        LOSSES[name].discriminator(torch.zeros(()), torch.zeros(4))
 
 
 @each_loss
@@ -298,9 +303,9 @@ def test_pairs_says_whether_the_generator_needs_reals(name):
     if loss.pairs:
         with pytest.raises(UsageError, match="real_logits"):
             loss.generator(f)
-        with pytest.raises(UsageError, match=r"2 and 3|3 and 2"):
+        with pytest.raises(UsageError, match=r"\[2\] and \[3\]|\[3\] and \[2\]"):
             loss.generator(f, float64(0, 0))
-        with pytest.raises(UsageError, match=r"2 and 3|3 and 2"):
+        with pytest.raises(UsageError, match=r"\[2\] and \[3\]|\[3\] and \[2\]"):
             loss.discriminator(f, float64(0, 0))
     else:
         assert torch.equal(loss.generator(f), loss.generator(f, float64(9.0, -9.0)))

@@ -559,8 +559,8 @@ def test_a_lazy_penalty_without_an_interval_is_refused(interval):
 # -------------------------------------------------------------------------------- in a loop of one's own
 
 
-def test_a_column_of_logits_is_refused_with_both_shapes():
-    for of_shape in (lambda x: x[:, :1], lambda x: x.sum(), lambda x: x.repeat(2, 1).sum(1)):
+def test_another_number_of_rows_is_refused_with_both_shapes():
+    for of_shape in (lambda x: x.mean(0, keepdim=True), lambda x: x.repeat(2, 1).sum(1)):
         with pytest.raises(UsageError, match=r"\[5\].*shape \["):
             penalties.r1(of_shape, torch.ones(5, 2))
         with pytest.raises(UsageError, match=r"\[5\].*shape \["):

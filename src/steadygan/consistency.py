@@ -3,15 +3,19 @@
 Transformations take their uniform or normal numbers as arguments, and treat each sample on its own. They are
 linear in the images, so a term built on them can be differentiated as often as a penalty needs. A critic is
 any callable x [N, ...] -> logits [N]. Terms are unweighted.
+
+Of a critic with a map of logits, or of several critics, a term is the mean over all logits of a critic, summed over
+critics. `logits=lambda out: out[0]` takes the logits out of a tuple or dict. `y=labels` calls D(x, y).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from steadygan.critic_outputs import AnyCritic, Condition, Logits, answer, paired, total
 from steadygan.errors import UsageError
-from steadygan.losses import check_logits
 
 __all__ = [
     "bcr",
@@ -27,8 +31,6 @@ __all__ = [
     "zcr_discriminator",
     "zcr_generator",
 ]
-
-Critic = Callable[[Tensor], Tensor]
 
 
 def check_images(x: Tensor, u: Tensor, numbers: tuple[int, ...]) -> None:
@@ -122,20 +124,33 @@ def jitter(x: Tensor, noise: Tensor, sigma: float = 0.05) -> Tensor:
     return x + sigma * noise
 
 
-def disagreement(logits: Tensor, moved_logits: Tensor) -> Tensor:
-    """Return mean_i (moved_i - logit_i)^2 of two sets of logits [N].
+def disagreement(logits: Logits, moved_logits: Logits) -> Tensor:
+    """Return mean_i (moved_i - logit_i)^2 of two sets of logits, over all of a critic, summed over critics.
+
+    Raises UsageError on unequal shapes.
 
     >>> disagreement(torch.tensor([1.0, 0.0]), torch.tensor([3.0, 0.0])).item()
     2.0
     """
-    _same_shape(logits, moved_logits)
-    return (moved_logits - logits).square().mean()
+    return total([_disagreement(*pair) for pair in paired(logits, moved_logits)])
 
 
-def cr(critic: Critic, x_real: Tensor, x_moved: Tensor) -> Tensor:
+def _disagreement(logits: Tensor, moved: Tensor) -> Tensor:
+    _same_shape(logits, moved)
+    return (moved - logits).square().mean()
+
+
+def cr(
+    critic: AnyCritic,
+    x_real: Tensor,
+    x_moved: Tensor,
+    *,
+    y: Condition | None = None,
+    logits: Callable[[Any], Logits] | None = None,
+) -> Tensor:
     """Return mean_i (D(T x_i) - D(x_i))^2 with x_moved = T x_real: a scalar for D's loss, with gradients through both.
 
-    Raises UsageError on unequal shapes or logits that are not [N]. Source: Zhang 2020 (consistency
+    `y` and `logits` are this module's. Raises UsageError on unequal shapes. Source: Zhang 2020 (consistency
     regularization, CR-GAN), on the last layer alone (weight 10; 5 in GN-GAN's and PGN's code).
 
     >>> x = torch.zeros(4, 2)
@@ -143,39 +158,54 @@ def cr(critic: Critic, x_real: Tensor, x_moved: Tensor) -> Tensor:
     tensor(9.)
     """
     _same_shape(x_real, x_moved)
-    logits, moved = (check_logits(critic(x), len(x)) for x in (x_real, x_moved))
-    return disagreement(logits, moved)
+    return disagreement(*(answer(critic, x, y=y, logits=logits) for x in (x_real, x_moved)))
 
 
 def bcr(
-    critic: Critic,
+    critic: AnyCritic,
     x_real: Tensor,
     moved_real: Tensor,
     x_fake: Tensor,
     moved_fake: Tensor,
     weight_fake: float = 1.0,
+    *,
+    y: Condition | None = None,
+    y_fake: Condition | None = None,
+    logits: Callable[[Any], Logits] | None = None,
 ) -> Tensor:
     """Return `cr` on the reals plus weight_fake times `cr` on the fakes: balanced consistency, a scalar for D's loss.
 
-    CR on reals alone lets the transformations leak into the samples. Source: Zhao 2021 (improved consistency
-    regularization, ICR), bCR (10 for both parts).
+    CR on reals alone lets the transformations leak into the samples. `y` is that of the reals, `y_fake` that of the
+    fakes. Raises UsageError on one of them alone. Source: Zhao 2021 (improved consistency regularization, ICR),
+    bCR (10 for both parts).
 
     >>> x = torch.zeros(4, 2)
     >>> bcr(lambda x: x[:, 0], x, x + 1, x, x + 2, weight_fake=0.5)
     tensor(3.)
     """
-    return cr(critic, x_real, moved_real) + weight_fake * cr(critic, x_fake, moved_fake)
+    if (y is None) != (y_fake is None):
+        raise UsageError("bcr needs the y of the reals and that of the fakes: pass both y and y_fake")
+    real = cr(critic, x_real, moved_real, y=y, logits=logits)
+    return real + weight_fake * cr(critic, x_fake, moved_fake, y=y_fake, logits=logits)
 
 
-def zcr_discriminator(critic: Critic, x_fake: Tensor, x_near: Tensor) -> Tensor:
+def zcr_discriminator(
+    critic: AnyCritic,
+    x_fake: Tensor,
+    x_near: Tensor,
+    *,
+    y: Condition | None = None,
+    logits: Callable[[Any], Logits] | None = None,
+) -> Tensor:
     """Return mean_i (D(G(z_i)) - D(G(z_i + dz_i)))^2, dz ~ N(0, sigma^2 I): latent consistency, a scalar for D's loss.
 
-    x_near are the fakes of the moved latents `jitter(z, noise, sigma)`. Source: Zhao 2021 (ICR), zCR.
+    x_near are the fakes of the moved latents `jitter(z, noise, sigma)`. `y` and `logits` are this module's. Source:
+    Zhao 2021 (ICR), zCR.
 
     >>> zcr_discriminator(lambda x: x[:, 0], torch.zeros(4, 2), torch.ones(4, 2))
     tensor(1.)
     """
-    return cr(critic, x_fake, x_near)
+    return cr(critic, x_fake, x_near, y=y, logits=logits)
 
 
 def zcr_generator(x_fake: Tensor, x_near: Tensor) -> Tensor:

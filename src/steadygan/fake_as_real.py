@@ -1,35 +1,57 @@
 """Fake-as-real training: the critic is shown as real those fakes that it is surest are fake (FARGAN, Algorithm 1)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from steadygan.critic_outputs import AnyCritic, Condition, Logits, ranks
 from steadygan.errors import UsageError
-from steadygan.losses import check_logits
 
 __all__ = ["lowest", "mix", "select"]
 
 
-def select(critic: Callable[[Tensor], Tensor], candidates: Tensor, count: int) -> Tensor:
+def select(
+    critic: AnyCritic,
+    candidates: Tensor,
+    count: int,
+    *,
+    y: Condition | None = None,
+    logits: Callable[[Any], Logits] | None = None,
+) -> Any:
     """Return the `count` candidates with the lowest logits, lowest first, detached: [count, ...].
 
     `candidates` [n, ...] are fakes other than those that the critic scores as fake. Scoring them leaves no
-    gradient. Low means fake here, so a critic with the opposite sign would select the wrong ones. Raises
-    UsageError if `count` exceeds n. Source: Tao and Wang 2020 (FARGAN), Algorithm 1.
+    gradient. Low means fake here, so a critic with the opposite sign would select the wrong ones. With y, for a
+    critic D(x, y), the result is (x, y) of the selected ones. Raises UsageError if `count` exceeds n. Source: Tao
+    and Wang 2020 (FARGAN), Algorithm 1.
 
     >>> select(lambda x: x[:, 0], torch.tensor([[3.0], [1.0], [2.0]]), 2)
     tensor([[1.],
             [2.]])
     """
-    return candidates[lowest(critic, candidates, count)].detach()
+    chosen = lowest(critic, candidates, count, y=y, logits=logits)
+    x = candidates[chosen].detach()
+    if y is None:
+        return x
+    return x, tuple(part[chosen].detach() for part in y) if isinstance(y, tuple) else y[chosen].detach()
 
 
-def lowest(critic: Callable[[Tensor], Tensor], candidates: Tensor, count: int) -> Tensor:
+def lowest(
+    critic: AnyCritic,
+    candidates: Tensor,
+    count: int,
+    *,
+    y: Condition | None = None,
+    logits: Callable[[Any], Logits] | None = None,
+) -> Tensor:
     """Return the indices [count] of the candidates [n, ...] with the lowest logits, lowest first.
 
-    `candidates[lowest(...)]` are the selected ones, still as functions of the generator's parameters. No step
-    needs that, but the Jacobian of the game's vector field does. Raises UsageError if `count` exceeds n.
+    A candidate with several logits is ranked by what a loss sees: their mean, summed over critics. `logits` takes
+    them out of a tuple or dict, and y is what D(x, y) takes after x. `candidates[lowest(...)]` are the selected
+    ones, still as functions of the generator's parameters. No step needs that, but the Jacobian of the game's
+    vector field does. Raises UsageError if `count` exceeds n.
 
     >>> lowest(lambda x: x[:, 0], torch.tensor([[3.0], [1.0], [2.0]]), 2)
     tensor([1, 2])
@@ -39,8 +61,7 @@ def lowest(critic: Callable[[Tensor], Tensor], candidates: Tensor, count: int) -
             f"cannot select {count} of {len(candidates)} candidates: draw at least as many as you select"
         )
     with torch.no_grad():
-        logits = check_logits(critic(candidates), len(candidates))
-        return logits.topk(count, largest=False).indices
+        return ranks(critic, candidates, y=y, logits=logits).topk(count, largest=False).indices
 
 
 def mix(x_real: Tensor, selected: Tensor, count: int | Tensor) -> Tensor:

@@ -1,21 +1,23 @@
 """How logits become losses. Each objective is a pair of functions, minimised by the player it is named after.
 
-A high logit means real, everywhere. Logits are [N], one number for each sample. A loss is the mean over the
-batch.
+A high logit means real, everywhere. Logits are [N], one number for each sample, or a map [N, ...] of patches. A
+list or tuple of such is several critics. A loss is the mean over all logits of a critic, summed over critics.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from steadygan.critic_outputs import Logits, critics, paired, total
 from steadygan.errors import UsageError
 
 __all__ = [
     "LOSSES",
     "Loss",
+    "feature_matching",
     "hinge",
     "indicator",
     "kl",
@@ -54,29 +56,19 @@ def softplus(t: Tensor) -> Tensor:
     return -F.logsigmoid(-t)
 
 
-def check_logits(logits: Tensor, samples: int | None = None) -> Tensor:
-    """Return `logits` if they are [N]; otherwise raise UsageError that names both shapes."""
-    if logits.ndim != 1 or (samples is not None and len(logits) != samples):
-        expected = "[N]" if samples is None else f"[{samples}]"
-        raise UsageError(
-            f"a critic must return one logit per sample, shape {expected}, but this one returned shape "
-            f"{list(logits.shape)}: end it with .squeeze(1) or .flatten(0)"
-        )
-    return logits
-
-
 def _means(
     real_term: Callable[[Tensor], Tensor], fake_term: Callable[[Tensor], Tensor]
 ) -> Callable[..., Tensor]:
-    def discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        return real_term(check_logits(real_logits)).mean() + fake_term(check_logits(fake_logits)).mean()
+    def discriminator(real_logits: Logits, fake_logits: Logits) -> Tensor:
+        pairs = paired(real_logits, fake_logits)
+        return total(real_term(real).mean() + fake_term(fake).mean() for real, fake in pairs)
 
     return discriminator
 
 
 def _mean(term: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    def generator(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        return term(check_logits(fake_logits)).mean()
+    def generator(fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:
+        return total(term(fake).mean() for fake in critics(fake_logits))
 
     return generator
 
@@ -137,14 +129,14 @@ tensor(2.)
 """
 
 
-def _least_squares_discriminator(real_logits: Tensor, fake_logits: Tensor, scale: float = 0.5) -> Tensor:
+def _least_squares_discriminator(real_logits: Logits, fake_logits: Logits, scale: float = 0.5) -> Tensor:
     return scale * _means(lambda real: (real - 1) ** 2, lambda fake: fake**2)(real_logits, fake_logits)
 
 
 def _least_squares_generator(
-    fake_logits: Tensor, real_logits: Tensor | None = None, scale: float = 0.5
+    fake_logits: Logits, real_logits: Logits | None = None, scale: float = 0.5
 ) -> Tensor:
-    return scale * ((check_logits(fake_logits) - 1) ** 2).mean()
+    return scale * _mean(lambda fake: (fake - 1) ** 2)(fake_logits)
 
 
 least_squares = Loss(
@@ -161,20 +153,21 @@ tensor(0.5000)
 """
 
 
-def _relativistic_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    return softplus(_margin(fake_logits, real_logits)).mean()
+def _relativistic_discriminator(real_logits: Logits, fake_logits: Logits) -> Tensor:
+    return total(softplus(_margin(fake, real)).mean() for real, fake in paired(real_logits, fake_logits))
 
 
-def _relativistic_generator(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+def _relativistic_generator(fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:
     if real_logits is None:
         raise UsageError("the relativistic loss of G compares fakes with reals: pass real_logits too")
-    return softplus(_margin(real_logits, fake_logits)).mean()
+    return _relativistic_discriminator(fake_logits, real_logits)
 
 
 def _margin(a: Tensor, b: Tensor) -> Tensor:
-    if check_logits(a).shape != check_logits(b).shape:
+    if a.shape != b.shape:
         raise UsageError(
-            f"the relativistic loss pairs each fake with a real, but there are {len(a)} and {len(b)}: draw as many"
+            "the relativistic loss pairs each fake logit with a real one, but their shapes are "
+            f"{list(a.shape)} and {list(b.shape)}: draw as many of each"
         )
     return a - b
 
@@ -256,6 +249,45 @@ def pull_away(codes: Tensor) -> Tensor:
     count = len(flat)
     others = 1 - torch.eye(count, dtype=flat.dtype, device=flat.device)
     return ((unit @ unit.T).square() * others).sum() / (count * (count - 1))
+
+
+Layers = Sequence[Tensor]
+"""The features of one critic."""
+
+
+def feature_matching(
+    real_features: Layers | Sequence[Layers], fake_features: Layers | Sequence[Layers]
+) -> Tensor:
+    """Return the mean of |real - fake| over a layer's entries, averaged over layers and summed over critics.
+
+    One critic's features are a list of tensors, one for each layer. Several critics have a list of such lists. The
+    reals are detached: G minimises the distance. Eqn 4 of the source sums over the T layers of a critic, where this
+    averages: multiply its weight by T. Raises UsageError on features that do not pair. Source: Wang 2018 (pix2pixHD).
+
+    >>> feature_matching([torch.zeros(2, 3), torch.zeros(2, 5)], [torch.ones(2, 3), torch.zeros(2, 5)])
+    tensor(0.5000)
+    """
+    real, fake = _layers(real_features), _layers(fake_features)
+    shapes = [[[list(layer.shape) for layer in critic] for critic in features] for features in (real, fake)]
+    if shapes[0] != shapes[1]:
+        raise UsageError(
+            f"feature matching compares like layers, but the shapes are {shapes[0]} (real) and {shapes[1]} (fake): "
+            "pass the features of as many reals as fakes, from the same layers"
+        )
+    pairs = (zip(*layers, strict=True) for layers in zip(real, fake, strict=True))
+    return total(torch.stack([(a.detach() - b).abs().mean() for a, b in pair]).mean() for pair in pairs)
+
+
+def _layers(features: Any) -> list[list[Tensor]]:
+    """The layers of each critic."""
+    each = [features] if isinstance(features, Tensor) else features
+    nested = list(each) if each and all(isinstance(part, list | tuple) for part in each) else [each]
+    for layers in nested:
+        if not layers or not all(isinstance(layer, Tensor) for layer in layers):
+            raise UsageError(
+                "features are a list of tensors, one for each layer, or a list of such lists, one for each critic"
+            )
+    return nested
 
 
 LOSSES: dict[str, Loss] = {

@@ -1,15 +1,21 @@
 """Changes of a critic's output or weights that keep its gradient bounded.
 
 Each function for the output takes a critic x [N, ...] -> logits [N] and returns another one. High still means
-real.
+real. Further arguments of the new critic (labels) go to the old one.
+
+A critic with several logits per sample needs `reduce="sum"` or `"mean"`: the gradient is that of one number. Its
+normalized critic returns this number, [N]. A list is several critics, each normalized by itself: a list comes
+back. `logits=lambda out: out[0]` takes the logits out of a tuple or dict.
 """
 
 from collections.abc import Callable
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
+from steadygan.critic_outputs import AnyCritic, Reading, check_twice_differentiable, differentiated
 from steadygan.errors import UsageError
 from steadygan.noise import HiddenNoise
 from steadygan.penalties import Critic, input_gradient, norm
@@ -29,14 +35,14 @@ __all__ = [
 EPS = 1e-12
 
 
-def gradient_normalized(critic: Critic, eps: float = EPS) -> Critic:
+def gradient_normalized(critic: AnyCritic, eps: float = EPS, **how: Unpack[Reading]) -> AnyCritic:
     """Return the gradient-normalized (GN) critic f / (|grad f| + |f| + eps), in [-1, 1].
 
     The norm is over all input dimensions of a sample. The result has a gradient norm of at most 1 within a
     linear region. It jumps where the norm does (at the kinks of a ReLU net), so this is no global Lipschitz
     bound. `eps` prevents 0/0 where f and its gradient both vanish; 0 is the published formula. The gradient
-    there is 1 / eps, so do not start from a last layer of zeros. Raises UsageError on a negative eps. Source:
-    Wu 2021 (GN-GAN), Eqn 8.
+    there is 1 / eps, so do not start from a last layer of zeros. Keywords are this module's. Raises UsageError on
+    a negative eps. The new critic raises what `penalties.input_gradient` raises. Source: Wu 2021 (GN-GAN), Eqn 8.
 
     >>> gradient_normalized(lambda x: 3 * x[:, 0])(torch.tensor([[1.0], [-1.0]])).detach()
     tensor([ 0.5000, -0.5000])
@@ -44,9 +50,21 @@ def gradient_normalized(critic: Critic, eps: float = EPS) -> Critic:
 
     _check_eps(eps)
 
-    def normalized(x: Tensor) -> Tensor:
-        logits, gradient = input_gradient(critic, x)
+    def one(logits: Tensor, gradient: Tensor) -> Tensor:
         return logits / (norm(gradient) + logits.abs() + eps)
+
+    return _normalized(critic, one, **how)
+
+
+def _normalized(
+    critic: AnyCritic, one: Callable[[Tensor, Tensor], Tensor], **how: Unpack[Reading]
+) -> AnyCritic:
+    """The critic that returns one(logits, gradient), of each critic where there are several."""
+
+    def normalized(x: Tensor, *further: Any, **named: Any) -> Any:
+        seen = differentiated(lambda x: critic(x, *further, **named), x, **how)
+        check_twice_differentiable(seen.gradients)
+        return seen.shaped([one(*pair) for pair in zip(seen.logits, seen.gradients)])
 
     return normalized
 
@@ -64,7 +82,9 @@ READINGS: dict[str, Callable[[Tensor], Tensor]] = {
 """What |1 - grad f| of PGN may mean: 1 less each component, the proof's |grad (1 - f)|, or 1 - |grad f|."""
 
 
-def penalty_gradient_normalized(critic: Critic, reading: str = "elementwise", eps: float = EPS) -> Critic:
+def penalty_gradient_normalized(
+    critic: AnyCritic, reading: str = "elementwise", eps: float = EPS, **how: Unpack[Reading]
+) -> AnyCritic:
     """Return the critic of penalty gradient normalization (PGN): g / (c + |g| + eps), in [-1, 1].
 
     g is 1 - f, and c is the norm term of READINGS. `elementwise` is c = |1 - grad f| over all n input
@@ -73,8 +93,8 @@ def penalty_gradient_normalized(critic: Critic, reading: str = "elementwise", ep
     `gradient_normalized` of 1 - f.
 
     The result falls as f rises. So training lowers f on real samples, and the normalized output keeps high =
-    real. Raises UsageError on an unknown reading or a negative eps. Source: Xia 2023 (PGN), Algorithm 1, Eqns
-    11 to 14.
+    real. Keywords are this module's. Raises UsageError on an unknown reading or a negative eps. Source: Xia 2023
+    (PGN), Algorithm 1, Eqns 11 to 14.
 
     >>> penalty_gradient_normalized(lambda x: 3 * x[:, 0], "proof")(torch.tensor([[2.0]])).detach()
     tensor([-0.6250])
@@ -83,31 +103,35 @@ def penalty_gradient_normalized(critic: Critic, reading: str = "elementwise", ep
         raise UsageError(f"PGN's reading must be one of {', '.join(READINGS)}, not {reading!r}")
     _check_eps(eps)
 
-    def normalized(x: Tensor) -> Tensor:
-        logits, gradient = input_gradient(critic, x)
+    def one(logits: Tensor, gradient: Tensor) -> Tensor:
         g = 1 - logits
         return g / (READINGS[reading](gradient) + g.abs() + eps)
 
-    return normalized
+    return _normalized(critic, one, **how)
 
 
-def tangent(critic: Critic) -> Critic:
+def tangent(critic: AnyCritic, **how: Unpack[Reading]) -> AnyCritic:
     """Return the critic's tangent plane at each sample: f(x0) + <grad f(x0), x - x0>, with x0 = x as a constant.
 
     Near each sample a piecewise linear critic equals this plane. So everything that a generator's step
     differentiates is exact: the output with respect to the sample. The critic's Hessian, zero almost
     everywhere there, is never computed. The normalizations above then cost one backward pass instead of a
-    double one. The critic's parameters receive no gradient through it.
+    double one. The critic's parameters receive no gradient through it. Keywords are this module's.
 
     >>> x = torch.tensor([[2.0]], requires_grad=True)
     >>> tangent(lambda x: x[:, 0] ** 2)(x).sum().backward(); x.grad
     tensor([[4.]])
     """
 
-    def plane(x: Tensor) -> Tensor:
+    def plane(x: Tensor, *further: Any, **named: Any) -> Any:
         fixed = x.detach()
-        logits, gradient = input_gradient(critic, fixed)
-        return logits.detach() + ((x - fixed) * gradient.detach()).reshape(len(x), -1).sum(1)
+        seen = differentiated(lambda x: critic(x, *further, **named), fixed, **how)
+        return seen.shaped(
+            [
+                logits.detach() + ((x - fixed) * gradient.detach()).reshape(len(x), -1).sum(1)
+                for logits, gradient in zip(seen.logits, seen.gradients)
+            ]
+        )
 
     return plane
 
@@ -239,17 +263,52 @@ def spectral_normalized(module: nn.Module, eps: float = EPS) -> nn.Module:
     not the operator's own norm. It works under double backward, two forwards before a backward, eval, vmap
     and compile.
 
+    It divides what other parametrizations (weight norm) make of a weight. A second call changes nothing. Raises
+    UsageError, before anything is changed, for a weight that torch's own spectral norm divides, that an old-style
+    hook sets, or whose shape is not known yet.
+
     >>> net = spectral_normalized(nn.Linear(3, 3, bias=False))
     >>> bool((torch.linalg.matrix_norm(net.weight, 2) - 1).abs() < 0.05)
     True
     """
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.modules.conv._ConvNd) and not parametrize.is_parametrized(part):
-            transposed = isinstance(part, nn.modules.conv._ConvTransposeNd)
-            parametrize.register_parametrization(
-                part, "weight", SpectralNorm(part.weight, dim=int(transposed), eps=eps)
+    layers = {
+        name: part
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear | nn.modules.conv._ConvNd) and not _is_divided(part, SpectralNorm)
+    }
+    for name, part in layers.items():
+        if problem := _why_not_divided(part):
+            raise UsageError(
+                f"spectral norm cannot divide the weight of layer {name or type(part).__name__!r}: {problem}"
             )
+    for part in layers.values():
+        transposed = isinstance(part, nn.modules.conv._ConvTransposeNd)
+        norm = SpectralNorm(part.weight, dim=int(transposed), eps=eps)
+        parametrize.register_parametrization(part, "weight", norm)
     return module
+
+
+def _is_divided(part: nn.Module, by: type[nn.Module]) -> bool:
+    return parametrize.is_parametrized(part, "weight") and any(
+        isinstance(each, by) for each in part.get_submodule("parametrizations.weight").children()
+    )
+
+
+def _why_not_divided(part: nn.Module) -> str | None:
+    if _is_divided(part, parametrizations._SpectralNorm):
+        return "torch's spectral_norm divides it already, so leave one of the two out"
+    if parametrize.is_parametrized(part, "weight"):
+        return None
+    weight = dict(part.named_parameters(recurse=False)).get("weight")
+    if weight is None:
+        return (
+            "a hook sets it before each forward pass, such as an old torch.nn.utils.weight_norm, spectral_norm or "
+            "prune. Remove the hook (remove_weight_norm, remove_spectral_norm, prune.remove), or use weight_norm of "
+            "torch.nn.utils.parametrizations"
+        )
+    if isinstance(weight, nn.parameter.UninitializedParameter):
+        return "its shape is not known yet. Pass one batch through the network first"
+    return None
 
 
 def check_no_zero_weights(module: nn.Module) -> None:

@@ -2,20 +2,29 @@
 
 Each public penalty is the batch mean of a per-sample term. The norm in it runs over *all* input dimensions of
 a sample. Penalties are unweighted and without the 1/2: a weight of 10 here is gamma = 20 in the gamma/2
-convention. A critic is any callable x [N, ...] -> logits [N].
+convention.
+
+A critic is any callable x [N, ...] -> logits [N]. Critics of other forms take keywords, the same everywhere:
+
+- `reduce="sum"` or `"mean"` makes one number of a sample's own logits [N, ...] (a map of patches). R1 differs by
+  the square of their number.
+- `logits=lambda out: out[0]` takes the logits out of a tuple or dict. A list is several critics: the penalty is
+  taken for each, and summed.
+- `y=labels` calls D(x, y), with the rows of x. At interpolates it is the y of the real samples. A tuple is
+  D(x, *y).
 
 Batch norm in the critic breaks a per-sample term, because its gradient mixes samples. These functions cannot
 see that. The trainer refuses it.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
+from steadygan.critic_outputs import AnyCritic, Asked, check_twice_differentiable, differentiated, total
 from steadygan.errors import UsageError
-from steadygan.losses import check_logits
 
 __all__ = [
     "PENALTIES",
@@ -32,13 +41,14 @@ __all__ = [
     "r1",
     "r2",
     "squared_norm",
+    "value_and",
     "zero_centered",
 ]
 
 Critic = Callable[[Tensor], Tensor]
 
 
-def input_gradient(critic: Critic, x: Tensor) -> tuple[Tensor, Tensor]:
+def input_gradient(critic: AnyCritic, x: Tensor, **how: Unpack[Asked]) -> tuple[Any, Any]:
     """Return the critic's logits [N] at x [N, ...] and their gradient, shaped like x.
 
     Row i of the gradient is d logit_i / d x_i. It is the gradient of the sum of the logits, so the critic
@@ -46,30 +56,18 @@ def input_gradient(critic: Critic, x: Tensor) -> tuple[Tensor, Tensor]:
     pure step (torch.func, torch.compile) it is a vjp. In your own training loop it is ordinary autograd, so
     critics with buffers (spectral norm) or in-place activations work unchanged.
 
-    Raises UsageError if the critic returns anything but [N], and for samples that are not of floating point.
-    Also in torch.inference_mode, where nothing has a gradient.
+    A critic that answers with a list gives a list of logits and a list of gradients. The keywords are this
+    module's. Raises UsageError if there is more than one number per sample and no `reduce`, and for samples that
+    are not of floating point. Also in torch.inference_mode, where nothing has a gradient. The gradient of a critic
+    that torch.compile made cannot be differentiated again: compile the function that computes the loss.
 
     >>> logits, gradient = input_gradient(lambda x: 3 * x.sum(1), torch.zeros(2, 2))
     >>> gradient
     tensor([[3., 3.],
             [3., 3.]])
     """
-    if not x.is_floating_point():
-        raise UsageError(f"a critic's gradient needs samples of floating point, not {x.dtype}: convert them")
-    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
-        logits, pull_back, *_ = torch.func.vjp(lambda x: critic(x.clone()), x)
-        return logits, pull_back(torch.ones_like(check_logits(logits, len(x))))[0]
-    if torch.is_inference_mode_enabled():
-        raise UsageError(
-            "torch.inference_mode computes no gradients, but this critic needs its own: use torch.no_grad"
-        )
-    with torch.enable_grad():
-        x = x if x.requires_grad else x.detach().requires_grad_()
-        logits = check_logits(critic(x.clone()), len(x))  # a clone: the first layer may work in place
-        if not logits.requires_grad:  # a constant critic
-            return logits, torch.zeros_like(x)
-        (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True, materialize_grads=True)
-    return logits, gradient
+    seen = differentiated(critic, x, **how)
+    return seen.shaped(seen.logits), seen.shaped(seen.gradients)
 
 
 def squared_norm(gradient: Tensor) -> Tensor:
@@ -134,6 +132,15 @@ def perturb(x_real: Tensor, noise: Tensor | None = None, alpha: Tensor | None = 
     return interpolate(x_real + 0.5 * x_real.std(correction=0) * noise, x_real, alpha)
 
 
+PLACES: dict[str, Callable[..., Tensor]] = {
+    "real": lambda x_real: x_real,
+    "fake": lambda x_fake: x_fake,
+    "between": interpolate,
+    "around": perturb,
+}
+"""Where a penalty looks, of the samples that its function takes."""
+
+
 class Penalty(NamedTuple):
     """A penalty by its parts: where it differentiates, its per-sample `term(logits, gradient)` [N], and `reduce`.
 
@@ -168,43 +175,59 @@ def _squared(of: str) -> Callable[[Tensor, Tensor], Tensor]:
     return SQUARED[of]
 
 
-def r1(critic: Critic, x_real: Tensor, of: str = "logit") -> Tensor:
+def _looked(
+    penalty: Penalty, critic: AnyCritic, x: Tensor, **how: Unpack[Asked]
+) -> tuple[Tensor | list[Tensor], Tensor]:
+    """The critic's logits at x, and the penalty there, summed over critics."""
+    seen = differentiated(critic, x, **how)
+    check_twice_differentiable(seen.gradients)
+    terms = [penalty.term(*pair) for pair in zip(seen.logits, seen.gradients)]
+    return seen.raw, total([penalty.reduce(term) for term in terms])
+
+
+def r1(critic: AnyCritic, x_real: Tensor, of: str = "logit", **how: Unpack[Asked]) -> Tensor:
     """Return mean_i |grad D(x_i)|^2 at real samples x_real [N, ...]: a scalar, no 1/2.
 
     With `of="probability"` the gradient is that of sigmoid(logit). With fake-as-real, pass the mixed rows
-    (FARGAN, Eqn 11). Raises UsageError on logits that are not [N]. Source: Mescheder 2018, Eqn 9 (there with
+    (FARGAN, Eqn 11). Keywords and errors are those of `input_gradient`. Source: Mescheder 2018, Eqn 9 (there with
     gamma/2).
 
     >>> r1(lambda x: x @ torch.tensor([3.0, 4.0]), torch.randn(8, 2))
     tensor(25.)
     """
-    return _squared(of)(*input_gradient(critic, x_real)).mean()
+    return _looked(PENALTIES["r1"](of), critic, x_real, **how)[1]
 
 
-def r2(critic: Critic, x_fake: Tensor, of: str = "logit") -> Tensor:
+def r2(critic: AnyCritic, x_fake: Tensor, of: str = "logit", **how: Unpack[Asked]) -> Tensor:
     """Return mean_i |grad D(y_i)|^2 at fakes x_fake [M, ...]: a scalar, no 1/2.
 
-    `of` and errors are those of `r1`. Source: Mescheder 2018, section 4.1.
+    `of`, keywords and errors are those of `r1`. Source: Mescheder 2018, section 4.1.
 
     >>> r2(lambda x: x.square().sum(1), torch.ones(8, 2)).item()
     8.0
     """
-    return _squared(of)(*input_gradient(critic, x_fake)).mean()
+    return _looked(PENALTIES["r2"](of), critic, x_fake, **how)[1]
 
 
 def zero_centered(
-    critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None, of: str = "logit"
+    critic: AnyCritic,
+    x_real: Tensor,
+    x_fake: Tensor,
+    alpha: Tensor | None = None,
+    of: str = "logit",
+    **how: Unpack[Asked],
 ) -> Tensor:
     """Return mean_i |grad D(u_i)|^2 at interpolates u_i = alpha_i x_i + (1 - alpha_i) y_i: a scalar, no 1/2.
 
     x_real and x_fake are both [N, ...]. alpha_i ~ U[0, 1] unless given [N]. Raises UsageError on unequal
-    shapes or logits that are not [N]. Source: Thanh-Tung 2019 (zero-centered gradient penalty, 0GP), whose
-    code has `of="probability"`.
+    shapes. Keywords and other errors are those of `input_gradient`. Source: Thanh-Tung 2019 (zero-centered
+    gradient penalty, 0GP), whose code has `of="probability"`.
 
     >>> zero_centered(lambda x: 2 * x[:, 0], torch.ones(4, 2), torch.zeros(4, 2))
     tensor(4.)
     """
-    return _squared(of)(*input_gradient(critic, interpolate(x_real, x_fake, alpha))).mean()
+    u = interpolate(x_real, x_fake, alpha)
+    return _looked(PENALTIES["zero_centered"](of), critic, u, **how)[1]
 
 
 def _one_centered(logits: Tensor, gradient: Tensor) -> Tensor:
@@ -215,54 +238,106 @@ def _one_sided(logits: Tensor, gradient: Tensor) -> Tensor:
     return (norm(gradient) - 1).relu().square()
 
 
-def one_centered(critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None) -> Tensor:
+def one_centered(
+    critic: AnyCritic,
+    x_real: Tensor,
+    x_fake: Tensor,
+    alpha: Tensor | None = None,
+    **how: Unpack[Asked],
+) -> Tensor:
     """Return mean_i (|grad D(u_i)| - 1)^2 at interpolates u_i: a scalar, the penalty of WGAN-GP.
 
     x_real and x_fake are both [N, ...]. alpha_i ~ U[0, 1] unless given [N]. Raises UsageError on unequal
-    shapes or logits that are not [N]. Source: Gulrajani 2017 (Wasserstein GAN with gradient penalty), Eqn 3
-    (weight 10; 0.1 on their toys).
+    shapes. Keywords and other errors are those of `input_gradient`. Source: Gulrajani 2017 (Wasserstein GAN with
+    gradient penalty), Eqn 3 (weight 10; 0.1 on their toys).
 
     >>> one_centered(lambda x: 3 * x[:, 0], torch.ones(4, 2), torch.zeros(4, 2))
     tensor(4.)
     """
-    return _one_centered(*input_gradient(critic, interpolate(x_real, x_fake, alpha))).mean()
+    return _looked(PENALTIES["one_centered"](), critic, interpolate(x_real, x_fake, alpha), **how)[1]
 
 
-def one_sided(critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None) -> Tensor:
+def one_sided(
+    critic: AnyCritic,
+    x_real: Tensor,
+    x_fake: Tensor,
+    alpha: Tensor | None = None,
+    **how: Unpack[Asked],
+) -> Tensor:
     """Return mean_i max(0, |grad D(u_i)| - 1)^2 at interpolates: WGAN-LP, which does not penalise slopes below 1.
 
-    Arguments and errors are those of `one_centered`. Source: Petzka 2018 (Wasserstein GAN with Lipschitz
+    Arguments, keywords and errors are those of `one_centered`. Source: Petzka 2018 (Wasserstein GAN with Lipschitz
     penalty), Eqn 8.
 
     >>> one_sided(lambda x: 0.5 * x[:, 0], torch.ones(4, 2), torch.zeros(4, 2))
     tensor(0.)
     """
-    return _one_sided(*input_gradient(critic, interpolate(x_real, x_fake, alpha))).mean()
+    return _looked(PENALTIES["one_sided"](), critic, interpolate(x_real, x_fake, alpha), **how)[1]
 
 
 def dragan(
-    critic: Critic, x_real: Tensor, noise: Tensor | None = None, alpha: Tensor | None = None
+    critic: AnyCritic,
+    x_real: Tensor,
+    noise: Tensor | None = None,
+    alpha: Tensor | None = None,
+    **how: Unpack[Asked],
 ) -> Tensor:
     """Return mean_i (|grad D(u_i)| - 1)^2 at u_i = `perturb(x_real, noise, alpha)`: a scalar.
 
-    It constrains the critic near the data only. D still trains on the data itself. Errors are those of `r1`.
+    It constrains the critic near the data only. D still trains on the data itself. Keywords and errors
+    are those of `r1`.
     Source: Kodali 2017 (deep regret analytic GAN), Eqn 3.
 
     >>> dragan(lambda x: 3 * x[:, 0], torch.randn(4, 2))
     tensor(4.)
     """
-    return _one_centered(*input_gradient(critic, perturb(x_real, noise, alpha))).mean()
+    return _looked(PENALTIES["dragan"](), critic, perturb(x_real, noise, alpha), **how)[1]
 
 
-def max_gradient(critic: Critic, x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None) -> Tensor:
+def max_gradient(
+    critic: AnyCritic,
+    x_real: Tensor,
+    x_fake: Tensor,
+    alpha: Tensor | None = None,
+    **how: Unpack[Asked],
+) -> Tensor:
     """Return max_i |grad D(u_i)|^2 at interpolates: the batch's estimate of the squared Lipschitz constant, a scalar.
 
-    Arguments and errors are those of `one_centered`. Source: Zhou 2019 (Lipschitz GANs), section 4.5.
+    Arguments, keywords and errors are those of `one_centered`. Source: Zhou 2019 (Lipschitz GANs), section 4.5.
 
     >>> max_gradient(lambda x: 3 * x[:, 0], torch.ones(4, 2), torch.zeros(4, 2))
     tensor(9.)
     """
-    return _on_logit(*input_gradient(critic, interpolate(x_real, x_fake, alpha))).amax()
+    return _looked(PENALTIES["max_gradient"](), critic, interpolate(x_real, x_fake, alpha), **how)[1]
+
+
+def value_and(
+    penalty: Callable[..., Tensor],
+    critic: AnyCritic,
+    *points: Tensor | None,
+    of: str = "logit",
+    alpha: Tensor | None = None,
+    noise: Tensor | None = None,
+    **how: Unpack[Asked],
+) -> tuple[Any, Tensor]:
+    """Return (logits, penalty): what the critic answers where the penalty looks, of the same forward pass.
+
+    The logits are as the critic gave them (a map, a list), so a loss takes them. Then D(x_real) needs no pass of
+    its own beside r1, nor D(x_fake) beside r2. `penalty` is a function of this module, and the other arguments are
+    its own. Raises UsageError on other functions, and what `penalty` raises.
+
+    >>> value_and(r1, lambda x: x @ torch.tensor([3.0, 4.0]), torch.ones(2, 2))
+    (tensor([7., 7.], grad_fn=<MvBackward0>), tensor(25.))
+    """
+    name = getattr(penalty, "__name__", "")
+    if name not in PENALTIES or penalty.__module__ != __name__:
+        raise UsageError(
+            f"value_and takes one of {', '.join(PENALTIES)} of steadygan.penalties, not {name or penalty!r}: "
+            "for a penalty of your own take logits and gradient from input_gradient"
+        )
+    record = PENALTIES[name]() if of == "logit" else PENALTIES[name](of=of)
+    draws = {key: value for key, value in {"alpha": alpha, "noise": noise}.items() if value is not None}
+    return _looked(record, critic, PLACES[record.where](*points, **draws), **how)
 
 
 def lazy(penalty: Callable[..., Tensor], interval: int) -> Callable[..., Tensor | float]:

@@ -399,7 +399,7 @@ def test_every_line_for_a_loop_belongs_to_a_remedy():
 
 GOOD = {"x_real": torch.zeros(8, 2), "x_fake": torch.zeros(8, 2)}
 WRONG = {
-    "critic [N, 1]": ({"critic": nn.Linear(2, 1)}, {}, "one logit per sample"),
+    "critic [N, 3]": ({"critic": nn.Linear(2, 3)}, {}, "one number per sample"),
     "critic": ({"critic": 3}, {}, "critic must be a module"),
     "generator": ({"generator": lambda z: z}, {}, "generator must be a module"),
     "every": ({"every": 0}, {}, "every must be a number of steps, 1 or more, not 0"),

@@ -300,8 +300,8 @@ def test_a_critic_that_is_not_finite_is_drawn(value):
 
 
 def test_a_critic_with_an_extra_axis_is_refused():
-    with refusal("one logit", "squeeze"):
-        samples.scatter(FAR, SQUARE, critic=lambda x: x[:, :1])
+    with refusal("one number per sample", "reduce"):
+        samples.scatter(FAR, SQUARE, critic=lambda x: x)
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (5, 3), (5,), (5, 2, 1)])

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from steadygan.critic_outputs import one_each
 from steadygan.diagnostics.measures import Measures, critic_measures
 from steadygan.errors import UsageError
-from steadygan.losses import check_logits
 from steadygan.penalties import Critic, input_gradient, interpolate
 
 __all__ = ["Told", "measured", "suited", "untouched", "wide"]
@@ -100,7 +100,7 @@ def _generator_gradient(loss: Told, fake: Tensor, logits: Tensor, real_logits: T
 
 def _logits(critic: Critic, x: Tensor, rows: int) -> Tensor:
     with torch.no_grad():
-        return torch.cat([wide(check_logits(critic(part.clone()), len(part))) for part in x.split(rows)])
+        return torch.cat([wide(one_each(critic(part.clone()), len(part))) for part in x.split(rows)])
 
 
 def wide(values: Tensor, *, detach: bool = True) -> Tensor:

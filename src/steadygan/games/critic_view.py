@@ -9,7 +9,6 @@ from torch import Tensor
 from steadygan import augment, noise
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field
-from steadygan.losses import check_logits
 from steadygan.normalization import tangent
 from steadygan.penalties import Critic
 from steadygan.schedules import Number, at
@@ -111,4 +110,4 @@ PLAIN = View()
 
 
 def _changed(D: Critic, change: Augmentation, u: Tensor, scalars: Scalars, x: Tensor) -> Tensor:
-    return check_logits(D(change.apply(x, u, scalars)), len(x))
+    return D(change.apply(x, u, scalars))

@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from steadygan.critic_outputs import one_each
 from steadygan.errors import UsageError
-from steadygan.losses import check_logits
 from steadygan.penalties import Critic
 from steadygan.plots.axes import (
     BOX,
@@ -234,7 +234,7 @@ def _ground(critic: Critic, frame: tuple[Tensor, float], like: Tensor) -> Image.
     line = (torch.arange(CELLS, dtype=torch.float64) + 0.5) / CELLS * 2 - 1
     unit = torch.cartesian_prod(-line, line).flip(1)  # row by row from the top, as a picture's pixels
     with torch.no_grad():
-        logits = check_logits(critic((frame[0] + frame[1] * unit).to(like)), CELLS**2)
+        logits = one_each(critic((frame[0] + frame[1] * unit).to(like)), CELLS**2)
     lean = 2 * logits.cpu().float().sigmoid()[:, None] - 1
     tint = torch.where(lean > 0, torch.tensor(REAL), torch.tensor(FAKE))
     colours = torch.where(lean.isnan(), torch.tensor(FRAME), 255 + lean.abs() * (tint - 255))
