@@ -6,6 +6,7 @@ logarithms) between runs with the problem and runs without it, in the calibratio
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator
 
 import torch
@@ -108,11 +109,11 @@ def diverged(history: History) -> Sick | None:
 
 def _dead_game(history: History) -> Sick | None:
     keys = [key for key in history.series if key.startswith("update/")]
-    series = [known(history, key) for key in keys]
-    if len(series) < 2 or len({len(each.steps) for each in series}) != 1:
+    if len(keys) < 2:
         return None
-    largest = torch.stack([each.values for each in series]).amax(0)
-    sign = lasting(series[0].steps, largest < STILL)
+    steps, _ = known(history, keys[0])
+    largest = torch.stack([at_steps(history, key, steps) for key in keys]).amax(0)
+    sign = lasting(steps, largest < STILL)
     said = f"a step changes every player's parameters by less than {STILL:.1g} of their norm, below float32 rounding."
     never = [f"{' and '.join(keys)} are exactly 0 at all passes. {REASONS}"] if not largest.any() else []
     return Sick("dead_game", sign.since, (said, *never)) if sign.holds else None
@@ -126,6 +127,10 @@ def _dead_critic(history: History) -> Sick | None:
     """
     if _settled(history) or history.facts.get("loss") in SCALE_FREE:
         return None
+    return _flat(history) or _one_flat(history)
+
+
+def _flat(history: History) -> Sick | None:
     sign = _both(
         history, "critic/spread", "signal/mean", lambda spread, told: (spread < FLAT) & (told < FLAT)
     )
@@ -141,6 +146,25 @@ def _dead_critic(history: History) -> Sick | None:
             f"loss/D is {loss:.4g}, near 2 log 2: a dead critic has the same loss as a converged game."
         )
     return Sick("dead_critic", sign.since, tuple(said))
+
+
+def _one_flat(history: History) -> Sick | None:
+    """One of several critics is flat, and the others hide it in their sum: its own spread, and its slope at fakes.
+
+    A logistic loss gives G no more than that slope.
+    """
+    keys = [key for key in history.series if re.fullmatch(r"critic/spread\d+", key)]
+    for key in keys:
+        index = key.removeprefix("critic/spread")
+        slope = f"slope/fake{index}"
+        sign = _both(history, key, slope, lambda spread, slope: (spread < FLAT) & (slope < FLAT))
+        if sign.holds:
+            said = (
+                f"critic {index} of 0 to {len(keys) - 1} gives every sample the same output: its spread is "
+                f"{late(history, key):.2g} and its slope at fakes {late(history, slope):.2g}, both below {FLAT:g}."
+            )
+            return Sick("dead_critic", sign.since, (said,))
+    return None
 
 
 def _settled(history: History) -> bool:

@@ -61,13 +61,13 @@ def _frozen(history: History) -> Sick | None:
     """A player whose update is exactly 0 at every diagnostics pass, while another moves or is not known.
 
     A generator without any gradient to follow is no mistake of its own: its critic is dead. Healthy runs had
-    updates of .005 and more at some pass.
+    updates of .005 and more at some pass. A player that moves between the measured steps has gaps.
     """
     moves = {key[7:]: known(history, key) for key in history.series if key.startswith("update/")}
     moves = {name: series for name, series in moves.items() if len(series.steps)}
     told = known(history, "signal/max").values
     deaf = {"G"} if len(told) and not told.any() else set()
-    still = [name for name, series in moves.items() if not series.values.any()]
+    still = [name for name, series in moves.items() if not series.values.any() and _gapless(history, name)]
     if not set(still) - deaf or len(still) == len(moves) > 1:
         return None
     steps = moves[still[0]].steps
@@ -78,6 +78,13 @@ def _frozen(history: History) -> Sick | None:
         f"{len(steps)} diagnostics passes."
     )
     return Sick("frozen", int(steps[0]), (said, REASONS))
+
+
+def _gapless(history: History, player: str) -> bool:
+    """Whether the player's update is known at all passes from the first on at which it is."""
+    steps = known(history, f"update/{player}").steps
+    passes = [known(history, key).steps for key in history.series if key.startswith(("update/", "spectral/"))]
+    return set(torch.cat(passes)[torch.cat(passes) >= steps[0]].tolist()) == set(steps.tolist())
 
 
 def _and(words: Iterable[str]) -> str:

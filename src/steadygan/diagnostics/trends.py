@@ -105,7 +105,7 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
     """
     ranks = [(x[:, None] > x).double().sum(1) + (x[:, None] == x).double().sum(1) / 2 for x in (a, b)]
     one, other = (rank - rank.mean() for rank in ranks)
-    return float(one @ other / (one.norm() * other.norm()))
+    return float(one @ other / (one @ one * (other @ other)).sqrt())
 
 
 def swings(values: Tensor, least: int = 3) -> tuple[int, float]:

@@ -48,7 +48,7 @@ WELL = ("healthy", "undecided")
 """The verdicts that name no problem."""
 
 LEAST = 6
-"""Fewest diagnostics passes (or logged lines) for a verdict: a quarter of them must be more than one."""
+"""Fewest diagnostics passes for a verdict, or logged lines where there is none: a quarter must be more than one."""
 
 REACHED = 0.1
 """Coverage below which no run is called healthy. Calibrated: healthy runs had .3 and more."""
@@ -64,7 +64,13 @@ def diagnose(history: History) -> list[Verdict]:
     if found:
         return [_treated(found, history)]
     if not _enough(history):
-        return [Verdict("undecided", 0, ("fewer than six diagnostics passes or logged lines are known.",))]
+        return [
+            Verdict(
+                "undecided",
+                0,
+                ("fewer than six diagnostics passes are known, or logged lines where there is none.",),
+            )
+        ]
     ill = [found for sign in ILLNESSES if (found := sign(history))]
     ill = sorted(ill, key=lambda found: list(VERDICTS).index(found.name))
     if ill:
@@ -92,8 +98,13 @@ def _treated(found: Sick, history: History) -> Verdict:
 
 
 def _enough(history: History) -> bool:
-    keys = (*(key for key in history.series if key.startswith("loss/")), "critic/spread", "signal/mean")
-    return max((len(known(history, key).steps) for key in keys), default=0) >= LEAST
+    """Whether there are enough diagnostics passes, or enough logged lines where there is no pass."""
+    counts = {key: len(known(history, key).steps) for key in history.series}
+    passes = [
+        n for key, n in counts.items() if n and key.startswith(("critic/spread", "signal/mean", "update/"))
+    ]
+    lines = [n for key, n in counts.items() if key.startswith("loss/")]
+    return max(passes or lines, default=0) >= LEAST
 
 
 def _wellness(history: History) -> tuple[str, ...]:
