@@ -1,14 +1,16 @@
-"""One of two processes that train a GAN under DistributedDataParallel; the first has a Monitor of the given form.
+"""One of two processes that train a GAN under DistributedDataParallel, once for each form of a critic for a Monitor.
 
-    python ddp_monitor.py RANK PORT FORM
+    python ddp_monitor.py RANK PORT
 
-Prints the sum of all weights and buffers, to the last digit, and how many diagnostics passes there were.
+The first process has the Monitor. Prints for each form the sums of all weights and buffers, to the last digit, and how
+many diagnostics passes there were.
 """
 
 import functools
 import json
 import os
 import sys
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -43,7 +45,7 @@ FORMS = {
 }
 
 
-def main(rank, form):
+def trained(rank, form):
     torch.manual_seed(rank)
     net = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
     D, G = DistributedDataParallel(net), DistributedDataParallel(nn.Linear(3, 2))
@@ -66,13 +68,13 @@ def main(rank, form):
             monitor.step(x_real, fake)
     sums = [float(p.double().sum()) for each in (D, G) for p in each.state_dict().values()]
     series = monitor.history().series if monitor else {}
-    print(json.dumps({"sums": sums, "passes": len(series["critic/gap"].steps) if series else 0}), flush=True)
+    return {"sums": sums, "passes": len(series["critic/gap"].steps) if series else 0}
 
 
 if __name__ == "__main__":
+    rank = int(sys.argv[1])
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2]}
-    from datetime import timedelta
-
-    dist.init_process_group("gloo", rank=int(sys.argv[1]), world_size=2, timeout=timedelta(seconds=30))
-    main(int(sys.argv[1]), sys.argv[3])
-    dist.destroy_process_group()
+    dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    print(json.dumps({form: trained(rank, form) for form in FORMS}), flush=True)
+    dist.barrier()
+    os._exit(0)  # gloo's own end is a race between its threads
