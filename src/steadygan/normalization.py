@@ -196,6 +196,7 @@ def check_piecewise_linear(critic: Critic, x: Tensor, tolerance: float = 1e-4) -
 
     x = x.detach().requires_grad_()
     gradient = input_gradient(critic, x)[1]
+    check_twice_differentiable([gradient])
     bend = torch.zeros_like(x)
     if gradient.requires_grad:
         (bend,) = torch.autograd.grad((gradient * direction).sum(), x, materialize_grads=True)
