@@ -166,6 +166,13 @@ BORDERS = [  # what theory gives, a little to either side; of what was calibrate
     ),
     ("mismatched_ranges", None, lambda v: TINY | {"data__max": 0.3 + v}, 0.05, 0.06),
     ("reversed_sign", None, lambda v: {"critic__gap": -noisy, "loss__D": -shuffled[v]}, True, False),
+    (
+        "reversed_sign",
+        None,
+        lambda v: {"critic__gap": -16.0, "logit__real": -8.0, "logit__fake": 8.0, "loss__D": v},
+        4.5,
+        4.7,
+    ),
     ("reversed_sign", None, lambda v: {"critic__gap": v * noisy, "loss__D": v * noisy}, -1, 1),
     (
         "reversed_sign",

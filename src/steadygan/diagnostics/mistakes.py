@@ -170,10 +170,10 @@ def _shown(low: Tensor, high: Tensor) -> str:
 
 
 def _reversed(history: History) -> Sick | None:
-    """Reals have the lower logits, and D's loss falls as the gap grows in this direction.
+    """Reals have the lower logits, and D's loss falls as this gap grows, or is lower than it can be.
 
     A critic that lags behind G has lower logits for reals too, but its loss is high there: the correlation is
-    negative. Without D's loss, the critic must be 99 % certain of the wrong side.
+    negative.
     """
     steps, gap = known(history, "critic/gap")
     if not len(steps) or not gap.median() < 0:
@@ -181,23 +181,30 @@ def _reversed(history: History) -> Sick | None:
     loss = at_steps(history, "loss/D", steps)
     both = loss.isfinite()
     agreement = rank_correlation(gap[both], loss[both])
-    wrong = not both.any() and history.facts.get("loss") not in SCALE_FREE and _certain(history)
-    if not (agreement > REVERSED or wrong):
+    if agreement > REVERSED:
+        more = f"loss/D falls as this gap grows (rank correlation {agreement:.2f})"
+    elif _impossible(history):
+        more = f"loss/D is {late(history, 'loss/D'):.3g}, less than it can be if a high logit means real"
+    else:
         return None
-    falls = f" while loss/D falls as they do so (rank correlation {agreement:.2f})" if both.any() else ""
-    said = f"the logits of reals lie below those of fakes, by {-gap.median():.2g} in the median of the passes,{falls}"
     means = [
-        f"{key} is {late(history, key):.3g}" for key in ("logit/real", "logit/fake") if key in history.series
+        f"{key} is {late(history, key):.3g}, "
+        for key in ("logit/real", "logit/fake")
+        if key in history.series
     ]
+    said = f"{''.join(means)}the logits of reals lie {-gap.median():.2g} below those of fakes, and {more}."
     why = "a high logit has to mean real: fake-as-real would select the most real fakes, and other verdicts err."
-    return Sick(
-        "reversed_sign", int(steps[0]), (f"{said.rstrip(',')}{''.join(f'; {mean}' for mean in means)}.", why)
-    )
+    return Sick("reversed_sign", int(steps[0]), (said, why))
 
 
-def _certain(history: History) -> bool:
-    """Whether the critic is 99 % certain that reals are fakes, and that fakes are real."""
-    return late(history, "logit/real") < -SURE and late(history, "logit/fake") > SURE
+def _impossible(history: History) -> bool:
+    """Whether D's loss contradicts its logits. If it is not known, a critic that is certain of the wrong side does.
+
+    Where D is 99 % certain of the wrong side, each half of a logistic loss is log 100 or more, and a hinge or least
+    squares loss is more than that. Logits without a unit say nothing.
+    """
+    wrong = late(history, "logit/real") < -SURE and late(history, "logit/fake") > SURE
+    return wrong and not late(history, "loss/D") >= SURE and history.facts.get("loss") not in SCALE_FREE
 
 
 def _cancelled(history: History) -> Sick | None:
