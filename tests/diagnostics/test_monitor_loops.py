@@ -306,7 +306,8 @@ def test_one_process_of_two_may_watch_and_changes_nothing():
 
 
 @pytest.mark.slow
-def test_a_sharded_network_is_one_sentence():
+def test_a_sharded_network_is_one_sentence_and_a_synchronized_batch_norm_is_alone():
+    """In training, a synchronized batch norm waits for the other processes, and refuses samples on a CPU."""
     import torch.distributed as dist
     from torch.distributed.fsdp import fully_shard
 
@@ -321,5 +322,16 @@ def test_a_sharded_network_is_one_sentence():
         hidden = Monitor(lambda x: D(x), every=1)
         with pytest.raises(UsageError, match="FSDP shards"):
             hidden.step(torch.randn(8, 2), torch.randn(8, 2))
+        torch.manual_seed(0)
+        alone = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+        synchronized = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(alone))
+        monitors = [Monitor(D, every=1) for D in (alone, synchronized)]
+        x = torch.randn(2, 8, 2)
+        with pytest.raises(ValueError, match="SyncBatchNorm"):
+            synchronized(x[0])
+        for monitor in monitors:
+            monitor.step(*x)
+        one, other = map(measured, monitors)
+        assert one["slope/max"] == other["slope/max"]
     finally:
         dist.destroy_process_group()

@@ -162,7 +162,9 @@ class Monitor:
         self.__dict__ |= state
         self._began = time.perf_counter() - self._began
         self._teller.warn = self.warn
-        if self._objective != _GONE:
+        if _GONE in (self._critic, self._objective, self._how):
+            self._next_pass = 0  # the next step says so
+        else:
             _, self._loss = monitor_inputs.objective(self._objective)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -208,6 +210,11 @@ class Monitor:
         scalars: Mapping[str, Tensor | float],
     ) -> None:
         """Keep the samples of a call shortly before a diagnostics pass, or run the pass."""
+        if _GONE in (self._critic, self._objective, self._how):
+            raise UsageError(
+                "this Monitor was pickled without its critic, loss or logits, because pickle stores no lambda: make a "
+                f"new Monitor with the same file and start={self.count - 1}"
+            )
         monitor_inputs.check_samples(x_real, x_fake, self._sets)
         real = monitor_inputs.shown(x_real, y_real, "y_real")
         fake = monitor_inputs.shown(x_fake, y_fake, "y_fake")
@@ -248,11 +255,6 @@ class Monitor:
 
     def _measured(self, real: Shown, fake: Shown) -> Measures:
         """All measurements of one diagnostics pass, without the caller's scalars."""
-        if _GONE in (self._critic, self._objective, self._how):
-            raise UsageError(
-                "this Monitor was pickled without its critic, loss or logits, because pickle stores no lambda: make a "
-                f"new Monitor with the same file and start={self.count - 1}"
-            )
         critic = self._players.get("D")
         weights = {} if critic is None else dict(critic.named_parameters())
         n = min(len(real.x), len(fake.x))

@@ -51,8 +51,9 @@ def untouched(device: torch.device) -> Iterator[list[nn.Module]]:
 
     From its first call on, a module works on copies of its own buffers (running statistics, vectors of a
     spectral norm), even if a function hides it. Its own tensors are not written to, because a graph of the
-    loop may hold them. Compiled code runs eagerly. A wrapper of parallel training calls its network alone: the
-    other processes do not take part. Raises UsageError for a network that is sharded over them.
+    loop may hold them. Compiled code runs eagerly. A wrapper of parallel training calls its network alone, and a
+    synchronized batch norm uses the batch of this process: the other processes do not take part. Raises UsageError
+    for a network that is sharded over them.
     """
     own: dict[nn.Module, dict[str, Tensor]] = {}
 
@@ -69,9 +70,9 @@ def untouched(device: torch.device) -> Iterator[list[nn.Module]]:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(warnings.catch_warnings())  # of hooks that a compiled module calls twice
             warnings.filterwarnings("ignore", "Using `torch.compile")
-        for wrapper in WRAPPERS:  # whose own forward pass waits for the other processes
-            stack.callback(setattr, wrapper, "forward", wrapper.forward)
-            setattr(wrapper, "forward", _alone)  # noqa: B010
+        for kind, forward in _ALONE.items():
+            stack.callback(setattr, kind, "forward", kind.forward)
+            setattr(kind, "forward", forward)  # noqa: B010
         stack.callback(register_module_forward_pre_hook(lend).remove)
         called: list[nn.Module] = []
         try:
@@ -85,6 +86,13 @@ def untouched(device: torch.device) -> Iterator[list[nn.Module]]:
 
 def _alone(wrapper: Any, *given: Any, **named: Any) -> Any:
     return wrapper.module(*given, **named)
+
+
+_ALONE: dict[type[nn.Module], Callable[..., Any]] = {
+    **dict.fromkeys(WRAPPERS, _alone),
+    nn.SyncBatchNorm: nn.BatchNorm2d.forward,
+}
+"""Forward passes in one process of modules whose own forward passes wait for the other processes."""
 
 
 def check_whole(module: nn.Module) -> None:
