@@ -10,12 +10,14 @@ __all__ = ["curves", "picture"]
 
 CLIPS = 8  # clips of video in a picture
 HIGH, WIDE = 48, 96  # pixels of one signal's curve
+APART = 4  # ratio of two columns' spreads from which a common scale would show a line
 
 
 def picture(samples: Tensor, target: Tensor | None, title: str, columns: int | None = None) -> Image.Image:
     """Draw samples [n, ...]; `target` are real ones, whose extent is the view of points and signals (else their own).
 
-    - [n, d]: a scatter plot over the target, of the first two columns of a table.
+    - [n, d]: a scatter plot over the target, of the first two columns of a table. Where their spreads differ much,
+      both are in standard deviations. One column is drawn by its quantiles, over those of the target.
     - [n, C, T]: signals, a curve for each channel.
     - [n, C, H, W]: images, of which the first one or three channels are drawn. [n, C, T, H, W]: a row of frames each.
 
@@ -24,7 +26,7 @@ def picture(samples: Tensor, target: Tensor | None, title: str, columns: int | N
     """
     target = samples if target is None else target
     if samples.ndim == 2:
-        return pictures.scatter(_planar(samples), _planar(target), title=title)
+        return _scatter(samples, target, title)
     if samples.ndim == 3:
         return pictures.grid(curves(samples, target), columns, zoom=1)
     if samples.ndim == 5:
@@ -55,9 +57,28 @@ def curves(signals: Tensor, target: Tensor) -> Tensor:
     return 1 - 2 * lines.any(1, keepdim=True).float()
 
 
-def _planar(points: Tensor) -> Tensor:
-    """Points [n, d] as [n, 2]: the first two columns, or a second one of zeros."""
-    return torch.cat([points, torch.zeros_like(points)], 1)[:, :2] if points.shape[1] == 1 else points[:, :2]
+def _scatter(points: Tensor, target: Tensor, title: str) -> Image.Image:
+    """Rows [n, d] in a plane, in which both columns of the target have about one spread."""
+    points, target = points.cpu().float()[:, :2], target.cpu().float()[:, :2]
+    mean, spread = target.mean(0), target.std(0).nan_to_num().clamp_min(1e-12)
+    if points.shape[1] == 1:
+        points, target = (_quantiles(x, target) for x in (points, target))
+        title = f"{title}: quantiles, over those of the target"
+    elif spread.max() > APART * spread.min():
+        points, target = (points - mean) / spread, (target - mean) / spread
+        title = f"{title}: first two columns, in standard deviations"
+    return pictures.scatter(points, target, title=title)
+
+
+def _quantiles(values: Tensor, target: Tensor) -> Tensor:
+    """The quantiles of values [n, 1] over the target's, as points [n, 2]; equal distributions give the diagonal.
+
+    >>> _quantiles(torch.tensor([[5.0], [3.0]]), torch.tensor([[0.0], [1.0], [2.0]]))
+    tensor([[0.5000, 3.0000],
+            [1.5000, 5.0000]])
+    """
+    share = (torch.arange(len(values)) + 0.5) / len(values)
+    return torch.stack([target.flatten().quantile(share), values.flatten().sort().values], 1)
 
 
 def _drawn(images: Tensor) -> Tensor:
