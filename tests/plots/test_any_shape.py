@@ -32,6 +32,14 @@ def test_every_channel_has_a_curve_and_what_lies_outside_is_on_the_edge():
     assert int((image[:, 0] < 0).sum()) == 3
 
 
+def test_a_long_signal_keeps_its_peaks():
+    x = torch.zeros(1, 1, 5000)
+    x[..., 2500], x[..., 4000] = 1.0, -1.0
+    image = curves(x, torch.tensor([-1.0, 1.0]))[0, 0] < 0
+    assert image[0].nonzero().flatten().tolist() in ([47, 48], [48, 49], [48])
+    assert len(image[HIGH - 1].nonzero()) in (1, 2)
+
+
 @pytest.mark.parametrize(
     "shape", [(9, 1), (9, 2), (9, 5), (9, 1, 30), (9, 2, 4000), (9, 3, 1), (9, 1, 8, 8), (9, 4, 6, 9)]
 )

@@ -1,6 +1,7 @@
 """A picture of samples of any shape: points, tables, signals, images and video."""
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -38,23 +39,36 @@ def picture(samples: Tensor, target: Tensor | None, title: str, columns: int | N
 def curves(signals: Tensor, target: Tensor) -> Tensor:
     """Draw signals [n, C, T] as white images [n, 1, 48, 96] with a dark curve for each channel.
 
-    The view reaches from the lowest to the highest value of `target`. A value outside is drawn on the edge.
+    The view reaches from the lowest to the highest value of `target`. A value outside is drawn on the edge. A long
+    signal fills what lies between its lowest and highest value in each column.
 
     >>> curves(torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[0.0, 1.0]]]))[0, 0, [0, -1], [95, 0]]
     tensor([-1., -1.])
     """
-    low, high = target.min(), target.max()
-    place = torch.linspace(0, signals.shape[2] - 1, WIDE).round().long()
-    share = (
-        ((signals.cpu().float()[:, :, place] - low) / (high - low).clamp_min(1e-12)).nan_to_num().clamp(0, 1)
-    )
-    row = ((1 - share) * (HIGH - 1)).round()
-    before = torch.cat([row[:, :, :1], row[:, :, :-1]], 2)
+    top, bottom = (_rows(values, target) for values in _envelope(signals.cpu().float()))
+    left = [torch.cat([row[..., :1], row[..., :-1]], -1) for row in (top, bottom)]
+    upper, lower = (
+        torch.minimum(top, left[1]),
+        torch.maximum(bottom, left[0]),
+    )  # no gap to the column on the left
     rows = torch.arange(HIGH)[:, None]
-    lines = (rows >= torch.minimum(row, before)[:, :, None]) & (
-        rows <= torch.maximum(row, before)[:, :, None]
-    )
+    lines = (rows >= upper[:, :, None]) & (rows <= lower[:, :, None])
     return 1 - 2 * lines.any(1, keepdim=True).float()
+
+
+def _envelope(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest and the lowest of the values [n, C, T] that fall on each of the 96 columns."""
+    if x.shape[2] <= WIDE:
+        x = x[:, :, torch.linspace(0, x.shape[2] - 1, WIDE).round().long()]
+        return x, x
+    return F.adaptive_max_pool1d(x, WIDE), -F.adaptive_max_pool1d(-x, WIDE)
+
+
+def _rows(values: Tensor, target: Tensor) -> Tensor:
+    """The row of pixels at which a value is drawn: those of the target fill the height."""
+    low, high = target.min(), target.max()
+    share = ((values - low) / (high - low).clamp_min(1e-12)).nan_to_num().clamp(0, 1)
+    return ((1 - share) * (HIGH - 1)).round()
 
 
 def _scatter(points: Tensor, target: Tensor, title: str) -> Image.Image:
