@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 from steadygan.build import closed_form
 from steadygan.build.critic import constraints
-from steadygan.build.own import NOTHING, Own, size, unseeded
+from steadygan.build.own import NOTHING, Own, seeded_globals, size, unseeded
 from steadygan.build.players import class_count, frozen, modules
 from steadygan.build.sizes import check_size
 from steadygan.config import Config
@@ -24,7 +24,7 @@ from steadygan.game.optimizers import Optimizer
 from steadygan.game.state import complete, initial, stack
 from steadygan.game.vector_field import accumulated
 from steadygan.losses import Loss
-from steadygan.rng import generator, seeded_globals
+from steadygan.rng import generator
 from steadygan.training.events import Every, Stop
 
 __all__ = ["Fill", "Run", "build"]
