@@ -82,7 +82,7 @@ def in_range(images: Tensor, value_range: tuple[float, float]) -> Tensor:
     >>> in_range(torch.tensor([0.0, 0.5, 1.0]), (0, 1))
     tensor([-1.,  0.,  1.])
     """
-    low, high = value_range
+    low, high = value_range if len(value_range) == 2 else (0, 0)
     if not low < high:
         raise UsageError(f"value_range is {value_range}: give the values of black and white, such as (0, 1)")
     if not images.is_floating_point() or (low, high) == (-1, 1):
