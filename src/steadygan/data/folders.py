@@ -190,7 +190,7 @@ def _listed(source: Path, split: str | None) -> Listing:
             if database
             else "it needs image files, such as .png or .jpg"
         )
-        others = f" ({len(listing.others):,} other files: {named(listing.others)})" if listing.others else ""
+        others = f" (other files: {named(listing.others)})" if listing.others else ""
         raise UsageError(f"{source} has no images{below}{others}; {remedy}")
     return listing
 
