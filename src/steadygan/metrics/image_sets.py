@@ -22,7 +22,7 @@ def as_tensor(samples: Any) -> Tensor:
     Raises UsageError for anything else.
 
     >>> as_tensor(np.zeros((5, 8, 8, 3), np.uint8)).shape, as_tensor([Image.new("L", (4, 2))]).shape
-    (torch.Size([5, 3, 8, 8]), torch.Size([5, 1, 2, 4]))
+    (torch.Size([5, 3, 8, 8]), torch.Size([1, 1, 2, 4]))
     """
     if isinstance(samples, Tensor):
         return samples
