@@ -111,7 +111,7 @@ def test_runs_without_a_folder_get_one_each(place, command):
 
 def test_overrides_alone_change_the_default_recipe(place, command, monkeypatch):
     seen = []
-    monkeypatch.setattr(train, "start", lambda settings, folder, console: seen.append((settings, folder)))
+    monkeypatch.setattr(train, "start", lambda settings, folder, *_: seen.append((settings, folder)))
     assert command("train", "steps=7", "compile=false").code == 0
     assert command("train").code == 0
     (first, folder), (second, _) = seen
@@ -172,7 +172,7 @@ def test_a_complete_run_says_so(folder, command):
 
 def test_the_data_folder_reaches_data_sets_that_take_one_and_no_others(place, command, monkeypatch):
     seen = []
-    monkeypatch.setattr(train, "start", lambda settings, folder, console: seen.append(settings.data))
+    monkeypatch.setattr(train, "start", lambda settings, *_: seen.append(settings.data))
     assert command("train", "ring.yaml", "--data-root", "/data").code == 0
     assert command("train", "ring.yaml", "data=cifar10", "--data-root", "/data").code == 0
     assert (
