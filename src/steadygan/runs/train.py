@@ -155,7 +155,7 @@ def _own_words(what: str, own: Own) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:
-        if own is NOTHING:
+        if own is NOTHING or "memory" in str(error):  # too large a run has a sentence of its own
             raise
         raise UsageError(
             f"{what} of your networks or loss fails ({said(error)}): a "
