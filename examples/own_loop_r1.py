@@ -12,7 +12,8 @@ def train(G, D, optimizer_G, optimizer_D, batches, weight=1.0):
     for x_real, z, z_next in batches:
         with torch.no_grad():
             x_fake = G(z)
-        loss_D = losses.non_saturating.discriminator(D(x_real), D(x_fake)) + weight * penalties.r1(D, x_real)
+        real_logits, r1 = penalties.value_and(penalties.r1, D, x_real)  # one forward pass for both
+        loss_D = losses.non_saturating.discriminator(real_logits, D(x_fake)) + weight * r1
         optimizer_D.zero_grad()
         loss_D.backward()
         optimizer_D.step()

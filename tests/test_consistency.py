@@ -163,6 +163,23 @@ def test_jitter_is_sigma_times_the_noise():
     torch.testing.assert_close((jitter(x, noise) - x) / 0.05, noise)
 
 
+def test_terms_are_means_over_all_logits_of_a_critic_summed_over_critics():
+    # each logit moves by 2 (a map of 3) or by 6 (their sum)
+    x, near = torch.zeros(4, 3), torch.full((4, 3), 2.0)
+
+    def D(x: Tensor, y: Tensor) -> tuple[list[Tensor], None]:
+        return [y[:, None] * x, x.sum(1)], None
+
+    y, first = torch.ones(4), {"logits": lambda out: out[0]}
+    assert cr(D, x, near, y=y, **first).item() == 4 + 36
+    assert zcr_discriminator(D, x, near, y=2 * y, **first).item() == 16 + 36
+    both = bcr(D, x, near, x, near, 0.5, y=y, y_fake=2 * y, **first)
+    assert both.item() == 40 + 52 / 2
+    assert disagreement([x, x[:, 0]], [near, near[:, 0]]).item() == 8
+    with pytest.raises(UsageError, match="y_fake"):
+        bcr(D, x, near, x, near, y=y, **first)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

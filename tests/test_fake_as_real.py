@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from steadygan import losses, penalties
 from steadygan.errors import UsageError
-from steadygan.fake_as_real import mix, select
+from steadygan.fake_as_real import lowest, mix, select
 from steadygan.game import Game, Network
 from steadygan.games import FakeAsReal, Term, gan
 from steadygan.networks import mlp
@@ -97,6 +97,31 @@ def test_more_than_there_are_is_refused(count):
 def test_a_critic_that_mixes_samples_is_refused():
     with pytest.raises(UsageError, match=r"\[6\].*\[3, 1\].*packs"):
         select(lambda x: x.view(3, 4)[:, :1], normal(6, 2), 2)
+
+
+def test_ranks_by_the_mean_of_a_critics_logits_summed_over_critics():
+    # a mean over all logits of all critics, the sum of a map, or the first critic alone
+    x = normal(12, 4)
+    critics = {"map": lambda x: x.view(-1, 1, 2, 2), "wavy": wavy}
+    ranked = sorted(range(12), key=lambda i: sum(x[i].tolist()) / 4 + wavy(x)[i].item())
+    assert lowest(lambda x: [D(x) for D in critics.values()], x, 5).tolist() == ranked[:5]
+    assert (
+        lowest(lambda x: {"D": [D(x) for D in critics.values()]}, x, 5, logits=lambda out: out["D"]).tolist()
+        == (ranked[:5])
+    )
+
+
+def test_selects_samples_with_their_labels():
+    x, y, z = normal(6, 2), torch.tensor([0, 1, 0, 1, 1, 0]), normal(6, 3, seed=1)
+    ranked = sorted(range(6), key=lambda i: (1 - 2 * y[i].item()) * x[i, 0].item())[:2]
+    found, labels = select(lambda x, y: (1 - 2 * y) * x[:, 0], x, 2, y=y)
+    assert torch.equal(found, x[ranked])
+    assert torch.equal(labels, y[ranked])
+    found, (labels, more) = select(lambda x, y, z: (1 - 2 * y) * x[:, 0], x, 2, y=(y, z))
+    assert torch.equal(labels, y[ranked])
+    assert torch.equal(more, z[ranked])
+    with pytest.raises(UsageError, match=r"6.*\[5\]"):
+        select(lambda x, y: x[:, 0], x, 2, y=y[:5])
 
 
 # ------------------------------------------------------------------------------------------------- mix

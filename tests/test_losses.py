@@ -309,3 +309,82 @@ def test_pairs_says_whether_the_generator_needs_reals(name):
             loss.discriminator(f, float64(0, 0))
     else:
         assert torch.equal(loss.generator(f), loss.generator(f, float64(9.0, -9.0)))
+
+
+# ---------------------------------------------------------------------------------- maps and several critics
+
+
+def grid(values: list[float]) -> Tensor:
+    """The values as a map [N, 1, 2, 2]."""
+    return float64(*values).view(-1, 1, 2, 2)
+
+
+@each_loss
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_the_loss_of_several_maps_is_the_sum_of_means_over_all_their_logits(name, kind):
+    # a mean over critics, or one mean over all logits of all critics, which unlike sizes tell apart
+    rows = [[float(v) for v in normal(size, seed)] for size, seed in ((8, 0), (8, 1), (16, 2), (16, 3))]
+    (real, fake), (fine_real, fine_fake), loss = rows[:2], rows[2:], LOSSES[name]
+    reals, fakes = kind([grid(real), grid(fine_real)]), kind([grid(fake), grid(fine_fake)])
+    d, g = ORACLES[name].d, ORACLES[name].g
+    expected = d(real, fake) + d(fine_real, fine_fake)
+    assert loss.discriminator(reals, fakes).item() == pytest.approx(expected, rel=1e-12)
+    expected = g(fake, real) + g(fine_fake, fine_real)
+    assert loss.generator(fakes, reals).item() == pytest.approx(expected, rel=1e-12)
+
+
+def normal(count: int, seed: int) -> Tensor:
+    return torch.randn(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@each_loss
+@pytest.mark.parametrize(
+    ("real", "words"),
+    [
+        ([torch.zeros(4)], "2 critics|1 and 2"),
+        ((torch.zeros(4), None), r"tuple of Tensor, NoneType.*out\[0\]"),
+        ({"logits": torch.zeros(4)}, "dict with 'logits'"),
+        ([], "list of nothing"),
+    ],
+    ids=["fewer", "features", "dict", "empty"],
+)
+def test_what_are_no_logits_of_the_same_critics_is_refused(name, real, words):
+    with pytest.raises(UsageError, match=words):
+        LOSSES[name].discriminator(real, [torch.zeros(4), torch.zeros(4)])
+
+
+# ------------------------------------------------------------------------------------------ feature matching
+
+
+def test_feature_matching_by_hand():
+    # a sum over entries, one mean over all entries of all layers, a mean over critics, or a squared difference
+    real = [[float64(1, 2)[:, None], float64(0, 0, 0, 0).view(2, 2)], [float64(5, 5)[:, None]]]
+    fake = [[float64(2, 5)[:, None], float64(8, 0, 0, 0).view(2, 2)], [float64(4, 4)[:, None]]]
+    # layers: (1 + 3) / 2 = 2 and 8 / 4 = 2, so 2; then 1
+    assert losses.feature_matching(real, fake).item() == 3
+    assert losses.feature_matching(tuple(real[0]), fake[0]).item() == 2
+    assert losses.feature_matching(real[1][0], fake[1][0]).item() == 1
+
+
+def test_feature_matching_moves_the_fakes_alone():
+    real, fake = float64(1, 2).requires_grad_(), float64(3, 1).requires_grad_()
+    losses.feature_matching([real], [fake]).backward()
+    assert real.grad is None
+    assert fake.grad.tolist() == [0.5, -0.5]
+
+
+@pytest.mark.parametrize(
+    ("real", "words"),
+    [
+        ([torch.zeros(3, 2)], r"\[3, 2\].*\[2, 2\]"),
+        ([torch.zeros(2, 2), torch.zeros(2, 2)], "like layers"),
+        ([[torch.zeros(2, 2)], [torch.zeros(2, 2)]], "like layers"),
+        ([], "list of tensors"),
+        ([[]], "list of tensors"),
+        ([{"a": torch.zeros(2, 2)}], "list of tensors"),
+    ],
+    ids=["rows", "layers", "critics", "empty", "no layers", "dict"],
+)
+def test_features_that_do_not_pair_are_refused(real, words):
+    with pytest.raises(UsageError, match=words):
+        losses.feature_matching(real, [torch.zeros(2, 2)])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from steadygan import penalties
 from steadygan.errors import UsageError
@@ -188,6 +188,53 @@ def test_a_column_of_logits_is_a_row():
     for kind in KINDS.values():
         x = normal(5, 2)
         torch.testing.assert_close(kind.wrap(lambda x: x[:, :1])(x), kind.wrap(lambda x: x[:, 0])(x))
+
+
+def branches(x: Tensor) -> list[Tensor]:
+    """Two critics: a logit, and a map of two."""
+    return [x.flatten(1) @ weights(x), torch.stack([x.flatten(1).sum(1), x.flatten(1) @ weights(x)], 1)]
+
+
+def weights(x: Tensor) -> Tensor:
+    return torch.linspace(-1, 2, x[0].numel(), dtype=torch.float64)
+
+
+@each_kind
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_a_list_of_critics_is_normalized_each_for_itself(kind, reduce):
+    x = normal(5, 3)
+    share = 1 if reduce == "sum" else 0.5
+    w = weights(x)
+    expected = [[KINDS[kind].value((row @ v).item(), v.tolist()) for row in x] for v in (w, share * (1 + w))]
+    found = KINDS[kind].wrap(lambda x: {"D": branches(x)}, reduce=reduce, logits=lambda out: out["D"])(x)
+    assert [each.tolist() for each in found] == [pytest.approx(each, rel=1e-10) for each in expected]
+
+
+@each_kind
+def test_further_arguments_go_to_the_critic(kind):
+    x, y = normal(5, 3), torch.tensor([1.0, 2.0, 1.0, 3.0, 1.0])
+    found = KINDS[kind].wrap(lambda x, y, scale: scale * y * x.sum(1))(x, y, scale=2)
+    expected = [
+        KINDS[kind].value(2 * v * row.sum().item(), [2 * v] * 3) for v, row in zip(y.tolist(), x, strict=True)
+    ]
+    assert found.tolist() == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_map_without_a_choice_is_refused():
+    for wrap in (*(kind.wrap for kind in KINDS.values()), tangent):
+        with pytest.raises(UsageError, match=r"3 logits per sample.*\[5, 3\].*reduce='sum'.*reduce='mean'"):
+            wrap(lambda x: x)(normal(5, 3))
+
+
+def test_tangent_planes_of_several_critics():
+    """f = x^2 at x = 3 is 9 with slope 6; a map of it and 4 x has the mean (9 + 12) / 2 with slope 5."""
+    x = torch.full((2, 1), 3.0, requires_grad=True)
+    planes = tangent(lambda x, y: [y * x[:, 0] ** 2, torch.cat([x**2, 4 * x], 1)], reduce="mean")
+    square, pair = planes(x, torch.ones(2))
+    assert (square.tolist(), pair.tolist()) == ([9, 9], [10.5, 10.5])
+    for logits, slope in ((square, 6), (pair, 5)):
+        (gradient,) = torch.autograd.grad(logits.sum(), x)
+        assert gradient.flatten().tolist() == [slope, slope]
 
 
 # ------------------------------------------------------------------------------ how steep the result may be
@@ -768,6 +815,56 @@ def test_only_weights_are_normalized_and_only_once():
         "0.bias", "0.parametrizations.weight.original", "1.weight",
         "2.bias", "2.parametrizations.weight.original",
     }  # fmt: skip
+
+
+ON_TOP = {
+    "weight norm": lambda: parametrizations.weight_norm(nn.Linear(3, 4)),
+    "weight norm of a convolution": lambda: parametrizations.weight_norm(nn.Conv1d(3, 4, 2)),
+    "orthogonal": lambda: parametrizations.orthogonal(nn.Linear(3, 4)),
+    "a bias": lambda: parametrize.register_parametrization(nn.Linear(3, 4), "bias", nn.Tanh()),
+}
+
+
+@pytest.mark.parametrize("kind", ON_TOP)
+def test_spectral_norm_divides_what_other_parametrizations_make_of_a_weight(kind):
+    # skipped in silence: the layer stays as steep as it was
+    torch.manual_seed(0)
+    layer = ON_TOP[kind]().double()
+    raw = layer.weight.detach().clone()
+    found = spectral_normalized(layer)
+    for _ in range(100):  # iterations
+        assert found.weight.isfinite().all()
+    found.eval()
+    expected = raw / torch.linalg.matrix_norm(matrix(raw, 0), 2)
+    torch.testing.assert_close(found.weight, expected, rtol=1e-6, atol=1e-8)
+    penalties.r1(
+        lambda x: found(x).flatten(1).sum(1), normal(5, 3, 2) if raw.ndim == 3 else normal(5, 3)
+    ).backward()
+    trained = [p for name, p in found.named_parameters() if "weight" in name]
+    assert trained
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
+
+
+NOT_DIVIDED = {
+    "torch's": (
+        lambda: parametrizations.spectral_norm(nn.Linear(3, 3)),
+        "torch's spectral_norm divides it already",
+    ),
+    "torch's old": (lambda: nn.utils.spectral_norm(nn.Linear(3, 3)), "hook.*remove_spectral_norm"),
+    "old weight norm": (lambda: nn.utils.weight_norm(nn.Linear(3, 3)), "hook.*remove_weight_norm"),
+    "pruned": (lambda: prune.l1_unstructured(nn.Linear(3, 3), "weight", 1), "hook.*prune.remove"),
+    "lazy": (lambda: nn.LazyLinear(3), "one batch"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", NOT_DIVIDED)
+def test_a_weight_that_cannot_be_divided_is_named_and_nothing_is_changed(kind):
+    make, words = NOT_DIVIDED[kind]
+    net = nn.Sequential(nn.Linear(3, 3), make())
+    with pytest.raises(UsageError, match=f"layer '1': .*{words}"):
+        spectral_normalized(net)
+    assert not parametrize.is_parametrized(net[0])
 
 
 def test_spectral_norm_survives_a_copy_a_cast_and_a_state_dict():

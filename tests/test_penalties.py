@@ -7,7 +7,7 @@ a penalty without an oracle here fails with a KeyError under its name.
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from steadygan import penalties
 from steadygan.errors import UsageError
+from steadygan.normalization import check_piecewise_linear, gradient_normalized
 from steadygan.penalties import (
     PENALTIES,
     SQUARED,
@@ -75,11 +76,16 @@ def points(shape: tuple[int, ...], count: int = 5) -> dict[str, Tensor]:
     return {"real": real, "fake": fake, "alpha": alpha, "noise": noise, "between": between, "around": around}
 
 
-def public(name: str, critic: Callable[[Tensor], Tensor], at: dict[str, Tensor], **options: str) -> Tensor:
+def public(name: str, critic: Callable[[Tensor], Tensor], at: dict[str, Tensor], **options: Any) -> Tensor:
     """Call the public function `penalties.NAME` with the arguments that its kind takes."""
+    return getattr(penalties, name)(critic, *samples(name, at), **options)
+
+
+def samples(name: str, at: dict[str, Tensor]) -> list[Tensor]:
+    """What the penalty takes after the critic."""
     where = ORACLES[name].where
     reads = {"between": ("real", "fake", "alpha"), "around": ("real", "noise", "alpha")}.get(where, (where,))
-    return getattr(penalties, name)(critic, *(at[key] for key in reads), **options)
+    return [at[key] for key in reads]
 
 
 # ------------------------------------------------------------------------------------------ closed forms
@@ -434,6 +440,259 @@ def test_of_something_else_is_refused(name):
         public(name, lambda x: x.sum(1), points((2,)), of="logits")
     with pytest.raises(UsageError, match="'logits'"):
         PENALTIES[name](of="logits")
+
+
+# ------------------------------------------------------------------------------------- critics of other forms
+
+
+def spread(n: int) -> Tensor:
+    """Weights [n, 6] of six logits, so that no two of them have one gradient."""
+    return normal(n, 6, seed=7)
+
+
+def patches(x: Tensor) -> Tensor:
+    """Six logits in a map [N, 1, 2, 3], each linear in the sample."""
+    return (x.flatten(1) @ spread(x[0].numel())).view(-1, 1, 2, 3)
+
+
+@each_penalty
+@each_shape
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_a_map_is_differentiated_through_the_number_that_was_chosen(name, shape, reduce):
+    """The gradient of sum_k w_k.x is sum_k w_k; of the mean a sixth of it."""
+    at = points(shape)
+    w = [sum(row) / (6 if reduce == "mean" else 1) for row in spread(math.prod(shape)).tolist()]
+    expected = ORACLES[name].of([sum(v * v for v in w)])
+    assert public(name, patches, at, reduce=reduce).item() == pytest.approx(expected, rel=1e-12)
+
+
+@each_penalty
+def test_several_critics_are_penalised_each_for_itself_and_summed(name):
+    # the gradient of the sum of all critics, or a mean over critics
+    at, n = points((2,)), 2
+    squares = [(weight(n).square().sum().item()), spread(n).sum(1).square().sum().item()]
+
+    def D(x: Tensor) -> list[Tensor]:
+        return [x @ weight(n), patches(x)]
+
+    expected = sum(ORACLES[name].of([square]) for square in squares)
+    assert public(name, D, at, reduce="sum").item() == pytest.approx(expected, rel=1e-12)
+    found = public(name, lambda x: {"scores": D(x)}, at, reduce="sum", logits=lambda out: out["scores"])
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+    logits, gradients = input_gradient(D, at["real"], reduce="sum")
+    assert [each.shape for each in logits] == [(5,), (5,)]
+    torch.testing.assert_close(gradients[0], weight(n).expand(5, 2))
+    torch.testing.assert_close(gradients[1], spread(n).sum(1).expand(5, 2))
+
+
+@each_penalty
+def test_labels_go_to_the_critic_with_the_rows_of_x(name):
+    at, rows, y = points((2,)), 2 * normal(3, 2, seed=5), torch.tensor([2, 0, 1, 1, 0])
+    expected = ORACLES[name].of(rows[y].square().sum(1))
+    assert public(name, lambda x, y: (rows[y] * x).sum(1), at, y=y).item() == pytest.approx(
+        expected, rel=1e-12
+    )
+    found = public(name, lambda x, y, c: c * (rows[y] * x).sum(1), at, y=(y, torch.ones(5)))
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(UsageError, match=r"5.*\[4\]"):
+        public(name, lambda x, y: x[:, 0], at, y=y[:4])
+
+
+@each_penalty
+def test_the_penalty_and_the_logits_come_from_one_pass(name):
+    at, D, seen = points((2,)), network(2, "tanh"), []
+
+    def counted(x: Tensor) -> list[Tensor]:
+        seen.append(x)
+        return [D(x), torch.stack([D(x), D(2 * x)], 1)]
+
+    penalty = getattr(penalties, name)
+    logits, value = penalties.value_and(penalty, counted, *samples(name, at), reduce="mean")
+    assert len(seen) == 1
+    x = at[ORACLES[name].where]
+    torch.testing.assert_close(logits, [D(x), torch.stack([D(x), D(2 * x)], 1)])
+    torch.testing.assert_close(value, public(name, counted, at, reduce="mean"))
+    (value + sum(each.mean() for each in logits)).backward()
+    once = [p.grad.clone() for p in D.parameters()]
+    D.zero_grad()
+    (public(name, counted, at, reduce="mean") + sum(each.mean() for each in counted(x))).backward()
+    for p, found in zip(D.parameters(), once, strict=True):
+        torch.testing.assert_close(found, p.grad, rtol=1e-10, atol=1e-13)
+
+
+@each_squared
+def test_the_logits_beside_a_penalty_of_the_probability(name):
+    at, (logit, _) = points((2,)), CRITICS["linear"]
+    penalty = getattr(penalties, name)
+    found = penalties.value_and(penalty, logit, *samples(name, at), of="probability")
+    torch.testing.assert_close(found[0], logit(at[ORACLES[name].where]))
+    torch.testing.assert_close(found[1], public(name, logit, at, of="probability"))
+
+
+def test_value_and_of_something_else_is_refused():
+    def r1(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return critic(x).sum()
+
+    for penalty in (r1, lazy(penalties.r1, 4), norm, "r1"):
+        with pytest.raises(UsageError, match=r"one of r1, r2.*input_gradient"):
+            penalties.value_and(penalty, lambda x: x[:, 0], torch.ones(4, 2))
+
+
+def several(params: dict[str, Tensor], D: nn.Module) -> Callable[[Tensor], list[Tensor]]:
+    """Two critics of one module: its logit, and a map of two."""
+
+    def critic(x: Tensor) -> list[Tensor]:
+        one, two = (torch.func.functional_call(D, params, (scale * x,)) for scale in (1, 2))
+        return [one, torch.stack([one, two], 1)]
+
+    return critic
+
+
+def several_gradient(
+    name: str, reduce: str, params: dict[str, Tensor], D: nn.Module, at: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    def loss(params: dict[str, Tensor]) -> Tensor:
+        penalty, critic = getattr(penalties, name), several(params, D)
+        logits, value = penalties.value_and(penalty, critic, *samples(name, at), reduce=reduce)
+        return value + sum(each.square().mean() for each in logits)
+
+    return torch.func.grad(loss)(params)
+
+
+@each_penalty
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_several_critics_in_a_pure_step_and_in_an_ensemble(name, reduce):
+    """torch.func's gradients, alone and under vmap, are those of .backward()."""
+    at, D = points((2,)), network(2, "softplus")
+    members = [{key: (1 + i) * p.detach() for key, p in D.named_parameters()} for i in range(2)]
+    stacked = {key: torch.stack([member[key] for member in members]) for key in members[0]}
+    together = torch.vmap(lambda params: several_gradient(name, reduce, params, D, at))(stacked)
+    for i, member in enumerate(members):
+        leaves = {key: p.clone().requires_grad_() for key, p in member.items()}
+        value = public(name, several(leaves, D), at, reduce=reduce)
+        logits = several(leaves, D)(at[ORACLES[name].where])
+        (value + sum(each.square().mean() for each in logits)).backward()
+        alone = several_gradient(name, reduce, member, D, at)
+        for key, p in leaves.items():
+            torch.testing.assert_close(alone[key], p.grad, rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(together[key][i], p.grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["r1", "one_centered"])
+def test_several_critics_compiled_equal_eager(name):
+    at, D = points((2,)), network(2, "softplus")
+    params = {key: p.detach() for key, p in D.named_parameters()}
+    program = torch.compile(lambda params: several_gradient(name, "mean", params, D, at), fullgraph=True)
+    expected = several_gradient(name, "mean", params, D, at)
+    for key, gradient in program(params).items():
+        torch.testing.assert_close(gradient, expected[key], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("critic", "options", "words"),
+    [
+        (lambda x: x.view(5, 1, 2), {}, r"2 logits.*\[5, 1, 2\].*reduce='sum'.*reduce='mean'.*R1: 4 times"),
+        (lambda x: [x[:, 0], x], {}, r"\[5, 2\].*reduce='sum'"),
+        (lambda x: x, {"reduce": "max"}, "'sum' or 'mean'.*'max'"),
+        (lambda x: x[:, 0], {"reduce": "max"}, "'sum' or 'mean'.*'max'"),
+        (lambda x: (x[:, 0], None), {}, r"tuple of Tensor, NoneType.*logits=lambda out: out\[0\]"),
+        (lambda x: (x[:, 0], x[:, 1]), {}, r"tuple of Tensor, Tensor.*logits=lambda out: out\[0\]"),
+        (lambda x: {"score": x[:, 0]}, {}, r"dict with 'score'.*logits=lambda out: out\['score'\]"),
+        (lambda x: [[x, x[:, 0]]], {}, r"list of list.*logits=lambda out: \[scale\[-1\] for scale in out\]"),
+        (lambda x: (x[:, 0], None), {"logits": lambda out: out}, r"tuple of Tensor, NoneType.*out\[0\]"),
+        (lambda x: None, {}, "NoneType"),
+        (lambda x: [], {}, "list of nothing"),
+        (lambda x: x.sum(), {}, r"shape \[\].*mean"),
+        (lambda x: x.reshape(1, 10), {"reduce": "sum"}, r"\[5\].*\[1, 10\].*packs"),
+    ],
+)
+def test_an_answer_that_is_no_number_a_sample_is_refused_with_what_to_write(critic, options, words):
+    # advice that leads to the same sentence again: flatten(0) of a map has another number of rows
+    for call in (
+        penalties.r1,
+        input_gradient,
+        lambda D, x, **how: penalties.value_and(penalties.r1, D, x, **how),
+    ):
+        with pytest.raises(UsageError, match=words):
+            call(critic, torch.ones(5, 2), **options)
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (5, 1, 1, 1), (5, 1, 1)])
+def test_one_logit_a_sample_needs_no_choice_whatever_its_axes(shape):
+    x = points((2,))["real"]
+    found = penalties.r1(lambda x: CRITICS["quartic"].logit(x).view(shape), x)
+    torch.testing.assert_close(found, penalties.r1(CRITICS["quartic"].logit, x))
+
+
+# ------------------------------------------------------------------------------------------- torch.compile
+
+
+def convolutional() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Conv1d(4, 1, 3), nn.Flatten(0))
+
+
+def in_part(D: nn.Sequential, backend: str) -> nn.Module:
+    return nn.Sequential(D[0], torch.compile(D[1:], backend=backend))
+
+
+class Doubled(nn.Module):
+    """Twice the logits of D. (torch.compile passes over a Sequential that is compiled in place.)"""
+
+    def __init__(self, D: nn.Module) -> None:
+        super().__init__()
+        self.D = D
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.D(x)
+
+
+def in_place(D: nn.Sequential, backend: str) -> nn.Module:
+    whole = Doubled(D)
+    whole.compile(backend=backend)
+    return whole
+
+
+COMPILED = {
+    "a module": lambda D, backend: torch.compile(D, backend=backend),
+    "a module in place": in_place,
+    "a function": lambda D, backend: torch.compile(lambda x: 2 * D(x), backend=backend),
+    "inside a function": lambda D, backend: (lambda C: lambda x: C(x) * 2)(torch.compile(D, backend=backend)),
+    "in part": in_part,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("kind", COMPILED)
+def test_a_compiled_critic_is_refused_before_backward_with_the_remedy(kind, backend):
+    x, D = torch.randn(5, 1, 5), COMPILED[kind](convolutional(), backend)
+    with pytest.raises(UsageError, match=r"torch\.compile.*plain module.*whole loss"):
+        penalties.r1(D, x)
+    with pytest.raises(UsageError, match=r"torch\.compile.*plain module.*whole loss"):
+        gradient_normalized(D)(x)
+    with pytest.raises(UsageError, match=r"torch\.compile.*plain module.*whole loss"):
+        check_piecewise_linear(D, x)
+
+
+@pytest.mark.slow
+def test_what_is_compiled_and_needs_no_double_backward_passes():
+    """The whole loss, a backend that only traces, a generator that made the fakes, and no gradients at all."""
+    torch.manual_seed(0)
+    x, D = torch.randn(5, 1, 5), convolutional()
+    expected = penalties.r1(D, x)
+    whole = torch.compile(lambda x: penalties.r1(D, x), fullgraph=True)
+    traced = torch.compile(D, backend="eager")
+    for value in (whole(x), penalties.r1(traced, x)):
+        torch.testing.assert_close(value, expected)
+        value.backward()
+    G = nn.Conv1d(1, 1, 3, padding=1)
+    penalties.r2(D, torch.compile(G)(x)).backward()
+    assert G.weight.grad is not None
+    linear = torch.compile(nn.Sequential(nn.Linear(5, 1), nn.Flatten(0)), backend="aot_eager")
+    with torch.no_grad():
+        assert penalties.r1(linear, torch.randn(4, 5)).isfinite()
 
 
 # ----------------------------------------------------------------------------------------- interpolation

@@ -45,8 +45,8 @@ AnyCritic = Callable[..., Any]
 Logits = Tensor | Sequence[Tensor]
 """The logits of a critic, or those of several."""
 
-Condition = Tensor | tuple[Tensor, ...]
-"""What a critic takes after x: labels, embeddings, images. Rows as x."""
+Condition = Tensor | Sequence[Tensor]
+"""What a critic takes after x: labels, embeddings, images, with the rows of x. Of several the critic is D(x, *y)."""
 
 Reduction = Literal["sum", "mean"]
 
@@ -143,14 +143,7 @@ def answer(
     >>> answer(lambda x, y: (x + y, None), torch.ones(2), y=torch.ones(2), logits=lambda out: out[0])
     tensor([2., 2.])
     """
-    further = () if y is None else y if isinstance(y, tuple) else (y,)
-    for part in further:
-        if part.shape[:1] != x.shape[:1]:
-            raise UsageError(
-                f"y has one row for each sample of x, {len(x)}, but its shape is {list(part.shape)}: "
-                "pass the labels or conditions of these samples"
-            )
-    output = critic(x, *further)
+    output = critic(x, *_rows_of(x, y))
     found = logits(output) if logits else output
     if logits is None and not isinstance(found, Tensor) and not _is_list_of_tensors(found):
         raise UsageError(
@@ -161,6 +154,19 @@ def answer(
     return each[0] if isinstance(found, Tensor) else each
 
 
+def _rows_of(x: Tensor, y: Condition | None) -> Sequence[Tensor]:
+    further: Sequence[Any] = [] if y is None else y if isinstance(y, tuple | list) else [y]
+    for part in further:
+        if not isinstance(part, Tensor):
+            raise UsageError(f"y is a tensor, or a tuple of tensors for D(x, *y), not {_kind(y)}: convert it")
+        if part.shape[:1] != x.shape[:1]:
+            raise UsageError(
+                f"y has one row for each sample of x, {len(x)}, but its shape is {list(part.shape)}: "
+                "pass the labels or conditions of these samples"
+            )
+    return further
+
+
 def _is_list_of_tensors(output: Any) -> bool:
     return isinstance(output, list) and all(isinstance(part, Tensor) for part in output)
 
@@ -168,7 +174,9 @@ def _is_list_of_tensors(output: Any) -> bool:
 def _example(output: Any) -> str:
     if isinstance(output, dict):
         return f"out[{next(iter(output), 'logits')!r}]"
-    return "[scale[-1] for scale in out]" if isinstance(output, list) else "out[0]"
+    if isinstance(output, list):
+        return "[scale[-1] for scale in out]"
+    return "out[0]" if isinstance(output, tuple) else "out.logits"
 
 
 def one_each(logits: Tensor, samples: int, reduce: Reduction | None = None) -> Tensor:

@@ -35,7 +35,7 @@ def select(
     x = candidates[chosen].detach()
     if y is None:
         return x
-    return x, tuple(part[chosen].detach() for part in y) if isinstance(y, tuple) else y[chosen].detach()
+    return x, y[chosen].detach() if isinstance(y, Tensor) else tuple(part[chosen].detach() for part in y)
 
 
 def lowest(

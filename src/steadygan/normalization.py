@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 from steadygan.critic_outputs import AnyCritic, Reading, check_twice_differentiable, differentiated
 from steadygan.errors import UsageError
@@ -196,6 +196,7 @@ def check_piecewise_linear(critic: Critic, x: Tensor, tolerance: float = 1e-4) -
 
     x = x.detach().requires_grad_()
     gradient = input_gradient(critic, x)[1]
+    check_twice_differentiable([gradient])
     bend = torch.zeros_like(x)
     if gradient.requires_grad:
         (bend,) = torch.autograd.grad((gradient * direction).sum(), x, materialize_grads=True)
@@ -263,17 +264,52 @@ def spectral_normalized(module: nn.Module, eps: float = EPS) -> nn.Module:
     not the operator's own norm. It works under double backward, two forwards before a backward, eval, vmap
     and compile.
 
+    It divides what other parametrizations (weight norm) make of a weight. A second call changes nothing. Raises
+    UsageError, before anything is changed, for a weight that torch's own spectral norm divides, that an old-style
+    hook sets, or whose shape is not known yet.
+
     >>> net = spectral_normalized(nn.Linear(3, 3, bias=False))
     >>> bool((torch.linalg.matrix_norm(net.weight, 2) - 1).abs() < 0.05)
     True
     """
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.modules.conv._ConvNd) and not parametrize.is_parametrized(part):
-            transposed = isinstance(part, nn.modules.conv._ConvTransposeNd)
-            parametrize.register_parametrization(
-                part, "weight", SpectralNorm(part.weight, dim=int(transposed), eps=eps)
+    layers = {
+        name: part
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear | nn.modules.conv._ConvNd) and not _is_divided(part, SpectralNorm)
+    }
+    for name, part in layers.items():
+        if problem := _why_not_divided(part):
+            raise UsageError(
+                f"spectral norm cannot divide the weight of layer {name or type(part).__name__!r}: {problem}"
             )
+    for part in layers.values():
+        transposed = isinstance(part, nn.modules.conv._ConvTransposeNd)
+        norm = SpectralNorm(part.weight, dim=int(transposed), eps=eps)
+        parametrize.register_parametrization(part, "weight", norm)
     return module
+
+
+def _is_divided(part: nn.Module, by: type[nn.Module]) -> bool:
+    return parametrize.is_parametrized(part, "weight") and any(
+        isinstance(each, by) for each in part.get_submodule("parametrizations.weight").children()
+    )
+
+
+def _why_not_divided(part: nn.Module) -> str | None:
+    if _is_divided(part, parametrizations._SpectralNorm):
+        return "torch's spectral_norm divides it already, so leave one of the two out"
+    if parametrize.is_parametrized(part, "weight"):
+        return None
+    weight = dict(part.named_parameters(recurse=False)).get("weight")
+    if weight is None:
+        return (
+            "a hook sets it before each forward pass, such as an old torch.nn.utils.weight_norm, spectral_norm or "
+            "prune. Remove the hook (remove_weight_norm, remove_spectral_norm, prune.remove), or use weight_norm of "
+            "torch.nn.utils.parametrizations"
+        )
+    if isinstance(weight, nn.parameter.UninitializedParameter):
+        return "its shape is not known yet. Pass one batch through the network first"
+    return None
 
 
 def check_no_zero_weights(module: nn.Module) -> None:
