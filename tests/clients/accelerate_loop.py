@@ -44,14 +44,15 @@ def train(selection: str) -> dict[str, Any]:
     for step in range(STEPS):
         x_real, z, z_pool, z_G = (rows[rank::world] for rows in draws(step))
         x_fake = G(z).detach()
+        shown = x_real
         if selection != "none":
             pool, count = G(z_pool).detach(), COUNT // world
             if selection == "all":  # every process ranks all candidates, and shows its share
                 selected = fake_as_real.select(D, accelerator.gather(pool), COUNT)[rank::world]
             else:
                 selected = fake_as_real.select(D, pool, count)
-            x_real = fake_as_real.mix(x_real, selected, count)
-        real_logits, r1 = penalties.value_and(penalties.r1, D, x_real)
+            shown = fake_as_real.mix(x_real, selected, count)
+        real_logits, r1 = penalties.value_and(penalties.r1, D, shown)
         loss_D = losses.non_saturating.discriminator(real_logits, D(x_fake)) + WEIGHT * r1
         step_D.zero_grad()
         accelerator.backward(loss_D)

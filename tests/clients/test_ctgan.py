@@ -1,5 +1,6 @@
 """Inside CTGAN: our penalty equals its own, and fake-as-real shows its packed critic the packs that theory says."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 import steadygan
 from steadygan import fake_as_real, penalties
+from steadygan.errors import UsageError
 
 pytest.importorskip("ctgan")
 from ctgan.synthesizers import ctgan
@@ -158,6 +160,13 @@ def test_the_penalty_on_packs_equals_ctgans_own(dropout: bool, float64: None) ->
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=0)
         for mine, own in zip(gradients(D, ours), gradients(D, theirs)):
             torch.testing.assert_close(mine, own, rtol=1e-10, atol=1e-12)
+
+
+def test_rows_instead_of_packs_are_refused_with_the_line_to_write() -> None:
+    D, rows = ctgan.Discriminator(6, (16,), pac=PAC), torch.randn(4 * PAC, 6)
+    for call in (lambda: penalties.one_centered(D, rows, rows), lambda: fake_as_real.select(D, rows, 1)):
+        with pytest.raises(UsageError, match=re.escape("lambda x: D(x.flatten(0, 1))")):
+            call()
 
 
 def test_a_whole_ctgan_with_our_penalty_ends_where_its_own_does(

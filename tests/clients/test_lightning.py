@@ -38,8 +38,8 @@ class GAN(pl.LightningModule):
         optimizer_D, optimizer_G = self.optimizers()
         x_fake = self.G(z).detach()
         selected = fake_as_real.select(self.D, self.G(z_pool), COUNT)
-        x_real = fake_as_real.mix(x_real, selected, COUNT)
-        real_logits, r1 = penalties.value_and(penalties.r1, self.D, x_real)
+        shown = fake_as_real.mix(x_real, selected, COUNT)
+        real_logits, r1 = penalties.value_and(penalties.r1, self.D, shown)
         loss_D = losses.non_saturating.discriminator(real_logits, self.D(x_fake)) + WEIGHT * r1
         self.step_of(optimizer_D, loss_D)
         loss_G = losses.non_saturating.generator(self.D(self.G(z_G)))
