@@ -4,6 +4,10 @@ import difflib
 from collections.abc import Iterable
 
 
+class DataNote(Warning):
+    """What was left out of a data set, or assumed of it, when it was read. The command line prints it as a note."""
+
+
 class UsageError(ValueError):
     """Bad usage or input: one clear sentence with the remedy. The command line exits with code 2."""
 
@@ -21,3 +25,13 @@ def nearest(word: str, known: Iterable[str], otherwise: str | None = None) -> st
     if close:
         return f"did you mean {(swapped + close)[0]!r}?"
     return otherwise or f"known are {', '.join(names)}"
+
+
+def said(error: BaseException) -> str:
+    """The type of an error and the first sentence of its text.
+
+    >>> said(ValueError("no\\nnever")), said(KeyError())
+    ('ValueError: no', 'KeyError')
+    """
+    first = str(error).strip().partition("\n")[0].split(". ")[0].rstrip(".:")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -21,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
-from steadygan import config, losses, penalties, schedules
+from steadygan import config, penalties, schedules
 from steadygan.cli import analysis, app
 from steadygan.commands import dry_run
 from steadygan.config import registry
@@ -111,7 +111,7 @@ def test_runs_without_a_folder_get_one_each(place, command):
 
 def test_overrides_alone_change_the_default_recipe(place, command, monkeypatch):
     seen = []
-    monkeypatch.setattr(train, "start", lambda settings, folder, console: seen.append((settings, folder)))
+    monkeypatch.setattr(train, "start", lambda settings, folder, *_: seen.append((settings, folder)))
     assert command("train", "steps=7", "compile=false").code == 0
     assert command("train").code == 0
     (first, folder), (second, _) = seen
@@ -172,7 +172,7 @@ def test_a_complete_run_says_so(folder, command):
 
 def test_the_data_folder_reaches_data_sets_that_take_one_and_no_others(place, command, monkeypatch):
     seen = []
-    monkeypatch.setattr(train, "start", lambda settings, folder, console: seen.append(settings.data))
+    monkeypatch.setattr(train, "start", lambda settings, folder, *_: seen.append(settings.data))
     assert command("train", "ring.yaml", "--data-root", "/data").code == 0
     assert command("train", "ring.yaml", "data=cifar10", "--data-root", "/data").code == 0
     assert (
@@ -569,7 +569,7 @@ def test_a_run_that_does_not_fit_is_told_in_a_sentence(words, place, command, mo
 
 
 LISTS = {
-    "losses": losses.LOSSES,
+    "losses": registry.LOSSES,
     "penalties": penalties.PENALTIES,
     "optimizers": registry.OPTIMIZERS,
     "networks": registry.NETWORKS,

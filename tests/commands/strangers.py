@@ -153,7 +153,8 @@ class WaveGenerator(nn.Module):
         self.first = nn.Linear(16, 8 * 16)
         self.net = nn.Sequential(
             nn.LeakyReLU(0.1), weight_norm(nn.ConvTranspose1d(8, 8, 4, 2, 1)), nn.LeakyReLU(0.1),
-            weight_norm(nn.ConvTranspose1d(8, 4, 4, 2, 1)), nn.LeakyReLU(0.1), weight_norm(nn.Conv1d(4, 1, 7, 1, 3)), nn.Tanh(),
+            weight_norm(nn.ConvTranspose1d(8, 4, 4, 2, 1)), nn.LeakyReLU(0.1),
+            weight_norm(nn.Conv1d(4, 1, 7, 1, 3)), nn.Tanh(),
         )  # fmt: skip
 
     def forward(self, z: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from steadygan.build import build
 from steadygan.commands.evaluate import evaluate_images, evaluate_run
 from steadygan.config import parse
-from steadygan.data import Data, digits, ring
+from steadygan.data import Data, digits, image_folder, ring
 from steadygan.errors import UsageError
 from steadygan.metrics import Extractor, Protocol, Read, evaluate, evaluation
 from steadygan.metrics.extractors.registry import extractor
@@ -150,7 +150,7 @@ def test_threads_move_no_score():
 
 def test_a_callable_that_draws_is_repeatable_and_leaves_the_random_numbers_alone():
     data, look = Data("halves", (1, 8, 8), rows=REAL), Toy().extractor
-    draw = lambda n: torch.rand(n, 1, 8, 8)  # noqa: E731
+    draw = lambda n: 2 * torch.rand(n, 1, 8, 8) - 1  # noqa: E731
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     one, two, other = (
@@ -169,7 +169,7 @@ def test_an_extractor_that_draws_does_not_change_what_is_drawn_next():
     seen = []
 
     def draw(n):
-        seen.append(torch.rand(n, 1, 8, 8))
+        seen.append(2 * torch.rand(n, 1, 8, 8) - 1)
         return seen[-1]
 
     data = Data("halves", (1, 8, 8), rows=REAL)
@@ -295,7 +295,7 @@ def only(**change):
         ({"generate": lambda n: torch.zeros(n, 3, 8, 8)}, {}, r"shape \[1, 8, 8\]"),
         ({"generate": lambda n: torch.zeros(n, 1, 4, 8)}, {}, r"shape \[1, 8, 8\]"),
         ({"generate": lambda n: torch.zeros(n - 1, 1, 8, 8)}, {}, "was asked for 300"),
-        ({"generate": lambda n: torch.zeros(n, 1, 8, 8, dtype=torch.uint8)}, {}, "floating point"),
+        ({"generate": lambda n: torch.zeros(n, 1, 8, 8, dtype=torch.int64)}, {}, "floating point"),
         ({"generate": lambda n: 255 * torch.rand(n, 1, 8, 8)}, {}, r"must be in \[-1, 1\]"),
         ({}, {"generated": 0}, "2 samples or more"),
         ({}, {"real": 401}, "has only 400 images, not 401"),
@@ -612,3 +612,67 @@ def test_images_of_another_shape_are_refused(tmp_path):
     folder = saved(tmp_path / "images", FAKE[:30, :, :4, :4])
     with pytest.raises(UsageError, match=r"are 1x4x4 .* but those of halves are 1x8x8: convert"):
         of_images(folder, Data("halves", (1, 8, 8), rows=REAL))
+
+
+# ---------------------------------------------------------------------------------------------------- two folders
+
+
+def two_folders(tmp_path, sides=(8, 8), mode="RGB"):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name, side in zip("AB", sides):
+        (tmp_path / name).mkdir()
+        for index in range(30):
+            pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+            Image.fromarray(pixels).convert(mode if name == "A" else "RGB").save(
+                tmp_path / name / f"{index}.png"
+            )
+    return tmp_path / "A", tmp_path / "B"
+
+
+def test_two_folders_are_compared_whole(tmp_path, command, monkeypatch):
+    a, b = two_folders(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    shown = command("evaluate", "--images", "A", "--against", "B", "--extractor", "pixels8")
+    assert shown.code == 0, shown.err
+    rows = {name: image_folder(path).rows for name, path in (("A", a), ("B", b))}
+    card = evaluate(rows["A"], rows["B"], Protocol("pixels8"))
+    assert card.protocol["real"] == 30  # none is kept for evaluation during training
+    assert f"{card.scores['fd_pixels8'].value:.5g}"[:5] in shown.out
+
+
+def test_unlike_folders_are_made_alike_on_request(tmp_path, command):
+    a, b = two_folders(tmp_path, (12, 8), "L")
+    words = ("evaluate", "--images", a, "--against", b, "--extractor", "pixels8")
+    told = command(*words)
+    assert told.code == 2
+    assert "are 1x12x12 (channels x height x width), but those of B are 3x8x8" in told.err
+    assert "convert them with --size 8 --colour rgb" in told.err
+    assert command(*words, "--size", 8, "--colour", "rgb").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--against", "images"], "--against images does not say which: give their folder or zip"),
+        (["--against", "images", "--data-root", "B"], "give their folder or zip"),
+        (["--against", "B", "--data-root", "."], "--data-root is for named data sets"),
+        (["--against", "B", "--split", "test"], "--split is for data sets"),
+        (["--against", "ring8"], "is not an image data set: name one, such as fashion_mnist"),
+        (["--against", "./gone"], "gone does not exist; give a folder"),
+        ([], "--images needs images to compare with"),
+    ],
+)
+def test_what_two_folders_cannot_be_is_told(words, sentence, tmp_path, command, monkeypatch):
+    two_folders(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    told = command("evaluate", "--images", "A", *words)
+    assert told.code == 2
+    assert sentence in told.err
+
+
+def test_size_is_for_images_alone(copied, command):
+    told = command("evaluate", copied, "--size", "8")
+    assert told.code == 2
+    assert "--size and --colour are for --images" in told.err

@@ -76,4 +76,7 @@ def test_it_is_sampled_diagnosed_evaluated_and_reported(name, tmp_path):
     assert run.diagnose()[0].name in steadygan.diagnostics.VERDICTS
     card = run.evaluate(generated=100, extractor="pixels8")[0]
     assert all(score.value == score.value for score in card.scores.values())
+    assert run.save(tmp_path / "G.safetensors").difference <= 1e-5
+    latents = torch.randn(3, 16)
+    assert steadygan.load(run.folder)(latents).shape == (3, *shape)
     assert "<html" in run.report().read_text()[:200].lower()

@@ -229,7 +229,7 @@ def test_a_stream_has_no_subset():
 
 
 def test_every_set_of_images_has_a_limit():
-    points = {"ring8", "grid25", "gaussian", "swissroll", "dirac", "none"}
+    points = {"ring8", "grid25", "gaussian", "swissroll", "dirac", "none", "own"}
     assert {
         name for name, part in registry.DATA.items() if "limit" in part.options
     } == registry.DATA.keys() - points

@@ -660,6 +660,10 @@ def test_emoji_of_another_size(tmp_path, four):
     [
         (package(TABLE[:1]), ("1 images in 1 categories instead of 4 in 2", "16.0.0")),
         (package({"a": 1}), ("emoji.json", "not the file of emoji-datasource-google")),
+        (
+            package() | {"package/emoji.json": b"[" * 100_000},
+            ("emoji.json", "not the file of emoji-datasource-google"),
+        ),
         (package([{"image": "a.png"}]), ("emoji.json", "not the file of emoji-datasource-google")),
         (package([*TABLE[:2], entry("a.png", -1, 0, category="Objects")]), ("not the file of",)),
         (package(side=1), ("64.png", "ends before")),
@@ -672,7 +676,7 @@ def test_emoji_of_another_size(tmp_path, four):
         ),
         ({"package/emoji.json": b"[]"}, ("no file package/img/google/sheets/64.png",)),
     ],
-    ids=["few", "dict", "bare", "outside", "small", "html", "no png", "cut png", "no sheet"],
+    ids=["few", "dict", "nested", "bare", "outside", "small", "html", "no png", "cut png", "no sheet"],
 )
 def test_foreign_packages_are_refused(files, words, tmp_path, four):
     emoji_in("tgz", tmp_path, files)
@@ -793,3 +797,16 @@ def test_sizes_and_filters_that_there_are_not(load, tmp_path):
         load(tmp_path, size=0)
     with refusal("no filter 'lanzcos'", "did you mean 'lanczos'"):
         load(tmp_path, filter="lanzcos")
+
+
+def test_a_pipe_in_place_of_an_archive_does_not_hang(tmp_path):
+    for name in (
+        "cifar-10-python.tar.gz",
+        "stl10_binary.tar.gz",
+        "emoji-datasource-google-16.0.0.tgz",
+        "lsun.zip",
+    ):
+        os.mkfifo(tmp_path / name)
+    for load in (data.cifar10, data.stl10, data.emoji, data.lsun):
+        with pytest.raises(UsageError):
+            load(tmp_path)

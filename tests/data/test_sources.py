@@ -21,8 +21,9 @@ from PIL import Image
 from paths import CIFAR_ZIP
 from steadygan import data
 from steadygan.data import fashion_files as idx_module
+from steadygan.data.array_cache import RULES
 from steadygan.data.dataset import Data
-from steadygan.errors import UsageError
+from steadygan.errors import DataNote, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -285,6 +286,7 @@ SMALL = idx(np.zeros((3, 28, 28), np.uint8))
         ("", SMALL + b"\0", ("2353 values", "download it again")),
         ("", SMALL[:10], ("not an IDX file", "download it again")),
         ("", b"\0\0\x08\x01" + SMALL[4:], ("not an IDX file", "download it again")),
+        ("", struct.pack(">4B3I", 0, 0, 8, 3, 0, 2**32 - 1, 2**32 - 1), ("0 values", "download it again")),
         (".gz", gzip.compress(SMALL, mtime=0)[:-9], ("cannot be read", "download it again")),
         (".gz", SMALL, ("cannot be read", "download it again")),
     ],
@@ -340,8 +342,10 @@ def test_folder_and_zip_give_the_pixels_in_order_of_path(tmp_path):
     pixels = noise(600, 4, 6, 3)  # more than two blocks
     files = {f"{'ab'[i % 2]}/{i:04}.png": png(pixels[i]) for i in range(600)}
     files |= {"a/notes.txt": b"x", "__MACOSX/a/._0000.png": b"x", ".thumbs/0.png": b"x"}
-    folder = data.image_folder(write_folder(tmp_path / "set", files))
-    archive = data.image_folder(write_zip(tmp_path / "packed.zip", files))
+    with pytest.warns(DataNote, match="left out 2 files"):
+        folder = data.image_folder(write_folder(tmp_path / "set", files))
+    with pytest.warns(DataNote, match="left out 3 files"):
+        archive = data.image_folder(write_zip(tmp_path / "packed.zip", files))
     expected = np.concatenate([pixels[0::2], pixels[1::2]]).transpose(0, 3, 1, 2)
     assert (folder.name, archive.name) == ("set", "packed")
     assert folder.shape == archive.shape == (3, 4, 6)
@@ -411,8 +415,10 @@ def test_unusable_sources(tmp_path):
     with refusal("cannot be read as a zip", "give a folder"):
         data.image_folder(write_folder(tmp_path, {"no.zip": b"x"}) / "no.zip")
     (tmp_path / "set" / "link.png").symlink_to(tmp_path / "gone")
-    with refusal("link.png", "repair or remove it"):
-        data.image_folder(tmp_path / "set")
+    with pytest.warns(
+        DataNote, match=r"left out 1 file that is not an image in .*: link.png \(a broken link\)"
+    ):
+        assert len(data.image_folder(tmp_path / "set").rows) == 1
 
 
 @pytest.mark.parametrize(
@@ -460,19 +466,9 @@ def test_a_zip_whose_names_are_no_text(tmp_path):
         ({"z.png": png(noise(4, 5))}, ("z.png", "1x4x5", "a.png", "1x4x4", "give a size")),
         (
             {"z.png": png(noise(4, 4, 3))},
-            ("z.png", "3x4x4", "a.png", "1x4x4", "all to grey or all to colour"),
+            ("z.png", "3x4x4", "a.png", "1x4x4", "data.colour=rgb or grey"),
         ),
         ({"y.png": png(noise(9, 9)), "z.png": png(noise(4, 5))}, ("y.png", "1x9x9")),
-        ({"y.png": b"text", "z.png": png(noise(4, 5))}, ("y.png", "not an image", "replace or remove it")),
-        (
-            {"z.jpg": encoded(Image.fromarray(noise(64, 64)), "JPEG")[:-900]},
-            ("z.jpg", "replace or remove it"),
-        ),
-        ({"z.png": png(noise(64, 64))[:-900]}, ("z.png", "replace or remove it")),
-        (
-            {"z.png": png(noise(4, 4).astype(np.uint16))},
-            ("z.png", "more than 8 bits", "replace or remove it"),
-        ),
     ],
 )
 def test_the_first_bad_image_is_named_and_nothing_is_left(files, words, tmp_path):
@@ -574,7 +570,7 @@ def test_a_damaged_cache_is_never_used(harm, source, tmp_path):
         manifest.unlink()
     else:
         np.save(array, np.zeros((2, 1, 4, 4), np.uint8))
-        manifest.write_text(manifest.read_text().replace('"rules": 1', '"rules": 0'))
+        manifest.write_text(manifest.read_text().replace(f'"rules": {RULES}', '"rules": 0'))
     assert torch.equal(data.image_folder(source[0]).rows, expected)
 
 

@@ -244,12 +244,27 @@ def test_updates_are_those_of_the_last_step():
     )
 
 
-def test_without_the_generator_nothing_is_said_of_updates():
-    """Else a critic that rests would make a dead game."""
-    monitor = Monitor(plain_critic(), every=2)
-    for _ in range(4):
-        monitor.step(torch.randn(8, 2), torch.randn(8, 2))
-    assert not any(key.startswith(("update/", "signal/")) for key in monitor.history().series)
+def test_without_the_generator_a_critic_that_rests_is_no_dead_game():
+    monitor = Monitor(plain_critic(), every=1)
+    for _ in range(12):
+        monitor.step(torch.randn(64, 2), torch.randn(64, 2))
+    assert not any(key.startswith("signal/") for key in monitor.history().series)
+    assert monitor.history().series["update/D"].values.unique().tolist() == [0.0]
+    assert [verdict.name for verdict in monitor.verdicts] == ["frozen"]
+
+
+def test_a_player_that_rests_in_the_measured_step_alone_has_no_update():
+    """G takes every second step, and never one that is measured: it has not moved yet between the first two calls."""
+    D, G = plain_critic(), nn.Linear(3, 2)
+    monitor = Monitor(D, G, every=2)
+    for number in range(1, 25):
+        with torch.no_grad():
+            for p in G.parameters() if number % 2 else D.parameters():
+                p.mul_(1.5)
+        monitor.step(torch.randn(64, 2), torch.randn(64, 2))
+    assert monitor.history().series["update/G"].steps.tolist() == [2]
+    assert monitor.history().series["update/D"].values.tolist() == pytest.approx([0.5] * 12)
+    assert "frozen" not in [verdict.name for verdict in monitor.verdicts]
 
 
 def test_small_batches_are_compared_with_those_of_the_last_calls():

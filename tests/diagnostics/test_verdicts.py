@@ -72,9 +72,19 @@ def names(*args, **kwargs):
 MINIMAX, WASSERSTEIN = {"loss": "minimax"}, {"loss": "wasserstein"}
 jumps = torch.tensor([1.0, -1.0]).repeat(N // 2)
 circle = torch.sin(torch.arange(200.0) * 0.4)
+down = torch.linspace(0.1, 2.0, N)
+BYTES = {"data__min": 0.0, "data__max": 255.0}
+ROUNDED = {f"slope__{place}": 1e-9 for place in ("real", "fake", "between")} | {
+    "data__min": -1.0,
+    "data__max": 1.0,
+}
 FLAT = {"critic__spread": 1e-6, "signal__mean": 1e-7, "fakes__coverage": 0.1}
 CASES = {
-    "dead_game": (None, {"update__G": 1e-9, "update__D": 0.0}),
+    "frozen": (None, {"update__G": 0.0}),
+    "mismatched_ranges": (None, BYTES | {"fakes__min": -1.0, "fakes__max": 1.0}),
+    "reversed_sign": (None, {"critic__gap": -down, "loss__D": 2 * math.log(2) - down / 20}),
+    "cancelled_gradient": (None, ROUNDED | {"critic__spread": 1e-8, "signal__mean": 1e-9}),
+    "dead_game": (None, {"update__G": 1e-9, "update__D": 1e-10}),
     "dead_critic": (None, FLAT | {"slope__fake": 1e-7}),
     "vanishing": (MINIMAX, {"signal__mean": 1e-4, "slope__fake": 3.0, "critic__spread": 12.0}),
     "exploding": (None, {"slope__max": (0.5, 200.0), "signal__max": (0.2, 50.0), "critic__spread": 6.0}),
@@ -85,7 +95,11 @@ CASES = {
     "rotation": (WASSERSTEIN, {"loss__G": circle, "logit__fake": circle}),
 }
 TWINS = {
-    "dead_game": {"update__G": (1e-3, 1e-6), "update__D": 0.0},  # a rate that falls; one player at rest
+    "frozen": {"update__G": torch.cat([torch.full((1,), 1e-3), torch.zeros(N - 1)])},  # it moved once
+    "mismatched_ranges": BYTES | {"fakes__min": -3.0, "fakes__max": 170.0},  # on its way
+    "reversed_sign": {"critic__gap": -down, "loss__D": 2 * math.log(2) + down / 20},  # a critic that lags
+    "cancelled_gradient": ROUNDED | {"slope__between": 0.2},
+    "dead_game": {"update__G": (1e-3, 1e-6), "update__D": 1e-9},  # a rate that falls; one player at rest
     "dead_critic": {"critic__spread": 0.5},  # the very same losses
     "vanishing": {"signal__mean": 1.5, "slope__fake": 3.0, "critic__spread": 12.0},
     "exploding": {"slope__max": (0.5, 200.0), "signal__max": (0.2, 50.0)},  # steep, yet unsure: spread .05
@@ -97,6 +111,10 @@ TWINS = {
 }
 
 
+IN_THE_CODE = {"mismatched_ranges", "reversed_sign", "cancelled_gradient"}
+"""Mistakes of a loop, which no line of configuration repairs."""
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_each_illness_is_named_first(name):
     facts, changes = CASES[name]
@@ -104,7 +122,7 @@ def test_each_illness_is_named_first(name):
     assert first.name == name
     assert first.evidence
     assert first.remedy
-    assert first.config
+    assert first.config or name in IN_THE_CODE
     assert any(character.isdigit() for character in " ".join(first.evidence))
 
 
@@ -125,7 +143,58 @@ def inward(share):
 
 STEEP = {"signal__max": (0.2, 50.0), "critic__spread": 6.0}
 HELD = {"critic__held": 0.9, "critic__spread": 0.05}
+UNIT = {"data__min": 0.0, "data__max": 1.0, "fakes__max": 0.95}
+TANH = {"fakes__min": -0.95, "fakes__max": 0.95, "data__min": -1.0}
+TINY = {"fakes__min": -0.45, "fakes__max": 0.45, "data__min": 0.3}
+noisy = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0] * (N // 6))
+shuffled = {  # Spearman's 1 - 6 sum d^2 / (n (n^2 - 1)) of a block: 1 - 84 / 210 = .6, and 1 - 120 / 210 = .43
+    True: torch.tensor([4.0, 1.0, 2.0, 3.0, 6.0, 5.0] * (N // 6)),
+    False: torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0, 6.0] * (N // 6)),
+}
 BORDERS = [  # what theory gives, a little to either side; of what was calibrated, the nearest runs that are told
+    ("frozen", None, lambda v: {"update__D": v}, 0.0, 1e-30),
+    ("mismatched_ranges", None, lambda v: UNIT | {"fakes__min": v}, -0.55, -0.45),
+    ("mismatched_ranges", None, lambda v: TANH | {"data__max": v}, 1.25, 1.15),
+    ("mismatched_ranges", None, lambda v: TANH | {"data__max": 3.0, "fakes__max": v}, 0.92, 0.88),
+    ("mismatched_ranges", None, lambda v: TANH | {"data__max": 3.0, "fakes__max": v}, 1.0, 1.01),
+    (
+        "mismatched_ranges",
+        None,
+        lambda v: BYTES | {"fakes__min": 0.2, "fakes__max": 0.3, "data__max": v},
+        17,
+        15,
+    ),
+    ("mismatched_ranges", None, lambda v: TINY | {"data__max": 0.3 + v}, 0.05, 0.06),
+    ("reversed_sign", None, lambda v: {"critic__gap": -noisy, "loss__D": -shuffled[v]}, True, False),
+    (
+        "reversed_sign",
+        None,
+        lambda v: {"critic__gap": -16.0, "logit__real": -8.0, "logit__fake": 8.0, "loss__D": v},
+        4.5,
+        4.7,
+    ),
+    ("reversed_sign", None, lambda v: {"critic__gap": v * noisy, "loss__D": v * noisy}, -1, 1),
+    (
+        "reversed_sign",
+        None,
+        lambda v: {"critic__gap": -2 * v, "logit__real": -v, "logit__fake": v, "loss__D": None},
+        4.7,  # log 99 = 4.595
+        4.5,
+    ),
+    (
+        "cancelled_gradient",
+        None,
+        lambda v: ROUNDED | {"slope__fake": 4e-7, "critic__spread": v},
+        9e-7,
+        1.1e-6,
+    ),
+    (
+        "cancelled_gradient",
+        None,
+        lambda v: ROUNDED | {"critic__spread": 1.0, "slope__fake": v},
+        2.0**-11,
+        2.0**-9,
+    ),
     ("dead_game", None, lambda v: {"update__G": v, "update__D": v}, 2.0**-25, 2.0**-23),
     ("dead_critic", None, lambda v: FLAT | {"critic__spread": v}, 0.00023, 0.017),
     ("dead_critic", None, lambda v: FLAT | {"signal__mean": v}, 0.00023, 0.017),
@@ -350,7 +419,7 @@ def test_health_is_said_with_the_numbers_that_there_are():
 
 
 def test_players_and_places_that_are_known_at_other_steps_say_nothing_together():
-    assert names(update__G=torch.zeros(N), update__D=torch.zeros(N // 2)) == ["healthy"]
+    assert names(update__G=torch.full((N,), 1e-9), update__D=torch.full((N // 2,), 1e-9)) == ["healthy"]
     assert names(fakes__at0=jumps, fakes__at1=jumps[::2]) == ["healthy"]
 
 
@@ -402,6 +471,9 @@ def test_every_line_of_configuration_parses_and_changes_something(name, recipe):
     _, raw = find_recipe(recipe)
     text, line = remedy(name, live_diagnosis.facts_of(config.parse(raw)))
     assert text
+    if not line:
+        assert name in IN_THE_CODE
+        return
     assert config.parse(config.override(raw, [line])) != config.parse(raw), line
 
 

@@ -39,7 +39,8 @@ COMMANDS = list(
 
 
 @pytest.mark.parametrize("code", snippets("python"))
-def test_python_snippet_runs(code: str) -> None:
+def test_python_snippet_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # for the run folders
     torch.manual_seed(0)
     names: dict = {}
     exec(compile(code, "snippet", "exec"), names)

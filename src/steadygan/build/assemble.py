@@ -10,8 +10,9 @@ from torch.utils._pytree import tree_map
 
 from steadygan.build import closed_form
 from steadygan.build.critic import constraints
-from steadygan.build.own import NOTHING, Own, size, unseeded
+from steadygan.build.own import NOTHING, Own, seeded_globals, size, unseeded
 from steadygan.build.players import class_count, frozen, modules
+from steadygan.build.sizes import check_size
 from steadygan.config import Config
 from steadygan.config.records import Choice, make
 from steadygan.config.registry import DATA, DYNAMICS, GAMES, LOSSES, OPTIMIZERS
@@ -66,6 +67,8 @@ def build(config: Config, own: Own = NOTHING, fill: Fill | None = None) -> Run:
     data = _data(parts.data, own)
     _check_independent(data, parts.data, parts.dynamics)
     classes = class_count(parts.game, parts.networks, data)
+    if parts.networks.name != "own":
+        check_size(parts.networks, parts.data, data.shape, classes)
     latent = classes + size(parts.networks.options.get("latent", 1))
     spectral = parts.constraints.normalization.name == "spectral_normalized"
     hidden = parts.constraints.hidden_noise
@@ -143,15 +146,16 @@ def _reason_to_stay_eager(
     who = f"the forward of {' and '.join(found)} draws random numbers of a kind that a compiled step cannot repeat"
     if len(parts.members) > 1:
         raise UsageError(f"{who}, so its runs cannot be trained as one program: train one seed at a time")
-    return f"{who}: the step runs uncompiled, with torch's generator seeded by seed and step"
+    return (
+        f"{who}: the step runs uncompiled, with torch's, numpy's and Python's numbers seeded by seed and step"
+    )
 
 
 def _seeded(step: Step, seed: int) -> Step:
-    """The step with torch's generator seeded by (seed, step), so that a resumed run repeats its numbers."""
+    """The step with all global generators seeded by (seed, step), so that a resumed run repeats its numbers."""
 
     def seeded(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
-        with torch.random.fork_rng(devices=[]):
-            torch.random.set_rng_state(generator(seed, "forward", int(state.scalars["step"])).get_state())
+        with seeded_globals(seed, "forward", int(state.scalars["step"])):
             return step(state, batch)
 
     return seeded

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT",
+    "DEFAULT_IMAGES",
     "DataRoot",
     "Overrides",
     "RunFolder",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 DEFAULT = "ring8-fargan"
+
+DEFAULT_IMAGES = "emoji64-fargan"
+"""For own images: it trains well on few of them, of every size 8, 16, 32, ..., in minutes on a laptop at 64."""
 
 console = Console()
 errors = Console(stderr=True)
@@ -85,9 +89,10 @@ def brought(use: Path | None, folder: Path) -> "Own":
     """What a file of one's own brings for a run folder: nothing without a file."""
     from steadygan.build import NOTHING
     from steadygan.runs.folder import read_config
-    from steadygan.runs.own_code import check_same, own_file
+    from steadygan.runs.own_code import check_named, check_same, own_file
 
     if use is None:
+        check_named(folder)
         return NOTHING
     file = own_file(use)
     check_same(folder, file, note)
@@ -106,7 +111,16 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option(help="Folder or zip of images to score, instead of a run.")
     ] = None,
-    against: Annotated[str | None, typer.Option(help="Data set to compare --images with.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Data set to compare --images with, or another folder or zip.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side in pixels to which both sides' images are resized.")
+    ] = None,
+    colour: Annotated[
+        str | None,
+        typer.Option(help="Turn the images of folders to colour (rgb) or to grey. Default: as they are."),
+    ] = None,
     extractor: Annotated[
         str,
         typer.Option(
@@ -136,7 +150,7 @@ def evaluate(
 
     The score cards of a run are kept in scores.json in its folder.
     """
-    from steadygan.commands.evaluate import evaluate_images, evaluate_run, real_images
+    from steadygan.commands.evaluate import evaluate_images, evaluate_run, is_folder, real_images
     from steadygan.metrics import Protocol
 
     protocol = Protocol(extractor, generated, real, split, seed)
@@ -148,13 +162,22 @@ def evaluate(
                 "--images scores all images of the folder: leave out --checkpoint, --ema, --member and -n"
             )
         if against is None:
-            raise UsageError("--images needs a data set to compare with: add, e.g., --against fashion_mnist")
-        data = real_images(against, data_root)
-        evaluate_images(images, data, protocol, batch=batch, weights=weights, note=note, console=console)
+            raise UsageError(
+                "--images needs images to compare with: add --against with a folder, a zip or a data set's name, such "
+                "as fashion_mnist"
+            )
+        whole = is_folder(against)
+        if whole and split != "train":
+            raise UsageError("--split is for data sets: leave it out to compare with all images of a folder")
+        how: dict[str, Any] = {"size": size, "colour": colour, "whole": whole, "batch": batch}
+        data = real_images(against, data_root, size, colour)
+        evaluate_images(images, data, protocol, **how, weights=weights, note=note, console=console)
         return
     assert folder is not None
     if against is not None:
         raise UsageError("a run is compared with its own data set: leave out --against")
+    if size is not None or colour is not None:
+        raise UsageError("--size and --colour are for --images: leave them out with a run folder")
     kind: dict[str, Any] = {
         "which": checkpoint,
         "average": ema,

@@ -5,6 +5,7 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from steadygan.cli import analysis
 from steadygan.cli import report as pages
 from steadygan.cli.analysis import (
     DEFAULT,
+    DEFAULT_IMAGES,
     DataRoot,
     OneMember,
     Overrides,
@@ -56,7 +58,10 @@ def steadygan() -> None:
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="RECIPE", help=f"Recipe name, run folder or YAML file. Default: {DEFAULT}."),
+        typer.Argument(
+            metavar="RECIPE",
+            help=f"Recipe name, run folder or YAML file. Default: {DEFAULT}; with --images, {DEFAULT_IMAGES}.",
+        ),
     ] = None,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to create. Default: runs/NAME.")] = None,
@@ -64,6 +69,11 @@ def train(
         int | None, typer.Option(help="Number of seeds to train as one ensemble. Default: the recipe's.")
     ] = None,
     data_root: DataRoot = None,
+    images: Annotated[Path | None, typer.Option(help="Folder or zip of your own images to train on.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side in pixels to which --images are resized. Default: their own."),
+    ] = None,
     scale: Annotated[
         str | None,
         typer.Option(help="Preset that shrinks the recipe: tiny, or one that it names. Default: full size."),
@@ -89,6 +99,7 @@ def train(
     """
     from steadygan import config
     from steadygan.build import NOTHING
+    from steadygan.commands.own_images import check_images, on_images
     from steadygan.config.presets import scaled
     from steadygan.runs import train as run
     from steadygan.runs.folder import fresh_folder
@@ -100,12 +111,18 @@ def train(
         recipe = None
     if seeds is not None:
         assignments.append(f"seeds={seeds}")
-    source, raw = named_recipe(recipe or DEFAULT)
-    raw = scaled({"name": source, **raw}, scale, source)
+    if size is not None and images is None:
+        raise UsageError("--size is for --images: set data.size for another data set")
+    source, raw = named_recipe(recipe or (DEFAULT_IMAGES if images else DEFAULT))
+    own_set = on_images(raw, source, images, size) if images else None
+    raw = scaled(own_set.raw if own_set else {"name": source, **raw}, scale, source)
     file = own_file(use) if use else None
     raw = config.override(file.named(raw) if file else raw, assignments)
     own = file.own(raw, note) if file else NOTHING
     settings = config.parse(config.with_root(raw, data_root), source)
+    if own_set:
+        check_images(settings, own_set.side)
+        note(own_set.told(source))
     begun = _origin(from_, from_players, from_member)
     if dry_run:
         from steadygan.commands import dry_run as dry
@@ -282,6 +299,8 @@ def _affected(folder: Path, members: list[int]) -> str:
 def main() -> None:
     """Run the command line. Bad usage or input prints one sentence and gives exit code 2."""
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be text that it can encode
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:

@@ -67,7 +67,16 @@ def prepare(
     ] = None,
     crop: Annotated[
         str | None,
-        typer.Option(help="Crop before resizing: center, or none to squeeze to a square. Default: center."),
+        typer.Option(
+            help="Crop before resizing: center, pad to add borders, or none to squeeze. Default: center."
+        ),
+    ] = None,
+    colour: Annotated[
+        str | None,
+        typer.Option(help="Turn your own images to colour (rgb) or to grey. Default: as they are."),
+    ] = None,
+    white: Annotated[
+        int | None, typer.Option(help="Value of your own 16-bit images that is white. Default: 65535.")
     ] = None,
     skip_corrupt: Annotated[
         bool,
@@ -84,5 +93,5 @@ def prepare(
     """
     from steadygan.commands import data as datasets
 
-    options = {"size": size, "filter": filter, "crop": crop}
+    options = {"size": size, "filter": filter, "crop": crop, "colour": colour, "white": white}
     datasets.prepare(which, data_root, split, options, skip_corrupt, Console())

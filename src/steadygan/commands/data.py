@@ -85,6 +85,8 @@ def info(which: str | None, root: Path | None, split: str | None, console: Conso
         classes = f", {found.classes} classes" if found.classes else ""
         text = f"{part}: {found.total:,} images {_shape(found)}{classes} in {found.place}{_size(found)}"
         _print(console, text)
+        for told in found.notes:
+            _print(console, f"  {told}")
         for line in _arrays(found, which):
             _print(console, f"  {line}")
 

@@ -1,11 +1,12 @@
 """The command `steadygan evaluate`: score cards of a run's checkpoints, or of images from any tool."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -18,6 +19,7 @@ from steadygan.config.registry import DATA
 from steadygan.data import Data, image_folder
 from steadygan.data.image_files import shape_text
 from steadygan.errors import UsageError, nearest
+from steadygan.files import user_path
 from steadygan.game import State
 from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
 from steadygan.metrics.evaluation import Progress
@@ -29,7 +31,7 @@ from steadygan.training import checkpoint, sampling
 from steadygan.training.loop import lost_members
 from steadygan.training.online_scores import IMAGES, unseen_samples
 
-__all__ = ["evaluate_images", "evaluate_run", "real_images"]
+__all__ = ["evaluate_images", "evaluate_run", "is_folder", "real_images"]
 
 AVERAGES = {"on": (True,), "off": (False,), "both": (True, False)}
 
@@ -85,7 +87,15 @@ def evaluate_run(
                 if card is None:
                     generate = _generate(run, state, seed, mine, averaged)
                     with _progress_bar(console) as progress:
-                        card = evaluate(generate, data, mine, subject=subject, batch=batch, progress=progress)
+                        card = evaluate(
+                            generate,
+                            data,
+                            mine,
+                            value_range=(-1, 1),
+                            subject=subject,
+                            batch=batch,
+                            progress=progress,
+                        )
                     add(folder, card)
                 print_card(card, console)
                 made.append(card)
@@ -105,33 +115,26 @@ def evaluate_images(
     weights: Path | None,
     note: Note,
     console: Console,
+    size: int | None = None,
+    colour: str | None = None,
+    whole: bool = False,
 ) -> Card:
-    """Score the images in a folder or zip against a data set, and print the score card.
+    """Score the images in a folder or zip against a data set or those in another, and print the score card.
 
-    All images are used. Raises UsageError if there are none, or if their shape is not that of the data set.
+    All images of the folder are used, turned to `size` and `colour`. `against` is used without the images that
+    evaluation during training takes, unless `whole`. Raises UsageError if there are no images, or if those of the two
+    sides differ in shape.
     """
-    found = image_folder(path)
+    found = image_folder(path, size, colour=colour)
     assert found.rows is not None
     rows = _padded(found.rows, against)
     if rows.shape[1:] != against.shape:
-        raise UsageError(
-            f"the images in {path} are {shape_text(rows.shape[1:])} (channels x height x width), but those of "
-            f"{against.name} are {shape_text(against.shape)}: convert your images to that shape"
-        )
-    data, protocol = _of_split(against, protocol)
-    protocol = replace(protocol, generated=len(rows), weights="images", batch_norm="images")
+        raise UsageError(_unlike(path, rows.shape[1:], against, size))
+    data, protocol = (against, replace(protocol, split="all")) if whole else _of_split(against, protocol)
+    protocol = replace(protocol, weights="images", batch_norm="images")
     protocol = _with_extractor(protocol, against, weights, note)
-    done = 0
-
-    def next_images(count: int) -> Tensor:
-        nonlocal done
-        done += count
-        return rows[done - count : done].float() / 127.5 - 1
-
     with _progress_bar(console) as progress:
-        card = evaluate(
-            next_images, data, protocol, subject={"images": path.name}, batch=batch, progress=progress
-        )
+        card = evaluate(rows, data, protocol, subject={"images": path.name}, batch=batch, progress=progress)
     print_card(card, console)
     return card
 
@@ -202,15 +205,48 @@ def _with_extractor(protocol: Protocol, data: Data, weights: Path | None, note: 
     return replace(protocol, extractor=classifiers.named_extractor(name, data.shape[0], note, weights))
 
 
-def real_images(name: str, root: Path | None) -> Data:
-    """Load the image data set of this name with its default options. Raises UsageError for another name."""
+def is_folder(against: str) -> bool:
+    """Whether --against names a folder or a zip: it has a slash, or it is there and no data set has its name."""
+    known = spelled(against, DATA) in DATA
+    return not known and ("/" in against or user_path(against).exists())
+
+
+def real_images(name: str, root: Path | None, size: int | None = None, colour: str | None = None) -> Data:
+    """Load the image data set of this name with its default options, or the images of a folder or zip.
+
+    `size` is used where images are resized, `colour` for those of a folder. Raises UsageError for another name.
+    """
+    if is_folder(name):
+        if root is not None:
+            raise UsageError("--data-root is for named data sets: leave it out with a folder as --against")
+        return image_folder(name, size, colour=colour)
     part = DATA.get(spelled(name, DATA))
-    data = part.make(**({"root": str(root)} if root and "root" in part.options else {})) if part else None
+    if part and "path" in part.options:
+        raise UsageError(
+            "--against images does not say which: give their folder or zip, such as --against DIR"
+        )
+    given: dict[str, Any] = {"root": str(root)} if part and root and "root" in part.options else {}
+    given |= {"size": size} if part and size and "filter" in part.options else {}
+    data = part.make(**given) if part else None
     if data is None or not data.images or data.rows is None:
         raise UsageError(
-            f"--against {name!r} is not an image data set: name one, e.g. fashion_mnist or cifar10"
+            f"--against {name!r} is not an image data set: name one, such as fashion_mnist or cifar10, or a folder or "
+            "zip of images"
         )
     return data
+
+
+def _unlike(path: Path, shape: Sequence[int], real: Data, size: int | None) -> str:
+    """The error for two sides of unlike shapes, with the options that make them alike."""
+    needed = []
+    if tuple(shape[1:]) != real.shape[1:] and size != real.shape[-1]:
+        needed.append(f"--size {real.shape[-1]}")
+    if shape[0] != real.shape[0]:
+        needed.append(f"--colour {'rgb' if real.shape[0] == 3 else 'grey'}")
+    return (
+        f"the images in {path} are {shape_text(tuple(shape))} (channels x height x width), but those of "
+        f"{real.name} are {shape_text(real.shape)}: convert them{' with ' * bool(needed)}{' '.join(needed)}"
+    )
 
 
 def _padded(rows: Tensor, against: Data) -> Tensor:

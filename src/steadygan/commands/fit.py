@@ -1,11 +1,13 @@
 """`steadygan.fit`: train networks of your own, on data of your own, with all that a recipe has."""
 
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ from steadygan.config.schema import Config, Critic
 from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.diagnostics import Verdict, diagnose
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
 from steadygan.game import unflatten
 from steadygan.losses import Loss
@@ -31,14 +33,19 @@ from steadygan.report.page import page
 from steadygan.report.run_summary import Reader
 from steadygan.runs import own_code
 from steadygan.runs import train as runs
+from steadygan.runs.export import FORMATS, Exported, export
 from steadygan.runs.folder import CONFIG, Note, fresh_folder, opened, restore_member
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis
+from steadygan.runs.load import LIVE, Generator, load
 from steadygan.training.events import Diverged
 
 __all__ = ["Fitted", "fit"]
 
 Maker = Callable[[], nn.Module]
 """Makes a network with newly initialised weights, such as its class."""
+
+FIXED = ("G", "D", "data", "latent", "loss", "labels", "held", "players", "logits", "out")
+"""The arguments of `fit` that are no options: a resumed run keeps them."""
 
 ADAM = {"name": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}
 """The optimizer where none is given: that of DCGAN (Radford 2016)."""
@@ -57,14 +64,24 @@ class Fitted:
     console: Console = field(repr=False)
     ended: Diverged | StoppedByDiagnosis | None = None
 
+    def __post_init__(self) -> None:
+        """Let `steadygan.load` find the objects of this folder, while the run is kept."""
+        LIVE[self.folder.resolve()] = self
+
     def sample(self, n: int = 64, *, label: int | None = None, member: int = 0, raw: bool = False) -> Tensor:
         """Return samples [n, ...] of the generator, averaged unless `raw`; with `label` all are of one class."""
+        if not isinstance(n, int) or n < 1:
+            raise UsageError(f"the number of samples is {n!r}: give a whole number from 1")
         return samples_of(
             self.folder, n, average=not raw, member=member, note=self._note, label=label, own=self.own
         )[0]
 
     def evaluate(self, *, batch: int = 500, raw: bool = False, **protocol: Any) -> list[Card]:
         """Return a score card for each member. `protocol` has the fields of `metrics.Protocol`."""
+        known = {each.name for each in fields(Protocol)}
+        for key in protocol:
+            if key not in known:
+                raise UsageError(f"evaluate has no option {key!r}: {nearest(key, known)}")
         return evaluate_run(
             self.folder,
             Protocol(**protocol),
@@ -84,15 +101,38 @@ class Fitted:
         return diagnose(events_of(self.folder).history(member))
 
     def report(self, out: str | Path | None = None) -> Path:
-        """Write the report page, by default report.html in the run folder, and return its path."""
-        path = Path(out) if out else self.folder / "report.html"
+        """Write the report page to a file or a folder, by default the run folder, and return its path."""
+        path = Path(out) if out else self.folder
+        path = path / "report.html" if path.is_dir() else path
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, page([Reader(self.folder).read()]))
         return path
 
+    def load(self, *, member: int = 0, raw: bool = False) -> Generator:
+        """Return the generator as a module: averaged weights unless `raw`, standing statistics, evaluation mode."""
+        return load(self.folder, member=member, average=not raw, use=self.own)
+
+    def save(self, out: str | Path, *, member: int = 0, raw: bool = False) -> Exported:
+        """Write the generator to a file that runs without steadygan: .safetensors and .py, .pt2 or .onnx."""
+        formats = {suffix: name for name, suffix in FORMATS.items()}
+        if Path(out).suffix not in formats:
+            raise UsageError(
+                f"a generator is saved as {', '.join(formats)}, not {str(out)!r}: choose one of these"
+            )
+        how = formats[Path(out).suffix]
+        return export(self.folder, how, out, member=member, average=not raw, use=self.own)
+
     def resume(self, **options: Any) -> "Fitted":
         """Train on from the newest checkpoint, with other `options` of `fit` from here on, such as steps=20_000."""
-        changes = [f"{path}={config.as_text(value)}" for path, value in _flat(_placed(options)).items()]
+        fixed = [key for key in options if key in FIXED]
+        if fixed:
+            raise UsageError(
+                f"resume takes no {fixed[0]}: a run keeps its networks, data and loss, so leave it out"
+            )
+        return self._resumed(_placed(options))
+
+    def _resumed(self, changed: Mapping[str, Any]) -> "Fitted":
+        changes = [f"{path}={config.as_text(value)}" for path, value in _flat(changed).items()]
         ended = runs.resume(self.folder, changes, self.console, own=self.own)
         self._write_back()
         return replace(self, ended=ended)
@@ -155,7 +195,7 @@ def fit(
         nets.pop("D")
     own, raw = _own(nets, data, labels, held, loss, logits, note)
     raw = _with_loss({"steps": 10_000, "optimizer": ADAM, **raw, **_placed(options)}, loss)
-    raw["networks"] = {"name": "own", "latent": latent if isinstance(latent, int) else list(latent)}
+    raw["networks"] = {"name": "own", "latent": _whole(latent)}
     settings = config.parse(raw, "fit")
     if settings.seeds > 1 and any(isinstance(net, nn.Module) for net in nets.values()):
         note(
@@ -164,7 +204,7 @@ def fit(
         )
     folder = Path(out) if out else fresh_folder(settings.name)
     if resume and (folder / CONFIG).is_file():
-        return Fitted(folder, own, nets, console).resume(**options)
+        return Fitted(folder, own, nets, console)._resumed({**_placed(options), "game": raw["game"]})
     about = {"networks": {name: _described(net) for name, net in nets.items()}}
     ended = runs.start(settings, folder, console, own, lambda place: own_code.keep(place, None, about))
     fitted = Fitted(folder, own, nets, console, ended)
@@ -210,20 +250,54 @@ def _named(data: Any) -> dict[str, Any] | None:
 
 
 def _made(nets: Mapping[str, nn.Module | Maker]) -> dict[str, nn.Module]:
-    return {name: net if isinstance(net, nn.Module) else net() for name, net in nets.items()}
+    return {name: net if isinstance(net, nn.Module) else _called(name, net) for name, net in nets.items()}
+
+
+def _called(name: str, make: Maker) -> nn.Module:
+    if not callable(make):
+        raise UsageError(
+            f"the network {name} must be a torch.nn.Module, or a function that makes one, not {type(make).__name__}: "
+            "give one of these"
+        )
+    try:
+        return make()
+    except Exception as error:  # whatever the caller's function raises
+        raise UsageError(
+            f"the function that makes the network {name} fails ({said(error)}): it is called "
+            "without arguments"
+        ) from error
+
+
+def _whole(latent: Any) -> int | list[int]:
+    """The dimension of z as an int, or its shape as a list of them. Raises UsageError for anything else.
+
+    >>> import numpy as np
+    >>> _whole(np.int64(4)), _whole((100, 1, 1))
+    (4, [100, 1, 1])
+    """
+    try:
+        shape = [operator.index(n) for n in latent] if np.ndim(latent) else operator.index(latent)
+    except TypeError:
+        shape = []
+    if not shape or (isinstance(shape, list) and min(shape) < 1) or (isinstance(shape, int) and shape < 1):
+        raise UsageError(f"latent is {latent!r}: give a whole number from 1, or a shape such as (100, 1, 1)")
+    return shape
 
 
 def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options at their places in a configuration: those of the critic's section may stand alone."""
-    raw: dict[str, Any] = {}
-    for key, value in options.items():
-        if key in Config.model_fields:
-            raw[key] = {**raw[key], **value} if key == "critic" and key in raw else value
-        elif key in Critic.model_fields:
-            raw["critic"] = {**raw.get("critic", {}), key: value}
-        else:
-            known = {*Config.model_fields, *Critic.model_fields}
+    known = {*Config.model_fields, *Critic.model_fields} - {"networks", "data"}
+    for key in options:
+        if key not in known:
             raise UsageError(f"fit has no option {key!r}: {nearest(key, known)}")
+    raw = {key: value for key, value in options.items() if key in Config.model_fields}
+    alone = {key: value for key, value in options.items() if key in Critic.model_fields}
+    section = raw.get("critic", {})
+    if alone and isinstance(section, Mapping):
+        twice = [key for key in alone if key in section]
+        if twice:
+            raise UsageError(f"{twice[0]} is given twice, alone and in critic: give it once")
+        raw["critic"] = {**section, **alone}
     if isinstance(raw.get("ema"), int | float) and not isinstance(raw["ema"], bool):
         raw["ema"] = {"decay": raw["ema"]}
     return raw

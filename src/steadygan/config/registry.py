@@ -21,7 +21,7 @@ from steadygan.config.field_types import (
 from steadygan.config.records import DataPart, GamePart, NetworkPart, Option, Options, Part, RulePart
 from steadygan.data import synthetic
 from steadygan.data.cifar import CIFAR10, CIFAR100
-from steadygan.data.decoding import CROPS, FILTERS
+from steadygan.data.decoding import COLOURS, CROPS, FILTERS
 from steadygan.data.emoji_sheet import EMOJI
 from steadygan.data.fashion_files import FASHION_MNIST
 from steadygan.data.folders import CELEBA_HQ, LSUN, image_folder
@@ -91,7 +91,9 @@ _filter = {"filter": Option(Literal[*FILTERS], "lanczos", "How Pillow interpolat
 _fit = {
     **_filter,
     "crop": Option(
-        Literal[*CROPS], "center", "center: cut out the central square. none: squeeze the whole image."
+        Literal[*CROPS],
+        "center",
+        "center: cut out the central square. pad: add black borders to the whole image. none: squeeze the whole image.",
     ),
 }
 _below = {
@@ -197,13 +199,25 @@ DATA: dict[str, DataPart] = {
     ),
     "images": DataPart(
         image_folder,
-        "Your own images: every png, jpg, jpeg, webp and bmp file in a folder or zip, subfolders included.",
+        "Your own images: every file in a folder or zip that Pillow can read, subfolders included.",
         {
             "path": Option(str, ..., "The folder or the zip.", "~/photos"),
             **_side(None),
             "flip": _flip,
             **_below,
             **_fit,
+            "colour": Option(
+                Literal[*COLOURS] | None,
+                None,
+                "rgb or grey: turn all images to colour or to grey. null: all must be of one kind already.",
+                "rgb",
+            ),
+            "white": Option(
+                Count | None,
+                None,
+                "Value of 16-bit images that becomes white. null: 65535, which they must come near.",
+                4095,
+            ),
             **_limit,
         },
     ),

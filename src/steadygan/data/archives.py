@@ -29,6 +29,8 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
     try:
         if place.is_dir():
             yield lambda name: _in_folder(place, name)
+        elif not place.is_file():  # a pipe would keep its reader waiting
+            raise UsageError(f"{place} is not a file; download the archive again")
         else:
             with gzip.open(place) as whole, tarfile.open(fileobj=whole) as archive:
                 yield lambda name: _in_archive(archive, place, f"{top}/{name}")
@@ -43,6 +45,8 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
 
 def _in_folder(place: Path, name: str) -> IO[bytes]:
     try:
+        if (place / name).exists() and not (place / name).is_file():
+            raise UsageError(f"{place / name} is not a file; unpack the data set again")
         return (place / name).open("rb")
     except OSError as error:
         raise UsageError(

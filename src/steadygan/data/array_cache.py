@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,13 +25,14 @@ import torch
 from torch import Tensor
 
 from steadygan.data.dataset import Data
+from steadygan.data.image_files import named, printable
 from steadygan.data.sources import Source
-from steadygan.errors import UsageError
+from steadygan.errors import DataNote, UsageError
 from steadygan.files import cache_folder
 
 __all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "where", "with_test"]
 
-RULES = 1  # increase it when images are decoded differently, so that older arrays are not used
+RULES = 2  # increase it when images are decoded differently, so that older arrays are not used
 HEADER = 128  # bytes before the first image
 NAME = 50  # characters of a data set's name in its file names
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
@@ -48,13 +50,23 @@ def load(source: Source) -> Data:
     """Load the images of a source from its prepared array, which is made first if it is not up to date.
 
     The rows are mapped copy-on-write: writing to them changes neither the file nor another process. Corrupt images
-    that `prepare` skipped stay left out. Raises UsageError as `prepare` does.
+    that `prepare` skipped stay left out. A DataNote says what was left out. Raises UsageError as `prepare` does.
     """
+    for text in source.notes:
+        warnings.warn(text, DataNote, stacklevel=3)
     if source.direct:
         return _read_directly(source)
     found, place = _made(source, None), where(source)
+    if skipped := found.manifest["skipped"]:
+        warnings.warn(_skipped_note(source, skipped, found.manifest["reasons"]), DataNote, stacklevel=3)
     shape = tuple(found.rows.shape[1:])
     return Data(source.name, shape, found.rows, labels=found.labels, classes=source.classes, mapped=place)
+
+
+def _skipped_note(source: Source, names: list[str], reasons: list[str]) -> str:
+    count = "1 image that" if len(names) == 1 else f"{len(names):,} images that"
+    shown = [f"{printable(name)} ({why})" for name, why in zip(names, reasons)]
+    return f"left out {count} cannot be decoded in {source.place}: {named(shown)}"
 
 
 def with_test(data: Data, split: str, test: Callable[[], Source]) -> Data:
@@ -91,7 +103,7 @@ def manifests(source: Source) -> Iterator[tuple[Path, dict[str, Any], bool]]:
     """Each array made from a source's split, with any options: its file, its manifest, and whether it is up to date."""
     part = {"source": str(source.place.resolve())} | {k: source.options.get(k) for k in ("split", "below")}
     for file in sorted(cache_folder().glob(f"{glob.escape(_stem(source))}-*.json")):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
             manifest = json.loads(file.read_text())
             if all(manifest.get(key) == value for key, value in part.items()):
                 array, size = file.with_suffix(".npy"), math.prod((manifest["count"], *manifest["shape"]))
@@ -124,7 +136,7 @@ def _made(source: Source, skip: bool | None) -> Prepared:
             place.parent.mkdir(parents=True, exist_ok=True)
             with _alone(place):
                 if _read(source, skip) is None:  # no other process made it meanwhile
-                    _write(place, source, bool(skip))
+                    _write(place, source, source.forgiving if skip is None else skip)
         except OSError as error:
             raise UsageError(
                 f"the decoded images cannot be written to {place.parent} ({error.strerror}); "
@@ -184,7 +196,14 @@ def _read(source: Source, skip: bool | None) -> Prepared | None:
         same = manifest == json.loads(place.with_suffix(".json").read_text())
         whole = [manifest["count"], *manifest["shape"]] == list(rows.shape)
         skipped = manifest["skipped"]
-    except (OSError, ValueError, EOFError, KeyError, TypeError):  # missing or damaged: make it again
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ):  # missing or damaged: make it again
         return None
     whole = whole and (labels is None or labels.shape == rows.shape[:1])
     fits = all(manifest.get(key) == value for key, value in _wanted(source).items())
@@ -251,7 +270,8 @@ def _write(place: Path, source: Source, skip: bool) -> None:
 def _fill(array: Path, labels: Path, source: Source, skip: bool) -> dict[str, Any]:
     """Write all blocks of a source to the .npy files `array` and `labels`. Returns count, shape and skipped images."""
     shape: tuple[int, ...] = ()
-    count, classes, skipped = 0, [], []
+    corrupt: list[tuple[str, str]] = []
+    count, classes = 0, []
     with array.open("wb") as file:
         file.seek(HEADER)
         for block in source.blocks(skip):
@@ -259,10 +279,10 @@ def _fill(array: Path, labels: Path, source: Source, skip: bool) -> dict[str, An
                 shape = block.images.shape[1:]
                 file.write(np.ascontiguousarray(block.images).data)
             count += len(block.images)
-            skipped += [name for name, _ in block.corrupt]
+            corrupt += block.corrupt
             if block.labels is not None:
                 classes.append(block.labels)
-        check_count(source, count, len(skipped))
+        check_count(source, count, len(corrupt), *(why for _, why in corrupt[:1]))
         file.seek(0)
         file.write(_header((count, *shape)))
         file.flush()
@@ -274,19 +294,24 @@ def _fill(array: Path, labels: Path, source: Source, skip: bool) -> dict[str, An
         "shape": list(shape),
         "classes": source.classes,
         "labels": bool(classes),
-        "skipped": skipped,
+        "skipped": [name for name, _ in corrupt],
+        "reasons": [why for _, why in corrupt],
     }
 
 
-def check_count(source: Source, count: int, skipped: int) -> None:
-    """Raise UsageError unless `count` decoded and `skipped` images are as many as the source should have."""
+def check_count(source: Source, count: int, skipped: int, why: str = "") -> None:
+    """Raise UsageError unless `count` decoded and `skipped` images are as many as the source should have.
+
+    `why` says why the first of the skipped could not be decoded.
+    """
     if count + skipped != source.total:
         raise UsageError(
             f"{source.place} has {count + skipped} images instead of {source.total}; download or copy it again"
         )
     if not count:
         raise UsageError(
-            f"none of the {skipped} images in {source.place} can be decoded; copy the data set again"
+            f"none of the {skipped} images in {source.place} can be decoded{f' ({why})' if why else ''}; copy the data "
+            "set again"
         )
 
 

@@ -141,7 +141,7 @@ def _image_files(place: Path, split: str) -> Source:
             f"cifar10/{split} in {place} has {len(listing.entries)} images instead of {count}; "
             "unpack or copy the data set again"
         )
-    source = image_source("cifar10", listing, Fit(colour=True))
+    source = image_source("cifar10", listing, Fit(colour="rgb"))
 
     def blocks(skip: bool) -> Iterator[Block]:
         for block in source.blocks(skip):

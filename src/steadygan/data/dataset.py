@@ -1,6 +1,7 @@
 """The two records that describe a data set. Every loader in this folder returns them."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -63,14 +64,26 @@ def as_seen(rows: Tensor) -> Tensor:
     return rows.float() / 127.5 - 1 if rows.dtype == torch.uint8 else rows.float()
 
 
+def rows_sha256(rows: Tensor) -> str:
+    """The SHA-256 of rows with their type and shape.
+
+    >>> rows_sha256(torch.zeros(2, 1))[:8]
+    'ba329967'
+    """
+    digest = hashlib.sha256(json.dumps([str(rows.dtype), list(rows.shape)]).encode())
+    for part in rows.split(10_000):
+        digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 def check_labels(data: Data) -> None:
     """Raise UsageError unless each sample has a label from 0 to classes - 1."""
     labels, rows = data.labels, data.rows
     if data.classes < 1 or (labels is None and data.modes is None):
         raise UsageError(
             f"a conditional game needs labels, but data {data.name} has none: choose ring8, grid25, digits, "
-            "fashion_mnist (with its label file), cifar10 or images with one folder per class, or set "
-            "game.conditional=false"
+            "fashion_mnist (with its label file), cifar10, images with one folder per class or your own data with "
+            "labels, or set game.conditional=false"
         )
     if labels is None:
         return

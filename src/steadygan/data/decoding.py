@@ -1,22 +1,37 @@
 """Decode, crop and resize image files to uint8 [channels, height, width], with 1 channel (grey) or 3."""
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from steadygan.data.image_files import Listing, folders, reader, shape_text
+from steadygan.data.deep_pixels import CONVERT, FULL, deep_pixels
+from steadygan.data.image_files import (
+    LARGEST,
+    Entry,
+    Listing,
+    folders,
+    formats,
+    has_signature,
+    named,
+    outside_classes,
+    printable,
+    reader,
+    shape_text,
+)
 from steadygan.data.sources import BLOCK, Block, Source
 from steadygan.errors import UsageError, nearest
 
-__all__ = ["CROPS", "FILTERS", "Fit", "decode", "fit", "fit_all", "image_source"]
+__all__ = ["COLOURS", "CROPS", "FILTERS", "Fit", "decode", "fit", "fit_all", "image_source", "shapes"]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 THREADS = 2
 NAMED = 50  # the most corrupt images that an error names
+DARK = 2**14  # 16-bit images whose values are all below this use a quarter of their range
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -28,20 +43,28 @@ FILTERS = {
 }
 """Pillow's filters, all antialiased but nearest. Scores depend on the filter, so the manifest records it."""
 
-CROPS = ("center", "none")
-"""Take the central square, or squeeze the whole image to a square."""
+CROPS = ("center", "none", "pad")
+"""Take the central square, squeeze the whole image to a square, or add black borders to it."""
+
+COLOURS = ("rgb", "grey")
+"""What images of mixed kinds are all turned to. Grey is the luma .299 R + .587 G + .114 B (ITU-R BT.601)."""
 
 
 class Fit(NamedTuple):
-    """How images get one shape: cropped and resized to size x size, unless `size` is None. `colour` converts to RGB."""
+    """How images get one shape: cropped and resized to size x size, unless `size` is None.
+
+    `colour` is the kind that all are turned to, one of COLOURS, or None. `white` is the value of 16-bit images that
+    becomes 255, or None for 65535.
+    """
 
     size: int | None = None
     filter: str = "lanczos"
     crop: str = "center"
-    colour: bool = False
+    colour: str | None = None
+    white: int | None = None
 
     def check(self) -> "Fit":
-        """Returns itself. Raises UsageError for a size below 1 and for an unknown filter or crop.
+        """Returns itself. Raises UsageError for a size or white below 1 and for an unknown filter, crop or colour.
 
         >>> Fit(8, filter="cubic").check()
         Traceback (most recent call last):
@@ -49,9 +72,12 @@ class Fit(NamedTuple):
         """
         if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
             raise UsageError(f"size is {self.size}; give a whole number, 1 or more")
-        for name, value, known in (("filter", self.filter, FILTERS), ("crop", self.crop, CROPS)):
-            if value not in known:
-                raise UsageError(f"there is no {name} {value!r}; {nearest(value, known)}")
+        if self.white is not None and (not isinstance(self.white, int) or not 1 <= self.white <= FULL):
+            raise UsageError(f"white is {self.white}; give a whole number from 1 to {FULL}")
+        known = {"filter": FILTERS, "crop": CROPS} | ({"colour": COLOURS} if self.colour is not None else {})
+        for name, names in known.items():
+            if (value := getattr(self, name)) not in names:
+                raise UsageError(f"there is no {name} {value!r}; {nearest(value, names)}")
         return self
 
     def of(self, side: int) -> "Fit":
@@ -66,7 +92,7 @@ class Fit(NamedTuple):
         """The options as a manifest records them. Filter and crop are None where nothing is resized."""
         used = self.size is not None
         resized = {"filter": self.filter if used else None, "crop": self.crop if used else None}
-        return {"size": self.size, **resized, "colour": self.colour}
+        return {"size": self.size, **resized, "colour": self.colour, "white": self.white}
 
 
 def fit(image: Image.Image, how: Fit) -> Image.Image:
@@ -80,7 +106,17 @@ def fit(image: Image.Image, how: Fit) -> Image.Image:
     size = (how.size, how.size)
     if how.crop == "center":
         return ImageOps.fit(image, size, FILTERS[how.filter])
-    return image.resize(size, FILTERS[how.filter])
+    return _padded(image, how) if how.crop == "pad" else image.resize(size, FILTERS[how.filter])
+
+
+def _padded(image: Image.Image, how: Fit) -> Image.Image:
+    assert how.size is not None
+    longer, side = max(image.size), how.size
+    width, height = (max(1, round(part * side / longer)) for part in image.size)
+    square = Image.new(image.mode, (side, side))
+    resized = image.resize((width, height), FILTERS[how.filter])
+    square.paste(resized, ((side - width) // 2, (side - height) // 2))
+    return square
 
 
 def fit_all(images: np.ndarray, how: Fit) -> np.ndarray:
@@ -98,25 +134,80 @@ def fit_all(images: np.ndarray, how: Fit) -> np.ndarray:
 def decode(raw: bytes, how: Fit) -> np.ndarray:
     """Decode one image file, upright and with white behind transparency. Raises Pillow's errors and ValueError.
 
+    Of several frames it is the first. Values of more than 8 bits are read in full: v becomes 255 v / white, rounded.
+
     >>> stream = io.BytesIO()
     >>> Image.new("L", (2, 1), 9).save(stream, "PNG")
-    >>> decode(stream.getvalue(), Fit(colour=True)).tolist()
+    >>> decode(stream.getvalue(), Fit(colour="rgb")).tolist()
     [[[9, 9]], [[9, 9]], [[9, 9]]]
     """
-    image: Image.Image = Image.open(io.BytesIO(raw), formats=FORMATS)
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise ValueError("more than 8 bits per channel")
-    mode = "L" if image.mode in ("1", "L", "LA") and not how.colour else "RGB"
+    return _decoded(raw, how).image
+
+
+class _Decoded(NamedTuple):
+    """An image uint8 [channels, height, width], and the brightest value of its file if that has 16 bits, else 0."""
+
+    image: np.ndarray
+    brightest: int = 0
+
+
+def _decoded(raw: bytes, how: Fit) -> _Decoded:
+    image: Image.Image = Image.open(io.BytesIO(raw), formats=formats())
+    found = deep_pixels(image, raw)
+    mode = _kind(found.mode if found else image.mode, how.colour)
+    orientation = image.getexif().get(TURNED)
+    if found is not None:
+        image = found.eight(how.white or FULL)
+        if orientation:
+            image.getexif()[TURNED] = orientation
     image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     image = fit(image.convert(mode), how)
-    return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+    pixels = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+    return _Decoded(pixels, found.brightest if found and found.white == FULL else 0)
 
 
-def image_source(name: str, listing: Listing, how: Fit, *, labelled: bool = True) -> Source:
-    """The listed images as a source. If `labelled`, their folders are the classes, in alphabetical order."""
+TURNED = 0x0112
+"""The number of the tag that says how a photograph is turned."""
+
+
+def _kind(mode: str, colour: str | None = None) -> str:
+    """The mode that images of Pillow's `mode` are decoded to: grey ("L") or RGB."""
+    if colour:
+        return "RGB" if colour == "rgb" else "L"
+    return "L" if mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;") else "RGB"
+
+
+def shapes(listing: Listing) -> Counter[tuple[int, int, int]]:
+    """How many of the listed images have each shape (channels, height, width), read off their headers.
+
+    Files that are no images are left out.
+    """
+    with reader(listing.source) as read, ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(partial(_shape, read=read), listing.entries)
+        return Counter(shape for shape in found if shape)
+
+
+def _shape(entry: Entry, read: Callable[[str], bytes]) -> tuple[int, int, int] | None:
+    try:
+        image = Image.open(io.BytesIO(_bytes(entry, read)), formats=formats())
+        width, height = image.size
+        turned = image.getexif().get(TURNED, 1) >= 5
+    except Exception:  # pillow and zipfile raise a dozen types
+        return None
+    channels = 1 if _kind(image.mode) == "L" else 3
+    return (channels, width, height) if turned else (channels, height, width)
+
+
+def image_source(
+    name: str, listing: Listing, how: Fit, *, labelled: bool = True, forgiving: bool = False
+) -> Source:
+    """The listed images as a source. If `labelled`, their folders are the classes, in alphabetical order.
+
+    A `forgiving` source leaves corrupt images out, with a note.
+    """
     names = folders(listing) if labelled else None
     number = {name: index for index, name in enumerate(sorted(set(names or ())))}
     labels = np.array([number[name] for name in names], np.int64) if names else None
@@ -126,60 +217,99 @@ def image_source(name: str, listing: Listing, how: Fit, *, labelled: bool = True
 
     options = {"below": listing.below, **how.options()}
     count = len(listing.entries)
-    return Source(name, listing.source, listing.entries, count, blocks, options, len(number))
+    source = Source(name, listing.source, listing.entries, count, blocks, options, len(number))
+    return source._replace(forgiving=forgiving, notes=_notes(listing, labelled))
+
+
+def _notes(listing: Listing, labelled: bool) -> tuple[str, ...]:
+    """What a user should know of the files before their images are decoded."""
+    notes, others, strays = [], listing.others, outside_classes(listing) if labelled else []
+    if others:
+        files = "1 file that is" if len(others) == 1 else f"{len(others):,} files that are"
+        notes.append(
+            f"left out {files} not {'an image' if len(others) == 1 else 'images'} in {listing.source}: {named(others)}"
+        )
+    if strays:
+        notes.append(
+            f"the images in {listing.source} get no labels, because {len(strays):,} of {len(listing.entries):,} lie "
+            f"outside the class folders: {named(strays)}; move them into one, or remove them"
+        )
+    return tuple(notes)
 
 
 def decoded(listing: Listing, how: Fit, labels: np.ndarray | None, skip: bool) -> Iterator[Block]:
     """Decode the listed images in order, one block at a time, on a few threads.
 
-    Raises UsageError for an image whose shape is not that of the first, and for corrupt images unless `skip` is set.
+    Raises UsageError for an image whose shape is not that of the first, and for corrupt images unless `skip` is set. It
+    is also raised if all 16-bit images use less than a quarter of their range, unless `white` is given.
     """
-    names = [entry.name for entry in listing.entries]
-    starts = range(0, len(names), BLOCK)
+    entries = listing.entries
+    starts = range(0, len(entries), BLOCK)
     wrong: list[tuple[str, str]] = []
     first: tuple[str, tuple[int, ...]] | None = None
+    brightest = 0
     with reader(listing.source) as read, ThreadPoolExecutor(THREADS) as pool:
 
-        def one(name: str) -> np.ndarray | str:
-            return _decoded_or_why(name, read, how)
-
-        def block(start: int) -> list[np.ndarray | str]:
-            return [one(name) for name in names[start : start + BLOCK]]
+        def block(start: int) -> list[_Decoded | str]:
+            return [_decoded_or_why(entry, read, how) for entry in entries[start : start + BLOCK]]
 
         for i in range(0, len(starts), THREADS):  # decode no further ahead, in case writing is slow
             for start, found in zip(starts[i : i + THREADS], pool.map(block, starts[i : i + THREADS])):
                 good = [k for k, image in enumerate(found) if not isinstance(image, str)]
-                images = [image for image in found if not isinstance(image, str)]
-                corrupt = [(names[start + k], why) for k, why in enumerate(found) if isinstance(why, str)]
+                images = [one for one in found if not isinstance(one, str)]
+                corrupt = [
+                    (entries[start + k].name, why) for k, why in enumerate(found) if isinstance(why, str)
+                ]
                 wrong += corrupt
-                for k, image in zip(good, images):
-                    first = first or (names[start + k], image.shape)
-                    if image.shape != first[1]:
+                for k, one in zip(good, images):
+                    name, shape, brightest = (
+                        entries[start + k].name,
+                        one.image.shape,
+                        max(brightest, one.brightest),
+                    )
+                    first = first or (name, shape)
+                    if shape != first[1]:
                         raise (
                             _corrupt(listing, wrong)
                             if wrong and not skip
-                            else _unlike(listing, names[start + k], image.shape, *first)
+                            else _unlike(listing, name, shape, *first)
                         )
-                stacked = np.stack(images) if images else np.empty((0, 1, 1, 1), np.uint8)
+                stacked = (
+                    np.stack([one.image for one in images]) if images else np.empty((0, 1, 1, 1), np.uint8)
+                )
                 yield Block(stacked, None if labels is None else labels[start:][good], corrupt)
     if wrong and not skip:
         raise _corrupt(listing, wrong)
+    if 0 < brightest < DARK and how.white is None:
+        raise _dark(listing, brightest)
 
 
-def _decoded_or_why(name: str, read: Callable[[str], bytes], how: Fit) -> np.ndarray | str:
+def _decoded_or_why(entry: Entry, read: Callable[[str], bytes], how: Fit) -> _Decoded | str:
+    raw = b""
     try:
-        return decode(read(name), how)
+        raw = _bytes(entry, read)
+        return _decoded(raw, how)
+    except UnidentifiedImageError:
+        return f"a kind that is not read; {CONVERT}" if has_signature(raw[:16]) else "not an image"
     except Exception as error:  # pillow and zipfile raise a dozen types; the user needs the file's name
-        return "not an image" if isinstance(error, UnidentifiedImageError) else str(error).rstrip(".")
+        return printable(str(error) or type(error).__name__).rstrip(".")
+
+
+def _bytes(entry: Entry, read: Callable[[str], bytes]) -> bytes:
+    if entry.size > LARGEST:
+        raise ValueError(f"{entry.size:,} bytes")
+    if not entry.size:
+        raise ValueError("empty file")
+    return read(entry.name)
 
 
 def _corrupt(listing: Listing, wrong: list[tuple[str, str]]) -> UsageError:
     """The error that names the corrupt images, up to a number."""
     if len(wrong) == 1:
         name, why = wrong[0]
-        text, it = f"{name} in {listing.source} cannot be decoded ({why})", "it"
+        text, it = f"{printable(name)} in {listing.source} cannot be decoded ({why})", "it"
     else:
-        shown = ", ".join(f"{name} ({why})" for name, why in wrong[:NAMED])
+        shown = ", ".join(f"{printable(name)} ({why})" for name, why in wrong[:NAMED])
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         count = len(listing.entries)
         text, it = (
@@ -194,7 +324,30 @@ def _corrupt(listing: Listing, wrong: list[tuple[str, str]]) -> UsageError:
 def _unlike(
     listing: Listing, name: str, shape: tuple[int, ...], first: str, alike: tuple[int, ...]
 ) -> UsageError:
+    """The error for an image of another shape: what kinds there are, and the options that make them one."""
+    found = shapes(listing)
+    grey = sum(count for (channels, *_), count in found.items() if channels == 1)
+    sides = sorted({(height, width) for _, height, width in found})
+    remedies = []
+    if shape[1:] != alike[1:] and sides:
+        of = f"{len(sides):,} sizes from {shape_text(sides[0])} to {shape_text(sides[-1])}"
+        remedies.append(f"give a size to resize all of them to, such as data.size=64 or --size 64 ({of})")
+    if shape[0] != alike[0]:
+        remedies.append(
+            "turn all of them to colour or to grey with data.colour=rgb or grey (evaluate and data prepare: "
+            f"--colour), for {grey:,} are grey and {found.total() - grey:,} in colour"
+        )
     return UsageError(
-        f"{name} in {listing.source} is {shape_text(shape)} but {first} is {shape_text(alike)} (channels x height x "
-        "width); give a size to resize all images to, or convert all to grey or all to colour"
+        f"{printable(name)} in {listing.source} is {shape_text(shape)} but {printable(first)} is {shape_text(alike)} "
+        f"(channels x height x width); {', and '.join(remedies)}"
+    )
+
+
+def _dark(listing: Listing, brightest: int) -> UsageError:
+    """The error for 16-bit images that use a small part of their range, so that all would be nearly black."""
+    white = 2 ** brightest.bit_length() - 1
+    return UsageError(
+        f"the 16-bit images in {listing.source} reach only {brightest:,} of {FULL:,} and would be nearly black; if "
+        f"{white:,} is white, set data.white={white}, or convert them with magick mogrify -level "
+        f"0,{100 * white / FULL:.4g}% -depth 8, and if they are dark, set data.white={FULL}"
     )

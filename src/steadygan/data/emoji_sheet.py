@@ -98,7 +98,7 @@ def read_table(raw: bytes, place: Path) -> list[Cell]:
             for one in (emoji, *emoji.get("skin_variations", {}).values())
         ]
         cells = [_cell(one, category) for one, category in whole if one["has_img_google"]]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise UsageError(
             f"{TABLE} in {place} is not the file of emoji-datasource-google; download the package again"
         ) from error

@@ -12,7 +12,7 @@ import numpy as np
 
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
-from steadygan.data.image_files import Entry, shape_text
+from steadygan.data.image_files import LARGEST, Entry, shape_text
 from steadygan.data.sources import Block, ClassifierPlan, DataSet, Source, places
 from steadygan.errors import UsageError
 
@@ -100,7 +100,8 @@ def read_idx(path: Path, dims: int = 3) -> np.ndarray:
     [[[7, 9]]]
     """
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(LARGEST)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be read ({error}); download it again") from error
     head = 4 + 4 * dims
@@ -108,7 +109,9 @@ def read_idx(path: Path, dims: int = 3) -> np.ndarray:
         kind = "images" if dims == 3 else "labels"
         raise UsageError(f"{path} is not an IDX file of {kind}; download it again")
     shape = struct.unpack(f">{dims}I", raw[4:head])
-    if len(raw) - head != math.prod(shape):
+    if (
+        len(raw) - head != math.prod(shape) or 0 in shape
+    ):  # with a 0, other sizes may be too large for an array
         raise UsageError(
             f"{path} has {len(raw) - head} values instead of {shape_text(shape)}; download it again"
         )

@@ -7,12 +7,22 @@ from pathlib import Path
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
-from steadygan.data.image_files import SUFFIXES, Entry, Listing, list_images
+from steadygan.data.deep_pixels import FULL
+from steadygan.data.image_files import Entry, Listing, list_images, named
 from steadygan.data.sources import DataSet, Source, find, places
 from steadygan.errors import UsageError
 from steadygan.files import user_path
 
-__all__ = ["CELEBA_HQ", "LSUN", "any_sizes", "celeba_hq", "image_folder", "image_folder_source", "lsun"]
+__all__ = [
+    "CELEBA_HQ",
+    "LSUN",
+    "any_sizes",
+    "celeba_hq",
+    "image_folder",
+    "image_folder_source",
+    "lsun",
+    "own_images",
+]
 
 CELEBA_NAMES = ("celeba_hq", "celeba-hq", "CelebA-HQ", "CelebA-HQ-img", "CelebAMask-HQ", "celeba_hq_256")
 INSIDE = ("CelebAMask-HQ/CelebA-HQ-img", "CelebA-HQ-img", "")
@@ -24,21 +34,29 @@ def image_folder(
     split: str | None = None,
     filter: str = "lanczos",
     crop: str = "center",
+    colour: str | None = None,
+    white: int | None = None,
 ) -> Data:
-    """Load all png, jpg, jpeg, webp and bmp files in a folder or zip, including subfolders, sorted by path.
+    """Load all images that Pillow can read in a folder or zip, including subfolders, sorted by path.
 
-    Grey images have 1 channel, all others 3. Transparent images get a white background. With `size` each image is
-    cropped to its central square and resized by `filter` to size x size. With `crop` "none" the whole image is squeezed
-    to a square instead. Without `size` all images must have one size. `split` takes only the images in that subfolder.
-    Hidden files are left out. If all images are in two or more subfolders of one level, the subfolders are the classes,
-    in alphabetical order. Raises UsageError if the source is missing, empty or unsafe to read, and if images are
-    damaged or differ in shape.
+    Grey images have 1 channel, all others 3; `colour` "rgb" or "grey" turns all to one kind. Transparent images get a
+    white background. With `size` each image is cropped to its central square and resized by `filter` to size x size.
+    With `crop` "pad" the whole image gets black borders instead, and with "none" it is squeezed to a square. Without
+    `size` all images must have one size. `split` takes only the images in that subfolder.
+
+    The value v of a 16-bit image becomes 255 v / `white`, rounded (default 65535). If no 16-bit image reaches a quarter
+    of 65535, `white` must be given. Floating point from 0 to 1 becomes 0 to 255.
+
+    If all images are in two or more subfolders of one level, the subfolders are the classes, in alphabetical order.
+    A DataNote (a warning) names the files that are not images, the images that cannot be decoded, and the files that
+    keep the others from having labels. Raises UsageError if the source is missing, empty or unsafe to read, and if
+    images differ in shape.
 
     >>> image_folder("/no/such/folder")
     Traceback (most recent call last):
     steadygan.errors.UsageError: /no/such/folder does not exist; give a folder or a zip of images
     """
-    return load(image_folder_source(path, size, split, filter, crop))
+    return load(image_folder_source(path, size, split, filter, crop, colour, white))
 
 
 def image_folder_source(
@@ -47,19 +65,34 @@ def image_folder_source(
     split: str | None = None,
     filter: str = "lanczos",
     crop: str = "center",
+    colour: str | None = None,
+    white: int | None = None,
 ) -> Source:
     """Find the images of a folder or zip. Raises UsageError if there are none."""
+    how = Fit(size, filter, crop, colour, white).check()
+    listing = own_images(path, split)
+    return image_source(listing.source.stem, listing, how, forgiving=True)
+
+
+def own_images(path: str | Path, split: str | None = None) -> Listing:
+    """List the images of a folder or zip. Raises UsageError if there are none."""
     source = user_path(path).resolve()
-    if not source.exists():
+    if not _exists(source):
         raise UsageError(f"{source} does not exist; give a folder or a zip of images")
-    how = Fit(size, filter, crop).check()
-    return image_source(source.stem, _listed(source, split), how)
+    return _listed(source, split)
+
+
+def _exists(source: Path) -> bool:
+    try:
+        return source.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def any_sizes(path: str | Path, split: str | None = None) -> Source:
     """The images of a folder or zip, all resized to 3x8x8, to check only whether they can be decoded."""
     source = user_path(path).resolve()
-    return image_source(source.stem, _listed(source, split), Fit(8, "nearest", "none", colour=True))
+    return image_source(source.stem, _listed(source, split), Fit(8, "nearest", "none", "rgb", FULL))
 
 
 def celeba_hq(
@@ -93,7 +126,7 @@ def celeba_hq_source(
 ) -> Source:
     """Find CelebA-HQ. Raises UsageError if it is missing or has another number of images."""
     count, total = CELEBA_HQ.count(split), CELEBA_HQ.count("all")
-    how = Fit(size, filter, crop, colour=True).check()
+    how = Fit(size, filter, crop, colour="rgb").check()
     place = find(places(root), [name + suffix for name in CELEBA_NAMES for suffix in ("", ".zip")])
     if place is None:
         raise CELEBA_HQ.missing()
@@ -137,7 +170,7 @@ def lsun_source(
     crop: str = "center",
 ) -> Source:
     """Find the images of LSUN. Raises UsageError if there are none."""
-    how = Fit(size, filter, crop, colour=True).check()
+    how = Fit(size, filter, crop, colour="rgb").check()
     place = find(places(root), ("lsun", "lsun.zip"))
     if place is None:
         raise LSUN.missing()
@@ -153,9 +186,10 @@ def _listed(source: Path, split: str | None) -> Listing:
         remedy = (
             "export its database (data.mdb) to image files first"
             if database
-            else f"it needs files that end in {', '.join(SUFFIXES)}"
+            else "it needs image files, such as .png or .jpg"
         )
-        raise UsageError(f"{source} has no images{below}; {remedy}")
+        others = f" ({len(listing.others):,} other files: {named(listing.others)})" if listing.others else ""
+        raise UsageError(f"{source} has no images{below}{others}; {remedy}")
     return listing
 
 

@@ -1,17 +1,52 @@
 """The image files of a folder or a zip: list them and read them."""
 
 import os
-from collections.abc import Callable, Iterator
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile
 
+from PIL import Image
+
 from steadygan.errors import UsageError
 
-__all__ = ["SUFFIXES", "Entry", "Listing", "folders", "list_images", "open_zip", "reader", "shape_text"]
+__all__ = [
+    "LARGEST",
+    "Entry",
+    "Listing",
+    "folders",
+    "formats",
+    "has_signature",
+    "list_images",
+    "named",
+    "open_zip",
+    "outside_classes",
+    "printable",
+    "reader",
+    "shape_text",
+]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# fmt: off
+FORMATS = (
+    "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "CUR",
+    "ICNS", "PCX", "DCX", "SGI", "QOI", "DDS", "BLP", "FTEX", "PSD", "SUN", "PIXAR", "XBM", "XPM", "MSP",
+    "IM", "FLI", "GBR", "MCIDAS", "FITS", "PCD", "SPIDER", "TGA",
+)
+# fmt: on
+"""Pillow's formats of pixels, the surest first. EPS starts another program, and the others hold no pixels."""
+
+SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"qoif", b"\0\0\0\x0cjP  ")
+"""The first bytes of formats that are recognised whatever a file's name is; `has_signature` adds WebP and AVIF."""
+
+LARGEST = 2**30
+"""Bytes of the largest file that is read as an image."""
+
+NAMED = 20
+"""The most files that a note names."""
 
 
 class Entry(NamedTuple):
@@ -23,26 +58,29 @@ class Entry(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The image files in the subfolder `below` of `source`, a folder or a zip."""
+    """The image files in the subfolder `below` of `source`, a folder or a zip, and the names of its other files."""
 
     source: Path
     below: str
     entries: list[Entry]
+    others: Sequence[str] = ()
 
 
 def list_images(source: Path, below: str = "") -> Listing:
-    """List the image files of a folder or zip, sorted by path, without hidden files.
+    """List the image files of a folder or zip, sorted by path.
 
-    Links are followed. Raises UsageError for a file that is not a zip, and for a folder that cannot be read. It is also
-    raised for a path that leads out of the source, and for a link to a folder that contains it.
+    A file is an image if its suffix is that of a format in FORMATS, or if it begins as one of SIGNATURES. All others
+    are in `others`: hidden files, pipes, broken links. Links are followed. Raises UsageError for a file that is not a
+    zip, and for a folder that cannot be read. It is also raised for a path that leads out of the source, and for a link
+    to a folder that contains it.
 
     >>> list_images(Path(__file__).parent).entries  # source code, no images
     []
     """
     below = below.rstrip("/")
     _require_inside(source, below)
-    entries = _list_folder(source, below) if source.is_dir() else _list_zip(source, below)
-    return Listing(source, below, sorted(entries))
+    entries, others = _list_folder(source, below) if source.is_dir() else _list_zip(source, below)
+    return Listing(source, below, sorted(entries), sorted(others))
 
 
 def folders(listing: Listing) -> list[str] | None:
@@ -53,10 +91,28 @@ def folders(listing: Listing) -> list[str] | None:
     >>> folders(Listing(Path(), "train", [Entry("train/cat/1.png", 1, 1), Entry("train/dog/0.png", 1, 1)]))
     ['cat', 'dog']
     """
-    below = PurePosixPath(listing.below)
-    paths = [PurePosixPath(entry.name).relative_to(below).parts for entry in listing.entries]
+    paths = _paths_below(listing)
     names = [path[0] for path in paths]
     return names if all(len(path) == 2 for path in paths) and len(set(names)) > 1 else None
+
+
+def outside_classes(listing: Listing) -> list[str]:
+    """The images whose places take the labels from all: few lie elsewhere, and most in two or more folders.
+
+    >>> names = ("stray.png", "cat/1.png", "cat/2.png", "dog/0.png")
+    >>> outside_classes(Listing(Path(), "", [Entry(name, 1, 1) for name in names]))
+    ['stray.png']
+    """
+    paths = _paths_below(listing)
+    usual, count = Counter(map(len, paths)).most_common(1)[0] if paths else (0, 0)
+    strays = [entry.name for entry, path in zip(listing.entries, paths) if len(path) != 2]
+    classes = {path[0] for path in paths if len(path) == 2}
+    return strays if usual == 2 and len(classes) > 1 and count > len(strays) else []
+
+
+def _paths_below(listing: Listing) -> list[tuple[str, ...]]:
+    below = PurePosixPath(listing.below)
+    return [PurePosixPath(entry.name).relative_to(below).parts for entry in listing.entries]
 
 
 @contextmanager
@@ -77,6 +133,8 @@ def reader(source: Path) -> Iterator[Callable[[str], bytes]]:
 def open_zip(source: Path) -> ZipFile:
     """Open a zip. Raises UsageError for another kind of file."""
     try:
+        if not source.is_file():  # a pipe would keep its reader waiting
+            raise BadZipFile("not a file")
         return ZipFile(source)
     except (
         BadZipFile,
@@ -96,49 +154,126 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def _list_folder(source: Path, below: str) -> list[Entry]:
+def printable(name: str) -> str:
+    r"""A file's name as one line of text. What is no printable character is escaped.
+
+    >>> printable("caf\u00e9\n\udcff.png")
+    'caf\u00e9\\n\\udcff.png'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def named(names: Sequence[str], most: int = NAMED) -> str:
+    """The first names as text, and how many more there are.
+
+    >>> named(["a.txt", "b.txt", "c.txt"], most=2)
+    'a.txt, b.txt and 1 more'
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@cache
+def _suffixes() -> frozenset[str]:
+    Image.init()
+    return frozenset(s for s, name in Image.registered_extensions().items() if name in formats())
+
+
+def _list_folder(source: Path, below: str) -> tuple[list[Entry], list[str]]:
     if not (source / below).is_dir():
-        return []
+        return [], []
+    entries, others = [], []
     try:
-        inside = [(file, file.relative_to(source).as_posix()) for file in _files(source / below)]
-        images = [(file.stat(), name) for file, name in inside if _is_image(name)]
+        for file, hidden in _files(source / below):
+            name = file.relative_to(source).as_posix()
+            if not hidden and file.is_file() and _is_image(name, lambda file=file: _start(file)):  # type: ignore[misc]
+                stat = file.stat()
+                entries.append(Entry(name, stat.st_size, stat.st_mtime_ns))
+            else:
+                others.append(name + _no_file(file))
     except OSError as error:
         raise UsageError(
             f"{error.filename} cannot be read ({error.strerror}); repair or remove it"
         ) from error
-    return [Entry(name, stat.st_size, stat.st_mtime_ns) for stat, name in images]
+    return entries, others
 
 
-def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """All files in a folder and its subfolders, without hidden files. `above` are the folders that lead to it."""
+def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, bool]]:
+    """All files in a folder and its subfolders, and whether each is hidden. Hidden folders are left alone.
+
+    `above` are the folders that lead to it.
+    """
     stat = folder.stat()
     here = stat.st_dev, stat.st_ino
     if here in above:
         raise UsageError(f"{folder} is a link to a folder that contains it; remove the link")
     with os.scandir(folder) as found:
-        entries = [entry for entry in found if not entry.name.startswith(".")]
+        entries = list(found)
     for entry in entries:
-        if entry.is_dir():
+        hidden = entry.name.startswith(".")
+        if not entry.is_dir():
+            yield Path(entry), hidden
+        elif not hidden:
             yield from _files(Path(entry), above | {here})
-        else:
-            yield Path(entry)
 
 
-def _list_zip(source: Path, below: str) -> list[Entry]:
+def _no_file(file: Path) -> str:
+    if file.is_file():
+        return ""
+    return " (not a file)" if file.exists() else " (a broken link)"
+
+
+def _start(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(16)
+    except OSError:
+        return b""
+
+
+def _list_zip(source: Path, below: str) -> tuple[list[Entry], list[str]]:
+    prefix = f"{below}/" if below else ""
+    entries, others = [], []
     with open_zip(source) as archive:
         members = archive.infolist()
-    for member in members:
-        _require_inside(source, member.filename)
-    prefix = f"{below}/" if below else ""
-    # A name may be there twice: like a zip's reader, take the last one.
-    last = {m.filename: m for m in members if not m.is_dir()}
-    images = [m for name, m in last.items() if name.startswith(prefix) and _is_image(name)]
-    return [Entry(image.filename, image.file_size, image.CRC) for image in images]
+        for member in members:
+            _require_inside(source, member.filename)
+        # A name may be there twice: like a zip's reader, take the last one.
+        for member in {m.filename: m for m in members if not m.is_dir()}.values():
+            name = member.filename
+            if not name.startswith(prefix):
+                continue
+            hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+            if not hidden and _is_image(name, lambda name=name: _start_in_zip(archive, name)):  # type: ignore[misc]
+                entries.append(Entry(name, member.file_size, member.CRC))
+            else:
+                others.append(name)
+    return entries, others
 
 
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+def _start_in_zip(archive: ZipFile, name: str) -> bytes:
+    try:
+        with archive.open(name) as opened:
+            return opened.read(16)
+    except (BadZipFile, OSError, RuntimeError, ValueError, EOFError, zlib.error):  # encrypted or damaged
+        return b""
+
+
+def _is_image(name: str, start: Callable[[], bytes]) -> bool:
+    return PurePosixPath(name).suffix.lower() in _suffixes() or has_signature(start())
+
+
+def has_signature(start: bytes) -> bool:
+    """Whether a file of some 16 first bytes `start` is an image, whatever its name."""
+    webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    return webp or start[4:12] in (b"ftypavif", b"ftypavis") or start.startswith(SIGNATURES)
 
 
 def _require_inside(source: Path, name: str) -> None:

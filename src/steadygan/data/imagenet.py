@@ -22,7 +22,7 @@ __all__ = ["IMAGENET64", "imagenet64"]
 
 BATCHES = {"train": [f"train_data_batch_{i}.npz" for i in range(1, 11)], "test": ["val_data.npz"]}
 VALUES = 3 * 64 * 64
-FIT = Fit(64, "box", colour=True)
+FIT = Fit(64, "box", colour="rgb")
 DAMAGED = (BadZipFile, EOFError, OSError, SyntaxError, TokenError, ValueError, zlib.error)
 """The errors that zipfile and numpy raise for a damaged file."""
 

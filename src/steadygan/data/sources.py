@@ -32,7 +32,8 @@ class Source(NamedTuple):
 
     `options` are plain values: with other options the same files give another array. With `skip` corrupt images are
     left out and named in their block. Without it they raise UsageError at the end. A `direct` source is small and read
-    from its files each time. The others are prepared once.
+    from its files each time. The others are prepared once, and a `forgiving` one then leaves corrupt images out.
+    `notes` say what a user should know of the files, such as those that are not images.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Source(NamedTuple):
     options: dict[str, Any]
     classes: int = 0
     direct: bool = False
+    forgiving: bool = False
+    notes: Sequence[str] = ()
 
 
 class ClassifierPlan(NamedTuple):

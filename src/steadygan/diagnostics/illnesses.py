@@ -6,25 +6,28 @@ logarithms) between runs with the problem and runs without it, in the calibratio
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from steadygan.diagnostics.history import History
 from steadygan.diagnostics.measures import SURE
-from steadygan.diagnostics.trends import Sign, early, known, lasting, late, one_point, swings
+from steadygan.diagnostics.mistakes import MISTAKES, REASONS, SCALE_FREE
+from steadygan.diagnostics.trends import (
+    Sick,
+    Sign,
+    at_steps,
+    early,
+    known,
+    lasting,
+    late,
+    one_point,
+    swings,
+)
 
-__all__ = ["ILLNESSES", "Sick", "diverged"]
-
-
-class Sick(NamedTuple):
-    """A problem, the step since which its signs hold, and sentences with the measured numbers."""
-
-    name: str
-    since: int
-    evidence: tuple[str, ...]
+__all__ = ["ILLNESSES", "diverged"]
 
 
 STILL = 2.0**-24
@@ -87,9 +90,6 @@ SWUNG = 0.5
 TURNS = 64
 """Fewest points of a series for its oscillations to differ from chance: 2/sqrt(n/2) is then .35, less than the 1/2."""
 
-SCALE_FREE = {"wasserstein", "indicator"}
-"""Losses without a natural unit of the critic's output: twice the output is twice the loss."""
-
 
 def diverged(history: History) -> Sick | None:
     """NaN or infinity: reported by the trainer, or losses that end in values that are not finite."""
@@ -109,13 +109,14 @@ def diverged(history: History) -> Sick | None:
 
 def _dead_game(history: History) -> Sick | None:
     keys = [key for key in history.series if key.startswith("update/")]
-    series = [known(history, key) for key in keys]
-    if not series or len({len(each.steps) for each in series}) != 1:
+    if len(keys) < 2:
         return None
-    largest = torch.stack([each.values for each in series]).amax(0)
-    sign = lasting(series[0].steps, largest < STILL)
+    steps, _ = known(history, keys[0])
+    largest = torch.stack([at_steps(history, key, steps) for key in keys]).amax(0)
+    sign = lasting(steps, largest < STILL)
     said = f"a step changes every player's parameters by less than {STILL:.1g} of their norm, below float32 rounding."
-    return Sick("dead_game", sign.since, (said,)) if sign.holds else None
+    never = [f"{' and '.join(keys)} are exactly 0 at all passes. {REASONS}"] if not largest.any() else []
+    return Sick("dead_game", sign.since, (said, *never)) if sign.holds else None
 
 
 def _dead_critic(history: History) -> Sick | None:
@@ -126,6 +127,10 @@ def _dead_critic(history: History) -> Sick | None:
     """
     if _settled(history) or history.facts.get("loss") in SCALE_FREE:
         return None
+    return _flat(history) or _one_flat(history)
+
+
+def _flat(history: History) -> Sick | None:
     sign = _both(
         history, "critic/spread", "signal/mean", lambda spread, told: (spread < FLAT) & (told < FLAT)
     )
@@ -141,6 +146,25 @@ def _dead_critic(history: History) -> Sick | None:
             f"loss/D is {loss:.4g}, near 2 log 2: a dead critic has the same loss as a converged game."
         )
     return Sick("dead_critic", sign.since, tuple(said))
+
+
+def _one_flat(history: History) -> Sick | None:
+    """One of several critics is flat, and the others hide it in their sum: its own spread, and its slope at fakes.
+
+    A logistic loss gives G no more than that slope.
+    """
+    keys = [key for key in history.series if re.fullmatch(r"critic/spread\d+", key)]
+    for key in keys:
+        index = key.removeprefix("critic/spread")
+        slope = f"slope/fake{index}"
+        sign = _both(history, key, slope, lambda spread, slope: (spread < FLAT) & (slope < FLAT))
+        if sign.holds:
+            said = (
+                f"critic {index} of 0 to {len(keys) - 1} gives every sample the same output: its spread is "
+                f"{late(history, key):.2g} and its slope at fakes {late(history, slope):.2g}, both below {FLAT:g}."
+            )
+            return Sick("dead_critic", sign.since, (said,))
+    return None
 
 
 def _settled(history: History) -> bool:
@@ -171,7 +195,7 @@ def _vanishing(history: History) -> Sick | None:
 
 def _overfitted(history: History) -> Sick | None:
     steps, held = known(history, "critic/held")
-    gap, spread = _on(history, "critic/gap", steps), _on(history, "critic/spread", steps)
+    gap, spread = at_steps(history, "critic/gap", steps), at_steps(history, "critic/spread", steps)
     sign = lasting(steps, (held > KNOWN) & (held * gap > APART * spread))
     if not sign.holds:
         return None
@@ -211,7 +235,7 @@ def _memorisation(history: History) -> Sick | None:
     """Nearer to the training set than new samples, and near to it if that is known: a blurred fake is not near."""
     steps, share = known(history, "fakes/copies")
     seen = "close/pairs" in history.series
-    near = _on(history, "close/pairs", steps) if seen else torch.ones_like(share)
+    near = at_steps(history, "close/pairs", steps) if seen else torch.ones_like(share)
     sign = lasting(steps, (share > COPIED) & (near > TOUCHING))
     said = f"a fake is nearer to the training set than a new sample in {late(history, 'fakes/copies'):.0%} of cases."
     return Sick("memorisation", sign.since, (said,)) if sign.holds else None
@@ -273,17 +297,11 @@ def _circling(history: History) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
 def _both(history: History, one: str, other: str, test: Callable[[Tensor, Tensor], Tensor]) -> Sign:
     """Whether a test of two series holds lastingly, at the steps that both have."""
     steps, values = known(history, one)
-    return lasting(steps, test(values, _on(history, other, steps)))
-
-
-def _on(history: History, key: str, steps: Tensor) -> Tensor:
-    """A series at these steps; NaN where it has no value, so that no comparison holds there."""
-    known_steps, values = known(history, key)
-    places = {float(step): float(value) for step, value in zip(known_steps, values)}
-    return torch.tensor([places.get(float(step), torch.nan) for step in steps], dtype=torch.float64)
+    return lasting(steps, test(values, at_steps(history, other, steps)))
 
 
 ILLNESSES = (
+    *MISTAKES,
     _dead_game,
     _dead_critic,
     _vanishing,
@@ -294,4 +312,4 @@ ILLNESSES = (
     _collapse,
     _rotation,
 )
-"""Each returns what it finds, or None if its signs do not hold."""
+"""The mistakes in the set-up, then the rest. Each returns what it finds, or None if its signs do not hold."""

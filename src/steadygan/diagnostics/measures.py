@@ -24,6 +24,7 @@ __all__ = [
     "directions",
     "fake_measures",
     "features",
+    "ranges",
     "signal_measures",
     "spectral_norm",
     "spread",
@@ -137,6 +138,18 @@ def fake_measures(fake: Tensor, real: Tensor, directions: Tensor, k: int = 5) ->
         "fakes/coverage": covered.to(fake).mean(),
         **{f"fakes/at{i}": at for i, at in enumerate(where.unbind())},
     }
+
+
+def ranges(real: Tensor, fake: Tensor) -> Measures:
+    """`data/min`, `data/max`, `fakes/min`, `fakes/max`: the least and the largest entry of reals and of fakes [N, ...].
+
+    Reals in 0..255 beside fakes in -1..1 show that the data were not scaled to what G can produce.
+
+    >>> {key: value.item() for key, value in ranges(torch.tensor([[0.0, 255.0]]), torch.tensor([[-1.0, 1.0]])).items()}
+    {'data/min': 0.0, 'data/max': 255.0, 'fakes/min': -1.0, 'fakes/max': 1.0}
+    """
+    named = {"data": real, "fakes": fake}
+    return {f"{name}/{end}": getattr(x, f"a{end}")() for name, x in named.items() for end in ("min", "max")}
 
 
 def closeness(fake: Tensor, train: Tensor, delta: Tensor | float, signal: Tensor) -> Measures:

@@ -2,30 +2,37 @@
 
 import json
 import math
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from steadygan.critic_outputs import REDUCTIONS, Condition, Reading
 from steadygan.diagnostics.history import FACTS, Events, is_fact, whole
-from steadygan.diagnostics.monitor_probe import Told
+from steadygan.diagnostics.monitor_probe import WRAPPERS, Shown, Told, check_whole
 from steadygan.errors import UsageError, nearest
 from steadygan.files import write_whole
 from steadygan.losses import LOSSES, Loss
+from steadygan.penalties import PENALTIES
 from steadygan.rng import generator as stream
 
 __all__ = [
     "bare",
     "begun",
     "check",
+    "check_labels",
     "check_samples",
     "finite",
     "key_of",
     "numbers",
     "objective",
+    "picklable",
     "plain",
+    "reading",
+    "shown",
     "some",
 ]
 
@@ -56,6 +63,20 @@ def check(critic: object, generator: object, every: object, start: object, facts
         if not is_fact(name, value):
             kinds = {"penalties": "a list of names: penalties=['r1']", "steps": "a number"}
             raise UsageError(f"{name} must be {kinds.get(name, 'a name')}, not {value!r}")
+    for name in facts.get("penalties") or ():
+        if name not in PENALTIES:
+            raise UsageError(
+                f"steadygan has no penalty {name!r}, {_meant(name)}; leave out a penalty that is none of these"
+            )
+
+
+ALIASES = {"gp": "one_centered", "wgan_gp": "one_centered", "0gp": "zero_centered"}
+"""Other names of penalties in the literature."""
+
+
+def _meant(name: str) -> str:
+    known = ALIASES.get(name.lower().replace("-", "_"))
+    return f"did you mean {known!r}?" if known else nearest(name, PENALTIES)
 
 
 def objective(loss: str | Loss | Callable[[Tensor], Tensor] | None) -> tuple[str | None, Told | None]:
@@ -79,13 +100,51 @@ def objective(loss: str | Loss | Callable[[Tensor], Tensor] | None) -> tuple[str
     return None, lambda fake, real: loss(fake)
 
 
+def reading(logits: object, reduce: object) -> Reading:
+    """How the critic's answer is read: these keywords, as far as they are given."""
+    if logits is not None and not callable(logits):
+        raise UsageError(f"logits must be a function of the critic's output, not {type(logits).__name__}")
+    if reduce is not None and reduce not in REDUCTIONS:
+        raise UsageError(f"reduce must be 'sum' or 'mean' of a sample's own logits, not {reduce!r}")
+    found = {"logits": logits, "reduce": reduce}
+    return cast(Reading, {name: value for name, value in found.items() if value is not None})
+
+
 def bare(module: Any) -> Any:
     """A network without the wrapper of parallel training, whose forward pass expects a backward pass."""
-    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
-    return bare(module.module) if isinstance(module, wrappers) else module
+    if isinstance(module, nn.Module):
+        check_whole(module)
+    return bare(module.module) if isinstance(module, WRAPPERS) else module
 
 
-def check_samples(x_real: Tensor, x_fake: Tensor, sets: Mapping[str, Tensor]) -> None:
+def shown(x: Any, y: Condition | None, name: str) -> Shown:
+    """Samples with the labels that the critic takes after them. Raises UsageError for other rows than the samples'."""
+    if y is None:
+        return Shown(x)
+    parts = y if isinstance(y, tuple) else (y,)
+    for part in parts:
+        if not isinstance(part, Tensor) or part.shape[:1] != x.shape[:1]:
+            given = f"shape {list(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+            raise UsageError(
+                f"{name} must be a tensor with one row for each of {len(x)} samples, or a tuple of those, not {given}"
+            )
+    return Shown(x, tuple(part.detach() for part in parts))
+
+
+def check_labels(real: Shown, fake: Shown, held: Shown | None) -> None:
+    """Raise UsageError unless all samples that the critic is shown have labels, or none."""
+    labels = [None if each.y is None else len(each.y) for each in (real, fake)]
+    if labels[0] != labels[1]:
+        raise UsageError("pass y_real and y_fake, both or neither, with the same number of parts")
+    if held is not None and (None if held.y is None else len(held.y)) != labels[0]:
+        word = "without" if held.y is not None else "with"
+        raise UsageError(f"step has samples {word} labels: pass held= {word} them, as {_HELD[word]}")
+
+
+_HELD = {"with": "held=(samples, labels)", "without": "held=samples"}
+
+
+def check_samples(x_real: Tensor, x_fake: Tensor, sets: Mapping[str, Shown]) -> None:
     """Raise UsageError for samples that cannot be compared."""
     for name, x in (("x_real", x_real), ("x_fake", x_fake)):
         if not isinstance(x, Tensor) or x.ndim < 2 or not x.numel():
@@ -93,7 +152,7 @@ def check_samples(x_real: Tensor, x_fake: Tensor, sets: Mapping[str, Tensor]) ->
             raise UsageError(f"{name} must be a batch of one or more samples [N, ...], not {shape}")
         if not x.is_floating_point():
             raise UsageError(f"{name} must be floating point, as the critic sees it, not {x.dtype}")
-    for name, x in (("x_fake", x_fake), *sets.items()):
+    for name, x in (("x_fake", x_fake), *((name, each.x) for name, each in sets.items())):
         if x.shape[1:] != x_real.shape[1:]:
             raise UsageError(
                 f"samples of {name} have shape {list(x.shape[1:])} and those of x_real {list(x_real.shape[1:])}: pass "
@@ -101,11 +160,27 @@ def check_samples(x_real: Tensor, x_fake: Tensor, sets: Mapping[str, Tensor]) ->
             )
 
 
-def some(rows: Tensor, most: int) -> Tensor:
-    """At most `most` of the rows, always the same ones."""
+def some(given: Any, most: int, name: str) -> Shown:
+    """At most `most` of the rows of samples, or of (samples, labels, ...), always the same ones."""
+    rows, *labels = given if isinstance(given, tuple) else (given,)
     if not isinstance(rows, Tensor) or rows.ndim < 2 or len(rows) < 2 or not rows.is_floating_point():
-        raise UsageError("train and held must be floating point tensors of two or more samples [m, ...]")
-    return rows.detach()[torch.randperm(len(rows), generator=stream("examined", len(rows)))[:most]]
+        raise UsageError(
+            "train and held must be floating point tensors of two or more samples [m, ...], or (samples, labels)"
+        )
+    found = shown(rows.detach(), tuple(labels) or None, name)
+    chosen = torch.randperm(len(rows), generator=stream("examined", len(rows)))[:most]
+    return Shown(found.x[chosen], None if found.y is None else tuple(part[chosen] for part in found.y))
+
+
+def picklable(value: Any) -> bool:
+    """Whether pickle can store this; a lambda is one that it cannot. Modules are not tried, because they are large."""
+    if isinstance(value, nn.Module):
+        return True
+    try:
+        pickle.dumps(value)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def key_of(name: str) -> str:

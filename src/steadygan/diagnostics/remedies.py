@@ -12,10 +12,10 @@ Facts = Mapping[str, Any]
 
 
 class _Try(NamedTuple):
-    """A sentence, the line of configuration, and whether the facts of a run leave room for it."""
+    """A sentence, the line of configuration if there is one, and whether the facts of a run leave room for it."""
 
     text: str
-    config: str
+    config: str = ""
     fits: Callable[[Facts], bool] = lambda facts: True
 
 
@@ -97,8 +97,25 @@ _CONSENSUS = _Try(
     "dynamics={name: consensus, gamma: 1}",
 )
 
+_STEPS = _Try(
+    "check that this player's optimizer takes a step, holds this player's parameters and has a learning rate above 0",
+    "optimizer={name: adam, lr: 0.0002, betas: [0.0, 0.99]}",
+)
+_SCALE = _Try(
+    "scale the real samples to the range of G's output: beside a tanh, x / 127.5 - 1 for bytes, and 2 x - 1 for "
+    "samples in 0..1"
+)
+_NEGATE = _Try("negate the critic's output, and let D's loss push reals up and fakes down")
+_UNCANCEL = _Try(
+    "put the activation between this normalization and the average or the last layer, or leave the normalization out"
+)
+
 _TRIES: dict[str, tuple[_Try, ...]] = {
     "diverged": (_SLOWER,),
+    "frozen": (_STEPS,),
+    "mismatched_ranges": (_SCALE,),
+    "reversed_sign": (_NEGATE,),
+    "cancelled_gradient": (_UNCANCEL,),
     "dead_game": (_NON_SATURATING, _SLOWER),
     "dead_critic": (_NO_FAR, _LESS_R1, _SLOWER),
     "vanishing": (_NON_SATURATING, _LIPSCHITZ, _SLOWER),
@@ -114,7 +131,7 @@ _TRIES: dict[str, tuple[_Try, ...]] = {
 def remedy(name: str, facts: Facts) -> tuple[str, str]:
     """The first remedy for the problem `name` that a run with these facts lacks: a sentence and a configuration line.
 
-    Returns two empty strings if there is nothing to do.
+    A mistake in the code of a loop has no configuration line. Returns two empty strings if there is nothing to do.
 
     >>> remedy("vanishing", {"loss": "minimax"})[1], remedy("healthy", {})
     ('game.loss=non_saturating', ('', ''))

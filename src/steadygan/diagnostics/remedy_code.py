@@ -32,4 +32,6 @@ def in_a_loop(verdict: Verdict) -> str:
     code = IN_A_LOOP.get(verdict.config)
     if code:
         return f"{verdict.remedy}: {code} (functions of steadygan)."
-    return f"{verdict.remedy} (in a recipe: {verdict.config})." if verdict.remedy else "no remedy is known."
+    if not verdict.config:
+        return f"{verdict.remedy}." if verdict.remedy else "no remedy is known."
+    return f"{verdict.remedy} (in a recipe: {verdict.config})."

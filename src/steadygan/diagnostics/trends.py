@@ -7,13 +7,33 @@ from torch import Tensor
 
 from steadygan.diagnostics.history import History, Series
 
-__all__ = ["LATE", "Sign", "early", "known", "lasting", "late", "one_point", "swings"]
+__all__ = [
+    "LATE",
+    "Sick",
+    "Sign",
+    "at_steps",
+    "early",
+    "known",
+    "lasting",
+    "late",
+    "one_point",
+    "rank_correlation",
+    "swings",
+]
 
 LATE = 4
 """`late` values are medians over the last quarter of a series; during a run, over the last quarter so far."""
 
 MOST = 0.75
 """A sign holds if it is true at this share of the late points. It began where this share is true from there on."""
+
+
+class Sick(NamedTuple):
+    """A problem, the step since which its signs hold, and sentences with the measured numbers."""
+
+    name: str
+    since: int
+    evidence: tuple[str, ...]
 
 
 class Sign(NamedTuple):
@@ -34,6 +54,13 @@ def known(history: History, key: str) -> Series:
         return Series(torch.empty(0), torch.empty(0))
     finite = found.values.isfinite()
     return Series(found.steps[finite], found.values[finite])
+
+
+def at_steps(history: History, key: str, steps: Tensor) -> Tensor:
+    """A series at these steps; NaN where it has no value, so that no comparison holds there."""
+    known_steps, values = known(history, key)
+    places = {float(step): float(value) for step, value in zip(known_steps, values)}
+    return torch.tensor([places.get(float(step), torch.nan) for step in steps], dtype=torch.float64)
 
 
 def late(history: History, key: str) -> float:
@@ -68,6 +95,17 @@ def lasting(steps: Tensor, flags: Tensor) -> Sign:
         return Sign(False, 0)
     after = flags.double().flip(0).cumsum(0).flip(0) / torch.arange(len(flags), 0, -1)
     return Sign(True, int(steps[(flags & (after >= MOST)).nonzero()[0]]))
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Spearman's correlation of two series [n], with mean ranks for ties; NaN if one of them is constant.
+
+    >>> rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 10.0, 1000.0]))
+    1.0
+    """
+    ranks = [(x[:, None] > x).double().sum(1) + (x[:, None] == x).double().sum(1) / 2 for x in (a, b)]
+    one, other = (rank - rank.mean() for rank in ranks)
+    return float(one @ other / (one @ one * (other @ other)).sqrt())
 
 
 def swings(values: Tensor, least: int = 3) -> tuple[int, float]:

@@ -1,15 +1,15 @@
 """Verdicts: what is wrong with a game according to its history, with evidence and what to try next.
 
-The signs of each problem are in `illnesses`, the remedies in `remedies`.
+The signs of each problem are in `illnesses` and `mistakes`, the remedies in `remedies`.
 """
 
 import math
 from typing import NamedTuple
 
 from steadygan.diagnostics.history import History
-from steadygan.diagnostics.illnesses import ILLNESSES, Sick, diverged
+from steadygan.diagnostics.illnesses import ILLNESSES, diverged
 from steadygan.diagnostics.remedies import remedy
-from steadygan.diagnostics.trends import known, late, one_point
+from steadygan.diagnostics.trends import Sick, known, late, one_point
 
 __all__ = ["VERDICTS", "WELL", "Verdict", "diagnose", "said"]
 
@@ -26,6 +26,10 @@ class Verdict(NamedTuple):
 
 VERDICTS = {
     "diverged": "a parameter became NaN or infinite",
+    "frozen": "the parameters of a player never change",
+    "mismatched_ranges": "real samples and fakes lie in different ranges",
+    "reversed_sign": "the critic's logits are low for reals and high for fakes",
+    "cancelled_gradient": "the critic's gradient with respect to its input cancels, as right after a normalization",
     "dead_game": "no player changes its parameters any more",
     "dead_critic": "the critic gives every sample the same output, so G receives no gradient",
     "vanishing": "the critic recognises the fakes, but its gradient does not reach G",
@@ -44,7 +48,7 @@ WELL = ("healthy", "undecided")
 """The verdicts that name no problem."""
 
 LEAST = 6
-"""Fewest diagnostics passes (or logged lines) for a verdict: a quarter of them must be more than one."""
+"""Fewest diagnostics passes for a verdict, or logged lines where there is none: a quarter must be more than one."""
 
 REACHED = 0.1
 """Coverage below which no run is called healthy. Calibrated: healthy runs had .3 and more."""
@@ -60,7 +64,13 @@ def diagnose(history: History) -> list[Verdict]:
     if found:
         return [_treated(found, history)]
     if not _enough(history):
-        return [Verdict("undecided", 0, ("fewer than six diagnostics passes or logged lines are known.",))]
+        return [
+            Verdict(
+                "undecided",
+                0,
+                ("fewer than six diagnostics passes are known, or logged lines where there is none.",),
+            )
+        ]
     ill = [found for sign in ILLNESSES if (found := sign(history))]
     ill = sorted(ill, key=lambda found: list(VERDICTS).index(found.name))
     if ill:
@@ -88,8 +98,13 @@ def _treated(found: Sick, history: History) -> Verdict:
 
 
 def _enough(history: History) -> bool:
-    keys = (*(key for key in history.series if key.startswith("loss/")), "critic/spread", "signal/mean")
-    return max((len(known(history, key).steps) for key in keys), default=0) >= LEAST
+    """Whether there are enough diagnostics passes, or enough logged lines where there is no pass."""
+    counts = {key: len(known(history, key).steps) for key in history.series}
+    passes = [
+        n for key, n in counts.items() if n and key.startswith(("critic/spread", "signal/mean", "update/"))
+    ]
+    lines = [n for key, n in counts.items() if key.startswith("loss/")]
+    return max(passes or lines, default=0) >= LEAST
 
 
 def _wellness(history: History) -> tuple[str, ...]:
@@ -125,5 +140,6 @@ def said(verdicts: list[Verdict]) -> str:
 def _lines(verdict: Verdict) -> list[str]:
     since = f", since step {verdict.since:,}" if verdict.since else ""
     head = f"{verdict.name}{since}: {VERDICTS[verdict.name]}"
-    after = [f"  next: {verdict.remedy}", f"    {verdict.config}"] if verdict.remedy else []
+    after = [f"  next: {verdict.remedy}"] if verdict.remedy else []
+    after += [f"    {verdict.config}"] if verdict.config else []
     return [head, *(f"  {sentence}" for sentence in verdict.evidence), *after]

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from steadygan.data import Data, as_seen
+from steadygan.data.dataset import rows_sha256
 from steadygan.errors import UsageError
 from steadygan.files import cache_folder, write_whole
 from steadygan.metrics.extractors.base import Extractor, Score, check_images, in_bytes
 from steadygan.metrics.extractors.registry import extractor, score_name
 from steadygan.metrics.feature_scores import Summary, scores
+from steadygan.metrics.image_sets import as_tensor, in_range, looks_like_units, next_ones
 from steadygan.metrics.kernel import pooled_pixels
 from steadygan.metrics.neighbours import memorisation
 from steadygan.metrics.points import EXACT, points_scores
@@ -67,18 +69,23 @@ class Protocol:
 
 
 def evaluate(
-    generate: Generate,
-    data: Data | Tensor,
+    generate: Generate | Any,
+    data: Data | Any,
     protocol: Protocol = Protocol(),
     *,
+    value_range: tuple[float, float] | None = None,
     subject: Mapping[str, Any] | None = None,
     batch: int = 500,
     progress: Progress | None = None,
 ) -> Card:
     """Score `protocol.generated` samples of `generate(count)` against real samples; return a score card.
 
-    `data` is a data set, or real images [n, C, H, W], uint8 or in [-1, 1]. All images are rounded to 8 bits.
-    Samples are generated `batch` at a time.
+    `data` is a data set, or real images. Either side may be a tensor [n, C, H, W], an array, or a list of arrays or of
+    Pillow's images (`as_tensor`); all generated images of a set are scored by default. Images are uint8 or floating
+    point in [-1, 1], and are rounded to 8 bits. Samples are generated `batch` at a time.
+
+    `value_range` is the range of floating-point images on both sides, such as (0, 1). Without it, a set of images that
+    lies in [0, 1] is refused if the real images have darker values (`looks_like_units`).
 
     Images are scored by fd, kd, precision, recall, density and coverage, named after the extractor. A
     classifier as extractor adds `is`. Data with held-out images add `memorised_pixels8`. Points are scored by
@@ -89,12 +96,14 @@ def evaluate(
     UsageError on samples of the wrong shape, number or type, on samples that are not finite, and on too few
     samples.
     """
-    data = data if isinstance(data, Data) else Data("tensor", tuple(data.shape[1:]), rows=data)
-    if data.images and data.rows is not None and data.rows.is_floating_point():
-        data = data._replace(rows=in_bytes(check_images(data.rows)))
+    data = _real(data, value_range)
+    if not callable(generate):
+        rows = as_tensor(generate)
+        protocol = _of_set(protocol, len(rows))
+        generate = next_ones(rows)
     if protocol.samples(data) < 2 or batch < 1 or (protocol.real is not None and protocol.real < 2):
         raise UsageError("a score needs 2 samples or more on each side, generated 1 or more at a time")
-    made = _made(generate, data, protocol, batch, progress)
+    made = _made(generate, data, protocol, batch, value_range, progress)
     described = describe(protocol, data)
     if not data.images:
         points = torch.cat(list(made)).flatten(1)
@@ -121,7 +130,7 @@ def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
         "weights": protocol.weights,
         "batch_norm": protocol.batch_norm,
         "data": data.name,
-        "data_sha256": _digest(rows),
+        "data_sha256": rows_sha256(rows),
         "split": protocol.split,
         "shape": list(data.shape),
         "real": len(rows),
@@ -150,34 +159,73 @@ def _extraction_protocol(extract: Extractor) -> dict[str, str]:
 
 
 def _made(
-    generate: Generate, data: Data, protocol: Protocol, batch: int, progress: Progress | None
+    generate: Generate,
+    data: Data,
+    protocol: Protocol,
+    batch: int,
+    value_range: tuple[float, float] | None,
+    progress: Progress | None,
 ) -> Iterator[Tensor]:
-    """Yield the generated samples batch by batch, checked. The protocol's seed starts torch's random numbers."""
-    done, count = 0, protocol.samples(data)
+    """Yield the generated samples batch by batch, checked. The protocol's seed starts torch's random numbers.
+
+    After the last one, their range is checked.
+    """
+    done, count, ranges = 0, protocol.samples(data), []
     with torch.random.fork_rng():
         torch.manual_seed(protocol.seed)
         while done < count:
             wanted = min(batch, count - done)
-            x = _checked(generate(wanted), wanted, data)
+            x = in_range(as_tensor(generate(wanted)).detach().cpu(), value_range or (-1, 1))
+            if data.images and x.is_floating_point() and x.numel():
+                ranges.append([v.item() for v in x.aminmax()])
+            x = _checked(x, wanted, data)
             done += wanted
             state = torch.random.get_rng_state()
             yield x
             torch.random.set_rng_state(state)  # whatever was drawn in between
             if progress:
                 progress("generated", done, count)
+    if ranges and value_range is None and not _all_bright(data):
+        lows, highs = zip(*ranges)
+        _check_units("generated", min(lows), max(highs))
+
+
+def _of_set(protocol: Protocol, count: int) -> Protocol:
+    """The protocol for a set of `count` generated samples, of which it takes all unless it says how many."""
+    wanted = count if protocol.generated is None else protocol.generated
+    if wanted > count:
+        raise UsageError(f"there are only {count:,} generated samples, not {wanted:,}: ask for fewer")
+    return replace(protocol, generated=wanted)
+
+
+def _all_bright(data: Data) -> bool:
+    """Whether the real images have no value that is clearly darker than mid-grey."""
+    assert data.rows is not None
+    return looks_like_units(*(v.item() / 127.5 - 1 for v in data.rows.aminmax()))
+
+
+def _check_units(which: str, low: float, high: float) -> None:
+    """Raise UsageError if images seem to be in [0, 1]."""
+    if looks_like_units(low, high):
+        raise UsageError(
+            f"the {which} images lie in [{low:.3g}, {high:.3g}], as if 0 were black, but floating-point images are "
+            "expected in [-1, 1]: pass 2 * x - 1, or value_range=(0, 1) if it holds on both sides; value_range=(-1, 1) "
+            "scores them as they are"
+        )
 
 
 def _checked(x: Tensor, wanted: int, data: Data) -> Tensor:
     """Check the samples' shape and values; round images to 8 bits, as they are when saved."""
-    x = x.detach().cpu()
     if x.shape != (wanted, *data.shape):
         raise UsageError(
             f"the generator was asked for {wanted} samples of shape {list(data.shape)}, that of the real samples, but "
             f"returned {list(x.shape)}: resize, pad or convert them"
         )
+    if data.images and x.dtype == torch.uint8:
+        return as_seen(x)
     if not x.is_floating_point():
         raise UsageError(
-            f"generated samples must be floating point, images in [-1, 1], not {x.dtype}: convert them"
+            f"generated samples must be floating point, images uint8 or in [-1, 1], not {x.dtype}: convert them"
         )
     if bad := int((~x.flatten(1).isfinite()).any(1).sum()):
         raise UsageError(
@@ -190,6 +238,19 @@ def _checked(x: Tensor, wanted: int, data: Data) -> Tensor:
 # ------------------------------------------------------------------------------------------------------------ real
 
 
+def _real(data: Data | Any, value_range: tuple[float, float] | None) -> Data:
+    """The real samples as a data set, images as bytes."""
+    if not isinstance(data, Data):
+        given = as_tensor(data)
+        data = Data("tensor", tuple(given.shape[1:]), rows=given)
+    rows = data.rows
+    if len(data.shape) != 3 or rows is None or not rows.is_floating_point():
+        return data
+    if value_range is None and rows.numel():
+        _check_units("real", *(v.item() for v in rows.aminmax()))
+    return data._replace(rows=in_bytes(check_images(in_range(rows, value_range or (-1, 1)))))
+
+
 def real_summary(
     data: Data, count: int | None, extract: Extractor, batch: int = 500, progress: Progress | None = None
 ) -> Summary:
@@ -199,7 +260,7 @@ def real_summary(
     preprocessing.
     """
     rows = _real_rows(data, count)
-    parts = [FORMAT, _digest(rows), *_extraction_protocol(extract).values()]
+    parts = [FORMAT, rows_sha256(rows), *_extraction_protocol(extract).values()]
     file = (
         cache_folder()
         / "statistics"
@@ -248,13 +309,6 @@ def _points(data: Data, count: int) -> Tensor:
         return as_seen(data.rows[torch.randint(len(data.rows), (count,), generator=g)])
     assert data.draw is not None
     return data.draw(g, count)
-
-
-def _digest(rows: Tensor) -> str:
-    digest = hashlib.sha256(json.dumps([str(rows.dtype), list(rows.shape)]).encode())
-    for part in rows.split(10_000):
-        digest.update(part.contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def _read(file: Path) -> Summary | None:

@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from steadygan.noise import normals
 
@@ -108,8 +110,9 @@ def _uniform_(mode: _Numbers, x: Tensor, low: float = 0.0, high: float = 1.0, **
     return x.copy_(low + (high - low) * mode.uniform(tuple(x.shape), x.dtype))
 
 
-def _bernoulli(mode: _Numbers, p: Tensor, **rest: Any) -> Tensor:
-    return (mode.uniform(tuple(p.shape), p.dtype) < p).to(p.dtype)
+def _bernoulli(mode: _Numbers, x: Tensor, p: float | None = None, **rest: Any) -> Tensor:
+    """torch.bernoulli: 1 with probability x, or with probability p in the shape of x."""
+    return (mode.uniform(tuple(x.shape), x.dtype) < (x if p is None else p)).to(x.dtype)
 
 
 def _bernoulli_(mode: _Numbers, x: Tensor, p: float | Tensor = 0.5, **rest: Any) -> Tensor:
@@ -119,21 +122,21 @@ def _bernoulli_(mode: _Numbers, x: Tensor, p: float | Tensor = 0.5, **rest: Any)
 def _dropout(
     mode: _Numbers, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    return _dropped(mode, x, p, tuple(x.shape)) if training and p else x
+    return _dropped(mode, x, p, tuple(x.shape), inplace) if training and p else x
 
 
 def _whole_channels(
     mode: _Numbers, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
     """Dropout of whole channels of [N, C, ...]."""
-    return _dropped(mode, x, p, (*x.shape[:2], *[1] * (x.ndim - 2))) if training and p else x
+    return _dropped(mode, x, p, (*x.shape[:2], *[1] * (x.ndim - 2)), inplace) if training and p else x
 
 
-def _dropped(mode: _Numbers, x: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
-    if p == 1:
-        return torch.zeros_like(x)
+def _dropped(mode: _Numbers, x: Tensor, p: float, shape: tuple[int, ...], inplace: bool = False) -> Tensor:
     kept = mode.uniform(shape, torch.float32) >= p
-    return torch.where(kept, x / (1 - p), torch.zeros((), dtype=x.dtype, device=x.device))
+    scaled = x / (1 - p) if p < 1 else x
+    found = torch.where(kept, scaled, torch.zeros((), dtype=x.dtype, device=x.device))
+    return x.copy_(found) if inplace else found
 
 
 def _attention(
@@ -232,15 +235,26 @@ REPLACED: dict[Any, Callable[..., Tensor]] = {
 
 
 def draws_random_numbers(module: nn.Module, *inputs: Tensor) -> bool:
-    """Return whether a training forward of `module` takes numbers from torch's generator. It is left unchanged.
+    """Return whether a training forward of `module` draws random numbers. It is left unchanged.
+
+    It does where torch's generator moves, or where a second forward of a copy differs, as with numpy's numbers.
 
     >>> draws_random_numbers(nn.Dropout(), torch.ones(2)), draws_random_numbers(Pure(nn.Dropout()), torch.ones(2))
     (True, False)
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.random.get_rng_state()
-        copy.deepcopy(module).train()(*inputs)
-        return not torch.equal(before, torch.random.get_rng_state())
+        first = copy.deepcopy(module).train()(*inputs)
+        after = torch.random.get_rng_state()
+        torch.random.set_rng_state(before)
+        again = copy.deepcopy(module).train()(*inputs)
+        return not torch.equal(before, after) or _differ(first, again)
+
+
+def _differ(a: Any, b: Any) -> bool:
+    return not all(
+        torch.equal(x, y) if isinstance(x, Tensor) else x == y for x, y in zip(tree_leaves(a), tree_leaves(b))
+    )
 
 
 def needs_purity(module: nn.Module, *inputs: Tensor) -> bool:
@@ -249,5 +263,12 @@ def needs_purity(module: nn.Module, *inputs: Tensor) -> bool:
     >>> needs_purity(nn.Linear(2, 2), torch.ones(1, 2))
     False
     """
-    theirs = parametrizations._SpectralNorm
-    return any(isinstance(part, theirs) for part in module.modules()) or draws_random_numbers(module, *inputs)
+    parts = [
+        *module.modules(),
+        *(hook for part in module.modules() for hook in part._forward_pre_hooks.values()),
+    ]
+    return any(isinstance(part, SPECTRAL) for part in parts) or draws_random_numbers(module, *inputs)
+
+
+SPECTRAL = (parametrizations._SpectralNorm, SpectralNorm)
+"""torch's spectral norm: the parametrization, and the older hook."""

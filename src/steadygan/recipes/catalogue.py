@@ -16,6 +16,7 @@ __all__ = [
     "find_recipe",
     "overrides",
     "paper_of",
+    "plain_name",
     "recipe_files",
     "recipe_names",
     "spelled_out",
@@ -104,13 +105,13 @@ def find_recipe(name: str) -> tuple[str, dict[str, Any]]:
         return name, _overridden(overrides()[name])
     path = Path(name)
     if (path / "config.yaml").is_file():
-        return _plain(path.resolve().name), config.load(path / "config.yaml")
+        return plain_name(path.resolve().name), config.load(path / "config.yaml")
     if path.is_dir():
         raise UsageError(
             f"{path} holds no config.yaml, so it is no run folder: name one that steadygan train made"
         )
     if path.suffix in (".yaml", ".yml"):
-        return _plain(path.stem), config.load(path)
+        return plain_name(path.stem), config.load(path)
     hint = nearest(name, recipe_names(), otherwise="steadygan list recipes shows all")
     raise UsageError(f"there is no recipe {name!r}: {hint}")
 
@@ -123,6 +124,6 @@ def _overridden(found: Override) -> dict[str, Any]:
     return config.override({key: part for key, part in raw.items() if key != "paper"}, found.assignments)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name for a run from a file's, which may hold anything."""
     return re.sub(r"[^\w.-]", "-", name).lstrip(".-") or "custom"

@@ -66,6 +66,12 @@ KNOWN = (
     Panel(FAKES, "coverage", ("fakes/coverage",), "share of reals with a fake nearby"),
     Panel(FAKES, "copies", ("fakes/copies",), "0.5: no copying; 1: all fakes are copies"),
     Panel(FAKES, "mean", ("fakes/at0", "fakes/at1", "fakes/at2"), "position; it moves if G hops"),
+    Panel(
+        FAKES,
+        "ranges",
+        ("data/min", "data/max", "fakes/min", "fakes/max"),
+        "least and largest entry of reals and of fakes",
+    ),
     Panel(GAME, "rotation", ("field/cosine",), "cosine of the field before and after a step; 1: straight"),
     Panel(GAME, "spectral norms", ("spectral/*",), "largest over each player's weight matrices"),
     Panel(GAME, "penalties", ("penalty/*",), "unweighted"),

@@ -102,7 +102,11 @@ def _protocol(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        key: part for key, part in found.items() if not key.startswith("training_")
+    }  # which is no part of it
 
 
 def names(runs: Sequence[Told]) -> list[str]:

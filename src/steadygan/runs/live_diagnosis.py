@@ -29,7 +29,7 @@ def early_stopping(
     remedy. The callback returns StoppedByDiagnosis when each member that still trains has a verdict in `stop_on`.
     """
     # Divergence is not warned about here: it is reported as it happens.
-    warnings = WarnOnce(warn, lambda v: f"{v.remedy} ({v.config})", "diverged")
+    warnings = WarnOnce(warn, lambda v: f"{v.remedy} ({v.config})" if v.config else v.remedy, "diverged")
 
     def callback(event: Event) -> StoppedByDiagnosis | None:
         line = line_of(event, images_per_step)

@@ -6,6 +6,8 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,19 @@ from steadygan.runs.folder import CHECKPOINTS, CONFIG, opened, read_config, rest
 from steadygan.runs.own_code import check_same, own_file
 from steadygan.training import checkpoint, sampling
 
-__all__ = ["Generator", "load"]
+__all__ = ["LIVE", "Generator", "load"]
+
+
+class HasOwn(Protocol):
+    """A run of this process that has the objects of its caller."""
+
+    @property
+    def own(self) -> Own:
+        """The objects."""
+
+
+LIVE: WeakValueDictionary[Path, HasOwn] = WeakValueDictionary()
+"""The runs of `steadygan.fit` in this process by their folders, while somebody keeps them."""
 
 
 class Generator(nn.Module):
@@ -74,7 +88,8 @@ def load(
     Weights are averaged ones (EMA) where the run has them, unless `average` is false. Batch norm has standing
     statistics, hidden noise is off. Everything is float32. `steadygan sample` computes in the run's own precision:
     samples of a bfloat16 run differ by its rounding. The data set need not be there. A run of networks of your own
-    needs `use`: the file that it was trained with, or the objects.
+    needs `use`: the file that it was trained with, or the objects. While this process keeps the run that
+    `steadygan.fit` returned, it needs nothing.
 
     Raises UsageError if there is no such run, member or checkpoint, and for a toy game, which has no samples.
     """
@@ -123,7 +138,8 @@ def _own(use: str | Path | Own | None, folder: Path) -> Own:
         file = own_file(Path(use))
         check_same(folder, file, _warn)
         return file.own(read_config(folder), _warn)
-    return use or NOTHING
+    live = LIVE.get(folder.resolve())
+    return use or (live.own if live else NOTHING)
 
 
 def filled(network: Network, params: Tensor, buffers: Buffers) -> nn.Module:

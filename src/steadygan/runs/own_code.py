@@ -8,18 +8,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from steadygan.build import Own
 from steadygan.config.registry import GAMES
 from steadygan.data import Data
 from steadygan.data.given import given
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, nearest, said
 from steadygan.files import user_path, write_whole
 from steadygan.losses import Loss
 from steadygan.runs.folder import Note
 
-__all__ = ["OwnFile", "as_loss", "check_same", "keep", "own_file"]
+__all__ = ["OwnFile", "as_loss", "check_named", "check_same", "keep", "own_file"]
 
 RECORD = "own.json"
 """The file of a run folder that says which objects came from outside: the file's name and hash."""
@@ -58,8 +59,8 @@ class OwnFile(NamedTuple):
         loss, data = (self.functions.get(name) for name in ("loss", "data"))
         return Own(
             networks=make and _networks(make, self.name, _options(raw), _players(raw)),
-            data=data and _data(data(), note),
-            loss=loss and as_loss(loss()),
+            data=data and _data(_called("data()", self.name, data), note),
+            loss=loss and as_loss(_called("loss()", self.name, loss)),
             logits=self.functions.get("logits"),
         )
 
@@ -67,20 +68,20 @@ class OwnFile(NamedTuple):
 def own_file(path: Path) -> OwnFile:
     """Run the file and take its functions. Raises UsageError where it cannot be run or defines none of them."""
     file = user_path(path)
+    if file.suffix != ".py":
+        raise UsageError(f"--use {path} is not a Python file: name one that ends in .py")
     try:
         text = file.read_bytes()
     except OSError as error:
         raise UsageError(f"--use {path} cannot be read ({error.strerror}): name a Python file") from None
-    module = ModuleType(file.stem)
+    module = ModuleType(f"use_{file.stem}")  # not the stem alone: a file may be named like a module of Python
     module.__file__ = str(file.resolve())
-    sys.modules[file.stem] = module  # classes of the file then find their module, as pickle and inspect need
+    sys.modules[module.__name__] = module  # classes of the file then find it, as pickle and inspect need
     sys.path.insert(0, str(file.resolve().parent))
     try:
         exec(compile(text, str(file), "exec"), module.__dict__)
-    except Exception as error:  # whatever the user's file raises
-        raise UsageError(
-            f"--use {path} fails when it is run ({type(error).__name__}: {error}): correct it"
-        ) from error
+    except (Exception, SystemExit) as error:  # whatever the user's file raises
+        raise UsageError(f"--use {path} fails when it is run ({said(error)}): correct it") from error
     finally:
         sys.path.remove(str(file.resolve().parent))
     found = {name: value for name in KNOWN if callable(value := module.__dict__.get(name))}
@@ -103,19 +104,35 @@ def keep(folder: Path, file: OwnFile | None, about: Mapping[str, Any] = {}) -> N
 
 def check_same(folder: Path, file: OwnFile | None, note: Note) -> None:
     """Note where the file that a run is resumed with is another one than it began with."""
-    try:
-        before = json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError):
-        return
-    if (
-        file
-        and isinstance(before, dict)
-        and before.get("sha256") not in (None, hashlib.sha256(file.text).hexdigest())
-    ):
+    before = _record(folder)
+    if file and before.get("sha256") not in (None, hashlib.sha256(file.text).hexdigest()):
         note(
-            f"{file.name} has changed since {folder} began (its first text is in {folder / before['file']}): "
-            "the steps from here on use the new one"
+            f"{file.name} is not as it was when {folder} began (that text is in {folder / str(before.get('file'))}): "
+            "from here on the new one counts"
         )
+
+
+def check_named(folder: Path) -> None:
+    """Raise UsageError where a run has objects from outside: the command that it stands for has named no file."""
+    before = _record(folder)
+    if "file" in before:
+        raise UsageError(
+            f"{folder} was trained with {before['file']}: name the file again, --use {folder / str(before['file'])}"
+        )
+    if before:
+        raise UsageError(
+            f"{folder} was trained by a program with steadygan.fit: call it there again, with out={str(folder)!r} and "
+            "resume=True"
+        )
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """What `keep` wrote to a run folder; nothing where there is no such file."""
+    try:
+        found = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def as_loss(given: Any) -> Loss:
@@ -131,21 +148,38 @@ def as_loss(given: Any) -> Loss:
             f"generator(fake_logits), or a steadygan.losses.Loss, not {type(given).__name__}: give one of these"
         )
     discriminator, generator = given
+    _try_loss("discriminator", discriminator, 2)
+    _try_loss("generator", generator, 1)
     return Loss(
         discriminator, lambda fake, real=None: generator(fake), meaning="A pair of functions of your own."
     )
+
+
+def _try_loss(name: str, function: Callable[..., Any], count: int) -> None:
+    """Raise UsageError unless the function turns logits into one number that can be differentiated."""
+    logits = [torch.linspace(-1, 1, 4).requires_grad_() for _ in range(count)]
+    takes = "real and fake logits" if count == 2 else "fake logits"
+    try:
+        found = function(*logits)
+    except Exception as error:  # whatever the caller's function raises
+        raise UsageError(
+            f"the {name}'s loss fails on {takes} of shape [4] ({said(error)}): correct it"
+        ) from error
+    if not isinstance(found, Tensor) or found.shape != () or not found.requires_grad:
+        shown = (
+            f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        )
+        raise UsageError(
+            f"the {name}'s loss returns {shown}: it must take {takes} and return a scalar that depends on them, such "
+            "as a mean"
+        )
 
 
 def _networks(
     make: Callable[..., Any], name: str, options: Mapping[str, Any], players: tuple[str, ...]
 ) -> Callable[[tuple[int, ...]], Mapping[str, nn.Module]]:
     def networks(shape: tuple[int, ...]) -> Mapping[str, nn.Module]:
-        try:
-            found = make(shape, **options)
-        except TypeError as error:
-            raise UsageError(
-                f"networks(shape, **options) of {name} cannot be called ({error}): correct it"
-            ) from error
+        found = _called("networks(shape, **options)", name, make, shape, **options)
         if isinstance(found, Mapping):
             return found
         if not isinstance(found, tuple | list) or len(found) != 2:
@@ -156,6 +190,13 @@ def _networks(
         return dict(zip(("G", "D"), found, strict=True))
 
     return networks
+
+
+def _called(what: str, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    try:
+        return function(*args, **options)
+    except Exception as error:  # whatever the user's function raises
+        raise UsageError(f"{what} of {name} fails ({said(error)}): correct it") from error
 
 
 def _options(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from steadygan.runs import classifiers
 from steadygan.runs.folder import Note
 from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Evaluated
-from steadygan.training.online_scores import POINTS, evaluation_samples, make_evaluator
+from steadygan.training.online_scores import evaluation_samples, generated, make_evaluator
 
 __all__ = ["evaluator", "extra_extractor", "protocol_of"]
 
@@ -55,7 +55,7 @@ def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -
         data = data._replace(rows=evaluation_samples(data, evaluation.images))
     protocol = Protocol(
         extractor=_extractor(run, evaluation, note) or "pixels8",
-        generated=len(data.rows) if images and data.rows is not None else POINTS,
+        generated=len(data.rows) if images and data.rows is not None else generated(data),
         split="test" if images and data.held else "train",
         weights=weights,
         batch_norm=sampling.batch_norm(run.game.players["G"].network),

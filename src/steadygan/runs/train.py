@@ -1,7 +1,8 @@
 """Start or resume a run in its folder."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +12,10 @@ from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.config.schema import Evaluation
 from steadygan.config.zeros import at_zero, check_moves, sentence
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
 from steadygan.game import Logs, State
+from steadygan.runs.data_changes import changed, training_data
 from steadygan.runs.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -60,6 +62,7 @@ def start(
     scored or written.
     """
     run = started(settings, source, own) if source else build(settings, own)
+    _try_step(run, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
     for found in at_zero(config.in_steps(settings), 0):
         if found.path.startswith("optimizer."):
@@ -67,7 +70,8 @@ def start(
     compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
     settings = settings.model_copy(update={"compile": compiles})
     evaluate = evaluator(run, settings.evaluation, _noter(console))
-    evaluate(run.state)  # a run that cannot be scored fails here, before anything is written
+    with _own_words("an evaluation", own):
+        evaluate(run.state)  # a run that cannot be scored fails here, before anything is written
     claim(folder)
     with locked(folder):
         if source:  # the checkpoint first: without it a resume would start from other weights
@@ -97,6 +101,7 @@ def resume(
         )
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
     run = build(settings, own)
+    _try_step(run, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
     with locked(folder):
         saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
@@ -129,8 +134,33 @@ def resume(
         wall_s = rewind(folder / EVENTS, step)
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
+        if told := changed(folder, training_data(run.data)):
+            _noter(console)(told)
         evaluate = evaluator(run, settings.evaluation, _noter(console))
         return _train(settings, run, state, evaluate, folder, wall_s, console)
+
+
+def _try_step(run: Run, own: Own) -> None:
+    """Take a step of the caller's own networks. Raises UsageError with its words where it fails."""
+    if own is not NOTHING:
+        with _own_words("a training step", own):
+            (vectorised(run.step) if run.ensemble else run.step)(run.state, run.draws(0))
+
+
+@contextmanager
+def _own_words(what: str, own: Own) -> Iterator[None]:
+    """Inside the block the caller's code is tried: what it raises becomes a UsageError with its words."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        if own is NOTHING:
+            raise
+        raise UsageError(
+            f"{what} of your networks or loss fails ({said(error)}): a "
+            "forward takes any number of samples, reads no values (.item()), and changes no parameter"
+        ) from error
 
 
 def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, console: Console) -> bool:
@@ -195,7 +225,8 @@ def _train(
             json.dumps(
                 protocol_of(
                     run, settings.evaluation, _noter(console), weights="EMA" if settings.ema else "raw"
-                ),
+                )
+                | training_data(run.data),
                 indent=1,
             )
             + "\n",

@@ -17,6 +17,7 @@ from steadygan.diagnostics import (
     critic_measures,
     fake_measures,
     features,
+    ranges,
     signal_measures,
     spectral_norm,
 )
@@ -51,8 +52,8 @@ def gradient_statistics(
 ) -> Callable[[State, State], Logs]:
     """Make the diagnostics pass (state before, state) -> scalars by name; in an ensemble each is [members].
 
-    The scalars are those of `diagnostics.signal_measures`, `critic_measures`, `fake_measures`, `closeness` and
-    `copies`, as far as the game has them, and:
+    The scalars are those of `diagnostics.signal_measures`, `critic_measures`, `fake_measures`, `ranges`,
+    `closeness` and `copies`, as far as the game has them, and:
 
     - `field/cosine`: between the vector field at the state, and after a step of each player along its gradient by
       a hundredth of its norm;
@@ -116,6 +117,7 @@ def _measured(
     if game.critic:
         found |= _critic(game, classes, state, draw, fake[: len(draw["x_real"])], shared)
     seen = features(fake)
+    found |= ranges(mine["x_real"], fake)
     found |= fake_measures(seen, features(mine["x_real"]), shared["directions"])
     if "train" in shared:
         found |= closeness(seen[: len(told)], shared["train"], shared["delta"], norm(told))

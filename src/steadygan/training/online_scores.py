@@ -20,7 +20,15 @@ from steadygan.rng import generator
 from steadygan.training.events import Evaluated
 from steadygan.training.sampling import columns, in_rows, latents, samples, weights
 
-__all__ = ["GRID", "evaluation_samples", "lower_is_better", "make_evaluator", "score_names", "unseen_samples"]
+__all__ = [
+    "GRID",
+    "evaluation_samples",
+    "generated",
+    "lower_is_better",
+    "make_evaluator",
+    "score_names",
+    "unseen_samples",
+]
 
 POINTS, IMAGES, GRID = 4096, 1000, 64
 """Samples of one evaluation, for points and for images, and the number of images in a picture."""
@@ -80,7 +88,7 @@ def make_evaluator(
     """
     wide = columns(GRID, classes) if data.images else None
     pictured = GRID // wide * wide if wide else 0  # only whole rows
-    target = as_seen(evaluation_samples(data, images)) if data.images else reference(data, POINTS)
+    target = as_seen(evaluation_samples(data, images)) if data.images else reference(data, generated(data))
     count = max(len(target), STACKED if classifier else 0)
     seen = metrics.summarised(target, extractor) if extractor else None
 
@@ -120,13 +128,29 @@ def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[s
     if data.modes is not None:
         return ("modes", "high_quality", "mode_kl")
     if _is_small(data):
-        of_critic = ("close_gradient", "gradient_max") if game.critic else ()
+        of_critic = ("close_gradient", "gradient_max") if _sloped(game) else ()
         return ("unbalance", "rows_covered", "close_pairs", *of_critic)
     return ("sliced_w2",)
 
 
+def generated(data: Data) -> int:
+    """How many samples that are no images an evaluation takes. A thousand videos are much, and enough for `sliced_w2`.
+
+    >>> generated(Data("own", (3, 9), rows=torch.zeros(5000, 3, 9)))
+    1000
+    """
+    if data.modes is not None or _is_small(data):
+        return POINTS
+    return COMPARED if data.rows is None else min(COMPARED, len(data.rows))
+
+
 def _is_small(data: Data) -> bool:
     return data.rows is not None and len(data.rows) <= 1000 and len(data.shape) == 1
+
+
+def _sloped(game: Game) -> bool:
+    """Whether the slope of the game's critic is scored: not where it takes labels, which points between rows lack."""
+    return game.critic is not None and all(field.kind != "label" for field in game.fields.values())
 
 
 def reference(data: Data, count: int) -> Tensor:
@@ -182,10 +206,9 @@ def _scores(
     if _is_small(data):
         assert data.rows is not None
         rows = data.rows.to(found.device, state.params["G"].dtype)
-        critic = _critic_of(game, state) if game.critic else None
+        critic = _critic_of(game, state) if _sloped(game) else None
         return metrics.finite_gaussian(found.to(rows.dtype), rows, critic)
-    count = min(len(found), len(target), COMPARED)
-    return {"sliced_w2": sliced_wasserstein2(found[:count].cpu().flatten(1), target[:count].flatten(1))}
+    return {"sliced_w2": sliced_wasserstein2(found.cpu().flatten(1), target.flatten(1))}
 
 
 def _critic_of(game: Game, state: State) -> Critic:

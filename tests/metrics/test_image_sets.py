@@ -1,0 +1,149 @@
+"""Scores of arrays, lists and Pillow's images, in each range, against those of the same images as tensors."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from steadygan.data import Data
+from steadygan.errors import UsageError
+from steadygan.metrics import Protocol, evaluate
+from steadygan.metrics.image_sets import as_tensor, looks_like_units
+
+PROTOCOL = Protocol("pixels8", generated=40)
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+
+
+def some(low: int = 0, high: int = 256, seed: int = 0, channels: int = 3) -> torch.Tensor:
+    """60 images in bytes from `low` to `high` - 1."""
+    g = torch.Generator().manual_seed(seed)
+    return torch.randint(low, high, (60, channels, 8, 8), generator=g, dtype=torch.uint8)
+
+
+REAL, FAKE = some(), some(0, 200, seed=1)
+
+
+def scores(generate, data=REAL, **given):
+    return evaluate(generate, data, PROTOCOL, **given).scores
+
+
+def floats(rows: torch.Tensor) -> torch.Tensor:
+    return rows.double() / 127.5 - 1
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return evaluate(lambda n: floats(FAKE[:n]), REAL, PROTOCOL).scores
+
+
+FORMS = {
+    "tensor of bytes": lambda x: x,
+    "tensor": floats,
+    "array, channels first": lambda x: x.numpy(),
+    "array, channels last": lambda x: x.permute(0, 2, 3, 1).numpy(),
+    "array of float64": lambda x: floats(x).permute(0, 2, 3, 1).numpy(),
+    "list of arrays": lambda x: list(x.permute(0, 2, 3, 1).numpy()),
+    "list of tensors": lambda x: list(floats(x).float()),
+    "list of images": lambda x: [Image.fromarray(one) for one in x.permute(0, 2, 3, 1).numpy()],
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_both_sides_take_every_form(form, expected):
+    assert scores(form(FAKE)) == expected
+    assert scores(FAKE, form(REAL)) == expected
+
+
+def test_a_function_may_return_bytes_or_arrays(expected):
+    assert scores(lambda n: FAKE[:n]) == expected
+    assert scores(lambda n: FAKE[:n].permute(0, 2, 3, 1).numpy()) == expected
+
+
+def test_all_images_of_a_set_are_scored_unless_fewer_are_asked_for():
+    assert evaluate(FAKE, REAL, Protocol("pixels8")).protocol["generated"] == 60
+    assert evaluate(FAKE, REAL, PROTOCOL).protocol["generated"] == 40
+    with pytest.raises(UsageError, match="only 60 generated samples, not 61: ask for fewer"):
+        evaluate(FAKE, REAL, Protocol("pixels8", generated=61))
+
+
+def test_points_may_be_an_array():
+    points = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    real = points + 0.1
+    protocol = Protocol(generated=200)
+    made = evaluate(lambda n: points[:n], real, protocol).scores
+    assert evaluate(points.numpy(), real.numpy(), protocol).scores == made
+
+
+def test_images_in_0_to_1_are_refused_or_scaled(expected):
+    units = FAKE.double() / 255
+    with pytest.raises(
+        UsageError, match=r"generated images lie in \[0, 0.78\].*pass 2 \* x - 1, or value_range=\(0, 1\)"
+    ):
+        scores(units)
+    with pytest.raises(UsageError, match=r"real images lie in \[0, 1\]"):
+        scores(FAKE, REAL.double() / 255)
+    assert scores(units, value_range=(0, 1)) == expected
+    assert scores(units, REAL.double() / 255, value_range=(0, 1)) == expected
+    assert scores(FAKE.double(), value_range=(0, 255)) == expected
+    assert scores(units, value_range=(-1, 1)) != expected  # whoever says so gets them as they are
+    with pytest.raises(UsageError, match="give the values of black and white"):
+        scores(units, value_range=(1, 0))
+
+
+def test_the_range_is_that_of_the_whole_set():
+    """A first batch without a dark value is no evidence while a later one has some."""
+    bright_first = torch.cat([floats(some(140, 256)[:30]), floats(some()[:30])])
+    evaluate(bright_first, REAL, Protocol("pixels8"), batch=10)
+    with pytest.raises(UsageError, match="as if 0 were black"):
+        evaluate(torch.cat([bright_first[:30]] * 2), REAL, Protocol("pixels8"), batch=10)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 13), (0, 100), (100, 156), (127, 129), (0, 1), (200, 201)])
+def test_dark_grey_and_constant_sets_in_minus_1_to_1_are_scored(low, high):
+    scores(floats(some(low, high)))
+
+
+def test_a_bright_set_is_scored_against_bright_images():
+    bright = some(140, 256)
+    scores(floats(bright), bright)
+
+
+def test_resized_images_in_0_to_1_overshoot_and_are_recognised():
+    assert looks_like_units(-0.03, 1.04)
+    assert not looks_like_units(-1.0, 1.0)
+    assert not looks_like_units(-0.02, 0.02)  # an untrained generator around mid-grey
+    assert not looks_like_units(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "sentence"),
+    [
+        (np.zeros((5, 8, 8, 2)), "does not say which of its axes are channels"),
+        (np.zeros((5, 3, 8, 3)), "does not say which of its axes are channels"),
+        (np.zeros((5, 8, 8, 3), np.int64), "uint8 or floating point, not int64"),
+        ([np.zeros((8, 8)), np.zeros((8, 9))], "sample 1 is 8x9 float64 but sample 0 is 8x8 float64"),
+        ([Image.new("P", (4, 4))], r"mode P: convert it with .convert\('RGB'\)"),
+        ([3], "a list of samples holds a int"),
+        ([], "not list: convert"),
+        ("folder", "not str: convert"),
+        (None, "not NoneType: convert"),
+    ],
+)
+def test_what_is_no_set_of_samples_is_refused(samples, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        as_tensor(samples)
+
+
+def test_grey_images_may_lack_the_channel():
+    grey = some(channels=1)
+    assert torch.equal(as_tensor(grey[:, 0].numpy()), grey)
+    assert torch.equal(as_tensor([Image.fromarray(one) for one in grey[:, 0].numpy()]), grey)
+
+
+def test_a_data_set_keeps_its_name():
+    card = evaluate(FAKE, Data("mine", (3, 8, 8), rows=REAL), PROTOCOL)
+    assert card.protocol["data"] == "mine"
