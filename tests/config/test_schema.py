@@ -910,7 +910,12 @@ def test_the_form_of_a_schedule_is_shown_and_is_valid(override, form):
     with pytest.raises(UsageError) as caught:
         config.parse(config.override(raw, [override]))
     assert f"{form}" in str(caught.value)
-    config.parse(config.override(raw, [override.split("=")[0] + "=1", form]))
+    before = (
+        override.replace("value: linear", "value: 1")
+        if "value" in override
+        else override.split("=")[0] + "=1"
+    )
+    config.parse(config.override(raw, [before, form]))
 
 
 def test_a_number_without_schedules_says_so():

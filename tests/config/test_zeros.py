@@ -72,7 +72,7 @@ def test_any_key_and_player():
 
 def test_a_run_in_which_nobody_moves_is_refused():
     both = {"G": sgd(line()), "D": sgd(line())}
-    with pytest.raises(UsageError, match=r"optimizer.G.lr and optimizer.D.lr is 0 from step 10 on.*over=20"):
+    with pytest.raises(UsageError, match=r"optimizer.G.lr and optimizer.D.lr are 0 from step 10 on.*over=20"):
         check_moves(made(optimizer=both), 10)
     with pytest.raises(
         UsageError, match=r"such as optimizer.G.lr.over=20 \(to go on without moving: optimizer.G.lr=0"

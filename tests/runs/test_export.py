@@ -89,12 +89,15 @@ class Styled(nn.Module):
         super().__init__()
         self.mapping = nn.Sequential(EqualLinear(4, 8), nn.PReLU(), nn.LayerNorm(8))
         self.parts = nn.ModuleDict({"a": Noisy(8), "b-c": nn.Identity()})
-        self.tied = nn.Linear(8, 8, bias=False)
-        self.tied.weight = self.mapping[0].weight if False else self.tied.weight
+        self.tied, again = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+        again.weight = self.tied.weight
+        self.again = again
         self.last = nn.utils.parametrizations.spectral_norm(nn.Linear(8, 6))
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.last(self.tied(self.parts["b-c"](self.parts["a"](self.mapping(z))))).unflatten(1, (2, 3))
+        return self.last(
+            self.again(self.tied(self.parts["b-c"](self.parts["a"](self.mapping(z)))))
+        ).unflatten(1, (2, 3))
 
 
 def test_a_file_runs_in_a_process_without_steadygan(run, tmp_path):
@@ -192,6 +195,12 @@ def test_a_module_of_one_s_own_with_noise_inputs(tmp_path):
     assert "SLOPE = 0.3" in text
     assert "def halved(" in text
     assert "spectral" not in text.lower()
+
+
+def test_noise_inputs_have_no_onnx(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting.graphs, "check_onnx", lambda: None)
+    with pytest.raises(UsageError, match=r"draws random numbers in its forward.*choose --to safetensors"):
+        steadygan.export(Styled(), "onnx", tmp_path / "G", latent=4)
 
 
 def test_a_module_s_door(tmp_path):

@@ -56,8 +56,9 @@ def check_moves(config: Config, step: int) -> None:
     stopped = [path for path in rates if path in still]
     if stopped and all(path in still or rate == 0 for path, rate in rates.items()):
         remedies = " ".join(still[path].remedy for path in stopped)
+        names, verb = " and ".join(stopped), "are" if len(stopped) > 1 else "is"
         raise UsageError(
-            f"no player would move, because {' and '.join(stopped)} is 0 from step {step:,} on: its schedule is over. "
+            f"no player would move, because {names} {verb} 0 from step {step:,} on: the schedule is over. "
             f"Resume with another rate, such as {remedies} (to go on without moving: {stopped[0]}=0)"
         )
 

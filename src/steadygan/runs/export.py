@@ -58,7 +58,12 @@ def export(
     target = _target(out if out is not None else _default(source), FORMATS[to])
     inputs = _inputs(G)
     net = plain(G.net)
-    wanted = _samples(G, net, inputs)
+    wanted, draws = _samples(G, net, inputs)
+    if draws and to == "onnx":
+        raise UsageError(
+            "this network draws random numbers in its forward, and ONNX Runtime draws others, so the file could not be "
+            "checked: choose --to safetensors or torch-export"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
@@ -131,14 +136,14 @@ def _inputs(G: Generator) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def _samples(G: Generator, net: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    """The samples of G. Where its network draws noise of its own: those of `net` with torch's generator at SEED."""
+def _samples(G: Generator, net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, bool]:
+    """The samples of G, and whether its network draws noise of its own: then those of `net`, with the seed SEED."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fresh_process.SEED)
         before = torch.random.get_rng_state()
         found = net(*inputs)
         draws = not torch.equal(before, torch.random.get_rng_state())
-    return found if draws else G(*inputs)
+    return (found if draws else G(*inputs)), draws
 
 
 def _write(to: str, G: Generator, net: nn.Module, file: Path, inputs: tuple[Tensor, ...], title: str) -> None:
