@@ -55,6 +55,7 @@ def test_resume_says_so_once(tmp_path, command, monkeypatch):
             Image.new("RGB", (8, 8), (first + index,) * 3).save(tmp_path / "set" / f"{index}.png")
 
     quick = ["compile=false", "batch=4", "networks.width=8", "fake_as_real.count=2", "precision=float32"]
+    quick.append("optimizer.lr=1e-4")  # a schedule would be over at the first end
     pictures(0)
     assert command("train", "--images", "set", "--out", "run", "steps=2", *quick).code == 0
     told = command("resume", "run", "steps=4")
