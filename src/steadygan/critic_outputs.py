@@ -194,7 +194,7 @@ def one_each(logits: Tensor, samples: int, reduce: Reduction | None = None) -> T
         raise UsageError(
             f"a critic must return one row of logits per sample, shape [{samples}] or [{samples}, ...], but this one "
             f"returned shape {list(logits.shape)}: do not average over samples. A packed critic has packs for "
-            "samples: pass x as [packs, ...] and a critic that unpacks it"
+            "samples: pass x as [packs, rows, ...] and lambda x: D(x.flatten(0, 1))"
         )
     if logits.ndim == 1:
         return logits

@@ -23,9 +23,9 @@ def select(
     """Return the `count` candidates with the lowest logits, lowest first, detached: [count, ...].
 
     `candidates` [n, ...] are fakes other than those that the critic scores as fake. Scoring them leaves no
-    gradient. Low means fake here, so a critic with the opposite sign would select the wrong ones. With y, for a
-    critic D(x, y), the result is (x, y) of the selected ones. Raises UsageError if `count` exceeds n. Source: Tao
-    and Wang 2020 (FARGAN), Algorithm 1.
+    gradient. A critic with dropout ranks by its draw of it, unless it is in eval mode. Low means fake here, so a
+    critic with the opposite sign would select the wrong ones. With y, for a critic D(x, y), the result is (x, y)
+    of the selected ones. Raises UsageError if `count` exceeds n. Source: Tao and Wang 2020 (FARGAN), Algorithm 1.
 
     >>> select(lambda x: x[:, 0], torch.tensor([[3.0], [1.0], [2.0]]), 2)
     tensor([[1.],

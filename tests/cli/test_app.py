@@ -172,7 +172,7 @@ def test_a_complete_run_says_so(folder, command):
 
 def test_the_data_folder_reaches_data_sets_that_take_one_and_no_others(place, command, monkeypatch):
     seen = []
-    monkeypatch.setattr(train, "start", lambda settings, folder, *_: seen.append(settings.data))
+    monkeypatch.setattr(train, "start", lambda settings, *_: seen.append(settings.data))
     assert command("train", "ring.yaml", "--data-root", "/data").code == 0
     assert command("train", "ring.yaml", "data=cifar10", "--data-root", "/data").code == 0
     assert (

@@ -105,6 +105,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
     )
     os.mkfifo(path / "f.png")
     (path / "gone.png").symlink_to(path / "nowhere")
+    (path / "loop.png").symlink_to("loop.png")
     (path / "zero.png").symlink_to("/dev/zero")
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(str(path / "s.png"))
@@ -112,13 +113,20 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
         assert len(data.image_folder(path).rows) == 1
     first, second = (str(one.message) for one in told)
     assert first == (
-        f"left out 7 files that are not images in {path}: .DS_Store, Thumbs.db, f.png (not a file), gone.png (a broken "
-        "link), s.png (not a file), x.txt, zero.png (not a file)"
+        f"left out 8 files that are not images in {path}: .DS_Store, Thumbs.db, f.png (not a file), gone.png (a broken "
+        "link), loop.png (a broken link), s.png (not a file), x.txt, zero.png (not a file)"
     )
     assert second == (
         f"left out 2 images that cannot be decoded in {path}: b.png (not an image), c.jpg (empty file)"
     )
-    with pytest.warns(DataNote, match="c.jpg"):  # again when the array is there
+    with pytest.warns(DataNote) as again:  # when the array is there
+        data.image_folder(path)
+    assert [str(one.message) for one in again] == [first, second]
+
+
+@pytest.mark.parametrize("path", ["a\0b", "y" * 300, "/no/such"])
+def test_a_path_that_cannot_be_is_told(path):
+    with pytest.raises(UsageError, match="does not exist; give a folder or a zip"):
         data.image_folder(path)
 
 
@@ -247,7 +255,7 @@ def test_shapes_are_read_off_the_headers(tmp_path):
 def test_a_set_of_broken_images_says_why(tmp_path):
     with pytest.raises(UsageError, match=r"none of the 1 images in .* can be decoded \(empty file\)"):
         data.image_folder(folder(tmp_path, {"a.png": b""}))
-    with pytest.raises(UsageError, match=r"has no images \(2 other files: a.heic, b.txt\)"):
+    with pytest.raises(UsageError, match=r"has no images \(other files: a.heic, b.txt\)"):
         data.image_folder(folder(tmp_path / "other", {"a.heic": b"x", "b.txt": b"x"}))
 
 

@@ -82,8 +82,8 @@ def check_labels(data: Data) -> None:
     if data.classes < 1 or (labels is None and data.modes is None):
         raise UsageError(
             f"a conditional game needs labels, but data {data.name} has none: choose ring8, grid25, digits, "
-            "fashion_mnist (with its label file), cifar10, images with one folder per class or your own data with "
-            "labels, or set game.conditional=false"
+            "fashion_mnist (with its label file), cifar10, images with one folder per class (data.split names the "
+            "folder that holds these) or your own data with labels, or set game.conditional=false"
         )
     if labels is None:
         return

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,7 +78,7 @@ class Fit(NamedTuple):
         known = {"filter": FILTERS, "crop": CROPS} | ({"colour": COLOURS} if self.colour is not None else {})
         for name, names in known.items():
             if (value := getattr(self, name)) not in names:
-                raise UsageError(f"there is no {name} {value!r}; {nearest(value, names)}")
+                raise UsageError(f"there is no {name} {value!r}; {nearest(str(value), names)}")
         return self
 
     def of(self, side: int) -> "Fit":
@@ -185,19 +186,21 @@ def shapes(listing: Listing) -> Counter[tuple[int, int, int]]:
 
     Files that are no images are left out.
     """
+    folder = listing.source if listing.source.is_dir() else None
     with reader(listing.source) as read, ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(partial(_shape, read=read), listing.entries)
+        found = pool.map(partial(_shape, read=read, folder=folder), listing.entries)
         return Counter(shape for shape in found if shape)
 
 
-def _shape(entry: Entry, read: Callable[[str], bytes]) -> tuple[int, int, int] | None:
+def _shape(entry: Entry, read: Callable[[str], bytes], folder: Path | None) -> tuple[int, int, int] | None:
     try:
-        image = Image.open(io.BytesIO(_bytes(entry, read)), formats=formats())
-        width, height = image.size
-        turned = image.getexif().get(TURNED, 1) >= 5
+        file = folder / entry.name if folder else io.BytesIO(_bytes(entry, read))
+        with Image.open(file, formats=formats()) as image:
+            channels = 1 if _kind(image.mode) == "L" else 3
+            width, height = image.size
+            turned = width != height and image.getexif().get(TURNED, 1) >= 5  # for which a PNG is decoded
     except Exception:  # pillow and zipfile raise a dozen types
         return None
-    channels = 1 if _kind(image.mode) == "L" else 3
     return (channels, width, height) if turned else (channels, height, width)
 
 

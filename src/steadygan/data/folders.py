@@ -8,7 +8,7 @@ from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
 from steadygan.data.deep_pixels import FULL
-from steadygan.data.image_files import Entry, Listing, list_images, named
+from steadygan.data.image_files import Entry, Listing, list_images, named, printable
 from steadygan.data.sources import DataSet, Source, find, places
 from steadygan.errors import UsageError
 from steadygan.files import user_path
@@ -76,16 +76,18 @@ def image_folder_source(
 
 def own_images(path: str | Path, split: str | None = None) -> Listing:
     """List the images of a folder or zip. Raises UsageError if there are none."""
-    source = user_path(path).resolve()
-    if not _exists(source):
-        raise UsageError(f"{source} does not exist; give a folder or a zip of images")
-    return _listed(source, split)
+    given = user_path(path)
+    if not _exists(given):
+        raise UsageError(
+            f"{printable(str(given.absolute()))} does not exist; give a folder or a zip of images"
+        )
+    return _listed(given.resolve(), split)
 
 
-def _exists(source: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        return source.exists()
-    except OSError:  # a name that is too long
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or that no file can have
         return False
 
 
@@ -188,7 +190,7 @@ def _listed(source: Path, split: str | None) -> Listing:
             if database
             else "it needs image files, such as .png or .jpg"
         )
-        others = f" ({len(listing.others):,} other files: {named(listing.others)})" if listing.others else ""
+        others = f" (other files: {named(listing.others)})" if listing.others else ""
         raise UsageError(f"{source} has no images{below}{others}; {remedy}")
     return listing
 

@@ -157,8 +157,8 @@ def shape_text(shape: tuple[int, ...]) -> str:
 def printable(name: str) -> str:
     r"""A file's name as one line of text. What is no printable character is escaped.
 
-    >>> printable("caf\u00e9\n\udcff.png")
-    'caf\u00e9\\n\\udcff.png'
+    >>> printable("a\n\udcff.png") == "a\\n\\udcff.png"
+    True
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
@@ -218,10 +218,17 @@ def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Ite
         entries = list(found)
     for entry in entries:
         hidden = entry.name.startswith(".")
-        if not entry.is_dir():
+        if not _is_dir(entry):
             yield Path(entry), hidden
         elif not hidden:
             yield from _files(Path(entry), above | {here})
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _no_file(file: Path) -> str:

@@ -22,7 +22,7 @@ def as_tensor(samples: Any) -> Tensor:
     Raises UsageError for anything else.
 
     >>> as_tensor(np.zeros((5, 8, 8, 3), np.uint8)).shape, as_tensor([Image.new("L", (4, 2))]).shape
-    (torch.Size([5, 3, 8, 8]), torch.Size([5, 1, 2, 4]))
+    (torch.Size([5, 3, 8, 8]), torch.Size([1, 1, 2, 4]))
     """
     if isinstance(samples, Tensor):
         return samples
@@ -82,7 +82,7 @@ def in_range(images: Tensor, value_range: tuple[float, float]) -> Tensor:
     >>> in_range(torch.tensor([0.0, 0.5, 1.0]), (0, 1))
     tensor([-1.,  0.,  1.])
     """
-    low, high = value_range
+    low, high = value_range if len(value_range) == 2 else (0, 0)
     if not low < high:
         raise UsageError(f"value_range is {value_range}: give the values of black and white, such as (0, 1)")
     if not images.is_floating_point() or (low, high) == (-1, 1):

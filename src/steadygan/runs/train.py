@@ -104,6 +104,8 @@ def resume(
     _try_step(run, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
     with locked(folder):
+        if told := changed(folder, training_data(run.data)):
+            _noter(console)(told)
         saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
         state = restore(folder, run, _noter(console)) if saved else run.state
         step = int(state.scalars["step"].flatten()[0])
@@ -134,8 +136,6 @@ def resume(
         wall_s = rewind(folder / EVENTS, step)
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
-        if told := changed(folder, training_data(run.data)):
-            _noter(console)(told)
         evaluate = evaluator(run, settings.evaluation, _noter(console))
         return _train(settings, run, state, evaluate, folder, wall_s, console)
 
@@ -155,7 +155,7 @@ def _own_words(what: str, own: Own) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:
-        if own is NOTHING:
+        if own is NOTHING or "memory" in str(error):  # too large a run has a sentence of its own
             raise
         raise UsageError(
             f"{what} of your networks or loss fails ({said(error)}): a "
