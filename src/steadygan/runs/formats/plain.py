@@ -16,12 +16,11 @@ __all__ = ["plain", "tensors"]
 def plain(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode that computes the same. Normalized weights are stored as they are multiplied.
 
-        Layers of noise are left out. A tensor that is a plain attribute becomes a buffer.
+    Layers of noise are left out. A tensor that is a plain attribute becomes a buffer.
 
-        >>> from steadygan.networks.pure import Pure
-    from steadygan.noise import noisy_layers
-        >>> plain(noisy_layers(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), 0.1))[1]
-        ReLU()
+    >>> from steadygan.noise import noisy_layers
+    >>> plain(noisy_layers(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), 0.1))[1]
+    ReLU()
     """
     made = _silent(copy.deepcopy(module).eval())
     for part in made.modules():

@@ -48,7 +48,8 @@ def is_library(module: str) -> bool:
 def literal(value: Any) -> str | None:
     """Python text that evaluates to a plain value or to a thing of torch, or None.
 
-    >>> literal((0.2, "nearest")), literal(nn.functional.relu), literal(object())
+    >>> from torch.nn.functional import relu
+    >>> literal((0.2, "nearest")), literal(relu), literal(object())
     ("(0.2, 'nearest')", 'torch.nn.functional.relu', None)
     """
     if isinstance(value, FunctionType | type) and value.__module__.startswith("torch."):

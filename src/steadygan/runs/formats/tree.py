@@ -28,7 +28,7 @@ def expression(module: nn.Module, indent: str = "    ") -> str:
 
     >>> print(expression(nn.Sequential(nn.Linear(2, 4), nn.ReLU())))
     nn.Sequential(
-        nn.Linear(in_features=2, out_features=4, bias=True),
+        nn.Linear(in_features=2, out_features=4),
         nn.ReLU(),
     )
     """
