@@ -17,7 +17,7 @@ from steadygan.config import registry
 from steadygan.errors import UsageError
 from steadygan.networks import dcgan, mlp
 
-NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
+NETWORKS = {name: part.make for name, part in registry.NETWORKS.items() if name != "own"}
 
 
 Params = list[Tensor]

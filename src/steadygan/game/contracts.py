@@ -110,7 +110,7 @@ def trainable(module: nn.Module) -> dict[str, Tensor]:
     """Return the parameters that training changes: those with `requires_grad`, each once, by name.
 
     >>> layer = nn.Linear(2, 3)
-    >>> layer.bias.requires_grad_(False)
+    >>> layer.bias.requires_grad = False
     >>> list(trainable(layer))
     ['weight']
     """
