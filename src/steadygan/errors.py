@@ -19,7 +19,9 @@ def nearest(word: str, known: Iterable[str], otherwise: str | None = None) -> st
     "did you mean 'hinge'?"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    close = [
+        name for name in difflib.get_close_matches(word, names, n=3, cutoff=0.5) if 2 * len(name) > len(word)
+    ]
     swaps = {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(len(word) - 1)}
     swapped = [name for name in close if name in swaps]  # of which difflib thinks little
     if close:

@@ -685,3 +685,13 @@ def test_help_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False False", done.stderr
     assert "train" in done.stdout
+
+
+def test_an_empty_name_is_no_default_and_a_full_folder_is_found_before_any_work(place, command):
+    told = command("train", "", "steps=1")
+    assert (told.code, "the recipe's name is empty" in told.err) == (2, True)
+    Path("full").mkdir()
+    Path("full/file").touch()
+    told = command("train", "ring.yaml", "--out", "full", "compile=auto")
+    assert told.code == 2
+    assert "not compiled" not in told.out

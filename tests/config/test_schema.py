@@ -921,3 +921,41 @@ def test_the_form_of_a_schedule_is_shown_and_is_valid(override, form):
 def test_a_number_without_schedules_says_so():
     with pytest.raises(UsageError, match=r"noise.D takes a number, not 'linear'$"):
         config.parse(config.override(find_recipe("digits-fargan")[1], ["noise.D=linear"]))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("steps=abc", "steps takes: whole number >= 1 (as in steps=1000), not 'abc'"),
+        ("steps=1.5", "steps takes: whole number >= 1 (as in steps=1000), not 1.5"),
+        ("steps=", "steps takes: whole number >= 1 (as in steps=1000), not nothing"),
+        ("compile=maybe", "compile takes: true or false, or auto"),
+        ("every=5", "every is a section with keys of its own (as in every.log=100), and cannot be 5"),
+        ("optimizer.lr=[]", "optimizer.lr takes: number >= 0, schedule or list"),
+        ("critic.penalties={name: r1}", "(as in critic.penalties=[r1])"),
+        ("name=../x", "name takes: letters, digits, _, . and - only (as in name=mine), not '../x'"),
+        ("device=tpu", "choose auto, cpu, cuda, mps, xpu"),
+    ],
+)
+def test_a_value_of_another_type_is_answered_with_the_type_and_an_example(override, words):
+    raw = {"name": "x", **find_recipe("digits-fargan")[1]}
+    with pytest.raises(UsageError) as caught:
+        resolve(config.parse(config.override(raw, [override])))
+    assert words in str(caught.value)
+    assert "Python" not in str(caught.value)
+    assert "None" not in str(caught.value)
+
+
+def test_an_override_under_the_new_name_wins_over_a_file_with_the_old_one(tmp_path):
+    file = tmp_path / "old.yaml"
+    file.write_text("every: {examine: 5, log: 2}\nlooks: {images: 200}\n")
+    with pytest.warns(FutureWarning) as told:
+        raw = config.load(file)
+    assert {str(one.message).partition(":")[0] for one in told} == {
+        "the configuration key every.examine is now every.diagnostics",
+        "the configuration key looks is now evaluation",
+    }
+    made = config.override(raw, ["every.diagnostics=7", "evaluation.images=300"])
+    assert made == {"every": {"diagnostics": 7, "log": 2}, "evaluation": {"images": 300}}
+    with pytest.warns(FutureWarning):
+        assert config.current(config.override(raw, ["looks.images=400"]))["evaluation"] == {"images": 400}

@@ -111,6 +111,8 @@ def train(
         recipe = None
     if seeds is not None:
         assignments.append(f"seeds={seeds}")
+    if recipe == "":
+        raise UsageError("the recipe's name is empty: name one, or leave it out for the default recipe")
     if size is not None and images is None:
         raise UsageError("--size is for --images: set data.size for another data set")
     source, raw = named_recipe(recipe or (DEFAULT_IMAGES if images else DEFAULT))

@@ -278,12 +278,18 @@ def _members(swept: dict[str, tuple[float, ...]], seeds: range) -> list[dict[str
     return [dict(zip([*swept, "seed"], values, strict=True)) for values in grid]
 
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""The kinds of devices on which a run can be computed."""
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in DEVICES:
+        raise UsageError(
+            f"device {name!r} is not known: choose auto, {', '.join(DEVICES)} or one by number, as cuda:1"
+        )
     try:
-        if torch.device(name).type not in ("cpu", "cuda", "mps", "xpu"):
-            raise RuntimeError("nothing can be computed on it")
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(

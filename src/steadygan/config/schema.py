@@ -293,7 +293,7 @@ def current(raw: dict[str, Any]) -> dict[str, Any]:
     made = {key: dict(part) if isinstance(part, dict) else part for key, part in raw.items()}
     every = made.get("every")
     if isinstance(every, dict) and "examine" in every:
-        _warn_of("every.diagnostics", "every.diagnostics")
+        _warn_of("every.examine", "every.diagnostics")
         every["diagnostics"] = every.pop("examine")
     if "looks" in made:
         _warn_of("looks", "evaluation")
@@ -308,7 +308,7 @@ def _warn_of(old: str, new: str) -> None:
 
 
 def load(file: Path) -> dict[str, Any]:
-    """A YAML file as plain data. Raises UsageError when it is missing or not YAML."""
+    """A YAML file as plain data, under the present names. Raises UsageError when it is missing or not YAML."""
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -318,7 +318,7 @@ def load(file: Path) -> dict[str, Any]:
     raw = read_yaml(text, str(file))
     if not isinstance(raw, dict):
         raise UsageError(f"{file} must hold keys such as steps and data, not {type(raw).__name__}")
-    return raw
+    return current(raw)
 
 
 def dump(config: Config) -> str:
@@ -382,15 +382,47 @@ def _sentence(error: ValidationError) -> str:
         form = schedule_form(str(first["loc"][-2]).strip("<>"))
         return f"{path} is missing: write {path.rpartition('.')[0]}={form}"
     if kind == "missing":
-        return f"{path} is missing: add it"
+        return f"{path} is missing: add it{_as_in(path)}"
     if first["msg"].startswith("Value error, "):
         return f"{path} {first['msg'].removeprefix('Value error, ')}"
     if kind == "float_parsing":
         form = f"; a schedule is written {path}={schedule_form(given)}" if "<number>" in first["loc"] else ""
         return f"{path} takes a number, not {given!r}{form}"
+    if kind in WRONG_TYPES:
+        return _typed(path, given)
     _, should, rest = first["msg"].partition(" should ")  # pydantic's subject is the type; ours is the key
     reason = f"{path} should {rest}" if should else f"{path}: {first['msg'][:1].lower()}{first['msg'][1:]}"
     return f"{reason.replace(' tuple', ' list')}, not {given!r}"
+
+
+WRONG_TYPES = {
+    *("int_parsing", "int_type", "int_from_float", "float_type", "bool_parsing", "bool_type", "string_type"),
+    *("model_type", "model_attributes_type", "dict_type", "tuple_type", "list_type", "too_short"),
+    "string_pattern_mismatch",
+}
+"""pydantic's kinds of errors whose words speak of Python's types. The reference of keys has better ones."""
+
+
+def _typed(path: str, given: Any) -> str:
+    """What a key takes, with an example, where it was given something else."""
+    from steadygan.config.reference import find
+
+    key = find(path)[0]
+    value = "nothing" if given is None else repr(given)
+    if key.type == "section":
+        return f"{path} is a section with keys of its own{_as_in(path)}, and cannot be {value}"
+    kind = "letters, digits, _, . and - only" if path == "name" else key.type
+    return f"{path} takes: {kind}{_as_in(path)}, not {value}"
+
+
+def _as_in(path: str) -> str:
+    """An example of an override that sets a key, in brackets; nothing for a key that has no entry of its own."""
+    from steadygan.config.reference import find
+
+    try:
+        return f" (as in {find(path)[0].example})"
+    except UsageError:
+        return ""
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "EVENTS",
     "SAMPLES",
     "Note",
+    "check_free",
     "claim",
     "fresh_folder",
     "locked",
@@ -51,14 +52,19 @@ def fresh_folder(name: str) -> Path:
     raise AssertionError("there is always a next number")
 
 
-def claim(folder: Path) -> None:
-    """Create a folder for a new run. Raises UsageError if it is not empty or cannot be written."""
+def check_free(folder: Path) -> None:
+    """Raise UsageError if a new run cannot take this folder, because something is there."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: choose another --out")
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(
             f"{folder} is not empty: continue its run with steadygan resume {folder}, or choose another --out"
         )
+
+
+def claim(folder: Path) -> None:
+    """Create a folder for a new run. Raises UsageError if it is not empty or cannot be written."""
+    check_free(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

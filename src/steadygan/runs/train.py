@@ -22,6 +22,7 @@ from steadygan.runs.folder import (
     EVALUATION,
     EVENTS,
     Note,
+    check_free,
     claim,
     locked,
     read_config,
@@ -61,6 +62,7 @@ def start(
     from. Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
     scored or written.
     """
+    check_free(folder)
     run = started(settings, source, own) if source else build(settings, own)
     _try_step(run, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
