@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from steadygan import config
 from steadygan.build import build
 from steadygan.config.field_types import steps_of
+from steadygan.config.resolve import resolve
 from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe, recipe_files
 
