@@ -10,11 +10,12 @@ import torch
 
 from benchmarks import script
 from benchmarks.step import Candidate, interleaved, ours
+from steadygan import config
 from steadygan.build import Own
-from steadygan.data import digits
-from steadygan.networks import dcgan, mlp
+from steadygan.config.registry import NETWORKS
+from steadygan.data import Data, digits
 
-RECIPE = {
+DIGITS = {
     "data": "digits",
     "networks": {"name": "dcgan", "latent": 32, "width": 16},
     "critic": {"penalties": [{"name": "r1", "weight": 10}]},
@@ -23,20 +24,23 @@ RECIPE = {
     "steps": 100_000,
 }
 POINTS = {
-    **RECIPE,
+    **DIGITS,
     "data": {"name": "gaussian", "size": 1000},
     "networks": {"name": "mlp", "latent": 2, "width": 64},
 }
 
 
-def pair(settings: dict, own: Own) -> dict[str, tuple]:
-    """The candidates of one comparison: recipe and fit, eager and compiled."""
-    mine = {**settings, "networks": {"name": "own", "latent": settings["networks"]["latent"]}}
+def candidates(recipe: dict, data: Data | None) -> dict[str, Candidate]:
+    """The same pair of networks through the recipe and through fit's door, eager and compiled."""
+    networks = config.parse(recipe).networks
+    options = networks.model_dump(exclude={"name"})
+    make = NETWORKS[networks.name].make
+    own = Own(lambda shape: dict(zip("GD", make(shape, **options))), data=data)
+    mine = {**recipe, "networks": {"name": "own", "latent": networks.latent}}
     found = {}
-    for how, compiles in (("eager", False), ("compiled", True)):
-        for path, given, objects in (("recipe", settings, None), ("fit", mine, own)):
-            more = {} if objects is None else {"own": objects}
-            found[f"{how}, {path}"] = ours(given, 40 if not compiles else 200, compile=compiles, **more)[0]
+    for how, compiles, calls in (("eager", False, 40), ("compiled", True, 200)):
+        found[f"{how}, recipe"] = ours(recipe, calls, compile=compiles)[0]
+        found[f"{how}, fit"] = ours(mine, calls, own, compile=compiles)[0]
     return found
 
 
@@ -47,21 +51,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    for title, settings, networks, data in (
-        ("DCGAN on digits", RECIPE, dcgan, digits()),
-        ("MLP on points", POINTS, mlp, None),
-    ):
-        options = {key: value for key, value in settings["networks"].items() if key != "name"}
-        own = Own(
-            lambda shape, make=networks, options=options: dict(zip("GD", make(shape, **options))), data=data
-        )
-        settings = {**settings, "data": settings["data"]}
-        candidates: dict[str, Candidate] = pair(settings, own)
-        times = interleaved(candidates, chosen.repeats)
+    for title, recipe, data in (("DCGAN on digits", DIGITS, digits()), ("MLP on points", POINTS, None)):
+        times = interleaved(candidates(recipe, data), chosen.repeats)
         print(f"\n{title}, batch 64, {chosen.threads} thread(s)")
         for how in ("eager", "compiled"):
-            recipe, fit = (times[f"{how}, {path}"] for path in ("recipe", "fit"))
-            print(f"{how:10} recipe {recipe:8.3f} ms   fit {fit:8.3f} ms   fit / recipe {fit / recipe:.3f}")
+            there, here = (times[f"{how}, {path}"] for path in ("recipe", "fit"))
+            print(f"{how:10} recipe {there:8.3f} ms   fit {here:8.3f} ms   fit / recipe {here / there:.3f}")
 
 
 if __name__ == "__main__":

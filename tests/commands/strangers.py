@@ -108,7 +108,7 @@ class ConvGenerator(nn.Module):
 
 def encoder(width: int) -> nn.Module:
     layer = nn.TransformerEncoderLayer(width, 2, 2 * width, batch_first=True)  # its dropout is 0.1
-    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    return nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
 
 
 class TokenGenerator(nn.Module):
