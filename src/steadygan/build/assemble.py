@@ -67,44 +67,12 @@ def build(config: Config, own: Own = NOTHING, fill: Fill | None = None) -> Run:
     data = _data(parts.data, own)
     _check_independent(data, parts.data, parts.dynamics)
     classes = class_count(parts.game, parts.networks, data)
-    if parts.networks.name != "own":
-        check_size(parts.networks, parts.data, data.shape, classes)
     latent = classes + size(parts.networks.options.get("latent", 1))
-    spectral = parts.constraints.normalization.name == "spectral_normalized"
-    hidden = parts.constraints.hidden_noise
-    networks = partial(
-        modules,
-        parts.game,
-        parts.networks,
-        data,
-        classes,
-        hidden,
-        own,
-        spectral=spectral,
-        reduce=parts.constraints.reduction,
-    )
-
-    def fresh() -> dict[str, nn.Module]:
-        return frozen(networks(), parts.freeze)
-
-    ensemble, averaged = len(parts.members) > 1, ("G",) if parts.ema else ()
-    layout = parts.channels_last and not ensemble  # vmap does not support memory formats
+    fresh = _maker(parts, data, classes, own)
     made = fresh()
     eager = _reason_to_stay_eager(parts, made, data, classes, latent) if parts.networks.name == "own" else ""
-    nets = {name: Network(net, parts.precision.autocast, layout) for name, net in made.items()}
-    constrained = constraints(
-        parts.constraints,
-        data,
-        nets,
-        game=parts.game.name,
-        labels=classes > 0,
-        averaged=bool(averaged),
-        tangent=not DYNAMICS[parts.dynamics.name].second_order and parts.networks.name != "dirac",
-    )
-    game = _game(parts.game, nets, constrained, data, latent, parts.batch, parts.accumulate, own.loss)
-    if parts.networks.name == "dirac":
-        loss = parts.game.options["loss"].name
-        game = game._replace(rest=closed_form.dirac_rest(loss, parts.constraints, game))
+    ensemble, averaged = len(parts.members) > 1, ("G",) if parts.ema else ()
+    game = _whole_game(parts, made, data, classes, latent, own.loss)
     optimizers = _optimizers(parts.optimizers, tuple(game.players))
     rule = make(DYNAMICS, parts.dynamics, game=game, optimizers=optimizers)
     dtype, device = parts.precision.dtype, parts.device
@@ -131,6 +99,51 @@ def build(config: Config, own: Own = NOTHING, fill: Fill | None = None) -> Run:
         stop=parts.stop,
         eager=eager,
     )
+
+
+def _maker(parts: Resolved, data: Data, classes: int, own: Own) -> Callable[[], dict[str, nn.Module]]:
+    """The function that makes a newly initialised network for each player."""
+    if parts.networks.name != "own":
+        check_size(parts.networks, parts.data, data.shape, classes)
+    settings = parts.constraints
+    spectral = settings.normalization.name == "spectral_normalized"
+
+    def fresh() -> dict[str, nn.Module]:
+        made = modules(
+            parts.game,
+            parts.networks,
+            data,
+            classes,
+            settings.hidden_noise,
+            own,
+            spectral=spectral,
+            reduce=settings.reduction,
+        )
+        return frozen(made, parts.freeze)
+
+    return fresh
+
+
+def _whole_game(
+    parts: Resolved, made: dict[str, nn.Module], data: Data, classes: int, latent: int, loss: Loss | None
+) -> Game:
+    """The game of these networks, with the critic's constraints and, for the Dirac-GAN, its equilibrium."""
+    layout = parts.channels_last and len(parts.members) == 1  # vmap does not support memory formats
+    nets = {name: Network(net, parts.precision.autocast, layout) for name, net in made.items()}
+    constrained = constraints(
+        parts.constraints,
+        data,
+        nets,
+        game=parts.game.name,
+        labels=classes > 0,
+        averaged=parts.ema is not None,
+        tangent=not DYNAMICS[parts.dynamics.name].second_order and parts.networks.name != "dirac",
+    )
+    game = _game(parts.game, nets, constrained, data, latent, parts.batch, parts.accumulate, loss)
+    if parts.networks.name != "dirac":
+        return game
+    name = parts.game.options["loss"].name
+    return game._replace(rest=closed_form.dirac_rest(name, parts.constraints, game))
 
 
 def _reason_to_stay_eager(
