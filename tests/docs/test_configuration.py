@@ -106,7 +106,7 @@ TYPES = {
     "every.log": "steps, or a share of the run",
     "schedule.linear.over": "steps >= 1, or a share of the run",
     "compile": "true or false, or auto",
-    "precision": "one of float32, bfloat16, float64",
+    "precision": "one of auto, float32, bfloat16, float64",
     "critic.penalties": "list of: name with options",
     "game.infogan.categorical": "list of: whole number >= 2",
     "stop": "section, or null",

@@ -248,7 +248,7 @@ def test_published_numbers_have_their_protocol(name):
 @each_paper
 def test_a_header_owns_up_to_another_precision_than_the_papers(name):
     """None of the papers trains in bfloat16."""
-    assert (settings(name).precision == "bfloat16") == ("bfloat16 is ours" in header(name)["Source"])
+    assert (settings(name).precision == "auto") == ("bfloat16 is ours" in header(name)["Source"])
 
 
 @each_paper

@@ -49,7 +49,7 @@ def tiny(config: Config) -> dict[str, Any]:
     tree = config.model_dump(mode="json", exclude={"paper", "scale"})
     changes: dict[str, Any] = {"steps": steps, "batch": batch, "accumulate": 1, "seeds": 1, "compile": False}
     changes |= {"every.log": "5%", "every.score": "50%", "every.checkpoint": "50%", "evaluation.images": 100}
-    if config.precision == "bfloat16":
+    if config.precision in ("bfloat16", "auto"):
         changes["precision"] = "float32"
     if tree["game"].get("batch_G"):
         changes["game.batch_G"] = max(1, round(tree["game"]["batch_G"] * smaller))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from steadygan import schedules
-from steadygan.config import schema
+from steadygan.config import half, schema
 from steadygan.config.field_types import Strict, Sweep, ends, steps_of
 from steadygan.config.records import Choice
 from steadygan.config.schema import Config
@@ -27,6 +27,7 @@ __all__ = [
     "HiddenNoise",
     "Precision",
     "Resolved",
+    "device_of",
     "resolve",
     "schedule_of",
     "scheduled",
@@ -117,7 +118,8 @@ PRECISIONS = {
 
 def resolve(config: Config) -> Resolved:
     """Every section of `config` as arguments. Raises UsageError for a device that this machine does not have."""
-    precision = PRECISIONS[config.precision]
+    device = device_of(config)
+    precision = PRECISIONS[half.chosen(config.precision, device)]
     numbers = _Numbers(config.steps, precision.dtype)
     critic, noise, chosen = config.critic, config.noise, config.optimizer
     one = not isinstance(chosen, dict)
@@ -156,7 +158,7 @@ def resolve(config: Config) -> Resolved:
         accumulate=config.accumulate,
         precision=precision,
         channels_last=config.channels_last,
-        device=_device(config.device),
+        device=device,
         every=Every(
             log=max(1, numbers.steps(config.every.log)),
             score=max(1, numbers.steps(config.every.score)),
@@ -282,7 +284,9 @@ DEVICES = ("cpu", "cuda", "mps", "xpu")
 """The kinds of devices on which a run can be computed."""
 
 
-def _device(name: str) -> torch.device:
+def device_of(config: Config) -> torch.device:
+    """The device of a run. Raises UsageError for one that this machine does not have."""
+    name = config.device
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in DEVICES:

@@ -238,8 +238,11 @@ class Config(Strict):
     compile: _flag_or_auto = Field("auto", examples=[False])
     """Compile the training step with torch.compile. auto: where that saves time in this run."""
 
-    precision: Literal["float32", "bfloat16", "float64"] = "float32"
-    """Precision. bfloat16: mixed precision (autocast) with float32 parameters."""
+    precision: Literal["auto", "float32", "bfloat16", "float64"] = Field("float32", examples=["auto"])
+    """Precision. bfloat16: mixed precision (autocast) with float32 parameters.
+
+    auto: bfloat16 on a device with units for it, else float32; decided once, when the run starts.
+    """
 
     channels_last: bool = False
     """Keep images in the channels-last memory layout."""

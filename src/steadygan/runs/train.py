@@ -9,7 +9,8 @@ from rich.console import Console
 
 from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
-from steadygan.config import Config
+from steadygan.config import Config, half
+from steadygan.config.resolve import device_of
 from steadygan.config.schema import Evaluation
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.errors import UsageError, nearest, said
@@ -63,6 +64,7 @@ def start(
     scored or written.
     """
     check_free(folder)
+    settings = _with_precision(settings, console)
     run = started(settings, source, own) if source else build(settings, own)
     _try_step(run, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
@@ -102,6 +104,7 @@ def resume(
             "run instead"
         )
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
+    settings = _with_precision(settings, console)
     run = build(settings, own)
     _try_step(run, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
@@ -163,6 +166,20 @@ def _own_words(what: str, own: Own) -> Iterator[None]:
             f"{what} of your networks or loss fails ({said(error)}): a "
             "forward takes any number of samples, reads no values (.item()), and changes no parameter"
         ) from error
+
+
+def _with_precision(settings: Config, console: Console) -> Config:
+    """The configuration with a definite precision, and a note where the device has no units for bfloat16."""
+    device = device_of(settings)
+    decided = half.chosen(settings.precision, device)
+    if settings.precision == "auto" and decided == "float32":
+        _noter(console)("precision=auto: this device has no units for bfloat16, so the run is in float32")
+    if settings.precision == "bfloat16" and not half.has_units(device):
+        _noter(console)(
+            f"this device has no units for bfloat16: a convolution takes {half.slower(device):.1f} times as long as in "
+            "float32; set precision=auto or precision=float32 in a new run"
+        )
+    return settings.model_copy(update={"precision": decided})
 
 
 def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, console: Console) -> bool:
@@ -236,7 +253,8 @@ def _train(
     step = vectorised(run.step) if run.ensemble else run.step
     if settings.compile:
         console.print("compiling the step ...")
-        step = compiled(step, _noter(console), settings.precision, strict=settings.networks.name != "own")
+        strict = settings.networks.name != "own"
+        step = compiled(step, _noter(console), settings.precision, strict=strict, device=run.device)
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))

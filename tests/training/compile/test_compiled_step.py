@@ -11,7 +11,7 @@ from steadygan.build import Run, build
 from steadygan.config import parse, registry
 from steadygan.game import State
 from steadygan.training.compile import compiled_step
-from steadygan.training.compile.compiled_step import CompiledStepDiffers, compiled, vectorised
+from steadygan.training.compile.compiled_step import ON_CPU, CompiledStepDiffers, compiled, vectorised
 from steadygan.training.compile.small_matmul import VECTORS, SmallProducts
 
 OPTIMIZERS = {name: part.make for name, part in registry.OPTIMIZERS.items()}
@@ -61,7 +61,7 @@ def never(*args: Any, **kwargs: Any) -> Any:
 @pytest.fixture(scope="module")
 def single() -> tuple[Run, list[State], list[State]]:
     """A run, its states under the compiled step, and under the eager one."""
-    if shutil.which("g++") is None and not torch.cuda.is_available():
+    if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
     run = made()
     with pytest.MonkeyPatch.context() as patch:
@@ -70,7 +70,7 @@ def single() -> tuple[Run, list[State], list[State]]:
             SmallProducts, "uuid", lambda self: passes.append(None)
         )  # asked for each graph; None: kept by none
         fast = states(compiled(run.step, pytest.fail), run)
-    wanted = not torch.cuda.is_available() and torch.backends.cpu.get_cpu_capability() in VECTORS
+    wanted = torch.backends.cpu.get_cpu_capability() in VECTORS
     assert bool(passes) == wanted, "the pass is asked for where it gains something, and only there"
     return run, fast, states(run.step, run)
 
@@ -100,7 +100,7 @@ def counting(state: State, batch: Any) -> tuple[State, dict]:
 
 @pytest.mark.slow
 def test_a_program_is_used_for_its_own_kind_of_arguments_only():
-    if shutil.which("g++") is None and not torch.cuda.is_available():
+    if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
     step = compiled(counting, pytest.fail, "float64")
     start = State({"D": torch.ones(3)}, {}, {}, {}, {})
@@ -554,8 +554,6 @@ def test_a_first_step_that_diverges_is_the_trainers_to_report(monkeypatch):
 
 
 def test_without_a_compiler_the_step_runs_as_it_is_and_says_so(monkeypatch):
-    if torch.cuda.is_available():
-        pytest.skip("a GPU needs no C++ compiler")
     monkeypatch.setattr(torch, "compile", never)
     monkeypatch.setattr(compiled_step.shutil, "which", lambda name: None)
     notes: list[str] = []
@@ -566,9 +564,19 @@ def test_without_a_compiler_the_step_runs_as_it_is_and_says_so(monkeypatch):
     assert "C++ compiler" in notes[0]
 
 
+def test_the_device_of_the_run_decides_how_it_is_compiled(monkeypatch):
+    """On a machine with a GPU a run on the CPU is compiled for the CPU, and the other way round."""
+    given: list[dict] = []
+    monkeypatch.setattr(torch, "compile", lambda step, **options: given.append(options["options"]) or step)
+    for has_gpu in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda answer=has_gpu: answer)
+        for device in ("cpu", "cuda"):
+            start = State({"D": torch.ones(3)}, {}, {"D": {}}, {}, {})
+            compiled(counting, pytest.fail, device=torch.device(device))(start, [{"z": torch.ones(2)}])
+    assert [ON_CPU.keys() <= options.keys() for options in given] == [True, False, True, False]
+
+
 def test_the_compiler_is_the_one_that_cxx_names(monkeypatch):
-    if torch.cuda.is_available():
-        pytest.skip("a GPU needs no C++ compiler")
     monkeypatch.setattr(torch, "compile", never)
     monkeypatch.setenv("CXX", "/nonexistent/g++")
     notes: list[str] = []

@@ -32,6 +32,9 @@ Without a change of layout around each convolution, a step with a penalty is a s
 instead of 595; in bfloat16 and channels-last 296 instead of 352)."""
 
 
+CPU = torch.device("cpu")
+
+
 class CompiledStepDiffers(RuntimeError):
     """The compiled step and the eager step gave different results for the same state and batch."""
 
@@ -42,22 +45,27 @@ def vectorised(step: Step) -> Step:
 
 
 def compiled(
-    step: Step, note: Callable[[str], None], precision: str = "float32", *, strict: bool = True
+    step: Step,
+    note: Callable[[str], None],
+    precision: str = "float32",
+    *,
+    strict: bool = True,
+    device: torch.device = CPU,
 ) -> Step:
     """Compile the whole step, double backward included, and compare its first result with that of the eager step.
 
     Raises CompiledStepDiffers if they differ by more than rounding: compiled torch.func.grad has been silently
     wrong (pytorch issue #136662). Without `strict` the step then stays uncompiled, and `note` gets that sentence.
     So it does for a step that torch cannot compile, and on a CPU without a C++ compiler. Each layout of arguments
-    has its own program. The caller must not change a returned state in place, and must not change torch's modes
-    (autocast, gradients) between calls.
+    has its own program. The `device` of the run decides how it is compiled. The caller must not change a returned
+    state in place, and must not change torch's modes (autocast, gradients) between calls.
     """
     compiler = shlex.split(os.environ.get("CXX", "g++"))
-    if not torch.cuda.is_available() and not any(shutil.which(word) for word in compiler[:1]):
+    if device.type == "cpu" and not any(shutil.which(word) for word in compiler[:1]):
         note("no C++ compiler was found, so the step runs uncompiled: install g++ or set CXX to be faster")
         return step
     options: dict[str, Any] = {}
-    if not torch.cuda.is_available():
+    if device.type == "cpu":
         options = {**ON_CPU, "post_grad_custom_post_pass": small_products(note)}
     if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # since torch 2.7
         # torch would check its guards at every call; `kind` in `run` takes their place at less cost.
