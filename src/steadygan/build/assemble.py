@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 from steadygan.build import closed_form
 from steadygan.build.critic import constraints
-from steadygan.build.own import NOTHING, Own, seeded_globals, size, unseeded
+from steadygan.build.own import NOTHING, Own, counting, seeded_globals, size, unseeded
 from steadygan.build.players import class_count, frozen, modules
 from steadygan.build.sizes import check_size
 from steadygan.config import Config
@@ -149,11 +149,17 @@ def _whole_game(
 def _reason_to_stay_eager(
     parts: Resolved, nets: dict[str, nn.Module], data: Data, classes: int, latent: int
 ) -> str:
-    """A sentence where a network draws random numbers that no buffer can stand for; else nothing.
+    """A sentence where a network draws random numbers that no buffer can stand for, or counts; else nothing.
 
     Raises UsageError for an ensemble of such networks.
     """
-    found = unseeded(nets, GAMES[parts.game.name].players, data, classes, latent - classes)
+    tried = (nets, GAMES[parts.game.name].players, data, classes, latent - classes)
+    found = unseeded(*tried)
+    if not found and (counted := counting(*tried)):
+        return (
+            f"a forward changes {' and '.join(counted)}, of which checkpoints know nothing: the step runs uncompiled, "
+            "and a resumed run is not the same as one that never stopped; make it a buffer (register_buffer)"
+        )
     if not found:
         return ""
     who = f"the forward of {' and '.join(found)} draws random numbers of a kind that a compiled step cannot repeat"

@@ -23,7 +23,7 @@ from steadygan.networks.pure import Pure, draws_random_numbers, needs_purity
 from steadygan.networks.shaped import LogitsOf, Shaped
 from steadygan.rng import generator
 
-__all__ = ["NOTHING", "Own", "own_modules", "plain", "seeded_globals", "size", "unseeded"]
+__all__ = ["NOTHING", "Own", "counting", "own_modules", "plain", "seeded_globals", "size", "unseeded"]
 
 
 class Own(NamedTuple):
@@ -79,6 +79,7 @@ def own_modules(
         inputs = _typed(made[name], _inputs(role, data, classes, latent))
         net = LogitsOf(made[name], own.logits) if own.logits and role in CRITICS else made[name]
         answered = _tried(name, role, net, *inputs)
+        _check_attributes(name, net, inputs)
         made[name] = Pure(net) if needs_purity(net, *inputs) else net
         if role == "critic":
             _check_logits(answered, len(inputs[0]), reduce)
@@ -98,11 +99,9 @@ def unseeded(
     nets: Mapping[str, nn.Module], roles: Mapping[str, str], data: Data, classes: int, latent: int
 ) -> list[str]:
     """The players whose forward takes numbers from torch's generator in spite of `Pure`: their step cannot compile."""
-    inputs = {name: _inputs(role, data, classes, latent) for name, role in roles.items() if role in TRIED}
-    flat = {name: (torch.randn(2, classes + latent),) for name, role in roles.items() if role == "generator"}
     return [
         name
-        for name, given in {**inputs, **flat}.items()
+        for name, given in _tries(roles, data, classes, latent).items()
         if draws_random_numbers(nets[name], *_typed(nets[name], given))
     ]
 
@@ -144,11 +143,35 @@ def plain(module: nn.Module) -> tuple[nn.Module, str]:
 WRAPPERS: dict[type[nn.Module], str] = {Classed: "G", Shaped: "G", Pure: "net", LogitsOf: "D"}
 """What a step wraps a network in, and the name under which the network is in it."""
 
+
+def counting(
+    nets: Mapping[str, nn.Module], roles: Mapping[str, str], data: Data, classes: int, latent: int
+) -> list[str]:
+    """The plain attributes, as `G.count`, that the players' forwards change: a resumed run does not know them."""
+    return [
+        f"{name}.{key}"
+        for name, given in _tries(roles, data, classes, latent).items()
+        for key in changing(nets[name], *_typed(nets[name], given))
+    ]
+
+
+def _tries(roles: Mapping[str, str], data: Data, classes: int, latent: int) -> dict[str, tuple[Tensor, ...]]:
+    """Inputs of each player that can be tried; a generator's are flat latents."""
+    inputs = {name: _inputs(role, data, classes, latent) for name, role in roles.items() if role in TRIED}
+    flat = {name: (torch.randn(2, classes + latent),) for name, role in roles.items() if role == "generator"}
+    return {**inputs, **flat}
+
+
 TRIED = ("generator", "critic", "informed critic", "encoder", "autoencoder")
 """The roles whose networks take latents or samples, so that they can be tried before a run."""
 
 
 def _checked(name: str, net: object) -> nn.Module:
+    """The plain module. Raises UsageError for what cannot be trained."""
+    if isinstance(net, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        net = net.module
+    if isinstance(net, torch.jit.ScriptModule):
+        raise UsageError(f"the network {name} is compiled by torch.jit: give the plain module")
     if not isinstance(net, nn.Module):
         raise UsageError(
             f"the network {name} must be a torch.nn.Module, not {type(net).__name__}: give a module"
@@ -200,16 +223,73 @@ def _tried(name: str, role: str, net: nn.Module, *inputs: Tensor) -> Any:
             )
     except Exception as error:  # whatever the caller's forward raises
         shapes = " and ".join(str(list(x.shape)) for x in inputs)
-        latent = (
-            ", or give latent the shape that it takes, such as (100, 1, 1)" if role == "generator" else ""
-        )
         raise UsageError(
-            f"the network {name} fails on an input of shape {shapes} ({said(error)}): it must take a batch "
-            f"[N, ...] of that kind{latent}"
+            f"the network {name} fails on an input of shape {shapes} ({said(error)}): {_remedy(role, inputs)}"
         ) from error
     if found is None:
         raise UsageError(f"the network {name} returns nothing: let its forward return a tensor")
     return found
+
+
+def _remedy(role: str, inputs: Sequence[Tensor]) -> str:
+    """What to change where a network does not take the inputs of its role."""
+    labels = ", and labels y [N] after it, because the game is conditional" if len(inputs) > 1 else ""
+    if role != "generator":
+        return f"it takes samples of the data [N, ...]{labels}"
+    numbers = " x ".join(str(n) for n in inputs[0].shape[1:])
+    return (
+        f"it is given latents of {numbers} numbers{labels}; set latent to what it takes, as latent=64 or "
+        "latent=(100, 1, 1) (on the command line networks.latent=64)"
+    )
+
+
+def changing(net: nn.Module, *inputs: Tensor) -> dict[str, Any]:
+    """The plain attributes that a forward changes, by name: no checkpoint holds them.
+
+    >>> changing(nn.BatchNorm1d(2), torch.randn(3, 2))
+    {}
+    """
+    tried = copy.deepcopy(net)
+    before = _attributes(tried)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        tried(*inputs)
+    after = _attributes(tried)
+    return {key: value for key, value in after.items() if key not in before or not _same(before[key], value)}
+
+
+def _attributes(net: nn.Module) -> dict[str, Any]:
+    """The attributes that are numbers, words or tensors, without those that old-style hooks compute anew."""
+    kinds = (int, float, str, bool, tuple, Tensor)
+    hooked = {f"{path}.{key}".lstrip(".") for path, part in net.named_modules() for key in _hooked(part)}
+    return {
+        f"{path}.{key}".lstrip("."): value.clone() if isinstance(value, Tensor) else value
+        for path, part in net.named_modules()
+        for key, value in vars(part).items()
+        if not key.startswith("_") and isinstance(value, kinds) and f"{path}.{key}".lstrip(".") not in hooked
+    }
+
+
+def _hooked(part: nn.Module) -> list[str]:
+    """The weights that torch's old spectral norm and weight norm compute before each forward."""
+    return [key.removesuffix(end) for key in part._parameters for end in ("_orig", "_g") if key.endswith(end)]
+
+
+def _same(a: Any, b: Any) -> bool:
+    return (
+        torch.equal(a, b)
+        if isinstance(a, Tensor) and isinstance(b, Tensor)
+        else type(a) is type(b) and bool(a == b)
+    )
+
+
+def _check_attributes(name: str, net: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Raise UsageError where a forward changes a tensor that is a plain attribute: a pure step would lose it."""
+    found = [key for key, value in changing(net, *inputs).items() if isinstance(value, Tensor)]
+    if found:
+        raise UsageError(
+            f"the forward of {name} changes the tensor {found[0]}, which is a plain attribute: make it a buffer with "
+            f"register_buffer({found[0].rpartition('.')[2]!r}, ...), so that checkpoints hold it"
+        )
 
 
 def _check_logits(found: Any, samples: int, reduce: Reduction | None) -> None:

@@ -113,6 +113,8 @@ def train(
         assignments.append(f"seeds={seeds}")
     if recipe == "":
         raise UsageError("the recipe's name is empty: name one, or leave it out for the default recipe")
+    if images and any(one.partition("=")[0] in ("data", "data.name", "data.path") for one in assignments):
+        raise UsageError("--images names the data already: leave out data=, data.name= and data.path=")
     if size is not None and images is None:
         raise UsageError("--size is for --images: set data.size for another data set")
     source, raw = named_recipe(recipe or (DEFAULT_IMAGES if images else DEFAULT))
@@ -125,6 +127,8 @@ def train(
     if own_set:
         check_images(settings, own_set.side)
         note(own_set.told(source))
+    for left_out in file.unused(settings) if file else ():
+        note(left_out)
     begun = _origin(from_, from_players, from_member)
     if dry_run:
         from steadygan.commands import dry_run as dry

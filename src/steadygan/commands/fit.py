@@ -174,7 +174,7 @@ def fit(
 
     - `G`, `D`: modules z [N, latent] -> samples [N, ...] and samples -> logits. Or functions that make them: each
       member of an ensemble then starts from weights of its own. `players` has further networks by name, for games
-      such as reg_gan. With game={"name": "gan", "conditional": True} they are G(z, y) and D(x, y).
+      such as reg_gan. With conditional=True they are G(z, y) and D(x, y).
     - `data`: a tensor, a numpy array, a dataset of torch, a folder or zip of images, or the name of a data set with
       its options. `labels` [n] and `held`, held-out samples, belong to tensors and arrays. uint8 is scaled to [-1, 1].
     - `latent`: the dimension of z, or its shape, such as (100, 1, 1).
@@ -182,7 +182,7 @@ def fit(
     - `logits`: takes the logits out of what D answers, where that is a tuple or a dictionary.
     - `out`: the run folder, by default runs/custom. With `resume` a run in this folder is taken up again.
     - `options`: every key of a recipe, such as steps, batch, seeds, ema, dynamics, precision. Those of the critic's
-      section may stand alone: penalties, normalization, consistency, clip, reduce.
+      section and of the game may stand alone: penalties, normalization, consistency, clip, reduce, conditional.
 
     The default optimizer is Adam with a rate of 0.0002 and betas 0.5 and 0.999; steps are 10,000. Afterwards G and D
     have the trained weights, without averaging, except in an ensemble. Whatever cannot be compiled or resumed exactly
@@ -203,7 +203,10 @@ def fit(
             "such as their classes, for others"
         )
     folder = Path(out) if out else fresh_folder(settings.name)
-    if resume and (folder / CONFIG).is_file():
+    begun = (folder / CONFIG).is_file()
+    if begun and not resume:
+        raise UsageError(f"{folder} has a run already: give resume=True to train it on, or another out=")
+    if begun:
         return Fitted(folder, own, nets, console)._resumed({**_placed(options), "game": raw["game"]})
     about = {"networks": {name: _described(net) for name, net in nets.items()}}
     ended = runs.start(settings, folder, console, own, lambda place: own_code.keep(place, None, about))
@@ -243,7 +246,8 @@ def _named(data: Any) -> dict[str, Any] | None:
     if isinstance(data, str | os.PathLike):
         if not Path(data).exists():
             raise UsageError(
-                f"data {str(data)!r} is neither a data set nor a folder or zip: {nearest(str(data), DATA)}"
+                f"data {str(data)!r} is neither a data set nor a folder or zip that exists: "
+                f"{nearest(str(data), [name for name in DATA if name not in ('none', 'own')])}"
             )
         return {"name": "images", "path": str(Path(data).resolve())}
     return None
@@ -279,28 +283,48 @@ def _whole(latent: Any) -> int | list[int]:
         shape = [operator.index(n) for n in latent] if np.ndim(latent) else operator.index(latent)
     except TypeError:
         shape = []
-    if not shape or (isinstance(shape, list) and min(shape) < 1) or (isinstance(shape, int) and shape < 1):
+    if (
+        not shape
+        or isinstance(latent, bool)
+        or (isinstance(shape, list) and min(shape) < 1)
+        or (isinstance(shape, int) and shape < 1)
+    ):
         raise UsageError(f"latent is {latent!r}: give a whole number from 1, or a shape such as (100, 1, 1)")
     return shape
 
 
 def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options at their places in a configuration: those of the critic's section may stand alone."""
-    known = {*Config.model_fields, *Critic.model_fields} - {"networks", "data"}
-    for key in options:
-        if key not in known:
-            raise UsageError(f"fit has no option {key!r}: {nearest(key, known)}")
-    raw = {key: value for key, value in options.items() if key in Config.model_fields}
-    alone = {key: value for key, value in options.items() if key in Critic.model_fields}
-    section = raw.get("critic", {})
-    if alone and isinstance(section, Mapping):
-        twice = [key for key in alone if key in section]
-        if twice:
-            raise UsageError(f"{twice[0]} is given twice, alone and in critic: give it once")
-        raw["critic"] = {**section, **alone}
+    """Options at their places in a configuration: those of the critic's section and of the game may stand alone."""
+    raw = {key: options[key] for key in options if key in Config.model_fields.keys() - {"networks", "data"}}
+    game = raw.get("game", "gan")
+    part = GAMES.get(str(game.get("name", "gan") if isinstance(game, Mapping) else game))
+    homes = {"critic": Critic.model_fields.keys(), "game": part.options.keys() if part else ()}
+    for key in options.keys() - raw.keys():
+        home = next((home for home, keys in homes.items() if key in keys), None)
+        if home is None:
+            known = {*Config.model_fields, *(name for keys in homes.values() for name in keys)} - {
+                "networks",
+                "data",
+            }
+            raise UsageError(f"fit has no option {key!r}: {HINTS.get(key) or nearest(key, known)}")
+        raw[home] = _joined(raw.get(home, {} if home == "critic" else "gan"), home, key, options[key])
     if isinstance(raw.get("ema"), int | float) and not isinstance(raw["ema"], bool):
         raw["ema"] = {"decay": raw["ema"]}
     return raw
+
+
+HINTS = dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}')
+"""What to write for options that other trainers have."""
+
+
+def _joined(section: Any, home: str, key: str, value: Any) -> Any:
+    """A section of the configuration with one more option. What is no section stays: the schema says what is wrong."""
+    section = {"name": section} if isinstance(section, str) else section
+    if not isinstance(section, Mapping):
+        return section
+    if key in section:
+        raise UsageError(f"{key} is given twice, alone and in {home}: give it once")
+    return {**section, key: value}
 
 
 def _with_loss(raw: dict[str, Any], loss: Any) -> dict[str, Any]:

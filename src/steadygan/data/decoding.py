@@ -235,7 +235,7 @@ def _notes(listing: Listing, labelled: bool) -> tuple[str, ...]:
     if strays:
         notes.append(
             f"the images in {listing.source} get no labels, because {len(strays):,} of {len(listing.entries):,} lie "
-            f"outside the class folders: {named(strays)}; move them into one, or remove them"
+            f"outside the class folders, or deeper in one: {named(strays)}; move them right into one, or remove them"
         )
     return tuple(notes)
 

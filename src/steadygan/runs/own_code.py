@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.build import Own
+from steadygan.config import Config
 from steadygan.config.registry import GAMES
 from steadygan.data import Data
 from steadygan.data.given import given
@@ -52,6 +53,19 @@ class OwnFile(NamedTuple):
             game = made.get("game", "gan")
             made["game"] = {**(game if isinstance(game, dict) else {"name": game}), "loss": "own"}
         return made
+
+    def unused(self, settings: Config) -> list[str]:
+        """A sentence for each function of the file whose place an override has taken."""
+        places = {
+            "networks": settings.networks.name,
+            "data": settings.data.name,
+            "loss": getattr(getattr(settings.game, "loss", None), "name", "own"),
+        }
+        return [
+            f"{name}() of {self.name} is not used, because an override says {place}"
+            for name, place in places.items()
+            if name in self.functions and place != "own"
+        ]
 
     def own(self, raw: Mapping[str, Any], note: Note) -> Own:
         """The objects that the file makes for a configuration. `networks(shape, **options)` is called when needed."""

@@ -146,14 +146,19 @@ def resume(
 
 
 def _try_step(run: Run, own: Own) -> None:
-    """Take a step of the caller's own networks. Raises UsageError with its words where it fails."""
-    if own is not NOTHING:
-        with _own_words("a training step", own):
-            (vectorised(run.step) if run.ensemble else run.step)(run.state, run.draws(0))
+    """Take a step and a diagnostics pass of the caller's own networks. Raises UsageError with what they raise."""
+    if own is NOTHING:
+        return
+    several = "; several members train as one program, else train one seed at a time" if run.ensemble else ""
+    with _own_words("a training step", own, several):
+        (vectorised(run.step) if run.ensemble else run.step)(run.state, run.draws(0))
+    if not run.game.rest:
+        with _own_words("a diagnostics pass", own, several):
+            _gradient_stats(run)(run.state, run.state)
 
 
 @contextmanager
-def _own_words(what: str, own: Own) -> Iterator[None]:
+def _own_words(what: str, own: Own, more: str = "") -> Iterator[None]:
     """Inside the block the caller's code is tried: what it raises becomes a UsageError with its words."""
     try:
         yield
@@ -164,7 +169,7 @@ def _own_words(what: str, own: Own) -> Iterator[None]:
             raise
         raise UsageError(
             f"{what} of your networks or loss fails ({said(error)}): a "
-            "forward takes any number of samples, reads no values (.item()), and changes no parameter"
+            f"forward takes any number of samples, reads no values (.item()), and changes no parameter{more}"
         ) from error
 
 
