@@ -67,7 +67,7 @@ class NoisyD(nn.Module):
 
 def run(G, D, data, out: Path, **options) -> module.Fitted:
     given = {"latent": 4, "steps": STEPS, "batch": 8, "compile": False, "every": EVERY, "optimizer": SGD}
-    return fit(G, D, data, out=out, quiet=True, **{**given, "precision": "float64", **options})
+    return fit(G, D, data, out=out, **{**given, "quiet": True, "precision": "float64", **options})
 
 
 def newest(folder: Path) -> dict[str, torch.Tensor]:
