@@ -6,6 +6,7 @@ A checkpoint is complete or absent: it is written under another name, and rename
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,9 +19,10 @@ from torch import Tensor
 
 import steadygan
 from steadygan.errors import UsageError
+from steadygan.files import read_json
 from steadygan.game import State
 
-__all__ = ["checkpoints", "load", "load_newest", "name", "newest", "prune", "read", "save"]
+__all__ = ["checkpoints", "load", "load_newest", "meta", "name", "newest", "prune", "read", "save"]
 
 FORMAT = 1
 
@@ -61,7 +63,7 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
             },
             file,
         )
-        meta = {
+        about = {
             "format": FORMAT,
             "steadygan": steadygan.__version__,
             "torch": torch.__version__,
@@ -69,7 +71,7 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
             "sha256": _digest(file),
             **facts,
         }
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1))
+        (partial / "meta.json").write_text(json.dumps(about, indent=1))
         for part in (file, partial / "meta.json", partial):
             _sync(part)
         old = _retired(target)
@@ -96,23 +98,40 @@ def name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def is_name(text: str) -> bool:
+    """Whether this is the folder name of a checkpoint.
+
+    >>> is_name("step-00000250"), is_name("step-²"), is_name("best")
+    (True, False, False)
+    """
+    return re.fullmatch(r"step-[0-9]{8,18}", text) is not None
+
+
+def meta(path: Path) -> dict[str, Any]:
+    """The contents of meta.json of the checkpoint at `path`. Raises UsageError if it is damaged."""
+    try:
+        found: dict[str, Any] = read_json(path / "meta.json")
+        form, _, _ = found["format"], found["step"] + 0, found["sha256"].encode()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
+    if form != FORMAT:
+        raise UsageError(f"checkpoint {path} has format {form}, but this version reads format {FORMAT}")
+    return found
+
+
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The contents of meta.json and the tensors by path of the checkpoint at `path`.
 
     Raises UsageError if it is truncated or altered.
     """
+    found = meta(path)
     try:
-        meta = json.loads((path / "meta.json").read_text())
-        if meta["format"] != FORMAT:
-            raise UsageError(
-                f"checkpoint {path} has format {meta['format']}, but this version reads format {FORMAT}"
-            )
-        if _digest(path / "state.safetensors") != meta["sha256"]:
+        if _digest(path / "state.safetensors") != found["sha256"]:
             raise UsageError(f"checkpoint {path} is truncated or altered: its checksum does not match")
-        return meta, load_file(path / "state.safetensors")
+        return found, load_file(path / "state.safetensors")
     except UsageError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
 
 
@@ -161,7 +180,7 @@ def _check_players(path: Path, found: list[str], wanted: list[str]) -> None:
 def checkpoints(folder: Path) -> list[Path]:
     """The paths of the checkpoints in `folder`, oldest first."""
     _bring_back(folder)
-    found = [p for p in folder.glob("step-*") if p.is_dir() and p.name[5:].isdigit()]
+    found = [p for p in folder.glob("step-*") if is_name(p.name) and p.is_dir()]
     return sorted(found, key=lambda p: int(p.name[5:]))
 
 

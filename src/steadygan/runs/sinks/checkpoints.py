@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from steadygan.files import write_whole
+from steadygan.files import read_json, write_whole
 from steadygan.training import checkpoint
 from steadygan.training.events import Event, Scored, Snapshot
 from steadygan.training.online_scores import lower_is_better
@@ -66,7 +66,8 @@ def best_checkpoint(folder: Path) -> Path | None:
 def _read(record: Path) -> dict[str, Any] | None:
     """The record of the best checkpoint, or None if it is missing or damaged."""
     try:
-        old = json.loads(record.read_text())
-        return {"checkpoint": str(old["checkpoint"]), "score": old["score"], "value": float(old["value"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        old = read_json(record)
+        found = {"checkpoint": str(old["checkpoint"]), "score": old["score"], "value": float(old["value"])}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
+    return found if checkpoint.is_name(found["checkpoint"]) else None

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 LANDSCAPES = "landscapes"
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 SHOWN = 400  # the most generated and the most real samples in a file
 
 
@@ -108,5 +109,5 @@ def read_landscape(path: Path) -> SavedLandscape | None:
             x, y, half = (float(v) for v in facts["frame"])
             found = Landscape((x, y, half), tensors["logits"], tensors["gradient"])
             return SavedLandscape(int(facts["step"]), found, tensors["fakes"], tensors["reals"])
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
+    except (*UNREADABLE, safetensors.SafetensorError):
         return None
