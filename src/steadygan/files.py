@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_folder", "read_json", "user_path", "write_whole"]
+__all__ = ["cache_folder", "clear_partial", "read_json", "user_path", "write_whole"]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -17,6 +17,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(partial, path)
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove the temporary files in a folder that a killed process did not rename. Nobody else may be writing there."""
+    for left in folder.glob(".*.partial"):
+        left.unlink()
 
 
 def read_json(path: Path) -> Any:

@@ -732,9 +732,49 @@ def test_a_run_killed_at_random_moments_is_the_run_that_was_not(tmp_path, quiet)
         kills += child.exitcode == -signal.SIGKILL
     assert kills == 3
     train.resume(tmp_path / "run", [], quiet)
-    for leftover in tmp_path.glob("run/samples/.*"):
-        leftover.unlink()  # a picture that was being written
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_resumed_run_removes_what_a_killed_one_left(tmp_path, whole, quiet):
+    name = "points, fake-as-real"
+    shutil.copytree(whole(name), tmp_path / "run")
+    (tmp_path / "run" / "samples" / ".step-00000006.png.77.partial").write_bytes(b"half")
+    (tmp_path / "run" / "landscapes" / ".step-00000006.safetensors.partial").write_bytes(b"half")
+    for left in (".step-00000010.partial", ".step-00000003.gone"):
+        shutil.copytree(
+            tmp_path / "run" / "checkpoints" / "step-00000009", tmp_path / "run" / "checkpoints" / left
+        )
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000012")
+    train.resume(tmp_path / "run", [], quiet)
+    assert_same_run(tmp_path / "run", whole(name))
+
+
+@pytest.mark.parametrize("written", ["nothing", "half a configuration", "the first weights"])
+def test_a_run_that_was_killed_before_its_configuration_says_how_to_go_on(written, tmp_path, quiet, whole):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if written == "half a configuration":
+        (folder / ".config.yaml.partial").write_text("data: ri")
+    if written == "the first weights":
+        run = build(parse(POINTS))
+        checkpoint.save(folder / "checkpoints", run.state, {})
+        (folder / "origin.json").write_text("{}")
+    if written == "nothing":
+        assert go(POINTS, folder, quiet) is None
+        return
+    for act in (lambda: go(POINTS, folder, quiet), lambda: train.resume(folder, [], quiet)):
+        with pytest.raises(UsageError, match=r"nothing to resume: remove .*, and train again"):
+            act()
+
+
+def test_a_trained_run_without_its_configuration_is_not_to_be_removed(tmp_path, quiet, whole):
+    shutil.copytree(whole("points, fake-as-real"), tmp_path / "run")
+    for lost in ("config.yaml", "events.jsonl", "evaluation.json"):
+        (tmp_path / "run" / lost).unlink()
+    with pytest.raises(UsageError, match="choose another --out"):
+        go(POINTS, tmp_path / "run", quiet)
+    with pytest.raises(UsageError, match="not a run folder"):
+        train.resume(tmp_path / "run", [], quiet)
 
 
 def test_a_folder_of_the_first_version_is_resumed(whole, tmp_path, quiet):

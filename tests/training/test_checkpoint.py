@@ -324,6 +324,26 @@ def test_pruning_keeps_the_last_ones_and_the_best(tmp_path):
     assert checkpoint.checkpoints(tmp_path) == [paths[50]]
 
 
+def test_a_checkpoint_that_is_half_removed_is_none(tmp_path, monkeypatch):
+    """A kill at any moment of its removal leaves the whole checkpoint or none."""
+    checkpoint.save(tmp_path, state(3), FACTS)
+    checkpoint.save(tmp_path, state(6), FACTS)
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if path.exists():
+            (path / "state.safetensors").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.prune(tmp_path, 1, None)
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000006"]
+    assert hidden(tmp_path) != []
+    checkpoint.clear(tmp_path)
+    assert hidden(tmp_path) == []
+
+
 # ------------------------------------------------------------------------------- writes that do not finish
 
 

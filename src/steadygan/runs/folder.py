@@ -52,14 +52,32 @@ def fresh_folder(name: str) -> Path:
     raise AssertionError("there is always a next number")
 
 
+_UNBEGUN = (
+    "the run in {0} was stopped before its first step and has nothing to resume: remove {0}, and train again"
+)
+
+
+def unbegun(folder: Path) -> bool:
+    """Whether a folder has only what a run writes before its configuration: no events, and no step that was trained."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    trained = any(path.name != checkpoint.name(0) for path in checkpoint.checkpoints(folder / CHECKPOINTS))
+    begins = names & {CHECKPOINTS, "origin.json", "own.json", f".{CONFIG}.partial"}
+    return bool(begins) and not trained and not names & {CONFIG, EVENTS, EVALUATION}
+
+
 def check_free(folder: Path) -> None:
     """Raise UsageError if a new run cannot take this folder, because something is there."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: choose another --out")
-    if folder.exists() and any(folder.iterdir()):
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if (folder / CONFIG).exists():
         raise UsageError(
             f"{folder} is not empty: continue its run with steadygan resume {folder}, or choose another --out"
         )
+    if unbegun(folder):
+        raise UsageError(_UNBEGUN.format(folder))
+    raise UsageError(f"{folder} is not empty, and it is no run folder (no {CONFIG}): choose another --out")
 
 
 def claim(folder: Path) -> None:
@@ -131,6 +149,8 @@ def _checkpoint(folder: Path, step: int) -> Path:
 
 def read_config(folder: Path) -> dict:
     """Read a run folder's configuration as plain data. Raises UsageError if it is not a run folder."""
+    if unbegun(folder):
+        raise UsageError(_UNBEGUN.format(folder))
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder} is not a run folder (no {CONFIG}): name a folder made by steadygan train")
     return config.load(folder / CONFIG)

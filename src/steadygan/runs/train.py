@@ -81,9 +81,11 @@ def start(
         if source:  # the checkpoint first: without it a resume would start from other weights
             checkpoint.save(folder / CHECKPOINTS, run.state, facts(run))
             record(folder, source)
-        write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
         if keep_own:
             keep_own(folder)
+        write_whole(
+            folder / CONFIG, config.dump(config.in_steps(settings))
+        )  # last: a folder that has it is a run
         return _train(settings, run, run.state, evaluate, folder, 0.0, console)
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from steadygan.errors import UsageError
 from steadygan.files import read_json
 from steadygan.game import State
 
-__all__ = ["checkpoints", "load", "load_newest", "meta", "name", "newest", "prune", "read", "save"]
+__all__ = ["checkpoints", "clear", "load", "load_newest", "meta", "name", "newest", "prune", "read", "save"]
 
 FORMAT = 1
 
@@ -216,7 +217,17 @@ def prune(folder: Path, last: int, keep: Path | None) -> None:
     """Remove all but the newest `last` checkpoints and `keep`."""
     for path in checkpoints(folder)[:-last]:
         if path != keep:
-            shutil.rmtree(path, ignore_errors=True)
+            gone = path.with_name(f".{path.name}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            with suppress(OSError):
+                path.rename(gone)  # first, so that no process sees half a checkpoint
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove what a killed process left of checkpoints that it wrote or removed. Only the run's own process may."""
+    for left in (*folder.glob(".step-*.partial"), *folder.glob(".step-*.gone")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _retired(target: Path) -> Path:

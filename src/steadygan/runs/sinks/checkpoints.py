@@ -24,6 +24,7 @@ def checkpoint_sink(
     In an ensemble the score is the mean over members. folder/best.json names the best checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.clear(folder)
     record = folder / BEST
 
     def sink(event: Event) -> None:

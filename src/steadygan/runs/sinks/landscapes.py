@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.critic_outputs import ranks
 from steadygan.diagnostics.landscape import Landscape, around, landscape
-from steadygan.files import write_whole
+from steadygan.files import clear_partial, write_whole
 from steadygan.game import Game, State
 from steadygan.game.state import member
 from steadygan.networks import logits_of
@@ -51,6 +51,7 @@ def landscape_sink(
     A conditional run writes the mean of the critic's logits over the classes.
     """
     frame = around(reals)
+    clear_partial(folder)
 
     def sink(event: Event) -> None:
         if not isinstance(event, Scored) or not event.evaluated.samples:
