@@ -13,6 +13,7 @@ from steadygan.config import Config
 from steadygan.errors import UsageError
 from steadygan.game import State
 from steadygan.game.state import member as one_member
+from steadygan.runs.identity import IDENTITY, known_identity
 from steadygan.training import checkpoint
 
 __all__ = [
@@ -61,7 +62,7 @@ def unbegun(folder: Path) -> bool:
     """Whether a folder has only what a run writes before its configuration: no events, and no step that was trained."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     trained = any(path.name != checkpoint.name(0) for path in checkpoint.checkpoints(folder / CHECKPOINTS))
-    begins = names & {CHECKPOINTS, "origin.json", "own.json", f".{CONFIG}.partial"}
+    begins = names & {CHECKPOINTS, IDENTITY, "origin.json", "own.json", f".{CONFIG}.partial"}
     return bool(begins) and not trained and not names & {CONFIG, EVENTS, EVALUATION}
 
 
@@ -110,9 +111,9 @@ def restore(folder: Path, run: Run, note: Note, step: int | None = None) -> Stat
     Swept values are those of the configuration. Raises UsageError if there is no such checkpoint.
     """
     if step is None:
-        state = checkpoint.load_newest(folder / CHECKPOINTS, run.state, note)
+        state = checkpoint.load_newest(folder / CHECKPOINTS, run.state, note, known_identity(folder))
     else:
-        state = checkpoint.load(_checkpoint(folder, step), run.state)
+        state = checkpoint.load(_checkpoint(folder, step), run.state, known_identity(folder))
     swept = {path: run.state.scalars[path] for path in run.members[0] if path != "seed"}
     return state._replace(scalars={**state.scalars, **swept})
 

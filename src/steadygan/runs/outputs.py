@@ -11,6 +11,7 @@ from steadygan.config.schema import Keep
 from steadygan.game import State, trainable
 from steadygan.game.state import member
 from steadygan.runs.folder import BOARD, CHECKPOINTS, EVENTS, SAMPLES
+from steadygan.runs.identity import known_identity
 from steadygan.runs.sinks import (
     checkpoint_sink,
     landscape_sink,
@@ -52,7 +53,7 @@ def loggers(
             line_sink(folder / EVENTS, images_per_step),
             _picture_sink(run, folder),
             *_landscape_sinks(run, folder),
-            checkpoint_sink(folder / CHECKPOINTS, facts(run), last=keep.last, best=keep.best),
+            checkpoint_sink(folder / CHECKPOINTS, facts(run, folder), last=keep.last, best=keep.best),
             board_sink,
         ]
 
@@ -102,9 +103,14 @@ def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
     return [landscape_sink(folder / LANDSCAPES, run.game, target, classes=run.classes, ensemble=several)]
 
 
-def facts(run: Run) -> dict[str, object]:
-    """What a checkpoint says beside its tensors: members, layout of the parameters, shape and classes of the data."""
+def facts(run: Run, folder: Path) -> dict[str, object]:
+    """What a checkpoint in a run's folder says beside its tensors.
+
+    It names the run, its members, the layout of the parameters, and the shape and classes of the data.
+    """
+    known = known_identity(folder)
     return {
+        **({"run": known} if known else {}),
         "members": run.members,
         "layout": layout(run),
         "shape": list(run.data.shape),

@@ -29,6 +29,7 @@ from steadygan.runs.folder import (
     read_config,
     restore,
 )
+from steadygan.runs.identity import identity, record_identity
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
@@ -78,8 +79,9 @@ def start(
         evaluate(run.state)  # a run that cannot be scored fails here, before anything is written
     claim(folder)
     with locked(folder):
+        record_identity(folder, identity(settings, source.sha256 if source else None))
         if source:  # the checkpoint first: without it a resume would start from other weights
-            checkpoint.save(folder / CHECKPOINTS, run.state, facts(run))
+            checkpoint.save(folder / CHECKPOINTS, run.state, facts(run, folder))
             record(folder, source)
         if keep_own:
             keep_own(folder)

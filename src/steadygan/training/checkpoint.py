@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,6 +117,11 @@ def meta(path: Path) -> dict[str, Any]:
         raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
     if form != FORMAT:
         raise UsageError(f"checkpoint {path} has format {form}, but this version reads format {FORMAT}")
+    if is_name(path.name) and int(path.name[5:]) != found["step"]:
+        raise UsageError(
+            f"checkpoint {path} holds step {found['step']}, so its folder was copied or renamed: remove it, or give it "
+            "back its name"
+        )
     return found
 
 
@@ -136,12 +141,16 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
 
 
-def load(path: Path, like: State) -> State:
+def load(path: Path, like: State, run: str | None = None) -> State:
     """Read the checkpoint at `path` into a state with the layout of `like`.
 
-    Raises UsageError if it is truncated or altered, or belongs to other networks than `like`.
+    Raises UsageError if it is truncated or altered, belongs to other networks than `like`, or says that it is of
+    another run than `run`.
     """
-    found, wanted = read(path)[1], tensors(like)
+    about, found = read(path)
+    wanted = tensors(like)
+    if run and about.get("run", run) != run:
+        raise UsageError(f"checkpoint {path} belongs to another run: remove it, or put this run's own back")
     _check_players(path, _players(found), _players(wanted))
     for name, tensor in wanted.items():
         if name not in found:
@@ -185,9 +194,9 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name[5:]))
 
 
-def load_newest(folder: Path, like: State, note: Callable[[str], None]) -> State:
-    """The state of the newest checkpoint that is intact, as `newest` finds it."""
-    return newest(folder, lambda path: load(path, like), note)
+def load_newest(folder: Path, like: State, note: Callable[[str], None], run: str | None = None) -> State:
+    """The state of the newest checkpoint that is intact and of this run, as `newest` finds it."""
+    return newest(folder, lambda path: load(path, like, run), note)
 
 
 def newest(folder: Path, read: Callable[[Path], Read], note: Callable[[str], None]) -> Read:
@@ -213,10 +222,13 @@ def newest(folder: Path, read: Callable[[Path], Read], note: Callable[[str], Non
     )
 
 
-def prune(folder: Path, last: int, keep: Path | None) -> None:
-    """Remove all but the newest `last` checkpoints and `keep`."""
-    for path in checkpoints(folder)[:-last]:
-        if path != keep:
+def prune(folder: Path, step: int, last: int, keep: Collection[Path]) -> None:
+    """Remove all checkpoints before `step` but the newest `last` up to it, and those in `keep`.
+
+    Later ones stay: if they could be used, the run would not be at `step`.
+    """
+    for path in [path for path in checkpoints(folder) if int(path.name[5:]) <= step][:-last]:
+        if path not in keep:
             gone = path.with_name(f".{path.name}.gone")
             shutil.rmtree(gone, ignore_errors=True)
             with suppress(OSError):

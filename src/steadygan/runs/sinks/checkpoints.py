@@ -30,7 +30,8 @@ def checkpoint_sink(
     def sink(event: Event) -> None:
         if isinstance(event, Snapshot):
             checkpoint.save(folder, event.state, facts)
-            checkpoint.prune(folder, last, best_checkpoint(folder))
+            kept = best_checkpoint(folder)
+            checkpoint.prune(folder, event.step, last, [kept] if kept else [])
         elif isinstance(event, Scored) and best:
             value = _score(event, best)
             name = checkpoint.name(event.step)
