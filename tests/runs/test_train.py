@@ -625,6 +625,39 @@ def test_an_ensemble_that_lost_a_member_tells_it_once_however_often_it_is_resume
     assert events(tmp_path / "run") == events(tmp_path / "whole")
 
 
+BROKEN_LATE = {
+    **BROKEN,
+    "steps": 20,
+    "every": {"log": 1, "score": 20, "checkpoint": 2},
+    "keep": {"last": 2},
+}
+
+
+def test_the_last_good_state_of_a_lost_member_is_kept(tmp_path, quiet, monkeypatch):
+    """Also by a run that was stopped after it: the lines say where the state is."""
+    diverged = go(BROKEN_LATE, tmp_path / "whole", quiet)
+    assert diverged is not None
+    assert diverged.members == [1]
+    with monkeypatch.context() as patch:
+        stop_before(patch, 15)
+        with pytest.raises(Stopped):
+            go(BROKEN_LATE, tmp_path / "run", quiet)
+    train.resume(tmp_path / "run", [], quiet)
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+    assert events(tmp_path / "run") == events(tmp_path / "whole")
+    kept = checkpoint.checkpoints(tmp_path / "run" / "checkpoints")
+    assert [path.name for path in kept] == [checkpoint.name(step) for step in (diverged.good_step, 18, 20)]
+    good = load_file(kept[0] / "state.safetensors")
+    assert all(good[f"params/{name}"].isfinite().all() for name in "GD")
+    notes: list[str] = []
+    samples, *_ = sample(tmp_path / "run", 4, average=True, member=1, note=notes.append)
+    assert samples.isfinite().all()
+    assert notes == [f"member 1 has diverged: this is its last good state, of {kept[0].name}"]
+    shutil.rmtree(kept[0])
+    with pytest.raises(UsageError, match=r"member 1 of .* has diverged, and no checkpoint"):
+        sample(tmp_path / "run", 4, average=True, member=1, note=print)
+
+
 def test_the_best_of_an_ensemble_is_found_among_the_members_that_last(tmp_path, quiet):
     go({**BROKEN, "every": {"log": 1, "score": 4}, "keep": {"best": "mode_kl"}}, tmp_path / "run", quiet)
     assert (tmp_path / "run" / "checkpoints" / "best.json").exists()

@@ -4,7 +4,7 @@ import fcntl
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from steadygan import config
@@ -15,6 +15,7 @@ from steadygan.game import State
 from steadygan.game.state import member as one_member
 from steadygan.runs.identity import IDENTITY, known_identity
 from steadygan.training import checkpoint
+from steadygan.training.loop import lost_members
 
 __all__ = [
     "BOARD",
@@ -123,7 +124,8 @@ def restore_member(
 ) -> tuple[State, int]:
     """Load one member's state at a checkpoint, with the shapes of a single run, and its seed.
 
-    Raises UsageError if there is no such member or checkpoint.
+    A member that has diverged comes from the newest checkpoint in which it is finite, with a note, unless `step` is
+    given. Raises UsageError if there is no such member or checkpoint.
     """
     if not 0 <= member < len(run.members):
         count = len(run.members)
@@ -132,8 +134,23 @@ def restore_member(
             if count > 1
             else f"member {member} does not exist: this run is not an ensemble, so leave out --member"
         )
-    state = one_member(restore(folder, run, note, step), member if run.ensemble else None)
-    return state, int(run.members[member]["seed"])
+    state = restore(folder, run, note, step)
+    if step is None and run.ensemble and member in lost_members(state):
+        state = _last_good(folder, run, member, note)
+    return one_member(state, member if run.ensemble else None), int(run.members[member]["seed"])
+
+
+def _last_good(folder: Path, run: Run, member: int, note: Note) -> State:
+    """The state of the newest checkpoint in which a member is finite."""
+    for path in reversed(checkpoint.checkpoints(folder / CHECKPOINTS)):
+        with suppress(UsageError):
+            state = restore(folder, run, note, int(path.name[5:]))
+            if member not in lost_members(state):
+                note(f"member {member} has diverged: this is its last good state, of {path.name}")
+                return state
+    raise UsageError(
+        f"member {member} of {folder} has diverged, and no checkpoint from before is left: choose another member"
+    )
 
 
 def _checkpoint(folder: Path, step: int) -> Path:

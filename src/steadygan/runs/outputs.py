@@ -20,6 +20,7 @@ from steadygan.runs.sinks import (
     sample_sink,
     tensorboard_sink,
 )
+from steadygan.runs.sinks.jsonl import whole
 from steadygan.runs.sinks.landscapes import LANDSCAPES
 from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Event, Scored, Snapshot
@@ -53,9 +54,21 @@ def loggers(
             line_sink(folder / EVENTS, images_per_step),
             _picture_sink(run, folder),
             *_landscape_sinks(run, folder),
-            checkpoint_sink(folder / CHECKPOINTS, facts(run, folder), last=keep.last, best=keep.best),
+            checkpoint_sink(
+                folder / CHECKPOINTS,
+                facts(run, folder),
+                last=keep.last,
+                best=keep.best,
+                good=_last_good(folder / EVENTS),
+            ),
             board_sink,
         ]
+
+
+def _last_good(events: Path) -> list[int]:
+    """The steps of the last good states of members that diverged before a resume."""
+    found = [line.get("good_step") for _, line in whole(events) if "diverged" in line]
+    return [step for step in found if type(step) is int and step >= 0]
 
 
 def _nothing(event: Event) -> None:
