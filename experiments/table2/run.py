@@ -226,7 +226,7 @@ def finish(job: Job, options: argparse.Namespace, looks: Looks) -> dict[str, Any
         "config": raw,
     }
     records.put(options.figures, str(job), figures)
-    checkpoint.prune(folder / CHECKPOINTS, 1, None)
+    checkpoint.prune(folder / CHECKPOINTS, raw["steps"], 1, [])
     return figures
 
 

@@ -1,9 +1,11 @@
-"""Atomic writing of files, and the folder of cached files."""
+"""Atomic writing of files, reading of JSON, and the folder of cached files."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-__all__ = ["cache_folder", "user_path", "write_whole"]
+__all__ = ["cache_folder", "clear_partial", "read_json", "user_path", "write_whole"]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -15,6 +17,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(partial, path)
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove the temporary files in a folder that a killed process did not rename. Nobody else may be writing there."""
+    for left in folder.glob(".*.partial"):
+        left.unlink()
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file. Raises OSError if it cannot be read, ValueError if it is not JSON.
+
+    A file of brackets that are nested too deep is not JSON either.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deep") from None
 
 
 def user_path(named: str | Path) -> Path:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from steadygan import config
 from steadygan.build import build
 from steadygan.config.field_types import steps_of
+from steadygan.config.overrides import read_yaml
 from steadygan.config.resolve import resolve
 from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe, recipe_files
@@ -642,6 +643,28 @@ def test_an_override_of_a_part_that_a_recipe_leaves_out_changes_the_default(assi
             config.parse(config.override(BASE, [assignment]))
     else:
         assert config.parse(config.override(BASE, [assignment])) == config.parse({**BASE, **full})
+
+
+NESTED = "\n".join(f"k{i}: &a{i} [{', '.join([f'*a{i - 1}' if i else 'x'] * 9)}]" for i in range(9))
+MERGED = "\n".join(
+    f"k{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}]}}" if i else "k0: &m0 {x: 1}" for i in range(9)
+)
+
+
+@pytest.mark.parametrize("text", [NESTED, MERGED], ids=["lists", "merge keys"])
+def test_nested_anchors_are_refused_before_they_unfold(text):
+    """Nine levels of nine aliases are 9^9 values, from a few hundred bytes."""
+    assert len(text) < 600
+    with pytest.raises(UsageError, match="unfolds to more than 100,000 values"):
+        read_yaml(text, "bomb.yaml")
+
+
+def test_anchors_that_are_used_a_few_times_are_read():
+    assert read_yaml("a: &x {lr: 1e-3}\nb: *x\nc: {<<: *x, beta: 2}\n", "the text") == {
+        "a": {"lr": 1e-3},
+        "b": {"lr": 1e-3},
+        "c": {"lr": 1e-3, "beta": 2},
+    }
 
 
 def test_later_overrides_see_earlier_ones():

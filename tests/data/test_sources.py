@@ -20,9 +20,11 @@ from PIL import Image
 
 from paths import CIFAR_ZIP
 from steadygan import data
+from steadygan.data import array_cache
 from steadygan.data import fashion_files as idx_module
 from steadygan.data.array_cache import RULES
 from steadygan.data.dataset import Data
+from steadygan.data.folders import image_folder_source
 from steadygan.errors import DataNote, UsageError
 
 
@@ -553,6 +555,17 @@ def test_a_kill_between_array_and_manifest_leaves_no_wrong_pair(tmp_path, monkey
             data.image_folder(path)
     write_zip(path, one)  # back to what the first manifest described
     assert torch.equal(data.image_folder(path).rows, first)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "[" * 100_000, '{"count": "2", "shape": 3, "labels": 1, "skipped": null}']
+)
+def test_a_manifest_of_another_kind_is_none(text, tmp_path):
+    path = write_folder(tmp_path / "set", {"a.png": png(noise(4, 4)), "b.png": png(noise(4, 4, seed=1))})
+    expected = data.image_folder(path).rows.clone()
+    cached(tmp_path, "json").write_text(text)
+    assert list(array_cache.manifests(image_folder_source(path))) == []
+    assert torch.equal(data.image_folder(path).rows, expected)
 
 
 @pytest.mark.parametrize("harm", ["cut array", "no array", "cut manifest", "no manifest", "older rules"])

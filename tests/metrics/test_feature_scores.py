@@ -9,8 +9,18 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from benchmarks import metrics as benchmark
+from steadygan.data import Data
 from steadygan.errors import UsageError
-from steadygan.metrics import Moments, Summary, frechet_distance, inception_score, kernel_distance, scores
+from steadygan.metrics import (
+    Moments,
+    Summary,
+    evaluation,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    scores,
+)
+from steadygan.metrics.extractors.registry import extractor
 from steadygan.metrics.feature_scores import frechet, inception, kernel
 from steadygan.metrics.hash_sampling import block_of
 from steadygan.metrics.neighbours import manifold_scores
@@ -249,3 +259,15 @@ def test_the_benchmark_in_small():
     value, error = found["kd ours"]["scores"]["kd"]
     assert found["kd torchmetrics"]["scores"]["kd"] == pytest.approx(value, abs=4 * error)
     assert set(found["all ours"]["scores"]) == {"fd", "kd", "precision", "recall", "density", "coverage"}
+
+
+def test_a_stored_summary_with_a_damaged_checksum_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path))
+    rows = torch.arange(4 * 16 * 16).remainder(251).to(torch.uint8).view(4, 1, 16, 16)
+    found = Data("four", (1, 16, 16), rows)
+    extract = extractor("pixels8", channels=1)
+    first = evaluation.real_summary(found, None, extract)
+    (file,) = (tmp_path / "statistics").glob("*.sha256")
+    file.write_bytes(b"\xff\xfe")
+    again = evaluation.real_summary(found, None, extract)
+    assert all(torch.equal(t, again.tensors()[name]) for name, t in first.tensors().items())

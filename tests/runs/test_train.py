@@ -370,6 +370,7 @@ def test_what_a_run_folder_holds(whole):
         "config.yaml",
         "evaluation.json",
         "events.jsonl",
+        "run.json",
         "samples",
     ]
     assert [p.name for p in checkpoint.checkpoints(folder / "checkpoints")] == [
@@ -624,6 +625,39 @@ def test_an_ensemble_that_lost_a_member_tells_it_once_however_often_it_is_resume
     assert events(tmp_path / "run") == events(tmp_path / "whole")
 
 
+BROKEN_LATE = {
+    **BROKEN,
+    "steps": 20,
+    "every": {"log": 1, "score": 20, "checkpoint": 2},
+    "keep": {"last": 2},
+}
+
+
+def test_the_last_good_state_of_a_lost_member_is_kept(tmp_path, quiet, monkeypatch):
+    """Also by a run that was stopped after it: the lines say where the state is."""
+    diverged = go(BROKEN_LATE, tmp_path / "whole", quiet)
+    assert diverged is not None
+    assert diverged.members == [1]
+    with monkeypatch.context() as patch:
+        stop_before(patch, 15)
+        with pytest.raises(Stopped):
+            go(BROKEN_LATE, tmp_path / "run", quiet)
+    train.resume(tmp_path / "run", [], quiet)
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+    assert events(tmp_path / "run") == events(tmp_path / "whole")
+    kept = checkpoint.checkpoints(tmp_path / "run" / "checkpoints")
+    assert [path.name for path in kept] == [checkpoint.name(step) for step in (diverged.good_step, 18, 20)]
+    good = load_file(kept[0] / "state.safetensors")
+    assert all(good[f"params/{name}"].isfinite().all() for name in "GD")
+    notes: list[str] = []
+    samples, *_ = sample(tmp_path / "run", 4, average=True, member=1, note=notes.append)
+    assert samples.isfinite().all()
+    assert notes == [f"member 1 has diverged: this is its last good state, of {kept[0].name}"]
+    shutil.rmtree(kept[0])
+    with pytest.raises(UsageError, match=r"member 1 of .* has diverged, and no checkpoint"):
+        sample(tmp_path / "run", 4, average=True, member=1, note=print)
+
+
 def test_the_best_of_an_ensemble_is_found_among_the_members_that_last(tmp_path, quiet):
     go({**BROKEN, "every": {"log": 1, "score": 4}, "keep": {"best": "mode_kl"}}, tmp_path / "run", quiet)
     assert (tmp_path / "run" / "checkpoints" / "best.json").exists()
@@ -732,9 +766,93 @@ def test_a_run_killed_at_random_moments_is_the_run_that_was_not(tmp_path, quiet)
         kills += child.exitcode == -signal.SIGKILL
     assert kills == 3
     train.resume(tmp_path / "run", [], quiet)
-    for leftover in tmp_path.glob("run/samples/.*"):
-        leftover.unlink()  # a picture that was being written
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_resumed_run_removes_what_a_killed_one_left(tmp_path, whole, quiet):
+    name = "points, fake-as-real"
+    shutil.copytree(whole(name), tmp_path / "run")
+    (tmp_path / "run" / "samples" / ".step-00000006.png.77.partial").write_bytes(b"half")
+    (tmp_path / "run" / "landscapes" / ".step-00000006.safetensors.partial").write_bytes(b"half")
+    for left in (".step-00000010.partial", ".step-00000003.gone"):
+        shutil.copytree(
+            tmp_path / "run" / "checkpoints" / "step-00000009", tmp_path / "run" / "checkpoints" / left
+        )
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000012")
+    train.resume(tmp_path / "run", [], quiet)
+    assert_same_run(tmp_path / "run", whole(name))
+
+
+@pytest.mark.parametrize("written", ["nothing", "half a configuration", "the first weights"])
+def test_a_run_that_was_killed_before_its_configuration_says_how_to_go_on(written, tmp_path, quiet, whole):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if written == "half a configuration":
+        (folder / ".config.yaml.partial").write_text("data: ri")
+    if written == "the first weights":
+        run = build(parse(POINTS))
+        checkpoint.save(folder / "checkpoints", run.state, {})
+        (folder / "origin.json").write_text("{}")
+    if written == "nothing":
+        assert go(POINTS, folder, quiet) is None
+        return
+    for act in (lambda: go(POINTS, folder, quiet), lambda: train.resume(folder, [], quiet)):
+        with pytest.raises(UsageError, match=r"nothing to resume: remove .*, and train again"):
+            act()
+
+
+def test_a_trained_run_without_its_configuration_is_not_to_be_removed(tmp_path, quiet, whole):
+    shutil.copytree(whole("points, fake-as-real"), tmp_path / "run")
+    for lost in ("config.yaml", "events.jsonl", "evaluation.json"):
+        (tmp_path / "run" / lost).unlink()
+    with pytest.raises(UsageError, match="choose another --out"):
+        go(POINTS, tmp_path / "run", quiet)
+    with pytest.raises(UsageError, match="not a run folder"):
+        train.resume(tmp_path / "run", [], quiet)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"optimizer": {**ADAM, "lr": 1e-3}}], ids=["seed", "rate"])
+def test_a_checkpoint_of_another_run_with_the_same_shapes_is_passed_over(change, tmp_path, quiet, whole):
+    name = "points, fake-as-real"
+    run, raw = tmp_path / "run", RECIPES[name][0]
+    shutil.copytree(whole(name), run)
+    go({**raw, **change}, tmp_path / "other", quiet)
+    newest_one = Path("checkpoints", "step-00000012")
+    shutil.rmtree(run / newest_one)
+    shutil.copytree(tmp_path / "other" / newest_one, run / newest_one)
+    told = io.StringIO()
+    train.resume(run, [], Console(file=told, width=500))
+    assert "belongs to another run" in told.getvalue()
+    assert_same_run(run, whole(name))
+
+
+def test_a_resumed_run_with_other_settings_is_the_same_run(tmp_path, quiet, whole):
+    shutil.copytree(whole("points, fake-as-real"), tmp_path / "run")
+    train.resume(tmp_path / "run", ["steps=15", "optimizer.lr=1e-4", "seed=3"], quiet)
+    train.resume(tmp_path / "run", ["steps=18"], quiet)
+    assert int(newest(tmp_path / "run")["scalars/step"]) == 18
+
+
+def test_a_folder_that_does_not_say_which_run_it_is_is_resumed(tmp_path, quiet, whole):
+    """Folders of older versions, whose checkpoints do not say it either."""
+    name = "points, fake-as-real"
+    shutil.copytree(whole(name), tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    for path in checkpoint.checkpoints(tmp_path / "run" / "checkpoints"):
+        meta = json.loads((path / "meta.json").read_text())
+        del meta["run"]
+        (path / "meta.json").write_text(json.dumps(meta))
+    train.resume(tmp_path / "run", ["steps=15"], quiet)
+    assert int(newest(tmp_path / "run")["scalars/step"]) == 15
+
+
+def test_two_checkpoints_that_changed_places_are_refused(tmp_path, quiet, whole):
+    shutil.copytree(whole("points, fake-as-real"), tmp_path / "run")
+    place = tmp_path / "run" / "checkpoints"
+    for old, new in (("step-00000009", "x"), ("step-00000012", "step-00000009"), ("x", "step-00000012")):
+        (place / old).rename(place / new)
+    with pytest.raises(UsageError, match="holds step 9"):
+        train.resume(tmp_path / "run", [], quiet)
 
 
 def test_a_folder_of_the_first_version_is_resumed(whole, tmp_path, quiet):

@@ -314,14 +314,61 @@ def test_an_unfinished_checkpoint_is_none(tmp_path):
 
 def test_pruning_keeps_the_last_ones_and_the_best(tmp_path):
     paths = {step: checkpoint.save(tmp_path, state(step), FACTS) for step in (10, 20, 30, 40, 50)}
-    checkpoint.prune(tmp_path, 2, paths[20])
+    checkpoint.prune(tmp_path, 50, 2, [paths[20]])
     assert checkpoint.checkpoints(tmp_path) == [paths[20], paths[40], paths[50]]
-    checkpoint.prune(tmp_path, 2, paths[50])
+    checkpoint.prune(tmp_path, 50, 2, [paths[50]])
     assert checkpoint.checkpoints(tmp_path) == [paths[40], paths[50]]
-    checkpoint.prune(tmp_path, 9, None)
+    checkpoint.prune(tmp_path, 50, 9, [])
     assert checkpoint.checkpoints(tmp_path) == [paths[40], paths[50]]
-    checkpoint.prune(tmp_path, 1, None)
+    checkpoint.prune(tmp_path, 50, 1, [])
     assert checkpoint.checkpoints(tmp_path) == [paths[50]]
+
+
+def test_pruning_leaves_checkpoints_after_the_present_step(tmp_path):
+    """One of another run may lie there; it must not push out the run's own."""
+    paths = {step: checkpoint.save(tmp_path, state(step), FACTS) for step in (10, 20, 99)}
+    checkpoint.prune(tmp_path, 20, 1, [])
+    assert checkpoint.checkpoints(tmp_path) == [paths[20], paths[99]]
+
+
+def test_a_checkpoint_under_another_step_is_refused(tmp_path):
+    path = checkpoint.save(tmp_path, state(7), FACTS)
+    later = copy(path, tmp_path / "step-00000099")
+    with pytest.raises(UsageError, match=r"step-00000099 holds step 7, so its folder was copied or renamed"):
+        checkpoint.load(later, state())
+    notes: list[str] = []
+    assert_same(checkpoint.load_newest(tmp_path, state(), notes.append), state(7))
+    assert len(notes) == 1
+
+
+def test_a_checkpoint_that_names_another_run_is_refused(tmp_path):
+    path = checkpoint.save(tmp_path, state(7), {**FACTS, "run": "a"})
+    assert_same(checkpoint.load(path, state(), "a"), state(7))
+    assert_same(checkpoint.load(path, state()), state(7))
+    with pytest.raises(UsageError, match="belongs to another run"):
+        checkpoint.load(path, state(), "b")
+    older = checkpoint.save(tmp_path / "older", state(7), FACTS)
+    assert_same(checkpoint.load(older, state(), "a"), state(7))
+
+
+def test_a_checkpoint_that_is_half_removed_is_none(tmp_path, monkeypatch):
+    """A kill at any moment of its removal leaves the whole checkpoint or none."""
+    checkpoint.save(tmp_path, state(3), FACTS)
+    checkpoint.save(tmp_path, state(6), FACTS)
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if path.exists():
+            (path / "state.safetensors").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.prune(tmp_path, 50, 1, [])
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000006"]
+    assert hidden(tmp_path) != []
+    checkpoint.clear(tmp_path)
+    assert hidden(tmp_path) == []
 
 
 # ------------------------------------------------------------------------------- writes that do not finish

@@ -5,7 +5,6 @@ import sys
 import time
 import warnings
 from contextlib import suppress
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +28,7 @@ from steadygan.cli.analysis import (
 )
 from steadygan.cli.data import data
 from steadygan.cli.export import export
+from steadygan.cli.streams import unbroken
 from steadygan.errors import UsageError
 from steadygan.recipes.listing import listed
 
@@ -305,8 +305,7 @@ def _affected(folder: Path, members: list[int]) -> str:
 def main() -> None:
     """Run the command line. Bad usage or input prints one sentence and gives exit code 2."""
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
-    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be text that it can encode
-        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = unbroken(sys.stdout), unbroken(sys.stderr)
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:

@@ -152,8 +152,8 @@ def _made(manifest: dict[str, Any]) -> str:
     """How an array was made, as text."""
     words = [f"{manifest['count']:,} images {shape_text(tuple(manifest['shape']))}"]
     if manifest.get("size"):
-        crop = "central square" if manifest["crop"] == "center" else "no crop"
-        words.append(f"resized by {manifest['filter']}, {crop}")
+        crop = "central square" if manifest.get("crop") == "center" else "no crop"
+        words.append(f"resized by {manifest.get('filter')}, {crop}")
     if manifest["skipped"]:
         words.append(f"{len(manifest['skipped']):,} corrupt images left out")
     return ", ".join(words)

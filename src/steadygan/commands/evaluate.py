@@ -1,6 +1,5 @@
 """The command `steadygan evaluate`: score cards of a run's checkpoints, or of images from any tool."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -68,7 +67,7 @@ def evaluate_run(
     members = range(len(run.members)) if member is None else [member]
     made = []
     for path in _checkpoints(folder / CHECKPOINTS, which):
-        step, sha256 = int(path.name[5:]), _hash(path)
+        step, sha256 = int(path.name[5:]), checkpoint.meta(path)["sha256"]
         for index in members:
             state, seed = restore_member(folder, run, index, note, step)
             if lost_members(state):
@@ -151,16 +150,11 @@ def _checkpoints(folder: Path, which: str) -> list[Path]:
         raise UsageError(f"{folder} has no best checkpoint: set keep.best to a score when training")
     chosen = {"newest": found[-1:], "all": found, "best": [best] if best else []}.get(which)
     if chosen is None:
-        chosen = [path for path in found if which.isdigit() and int(path.name[5:]) == int(which)]
+        chosen = [path for path in found if which.isdecimal() and int(path.name[5:]) == int(which)]
     if not chosen:
         steps = ", ".join(str(int(path.name[5:])) for path in found)
         raise UsageError(f"--checkpoint is newest, best, all or one of the steps {steps}, not {which!r}")
     return chosen
-
-
-def _hash(path: Path) -> str:
-    """The checksum in the checkpoint's meta data, which loading has verified."""
-    return str(json.loads((path / "meta.json").read_text())["sha256"])
 
 
 def _generate(

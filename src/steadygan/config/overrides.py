@@ -10,6 +10,10 @@ from steadygan.errors import UsageError
 __all__ = ["as_text", "assigned", "override", "read_yaml"]
 
 
+MOST = 100_000
+"""Most values of a configuration. A recipe has some 50."""
+
+
 def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """`raw` with `a.b=value` assignments applied, values read as YAML.
 
@@ -52,12 +56,33 @@ def as_text(value: Any) -> str:
 
 
 def read_yaml(text: str, source: str) -> Any:
-    """YAML as plain data. Raises UsageError for text that is not YAML, and for a document that contains itself."""
+    """YAML as plain data.
+
+    Raises UsageError for text that is not YAML, and for a document that contains itself or unfolds to more than
+    100,000 values.
+    """
     try:
-        return _number_like(yaml.safe_load(text))
+        loader = yaml.SafeLoader(text)
+        document = loader.get_single_node()
+        if _unfolded(document, {}) > MOST:
+            raise UsageError(
+                f"{source} unfolds to more than {MOST:,} values: write a smaller file, without repeated anchors (&)"
+            )
+        return None if document is None else _number_like(loader.construct_document(document))
+    except UsageError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{source} is not YAML ({reason}): quote or correct it") from None
+
+
+def _unfolded(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """The number of values of a YAML node if each alias is written out. `known` has the numbers of shared nodes."""
+    if id(node) not in known:
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        below = [part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_unfolded(part, known) for part in below)
+    return known[id(node)]
 
 
 def _copy(tree: Any) -> Any:

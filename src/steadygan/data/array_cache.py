@@ -28,7 +28,7 @@ from steadygan.data.dataset import Data
 from steadygan.data.image_files import named, printable
 from steadygan.data.sources import Source
 from steadygan.errors import DataNote, UsageError
-from steadygan.files import cache_folder
+from steadygan.files import cache_folder, read_json
 
 __all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "where", "with_test"]
 
@@ -103,8 +103,8 @@ def manifests(source: Source) -> Iterator[tuple[Path, dict[str, Any], bool]]:
     """Each array made from a source's split, with any options: its file, its manifest, and whether it is up to date."""
     part = {"source": str(source.place.resolve())} | {k: source.options.get(k) for k in ("split", "below")}
     for file in sorted(cache_folder().glob(f"{glob.escape(_stem(source))}-*.json")):
-        with suppress(OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-            manifest = json.loads(file.read_text())
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            manifest = _manifest(file)
             if all(manifest.get(key) == value for key, value in part.items()):
                 array, size = file.with_suffix(".npy"), math.prod((manifest["count"], *manifest["shape"]))
                 same = (manifest["rules"], manifest["fingerprint"]) == (RULES, _hash(source.entries))
@@ -190,20 +190,13 @@ def _read(source: Source, skip: bool | None) -> Prepared | None:
     """The array in the cache if it is up to date, or None. If `skip` is False, no images may have been left out."""
     place = where(source)
     try:
-        manifest = json.loads(place.with_suffix(".json").read_text())
+        manifest = _manifest(place.with_suffix(".json"))
         rows = map_rows(place)
         labels = torch.from_numpy(np.load(_labels(place))) if manifest["labels"] else None
-        same = manifest == json.loads(place.with_suffix(".json").read_text())
+        same = manifest == _manifest(place.with_suffix(".json"))
         whole = [manifest["count"], *manifest["shape"]] == list(rows.shape)
-        skipped = manifest["skipped"]
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        TypeError,
-        RecursionError,
-    ):  # missing or damaged: make it again
+        skipped, _ = manifest["skipped"], manifest["reasons"]
+    except (OSError, ValueError, EOFError, KeyError, TypeError):  # missing or damaged: make it again
         return None
     whole = whole and (labels is None or labels.shape == rows.shape[:1])
     fits = all(manifest.get(key) == value for key, value in _wanted(source).items())
@@ -212,6 +205,15 @@ def _read(source: Source, skip: bool | None) -> Prepared | None:
         if same and whole and fits and not (skip is False and skipped)
         else None
     )
+
+
+def _manifest(file: Path) -> dict[str, Any]:
+    """Read a manifest. Raises OSError or ValueError if there is none."""
+    found = read_json(file)
+    kinds = {"count": int, "shape": list, "labels": bool, "skipped": list}
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), kinds[key]) for key in kinds):
+        raise ValueError(f"{file} is not a manifest")
+    return found
 
 
 def map_rows(place: Path) -> Tensor:

@@ -144,11 +144,28 @@ def _integer(digits: str) -> int | float:
 
 
 def whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each complete line of a file that has a step, with its content. Yields nothing where there is no file."""
+    """Each complete line of a file that has a step, with its content. Yields nothing where there is no file.
+
+    What a run does not write is left out of the content: text for a number, a time that is not finite.
+    """
     for line in path.read_bytes().decode(errors="replace").split("\n") if path.exists() else ():
         values = _parsed(line)
         if values is not None and type(values.get("step")) is int:
-            yield line, values
+            yield line, {key: value for key, value in values.items() if _is_written(key, value)}
+
+
+def _is_written(key: str, value: Any) -> bool:
+    """Whether a run writes such a value under this key.
+
+    >>> _is_written("wall_s", 3.5), _is_written("wall_s", math.inf), _is_written("loss/D", [0.5, None])
+    (True, False, True)
+    """
+    if key == "wall_s":
+        return isinstance(value, int | float) and math.isfinite(value)
+    if key in ("stopped", "tensor"):
+        return value is None or isinstance(value, str)
+    listed = value if isinstance(value, list) else [value]
+    return all(each is None or isinstance(each, int | float) for each in listed)
 
 
 def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = None) -> Events:

@@ -315,7 +315,7 @@ def _read(file: Path) -> Summary | None:
     """The stored summary, or None if it is missing, truncated or changed. The images are then read again."""
     try:
         raw = file.read_bytes()
-        if hashlib.sha256(raw).hexdigest() != file.with_suffix(".sha256").read_text():
+        if hashlib.sha256(raw).hexdigest().encode() != file.with_suffix(".sha256").read_bytes():
             return None
         return Summary.of_tensors(load(raw))
     except (OSError, SafetensorError, KeyError):

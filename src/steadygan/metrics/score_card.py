@@ -29,6 +29,10 @@ STUDENT = {
 """The same threshold for estimated errors, by degrees of freedom (Student's t, 97.5 %)."""
 
 
+LARGEST = 1e50
+"""No score is larger in magnitude: fourth powers of errors are still numbers."""
+
+
 class Card(NamedTuple):
     """Scores by name, the protocol, and the `subject`: which weights of which run, or which images.
 
@@ -54,12 +58,14 @@ def read_card(raw: Mapping[str, Any]) -> Card:
     try:
         scores = {name: Score(float(s["value"]), float(s["error"])) for name, s in raw["scores"].items()}
         card = Card(dict(raw["subject"]), _present(dict(raw["protocol"])), scores)
+        if any(abs(number) > LARGEST for score in scores.values() for number in score):
+            raise ValueError("a score is out of range")
         if not isinstance(card.subject.get("step", 0), int) or not isinstance(
             card.protocol.get("shape", []), list
         ):
             raise TypeError("a step is a number and a shape a list")
         return card
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(
             f"a score card is damaged ({type(error).__name__}: {error}): remove its file and evaluate again"
         ) from error
@@ -131,6 +137,8 @@ def compare(one: Sequence[Card], other: Sequence[Card]) -> list[Comparison]:
 def _group(scores: Sequence[Score]) -> Score:
     """The mean of the members' scores, and its error."""
     k, values = len(scores), [score.value for score in scores]
+    if any(math.isnan(value) for value in values):
+        return Score(math.nan, math.nan)
     sampling = math.sqrt(fmean(score.error**2 for score in scores) / k)
     between = stdev(values) / math.sqrt(k) if k > 1 else 0.0
     return Score(fmean(values), max(sampling, between))

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from steadygan.files import cache_folder, write_whole
+from steadygan.files import cache_folder, read_json, write_whole
 
 __all__ = ["kept", "measured", "product_speed"]
 
@@ -70,7 +70,7 @@ def _one_core() -> float:
 def _read(file: Path) -> dict[str, float]:
     """What the file keeps; nothing where it is missing or damaged."""
     try:
-        found = json.loads(file.read_text())
+        found = read_json(file)
     except (OSError, ValueError):
         return {}
     whole = isinstance(found, dict) and all(

@@ -1,6 +1,5 @@
 """The contents of a run folder for the report: settings, events, protocol and score cards."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 from steadygan import config
 from steadygan.diagnostics import Events, History
 from steadygan.errors import UsageError
+from steadygan.files import read_json
 from steadygan.metrics import Card
 from steadygan.runs import score_cards as cards
 from steadygan.runs.folder import EVALUATION, EVENTS, read_config
@@ -99,7 +99,7 @@ def facts(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _protocol(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
     except (OSError, ValueError):
         return {}
     if not isinstance(found, dict):

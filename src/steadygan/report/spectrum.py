@@ -1,11 +1,11 @@
 """The spectrum of a run, if `steadygan spectrum` has written one: eigenvalues in the complex plane."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from steadygan.files import read_json
 from steadygan.report.axes import Scale, short, ticks
 
 __all__ = ["BOX", "Cloud", "clouds"]
@@ -34,7 +34,7 @@ class Cloud(NamedTuple):
 def clouds(folder: Path) -> tuple[str, list[Cloud]]:
     """The title of the spectrum, and its panels with equal axes; empty if there is none or it is damaged."""
     try:
-        raw = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        raw = read_json(folder / FILE)
         values = {
             name: torch.tensor(raw[name]["eigenvalues"], dtype=torch.float64).view(-1, 2)
             for name in NAMES
@@ -42,7 +42,7 @@ def clouds(folder: Path) -> tuple[str, list[Cloud]]:
         }
         signs = {name: raw[name].get("signs") for name in values}
         title = f"step {int(raw['step']):,}, {int(raw['P']):,} parameters, {raw['method']}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError):
         return "", []
     values = {name: v for name, v in values.items() if len(v) and v.isfinite().all()}
     if not values:

@@ -1,11 +1,11 @@
 """Whether the training data of a run are those that it was trained on before it stopped."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from steadygan.data.dataset import Data, rows_sha256
+from steadygan.files import read_json
 from steadygan.runs.folder import EVALUATION
 
 __all__ = ["changed", "training_data"]
@@ -28,16 +28,10 @@ def training_data(data: Data) -> dict[str, Any]:
 def changed(folder: Path, found: dict[str, Any]) -> str | None:
     """A sentence if the training data of the run in `folder` were others than those `found` now, else None."""
     try:
-        kept = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
-        before = kept["training_rows"], kept["training_sha256"]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RecursionError,
-    ):  # not known: the run is of an older version
-        return None
+        kept = read_json(folder / EVALUATION)
+        before = int(kept["training_rows"]), kept["training_sha256"]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None  # not known: the run is of an older version
     if not found or before == (found["training_rows"], found["training_sha256"]):
         return None
     return (

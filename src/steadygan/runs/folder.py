@@ -4,7 +4,7 @@ import fcntl
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from steadygan import config
@@ -13,7 +13,9 @@ from steadygan.config import Config
 from steadygan.errors import UsageError
 from steadygan.game import State
 from steadygan.game.state import member as one_member
+from steadygan.runs.identity import IDENTITY, known_identity
 from steadygan.training import checkpoint
+from steadygan.training.loop import lost_members
 
 __all__ = [
     "BOARD",
@@ -52,14 +54,32 @@ def fresh_folder(name: str) -> Path:
     raise AssertionError("there is always a next number")
 
 
+_UNBEGUN = (
+    "the run in {0} was stopped before its first step and has nothing to resume: remove {0}, and train again"
+)
+
+
+def unbegun(folder: Path) -> bool:
+    """Whether a folder has only what a run writes before its configuration: no events, and no step that was trained."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    trained = any(path.name != checkpoint.name(0) for path in checkpoint.checkpoints(folder / CHECKPOINTS))
+    begins = names & {CHECKPOINTS, IDENTITY, "origin.json", "own.json", f".{CONFIG}.partial"}
+    return bool(begins) and not trained and not names & {CONFIG, EVENTS, EVALUATION}
+
+
 def check_free(folder: Path) -> None:
     """Raise UsageError if a new run cannot take this folder, because something is there."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: choose another --out")
-    if folder.exists() and any(folder.iterdir()):
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if (folder / CONFIG).exists():
         raise UsageError(
             f"{folder} is not empty: continue its run with steadygan resume {folder}, or choose another --out"
         )
+    if unbegun(folder):
+        raise UsageError(_UNBEGUN.format(folder))
+    raise UsageError(f"{folder} is not empty, and it is no run folder (no {CONFIG}): choose another --out")
 
 
 def claim(folder: Path) -> None:
@@ -92,9 +112,9 @@ def restore(folder: Path, run: Run, note: Note, step: int | None = None) -> Stat
     Swept values are those of the configuration. Raises UsageError if there is no such checkpoint.
     """
     if step is None:
-        state = checkpoint.load_newest(folder / CHECKPOINTS, run.state, note)
+        state = checkpoint.load_newest(folder / CHECKPOINTS, run.state, note, known_identity(folder))
     else:
-        state = checkpoint.load(_checkpoint(folder, step), run.state)
+        state = checkpoint.load(_checkpoint(folder, step), run.state, known_identity(folder))
     swept = {path: run.state.scalars[path] for path in run.members[0] if path != "seed"}
     return state._replace(scalars={**state.scalars, **swept})
 
@@ -104,7 +124,8 @@ def restore_member(
 ) -> tuple[State, int]:
     """Load one member's state at a checkpoint, with the shapes of a single run, and its seed.
 
-    Raises UsageError if there is no such member or checkpoint.
+    A member that has diverged comes from the newest checkpoint in which it is finite, with a note, unless `step` is
+    given. Raises UsageError if there is no such member or checkpoint.
     """
     if not 0 <= member < len(run.members):
         count = len(run.members)
@@ -113,8 +134,23 @@ def restore_member(
             if count > 1
             else f"member {member} does not exist: this run is not an ensemble, so leave out --member"
         )
-    state = one_member(restore(folder, run, note, step), member if run.ensemble else None)
-    return state, int(run.members[member]["seed"])
+    state = restore(folder, run, note, step)
+    if step is None and run.ensemble and member in lost_members(state):
+        state = _last_good(folder, run, member, note)
+    return one_member(state, member if run.ensemble else None), int(run.members[member]["seed"])
+
+
+def _last_good(folder: Path, run: Run, member: int, note: Note) -> State:
+    """The state of the newest checkpoint in which a member is finite."""
+    for path in reversed(checkpoint.checkpoints(folder / CHECKPOINTS)):
+        with suppress(UsageError):
+            state = restore(folder, run, note, int(path.name[5:]))
+            if member not in lost_members(state):
+                note(f"member {member} has diverged: this is its last good state, of {path.name}")
+                return state
+    raise UsageError(
+        f"member {member} of {folder} has diverged, and no checkpoint from before is left: choose another member"
+    )
 
 
 def _checkpoint(folder: Path, step: int) -> Path:
@@ -131,6 +167,8 @@ def _checkpoint(folder: Path, step: int) -> Path:
 
 def read_config(folder: Path) -> dict:
     """Read a run folder's configuration as plain data. Raises UsageError if it is not a run folder."""
+    if unbegun(folder):
+        raise UsageError(_UNBEGUN.format(folder))
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder} is not a run folder (no {CONFIG}): name a folder made by steadygan train")
     return config.load(folder / CONFIG)

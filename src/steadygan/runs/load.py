@@ -1,7 +1,6 @@
 """The generator of a run as an ordinary module: averaged weights, standing statistics, float32, evaluation mode."""
 
 import copy
-import json
 import math
 import warnings
 from collections.abc import Callable
@@ -125,9 +124,9 @@ def _sizes(folder: Path) -> tuple[tuple[int, ...], int] | None:
     """The shape and the classes of the data of a run of images or points, from its newest checkpoint."""
     for path in reversed(checkpoint.checkpoints(folder / CHECKPOINTS)):
         try:
-            meta = json.loads((path / "meta.json").read_text())
+            meta = checkpoint.meta(path)
             shape, classes = tuple(map(int, meta["shape"])), int(meta["classes"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (UsageError, ValueError, KeyError, TypeError, OverflowError):
             continue
         return (shape, classes) if math.prod(shape) > 1 else None
     return None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.errors import UsageError
-from steadygan.files import user_path, write_whole
+from steadygan.files import read_json, user_path, write_whole
 from steadygan.game import trainable
 from steadygan.networks.pure import Pure
 from steadygan.noise import HiddenNoise
@@ -51,6 +51,24 @@ def origin(
     folder = user_path(folder)
     read_config(folder)
     meta, tensors = checkpoint.newest(folder / CHECKPOINTS, checkpoint.read, note)
+    try:
+        return _weights(folder, meta, tensors, players, member)
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+        raise UsageError(
+            f"the meta.json of the newest checkpoint of {folder} is damaged ({type(error).__name__}: {error}): remove "
+            "that checkpoint, or name another run"
+        ) from error
+
+
+def _weights(
+    folder: Path,
+    meta: Mapping[str, Any],
+    tensors: Weights,
+    players: Sequence[str] | None,
+    member: int | None,
+) -> Origin:
     count = len(meta["members"])
     if member is not None and not 0 <= member < count:
         raise UsageError(
@@ -188,7 +206,7 @@ def record(folder: Path, source: Origin) -> None:
 def recorded(folder: Path) -> dict[str, Any]:
     """Where a run's first weights came from, as `record` wrote it; empty where they came from its seed."""
     try:
-        found = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(folder / ORIGIN)
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -11,6 +11,7 @@ from steadygan.config.schema import Keep
 from steadygan.game import State, trainable
 from steadygan.game.state import member
 from steadygan.runs.folder import BOARD, CHECKPOINTS, EVENTS, SAMPLES
+from steadygan.runs.identity import known_identity
 from steadygan.runs.sinks import (
     checkpoint_sink,
     landscape_sink,
@@ -19,6 +20,7 @@ from steadygan.runs.sinks import (
     sample_sink,
     tensorboard_sink,
 )
+from steadygan.runs.sinks.jsonl import whole
 from steadygan.runs.sinks.landscapes import LANDSCAPES
 from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Event, Scored, Snapshot
@@ -52,9 +54,21 @@ def loggers(
             line_sink(folder / EVENTS, images_per_step),
             _picture_sink(run, folder),
             *_landscape_sinks(run, folder),
-            checkpoint_sink(folder / CHECKPOINTS, facts(run), last=keep.last, best=keep.best),
+            checkpoint_sink(
+                folder / CHECKPOINTS,
+                facts(run, folder),
+                last=keep.last,
+                best=keep.best,
+                good=_last_good(folder / EVENTS),
+            ),
             board_sink,
         ]
+
+
+def _last_good(events: Path) -> list[int]:
+    """The steps of the last good states of members that diverged before a resume."""
+    found = [line.get("good_step") for _, line in whole(events) if "diverged" in line]
+    return [step for step in found if type(step) is int and step >= 0]
 
 
 def _nothing(event: Event) -> None:
@@ -102,9 +116,14 @@ def _landscape_sinks(run: Run, folder: Path) -> list[Callable[[Event], None]]:
     return [landscape_sink(folder / LANDSCAPES, run.game, target, classes=run.classes, ensemble=several)]
 
 
-def facts(run: Run) -> dict[str, object]:
-    """What a checkpoint says beside its tensors: members, layout of the parameters, shape and classes of the data."""
+def facts(run: Run, folder: Path) -> dict[str, object]:
+    """What a checkpoint in a run's folder says beside its tensors.
+
+    It names the run, its members, the layout of the parameters, and the shape and classes of the data.
+    """
+    known = known_identity(folder)
     return {
+        **({"run": known} if known else {}),
         "members": run.members,
         "layout": layout(run),
         "shape": list(run.data.shape),

@@ -17,7 +17,7 @@ from steadygan.config.registry import GAMES
 from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.errors import UsageError, nearest, said
-from steadygan.files import user_path, write_whole
+from steadygan.files import read_json, user_path, write_whole
 from steadygan.losses import Loss
 from steadygan.runs.folder import Note
 
@@ -143,7 +143,7 @@ def check_named(folder: Path) -> None:
 def _record(folder: Path) -> dict[str, Any]:
     """What `keep` wrote to a run folder; nothing where there is no such file."""
     try:
-        found = json.loads((folder / RECORD).read_text())
+        found = read_json(folder / RECORD)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

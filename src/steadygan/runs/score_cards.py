@@ -10,7 +10,7 @@ from rich.table import Table
 
 from steadygan.data.image_files import shape_text
 from steadygan.errors import UsageError
-from steadygan.files import write_whole
+from steadygan.files import read_json, write_whole
 from steadygan.metrics import Card, compare, read_card
 
 __all__ = ["add", "cards", "compare_runs", "known", "print_card"]
@@ -24,7 +24,7 @@ def cards(folder: Path) -> list[Card]:
     if not file.exists():
         return []
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw = read_json(file)
         listed = raw["cards"] if raw["format"] == FORMAT else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
@@ -91,7 +91,7 @@ def print_card(card: Card, console: Console) -> None:
 
 def _print_protocol(card: Card, console: Console) -> None:
     shown = {**card.protocol, "shape": shape_text(card.protocol.get("shape", []))}
-    shown |= {key: value[:12] for key, value in shown.items() if key.endswith("sha256")}
+    shown |= {key: str(value)[:12] for key, value in shown.items() if key.endswith("sha256")}
     text = "; ".join(f"{key} {value}" for key, value in shown.items())
     console.print(f"protocol: {text}", markup=False, highlight=False, soft_wrap=True)
 

@@ -29,6 +29,7 @@ from steadygan.runs.folder import (
     read_config,
     restore,
 )
+from steadygan.runs.identity import identity, record_identity
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
@@ -78,12 +79,15 @@ def start(
         evaluate(run.state)  # a run that cannot be scored fails here, before anything is written
     claim(folder)
     with locked(folder):
+        record_identity(folder, identity(settings, source.sha256 if source else None))
         if source:  # the checkpoint first: without it a resume would start from other weights
-            checkpoint.save(folder / CHECKPOINTS, run.state, facts(run))
+            checkpoint.save(folder / CHECKPOINTS, run.state, facts(run, folder))
             record(folder, source)
-        write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
         if keep_own:
             keep_own(folder)
+        write_whole(
+            folder / CONFIG, config.dump(config.in_steps(settings))
+        )  # last: a folder that has it is a run
         return _train(settings, run, run.state, evaluate, folder, 0.0, console)
 
 

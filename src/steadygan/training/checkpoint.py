@@ -6,8 +6,10 @@ A checkpoint is complete or absent: it is written under another name, and rename
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +20,10 @@ from torch import Tensor
 
 import steadygan
 from steadygan.errors import UsageError
+from steadygan.files import read_json
 from steadygan.game import State
 
-__all__ = ["checkpoints", "load", "load_newest", "name", "newest", "prune", "read", "save"]
+__all__ = ["checkpoints", "clear", "load", "load_newest", "meta", "name", "newest", "prune", "read", "save"]
 
 FORMAT = 1
 
@@ -61,7 +64,7 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
             },
             file,
         )
-        meta = {
+        about = {
             "format": FORMAT,
             "steadygan": steadygan.__version__,
             "torch": torch.__version__,
@@ -69,7 +72,7 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
             "sha256": _digest(file),
             **facts,
         }
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1))
+        (partial / "meta.json").write_text(json.dumps(about, indent=1))
         for part in (file, partial / "meta.json", partial):
             _sync(part)
         old = _retired(target)
@@ -96,32 +99,58 @@ def name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def is_name(text: str) -> bool:
+    """Whether this is the folder name of a checkpoint.
+
+    >>> is_name("step-00000250"), is_name("step-²"), is_name("best")
+    (True, False, False)
+    """
+    return re.fullmatch(r"step-[0-9]{8,18}", text) is not None
+
+
+def meta(path: Path) -> dict[str, Any]:
+    """The contents of meta.json of the checkpoint at `path`. Raises UsageError if it is damaged."""
+    try:
+        found: dict[str, Any] = read_json(path / "meta.json")
+        form, _, _ = found["format"], found["step"] + 0, found["sha256"].encode()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
+    if form != FORMAT:
+        raise UsageError(f"checkpoint {path} has format {form}, but this version reads format {FORMAT}")
+    if is_name(path.name) and int(path.name[5:]) != found["step"]:
+        raise UsageError(
+            f"checkpoint {path} holds step {found['step']}, so its folder was copied or renamed: remove it, or give it "
+            "back its name"
+        )
+    return found
+
+
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The contents of meta.json and the tensors by path of the checkpoint at `path`.
 
     Raises UsageError if it is truncated or altered.
     """
+    found = meta(path)
     try:
-        meta = json.loads((path / "meta.json").read_text())
-        if meta["format"] != FORMAT:
-            raise UsageError(
-                f"checkpoint {path} has format {meta['format']}, but this version reads format {FORMAT}"
-            )
-        if _digest(path / "state.safetensors") != meta["sha256"]:
+        if _digest(path / "state.safetensors") != found["sha256"]:
             raise UsageError(f"checkpoint {path} is truncated or altered: its checksum does not match")
-        return meta, load_file(path / "state.safetensors")
+        return found, load_file(path / "state.safetensors")
     except UsageError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
 
 
-def load(path: Path, like: State) -> State:
+def load(path: Path, like: State, run: str | None = None) -> State:
     """Read the checkpoint at `path` into a state with the layout of `like`.
 
-    Raises UsageError if it is truncated or altered, or belongs to other networks than `like`.
+    Raises UsageError if it is truncated or altered, belongs to other networks than `like`, or says that it is of
+    another run than `run`.
     """
-    found, wanted = read(path)[1], tensors(like)
+    about, found = read(path)
+    wanted = tensors(like)
+    if run and about.get("run", run) != run:
+        raise UsageError(f"checkpoint {path} belongs to another run: remove it, or put this run's own back")
     _check_players(path, _players(found), _players(wanted))
     for name, tensor in wanted.items():
         if name not in found:
@@ -161,13 +190,13 @@ def _check_players(path: Path, found: list[str], wanted: list[str]) -> None:
 def checkpoints(folder: Path) -> list[Path]:
     """The paths of the checkpoints in `folder`, oldest first."""
     _bring_back(folder)
-    found = [p for p in folder.glob("step-*") if p.is_dir() and p.name[5:].isdigit()]
+    found = [p for p in folder.glob("step-*") if is_name(p.name) and p.is_dir()]
     return sorted(found, key=lambda p: int(p.name[5:]))
 
 
-def load_newest(folder: Path, like: State, note: Callable[[str], None]) -> State:
-    """The state of the newest checkpoint that is intact, as `newest` finds it."""
-    return newest(folder, lambda path: load(path, like), note)
+def load_newest(folder: Path, like: State, note: Callable[[str], None], run: str | None = None) -> State:
+    """The state of the newest checkpoint that is intact and of this run, as `newest` finds it."""
+    return newest(folder, lambda path: load(path, like, run), note)
 
 
 def newest(folder: Path, read: Callable[[Path], Read], note: Callable[[str], None]) -> Read:
@@ -193,11 +222,24 @@ def newest(folder: Path, read: Callable[[Path], Read], note: Callable[[str], Non
     )
 
 
-def prune(folder: Path, last: int, keep: Path | None) -> None:
-    """Remove all but the newest `last` checkpoints and `keep`."""
-    for path in checkpoints(folder)[:-last]:
-        if path != keep:
-            shutil.rmtree(path, ignore_errors=True)
+def prune(folder: Path, step: int, last: int, keep: Collection[Path]) -> None:
+    """Remove all checkpoints before `step` but the newest `last` up to it, and those in `keep`.
+
+    Later ones stay: if they could be used, the run would not be at `step`.
+    """
+    for path in [path for path in checkpoints(folder) if int(path.name[5:]) <= step][:-last]:
+        if path not in keep:
+            gone = path.with_name(f".{path.name}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            with suppress(OSError):
+                path.rename(gone)  # first, so that no process sees half a checkpoint
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove what a killed process left of checkpoints that it wrote or removed. Only the run's own process may."""
+    for left in (*folder.glob(".step-*.partial"), *folder.glob(".step-*.gone")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _retired(target: Path) -> Path:

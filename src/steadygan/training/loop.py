@@ -46,8 +46,8 @@ def train(
     last finite state, `until` the step at which NaN was seen. `wall_s` is the time spent before a resume.
 
     The run ends early in two ways. `stop` can end it: its last step then has all events of a last step. A NaN or
-    infinite parameter also ends it, after a Snapshot of the last finite state. An ensemble ends when no member is
-    finite.
+    infinite parameter also ends it, after a Snapshot of the last finite state. An ensemble yields such a Snapshot when
+    a member is lost, and ends when no member is finite.
     """
     began = time.perf_counter() - wall_s
     first = int(state.scalars["step"].flatten()[0])
@@ -66,8 +66,7 @@ def train(
         new = _not_finite(logs["finite"]) - diverged
         if new:
             diverged |= new
-            if len(diverged) == logs["finite"].numel():
-                yield Snapshot(*good)
+            yield Snapshot(*good)
             yield Diverged(
                 done, good[0], sorted(new), *(trace(good[1], done, min(new)) or () if trace else ())
             )

@@ -1,10 +1,13 @@
 """Compiled or vectorised, a step computes what it computes alone; and where it does not, the run is refused."""
 
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.exc import TorchDynamoException
 from torch._inductor.exc import InductorError
 
 from steadygan.build import Run, build
@@ -592,3 +595,11 @@ def test_every_program_has_a_code_object_of_its_own(monkeypatch):
     for run in (made(), made()):
         compiled(run.step, pytest.fail)(run.state, run.draws(0))
     assert given[0].__code__ is not given[1].__code__
+
+
+@pytest.mark.slow
+def test_the_module_loads_without_the_exception_that_torch_2_6_does_not_have():
+    """Inductor's error is one of dynamo's (since torch 2.7 under a name of its own), and is caught as such."""
+    assert issubclass(InductorError, TorchDynamoException)
+    code = "import torch._inductor.exc as e; del e.InductorError; import steadygan.training.compile.compiled_step"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

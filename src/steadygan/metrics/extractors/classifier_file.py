@@ -11,7 +11,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
 from steadygan.errors import UsageError
-from steadygan.files import write_whole
+from steadygan.files import read_json, write_whole
 from steadygan.metrics.extractors.classifier import Classifier, cnn
 
 __all__ = ["CARD", "WEIGHTS", "load_classifier", "save_classifier"]
@@ -47,7 +47,7 @@ def load_classifier(folder: Path) -> Classifier:
     if not (folder / CARD).is_file():
         raise UsageError(f"{folder} has no {CARD}: make one with steadygan classifier")
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card = read_json(folder / CARD)
         if card["format"] != FORMAT:
             raise UsageError(
                 f"the classifier in {folder} has format {card['format']}, but this version reads {FORMAT}: "
@@ -65,7 +65,7 @@ def load_classifier(folder: Path) -> Classifier:
         net.load_state_dict(tensors_of(raw), assign=True)
     except UsageError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UsageError(
             f"the classifier in {folder} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}): "
             "make it again with steadygan classifier"

@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from steadygan.files import write_whole
+from steadygan.files import read_json, write_whole
 from steadygan.training import checkpoint
-from steadygan.training.events import Event, Scored, Snapshot
+from steadygan.training.events import Diverged, Event, Scored, Snapshot
 from steadygan.training.online_scores import lower_is_better
 
 __all__ = ["best_checkpoint", "checkpoint_sink"]
@@ -17,19 +17,25 @@ BEST = "best.json"
 
 
 def checkpoint_sink(
-    folder: Path, facts: dict[str, object], *, last: int, best: str | None
+    folder: Path, facts: dict[str, object], *, last: int, best: str | None, good: Collection[int] = ()
 ) -> Callable[[Event], None]:
     """Save snapshots. Keep the newest `last` of them, and the state with the best value of the score `best`.
 
-    In an ensemble the score is the mean over members. folder/best.json names the best checkpoint.
+    In an ensemble the score is the mean over members. folder/best.json names the best checkpoint. The last good state
+    of a member that diverged is kept too, also those of the steps `good` before a resume.
     """
+    lost = [folder / checkpoint.name(step) for step in good]
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.clear(folder)
     record = folder / BEST
 
     def sink(event: Event) -> None:
         if isinstance(event, Snapshot):
             checkpoint.save(folder, event.state, facts)
-            checkpoint.prune(folder, last, best_checkpoint(folder))
+            kept = best_checkpoint(folder)
+            checkpoint.prune(folder, event.step, last, [*lost, *([kept] if kept else [])])
+        elif isinstance(event, Diverged):
+            lost.append(folder / checkpoint.name(event.good_step))
         elif isinstance(event, Scored) and best:
             value = _score(event, best)
             name = checkpoint.name(event.step)
@@ -66,7 +72,8 @@ def best_checkpoint(folder: Path) -> Path | None:
 def _read(record: Path) -> dict[str, Any] | None:
     """The record of the best checkpoint, or None if it is missing or damaged."""
     try:
-        old = json.loads(record.read_text())
-        return {"checkpoint": str(old["checkpoint"]), "score": old["score"], "value": float(old["value"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        old = read_json(record)
+        found = {"checkpoint": str(old["checkpoint"]), "score": old["score"], "value": float(old["value"])}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
+    return found if checkpoint.is_name(found["checkpoint"]) else None

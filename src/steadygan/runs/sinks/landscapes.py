@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.critic_outputs import ranks
 from steadygan.diagnostics.landscape import Landscape, around, landscape
-from steadygan.files import write_whole
+from steadygan.files import clear_partial, write_whole
 from steadygan.game import Game, State
 from steadygan.game.state import member
 from steadygan.networks import logits_of
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 LANDSCAPES = "landscapes"
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 SHOWN = 400  # the most generated and the most real samples in a file
 
 
@@ -50,6 +51,7 @@ def landscape_sink(
     A conditional run writes the mean of the critic's logits over the classes.
     """
     frame = around(reals)
+    clear_partial(folder)
 
     def sink(event: Event) -> None:
         if not isinstance(event, Scored) or not event.evaluated.samples:
@@ -108,5 +110,5 @@ def read_landscape(path: Path) -> SavedLandscape | None:
             x, y, half = (float(v) for v in facts["frame"])
             found = Landscape((x, y, half), tensors["logits"], tensors["gradient"])
             return SavedLandscape(int(facts["step"]), found, tensors["fakes"], tensors["reals"])
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
+    except (*UNREADABLE, safetensors.SafetensorError):
         return None

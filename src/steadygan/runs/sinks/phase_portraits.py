@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from steadygan.files import clear_partial
 from steadygan.game import State
 from steadygan.plots import eigenvalues, phase_portrait, samples
 from steadygan.runs.sinks.jsonl import whole
@@ -29,6 +30,7 @@ def portrait_sink(
     Without a spectrum only the path is drawn, and no equilibrium.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    clear_partial(folder)
     first = torch.stack([start.params[name][0].double().cpu() for name in "DG"]).view(1, 2)
 
     def sink(event: Event) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from steadygan.files import clear_partial
 from steadygan.plots.any_shape import picture
 from steadygan.plots.samples import save, strip
 from steadygan.training.events import Event, Scored
@@ -18,6 +19,7 @@ MEMBERS = 4
 def sample_sink(folder: Path, target: Tensor | None, columns: int | None = None) -> Callable[[Event], None]:
     """Draw the samples of each evaluation to folder/step-XXXXXXXX.png. An ensemble draws its first four members."""
     folder.mkdir(parents=True, exist_ok=True)
+    clear_partial(folder)
 
     def sink(event: Event) -> None:
         if isinstance(event, Scored):

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException, Unsupported
-from torch._inductor.exc import InductorError
 
 from steadygan.game import Draw, Logs, State
 from steadygan.game.optimizers import Moments
@@ -87,7 +86,7 @@ def compiled(
             try:
                 program = _program(step, options, state, batch)
                 result = program(state, batch)
-            except (TorchDynamoException, InductorError) as error:
+            except TorchDynamoException as error:  # those of its backends too
                 reason = str(error).strip().splitlines()[0]
                 note(f"the step could not be compiled and runs uncompiled, only slower ({reason})")
                 programs = None
@@ -128,7 +127,7 @@ def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[
     program: Any = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
     try:
         return program.aot_compile(((state, batch), {})).fn
-    except (BackendCompilerFailed, InductorError, Unsupported):
+    except (BackendCompilerFailed, Unsupported):
         raise
     except (AttributeError, RuntimeError):
         return program

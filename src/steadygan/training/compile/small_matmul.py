@@ -77,7 +77,7 @@ def _load() -> None:
 def _is_whole(file: Path) -> bool:
     """Whether the library is there with its checksum: loading a part of one would end the process."""
     sums = file.with_suffix(".sha256")
-    return file.is_file() and sums.is_file() and sums.read_text() == _sum(file)
+    return file.is_file() and sums.is_file() and sums.read_bytes() == _sum(file).encode()
 
 
 def _sum(file: Path) -> str:

@@ -1,0 +1,39 @@
+"""Which run a checkpoint belongs to: a hash of what determines its first steps, in the folder and in checkpoints."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from steadygan.config import Config, in_steps
+from steadygan.files import read_json, write_whole
+
+__all__ = ["IDENTITY", "identity", "known_identity", "record_identity"]
+
+IDENTITY = "run.json"
+
+MEANS = (
+    *("game", "data", "networks", "critic", "augment", "noise", "fake_as_real", "dynamics", "optimizer"),
+    *("ema", "freeze", "batch", "accumulate", "seed", "seeds", "precision"),
+)
+"""The keys that determine a run's steps. How long it is, what it logs and keeps, and where it runs do not."""
+
+
+def identity(settings: Config, origin: str | None = None) -> str:
+    """SHA-256 of the settings of a run's steps and of the checkpoint `origin` that it started from."""
+    raw = in_steps(settings).model_dump(mode="json")
+    found = {key: raw[key] for key in MEANS}
+    found["data"] = {key: value for key, value in found["data"].items() if key != "root"}
+    return hashlib.sha256(json.dumps([found, origin], sort_keys=True).encode()).hexdigest()
+
+
+def record_identity(folder: Path, found: str) -> None:
+    """Write to a new run's folder which run it is. A resumed run stays the same run, whatever is overridden."""
+    write_whole(folder / IDENTITY, json.dumps({"run": found}) + "\n")
+
+
+def known_identity(folder: Path) -> str | None:
+    """Which run a folder is; None for a folder of an older version."""
+    try:
+        return str(read_json(folder / IDENTITY)["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
