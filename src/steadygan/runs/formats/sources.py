@@ -118,16 +118,26 @@ def _text(thing: Any) -> str:
             f"the source of {thing.__qualname__} is not in a file, so it cannot be exported: put it into one, or "
             f"{OTHERWISE}"
         ) from None
-    lines, (tree,) = text.split("\n"), ast.parse(text).body
-    for node in reversed(getattr(tree, "body", []) if isinstance(tree, ast.ClassDef) else []):
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            del lines[node.lineno - 1 : (node.end_lineno or node.lineno) + 1]  # and the empty line below
-    left = "\n".join(lines).rstrip()
     try:
-        ast.parse(left)
-    except SyntaxError:  # a class of which nothing is left
-        return f"{left}\n    pass"
-    return left
+        (tree,) = ast.parse(text).body
+    except (SyntaxError, ValueError):  # a lambda among other things, or text that dedent cannot move
+        raise UsageError(
+            f"the source of {thing.__qualname__} cannot be read by itself: make it a function or a class at the top "
+            f"of a file, or {OTHERWISE}"
+        ) from None
+    return _without_init(text, tree) if isinstance(tree, ast.ClassDef) else text
+
+
+def _without_init(text: str, tree: ast.ClassDef) -> str:
+    """The source of a class without its `__init__`, and without the empty line below it."""
+    lines = text.split("\n")
+    inits = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    for node in reversed(inits):
+        first = min([node.lineno, *(part.lineno for part in node.decorator_list)])
+        last = node.end_lineno or node.lineno
+        del lines[first - 1 : last + (not "".join(lines[last : last + 1]).strip())]
+    left = "\n".join(lines).rstrip()
+    return f"{left}\n    pass" if len(inits) == len(tree.body) else left
 
 
 def _scope(thing: Any) -> dict[str, Any]:
