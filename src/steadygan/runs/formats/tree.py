@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from steadygan.errors import UsageError
 from steadygan.runs.formats.sources import OTHERWISE, is_library, literal
 
-__all__ = ["expression", "own_classes"]
+__all__ = ["expression", "missed", "own_classes"]
 
 STANDARD = frozenset(vars(nn.Module()))
 PLAIN = (nn.Sequential, nn.ModuleList)
@@ -49,6 +49,19 @@ def expression(module: nn.Module, indent: str = "    ") -> str:
         for key, text in _parts(module, indent)
     ]
     return f"made({_listed([name, *parts], indent)})"
+
+
+def missed(module: nn.Module, reason: str) -> str | None:
+    """The sentence for an error of the written file, if it names an attribute that is no literal and was left out."""
+    for part in module.modules():
+        for name, value in vars(part).items():
+            error = f"'{type(part).__name__}' object has no attribute '{name}'"
+            if name not in STANDARD and error in reason and literal(value) is None:
+                return (
+                    f"the attribute {name} of {type(part).__name__} is a {type(value).__name__} that cannot be written "
+                    f"as Python, so nothing was written: make it a layer, a method or a plain value, or {OTHERWISE}"
+                )
+    return None
 
 
 def _qualified(kind: type) -> str:
