@@ -3,13 +3,19 @@
 import importlib.util
 import itertools
 import sys
+import threading
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 import steadygan
+from steadygan.errors import UsageError
+from steadygan.runs import export as exporting
+from tests.runs.test_export import here
 
 HEAD = "import functools\n\nimport torch\nfrom torch import nn\nfrom torch.nn import functional as F\n\n\n"
 COUNT = itertools.count()
@@ -33,10 +39,12 @@ def imported(tmp_path):
         del sys.modules[name]
 
 
-def text_of(net, tmp_path) -> str:
-    made = steadygan.export(net, out=tmp_path / "G", latent=4)
-    assert made.difference <= 1e-5
-    return made.files[1].read_text()
+def text_of(net: nn.Module, folder: Path) -> str:
+    """The text of the plain export, which has the samples of `net` in this process."""
+    z = torch.randn(5, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(here(net, folder, z), net.eval()(z), rtol=1e-5, atol=1e-6)
+    return (folder / "G.py").read_text()
 
 
 LAYOUTS = {
@@ -170,3 +178,117 @@ def test_a_recurrent_layer_is_the_call_of_its_constructor(call, tmp_path):
 def test_a_class_of_a_recurrent_layer(tmp_path):
     text = text_of(Recurrent(Doubled(1, 5, num_layers=2, batch_first=True)), tmp_path)
     assert "class Doubled(nn.LSTM):" in text
+
+
+ATTRIBUTES = """
+SLOPED = functools.partial(F.leaky_relu, negative_slope=0.3)
+SLOPES = {"a": lambda x: 2 * x}
+LAYER = nn.LeakyReLU(0.2)
+
+
+class Activated(nn.Module):
+    def __init__(self, act):
+        super().__init__()
+        self.f, self.act = nn.Linear(4, 2), act
+
+    def forward(self, z):
+        return (self.act["a"] if isinstance(self.act, dict) else self.act)(self.f(z))
+
+
+class Sloped(nn.Linear):
+    def forward(self, z):
+        return SLOPED(super().forward(z))
+
+
+class Layered(nn.Linear):
+    def forward(self, z):
+        return LAYER(super().forward(z))
+
+
+class Chosen(nn.Linear):
+    def forward(self, z):
+        return SLOPES["a"](super().forward(z))
+"""
+
+
+@pytest.mark.parametrize(
+    ("act", "written"),
+    [
+        ("F.gelu", "act=torch.nn.functional.gelu"),
+        ("{'a': torch.tanh, 'b': float('nan')}", "act={'a': torch.tanh, 'b': float('nan')}"),
+        (
+            "functools.partial(F.leaky_relu, negative_slope=0.3)",
+            "act=functools.partial(torch.nn.functional.leaky_relu, negative_slope=0.3)",
+        ),
+    ],
+)
+def test_functions_of_torch_are_attributes(act, written, imported, tmp_path):
+    module = imported(ATTRIBUTES)
+    text = text_of(module.Activated(eval(act, vars(module))), tmp_path)
+    assert written in text
+    assert text.count("import functools\n") == ("functools" in act)
+
+
+def test_a_partial_of_a_file_is_written(imported, tmp_path):
+    text = text_of(imported(ATTRIBUTES).Sloped(4, 2), tmp_path)
+    assert "SLOPED = functools.partial(torch.nn.functional.leaky_relu, negative_slope=0.3)" in text
+
+
+def refused(net: nn.Module, sentence: str, folder: Path) -> None:
+    with pytest.raises(UsageError, match=f"{sentence}.* choose --to torch-export") as error:
+        steadygan.export(net, out=folder / "G", latent=4)
+    assert len(str(error.value).splitlines()) == 1
+    assert list(folder.glob("G*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("act", "kind"), [("SLOPES", "dict"), ("lambda x: x", "function")])
+def test_an_attribute_that_cannot_be_written_is_named(act, kind, imported, tmp_path):
+    module = imported(ATTRIBUTES)
+    sentence = f"the attribute act of Activated is a {kind} that cannot be written as Python"
+    refused(module.Activated(eval(act, vars(module))), sentence, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("net", "sentence"),
+    [
+        ("Chosen", "SLOPES is a dict outside of the network.*: make it a function or a plain value"),
+        ("Layered", "LAYER is a LeakyReLU outside of the network.*: make it a layer of the network"),
+    ],
+)
+def test_a_name_that_cannot_be_written_is_named(net, sentence, imported, tmp_path):
+    refused(getattr(imported(ATTRIBUTES), net)(4, 2), sentence, tmp_path)
+
+
+def test_a_network_that_cannot_be_copied_is_a_sentence(tmp_path):
+    net = nn.Linear(4, 2)
+    net.lock = threading.Lock()
+    with pytest.raises(UsageError, match=r"the network cannot be copied \(cannot pickle"):
+        steadygan.export(net, out=tmp_path / "G", latent=4)
+
+
+def test_whatever_fails_in_the_writing_is_a_sentence(tmp_path, monkeypatch):
+    def broken(*given: object) -> None:
+        raise IndentationError("unexpected\nindent")
+
+    monkeypatch.setattr(exporting.python_file, "write", broken)
+    with pytest.raises(UsageError, match=r"as safetensors \(unexpected indent\): choose --to torch-export$"):
+        steadygan.export(nn.Linear(4, 2), out=tmp_path / "G", latent=4)
+
+
+def test_lambdas_whose_source_is_part_of_a_line_are_a_sentence(imported, tmp_path):
+    """The line of a lambda in brackets is no Python by itself."""
+    text = """
+(
+    first, second) = (
+    lambda x: x, lambda x: 2 * x)
+
+
+class G(nn.Linear):
+    def forward(self, z):
+        return second(super().forward(z))
+"""
+    with pytest.raises(
+        UsageError, match="make it a function or a class at the top of a file, or choose --to torch"
+    ):
+        steadygan.export(imported(text).G(4, 2), out=tmp_path / "G", latent=4)
