@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import steadygan
 from steadygan.errors import UsageError
 from steadygan.runs import export as exporting
+from steadygan.runs.formats.tree import missed
 from tests.runs.test_export import here
 
 HEAD = "import functools\n\nimport torch\nfrom torch import nn\nfrom torch.nn import functional as F\n\n\n"
@@ -195,6 +196,19 @@ class Activated(nn.Module):
         return (self.act["a"] if isinstance(self.act, dict) else self.act)(self.f(z))
 
 
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.f, self.sizes = nn.Linear(4, 2), object()
+
+    @property
+    def gain(self):
+        return 1.0 if self.sizes else 0.0
+
+    def forward(self, z):
+        return self.gain * self.f(z)
+
+
 class Sloped(nn.Linear):
     def forward(self, z):
         return SLOPED(super().forward(z))
@@ -245,8 +259,19 @@ def refused(net: nn.Module, sentence: str, folder: Path) -> None:
 @pytest.mark.parametrize(("act", "kind"), [("SLOPES", "dict"), ("lambda x: x", "function")])
 def test_an_attribute_that_cannot_be_written_is_named(act, kind, imported, tmp_path):
     module = imported(ATTRIBUTES)
-    sentence = f"the attribute act of Activated is a {kind} that cannot be written as Python"
+    sentence = rf"Activated has attributes that cannot be written as Python \(act: {kind}\)"
     refused(module.Activated(eval(act, vars(module))), sentence, tmp_path)
+
+
+def test_an_attribute_of_a_property_is_named(imported, tmp_path):
+    """torch's error has the name of the property alone."""
+    net = imported(ATTRIBUTES).Scaled()
+    with pytest.raises(AttributeError) as error:
+        here(net, tmp_path, torch.randn(5, 4))
+    assert "has no attribute 'gain'" in str(error.value)
+    assert "Scaled has attributes that cannot be written as Python (sizes: object)" in missed(
+        net, str(error.value)
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A tree of modules as the Python expression that makes it."""
 
 import ast
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -52,15 +53,22 @@ def expression(module: nn.Module, indent: str = "    ") -> str:
 
 
 def missed(module: nn.Module, reason: str) -> str | None:
-    """The sentence for an error of the written file, if it names an attribute that is no literal and was left out."""
+    """The sentence for an error of the written file, if an attribute is missing that is no literal."""
     for part in module.modules():
-        for name, value in vars(part).items():
-            error = f"'{type(part).__name__}' object has no attribute '{name}'"
-            if name not in STANDARD and error in reason and literal(value) is None:
-                return (
-                    f"the attribute {name} of {type(part).__name__} is a {type(value).__name__} that cannot be written "
-                    f"as Python, so nothing was written: make it a layer, a method or a plain value, or {OTHERWISE}"
-                )
+        kind = type(part)
+        found = re.search(rf"'{kind.__name__}' object has no attribute '(\w+)'", reason)
+        left = {k: v for k, v in vars(part).items() if k not in STANDARD and literal(v) is None}
+        # torch names the property in whose code an attribute is missing, and not that attribute
+        if found and isinstance(getattr(kind, found[1], None), property):
+            names = list(left)
+        else:
+            names = [name for name in left if found and name == found[1]]
+        if names:
+            listed = ", ".join(f"{name}: {type(left[name]).__name__}" for name in names)
+            return (
+                f"{kind.__name__} has attributes that cannot be written as Python ({listed}), so nothing was written: "
+                f"make them layers, methods or plain values, or {OTHERWISE}"
+            )
     return None
 
 
