@@ -45,6 +45,9 @@ def test_the_command_exports_a_run_of_a_file(tmp_path, command, monkeypatch):
     assert "GAIN = 1.4142135623730951" in text
     G = steadygan.load("run", use="my_gan.py")
     assert G(G.latents(3)).shape == (3, 2)
+    done = command("export", "run", "--to", "tflite")
+    assert done.code == 2
+    assert "there is no format 'tflite'" in done.err
     done = command("export", "run")
     assert done.code == 2
     assert "--use" in done.err

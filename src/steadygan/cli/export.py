@@ -29,8 +29,10 @@ def export(
 
     The file is run in a new process. Nothing is written if 64 samples differ from the run's by more than 1e-5.
     """
+    from steadygan.runs.export import check_format
     from steadygan.runs.export import export as write
 
+    check_format(to)  # before anything that the run folder lacks
     made = write(folder, to, out, member=member, average=not raw, use=brought(use, folder))
     names = " and ".join(str(path) for path in made.files)
     text = f"{names}: largest difference of 64 samples {made.difference:.1e}"

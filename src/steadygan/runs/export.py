@@ -13,9 +13,10 @@ from steadygan.errors import UsageError, nearest
 from steadygan.files import user_path
 from steadygan.runs.formats import fresh_process, graphs, python_file
 from steadygan.runs.formats.plain import plain
+from steadygan.runs.formats.tree import missed
 from steadygan.runs.load import Generator, load
 
-__all__ = ["FORMATS", "Exported", "export"]
+__all__ = ["FORMATS", "Exported", "check_format", "export"]
 
 FORMATS = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 """The formats and the suffixes of their files."""
@@ -50,10 +51,7 @@ def export(
     Raises UsageError for an unknown format, and if the file does not run or a sample differs by more than 1e-5 (times
     the largest sample, where that is above 1). Then nothing is written.
     """
-    if to not in FORMATS:
-        raise UsageError(f"there is no format {to!r}: {nearest(to, FORMATS)}")
-    if to == "onnx":
-        graphs.check_onnx()
+    check_format(to)
     G, title = _generator(source, latent, classes, member, average, use)
     target = _target(out if out is not None else _default(source), FORMATS[to])
     inputs = _inputs(G)
@@ -69,7 +67,7 @@ def export(
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
             written = Path(folder) / target.name
             _write(to, G, net, written, inputs, title)
-            difference = compared(wanted, fresh_process.samples(to, written, inputs))
+            difference = compared(wanted, _run(to, net, written, inputs))
             made = sorted(Path(folder).iterdir(), key=lambda path: path.name != target.name)
             for path in made:
                 if path.is_file():
@@ -77,6 +75,14 @@ def export(
     except OSError as error:
         raise UsageError(f"cannot write {target} ({error.strerror}): choose another --out") from None
     return Exported([target.parent / path.name for path in made if path.suffix], difference)
+
+
+def check_format(to: str) -> None:
+    """Raise UsageError for an unknown format, or one whose packages are missing."""
+    if to not in FORMATS:
+        raise UsageError(f"there is no format {to!r}: {nearest(to, FORMATS)}")
+    if to == "onnx":
+        graphs.check_onnx()
 
 
 def compared(wanted: Tensor, found: Tensor) -> float:
@@ -147,19 +153,30 @@ def _samples(G: Generator, net: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[
 
 
 def _write(to: str, G: Generator, net: nn.Module, file: Path, inputs: tuple[Tensor, ...], title: str) -> None:
-    if to == "safetensors":
-        python_file.write(net, file, _facts(G, file, title))
-        return
     try:
-        {"torch-export": graphs.write_program, "onnx": graphs.write_onnx}[to](net, file, inputs)
-    except OSError:
+        if to == "safetensors":
+            python_file.write(net, file, _facts(G, file, title))
+        else:
+            {"torch-export": graphs.write_program, "onnx": graphs.write_onnx}[to](net, file, inputs)
+    except (OSError, UsageError):
         raise
-    except Exception as error:  # whatever torch finds in a network of the user's
+    except Exception as error:  # whatever torch, or the reader of sources, finds in a network of the user's
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         sized = "write x.shape[0] for len(x) in its forward, or " if "specialized" in str(error) else ""
+        instead = "--to torch-export" if to == "safetensors" else "another --to"
         raise UsageError(
-            f"this network cannot be written as {to} ({reason}): {sized}choose another --to"
+            f"this network cannot be written as {to} ({reason}): {sized}choose {instead}"
         ) from error
+
+
+def _run(to: str, net: nn.Module, file: Path, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The samples of the file in a new process. An attribute that could not be written is named."""
+    try:
+        return fresh_process.samples(to, file, inputs)
+    except UsageError as error:
+        if to == "safetensors" and (sentence := missed(net, str(error))):
+            raise UsageError(sentence) from None
+        raise
 
 
 def _facts(G: Generator, file: Path, title: str) -> dict[str, object]:

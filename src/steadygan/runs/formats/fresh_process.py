@@ -52,7 +52,8 @@ def samples(kind: str, file: Path, inputs: Sequence[Tensor]) -> Tensor:
         done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            instead = "--to torch-export" if kind == "safetensors" else "another --to"
             raise UsageError(
-                f"the exported file does not run ({reason}), so nothing was written: choose another --to"
+                f"the exported file does not run ({reason}), so nothing was written: choose {instead}"
             )
         return torch.from_numpy(np.load(f"{folder}/x.npy"))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from steadygan.errors import UsageError
 from steadygan.networks.pure import Pure
 from steadygan.noise import HiddenNoise
 
@@ -16,13 +17,14 @@ __all__ = ["plain", "tensors"]
 def plain(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode that computes the same. Normalized weights are stored as they are multiplied.
 
-    Layers of noise are left out. A tensor that is a plain attribute becomes a buffer.
+    Layers of noise are left out. A tensor that is a plain attribute becomes a buffer. Raises UsageError if the module
+    cannot be copied.
 
     >>> from steadygan.noise import noisy_layers
     >>> plain(noisy_layers(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), 0.1))[1]
     ReLU()
     """
-    made = _silent(copy.deepcopy(module).eval())
+    made = _silent(_copied(module).eval())
     for part in made.modules():
         if parametrize.is_parametrized(part):
             _store_weights(part)
@@ -31,6 +33,16 @@ def plain(module: nn.Module) -> nn.Module:
                 delattr(part, name)
                 part.register_buffer(name, value.detach().clone())
     return made
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # an attribute such as a lock, an open file, or a tensor with a graph
+        raise UsageError(
+            f"the network cannot be copied ({' '.join(str(error).split())[:160]}): let its attributes be layers, "
+            "tensors without a graph, and plain values"
+        ) from error
 
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:

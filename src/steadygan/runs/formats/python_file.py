@@ -30,9 +30,11 @@ def write(net: nn.Module, file: Path, facts: dict[str, object]) -> None:
 def source(net: nn.Module, facts: dict[str, object]) -> str:
     """The text of the .py file. `facts` are the words and numbers that its head names."""
     imports, definitions = collected(own_classes(net), OURS)
-    lines = [_short(line) for line in imports if line not in IMPORTS]
     made = expression(net).replace("\n", "\n    ")
-    parts = {"imports": "".join(f"{line}\n" for line in lines), "network": made, **facts}
+    lines = {_short(line) for line in imports if line not in IMPORTS}
+    if any("functools.partial(" in text for text in (made, *definitions)):
+        lines.add("import functools")
+    parts = {"imports": "".join(f"{line}\n" for line in sorted(lines)), "network": made, **facts}
     parts["definitions"] = "".join(f"{text}\n\n\n" for text in definitions)
     text = TEMPLATE.read_text(encoding="utf-8")
     for key, value in parts.items():

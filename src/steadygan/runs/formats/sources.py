@@ -6,8 +6,13 @@ import math
 import sys
 import textwrap
 from collections.abc import Iterable
-from types import FunctionType, ModuleType
+from functools import partial
+from itertools import chain
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
+
+import torch
+from torch import nn
 
 from steadygan.errors import UsageError
 
@@ -46,22 +51,48 @@ def is_library(module: str) -> bool:
 
 
 def literal(value: Any) -> str | None:
-    """Python text that evaluates to a plain value or to a thing of torch, or None.
+    """Python text that evaluates to a plain value or to a thing of torch, or None. It may need functools.
 
     >>> from torch.nn.functional import relu
     >>> literal((0.2, "nearest")), literal(relu), literal(object())
     ("(0.2, 'nearest')", 'torch.nn.functional.relu', None)
+    >>> literal([partial(relu, inplace=True), torch.tanh])
+    '[functools.partial(torch.nn.functional.relu, inplace=True), torch.tanh]'
     """
+    if type(value) in (list, tuple, dict, partial):
+        return _container(value)
     if isinstance(value, FunctionType | type) and value.__module__.startswith("torch."):
         return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, float) and math.isinf(value):
+    if isinstance(value, BuiltinFunctionType):
+        homes = [home for home in (torch, nn.functional) if getattr(home, value.__name__, None) is value]
+        return f"{homes[0].__name__}.{value.__name__}" if homes else None
+    if isinstance(value, float) and not math.isfinite(value):
         return f"float('{value}')"
     text = repr(value)
     try:
-        same = eval(text, {"__builtins__": {}, "torch": sys.modules["torch"]}) == value
+        same = eval(text, {"__builtins__": {}, "torch": torch}) == value
     except Exception:  # not Python, as most objects' text
         return None
     return text if same is True else None
+
+
+def _container(value: Any) -> str | None:
+    """Python text of a list, a tuple, a dictionary or a functools.partial, or None."""
+    if isinstance(value, partial):
+        parts = [value.func, *value.args, *value.keywords.values()]
+    else:
+        parts = list(chain(*value.items()) if isinstance(value, dict) else value)
+    texts = [text for part in parts if (text := literal(part)) is not None]
+    if len(texts) < len(parts):
+        return None
+    if isinstance(value, partial):
+        first = len(texts) - len(value.keywords)
+        named = [f"{key}={text}" for key, text in zip(value.keywords, texts[first:])]
+        return f"functools.partial({', '.join([*texts[:first], *named])})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {text}" for key, text in zip(texts[::2], texts[1::2])) + "}"
+    inner = ", ".join(texts)
+    return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(texts) == 1)})"
 
 
 class _Found:
@@ -89,8 +120,12 @@ class _Found:
         elif home and is_library(home) and hasattr(thing, "__name__"):  # a builtin of a library
             self._import(home, f"from {home} import {thing.__name__} as {name}")
         else:
+            instead = (
+                "a layer of the network" if isinstance(thing, nn.Module) else "a function or a plain value"
+            )
             raise UsageError(
-                f"{name} is a {type(thing).__name__}, which has no source to export: {OTHERWISE}"
+                f"{name} is a {type(thing).__name__} outside of the network, which cannot be written as Python: make "
+                f"it {instead}, or {OTHERWISE}"
             )
 
     def _import(self, module: str, line: str) -> None:
@@ -118,16 +153,26 @@ def _text(thing: Any) -> str:
             f"the source of {thing.__qualname__} is not in a file, so it cannot be exported: put it into one, or "
             f"{OTHERWISE}"
         ) from None
-    lines, (tree,) = text.split("\n"), ast.parse(text).body
-    for node in reversed(getattr(tree, "body", []) if isinstance(tree, ast.ClassDef) else []):
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            del lines[node.lineno - 1 : (node.end_lineno or node.lineno) + 1]  # and the empty line below
-    left = "\n".join(lines).rstrip()
     try:
-        ast.parse(left)
-    except SyntaxError:  # a class of which nothing is left
-        return f"{left}\n    pass"
-    return left
+        (tree,) = ast.parse(text).body
+    except (SyntaxError, ValueError):  # a lambda among other things, or text that dedent cannot move
+        raise UsageError(
+            f"the source of {thing.__qualname__} cannot be read by itself: make it a function or a class at the top "
+            f"of a file, or {OTHERWISE}"
+        ) from None
+    return _without_init(text, tree) if isinstance(tree, ast.ClassDef) else text
+
+
+def _without_init(text: str, tree: ast.ClassDef) -> str:
+    """The source of a class without its `__init__`, and without the empty line below it."""
+    lines = text.split("\n")
+    inits = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    for node in reversed(inits):
+        first = min([node.lineno, *(part.lineno for part in node.decorator_list)])
+        last = node.end_lineno or node.lineno
+        del lines[first - 1 : last + (not "".join(lines[last : last + 1]).strip())]
+    left = "\n".join(lines).rstrip()
+    return f"{left}\n    pass" if len(inits) == len(tree.body) else left
 
 
 def _scope(thing: Any) -> dict[str, Any]:

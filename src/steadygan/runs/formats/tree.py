@@ -1,6 +1,8 @@
 """A tree of modules as the Python expression that makes it."""
 
 import ast
+import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +12,12 @@ from torch import Tensor, nn
 from steadygan.errors import UsageError
 from steadygan.runs.formats.sources import OTHERWISE, is_library, literal
 
-__all__ = ["expression", "own_classes"]
+__all__ = ["expression", "missed", "own_classes"]
 
 STANDARD = frozenset(vars(nn.Module()))
 PLAIN = (nn.Sequential, nn.ModuleList)
+FLAT = ("_flat_weights", "_flat_weight_refs")
+"""The second lists of weights that nn.RNNBase has. Its `__setattr__` fills the first."""
 
 
 def own_classes(module: nn.Module) -> list[type]:
@@ -48,6 +52,26 @@ def expression(module: nn.Module, indent: str = "    ") -> str:
     return f"made({_listed([name, *parts], indent)})"
 
 
+def missed(module: nn.Module, reason: str) -> str | None:
+    """The sentence for an error of the written file, if an attribute is missing that is no literal."""
+    for part in module.modules():
+        kind = type(part)
+        found = re.search(rf"'{kind.__name__}' object has no attribute '(\w+)'", reason)
+        left = {k: v for k, v in vars(part).items() if k not in STANDARD and literal(v) is None}
+        # torch names the property in whose code an attribute is missing, and not that attribute
+        if found and isinstance(getattr(kind, found[1], None), property):
+            names = list(left)
+        else:
+            names = [name for name in left if found and name == found[1]]
+        if names:
+            listed = ", ".join(f"{name}: {type(left[name]).__name__}" for name in names)
+            return (
+                f"{kind.__name__} has attributes that cannot be written as Python ({listed}), so nothing was written: "
+                f"make them layers, methods or plain values, or {OTHERWISE}"
+            )
+    return None
+
+
 def _qualified(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}" if is_library(kind.__module__) else kind.__name__
 
@@ -72,8 +96,9 @@ def _constructor(module: nn.Module) -> str | None:
     kind = type(module)
     if getattr(nn, kind.__name__, None) is not kind:
         return None
+    unprinted = f", nonlinearity={module.nonlinearity!r}" if kind is nn.RNN else ""
     try:
-        call = ast.parse(f"nn.{kind.__name__}({module.extra_repr()})", mode="eval")
+        call = ast.parse(f"nn.{kind.__name__}({module.extra_repr()}{unprinted})", mode="eval")
     except SyntaxError:
         return None
     assert isinstance(call.body, ast.Call)
@@ -88,7 +113,7 @@ def _constructor(module: nn.Module) -> str | None:
 
 def _makes(call: ast.Expression, module: nn.Module) -> bool:
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
             return _same(module, eval(compile(call, "<layer>", "eval"), {"nn": nn, "torch": torch}))
     except Exception:  # not enough arguments
         return False
@@ -97,7 +122,7 @@ def _makes(call: ast.Expression, module: nn.Module) -> bool:
 def _same(a: nn.Module, b: nn.Module) -> bool:
     """Whether two modules have the same settings, and tensors of the same names and shapes. Training mode is none."""
     shapes = [{name: t.shape for name, t in _tensors(m).items()} for m in (a, b)]
-    settings = [{k: v for k, v in vars(m).items() if k not in STANDARD} for m in (a, b)]
+    settings = [{k: v for k, v in vars(m).items() if k not in STANDARD and k not in FLAT} for m in (a, b)]
     return shapes[0] == shapes[1] and settings[0] == settings[1] and not a._modules
 
 
@@ -107,7 +132,12 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def _parts(module: nn.Module, indent: str) -> Iterator[tuple[str, str]]:
     """Settings, layers, parameters and buffers of a module as Python. Settings that are no literals are left out."""
-    for name, value in vars(module).items():
+    flat = (
+        dict.fromkeys(FLAT, [None] * len(module._flat_weights_names))
+        if isinstance(module, nn.RNNBase)
+        else {}
+    )
+    for name, value in {**vars(module), **flat}.items():
         if name not in STANDARD and (text := literal(value)) is not None:
             yield name, text
     for name, child in module._modules.items():
