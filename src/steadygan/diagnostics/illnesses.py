@@ -83,7 +83,7 @@ VARIED = 0.5
 """Mean distance of two fakes over that of two reals: 0 when all fakes are equal, 1 when they spread like the data."""
 
 YOUNG = 500
-"""Fewest steps of a collapsed run: a G at its start has fakes in one heap too. Healthy tables had it after 200 steps."""
+"""Fewest steps of a collapsed run: a G at its start has fakes in one heap too. Healthy tables had it at 200 steps."""
 
 RISING = 0.05
 """Growth of the diversity from one quarter of the passes to the next, above which fakes still spread."""
