@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from steadygan import Monitor, config, losses
+from steadygan import Monitor, config, fit, losses
 from steadygan.build import build
 from steadygan.diagnostics import Events, diagnose
 from steadygan.training.gradient_stats import gradient_statistics
@@ -251,3 +251,38 @@ def test_a_critic_that_a_penalty_killed_is_dead_and_not_cancelled():
     for line in map(json.dumps, lines):
         events.take(line)
     assert diagnose(events.history())[0].name == "dead_critic"
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose weights have mean 0 and variance 1 for each output."""
+
+    def forward(self, x):
+        mean = self.weight.mean((1, 2, 3), keepdim=True)
+        weight = (self.weight - mean) / (self.weight.std((1, 2, 3), keepdim=True) + 1e-5)
+        return nn.functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Painter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = Standardised(3, 8, 3, 2, 1), nn.GroupNorm(2, 8)
+        self.second, self.norm2 = Standardised(8, 8, 3, 1, 1), nn.GroupNorm(2, 8)
+        self.out = nn.ConvTranspose2d(16, 3, 4, 2, 1)
+
+    def forward(self, z):
+        a = nn.functional.silu(self.norm(self.first(z)))
+        b = nn.functional.silu(self.norm2(self.second(a)))
+        return torch.tanh(self.out(torch.cat([a, b], 1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weight", [1, 10])
+def test_a_critic_whose_penalty_falls_first_is_not_reversed(tmp_path, weight):
+    """Its fakes have the higher logits for 60 steps, and loss/D falls with R1 while this gap grows."""
+    torch.manual_seed(0)
+    x = torch.rand(200, 3, 12, 20) * 2 - 1
+    D = nn.Sequential(Standardised(3, 8, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 1))
+    r1 = [{"name": "r1", "weight": weight}]
+    told = {"loss": "least_squares", "penalties": r1, "steps": 60, "batch": 16, "compile": False}
+    run = fit(Painter(), D, x, latent=(3, 12, 20), reduce="mean", out=tmp_path / "run", quiet=True, **told)
+    assert not MISTAKES & {verdict.name for verdict in run.diagnose()}

@@ -111,7 +111,7 @@ TWINS = {
 }
 
 
-IN_THE_CODE = {"mismatched_ranges", "reversed_sign", "cancelled_gradient"}
+IN_THE_CODE = {"frozen", "mismatched_ranges", "reversed_sign", "cancelled_gradient"}
 """Mistakes of a loop, which no line of configuration repairs."""
 
 
@@ -130,6 +130,94 @@ def test_each_illness_is_named_first(name):
 def test_its_healthy_twin_is_not(name):
     facts, _ = CASES[name]
     assert names(facts, **TWINS[name]) == ["healthy"]
+
+
+def shorter(told, steps):
+    """The same history of a run that has taken this many steps."""
+    scale = steps / (100 * N)
+    return History({k: Series(s.steps * scale, s.values) for k, s in told.series.items()}, told.facts)
+
+
+@pytest.mark.parametrize(("steps", "name"), [(60, "undecided"), (499, "undecided"), (500, "collapse")])
+def test_a_run_of_few_steps_has_not_collapsed_yet(steps, name):
+    first = diagnose(shorter(history(fakes__diversity=0.3), steps))[0]
+    assert first.name == name
+    assert (f"too early: {steps} steps" in first.evidence[0]) is (name == "undecided")
+
+
+@pytest.mark.parametrize(("last", "name"), [(0.24, "collapse"), (0.26, "undecided"), (0.1, "collapse")])
+def test_fakes_that_still_spread_have_not_collapsed(last, name):
+    """The median of the last quarter may be .05 above that of the quarter before, which is .2."""
+    diversity = torch.full((N,), 0.2)
+    diversity[-N // 4 :] = last
+    first = diagnose(history(fakes__diversity=diversity))[0]
+    assert first.name == name
+    assert ("still rises" in first.evidence[0]) is (name == "undecided")
+
+
+def test_a_frozen_player_hides_its_consequences_but_no_other_mistake():
+    narrow = {"update__G": 0.0, "fakes__diversity": 0.05, "fakes__coverage": 0.1}
+    assert names(**narrow) == ["frozen"]
+    assert names(**narrow, **BYTES, fakes__min=-1.0, fakes__max=1.0) == ["frozen", "mismatched_ranges"]
+
+
+def test_the_remedy_of_a_frozen_player_is_a_line_only_for_the_trainer():
+    (loop,) = diagnose(history(update__G=0.0))
+    (trainer,) = diagnose(history({"loss": "non_saturating", "dynamics": "simultaneous"}, update__G=0.0))
+    assert loop.config == ""
+    assert "takes a step" in loop.remedy
+    assert trainer.config.startswith("optimizer=")
+
+
+@pytest.mark.parametrize(
+    ("reals", "fakes", "words"),
+    [
+        ((0.0, 255.0), (-1.0, 1.0), "x / 127.5 - 1"),
+        ((0.0, 1.0), (-1.0, 1.0), "2 x - 1"),
+        ((-0.5, 2.8), (-1.0, 1.0), "G's last layer"),
+        ((0.0, 255.0), (0.0, 1.0), "G's last layer"),
+    ],
+    ids=["bytes, tanh", "unit, tanh", "standardised, tanh", "bytes, sigmoid"],
+)
+def test_the_scale_is_named_where_it_fits(reals, fakes, words):
+    ends = {"data__min": reals[0], "data__max": reals[1], "fakes__min": fakes[0], "fakes__max": fakes[1]}
+    first = diagnose(history(**ends))[0]
+    assert first.name == "mismatched_ranges"
+    assert words in first.remedy
+    for other in {"x / 127.5 - 1", "2 x - 1"} - {words}:
+        assert other not in first.remedy
+
+
+@pytest.mark.parametrize("low", [-1.16, -1.0])
+def test_fakes_that_leave_one_end_of_a_range_do_not_press_against_the_other(low):
+    ends = {"data__min": -0.1, "data__max": 3.9, "fakes__min": low, "fakes__max": 0.997}
+    assert ("mismatched_ranges" in names(**ends)) is (low >= -1)
+
+
+def with_logits(real, fake, loss_D, **facts):
+    """The verdicts where the logits' gap grows from a half to the whole, and D's loss falls to `loss_D`."""
+    way = torch.linspace(0.5, 1.0, N, dtype=torch.float64)
+    return names(
+        {"loss": "least_squares", **facts},
+        logit__real=way * real,
+        logit__fake=way * fake,
+        critic__gap=way * (real - fake),
+        loss__D=loss_D * (2 - way),
+        loss__G=1.0,
+    )
+
+
+@pytest.mark.parametrize("penalties", [[], ["r1"]])
+def test_a_penalty_that_falls_reverses_no_sign(penalties):
+    """(D(x) - 1)^2 + D(G(z))^2 at logits -.3 and .3 is 1.78 or more; the rest of 2 is a penalty."""
+    assert with_logits(-0.3, 0.3, 2.0, penalties=penalties) == ["healthy"]
+    assert with_logits(-0.9, -0.1, 0.1, penalties=penalties)[0] == "reversed_sign"
+
+
+@pytest.mark.parametrize(("penalties", "found"), [([], True), (["r1"], False)])
+def test_a_loss_of_ones_own_tells_of_a_reversed_sign_without_a_penalty_only(penalties, found):
+    verdicts = with_logits(-0.3, 0.3, 2.0, penalties=penalties, loss="my_loss")
+    assert ("reversed_sign" in verdicts) is found
 
 
 def grown(times):

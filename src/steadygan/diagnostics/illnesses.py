@@ -16,6 +16,7 @@ from steadygan.diagnostics.history import History
 from steadygan.diagnostics.measures import SURE
 from steadygan.diagnostics.mistakes import MISTAKES, REASONS, SCALE_FREE
 from steadygan.diagnostics.trends import (
+    LATE,
     Sick,
     Sign,
     at_steps,
@@ -27,7 +28,7 @@ from steadygan.diagnostics.trends import (
     swings,
 )
 
-__all__ = ["ILLNESSES", "diverged"]
+__all__ = ["ILLNESSES", "diverged", "narrow", "unfinished"]
 
 
 STILL = 2.0**-24
@@ -80,6 +81,12 @@ middle of data of many dimensions are nearer to all data than new samples are, b
 
 VARIED = 0.5
 """Mean distance of two fakes over that of two reals: 0 when all fakes are equal, 1 when they spread like the data."""
+
+YOUNG = 500
+"""Fewest steps of a collapsed run: a G at its start has fakes in one heap too. Healthy tables had it at 200 steps."""
+
+RISING = 0.05
+"""Growth of the diversity from one quarter of the passes to the next, above which fakes still spread."""
 
 JUMP = 0.5
 """How far the fakes' mean moves between two diagnostics passes, over the data's rms radius: half way across a ring."""
@@ -241,12 +248,32 @@ def _memorisation(history: History) -> Sick | None:
     return Sick("memorisation", sign.since, (said,)) if sign.holds else None
 
 
-def _collapse(history: History) -> Sick | None:
+def narrow(history: History) -> Sign:
+    """Whether the fakes are much less diverse than the data, be it that G is not trained yet, and since when."""
     steps, varied = known(history, "fakes/diversity")
-    sign = lasting(steps, varied < VARIED)
+    return lasting(steps, varied < VARIED)
+
+
+def unfinished(history: History) -> str:
+    """Why fakes of little diversity may be those of a G that is not trained yet; an empty string if they may not."""
+    steps, varied = known(history, "fakes/diversity")
+    last = int(steps[-1]) if len(steps) else 0
+    if last < YOUNG:
+        return f"too early: {last:,} steps. The fakes are less diverse than the data, as at the start of any training."
+    quarter = max(1, len(varied) // LATE)
+    before, now = varied[-2 * quarter : -quarter].median().item(), varied[-quarter:].median().item()
+    if now - before > RISING:
+        return f"too early: {last:,} steps. The diversity of the fakes still rises, from {before:.2g} to {now:.2g}."
+    return ""
+
+
+def _collapse(history: History) -> Sick | None:
+    sign = narrow(history)
+    if not sign.holds or unfinished(history):
+        return None
     apart, covered = late(history, "fakes/diversity"), late(history, "fakes/coverage")
     said = f"two fakes are {apart:.2g} times as far apart as two reals; {covered:.0%} of the reals have a fake nearby."
-    return Sick("collapse", sign.since, (said,)) if sign.holds else None
+    return Sick("collapse", sign.since, (said,))
 
 
 def _hopping(history: History) -> Sick | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from steadygan.diagnostics.history import History
 from steadygan.diagnostics.measures import SURE
 from steadygan.diagnostics.trends import Sick, at_steps, known, lasting, late, one_point, rank_correlation
+from steadygan.losses import LOSSES
 
 __all__ = ["MISTAKES", "REASONS", "SCALE_FREE"]
 
@@ -34,8 +35,12 @@ BELOW = -0.5
 REVERSED = 0.5
 """Rank correlation of loss/D with critic/gap. By theory it is negative where a high logit means real.
 
-Calibrated: .17 at most in healthy runs, .89 and more in reversed ones; midway.
+Calibrated without penalties: .17 at most in healthy runs, .89 and more in reversed ones; midway. A penalty that falls
+can correlate by 1 in a healthy run, so loss/D has to be impossible as well, see `_least_loss`.
 """
+
+HALVED = 0.5
+"""A loop may average D's loss over its two halves. Without a penalty the correlation alone is evidence of that."""
 
 ROUNDING = 2.0**-20
 """A constant critic's logits vary by less than this share of a logit of 1; float32 rounds to 2^-24 of it.
@@ -125,18 +130,22 @@ def _mismatched(history: History) -> Sick | None:
         "mismatched_ranges",
         sign.since,
         (f"reals lie in {real}, fakes in {fake}: scale the data.", more),
+        {"reals": (ranges.low.amin().item(), ranges.high.amax().item()), "tanh": _like_tanh(ranges)},
     )
 
 
+def _like_tanh(ranges: _Ranges) -> bool:
+    """Whether no fake leaves -1..1 while some are negative: the output of a tanh."""
+    return ranges.bounded and bool((ranges.fake_low < 0).any())
+
+
 def _out_of_reach(ranges: _Ranges) -> Tensor:
-    """Fakes that press against a bound which they never pass, and reals beyond it."""
+    """Fakes that never leave a usual range and press against an end of it, and reals beyond this end."""
     found = torch.zeros_like(ranges.low, dtype=torch.bool)
-    for bound in (1.0, 255.0):
-        if bool((ranges.fake_high <= bound).all()):
-            found |= (ranges.fake_high > (1 - NEAR) * bound) & (ranges.high > (1 + BEYOND) * bound)
-    for bound in (0.0, -1.0):
-        if bool((ranges.fake_low >= bound).all()):
-            found |= (ranges.fake_low < bound + NEAR) & (ranges.low < bound - BEYOND)
+    for low, high in INTERVALS:
+        if bool(((ranges.fake_low >= low) & (ranges.fake_high <= high)).all()):
+            found |= (ranges.fake_high > (1 - NEAR) * high) & (ranges.high > (1 + BEYOND) * high)
+            found |= (ranges.fake_low < low + NEAR) & (ranges.low < low - BEYOND)
     return found
 
 
@@ -173,7 +182,7 @@ def _reversed(history: History) -> Sick | None:
     """Reals have the lower logits, and D's loss falls as this gap grows, or is lower than it can be.
 
     A critic that lags behind G has lower logits for reals too, but its loss is high there: the correlation is
-    negative.
+    negative. A penalty in D's loss may fall as the gap grows, but it does not make the loss lower than it can be.
     """
     steps, gap = known(history, "critic/gap")
     if not len(steps) or not gap.median() < 0:
@@ -181,7 +190,7 @@ def _reversed(history: History) -> Sick | None:
     loss = at_steps(history, "loss/D", steps)
     both = loss.isfinite()
     agreement = rank_correlation(gap[both], loss[both])
-    if agreement > REVERSED:
+    if agreement > REVERSED and _too_low(history, steps[both], loss[both]):
         more = f"loss/D falls as this gap grows (rank correlation {agreement:.2f})"
     elif _impossible(history):
         more = f"loss/D is {late(history, 'loss/D'):.3g}, less than it can be if a high logit means real"
@@ -195,6 +204,26 @@ def _reversed(history: History) -> Sick | None:
     said = f"{''.join(means)}the logits of reals lie {-gap.median():.2g} below those of fakes, and {more}."
     why = "a high logit has to mean real: fake-as-real would select the most real fakes, and other verdicts err."
     return Sick("reversed_sign", int(steps[0]), (said, why))
+
+
+def _too_low(history: History, steps: Tensor, loss: Tensor) -> bool:
+    """Whether D's loss is mostly lower than it can be, or, where the least loss is not known, no penalty is in it."""
+    penalised = bool(history.facts.get("penalties"))
+    excess = loss - (HALVED if penalised else 1) * _least_loss(history, steps)
+    known_excess = excess[excess.isfinite()]
+    return bool(known_excess.median() < 0) if len(known_excess) else not penalised
+
+
+def _least_loss(history: History, steps: Tensor) -> Tensor:
+    """D's loss at the mean logits: by Jensen's inequality its mean over samples is no less, with any penalty on top.
+
+    NaN where the loss has no known name or the logits are not known.
+    """
+    named = LOSSES.get(history.facts.get("loss") or "")
+    if named is None:
+        return torch.full_like(steps, torch.nan)
+    real, fake = (at_steps(history, key, steps)[:, None] for key in ("logit/real", "logit/fake"))
+    return torch.stack([named.discriminator(*pair) for pair in zip(real, fake)]) if len(steps) else steps
 
 
 def _impossible(history: History) -> bool:

@@ -1,5 +1,6 @@
 """Remedies: what steadygan offers against each problem that the run does not use already."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,11 @@ def _lossy(*names: str) -> Callable[[Facts], bool]:
 
 def _has(*names: str) -> Callable[[Facts], bool]:
     return lambda facts: _constrained(facts) and bool(set(names) & set(facts.get("penalties") or ()))
+
+
+def _within(facts: Facts, low: float, high: float) -> bool:
+    least, most = facts.get("reals") or (math.nan, math.nan)
+    return bool(low <= least and most <= high)
 
 
 _R1 = _Try(
@@ -97,13 +103,24 @@ _CONSENSUS = _Try(
     "dynamics={name: consensus, gamma: 1}",
 )
 
-_STEPS = _Try(
-    "check that this player's optimizer takes a step, holds this player's parameters and has a learning rate above 0",
+_RATE = _Try(
+    "give this player a learning rate above 0, and check that its loss depends on its parameters",
     "optimizer={name: adam, lr: 0.0002, betas: [0.0, 0.99]}",
+    lambda facts: facts.get("dynamics") is not None,  # which the trainer states; a loop has no such line
+)
+_STEPS = _Try(
+    "check that this player's optimizer takes a step, holds this player's parameters and has a learning rate above 0"
+)
+_BYTES = _Try(
+    "scale the real samples to the range of G's output: beside a tanh, x / 127.5 - 1 for bytes",
+    fits=lambda facts: _within(facts, 0, 255) and facts["reals"][1] > 2 and bool(facts.get("tanh")),
+)
+_UNIT = _Try(
+    "scale the real samples to the range of G's output: beside a tanh, 2 x - 1 for samples in 0..1",
+    fits=lambda facts: _within(facts, 0, 1) and bool(facts.get("tanh")),
 )
 _SCALE = _Try(
-    "scale the real samples to the range of G's output: beside a tanh, x / 127.5 - 1 for bytes, and 2 x - 1 for "
-    "samples in 0..1"
+    "scale the real samples to the range of G's output, or let G's last layer reach the data's range"
 )
 _NEGATE = _Try("negate the critic's output, and let D's loss push reals up and fakes down")
 _UNCANCEL = _Try(
@@ -112,8 +129,8 @@ _UNCANCEL = _Try(
 
 _TRIES: dict[str, tuple[_Try, ...]] = {
     "diverged": (_SLOWER,),
-    "frozen": (_STEPS,),
-    "mismatched_ranges": (_SCALE,),
+    "frozen": (_RATE, _STEPS),
+    "mismatched_ranges": (_BYTES, _UNIT, _SCALE),
     "reversed_sign": (_NEGATE,),
     "cancelled_gradient": (_UNCANCEL,),
     "dead_game": (_NON_SATURATING, _SLOWER),

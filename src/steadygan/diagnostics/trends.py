@@ -1,6 +1,8 @@
 """Trends in a history: whether a sign holds now, since when, how a scalar grew, whether it oscillates."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,11 +31,12 @@ MOST = 0.75
 
 
 class Sick(NamedTuple):
-    """A problem, the step since which its signs hold, and sentences with the measured numbers."""
+    """A problem, the step since which its signs hold, sentences with the measured numbers, and facts for its remedy."""
 
     name: str
     since: int
     evidence: tuple[str, ...]
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 class Sign(NamedTuple):

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 from steadygan.diagnostics.history import History
-from steadygan.diagnostics.illnesses import ILLNESSES, diverged
+from steadygan.diagnostics.illnesses import ILLNESSES, diverged, narrow, unfinished
 from steadygan.diagnostics.remedies import remedy
 from steadygan.diagnostics.trends import Sick, known, late, one_point
 
@@ -74,11 +74,21 @@ def diagnose(history: History) -> list[Verdict]:
     ill = [found for sign in ILLNESSES if (found := sign(history))]
     ill = sorted(ill, key=lambda found: list(VERDICTS).index(found.name))
     if ill:
-        first, *rest = [_treated(found, history) for found in ill]
+        first, *rest = [_treated(found, history) for found in _causes(ill)]
         return [first._replace(evidence=first.evidence + _near_equilibrium(history)), *rest]
+    if narrow(history).holds:
+        return [Verdict("undecided", 0, (unfinished(history),))]
     if late(history, "fakes/coverage") < REACHED and not _repeated(history):
         return [Verdict("undecided", 0, (_away(history),))]
     return [Verdict("healthy", 0, _wellness(history))]
+
+
+def _causes(ill: list[Sick]) -> list[Sick]:
+    """Without the consequences of a player that never changes: all but mistakes in the set-up."""
+    if ill[0].name != "frozen":
+        return ill
+    last = list(VERDICTS).index("cancelled_gradient")
+    return [found for found in ill if list(VERDICTS).index(found.name) <= last]
 
 
 def _repeated(history: History) -> bool:
@@ -94,7 +104,7 @@ def _away(history: History) -> str:
 
 
 def _treated(found: Sick, history: History) -> Verdict:
-    return Verdict(*found, *remedy(found.name, history.facts))
+    return Verdict(*found[:3], *remedy(found.name, {**history.facts, **found.facts}))
 
 
 def _enough(history: History) -> bool:
