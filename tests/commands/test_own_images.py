@@ -8,6 +8,7 @@ from PIL import Image
 
 from steadygan import config
 from steadygan.commands.own_images import check_images, on_images
+from steadygan.config.resolve import resolve
 from steadygan.errors import DataNote, UsageError
 from steadygan.recipes.catalogue import find_recipe, recipe_names
 
@@ -71,7 +72,7 @@ def test_a_recipe_on_images_keeps_its_options(tmp_path):
 
 def settings_of(folder: Path, recipe: str = "emoji64-fargan", size: int | None = None):
     own = on_images(find_recipe(recipe)[1], recipe, folder, size)
-    return config.parse(own.raw), own.side
+    return resolve(config.parse(own.raw)), own.side
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import pytest
 
 from steadygan import config
-from steadygan.config.zeros import at_zero, check_moves
+from steadygan.config import zeros
+from steadygan.config.resolve import scheduled
 from steadygan.errors import UsageError
 
 BASE = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 20}
@@ -15,6 +16,14 @@ def line(start=1.0, stop=0.0, over=10, begin=0):
 
 def made(**changes):
     return config.parse({**BASE, **changes})
+
+
+def at_zero(settings, step):
+    return zeros.at_zero(scheduled(settings), step, settings.steps)
+
+
+def check_moves(settings, step):
+    zeros.check_moves(at_zero(settings, step), settings.optimizer, step)
 
 
 def sgd(lr):

@@ -228,7 +228,8 @@ def test_a_stray_image_above_the_class_folders_is_named(tmp_path):
     files = {f"{name}/{i}.png": shade(i) for name in ("cat", "dog") for i in range(3)}
     path = folder(tmp_path / "set", files | {"stray.png": shade(9)})
     with pytest.warns(
-        DataNote, match=r"get no labels, because 1 of 7 lie outside the class folders: stray.png; move"
+        DataNote,
+        match=r"get no labels, because 1 of 7 lie outside the class folders, or deeper in one: stray.png; move",
     ):
         assert data.image_folder(path).labels is None
     (path / "stray.png").unlink()

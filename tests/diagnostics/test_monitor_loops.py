@@ -194,6 +194,8 @@ def test_a_dead_critic_among_several_is_found(dead):
     monitor = Monitor(D, loss="non_saturating", logits=logits_of, every=1)
     for _ in range(12):
         monitor.step(torch.randn(64, 2), 5 + torch.randn(64, 2))
+        for p in D.parameters():  # a critic that stands still is another mistake
+            p.data.mul_(1.0001)
     found = [verdict for verdict in monitor.verdicts if verdict.name == "dead_critic"]
     assert len(found) == (dead is not None)
     assert not found or found[0].evidence[0].startswith(f"critic {dead} of 0 to 1 gives every sample")

@@ -5,6 +5,7 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,9 +99,10 @@ def train(
     The exit code is 1 if the run diverged or a verdict in stop_on ended it.
     """
     from steadygan import config
-    from steadygan.build import NOTHING
+    from steadygan.build import NOTHING, build
     from steadygan.commands.own_images import check_images, on_images
     from steadygan.config.presets import scaled
+    from steadygan.config.resolve import resolve
     from steadygan.runs import train as run
     from steadygan.runs.folder import fresh_folder
     from steadygan.runs.own_code import keep, own_file
@@ -125,17 +127,21 @@ def train(
     own = file.own(raw, note) if file else NOTHING
     settings = config.parse(config.with_root(raw, data_root), source)
     if own_set:
-        check_images(settings, own_set.side)
+        check_images(resolve(settings), own_set.side)
         note(own_set.told(source))
-    for left_out in file.unused(settings) if file else ():
-        note(left_out)
+    if file:
+        loss = getattr(getattr(settings.game, "loss", None), "name", "own")
+        for left_out in file.unused(
+            {"networks": settings.networks.name, "data": settings.data.name, "loss": loss}
+        ):
+            note(left_out)
     begun = _origin(from_, from_players, from_member)
     if dry_run:
         from steadygan.commands import dry_run as dry
         from steadygan.runs.origin import started
 
         for one in begun:
-            started(settings, one, own)  # what does not fit is said here too
+            started(one, partial(build, settings, own))  # what does not fit is said here too
 
         dry.dry_run(settings, console, own)
         return

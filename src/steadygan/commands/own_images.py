@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from steadygan import config
 from steadygan.build.sizes import nearest_sizes, takes
-from steadygan.config import Config
 from steadygan.config.registry import DATA
-from steadygan.config.resolve import resolve
+from steadygan.config.resolve import Resolved
 from steadygan.data.decoding import shapes
 from steadygan.data.folders import own_images
 from steadygan.data.image_files import folders, shape_text
@@ -55,13 +54,15 @@ def on_images(raw: dict[str, Any], source: str, path: Path, size: int | None) ->
         {"size": size} if size else {}
     )
     whole = {**raw, "name": plain_name(path.resolve().stem)[:NAME], "data": data}
-    whole, more = _without_scores(whole, settings)
-    return OwnImages(whole, left_out + more, _side(settings))
+    whole, more = _without_scores(whole, settings.evaluation.extractor, settings.keep.best)
+    return OwnImages(whole, left_out + more, _side(settings.data))
 
 
-def _without_scores(raw: dict[str, Any], settings: Config) -> tuple[dict[str, Any], list[str]]:
+def _without_scores(
+    raw: dict[str, Any], extractor: str, best: str | None
+) -> tuple[dict[str, Any], list[str]]:
     """The recipe without published scores, and without an extractor and a best score that are for other data."""
-    left_out, extractor, best = [], settings.evaluation.extractor, settings.keep.best
+    left_out: list[str] = []
     changed = dict(raw)
     if changed.pop("paper", None):
         left_out.append("paper")
@@ -75,19 +76,18 @@ def _without_scores(raw: dict[str, Any], settings: Config) -> tuple[dict[str, An
     return changed, left_out
 
 
-def _side(settings: Config) -> int:
-    part = DATA[settings.data.name]
+def _side(data: Any) -> int:
+    part = DATA[data.name]
     known = part.known.shape if part.known else None
-    size = settings.data.size if "filter" in part.options else known[-1] if known else None
+    size = data.size if "filter" in part.options else known[-1] if known else None
     return size or DEFAULT_SIDE
 
 
-def check_images(settings: Config, side: int) -> None:
+def check_images(parts: Resolved, side: int) -> None:
     """Raise UsageError, with the sizes to choose, unless the networks take the size of the images.
 
     Without a size all images must have one already. `side` is that of the images that the recipe was made for.
     """
-    parts = resolve(settings)
     options = parts.data.options
     listing = own_images(options["path"], options["split"])
     classes = len(set(folders(listing) or ())) if parts.game.options.get("conditional") else 0

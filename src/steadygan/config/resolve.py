@@ -118,7 +118,7 @@ PRECISIONS = {
 
 def resolve(config: Config) -> Resolved:
     """Every section of `config` as arguments. Raises UsageError for a device that this machine does not have."""
-    device = device_of(config)
+    device = device_of(config.device)
     precision = PRECISIONS[half.chosen(config.precision, device)]
     numbers = _Numbers(config.steps, precision.dtype)
     critic, noise, chosen = config.critic, config.noise, config.optimizer
@@ -284,9 +284,8 @@ DEVICES = ("cpu", "cuda", "mps", "xpu")
 """The kinds of devices on which a run can be computed."""
 
 
-def device_of(config: Config) -> torch.device:
-    """The device of a run. Raises UsageError for one that this machine does not have."""
-    name = config.device
+def device_of(name: str) -> torch.device:
+    """The device of a name or `auto`. Raises UsageError for one that this machine does not have."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in DEVICES:

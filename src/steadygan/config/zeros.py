@@ -1,13 +1,12 @@
 """Schedules that have come to 0: what would stand still for the rest of a run, and which override moves it again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from steadygan.config.field_types import Strict
-from steadygan.config.resolve import schedule_of, scheduled
-from steadygan.config.schema import Config
+from steadygan.config.resolve import schedule_of
 from steadygan.errors import UsageError
 
 __all__ = ["AtZero", "at_zero", "check_moves", "sentence"]
@@ -21,22 +20,23 @@ class AtZero(NamedTuple):
     remedy: str
 
 
-def at_zero(config: Config, step: int) -> list[AtZero]:
-    """The schedules that are 0 at the end of the run, for more than its last step, and since when.
+def at_zero(schedules: Mapping[str, Strict], step: int, steps: int) -> list[AtZero]:
+    """The schedules, by their paths, that are 0 at the end of the run for more than its last step, and since when.
 
     >>> from steadygan.config import parse
+    >>> from steadygan.config.resolve import scheduled
     >>> rate = {"schedule": "linear", "start": 1, "stop": 0, "over": 6}
     >>> raw = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": rate}, "steps": 9}
-    >>> at_zero(parse(raw), step=0)
+    >>> at_zero(scheduled(parse(raw)), step=0, steps=9)
     [AtZero(path='optimizer.lr', since=6, remedy='optimizer.lr.over=9')]
     """
     found = []
-    for path, model in scheduled(config).items():
-        values = schedule_of(model, config.steps)(torch.arange(step, config.steps))
+    for path, model in schedules.items():
+        values = schedule_of(model, steps)(torch.arange(step, steps))
         moving = values.nonzero().flatten()
         since = step + (int(moving[-1]) + 1 if len(moving) else 0)
-        if since < config.steps - 1:
-            found.append(AtZero(path, since, _remedy(path, model, config.steps)))
+        if since < steps - 1:
+            found.append(AtZero(path, since, _remedy(path, model, steps)))
     return found
 
 
@@ -49,10 +49,10 @@ def sentence(found: AtZero, steps: int) -> str:
     return f"{found.path} is 0 from step {found.since:,} to the last, {steps:,}: for another value, add {found.remedy}"
 
 
-def check_moves(config: Config, step: int) -> None:
+def check_moves(zeros: Iterable[AtZero], optimizer: Any, step: int) -> None:
     """Raise UsageError where the rates of all players are 0 from `step` on, and a schedule has made one so."""
-    still = {found.path: found for found in at_zero(config, step) if found.since == step}
-    rates = _rates(config)
+    still = {found.path: found for found in zeros if found.since == step}
+    rates = _rates(optimizer)
     stopped = [path for path in rates if path in still]
     if stopped and all(path in still or rate == 0 for path, rate in rates.items()):
         remedies = " ".join(still[path].remedy for path in stopped)
@@ -63,8 +63,7 @@ def check_moves(config: Config, step: int) -> None:
         )
 
 
-def _rates(config: Config) -> dict[str, Any]:
-    chosen = config.optimizer
+def _rates(chosen: Any) -> dict[str, Any]:
     each = {f"optimizer.{name}": part for name, part in chosen.items()} if isinstance(chosen, Mapping) else {}
     return {f"{path}.lr": part.lr for path, part in (each or {"optimizer": chosen}).items()}
 

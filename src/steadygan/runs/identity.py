@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from steadygan.config import Config, in_steps
 from steadygan.files import read_json, write_whole
 
 __all__ = ["IDENTITY", "identity", "known_identity", "record_identity"]
@@ -18,9 +19,8 @@ MEANS = (
 """The keys that determine a run's steps. How long it is, what it logs and keeps, and where it runs do not."""
 
 
-def identity(settings: Config, origin: str | None = None) -> str:
-    """SHA-256 of the settings of a run's steps and of the checkpoint `origin` that it started from."""
-    raw = in_steps(settings).model_dump(mode="json")
+def identity(raw: Mapping[str, Any], origin: str | None = None) -> str:
+    """SHA-256 of a run's settings, as in config.yaml, and of the checkpoint `origin` that it started from."""
     found = {key: raw[key] for key in MEANS}
     found["data"] = {key: value for key, value in found["data"].items() if key != "root"}
     return hashlib.sha256(json.dumps([found, origin], sort_keys=True).encode()).hexdigest()

@@ -1,15 +1,15 @@
 """Start a run from the weights of another: `steadygan train RECIPE --from DIR`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from steadygan.build import NOTHING, Own, Run, build
-from steadygan.config import Config
+from steadygan.build import Run
+from steadygan.build.assemble import Fill
 from steadygan.errors import UsageError
 from steadygan.files import read_json, user_path, write_whole
 from steadygan.game import trainable
@@ -100,8 +100,8 @@ def _named(row: Mapping[str, Tensor], layout: Mapping[str, list[int]], vector: s
     return found | {k.removeprefix(others): t for k, t in row.items() if k.startswith(others) and k != vector}
 
 
-def started(settings: Config, source: Origin, own: Own = NOTHING) -> Run:
-    """Build a run whose first state has the source's weights: parameters, buffers, and the average of G.
+def started(source: Origin, make: Callable[[Fill | None], Run]) -> Run:
+    """`make` a run whose first state has the source's weights: parameters, buffers, and the average of G.
 
     Optimizers start fresh, at step 0. Every member gets the same weights, or member by member where there are as many.
     Raises UsageError if a tensor does not fit.
@@ -114,9 +114,9 @@ def started(settings: Config, source: Origin, own: Own = NOTHING) -> Run:
             _fill(nets[name], source.weights[index % many][name], name, source)
 
     try:
-        run = build(settings, own, fill)
+        run = make(fill)
     except _Unlike as error:
-        raise UsageError(f"{error}: {_remedy(source, build(settings, own))}") from None
+        raise UsageError(f"{error}: {_remedy(source, make(None))}") from None
     if many not in (1, len(run.members)):
         raise UsageError(
             f"{source.folder} is an ensemble of {many} runs and this one has {len(run.members)}: set seeds={many}, or "

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.build import Own
-from steadygan.config import Config
 from steadygan.config.registry import GAMES
 from steadygan.data import Data
 from steadygan.data.given import given
@@ -54,13 +53,8 @@ class OwnFile(NamedTuple):
             made["game"] = {**(game if isinstance(game, dict) else {"name": game}), "loss": "own"}
         return made
 
-    def unused(self, settings: Config) -> list[str]:
-        """A sentence for each function of the file whose place an override has taken."""
-        places = {
-            "networks": settings.networks.name,
-            "data": settings.data.name,
-            "loss": getattr(getattr(settings.game, "loss", None), "name", "own"),
-        }
+    def unused(self, places: Mapping[str, str]) -> list[str]:
+        """A sentence for each function of the file in whose place an override has put another name."""
         return [
             f"{name}() of {self.name} is not used, because an override says {place}"
             for name, place in places.items()

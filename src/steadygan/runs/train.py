@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.console import Console
 from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config, half
-from steadygan.config.resolve import device_of
+from steadygan.config.resolve import device_of, scheduled
 from steadygan.config.schema import Evaluation
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.errors import UsageError, nearest, said
@@ -65,11 +66,13 @@ def start(
     scored or written.
     """
     check_free(folder)
-    settings = _with_precision(settings, console)
-    run = started(settings, source, own) if source else build(settings, own)
+    settings = settings.model_copy(
+        update={"precision": _precision(settings.precision, settings.device, console)}
+    )
+    run = started(source, partial(build, settings, own)) if source else build(settings, own)
     _try_step(run, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
-    for found in at_zero(config.in_steps(settings), 0):
+    for found in at_zero(scheduled(config.in_steps(settings)), 0, settings.steps):
         if found.path.startswith("optimizer."):
             _noter(console)(sentence(found, settings.steps))
     compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
@@ -79,7 +82,10 @@ def start(
         evaluate(run.state)  # a run that cannot be scored fails here, before anything is written
     claim(folder)
     with locked(folder):
-        record_identity(folder, identity(settings, source.sha256 if source else None))
+        record_identity(
+            folder,
+            identity(config.in_steps(settings).model_dump(mode="json"), source.sha256 if source else None),
+        )
         if source:  # the checkpoint first: without it a resume would start from other weights
             checkpoint.save(folder / CHECKPOINTS, run.state, facts(run, folder))
             record(folder, source)
@@ -108,7 +114,9 @@ def resume(
             "run instead"
         )
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
-    settings = _with_precision(settings, console)
+    settings = settings.model_copy(
+        update={"precision": _precision(settings.precision, settings.device, console)}
+    )
     run = build(settings, own)
     _try_step(run, own)
     _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
@@ -134,8 +142,9 @@ def resume(
             console.print(text, markup=False, soft_wrap=True)
             return None
         if settings.steps > before.get("steps", 0):
-            check_moves(config.in_steps(settings), step)
-            for found in at_zero(config.in_steps(settings), step):
+            zeros = at_zero(scheduled(config.in_steps(settings)), step, settings.steps)
+            check_moves(zeros, settings.optimizer, step)
+            for found in zeros:
                 _noter(console)(sentence(found, settings.steps))
         undecided = settings.compile == "auto"
         compiles = _compiles(settings.compile, run, settings.steps - step, settings.threads, console)
@@ -177,18 +186,18 @@ def _own_words(what: str, own: Own, more: str = "") -> Iterator[None]:
         ) from error
 
 
-def _with_precision(settings: Config, console: Console) -> Config:
-    """The configuration with a definite precision, and a note where the device has no units for bfloat16."""
-    device = device_of(settings)
-    decided = half.chosen(settings.precision, device)
-    if settings.precision == "auto" and decided == "float32":
+def _precision(named: str, device_name: str, console: Console) -> str:
+    """The precision of a run, which `auto` leaves to the device, and a note where that has no units for bfloat16."""
+    device = device_of(device_name)
+    decided = half.chosen(named, device)
+    if named == "auto" and decided == "float32":
         _noter(console)("precision=auto: this device has no units for bfloat16, so the run is in float32")
-    if settings.precision == "bfloat16" and not half.has_units(device):
+    if named == "bfloat16" and not half.has_units(device):
         _noter(console)(
             f"this device has no units for bfloat16: a convolution takes {half.slower(device):.1f} times as long as in "
             "float32; set precision=auto or precision=float32 in a new run"
         )
-    return settings.model_copy(update={"precision": decided})
+    return decided
 
 
 def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, console: Console) -> bool:
