@@ -58,14 +58,14 @@ class Reading(TypedDict, total=False):
     """How a critic's answer becomes numbers that can be differentiated: the keywords `logits` and `reduce`."""
 
     logits: Callable[[Any], Logits]
-    reduce: Reduction
+    reduce: Reduction | None
 
 
 class Asked(TypedDict, total=False):
     """How a critic is called and its answer read: `logits` and `reduce`, and `y`, what D takes after x."""
 
     logits: Callable[[Any], Logits]
-    reduce: Reduction
+    reduce: Reduction | None
     y: Condition
 
 

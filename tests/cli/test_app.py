@@ -21,6 +21,7 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
+from small import RING
 from steadygan import config, penalties, schedules
 from steadygan.cli import analysis, app
 from steadygan.commands import dry_run
@@ -30,17 +31,6 @@ from steadygan.runs import train
 from steadygan.training import checkpoint
 from steadygan.training.checkpoint import checkpoints
 from steadygan.training.compile import compiled_step
-
-RING = {
-    "data": "ring8",
-    "networks": {"name": "mlp", "width": 8, "depth": 2},
-    "critic": {"penalties": ["r1"]},
-    "optimizer": {"name": "sgd", "lr": 0.01},
-    "batch": 8,
-    "steps": 6,
-    "compile": False,
-    "every": {"log": 1, "score": 6, "checkpoint": 2},
-}
 
 
 @pytest.fixture

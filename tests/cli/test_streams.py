@@ -8,19 +8,11 @@ import sys
 import pytest
 import yaml
 
+import small
 from steadygan.cli.streams import unbroken
 from steadygan.training.checkpoint import checkpoints
 
-RING = {
-    "data": "ring8",
-    "networks": {"name": "mlp", "width": 8, "depth": 2},
-    "critic": {"penalties": ["r1"]},
-    "optimizer": {"name": "sgd", "lr": 0.01},
-    "batch": 8,
-    "steps": 6,
-    "compile": False,
-    "every": {"log": 1, "score": 2, "checkpoint": 2},
-}
+RING = {**small.RING, "every": {"log": 1, "score": 2, "checkpoint": 2}}
 
 
 def test_text_arrives_as_it_was_written():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import small
 from steadygan import config
 from steadygan.files import read_json
 from steadygan.runs import train
@@ -16,13 +17,7 @@ from steadygan.runs.sinks.jsonl import logged, rewind
 from steadygan.training.checkpoint import checkpoints
 
 RING = {
-    "data": "ring8",
-    "networks": {"name": "mlp", "width": 8, "depth": 2},
-    "critic": {"penalties": ["r1"]},
-    "optimizer": {"name": "sgd", "lr": 0.01},
-    "batch": 8,
-    "steps": 6,
-    "compile": False,
+    **small.RING,
     "seeds": 2,
     "every": {"log": 1, "score": 3, "checkpoint": 2},
     "keep": {"best": "modes"},

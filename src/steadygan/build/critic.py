@@ -77,5 +77,4 @@ def _normalize(settings: Constraints, data: Data, D: Network, labels: bool) -> t
         normalization.check_piecewise_linear(labelled(logits_of(D.module), some, "real"), x)
     # A tangent plane has no derivative in D, but second-order rules and the Dirac-GAN's phase portrait need one.
     cheap = normalization.is_piecewise_linear(D.module) if declared is None else declared
-    how = {"reduce": settings.reduce} if settings.reduce else {}
-    return partial(make(NORMALIZATIONS, chosen), **how), cheap
+    return partial(make(NORMALIZATIONS, chosen), reduce=settings.reduce), cheap

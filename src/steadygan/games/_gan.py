@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from steadygan.critic_outputs import Differentiated, Logits, Reading, answer, differentiated, each_rank
+from steadygan.critic_outputs import Differentiated, Logits, Reduction, answer, differentiated, each_rank
 from steadygan.critic_outputs import total as total_of
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
@@ -217,7 +217,7 @@ def _discriminator(
         points["between"] = interpolate(points["real"], points["fake"], draw["alpha"])
     if "around" in places:
         points["around"] = perturb(points["real"], draw["noise"], draw["alpha"])
-    seen = _seen(critic, points, places, parts.view.how, joint=parts.joint)
+    seen = _seen(critic, points, places, parts.view.reduce, joint=parts.joint)
     real_logits, fake_logits = seen["real"].raw, seen["fake"].raw
 
     total = parts.loss.discriminator(real_logits, fake_logits)
@@ -262,7 +262,7 @@ def _seen(
     critic: Callable[..., Critic],
     points: Mapping[str, Tensor],
     places: set[str],
-    how: Reading,
+    reduce: Reduction | None,
     *,
     joint: bool,
 ) -> dict[str, Differentiated]:
@@ -273,7 +273,7 @@ def _seen(
         for group in [names] if joint and names else [[name] for name in names]:
             D = critic(*group)
             x = torch.cat([points[name] for name in group]) if len(group) > 1 else points[group[0]]
-            found = differentiated(D, x, **how) if sloped else Differentiated(answer(D, x), [], [])
+            found = differentiated(D, x, reduce=reduce) if sloped else Differentiated(answer(D, x), [], [])
             seen |= dict(zip(group, _split(found, [len(points[name]) for name in group]), strict=True))
     return seen
 

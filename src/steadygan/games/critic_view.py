@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from steadygan import augment, noise
-from steadygan.critic_outputs import Reading, Reduction
+from steadygan.critic_outputs import Reduction
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field
 from steadygan.normalization import tangent
@@ -104,13 +104,8 @@ class View:
         if self.augment is not None:
             seen = partial(_changed, D, self.augment, draw[f"augment/{side}"], scalars)
         if cheap:
-            seen = tangent(seen, **self.how)
+            seen = tangent(seen, reduce=self.reduce)
         return self.normalize(seen) if self.normalize else seen
-
-    @property
-    def how(self) -> Reading:
-        """The keyword `reduce` of what differentiates the critic, where it is given."""
-        return {"reduce": self.reduce} if self.reduce else {}
 
 
 PLAIN = View()
