@@ -27,7 +27,8 @@ def select(
     gradient. A critic with dropout ranks by its draw of it, unless it is in eval mode. Low means fake here, so a
     critic with the opposite sign would select the wrong ones. With y, for a critic D(x, y), the result is (x, y)
     of the selected ones. Inside `parallel.over`, candidates are those of all processes, n on each, and all processes
-    get the same selected ones. Raises UsageError if `count` exceeds their number. Source: Tao and Wang 2020 (FARGAN), Algorithm 1.
+    get the same selected ones. Raises UsageError if `count` exceeds their number. Source: Tao and Wang 2020
+    (FARGAN), Algorithm 1.
 
     >>> select(lambda x: x[:, 0], torch.tensor([[3.0], [1.0], [2.0]]), 2)
     tensor([[1.],
@@ -76,8 +77,9 @@ def mix(x_real: Tensor, selected: Tensor, count: int | Tensor, total: int | None
     """Replace the last `count` of the real rows x_real [N, ...] by the first `count` of `selected` [m, ...].
 
     N - count real rows stay, so the critic's real part keeps N rows whatever the count. `count` may be a
-    tensor that changes from step to step. It is then rounded, and clipped to at most m. Inside `parallel.over`, x_real are
-    this process's rows of the N = `total` real rows (as many on each process unless given). Raises UsageError if m > N.
+    tensor that changes from step to step. It is then rounded, and clipped to at most m. Inside `parallel.over`,
+    x_real are this process's rows of the N = `total` real rows (as many on each process unless given). Raises
+    UsageError if m > N.
 
     >>> mix(torch.zeros(3, 1), torch.ones(2, 1), torch.tensor(1.0)).flatten()
     tensor([0., 0., 1.])
