@@ -47,7 +47,8 @@ def normals(key: Tensor, count: Tensor, shape: tuple[int, ...], dtype: torch.dty
     key and count are int64 scalars, 0 <= key < 2^62 and 0 <= count < 2^32. The numbers are the same under any
     of torch's transforms and whatever was drawn before. They are also the same for the first rows of a larger
     shape. Where several processes share a batch, each has the numbers of its place: with equal shares those are the
-    numbers of its rows in the whole batch. A number is the normal quantile of one of 2^23 equal steps of (0, 1), so none is beyond 5.3.
+    numbers of its rows in the whole batch. A number is the normal quantile of one of 2^23 equal steps of (0, 1), so
+    none is beyond 5.3.
 
     >>> a, b = (normals(torch.tensor(7), torch.tensor(count), (2, 3)) for count in (0, 1))
     >>> a.shape, bool((a == b).any())
