@@ -29,8 +29,8 @@ from steadygan.penalties import PENALTIES
 STEPS, BATCH, LATENT, SHAPE = 6, 8, 3, (3, 8, 8)
 SIGMA = 0.3
 
-EPS = 1e-6
-"""Adam's epsilon: a gradient that is zero but for rounding is divided by it."""
+EPS = 1e-4
+"""Epsilon of Adam, which divides the rounding error of a gradient that is almost zero by it."""
 
 Critic = Callable[[Tensor], Tensor]
 Given = Mapping[str, Tensor]
