@@ -202,10 +202,11 @@ def sample(
 ) -> None:
     """Draw samples from a run's newest checkpoint."""
     from steadygan.commands.sample import draw
+    from steadygan.training.cluster import here
 
     kind: dict[str, Any] = {"label": label, "reconstruct": reconstruct, "traverse": traverse}
     own = brought(use, folder)
-    line = draw(folder, n, out, average=not raw, member=member, note=note, own=own, **kind)
+    line = draw(folder, n, out, average=not raw, member=member, note=note, own=own, cluster=here(), **kind)
     console.print(line, soft_wrap=True, markup=False)
 
 

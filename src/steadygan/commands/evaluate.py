@@ -22,11 +22,13 @@ from steadygan.files import user_path
 from steadygan.game import State
 from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
 from steadygan.metrics.evaluation import Progress
+from steadygan.parallel import Processes, by_rows
 from steadygan.runs import classifiers
 from steadygan.runs.folder import CHECKPOINTS, Note, opened, restore_member
 from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
 from steadygan.training import checkpoint, sampling
+from steadygan.training.cluster import ONE, Cluster
 from steadygan.training.loop import lost_members
 from steadygan.training.online_scores import IMAGES, unseen_samples
 
@@ -48,12 +50,14 @@ def evaluate_run(
     note: Note,
     console: Console,
     own: Own = NOTHING,
+    cluster: Cluster = ONE,
 ) -> list[Card]:
     """Score checkpoints of a run folder, print the score cards and keep them in its scores.json.
 
     `which` is newest, best, all or a step. `average` selects the averaged generator (on), the raw one (off) or both.
     `member` is one member of an ensemble, or None for all. A checkpoint that has a card with this protocol is not
-    scored again. Raises UsageError if the run has no samples or no such checkpoint.
+    scored again. The processes of a `cluster` make samples and read their features together, and the first one writes.
+    Raises UsageError if the run has no samples or no such checkpoint.
     """
     settings, run = opened(folder, root, own)
     if run.game.rest:
@@ -82,9 +86,9 @@ def evaluate_run(
             }
             for averaged in averages:
                 mine = replace(protocol, weights="EMA" if averaged else "raw")
-                card = known(folder, subject, describe(mine, data))
+                card = cluster.agreed(partial(known, folder, subject, describe(mine, data)))
                 if card is None:
-                    generate = _generate(run, state, seed, mine, averaged)
+                    generate = _generate(run, state, seed, mine, averaged, cluster.sharing)
                     with _progress_bar(console) as progress:
                         card = evaluate(
                             generate,
@@ -94,8 +98,10 @@ def evaluate_run(
                             subject=subject,
                             batch=batch,
                             progress=progress,
+                            sharing=cluster.sharing,
                         )
-                    add(folder, card)
+                    if cluster.first:
+                        add(folder, card)
                 print_card(card, console)
                 made.append(card)
     if not made:
@@ -158,7 +164,7 @@ def _checkpoints(folder: Path, which: str) -> list[Path]:
 
 
 def _generate(
-    run: Run, state: State, seed: int, protocol: Protocol, average: bool
+    run: Run, state: State, seed: int, protocol: Protocol, average: bool, sharing: Processes
 ) -> Callable[[int], Tensor]:
     """The function that returns the next `count` samples of a state, from the protocol's latents in order."""
     network = run.game.players["G"].network
@@ -169,7 +175,7 @@ def _generate(
     def next_ones(count: int) -> Tensor:
         nonlocal left
         z, left = left[:count], left[count:]
-        return made(z.to(run.device)).cpu()
+        return by_rows(made, z.to(run.device), sharing).cpu()
 
     return next_ones
 

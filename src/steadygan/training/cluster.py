@@ -47,6 +47,14 @@ class Cluster(NamedTuple):
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
+    @property
+    def sharing(self) -> Processes:
+        """All processes, as those that share rows."""
+        if self.size == 1:
+            return ALONE
+        with over() as every:
+            return every
+
     def agreed(self, job: Callable[[], Told]) -> Told:
         """Return what `job` returns on the first process. Only that one runs it; its error ends all."""
         if self.size == 1:
