@@ -1,7 +1,7 @@
 """Start or resume a run in its folder."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,21 +34,23 @@ from steadygan.runs.identity import identity, record_identity
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
-from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of
+from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
-from steadygan.training import checkpoint, toy_scores
+from steadygan.training import checkpoint
 from steadygan.training.compile.compile_cost import estimate
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
 from steadygan.training.divergence import origin
 from steadygan.training.early_stopping import stops
-from steadygan.training.events import Diverged, Evaluated, Scored, Snapshot
+from steadygan.training.events import Diverged, Evaluated, Event, Scored, Snapshot
 from steadygan.training.gradient_stats import gradient_statistics
 from steadygan.training.loop import lost_members, train
-from steadygan.training.online_scores import score_names
 
 __all__ = ["resume", "start"]
+
+Sink = Callable[[Event], None]
+"""Gets each event of a run as it happens."""
 
 
 def start(
@@ -58,12 +60,14 @@ def start(
     own: Own = NOTHING,
     keep_own: Callable[[Path], None] | None = None,
     source: Origin | None = None,
+    *,
+    sinks: Sequence[Sink] = (),
 ) -> Diverged | StoppedByDiagnosis | None:
     """Train from the first step in `folder`, which must be new or empty; from the weights of `source` if given.
 
     `own` has the objects for which the configuration says `own`, and `keep_own` writes to the folder where they come
-    from. Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
-    scored or written.
+    from. `sinks` get every event too, after the loggers of the folder. Returns None, or why the run failed: it
+    diverged, or a verdict stopped it. Raises UsageError if it cannot be scored or written.
     """
     check_free(folder)
     settings = settings.model_copy(
@@ -94,17 +98,24 @@ def start(
         write_whole(
             folder / CONFIG, config.dump(config.in_steps(settings))
         )  # last: a folder that has it is a run
-        return _train(settings, run, run.state, evaluate, folder, 0.0, console)
+        return _train(settings, run, run.state, evaluate, folder, 0.0, console, sinks)
 
 
 def resume(
-    folder: Path, assignments: list[str], console: Console, root: Path | None = None, own: Own = NOTHING
+    folder: Path,
+    assignments: list[str],
+    console: Console,
+    root: Path | None = None,
+    own: Own = NOTHING,
+    *,
+    sinks: Sequence[Sink] = (),
 ) -> Diverged | StoppedByDiagnosis | None:
     """Resume a run from the newest complete checkpoint in `folder`, exactly as if it had not been interrupted.
 
     `assignments` (key=value) change the configuration from here on, and `root` the folder of its data. With more steps
-    the schedules stay as they were: the run is then the longer run with these schedules. Raises UsageError if `folder`
-    is not a run folder, if its checkpoint does not fit the configuration, or if no player would move any more.
+    the schedules stay as they were: the run is then the longer run with these schedules. `sinks` are those of `start`.
+    Raises UsageError if `folder` is not a run folder, if its checkpoint does not fit the configuration, or if no player
+    would move any more.
     """
     before = config.current(read_config(folder))
     raw = config.current(config.override(before, assignments))
@@ -155,7 +166,7 @@ def resume(
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
         evaluate = evaluator(run, settings.evaluation, _noter(console))
-        return _train(settings, run, state, evaluate, folder, wall_s, console)
+        return _train(settings, run, state, evaluate, folder, wall_s, console, sinks)
 
 
 def _try_step(run: Run, own: Own) -> None:
@@ -232,8 +243,7 @@ def _check(run: Run, best: str | None, evaluation: Evaluation, count: int | None
 
 
 def _check_score(name: str, run: Run, extractor: str | None) -> None:
-    rest = run.game.rest
-    known = toy_scores.score_names(rest) if rest else score_names(run.data, run.game, extractor)
+    known = scores_of(run, extractor)
     if name not in known:
         hint = nearest(name, known) if known else "it has none, so leave out keep.best"
         raise UsageError(f"keep.best: a run on {run.data.name} has no score {name!r}: {hint}")
@@ -255,6 +265,7 @@ def _train(
     folder: Path,
     wall_s: float,
     console: Console,
+    more: Sequence[Sink],
 ) -> Diverged | StoppedByDiagnosis | None:
     if not run.game.rest:
         write_whole(
@@ -308,7 +319,7 @@ def _train(
             wall_s=wall_s,
             stop=run.stop,
         ):
-            for sink in (*sinks, shown):
+            for sink in (*sinks, shown, *more):
                 sink(event)
             if isinstance(event, Diverged):
                 earlier = diverged.members if diverged else []
