@@ -188,8 +188,8 @@ def as_ensemble(
     >>> as_ensemble(raw, ["batch"], [{"optimizer.lr": 0.1, "batch": 8}, {"optimizer.lr": 0.1, "batch": 9}])
     """
     lists = {path: [point[path] for point in chosen] for path in several}
-    made = assigned(raw, [*(chosen[0] | lists).items(), ("sweep", "paired")])
     try:
+        made = assigned(raw, [*(chosen[0] | lists).items(), ("sweep", "paired")])
         return made if sweeps(parse(made)).keys() == lists.keys() else None
     except UsageError:
         return None

@@ -88,11 +88,8 @@ def on_ray(
 
 def _begin(ray: Any) -> None:
     """Connect to Ray, unless the caller has."""
-    for name in (
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS",
-        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S",
-    ):
-        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the runs have their own
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the sweep prints what matters
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
 
@@ -107,13 +104,18 @@ def _follower(base: Any, done: Callable[[int, str], None]) -> Any:
     """The callback of Ray Tune that hands on how each run ends."""
 
     class Follower(base):
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Ray Tune stores its callbacks, and a console cannot be stored
+
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            done(trial.config["number"], (trial.last_result or {}).get("state", HALTED))
+            self.done(trial.config["number"], (trial.last_result or {}).get("state", HALTED))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            done(trial.config["number"], f"{FAILED}: its process died {DEATHS + 1} times")
+            self.done(trial.config["number"], f"{FAILED}: its process died {DEATHS + 1} times")
 
-    return Follower()
+    made = Follower()
+    made.done = done
+    return made
 
 
 def _trial(place: str, raw: dict[str, Any], by: str, trains: bool) -> None:
