@@ -165,7 +165,7 @@ def resume(
     data_root: DataRoot = None,
     use: Use = None,
 ) -> None:
-    """Resume a run from its newest complete checkpoint, or a sweep with what is left of its runs.
+    """Resume a run from its newest complete checkpoint, or what is left of a sweep.
 
     The result is the same, bit for bit, as if the run had not been interrupted.
     """

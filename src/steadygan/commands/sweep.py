@@ -1,6 +1,5 @@
 """The command `steadygan sweep`: many runs of one recipe, as one program or as whole runs, and their table."""
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -156,7 +155,11 @@ def _train(folder: Path, made: Sweep, console: Console) -> list[Row]:
 
 
 def _ray_is_here() -> bool:
-    return importlib.util.find_spec("ray") is not None
+    try:
+        import ray.tune  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _line(row: Row, by: str) -> str:

@@ -73,7 +73,7 @@ def on_ray(
             metric="score",
             mode="min" if lower_is_better(sweep.by) else "max",
             scheduler=asha,
-            reuse_actors=False,  # a run that was ended early leaves its process only with it
+            reuse_actors=True,  # a process takes one run after the other: it need not load torch again
         ),
         run_config=tune.RunConfig(
             name="tune",
