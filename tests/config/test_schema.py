@@ -762,6 +762,26 @@ def test_lists_of_numbers_become_every_combination_with_every_seed():
     assert not torch.equal(first[5], first[6])
 
 
+def test_paired_lists_become_a_member_for_each_place():
+    run = made(
+        optimizer={"G": {"name": "sgd", "lr": [0.1, 0.2, 0.4]}, "D": {"name": "adam", "lr": 0.3}},
+        critic={"penalties": ["r1", {"name": "r2", "weight": [1, 2, 3]}]},
+        seeds=2,
+        sweep="paired",
+    )
+    found = [(m["optimizer.G.lr"], m["critic.penalties.1.weight"], m["seed"]) for m in run.members]
+    assert found == [(0.1, 1, 0), (0.1, 1, 1), (0.2, 2, 0), (0.2, 2, 1), (0.4, 3, 0), (0.4, 3, 1)]
+
+
+def test_paired_lists_have_one_length():
+    with pytest.raises(UsageError, match=r"optimizer.lr has 2, ema.decay has 1: give each as many values"):
+        made(optimizer={"name": "sgd", "lr": [0.1, 0.2]}, ema={"decay": [0.5]}, sweep="paired")
+
+
+def test_paired_without_lists_is_a_single_run():
+    assert made(seed=3, sweep="paired").members == [{"seed": 3}]
+
+
 def test_a_single_run_is_no_ensemble():
     run = made(seed=3)
     assert not run.ensemble

@@ -6,9 +6,10 @@ import statistics
 import time
 from typing import Any, NamedTuple
 
+import torch
 from rich.console import Console
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
@@ -18,7 +19,7 @@ from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
 from steadygan.training.flop_meter import Meter
 
-__all__ = ["Cost", "cost", "count_flops", "dry_run", "parameters"]
+__all__ = ["Cost", "cost", "count_flops", "dry_run", "fits", "parameters"]
 
 TIMED, QUICK = 5, 1.0
 """A step that takes less than QUICK seconds is timed TIMED more times."""
@@ -140,6 +141,16 @@ def count_flops(run: Run, number: int = 0) -> Meter:
         run.step(_on_meta(state), _on_meta(draws))
     meter.flops, meter.peak = meter.flops * len(run.members), meter.peak * len(run.members)
     return meter
+
+
+def fits(run: Run, count: int) -> bool:
+    """Whether `count` runs like this one, as members of one ensemble, take at most half of the memory.
+
+    It is that of the GPU where there is one, else of the machine. The state of a run and the peak of a step count.
+    """
+    held = sum(leaf.nbytes for leaf in tree_leaves(run.state) if isinstance(leaf, Tensor))
+    most = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else memory()
+    return count * (held + count_flops(run).peak) <= most / 2
 
 
 def parameters(run: Run) -> dict[str, int]:

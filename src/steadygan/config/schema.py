@@ -235,6 +235,12 @@ class Config(Strict):
     seeds: Count = Field(1, examples=[4])
     """Runs of one ensemble, trained as one program with seeds from `seed` on."""
 
+    sweep: Literal["grid", "paired"] = "grid"
+    """How several lists in place of numbers combine, in an ensemble: each value with each, or place by place.
+
+    paired: the lists have one length, and a member takes the numbers of one place.
+    """
+
     compile: _flag_or_auto = Field("auto", examples=[False])
     """Compile the training step with torch.compile. auto: where that saves time in this run."""
 

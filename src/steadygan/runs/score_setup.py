@@ -11,9 +11,15 @@ from steadygan.runs import classifiers
 from steadygan.runs.folder import Note
 from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Evaluated
-from steadygan.training.online_scores import evaluation_samples, generated, make_evaluator
+from steadygan.training.online_scores import evaluation_samples, generated, make_evaluator, score_names
 
-__all__ = ["evaluator", "extra_extractor", "protocol_of"]
+__all__ = ["evaluator", "extra_extractor", "protocol_of", "scores_of"]
+
+
+def scores_of(run: Run, extractor: str | None) -> tuple[str, ...]:
+    """The names of the scores of a run's evaluations, with those of an extra extractor."""
+    rest = run.game.rest
+    return toy_scores.score_names(rest) if rest else score_names(run.data, run.game, extractor)
 
 
 def evaluator(

@@ -1,7 +1,7 @@
 """Start or resume a run in its folder."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -36,11 +36,11 @@ from steadygan.runs.identity import identity, record_identity
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
-from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of
+from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
-from steadygan.training import checkpoint, toy_scores
+from steadygan.training import checkpoint
 from steadygan.training.cluster import here
 from steadygan.training.compile.compile_cost import TRIED, estimate
 from steadygan.training.compile.compiled_step import compiled
@@ -51,9 +51,11 @@ from steadygan.training.early_stopping import stops
 from steadygan.training.events import Diverged, Evaluated, Event, Scored, Snapshot, Stop
 from steadygan.training.gradient_stats import gradient_statistics
 from steadygan.training.loop import lost_members, train
-from steadygan.training.online_scores import score_names
 
 __all__ = ["resume", "start"]
+
+Sink = Callable[[Event], None]
+"""Gets each event of a run as it happens."""
 
 
 def start(
@@ -63,12 +65,14 @@ def start(
     own: Own = NOTHING,
     keep_own: Callable[[Path], None] | None = None,
     source: Origin | None = None,
+    *,
+    sinks: Sequence[Sink] = (),
 ) -> Diverged | StoppedByDiagnosis | None:
     """Train from the first step in `folder`, which must be new or empty; from the weights of `source` if given.
 
     `own` has the objects for which the configuration says `own`, and `keep_own` writes to the folder where they come
-    from. Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
-    scored or written.
+    from. `sinks` get every event too, after the loggers of the folder. Returns None, or why the run failed: it
+    diverged, or a verdict stopped it. Raises UsageError if it cannot be scored or written.
     """
     cluster = here()
     cluster.agreed(lambda: check_free(folder))
@@ -110,17 +114,24 @@ def start(
             )  # last: a folder that has it is a run
 
         cluster.agreed(begin)
-        return _train(settings, team, run.state, evaluate, folder, 0.0, console)
+        return _train(settings, team, run.state, evaluate, folder, 0.0, console, sinks)
 
 
 def resume(
-    folder: Path, assignments: list[str], console: Console, root: Path | None = None, own: Own = NOTHING
+    folder: Path,
+    assignments: list[str],
+    console: Console,
+    root: Path | None = None,
+    own: Own = NOTHING,
+    *,
+    sinks: Sequence[Sink] = (),
 ) -> Diverged | StoppedByDiagnosis | None:
     """Resume a run from the newest complete checkpoint in `folder`, exactly as if it had not been interrupted.
 
     `assignments` (key=value) change the configuration from here on, and `root` the folder of its data. With more steps
-    the schedules stay as they were: the run is then the longer run with these schedules. Raises UsageError if `folder`
-    is not a run folder, if its checkpoint does not fit the configuration, or if no player would move any more.
+    the schedules stay as they were: the run is then the longer run with these schedules. `sinks` are those of `start`.
+    Raises UsageError if `folder` is not a run folder, if its checkpoint does not fit the configuration, or if no player
+    would move any more.
     """
     cluster = here()
     before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
@@ -156,7 +167,7 @@ def resume(
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
         evaluate = _evaluator(team, settings.evaluation, console)
-        return _train(settings, team, state, evaluate, folder, wall_s, console)
+        return _train(settings, team, state, evaluate, folder, wall_s, console, sinks)
 
 
 def _changed_settings(folder: Path, assignments: list[str]) -> tuple[dict, dict]:
@@ -287,8 +298,7 @@ def _check(
 
 
 def _check_score(name: str, run: Run, extractor: str | None) -> None:
-    rest = run.game.rest
-    known = toy_scores.score_names(rest) if rest else score_names(run.data, run.game, extractor)
+    known = scores_of(run, extractor)
     if name not in known:
         hint = nearest(name, known) if known else "it has none, so leave out keep.best"
         raise UsageError(f"keep.best: a run on {run.data.name} has no score {name!r}: {hint}")
@@ -309,6 +319,7 @@ def _train(
     folder: Path,
     wall_s: float,
     console: Console,
+    more: Sequence[Sink],
 ) -> Diverged | StoppedByDiagnosis | None:
     run, mine, cluster, step = team.run, team.mine, team.cluster, team.step
     if not run.game.rest:
@@ -335,6 +346,7 @@ def _train(
         images=images,
         first=first,
         wall_s=wall_s,
+        more=more,
     )
     watched = _gradient_stats(mine) if team.place.leads or team.place.apart else None
     with (
@@ -393,6 +405,7 @@ def _told(
     images: int,
     first: int,
     wall_s: float,
+    more: Sequence[Sink],
 ) -> Iterator[Callable[[Event], StoppedByDiagnosis | None]]:
     """Inside the block, each event goes to the loggers and to the diagnosis, which may say why to stop."""
     show = console_sink(console, steps=steps, first=first, images_per_step=images * len(run.members))
@@ -412,7 +425,7 @@ def _told(
     with opened as sinks, show as shown:
 
         def tell(event: Event) -> StoppedByDiagnosis | None:
-            for sink in (*sinks, shown):
+            for sink in (*sinks, shown, *more):
                 sink(event)
             return stop_early(event)
 
