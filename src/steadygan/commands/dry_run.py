@@ -179,11 +179,14 @@ def _shared(run: Run, step: StepCost, processes: Processes, alone: float) -> dic
     share, every = _share(run, sharing), [m for messages in step.messages.values() for m in messages]
     work = alone * share * members / len(run.members)
     talk = communication(every, sharing, Link(processes.bandwidth, LATENCY))
+    wire = sent(every, sharing)
     kinds = ", ".join(f"{name} {_size(sent(m, sharing))}" for name, m in step.messages.items())
     return {
         f"each of {processes.number} processes": f"{share:.1%} of the rows of {members} of {len(run.members)} members "
         f"at most, {_size(device_bytes(run, step.peak, processes.number))} of memory without the data",
-        "on the wire": f"{_size(sent(every, sharing))} sent and received by a process in a step ({kinds})",
+        "on the wire": f"{_size(wire)} sent and received by a process in a step ({kinds})"
+        if wire
+        else "nothing",
         "expected efficiency": f"{efficiency(alone, work + talk, processes.number):.0%}: a step takes "
         f"{alone * 1e3:,.1f} ms on one process, and {work * 1e3:,.1f} ms + {talk * 1e3:,.1f} ms of communication at "
         f"{processes.bandwidth / 1e9:g} GB/s",
