@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_map
 
 from steadygan.build import build
 from steadygan.commands import dry_run
-from steadygan.commands.dry_run import Processes, device_bytes, state_bytes, step_cost
+from steadygan.commands.dry_run import Processes
+from steadygan.commands.step_cost import device_bytes, state_bytes, step_cost
 from steadygan.config import parse
 from steadygan.game.state import member
 from steadygan.recipes.catalogue import find_recipe

@@ -3,7 +3,7 @@
 import pytest
 
 from steadygan.build import build
-from steadygan.commands.dry_run import step_cost
+from steadygan.commands.step_cost import step_cost
 from steadygan.config import parse
 from steadygan.config.registry import DYNAMICS
 from steadygan.training.scaling import Message

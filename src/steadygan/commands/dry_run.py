@@ -7,44 +7,28 @@ import time
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
 
 from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
-from steadygan.commands.traffic import traffic
+from steadygan.commands.step_cost import (
+    StepCost,
+    counted,
+    device_bytes,
+    largest_part,
+    parameters,
+    state_bytes,
+    step_cost,
+)
 from steadygan.config import Config
 from steadygan.config.registry import DYNAMICS
 from steadygan.config.resolve import resolve
-from steadygan.game import Logs, State
-from steadygan.game.state import Step, member
+from steadygan.game.state import Step
 from steadygan.recipes.speed import product_speed
 from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
-from steadygan.training.flop_meter import Meter, on_paper
-from steadygan.training.scaling import (
-    Link,
-    Message,
-    communication,
-    device_peak,
-    efficiency,
-    largest_share,
-    sent,
-    spread,
-)
+from steadygan.training.scaling import Link, communication, efficiency, sent, spread
 
-__all__ = [
-    "Cost",
-    "Processes",
-    "StepCost",
-    "cost",
-    "device_bytes",
-    "dry_run",
-    "nbytes",
-    "parameters",
-    "state_bytes",
-    "step_cost",
-]
+__all__ = ["Cost", "Processes", "cost", "dry_run"]
 
 TIMED, QUICK = 5, 0.2
 """A step that takes less than QUICK seconds is timed TIMED more times."""
@@ -55,9 +39,6 @@ LARGEST = 5 * 10**10
 LATENCY = 1e-5
 """Seconds before the first byte of a collective's round arrives: a usual figure of one node, and of InfiniBand."""
 
-TEMPORARIES = 4
-"""Vectors of all parameters beside the new state that an update needs at once: the gradient, and steps of Adam."""
-
 
 class Processes(NamedTuple):
     """Processes that share a run: their number, bytes a second between them each way, and FLOPs a second, if given."""
@@ -65,14 +46,6 @@ class Processes(NamedTuple):
     number: int
     bandwidth: float
     speed: float | None = None
-
-
-class StepCost(NamedTuple):
-    """The cost of one member's step: FLOPs, peak bytes beside the state, and its collectives by what they carry."""
-
-    flops: int
-    peak: int
-    messages: dict[str, list[Message]]
 
 
 def dry_run(
@@ -106,65 +79,6 @@ def dry_run(
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)
 
 
-def step_cost(run: Run, *, products: int = 0, pool: int = 1) -> StepCost:
-    """Count the first step of one member. `products` and `pool` are those of `traffic`."""
-    meter, logs = _counted(run, 0)
-    messages = traffic(run, products=products, pool=pool, channels=meter.channels, logs=logs)
-    return StepCost(meter.flops, meter.peak, messages)
-
-
-def _counted(run: Run, number: int) -> tuple[Meter, Logs]:
-    """Count step `number` of one member on paper, or while it runs if its networks need the numbers of a tensor."""
-    one = 0 if run.ensemble else None
-    state, draws = member(run.state, one), run.draws(number)
-    draws = tree_map(lambda leaf: leaf[0], draws) if run.ensemble else draws
-    try:
-        meter, (_, logs) = on_paper(run.step, state, draws)
-    except RuntimeError:
-        with Meter() as meter:
-            _, logs = run.step(state, draws)
-    return meter, logs
-
-
-def state_bytes(state: State) -> dict[str, int]:
-    """Bytes of a state by what they are for."""
-    return {
-        "parameters": nbytes(state.params),
-        "moments": nbytes(state.moments),
-        "averages": nbytes(state.average),
-        "buffers": nbytes((state.buffers, state.scalars)),
-    }
-
-
-def nbytes(tree: Any) -> int:
-    """Bytes of all tensors in a tree.
-
-    >>> import torch
-    >>> nbytes({"D": torch.zeros(2, 3)})
-    24
-    """
-    return sum(leaf.nbytes for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-
-
-def device_bytes(run: Run, peak: int, processes: int = 1) -> float:
-    """Bytes that the device of one of `processes` needs at the peak of a step, without the data: an upper bound.
-
-    `peak` are the bytes beside the state of one member's step with all rows.
-    """
-    members, sharing = spread(len(run.members), processes)
-    share = _share(run, sharing)
-    state, params = (nbytes(tree) / len(run.members) for tree in (run.state, run.state.params))
-    batch = nbytes(run.draws(0)) / len(run.members)
-    fixed = min(peak, state + TEMPORARIES * params)
-    return members * (state + share * batch + device_peak(peak, fixed, share))
-
-
-def _share(run: Run, processes: int) -> float:
-    """The largest share that one of `processes` has of the rows of any field, in one part of the batch."""
-    rows = [of.shape[0] // run.game.parts for of in run.game.fields.values() if of.shape]
-    return max((largest_share(count, processes) for count in rows), default=1.0)
-
-
 def _memory(run: Run, peak: int) -> str:
     state = ", ".join(f"{name} {_size(count)}" for name, count in state_bytes(run.state).items() if count)
     whole = device_bytes(run, peak // len(run.members))
@@ -176,7 +90,7 @@ def _memory(run: Run, peak: int) -> str:
 def _shared(run: Run, step: StepCost, processes: Processes, alone: float) -> dict[str, str]:
     """What each of the processes holds and sends, and their efficiency where one alone needs `alone` seconds a step."""
     members, sharing = spread(len(run.members), processes.number)
-    share, every = _share(run, sharing), [m for messages in step.messages.values() for m in messages]
+    share, every = largest_part(run, sharing), [m for messages in step.messages.values() for m in messages]
     work = alone * share * members / len(run.members)
     talk = communication(every, sharing, Link(processes.bandwidth, LATENCY))
     wire = sent(every, sharing)
@@ -262,13 +176,5 @@ def cost(config: Config) -> Cost:
     """
     run = build(config)
     period = math.lcm(run.rule.period, *(term.interval for term in config.critic.penalties))
-    flops = sum(_counted(run, number)[0].flops for number in range(period)) * len(run.members)
+    flops = sum(counted(run, number)[0].flops for number in range(period)) * len(run.members)
     return Cost(parameters(run), flops * config.steps // period)
-
-
-def parameters(run: Run) -> dict[str, int]:
-    """The number of parameters of each player."""
-    return {
-        name: sum(p.numel() for p in player.network.module.parameters())
-        for name, player in run.game.players.items()
-    }
