@@ -7,7 +7,7 @@ it, in bfloat16, with its own batch and with one eight times as large. Figures g
 recipe and batch. The tables in docs/scale.md are made of them, with the assumptions below. Some 20 s on one core.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ USES = (0.3, 0.4)
 """The shares of that peak that training reaches: an assumption."""
 
 LATENCY = 1e-5
+"""Seconds a round of a collective waits: an assumption."""
 
 
 class Cluster(NamedTuple):
@@ -63,10 +64,10 @@ class Cluster(NamedTuple):
 
 
 CLUSTERS = (
-    Cluster(1, 450e9, "-"),
+    Cluster(1, 450e9, ""),
     Cluster(8, 450e9, "NVLink, 450 GB/s"),
-    Cluster(64, 400e9, "8 x 400 Gb/s a node, 400 GB/s"),
-    Cluster(64, 12.5e9, "100 Gb/s a node, 12.5 GB/s"),
+    Cluster(64, 400e9, "InfiniBand, 400 GB/s"),
+    Cluster(64, 12.5e9, "one card, 12.5 GB/s"),
 )
 
 # ------------------------------------------------------------------------------------------------------- counting
@@ -105,21 +106,35 @@ def counted(name: str, changes: Mapping[str, Any]) -> records.Record:
 # ----------------------------------------------------------------------------------------------------------- page
 
 
+def between(values: Sequence[float], form: str) -> str:
+    """The smallest and the largest of the values, or one of them where they look the same.
+
+    >>> between([0.75, 0.5], ".0%"), between([1.01, 1.02], ".1f")
+    ('50% to 75%', '1.0')
+    """
+    return " to ".join(dict.fromkeys(format(value, form) for value in (min(values), max(values))))
+
+
 def rows(figure: records.Record) -> Iterator[str]:
     """A row of the table for each cluster."""
     messages = [Message(*message) for kind in figure["messages"].values() for message in kind]
+    alone = [figure["flops"] / (PEAK * use) for use in USES]
     for gpus, bandwidth, words in CLUSTERS:
         talk = communication(messages, gpus, Link(bandwidth, LATENCY))
-        share, memory = figure["share"][str(gpus)], figure["memory"][str(gpus)]
-        alone = [figure["flops"] / (PEAK * use) for use in USES]
-        found = [efficiency(one, share * one + talk, gpus) for one in alone]
-        step = [share * one + talk for one in alone]
-        hours = " to ".join(f"{seconds * figure['steps'] / 3600:,.0f}" for seconds in reversed(step))
-        yield (
-            f"| {figure['batch']} | {gpus} | {words} | {memory / 2**30:.1f} | {sent(messages, gpus) / 1e6:,.0f} | "
-            f"{share * alone[1] * 1e3:,.1f} to {share * alone[0] * 1e3:,.1f} | {talk * 1e3:.1f} | "
-            f"{found[0]:.0%} to {found[1]:.0%} | {hours} |"
-        )
+        work = [figure["share"][str(gpus)] * one for one in alone]
+        step = [one + talk for one in work]
+        cells = [
+            f"{figure['batch']}",
+            f"{gpus}",
+            words,
+            f"{figure['memory'][str(gpus)] / 2**30:.1f}",
+            f"{sent(messages, gpus) / 1e6:,.0f}",
+            between([1e3 * one for one in work], ",.1f"),
+            f"{talk * 1e3:.1f}",
+            between([efficiency(one, whole, gpus) for one, whole in zip(alone, step, strict=True)], ".0%"),
+            between([one * figure["steps"] / 3600 for one in step], ".1f"),
+        ]
+        yield f"| {' | '.join(cells)} |"
 
 
 def table(name: str, figures: Mapping[str, records.Record]) -> str:
@@ -131,11 +146,15 @@ def table(name: str, figures: Mapping[str, records.Record]) -> str:
         f"{kind} {sum(Message(*m).size * Message(*m).times for m in messages) / 1e6:,.2f} MB"
         for kind, messages in first["messages"].items()
     )
+    work, beside, state, images = (
+        first["flops"] / 1e12,
+        *(first[key] / 2**30 for key in ("peak", "state", "data")),
+    )
     return "\n".join(
         [
-            f"**`{name}`**. Parameters: {players}. A step of batch {first['batch']}: {first['flops'] / 1e12:,.1f} TFLOP, "
-            f"{first['peak'] / 2**30:.1f} GiB beside a state of {first['state'] / 2**30:.1f} GiB. It reduces or gathers: "
-            f"{carried}. The images are {first['data'] / 2**30:.1f} GiB of bytes.",
+            f"**`{name}`**. Parameters: {players}. A step of batch {first['batch']} is {work:,.1f} TFLOP. Its peak is "
+            f"{beside:.1f} GiB beside a state of {state:.1f} GiB. It reduces or gathers {carried}. The images are "
+            f"{images:.1f} GiB of bytes.",
             "",
             "| batch | GPUs | connected by | memory of a GPU, GiB | sent by each, MB | arithmetic, ms | "
             "communication, ms | efficiency | the recipe's images, hours |",
