@@ -22,7 +22,7 @@ from steadygan.commands.step_cost import device_bytes, largest_part, nbytes, par
 from steadygan.config.resolve import resolve
 from steadygan.data import Data
 from steadygan.recipes.catalogue import find_recipe
-from steadygan.training.scaling import Link, Message, communication, efficiency, sent
+from steadygan.training.scaling import LATENCY, Link, Message, communication, efficiency, sent
 
 FIGURES = Path(__file__).parent / "figures.jsonl"
 PAGE = DOCS / "scale.md"
@@ -50,9 +50,6 @@ PEAK = 989e12
 
 USES = (0.3, 0.4)
 """The shares of that peak that training reaches: an assumption."""
-
-LATENCY = 1e-5
-"""Seconds a round of a collective waits: an assumption."""
 
 
 class Cluster(NamedTuple):

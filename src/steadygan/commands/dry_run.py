@@ -26,7 +26,7 @@ from steadygan.game.state import Step
 from steadygan.recipes.speed import product_speed
 from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
-from steadygan.training.scaling import Link, communication, efficiency, sent, spread
+from steadygan.training.scaling import LATENCY, Link, communication, efficiency, sent, spread
 
 __all__ = ["Cost", "Processes", "cost", "dry_run"]
 
@@ -35,9 +35,6 @@ TIMED, QUICK = 5, 0.2
 
 LARGEST = 5 * 10**10
 """FLOPs of the largest step that is run on a CPU to time it: it takes about a second."""
-
-LATENCY = 1e-5
-"""Seconds before the first byte of a collective's round arrives: a usual figure of one node, and of InfiniBand."""
 
 
 class Processes(NamedTuple):
@@ -72,8 +69,8 @@ def dry_run(
         "expected time": _expected(flops, seconds, settings.steps, settings.compile is not False),
     }
     if processes:
-        speed = processes.speed or product_speed()
-        alone = flops / speed if processes.speed or seconds is None else seconds
+        known = None if processes.speed else seconds
+        alone = known or flops / (processes.speed or product_speed())
         facts |= _shared(run, step, processes, alone)
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = [
+    "LATENCY",
     "Link",
     "Message",
     "Spread",
@@ -19,6 +20,10 @@ __all__ = [
     "sent",
     "spread",
 ]
+
+
+LATENCY = 1e-5
+"""Seconds before the first byte of a collective's round arrives: usual in one node, and over InfiniBand."""
 
 
 class Message(NamedTuple):
