@@ -1,6 +1,7 @@
 """The command line. Heavy imports wait until a command needs them, so that `--help` answers at once."""
 
 import math
+import os
 import re
 import sys
 import time
@@ -122,6 +123,7 @@ def train(
     from steadygan.runs import train as run
     from steadygan.runs.folder import fresh_folder
     from steadygan.runs.own_code import keep, own_file
+    from steadygan.training.cluster import here
 
     shared = _processes(dry_run, processes, bandwidth, speed)
     assignments = list(overrides or [])
@@ -162,13 +164,14 @@ def train(
 
         dry.dry_run(settings, console, own, shared)
         return
-    folder = out or fresh_folder(settings.name)
+    cluster = here()
+    folder = out or cluster.agreed(lambda: fresh_folder(settings.name))
     try:
         _train(
             folder, lambda: run.start(settings, folder, console, own, lambda place: keep(place, file), *begun)
         )
     finally:
-        if out is None:  # a run that did not start leaves no folder
+        if out is None and cluster.first:  # a run that did not start leaves no folder
             for path in (folder, folder.parent):
                 with suppress(OSError):
                     path.rmdir()
@@ -349,6 +352,8 @@ def main() -> None:
     """Run the command line. Bad usage or input prints one sentence and gives exit code 2."""
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     sys.stdout, sys.stderr = unbroken(sys.stdout), unbroken(sys.stderr)
+    rank = int(os.environ.get("RANK", 0)) if "WORLD_SIZE" in os.environ else 0
+    console.quiet = errors.quiet = rank > 0  # of several processes, the first one speaks
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:
@@ -365,8 +370,20 @@ def main() -> None:
             f"the run is too large for this machine ({str(error).splitlines()[0]}): "
             "use a smaller batch or smaller networks"
         )
-    errors.print(f"error: {' '.join(sentence.split())}", markup=False, soft_wrap=True, highlight=False)
+    _say(" ".join(sentence.split()), rank)
     sys.exit(2)
+
+
+def _say(sentence: str, rank: int) -> None:
+    """Print an error once, where several processes may end with it."""
+    if "WORLD_SIZE" in os.environ:
+        from steadygan.training.cluster import said_by_first
+
+        if said_by_first(sentence):
+            return
+    who = f"process {rank}: " if rank else ""
+    errors.quiet = False
+    errors.print(f"error: {who}{sentence}", markup=False, soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":
