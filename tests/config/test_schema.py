@@ -228,6 +228,7 @@ VALID = st.fixed_dictionaries(
         "channels_last": leaf("flag"),
         "device": leaf("text"),
         "threads": leaf("size"),
+        "gpu": group(tf32=leaf("flag"), autotune=leaf("flag"), graphs=leaf("flag")),
         "every": group(log=leaf("span"), score=leaf("span"), checkpoint=leaf("span")),
         "keep": group(last=leaf("count"), best=leaf("text or none")),
         "stop": st.fixed_dictionaries(
@@ -239,7 +240,7 @@ VALID = st.fixed_dictionaries(
 
 REQUIRED = {"data", "networks", "optimizer", "steps", "lr", "path", "start", "stop", "value", "over", "below"}
 OPTIONAL = """name game critic fake_as_real dynamics ema batch seed seeds compile precision channels_last device
-threads every keep penalties count pool decay log score checkpoint last best loss scale size std noise flip root
+threads gpu tf32 autotune graphs every keep penalties count pool decay log score checkpoint last best loss scale size std noise flip root
 latent width depth batch_norm weight of n_critic momentum alpha eps betas schedule begin G D
 normalization clip piecewise_linear interval reading bound when consistency move weight_fake weight_G sigma augment
 policy after target over instance D G

@@ -6,17 +6,18 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config, half
 from steadygan.config.resolve import device_of, scheduled
-from steadygan.config.schema import Evaluation
+from steadygan.config.schema import Evaluation, Gpu
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
-from steadygan.game import Logs, State
+from steadygan.game import Logs, State, Step
 from steadygan.runs.data_changes import changed, training_data
 from steadygan.runs.folder import (
     CHECKPOINTS,
@@ -38,6 +39,7 @@ from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of
 from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
 from steadygan.training import checkpoint, toy_scores
+from steadygan.training.compile import cuda_graphs, gpu
 from steadygan.training.compile.compile_cost import estimate
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
@@ -272,7 +274,7 @@ def _train(
     if settings.compile:
         console.print("compiling the step ...")
         strict = settings.networks.name != "own"
-        step = compiled(step, _noter(console), settings.precision, strict=strict, device=run.device)
+        step = _compiled(step, run.device, settings.precision, settings.gpu, _noter(console), strict=strict)
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))
@@ -293,7 +295,8 @@ def _train(
         first=first,
         wall_s=wall_s,
     )
-    with threads(settings.threads), products(largest), opened as sinks, show as shown:
+    rounded = gpu.options(run.device, tf32=settings.gpu.tf32, autotune=settings.gpu.autotune)
+    with threads(settings.threads), products(largest), rounded, opened as sinks, show as shown:
         for event in train(
             step,
             run.draws,
@@ -319,6 +322,17 @@ def _train(
                     sink(Snapshot(event.step, event.state))
                 return stopped
     return diverged
+
+
+def _compiled(
+    step: Step, device: torch.device, precision: str, chosen: Gpu, note: Note, *, strict: bool
+) -> Step:
+    """The step compiled for the device of the run, and on a GPU replayed as a CUDA graph where that is chosen."""
+    precision = gpu.rounding(precision, device, tf32=chosen.tf32)
+    replayed = None
+    if chosen.graphs and cuda_graphs.possible(device):
+        replayed = cuda_graphs.replayed(note, precision, cuda_graphs.on_gpu(device))
+    return compiled(step, note, precision, strict=strict, device=device, replayed=replayed)
 
 
 def _gradient_stats(run: Run) -> Callable[[State, State], Logs]:
