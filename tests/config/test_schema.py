@@ -240,11 +240,11 @@ VALID = st.fixed_dictionaries(
 
 REQUIRED = {"data", "networks", "optimizer", "steps", "lr", "path", "start", "stop", "value", "over", "below"}
 OPTIONAL = """name game critic fake_as_real dynamics ema batch seed seeds compile precision channels_last device
-threads gpu tf32 autotune graphs every keep penalties count pool decay log score checkpoint last best loss scale size std noise flip root
+threads every keep penalties count pool decay log score checkpoint last best loss scale size std noise flip root
 latent width depth batch_norm weight of n_critic momentum alpha eps betas schedule begin G D
 normalization clip piecewise_linear interval reading bound when consistency move weight_fake weight_G sigma augment
 policy after target over instance D G
-layers hidden constant_filters conditional categorical continuous"""
+layers hidden constant_filters conditional categorical continuous gpu tf32 autotune graphs"""
 KEYS = REQUIRED | set(re.findall(r"\w+", OPTIONAL))
 
 

@@ -75,7 +75,7 @@ def test_extractors_are_found_by_name(tmp_path):
 
 
 def test_a_classifier_is_found_by_the_name_of_its_set_in_either_spelling(tmp_path, monkeypatch):
-    monkeypatch.setattr(classifiers, "load_or_train", lambda name, note: saved(tmp_path, name))
+    monkeypatch.setattr(classifiers, "load_or_train", lambda name, note, device: saved(tmp_path, name))
     for name in ("fashion_mnist", "fashion-mnist"):
         assert classifiers.named_extractor(name, 1, print).name == "fashion_mnist"
     with pytest.raises(UsageError, match="only lite0 and inception take a file of weights, not digits"):
