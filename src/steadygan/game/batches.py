@@ -1,7 +1,8 @@
 """Randomness as a function of (seed, step): which real samples, latents and weights a step sees.
 
-Draws are made for a block of steps at a time, each field from a generator of its own. So a field that one
-game adds leaves the other fields' draws unchanged. No generator state is ever saved.
+Draws are made for a block of steps at a time, each field from a stream of its own. So a field that one
+game adds leaves the other fields' draws unchanged. No generator state is ever saved. Where several processes
+share a step, each draws its own rows alone.
 """
 
 import math
@@ -15,6 +16,8 @@ from steadygan.data import Data
 from steadygan.data.dataset import check_labels, nearest_centre
 from steadygan.errors import UsageError
 from steadygan.game.contracts import Field, Game, Player
+from steadygan.game.philox import normal, stream, uniform
+from steadygan.game.share import WHOLE, Share
 from steadygan.rng import generator
 
 __all__ = ["Draws"]
@@ -28,6 +31,7 @@ class Draws:
 
     With one seed, tensors have a draw's shape. With `members` (several seeds) they have a leading [members].
     Finite data are read in shuffled epochs. Each has a new permutation, a function of (seed, epoch).
+    A `share` leaves only its rows in every field: those of all ranks in order are the whole draw.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Draws:
         members: bool,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
+        share: Share = WHOLE,
     ) -> None:
         """Bind the draws of `game` under a rule's `rounds` to `data` and `seeds`."""
         self.fields = game.fields
@@ -48,9 +53,14 @@ class Draws:
             for turn in rounds
         ]
         self.data, self.seeds, self.members = data, tuple(seeds), members
-        self.dtype, self.device = dtype, torch.device(device)
+        self.dtype, self.device, self.share, self.parts = dtype, torch.device(device), share, game.parts
         self.sizes = {name: self._size(field) for name, field in game.fields.items()}
         self.blocks: dict[tuple[int, str], tuple[int, Tensor]] = {}
+        self.keys = {
+            (turn, name): torch.stack([stream(seed, turn, name) for seed in self.seeds]).to(self.device)
+            for turn, names in enumerate(self.reads)
+            for name in (*names, "flip")
+        }
         need = sum(self.fields["x_real"].shape[0] for reads in self.reads if "x_real" in reads)
         if data.rows is not None and len(data.rows) < need:
             raise UsageError(
@@ -88,41 +98,58 @@ class Draws:
         """One field at one step, from its block, which is drawn when the step enters it."""
         number, offset = divmod(step, self.sizes.get(name, BLOCK))
         if self.blocks.get((turn, name), (None, None))[0] != number:
-            each = [self._values(seed, number, turn, name) for seed in self.seeds]
-            self.blocks[turn, name] = number, torch.stack(each, 1) if self.members else each[0].contiguous()
+            values = self._values(number, turn, name)
+            self.blocks[turn, name] = number, values if self.members else values.squeeze(1)
         return self.blocks[turn, name][1][offset]
 
-    def _values(self, seed: int, number: int, turn: int, name: str) -> Tensor:
-        """One seed's block of one field: [size, *shape], or the rows' indices [size, count] for finite data.
-
-        Numbers are drawn sample by sample, so the first samples are the same in a larger batch or pool.
-        """
-        g = generator(seed, number, turn, name)
+    def _values(self, number: int, turn: int, name: str) -> Tensor:
+        """One block of one field: [size, members, *shape], or indices [size, members, rows] for finite data."""
         if name == "flip":
-            return torch.rand(BLOCK, self.fields["x_real"].shape[0], generator=g) < 0.5
+            return self._streamed(number, turn, name, (self.fields["x_real"].shape[0],), BLOCK) < 0.5
         field, size = self.fields[name], self.sizes[name]
         if field.kind == "due":
-            return torch.zeros(size, *field.shape, dtype=self.dtype)
-        if field.kind == "real" and self.data.rows is not None:
-            return self._positions(field.shape[0], seed, number, turn)
+            return torch.zeros(size, len(self.seeds), dtype=self.dtype, device=self.device)
         if field.kind == "real":
-            assert self.data.draw is not None
-            return self.data.draw(g, size * field.shape[0]).view(size, *field.shape).to(self.dtype)
-        make = torch.randn if field.kind == "normal" else torch.rand
-        count, *shape = field.shape
-        return make(count, size, *shape, generator=g, dtype=self.dtype).movedim(0, 1)
+            take = self._positions if self.data.rows is not None else self._samples
+            return torch.stack([take(field, seed, number, turn) for seed in self.seeds], 1)
+        return self._streamed(number, turn, name, field.shape, size)
 
-    def _positions(self, count: int, seed: int, number: int, turn: int) -> Tensor:
+    def _streamed(self, number: int, turn: int, name: str, shape: tuple[int, ...], size: int) -> Tensor:
+        """A block of normal or uniform numbers, of this process's rows.
+
+        The words of a stream go sample by sample. So the first samples are the same in a larger batch or pool, and
+        the words of some rows lie side by side.
+        """
+        count, *sample = shape
+        make = normal if name != "flip" and self.fields[name].kind == "normal" else uniform
+        each, keys = size * math.prod(sample), self.keys[turn, name]
+        found = [
+            make(keys, number, rows.start * each, len(rows) * each, self.dtype).view(
+                len(keys), len(rows), size, *sample
+            )
+            for rows in self.share.ranges(count, self.parts)
+        ]
+        return torch.cat(found, 1).permute(2, 0, 1, *range(3, 3 + len(sample))).contiguous()
+
+    def _samples(self, field: Field, seed: int, number: int, turn: int) -> Tensor:
+        """A block of a stream's samples. All are drawn, since a stream cannot be entered in the middle."""
+        assert self.data.draw is not None
+        size, count = self.sizes["x_real"], field.shape[0]
+        drawn = self.data.draw(generator(seed, number, turn, "x_real"), size * count).view(size, *field.shape)
+        return drawn.index_select(1, self.share.of(count, self.parts)).to(self.dtype)
+
+    def _positions(self, field: Field, seed: int, number: int, turn: int) -> Tensor:
         """Indices of the rows that each step of the block sees in this round: shuffled epochs, laid end to end."""
         assert self.data.rows is not None
+        total, rows = len(self.data.rows), self.share.of(field.shape[0], self.parts)
         taken = [self.fields["x_real"].shape[0] * ("x_real" in reads) for reads in self.reads]
         steps = torch.arange(number * BLOCK, (number + 1) * BLOCK).view(-1, 1)
-        place = steps * sum(taken) + sum(taken[:turn]) + torch.arange(count)
-        epoch, within = place // len(self.data.rows), place % len(self.data.rows)
+        place = steps * sum(taken) + sum(taken[:turn]) + rows
+        epoch, within = place // total, place % total
+        first, after = number * BLOCK * sum(taken), (number + 1) * BLOCK * sum(taken)
         result = torch.empty_like(place)
-        for e in range(int(epoch.min()), int(epoch.max()) + 1):
-            here = epoch == e
-            result[here] = self.permutation(seed, e)[within[here]]
+        for e in range(first // total, (after - 1) // total + 1):
+            result = torch.where(epoch == e, self.permutation(seed, e)[within], result)
         return result
 
     def _permutation(self, seed: int, epoch: int) -> Tensor:
