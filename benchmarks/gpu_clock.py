@@ -52,7 +52,9 @@ def kernel_milliseconds(iteration: Iteration, device: torch.device, calls: int =
     kernels = (
         event.time_range
         for event in seen.events() or []
-        if event.device_type == DeviceType.CUDA and not event.name.startswith(("Memcpy", "Memset"))
+        if event.device_type == DeviceType.CUDA
+        and not event.is_user_annotation  # a region that the compiler names, gaps included
+        and not event.name.startswith(("Memcpy", "Memset"))
     )
     return covered((span.start, span.end) for span in kernels) / calls / 1e3
 

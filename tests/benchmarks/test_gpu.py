@@ -4,9 +4,14 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 from benchmarks import gpu, gpu_clock
 
@@ -30,6 +35,41 @@ def test_time_that_two_kernels_share_counts_once(spans, length):
 def test_a_call_of_ten_milliseconds_takes_ten():
     found = gpu_clock.milliseconds(lambda: time.sleep(0.01), CPU, 0.1)
     assert 10 <= found < 30
+
+
+class Event(NamedTuple):
+    """What torch.profiler says of one activity, in microseconds."""
+
+    name: str
+    start: float
+    end: float
+    device_type: DeviceType = DeviceType.CUDA
+    is_user_annotation: bool = False
+
+    @property
+    def time_range(self) -> "Event":
+        return self
+
+
+def test_only_kernels_count_as_work_of_the_gpu(monkeypatch):
+    """Two kernels of one call run for 3 and 2 ms, half a millisecond of it together: 9 ms of two calls."""
+    events = [
+        Event("gemm", 0, 3000),
+        Event("relu", 2500, 4500),
+        Event("gemm", 10_000, 13_000),
+        Event("relu", 12_500, 14_500),
+        Event("Memcpy HtoD (Pageable -> Device)", 20_000, 29_000),
+        Event("Torch-Compiled Region", 0, 50_000, is_user_annotation=True),
+        Event("aten::mm", 0, 60_000, DeviceType.CPU),
+    ]
+
+    @contextmanager
+    def profile(activities: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(events=lambda: events)
+
+    monkeypatch.setattr(gpu_clock, "profile", profile)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    assert gpu_clock.kernel_milliseconds(lambda: None, CUDA, calls=2) == 4.5
 
 
 def test_waits_are_the_warnings_of_the_sync_debug_mode_and_the_mode_comes_back(monkeypatch):

@@ -1,7 +1,9 @@
 """Replayed steps are the steps: a stand-in for a CUDA graph reads and writes one memory, as a graph does."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from steadygan.config import parse
 from steadygan.game import State, Step
 from steadygan.training.compile import compiled_step, cuda_graphs
 from steadygan.training.compile.compiled_step import compiled, vectorised
-from steadygan.training.compile.cuda_graphs import possible, replayed
+from steadygan.training.compile.cuda_graphs import on_gpu, possible, replayed
 
 RING: dict[str, Any] = {
     "data": {"name": "ring8", "scale": 2.0},
@@ -159,11 +161,72 @@ def test_arguments_that_share_memory_with_themselves_are_not_recorded(monkeypatc
     assert graph.recorded == 0
 
 
+class Calls:
+    """What a recorder asks of torch.cuda, in order, on a stream that is current."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.order: list[str] = []
+        self.current: list[str] = ["main"]
+        cuda = torch.cuda
+        monkeypatch.setattr(cuda, "device", lambda device: self.inside(f"device {device}"))
+        monkeypatch.setattr(cuda, "graph_pool_handle", lambda: "pool")
+        monkeypatch.setattr(cuda, "Stream", lambda: self.stream("side"))
+        monkeypatch.setattr(cuda, "current_stream", lambda: self.stream(self.current[-1]))
+        monkeypatch.setattr(cuda, "stream", lambda stream: self.inside("warm", stream.name))
+        monkeypatch.setattr(
+            cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: self.order.append("replay"))
+        )
+        monkeypatch.setattr(cuda, "graph", self.graph)
+
+    def stream(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            name=name, wait_stream=lambda other: self.order.append(f"{name} waits for {other.name}")
+        )
+
+    def graph(self, graph: Any, *, pool: str, stream: Any, capture_error_mode: str) -> Any:
+        return self.inside(f"record {pool} {capture_error_mode}", stream.name)
+
+    @contextmanager
+    def inside(self, what: str, stream: str | None = None) -> Iterator[None]:
+        self.order.append(what)
+        self.current.append(stream or self.current[-1])
+        yield
+        self.current.pop()
+        self.order.append("end")
+
+
+def test_a_gpu_is_warmed_up_and_recorded_on_one_stream(monkeypatch):
+    """Work on another stream has to wait for the arguments' copies, and the main stream for it."""
+    calls = Calls(monkeypatch)
+    record = on_gpu(torch.device("cuda:1"))
+    for _ in range(2):
+        calls.order.clear()
+        made, replay = record(lambda: calls.order.append(f"run on {calls.current[-1]}") or "made")
+        replay()
+        assert made == "made"
+        waits = ["side waits for main", "warm", "run on side", "end", "main waits for side"]
+        recorded = ["record pool thread_local", "run on side", "end"]
+        assert calls.order == ["device cuda:1", *waits, *recorded, "end", "replay"]
+
+
 def test_only_a_run_of_one_process_on_a_gpu_has_graphs(monkeypatch):
     assert possible(torch.device("cuda:0"))
     assert not possible(torch.device("cpu"))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     assert not possible(torch.device("cuda:0"))
+
+
+def test_a_run_under_graphs_ends_with_the_bits_of_one_without(tmp_path, command, monkeypatch):
+    programs(monkeypatch)
+    graph, ends = Graph(), []
+    monkeypatch.setattr(cuda_graphs, "possible", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "on_gpu", lambda device: graph)
+    for chosen in ("true", "false"):
+        words = ["steps=12", "compile=true", "networks.width=8", f"gpu.graphs={chosen}"]
+        assert command("train", "ring8-fargan", *words, "--out", tmp_path / chosen).code == 0
+        ends.append(tmp_path / chosen / "checkpoints" / "step-00000012" / "state.safetensors")
+    assert ends[0].read_bytes() == ends[1].read_bytes()
+    assert graph.replays == 10
 
 
 def test_a_run_on_a_cpu_never_asks_for_a_graph_and_says_nothing(tmp_path, command, monkeypatch):

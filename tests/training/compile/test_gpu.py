@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from steadygan.training.compile import gpu
 from steadygan.training.compile.gpu import options
 
 CUDA = torch.device("cuda:1")
@@ -47,6 +48,18 @@ def test_evaluation_inside_a_run_is_exact_and_gives_the_run_its_settings_back(be
         with options(CUDA):
             assert now() == (False, False, False)
         assert now() == (True, True, True)
+
+
+def test_a_run_trains_with_the_settings_of_its_configuration(tmp_path, command, monkeypatch):
+    asked: list[dict[str, bool]] = []
+    plain = gpu.options
+    monkeypatch.setattr(gpu, "options", lambda device, **given: asked.append(given) or plain(device, **given))
+    words = ["steps=2", "compile=false", "gpu.tf32=true", "gpu.autotune=true", "--out", tmp_path / "run"]
+    assert command("train", "ring8-fargan", *words).code == 0
+    assert [given for given in asked if given] == [{"tf32": True, "autotune": True}], (
+        "evaluation asks for neither"
+    )
+    assert len(asked) > 1
 
 
 @pytest.mark.skipif(not hasattr(matmul, "fp32_precision"), reason="since torch 2.9")

@@ -33,17 +33,18 @@ def possible(device: torch.device) -> bool:
 
 def on_gpu(device: torch.device) -> Record:
     """The recorder of a GPU. Its graphs share their working memory: each result is copied before the next replay."""
-    pool = None
+    pool = stream = None
 
     def record(run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-        nonlocal pool
+        nonlocal pool, stream
         with torch.cuda.device(device):
-            pool = pool or torch.cuda.graph_pool_handle()
-            graph, stream, current = torch.cuda.CUDAGraph(), torch.cuda.Stream(), torch.cuda.current_stream()
-            stream.wait_stream(current)
+            if stream is None:  # graphs share memory only where they are recorded on one stream
+                pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                run()  # libraries set up a new stream at their first call, which cannot be recorded
-            current.wait_stream(stream)
+                run()  # libraries set up a stream at their first call on it, which cannot be recorded
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
             # thread_local: another thread, which writes a checkpoint, may call the GPU meanwhile.
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 made = run()
