@@ -44,7 +44,7 @@ def evaluator(
         ensemble=run.ensemble,
         device=run.device,
         classes=run.classes,
-        classifier=classifiers.load_or_train(needed, note) if needed else None,
+        classifier=classifiers.load_or_train(needed, note, run.device) if needed else None,
         extractor=_extractor(run, evaluation, note),
         images=evaluation.images,
         sharing=sharing,
@@ -58,7 +58,9 @@ def extra_extractor(evaluation: Evaluation) -> str | None:
 
 def _extractor(run: Run, evaluation: Evaluation, note: Note) -> Extractor | None:
     name = extra_extractor(evaluation)
-    return classifiers.named_extractor(name, run.data.shape[0], note) if name else None
+    if name is None:
+        return None
+    return classifiers.named_extractor(name, run.data.shape[0], note, device=run.device)
 
 
 def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -> dict[str, object]:

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config, half
 from steadygan.config.resolve import device_of, scheduled
-from steadygan.config.schema import Evaluation, Keep
+from steadygan.config.schema import Evaluation, Gpu, Keep
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
@@ -42,6 +43,7 @@ from steadygan.runs.sinks.jsonl import logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.training import checkpoint
 from steadygan.training.cluster import here
+from steadygan.training.compile import cuda_graphs, gpu
 from steadygan.training.compile.compile_cost import TRIED, estimate
 from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
@@ -328,7 +330,9 @@ def _train(
     if settings.compile:
         console.print("compiling the step ...")
         strict = settings.networks.name != "own"
-        step = compiled(step, _noter(console), settings.precision, strict=strict, device=run.device)
+        alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
+        chosen = settings.gpu if alone else settings.gpu.model_copy(update={"graphs": False})
+        step = _compiled(step, run.device, settings.precision, chosen, _noter(console), strict=strict)
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     lost = lost_members(state)
@@ -352,6 +356,7 @@ def _train(
     with (
         threads(settings.threads),
         products(work(run.game, settings.batch * len(mine.members))),
+        gpu.options(run.device, tf32=settings.gpu.tf32, autotune=settings.gpu.autotune),
         told if cluster.first else nullcontext(_none) as tell,
         over(team.place.sharing),
     ):
@@ -439,6 +444,17 @@ def _traced(team: Team, step: Step, good: State, until: int, index: int) -> Bega
         row = index - team.place.members.start if team.run.ensemble else None
         found = origin(team.run.game, step, team.draws, good, until, row)
     return team.place.first(found)
+
+
+def _compiled(
+    step: Step, device: torch.device, precision: str, chosen: Gpu, note: Note, *, strict: bool
+) -> Step:
+    """The step compiled for the device of the run, and on a GPU replayed as a CUDA graph where that is chosen."""
+    precision = gpu.rounding(precision, device, tf32=chosen.tf32)
+    replayed = None
+    if chosen.graphs and cuda_graphs.possible(device):
+        replayed = cuda_graphs.replayed(note, precision, cuda_graphs.on_gpu(device))
+    return compiled(step, note, precision, strict=strict, device=device, replayed=replayed)
 
 
 def _gradient_stats(run: Run) -> Callable[[State, State], Logs]:
