@@ -36,6 +36,7 @@ LEVEL = {folder: level for level, names in enumerate(FOLDERS) for folder in name
 LAZY = PACKAGE / "__init__.py"
 
 HEAVY = {"matplotlib", "torchmetrics", "sklearn", "scipy", "tensorboard", "torch_fidelity", "torchvision"}
+HEAVY |= {"datasets", "webdataset"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {file: ast.parse(file.read_text()) for file in FILES}

@@ -46,6 +46,7 @@ def loggers(
 
     `first` is the step from which the run starts or resumes, `wall_s` the seconds that it had taken by then.
     """
+    known = facts(run, folder)
     board = (
         _tensorboard(run, folder, images_per_step, first, wall_s) if tensorboard else nullcontext(_nothing)
     )
@@ -56,7 +57,7 @@ def loggers(
             *_landscape_sinks(run, folder),
             checkpoint_sink(
                 folder / CHECKPOINTS,
-                facts(run, folder),
+                lambda step: {**known, **stream_place(run, step)},
                 last=keep.last,
                 best=keep.best,
                 good=_last_good(folder / EVENTS),
@@ -129,6 +130,12 @@ def facts(run: Run, folder: Path) -> dict[str, object]:
         "shape": list(run.data.shape),
         "classes": run.classes,
     }
+
+
+def stream_place(run: Run, step: int) -> dict[str, object]:
+    """Where a run's streams are before a step, for its checkpoint: one place for each seed, or nothing."""
+    places = run.draws.places(step)
+    return {"stream": places} if places else {}
 
 
 def layout(run: Run) -> dict[str, dict[str, list[int]]]:

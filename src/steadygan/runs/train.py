@@ -29,6 +29,7 @@ from steadygan.runs.folder import (
     locked,
     read_config,
     restore,
+    stream_places,
 )
 from steadygan.runs.identity import identity, record_identity
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
@@ -126,6 +127,7 @@ def resume(
         saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
         state = restore(folder, run, _noter(console)) if saved else run.state
         step = int(state.scalars["step"].flatten()[0])
+        run.draws.resume(stream_places(folder, step) if saved else ())
         if step >= settings.steps:
             text = (
                 f"{folder} is complete: it has {step:,} steps, and steps is {settings.steps:,}; to train longer, "

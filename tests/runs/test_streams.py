@@ -1,0 +1,142 @@
+"""Runs on streams: what is killed and resumed ends with the bits of a run that never stopped."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset, IterableDataset
+
+from steadygan.commands.fit import fit
+from steadygan.data import stream
+from steadygan.errors import UsageError
+from steadygan.training.checkpoint import checkpoints
+
+POINTS = torch.randn(300, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+EVERY = {"log": 2, "score": 20, "checkpoint": 5, "diagnostics": 20}
+
+
+class Points(IterableDataset):
+    """Points in a fixed order, with noise from torch's own generator."""
+
+    def __iter__(self):
+        for number, x in enumerate(POINTS):
+            yield x + 0.1 * torch.randn(3), number % 4
+
+
+class Stateful(Points):
+    place = 0
+
+    def __iter__(self):
+        for number in range(self.place, len(POINTS)):
+            self.place = number + 1
+            yield POINTS[number], number % 4
+
+    def state_dict(self):
+        return {"place": self.place}
+
+    def load_state_dict(self, state):
+        self.place = state["place"]
+
+
+class Items(Dataset):
+    def __len__(self):
+        return len(POINTS)
+
+    def __getitem__(self, index):
+        return POINTS[index] + 0.1 * torch.randn(3), index % 4
+
+
+class G(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 8), nn.LeakyReLU(0.2), nn.Linear(8, 3)).double()
+
+    def forward(self, z, y=None):
+        return self.body(z if y is None else torch.cat([z, torch.eye(4, dtype=z.dtype)[y]], 1))
+
+
+class D(G):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(7, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1), nn.Flatten(0)).double()
+
+
+def trained(data, out: Path, steps: int, **options):
+    given = {
+        "latent": 4,
+        "batch": 32,
+        "compile": False,
+        "every": EVERY,
+        "optimizer": {"name": "sgd", "lr": 0.01},
+    }
+    given |= {"precision": "float64", "quiet": True, "conditional": True}
+    return fit(G, D, data, out=out, steps=steps, **{**given, **options})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoints(folder / "checkpoints")[-1] / "state.safetensors")
+
+
+def same(a: Path, b: Path) -> bool:
+    first, second = weights(a), weights(b)
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("kind", [Points, Stateful, Items])
+@pytest.mark.parametrize("options", [{}, {"seeds": 2}, {"dynamics": {"name": "alternating", "n_critic": 2}}])
+def test_a_stopped_run_resumes_as_one_that_never_stopped(kind, options, tmp_path):
+    """20 steps of 32 samples read a source of 300 more than twice. The second part has a dataset of its own."""
+
+    def data():
+        return stream(kind(), classes=4, reference=64, shuffle=50)
+
+    trained(data(), tmp_path / "whole", 20, **options)
+    trained(data(), tmp_path / "parts", 10, **options)
+    trained(data(), tmp_path / "parts", 20, resume=True, **options)
+    assert same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_checkpoint_has_the_place_of_a_source_with_a_state(tmp_path):
+    trained(stream(Stateful(), classes=4, reference=64, shuffle=50), tmp_path / "run", 10)
+    about = json.loads((checkpoints(tmp_path / "run" / "checkpoints")[-1] / "meta.json").read_text())
+    assert about["stream"] == [[300, 1, 300, None]]
+    trained(stream(Stateful(), classes=4, reference=64, shuffle=50), tmp_path / "run", 15, resume=True)
+    about = json.loads((checkpoints(tmp_path / "run" / "checkpoints")[-1] / "meta.json").read_text())
+    assert about["stream"] == [[450, 1, 300, {"place": 150}]]
+
+
+def test_a_place_that_cannot_be_read_costs_time_only(tmp_path):
+    def data():
+        return stream(Stateful(), classes=4, reference=64, shuffle=50)
+
+    trained(data(), tmp_path / "whole", 20)
+    trained(data(), tmp_path / "parts", 15)
+    file = checkpoints(tmp_path / "parts" / "checkpoints")[-1] / "meta.json"
+    about = json.loads(file.read_text())
+    for wrong in ("nowhere", [[1]], None):
+        file.write_text(json.dumps({**about, "stream": wrong}))
+    trained(data(), tmp_path / "parts", 20, resume=True)
+    assert same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_map_style_stream_trains_as_its_rows_in_memory(tmp_path):
+    class Plain(Items):
+        def __getitem__(self, index):
+            return POINTS[index], index % 4
+
+    trained(stream(Plain(), classes=4, reference=64), tmp_path / "stream", 20)
+    trained(POINTS, tmp_path / "rows", 20, labels=[n % 4 for n in range(300)])
+    assert same(tmp_path / "stream", tmp_path / "rows")
+
+
+def test_the_classes_of_a_stream_must_be_told(tmp_path):
+    with pytest.raises(UsageError, match=r"stream\(dataset, classes=10\)"):
+        trained(stream(Points(), reference=64), tmp_path / "run", 5)
+
+
+def test_a_stream_with_less_than_a_batch_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="300 samples, fewer than the 512"):
+        trained(stream(Points(), classes=4, reference=64), tmp_path / "run", 5, batch=512)
