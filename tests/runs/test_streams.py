@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from steadygan.commands.fit import fit
 from steadygan.data import stream
-from steadygan.errors import UsageError
+from steadygan.errors import DataNote, UsageError
 from steadygan.training.checkpoint import checkpoints
 
 POINTS = torch.randn(300, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -102,10 +102,10 @@ def test_a_stopped_run_resumes_as_one_that_never_stopped(kind, options, tmp_path
 def test_the_checkpoint_has_the_place_of_a_source_with_a_state(tmp_path):
     trained(stream(Stateful(), classes=4, reference=64, shuffle=50), tmp_path / "run", 10)
     about = json.loads((checkpoints(tmp_path / "run" / "checkpoints")[-1] / "meta.json").read_text())
-    assert about["stream"] == [[300, 1, 300, None]]
+    assert [place[:4] for place in about["stream"]] == [[300, 1, 300, None]]
     trained(stream(Stateful(), classes=4, reference=64, shuffle=50), tmp_path / "run", 15, resume=True)
     about = json.loads((checkpoints(tmp_path / "run" / "checkpoints")[-1] / "meta.json").read_text())
-    assert about["stream"] == [[450, 1, 300, {"place": 150}]]
+    assert [place[:4] for place in about["stream"]] == [[450, 1, 300, {"place": 150}]]
 
 
 def test_a_place_that_cannot_be_read_costs_time_only(tmp_path):
@@ -116,10 +116,24 @@ def test_a_place_that_cannot_be_read_costs_time_only(tmp_path):
     trained(data(), tmp_path / "parts", 15)
     file = checkpoints(tmp_path / "parts" / "checkpoints")[-1] / "meta.json"
     about = json.loads(file.read_text())
-    for wrong in ("nowhere", [[1]], None):
-        file.write_text(json.dumps({**about, "stream": wrong}))
+    [[number, epoch, began, _, seen]] = about["stream"]
+    file.write_text(json.dumps({**about, "stream": [[number, epoch, began, {"place": 7}, seen]]}))
+    with pytest.warns(DataNote, match="leads to other samples than before"):
+        trained(data(), tmp_path / "parts", 18, resume=True)
+    file = checkpoints(tmp_path / "parts" / "checkpoints")[-1] / "meta.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "stream": "nowhere"}))
     trained(data(), tmp_path / "parts", 20, resume=True)
     assert same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_source_that_has_changed_is_told(tmp_path):
+    class Others(Points):
+        def __iter__(self):
+            return ((x + (number > 80), y) for number, (x, y) in enumerate(super().__iter__()))
+
+    trained(stream(Points(), classes=4, reference=64, shuffle=50), tmp_path / "run", 15)
+    with pytest.warns(DataNote, match="other samples than before the stop"):
+        trained(stream(Others(), classes=4, reference=64, shuffle=50), tmp_path / "run", 20, resume=True)
 
 
 def test_a_map_style_stream_trains_as_its_rows_in_memory(tmp_path):

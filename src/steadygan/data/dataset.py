@@ -86,8 +86,8 @@ def check_labels(data: Data) -> None:
     labels, rows = data.labels, data.rows
     if data.classes < 1 and data.stream is not None:
         raise UsageError(
-            f"a conditional game needs labels, but the classes of the stream {data.name} are not known: tell their number "
-            "(data.classes=10, or steadygan.data.stream(dataset, classes=10)), or set game.conditional=false"
+            f"a conditional game needs labels, but the classes of the stream {data.name} are not known: tell their "
+            "number (data.classes=10, or steadygan.data.stream(dataset, classes=10)), or set game.conditional=false"
         )
     if data.classes < 1 or (labels is None and data.modes is None):
         raise UsageError(

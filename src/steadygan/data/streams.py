@@ -4,6 +4,7 @@ A stream is read in blocks, and a block is shuffled as a whole. So the sample of
 step is the whole position, and a place in the stream only saves reading what lies before it.
 """
 
+import hashlib
 import time
 import warnings
 from collections import deque
@@ -61,12 +62,16 @@ class Stream(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a block begins: the number of its first sample, the epoch and the number at which that began, the state."""
+    """Where a block begins: the number of its first sample, the epoch, the number at which that began, the state.
+
+    `seen` is a hash of some of the block's samples, where it is known.
+    """
 
     number: int = 0
     epoch: int = 0
     began: int = 0
     state: Any = None
+    seen: str = ""
 
 
 def permuted(length: int, seed: int, epoch: int, state: Any = None) -> Opened:
@@ -85,14 +90,16 @@ class Reader:
     """Callable `reader(numbers) -> samples`: those samples of a stream that have these numbers under one seed.
 
     Samples are numbered through all epochs. The reader keeps the raw items of one block. Numbers that grow are read on;
-    a smaller one is searched from the nearest place that is known. Raises UsageError if the first epoch has fewer than
-    `least` samples.
+    a smaller one is searched from the nearest place that is known. A DataNote says where a source does not go on as it
+    did before. Raises UsageError if the first epoch has fewer than `least` samples.
     """
 
     def __init__(self, stream: Stream, seed: int, least: int = 1) -> None:
         """Read nothing yet."""
         self.stream, self.seed, self.least = stream, seed, least
         self.places: deque[Place] = deque(maxlen=KEPT)
+        self.resumed: Place | None = None  # marked by another reader, and not reached yet
+        self.trusted = True  # the source's own state
         self.place: Place | None = None
         self.items: list[Any] = []
         self.order: Sequence[int] = ()
@@ -107,8 +114,16 @@ class Reader:
         known = [place for place in self.places if place.number <= number]
         return max(known, key=lambda place: place.number, default=None)
 
+    def mark(self, number: int) -> Place:
+        """The place at or before a number from which another reader of this stream and seed can resume."""
+        found = self.place_of(number) or Place()
+        return (
+            found._replace(seen=self._seen()) if self.place and found.number == self.place.number else found
+        )
+
     def resume(self, place: Place) -> None:
-        """Remember a place that a reader of this stream and seed has known."""
+        """Go on from a place that another reader of this stream and seed has marked."""
+        self.resumed = place
         self.places.append(place)
 
     def _sample(self, number: int) -> Sample:
@@ -127,7 +142,10 @@ class Reader:
             self._read_on()
             blocks += 1
         if blocks > 1 and time.monotonic() - began > LONG:
-            _tell(number, time.monotonic() - began)
+            _warn(
+                f"sample {number:,} of the stream was found after {time.monotonic() - began:.0f} s, because those "
+                "before it had to be read: a dataset with state_dict() and load_state_dict() resumes at once"
+            )
         return self._place().number
 
     def _place(self) -> Place:
@@ -146,7 +164,7 @@ class Reader:
         """Read the next block, which may be the first of the next epoch."""
         here = self._place()
         number = here.number + len(self.items)
-        place = here._replace(number=number, state=self.opened.state() if number > here.began else None)
+        place = here if not self.items else Place(number, here.epoch, here.began, self._state())
         items = self._block(place)
         if not items:
             self._check_length(here.epoch, number - here.began)
@@ -155,8 +173,39 @@ class Reader:
             items = self._block(place)
             self._check_length(place.epoch, len(items))
         self.place, self.items, self.order = place, items, self._order(place, len(items))
-        if not self.places or place.number > self.places[-1].number:
+        if self.resumed and place.number == self.resumed.number:
+            self._check_resumed(self.resumed)
+        elif not self.places or place.number > self.places[-1].number:
             self.places.append(place)
+
+    def _state(self) -> Any:
+        return self.opened.state() if self.trusted else None
+
+    def _check_resumed(self, known: Place) -> None:
+        """Compare the block with that of the reader that marked its place. A state that loses samples is dropped."""
+        self.resumed = None
+        if known.seen in ("", self._seen()):
+            return
+        if known.state is None:
+            _warn(
+                "the stream gives other samples than before the stop, so the run is not the same as one without it"
+            )
+            return
+        _warn(
+            "the stream's own state leads to other samples than before: its epoch is read again from the beginning"
+        )
+        self.trusted, self.resumed = False, known._replace(state=None)
+        self.places.clear()
+        self._open(self.resumed)
+
+    def _seen(self) -> str:
+        """A hash of up to four samples of the block."""
+        digest = hashlib.sha256()
+        for place in range(0, len(self.items), -(-len(self.items) // 4)):
+            with self._seeded("decode", -1):
+                x, y = self.stream.decode(self.items[place])
+            digest.update(x.contiguous().view(torch.uint8).numpy().tobytes() + str(y).encode())
+        return digest.hexdigest()[:32]
 
     def _block(self, place: Place) -> list[Any]:
         with self._seeded("items", place.epoch, place.number - place.began):
@@ -183,10 +232,5 @@ class Reader:
         return seeded_globals(self.seed, what, *key) if self.stream.random == what else nullcontext()
 
 
-def _tell(number: int, seconds: float) -> None:
-    warnings.warn(
-        f"sample {number:,} of the stream was found after {seconds:.0f} s, because those before it had to be read: a "
-        "dataset with state_dict() and load_state_dict() resumes at once",
-        DataNote,
-        stacklevel=2,
-    )
+def _warn(text: str) -> None:
+    warnings.warn(text, DataNote, stacklevel=2)

@@ -148,7 +148,7 @@ class Draws:
     def places(self, step: int) -> list[Place] | None:
         """Where each seed's stream is before this step, as far as it is known; None without a stream."""
         number = int(self._numbers(torch.tensor([[step]]), 0, 1)) if self.readers else 0
-        found = [reader.place_of(number) or Place() for reader in self.readers]
+        found = [reader.mark(number) for reader in self.readers]
         return found or None
 
     def resume(self, places: Iterable[Place]) -> None:

@@ -126,7 +126,8 @@ def stream_places(folder: Path, step: int) -> list[Place]:
     found = checkpoint.meta(folder / CHECKPOINTS / checkpoint.name(step)).get("stream")
     try:
         return [
-            Place(int(number), int(epoch), int(began), state) for number, epoch, began, state in found or ()
+            Place(int(number), int(epoch), int(began), state, str(seen))
+            for number, epoch, began, state, seen in found or ()
         ]
     except (TypeError, ValueError):
         return []  # then the stream is read from its beginning
