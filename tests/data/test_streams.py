@@ -6,12 +6,19 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
 from steadygan.data.given import given
 from steadygan.data.own_streams import stream
 from steadygan.data.streams import Reader
 from steadygan.errors import UsageError
+from steadygan.game import Network
+from steadygan.game.batches import Draws
+from steadygan.game.share import Share
+from steadygan.game.vector_field import accumulated
+from steadygan.games import gan
+from steadygan.losses import LOSSES
 from steadygan.rng import generator
 
 
@@ -66,6 +73,12 @@ def plain_loop(count, block, seed):
             yield from (began + int(place) for place in order)
 
 
+def permutations(count, seed):
+    """The numbers 0 .. count - 1 over and over, in a new random order each time."""
+    for epoch in itertools.count():
+        yield from torch.randperm(count, generator=generator(seed, "epoch", epoch)).tolist()
+
+
 def values(samples):
     return [(x.tolist(), y) for x, y in samples]
 
@@ -88,8 +101,7 @@ def test_the_samples_are_those_of_a_plain_loop_over_the_source(kind, count, bloc
 
 def test_a_map_style_dataset_is_read_in_the_permutations_of_rows_in_memory():
     data = stream(Items(53), classes=10, reference=4)
-    wanted = [n for e in range(3) for n in torch.randperm(53, generator=generator(3, "epoch", e)).tolist()]
-    assert values(Reader(data.stream, 3)(range(159))) == expected(wanted)
+    assert values(Reader(data.stream, 3)(range(159))) == expected(itertools.islice(permutations(53, 3), 159))
 
 
 @pytest.mark.parametrize("kind", [Numbers, Stateful, Items])
@@ -294,3 +306,47 @@ def test_an_epoch_with_less_than_a_step_is_refused():
     reader = Reader(stream(Numbers(20), reference=4).stream, 0, least=32)
     with pytest.raises(UsageError, match="20 samples, fewer than the 32"):
         reader(range(32))
+
+
+def small_game(batch, parts):
+    nets = {name: Network(nn.Linear(2, 1).double()) for name in ("G", "D")}
+    game = gan(
+        nets["G"], nets["D"], loss=LOSSES["hinge"], shape=(2,), batch=batch // parts, latent=2, classes=10
+    )
+    return accumulated(game, parts)
+
+
+@pytest.mark.parametrize("kind", [Numbers, Items])
+@pytest.mark.parametrize("members", [False, True])
+@pytest.mark.parametrize(("ranks", "parts"), [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2)])
+def test_draws_of_all_processes_are_the_batches_of_a_plain_loop(kind, members, ranks, parts):
+    """Two critic updates of 10 samples and labels a step, read from a source of 53 for 8 steps: three epochs."""
+    seeds = [4, 5] if members else [4]
+    rounds, game = (("D",), ("D",), ("G",)), small_game(10, parts)
+
+    def draws(rank):
+        data = stream(kind(53), classes=10, reference=4, shuffle=7)
+        return Draws(
+            game, rounds, data, seeds, members=members, dtype=torch.float64, share=Share(rank, ranks)
+        )
+
+    every = [draws(rank) for rank in range(ranks)]
+    loops = [plain_loop(53, 7, seed) if kind is Numbers else permutations(53, seed) for seed in seeds]
+    for step in range(8):
+        found = [each(step) for each in every]
+        for turn in range(2):
+            for index, loop in enumerate(loops):
+                numbers = torch.tensor(list(itertools.islice(loop, 10)))
+                mine = [
+                    batches[turn] if not members else {k: v[index] for k, v in batches[turn].items()}
+                    for batches in found
+                ]
+                for part in range(parts):
+                    wanted = numbers.view(parts, -1)[part]
+                    x, y = (
+                        torch.cat([each[name].view(parts, -1, *each[name].shape[1:])[part] for each in mine])
+                        for name in ("x_real", "y_real")
+                    )
+                    assert torch.equal(x, wanted.double().view(-1, 1).expand(-1, 2))
+                    assert torch.equal(y, wanted % 10)
+        assert "x_real" not in found[0][2]

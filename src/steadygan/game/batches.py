@@ -1,7 +1,8 @@
 """Randomness as a function of (seed, step): which real samples, latents and weights a step sees.
 
-Draws are made for a block of steps at a time, each field from a generator of its own. So a field that one
-game adds leaves the other fields' draws unchanged. No generator state is ever saved.
+Draws are made for a block of steps at a time, each field from a stream of its own. So a field that one
+game adds leaves the other fields' draws unchanged. No generator state is ever saved. Where several processes
+share a step, each draws its own rows alone.
 """
 
 import math
@@ -16,6 +17,8 @@ from steadygan.data.dataset import check_labels, nearest_centre
 from steadygan.data.streams import Place, Reader
 from steadygan.errors import UsageError
 from steadygan.game.contracts import Field, Game, Player
+from steadygan.game.philox import normal, stream, uniform
+from steadygan.game.share import WHOLE, Share
 from steadygan.rng import generator
 
 __all__ = ["Draws"]
@@ -30,6 +33,7 @@ class Draws:
     With one seed, tensors have a draw's shape. With `members` (several seeds) they have a leading [members].
     Finite data are read in shuffled epochs. Each has a new permutation, a function of (seed, epoch). A stream is read
     by the numbers of its samples, which follow from the step.
+    A `share` leaves only its rows in every field: those of all ranks in order are the whole draw.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Draws:
         members: bool,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
+        share: Share = WHOLE,
     ) -> None:
         """Bind the draws of `game` under a rule's `rounds` to `data` and `seeds`."""
         self.fields = game.fields
@@ -50,14 +55,17 @@ class Draws:
             for turn in rounds
         ]
         self.data, self.seeds, self.members = data, tuple(seeds), members
-        self.dtype, self.device = dtype, torch.device(device)
+        self.dtype, self.device, self.share, self.parts = dtype, torch.device(device), share, game.parts
         self.sizes = {name: self._size(field) for name, field in game.fields.items()}
         self.blocks: dict[tuple[int, str], tuple[int, Tensor]] = {}
+        self.keys = {
+            (turn, name): torch.stack([stream(seed, turn, name) for seed in self.seeds]).to(self.device)
+            for turn, names in enumerate(self.reads)
+            for name in (*names, "flip")
+        }
         need = sum(self.fields["x_real"].shape[0] for reads in self.reads if "x_real" in reads)
         self.readers = [Reader(data.stream, seed, need) for seed in self.seeds] if data.stream else []
-        self.read: dict[
-            int, tuple[Tensor, Tensor]
-        ] = {}  # round -> samples of its step from the stream, and labels
+        self.read: dict[int, tuple[Tensor, Tensor]] = {}  # round -> its samples from the stream, and labels
         if data.rows is not None and not self.readers and len(data.rows) < need:
             raise UsageError(
                 f"data {data.name} has {len(data.rows)} samples, fewer than the {need} that a step takes: "
@@ -95,61 +103,77 @@ class Draws:
         """One field at one step, from its block, which is drawn when the step enters it."""
         number, offset = divmod(step, self.sizes.get(name, BLOCK))
         if self.blocks.get((turn, name), (None, None))[0] != number:
-            if self.readers and name == "x_real":
-                each = self._from_stream(step, turn)
-            else:
-                each = [self._values(seed, number, turn, name) for seed in self.seeds]
-            self.blocks[turn, name] = number, torch.stack(each, 1) if self.members else each[0].contiguous()
+            values = self._values(number, turn, name)
+            self.blocks[turn, name] = number, values if self.members else values.squeeze(1)
         return self.blocks[turn, name][1][offset]
 
-    def _values(self, seed: int, number: int, turn: int, name: str) -> Tensor:
-        """One seed's block of one field: [size, *shape], or the rows' indices [size, count] for finite data.
-
-        Numbers are drawn sample by sample, so the first samples are the same in a larger batch or pool.
-        """
-        g = generator(seed, number, turn, name)
+    def _values(self, number: int, turn: int, name: str) -> Tensor:
+        """One block of one field: [size, members, *shape], or indices [size, members, rows] for finite data."""
         if name == "flip":
-            return torch.rand(BLOCK, self.fields["x_real"].shape[0], generator=g) < 0.5
+            return self._streamed(number, turn, name, (self.fields["x_real"].shape[0],), BLOCK) < 0.5
         field, size = self.fields[name], self.sizes[name]
         if field.kind == "due":
-            return torch.zeros(size, *field.shape, dtype=self.dtype)
-        if field.kind == "real" and self.data.rows is not None:
-            return self._positions(field.shape[0], seed, number, turn)
+            return torch.zeros(size, len(self.seeds), dtype=self.dtype, device=self.device)
+        if field.kind == "real" and self.readers:
+            return self._from_stream(field, number, turn)
         if field.kind == "real":
-            assert self.data.draw is not None
-            return self.data.draw(g, size * field.shape[0]).view(size, *field.shape).to(self.dtype)
-        make = torch.randn if field.kind == "normal" else torch.rand
-        count, *shape = field.shape
-        return make(count, size, *shape, generator=g, dtype=self.dtype).movedim(0, 1)
+            take = self._positions if self.data.rows is not None else self._samples
+            return torch.stack([take(field, seed, number, turn) for seed in self.seeds], 1)
+        return self._streamed(number, turn, name, field.shape, size)
 
-    def _positions(self, count: int, seed: int, number: int, turn: int) -> Tensor:
+    def _streamed(self, number: int, turn: int, name: str, shape: tuple[int, ...], size: int) -> Tensor:
+        """A block of normal or uniform numbers, of this process's rows.
+
+        The words of a stream go sample by sample. So the first samples are the same in a larger batch or pool, and
+        the words of some rows lie side by side.
+        """
+        count, *sample = shape
+        make = normal if name != "flip" and self.fields[name].kind == "normal" else uniform
+        each, keys = size * math.prod(sample), self.keys[turn, name]
+        found = [
+            make(keys, number, rows.start * each, len(rows) * each, self.dtype).view(
+                len(keys), len(rows), size, *sample
+            )
+            for rows in self.share.ranges(count, self.parts)
+        ]
+        return torch.cat(found, 1).permute(2, 0, 1, *range(3, 3 + len(sample))).contiguous()
+
+    def _samples(self, field: Field, seed: int, number: int, turn: int) -> Tensor:
+        """A block of a stream's samples. All are drawn, since a stream cannot be entered in the middle."""
+        assert self.data.draw is not None
+        size, count = self.sizes["x_real"], field.shape[0]
+        drawn = self.data.draw(generator(seed, number, turn, "x_real"), size * count).view(size, *field.shape)
+        return drawn.index_select(1, self.share.of(count, self.parts)).to(self.dtype)
+
+    def _positions(self, field: Field, seed: int, number: int, turn: int) -> Tensor:
         """Indices of the rows that each step of the block sees in this round: shuffled epochs, laid end to end."""
         assert self.data.rows is not None
-        place = self._numbers(torch.arange(number * BLOCK, (number + 1) * BLOCK).view(-1, 1), turn, count)
-        epoch, within = place // len(self.data.rows), place % len(self.data.rows)
+        total, rows = len(self.data.rows), self.share.of(field.shape[0], self.parts)
+        taken = [self.fields["x_real"].shape[0] * ("x_real" in reads) for reads in self.reads]
+        steps = torch.arange(number * BLOCK, (number + 1) * BLOCK).view(-1, 1)
+        place = steps * sum(taken) + sum(taken[:turn]) + rows
+        epoch, within = place // total, place % total
+        first, after = number * BLOCK * sum(taken), (number + 1) * BLOCK * sum(taken)
         result = torch.empty_like(place)
-        for e in range(int(epoch.min()), int(epoch.max()) + 1):
-            here = epoch == e
-            result[here] = self.permutation(seed, e)[within[here]]
+        for e in range(first // total, (after - 1) // total + 1):
+            result = torch.where(epoch == e, self.permutation(seed, e)[within], result)
         return result
 
-    def _numbers(self, steps: Tensor, turn: int, count: int) -> Tensor:
-        """The numbers of the real samples of a round at these `steps` [n, 1]: all that training takes are counted."""
+    def _number(self, step: int, turn: int) -> int:
+        """How many real samples training takes before a round of this step: the number of the round's first one."""
         taken = [self.fields["x_real"].shape[0] * ("x_real" in reads) for reads in self.reads]
-        return steps * sum(taken) + sum(taken[:turn]) + torch.arange(count)
+        return step * sum(taken) + sum(taken[:turn])
 
-    def _from_stream(self, step: int, turn: int) -> list[Tensor]:
-        """Read the real samples of a round of this step, each seed's [count], and return their places among them."""
-        numbers = self._numbers(torch.tensor([[step]]), turn, self.fields["x_real"].shape[0])
-        found = [sample for reader in self.readers for sample in reader(numbers.flatten().tolist())]
+    def _from_stream(self, field: Field, step: int, turn: int) -> Tensor:
+        """Read the real samples of a round of this step. Returns their places among them: [1, members, rows]."""
+        numbers = self._number(step, turn) + self.share.of(field.shape[0], self.parts)
+        found = [sample for reader in self.readers for sample in reader(numbers.tolist())]
         self.read[turn] = torch.stack([x for x, _ in found]), torch.tensor([y for _, y in found])
-        return list(torch.arange(len(found)).view(len(self.readers), 1, -1))
+        return torch.arange(len(found)).view(1, len(self.readers), -1)
 
     def places(self, step: int) -> list[Place] | None:
         """Where each seed's stream is before this step, as far as it is known; None without a stream."""
-        number = int(self._numbers(torch.tensor([[step]]), 0, 1)) if self.readers else 0
-        found = [reader.mark(number) for reader in self.readers]
-        return found or None
+        return [reader.mark(self._number(step, 0)) for reader in self.readers] or None
 
     def resume(self, places: Iterable[Place]) -> None:
         """Read on from these places of the seeds' streams, instead of from the beginning."""
