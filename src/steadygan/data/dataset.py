@@ -69,6 +69,17 @@ def as_seen(rows: Tensor) -> Tensor:
     return rows.float() / 127.5 - 1 if rows.dtype == torch.uint8 else rows.float()
 
 
+def split_name(data: Data, split: str) -> str:
+    """What a score card calls a split: of a stream it has some samples only.
+
+    >>> split_name(Data("x", (2,), rows=torch.zeros(5, 2)), "train")
+    'train'
+    """
+    if data.stream is None or data.rows is None or split != "train":
+        return split
+    return f"train, {len(data.rows):,} samples of the stream"
+
+
 def rows_sha256(rows: Tensor) -> str:
     """The SHA-256 of rows with their type and shape.
 

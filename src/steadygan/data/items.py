@@ -214,7 +214,7 @@ def sample(x: Any, how: Fit = AS_IT_IS) -> Tensor:
         return x
     if isinstance(x, bytes):
         return torch.from_numpy(_decoded(x, how))
-    array = np.asarray(x)
+    array = np.array(x) if hasattr(x, "mode") else np.asarray(x)  # pillow's memory cannot be written
     if array.dtype == object:
         raise UsageError(
             f"an item of the dataset is {type(x).__name__}: its items must be samples, or pairs (sample, label)"
@@ -236,7 +236,7 @@ def size_of(x: Tensor) -> int:
 
 def _decoded(raw: bytes, how: Fit) -> np.ndarray:
     try:
-        return np.ascontiguousarray(decode(raw, how))
+        return np.array(decode(raw, how), order="C")
     except Exception as error:  # pillow raises a dozen types
         raise UsageError(
             f"an image of the dataset cannot be decoded ({said(error)}): leave it out"
