@@ -28,6 +28,7 @@ def given(samples: Any, labels: Any = None, *, held: Any = None, note: Note = la
     once. A larger one is a `stream`. `note` gets a sentence on what that means. `held` are samples held out of
     training. Raises UsageError for anything else.
 
+    >>> import numpy as np
     >>> given(torch.zeros(5, 2)).shape, given(np.zeros((5, 8, 8, 3), np.uint8), [0, 1, 0, 1, 0]).classes
     ((2,), 2)
     """
