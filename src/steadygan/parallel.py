@@ -14,17 +14,19 @@ The share of a process in a loss is its share of the rows: the loss of the batch
 loss. What DistributedDataParallel averages is the same for equal shares.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.utils._pytree import tree_map_only
 
 __all__ = [
     "ALONE",
     "Processes",
+    "by_rows",
     "gathered",
     "largest",
     "mean",
@@ -224,6 +226,20 @@ def taken(x: Tensor, index: Tensor, count: int | None = None) -> Tensor:
         return together(x.new_zeros(len(index), *x.shape[1:]))
     inside = ((index >= here.start) & (index < here.stop)).view(-1, *[1] * (x.ndim - 1))
     return together(torch.where(inside, x[(index - here.start).clamp(0, len(x) - 1)], 0))
+
+
+def by_rows(function: Callable[[Tensor], Any], x: Tensor, sharing: Processes) -> Any:
+    """Return function(x) of x [n, ...], one or several tensors [n, ...]. Each process computes its rows alone.
+
+    >>> by_rows(torch.neg, torch.ones(2), ALONE)
+    tensor([-1., -1.])
+    """
+    with over(sharing):
+        here = rows(len(x))
+    with over(ALONE):
+        mine = function(x[here.start : here.stop])
+    with over(sharing):
+        return tree_map_only(Tensor, lambda part: gathered(part, len(x)), mine)
 
 
 @torch.library.custom_op("steadygan::summed", mutates_args=())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from steadygan.build import Run
 from steadygan.config.schema import Keep
-from steadygan.game import State, trainable
+from steadygan.game import Draws, State, trainable
 from steadygan.game.state import member
 from steadygan.runs.folder import BOARD, CHECKPOINTS, EVENTS, SAMPLES
 from steadygan.runs.identity import known_identity
@@ -34,6 +34,7 @@ Sink = Callable[[Event], None]
 @contextmanager
 def loggers(
     run: Run,
+    draws: Draws,
     folder: Path,
     *,
     keep: Keep,
@@ -44,7 +45,8 @@ def loggers(
 ) -> Iterator[list[Sink]]:
     """Open the loggers of a run's folder, in the order in which they must see an event.
 
-    `first` is the step from which the run starts or resumes, `wall_s` the seconds that it had taken by then.
+    `draws` are those that this process trains on. `first` is the step from which the run starts or resumes, `wall_s`
+    the seconds that it had taken by then.
     """
     known = facts(run, folder)
     board = (
@@ -57,7 +59,7 @@ def loggers(
             *_landscape_sinks(run, folder),
             checkpoint_sink(
                 folder / CHECKPOINTS,
-                lambda step: {**known, **stream_place(run, step)},
+                lambda step: {**known, **stream_place(draws, step)},
                 last=keep.last,
                 best=keep.best,
                 good=_last_good(folder / EVENTS),
@@ -132,9 +134,9 @@ def facts(run: Run, folder: Path) -> dict[str, object]:
     }
 
 
-def stream_place(run: Run, step: int) -> dict[str, object]:
-    """Where a run's streams are before a step, for its checkpoint: one place for each seed, or nothing."""
-    places = run.draws.places(step)
+def stream_place(draws: Draws, step: int) -> dict[str, object]:
+    """Where the streams of these draws are before a step, for its checkpoint: one place for each seed, or nothing."""
+    places = draws.places(step)
     return {"stream": places} if places else {}
 
 

@@ -7,6 +7,7 @@ from steadygan.config.schema import Evaluation
 from steadygan.data.dataset import split_name
 from steadygan.game import State
 from steadygan.metrics import Extractor, Protocol, describe
+from steadygan.parallel import ALONE, Processes
 from steadygan.runs import classifiers
 from steadygan.runs.folder import Note
 from steadygan.training import sampling, toy_scores
@@ -16,8 +17,13 @@ from steadygan.training.online_scores import evaluation_samples, generated, make
 __all__ = ["evaluator", "extra_extractor", "protocol_of"]
 
 
-def evaluator(run: Run, evaluation: Evaluation, note: Note) -> Callable[[State], Evaluated]:
-    """Make the function that scores a run's state. Raises UsageError if its extractor is missing."""
+def evaluator(
+    run: Run, evaluation: Evaluation, note: Note, sharing: Processes = ALONE
+) -> Callable[[State], Evaluated]:
+    """Make the function that scores a run's state. Raises UsageError if its extractor is missing.
+
+    Processes that are `sharing` the run make its samples together.
+    """
     if run.game.rest:
         members, ensemble = len(run.members), run.ensemble
         return toy_scores.make_toy_evaluator(
@@ -36,6 +42,7 @@ def evaluator(run: Run, evaluation: Evaluation, note: Note) -> Callable[[State],
         classifier=classifiers.load_or_train(needed, note) if needed else None,
         extractor=_extractor(run, evaluation, note),
         images=evaluation.images,
+        sharing=sharing,
     )
 
 

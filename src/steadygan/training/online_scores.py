@@ -15,10 +15,11 @@ from steadygan.game.state import member
 from steadygan.metrics.feature_scores import BLOCKS
 from steadygan.metrics.transport import sliced_wasserstein2
 from steadygan.networks import logits_of
+from steadygan.parallel import ALONE, Processes, by_rows
 from steadygan.penalties import Critic
 from steadygan.rng import generator
 from steadygan.training.events import Evaluated
-from steadygan.training.sampling import columns, in_rows, latents, samples, weights
+from steadygan.training.sampling import columns, in_rows, latents, sampler, weights
 
 __all__ = [
     "GRID",
@@ -72,6 +73,7 @@ def make_evaluator(
     classifier: metrics.Classifier | None = None,
     extractor: metrics.Extractor | None = None,
     images: int = IMAGES,
+    sharing: Processes = ALONE,
 ) -> Callable[[State], Evaluated]:
     """Make the function that evaluates a state: its samples and its scores.
 
@@ -84,12 +86,15 @@ def make_evaluator(
       stacked images.
 
     The averaged generator is used where there is one. With `classes`, the scores are those of random labels; the
-    pictured samples are others, with one class per row.
+    pictured samples are others, with one class per row. Processes that are `sharing` the run make its samples
+    together, and read their features.
     """
     wide = columns(GRID, classes) if data.images else None
     pictured = GRID // wide * wide if wide else 0  # only whole rows
     target = as_seen(evaluation_samples(data, images)) if data.images else reference(data, generated(data))
     count = max(len(target), STACKED if classifier else 0)
+    if extractor:
+        extractor = extractor._replace(read=partial(by_rows, extractor.read, sharing=sharing))
     seen = metrics.summarised(target, extractor) if extractor else None
 
     def evaluate(state: State) -> Evaluated:
@@ -99,7 +104,8 @@ def make_evaluator(
             z = latents(seed, "look", count, latent, one.params["G"].dtype)
             if pictured:
                 z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
-            found = samples(game.players["G"].network, one, z.to(device), seed=seed)
+            G = sampler(game.players["G"].network, one, latent, seed=seed)
+            found = by_rows(G, z.to(device), sharing)
             drawn.append(found[: pictured or len(target)].cpu())
             found = found[pictured:]
             finite = found.isfinite().all()

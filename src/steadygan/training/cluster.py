@@ -18,7 +18,7 @@ from steadygan.game import Logs, State
 from steadygan.parallel import ALONE, Processes, over, split
 from steadygan.training.events import Evaluated
 
-__all__ = ["ONE", "Cluster", "Place", "SaidByFirst", "here", "lost", "place"]
+__all__ = ["ONE", "WHOLE", "Cluster", "Place", "SaidByFirst", "here", "lost", "place"]
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another one."""
@@ -95,13 +95,13 @@ def lost(error: BaseException) -> bool:
 
 
 class Place(NamedTuple):
-    """What one process trains: which of `count` members, and with which others it shares their rows.
+    """What one process trains: which of all `total` members, and with which others it shares their rows.
 
     Of the processes that share a member the first one `leads`: what all have is told by it.
     """
 
-    count: int
-    members: range
+    total: int = 1
+    members: range = range(1)
     sharing: Processes = ALONE
     leads: bool = True
     alone: bool = True  # whether there is no other process
@@ -109,7 +109,7 @@ class Place(NamedTuple):
     @property
     def apart(self) -> bool:
         """Whether other processes train other members."""
-        return not self.alone and self.count > 1
+        return not self.alone and self.total > 1
 
     def mine(self, state: State) -> State:
         """Return this process's members of a whole ensemble's state."""
@@ -156,12 +156,16 @@ class Place(NamedTuple):
         return next((each for each in every if each is not None), None)
 
     def _whole(self, mine: Tensor) -> Tensor:
-        """The rows of all members [count, ...], from those of this process."""
-        whole = mine.new_zeros(self.count, *mine.shape[1:])
+        """The rows of all members [total, ...], from those of this process."""
+        whole = mine.new_zeros(self.total, *mine.shape[1:])
         if self.leads:
             whole[self.members.start : self.members.stop] = mine
         dist.all_reduce(whole)
         return whole
+
+
+WHOLE = Place()
+"""The place of a single run without other processes."""
 
 
 def place(cluster: Cluster, count: int) -> Place:
