@@ -2,14 +2,19 @@
 
 import io
 import itertools
+import re
 import tarfile
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from paths import ROOT
+from steadygan import config
+from steadygan.build import build
 from steadygan.cli import app
 from steadygan.data import digits, hugging_face, stream, webdataset
 from steadygan.data.own_streams import chosen
@@ -19,7 +24,7 @@ from steadygan.rng import generator
 from steadygan.runs.folder import opened
 from steadygan.training.checkpoint import checkpoints
 
-DIGITS = digits()
+DIGITS, PAGE = digits(), ROOT / "docs" / "streams.md"
 
 
 def picture(number: int) -> Image.Image:
@@ -232,6 +237,30 @@ def test_wrong_data_sets_of_hugging_face_are_refused(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------------ runs
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "hugging_face"])
+def test_the_configurations_of_the_page_load_the_digits(kind, tmp_path):
+    blocks = [
+        yaml.safe_load(text)["data"] for text in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.S)
+    ]
+    raw = next(block for block in blocks if block["name"] == kind)
+    if kind == "webdataset":
+        pytest.importorskip("webdataset")
+        write_shards(tmp_path, [0, 60, 120])
+        raw["path"] = str(tmp_path / raw["path"].split("/")[1].replace("127", "001").replace("{", "digits-{"))
+    else:
+        found = table(120)
+        datasets = pytest.importorskip("datasets")
+        datasets.DatasetDict(train=found).save_to_disk(tmp_path)
+        raw["path"] = str(tmp_path)
+    run = build(
+        config.parse(
+            {"data": raw, "networks": "dcgan", "batch": 8, "game": {"name": "gan", "conditional": True}}
+        )
+    )
+    assert run.data.shape == ((1, 64, 64) if kind == "webdataset" else (3, 64, 64))
+    assert run.draws(0)[0]["y_real"].shape == (8,)
 
 
 @pytest.mark.slow

@@ -1,10 +1,13 @@
 """Runs on streams: what is killed and resumed ends with the bits of a run that never stopped."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
@@ -144,6 +147,52 @@ def test_a_map_style_stream_trains_as_its_rows_in_memory(tmp_path):
     trained(stream(Plain(), classes=4, reference=64), tmp_path / "stream", 20)
     trained(POINTS, tmp_path / "rows", 20, labels=[n % 4 for n in range(300)])
     assert same(tmp_path / "stream", tmp_path / "rows")
+
+
+FILE = """
+import torch
+from torch import nn
+from torch.utils.data import IterableDataset
+
+from steadygan.data import stream
+
+
+class Points(IterableDataset):
+    def __iter__(self):
+        for number in range(300):
+            yield torch.tensor([number / 300, number % 7 / 7]).double() + 0.1 * torch.randn(2)
+
+
+def data():
+    return stream(Points(), reference=64, shuffle=50)
+
+
+def networks(shape):
+    return nn.Linear(4, 2).double(), nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_and_then_one_train_as_one_process(tmp_path):
+    (tmp_path / "mine.py").write_text(FILE)
+    raw = {"batch": 31, "networks": {"name": "own", "latent": 4}, "every": EVERY, "precision": "float64"}
+    raw |= {"optimizer": {"name": "sgd", "lr": 0.01}, "compile": False, "critic": {"penalties": ["r1"]}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+
+    def command(processes, *arguments):
+        torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+        first = [sys.executable, "-m", *(torchrun if processes > 1 else []), "steadygan"]
+        done = subprocess.run(
+            [*first, *arguments, "--use", "mine.py"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+
+    command(1, "train", "mine.yaml", "steps=20", "--out", "one")
+    command(2, "train", "mine.yaml", "steps=10", "--out", "two")
+    command(1, "resume", "two", "steps=20")
+    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for key, value in first.items():
+        torch.testing.assert_close(second[key], value, rtol=0, atol=1e-9)
 
 
 def test_the_classes_of_a_stream_must_be_told(tmp_path):
