@@ -14,6 +14,7 @@ from torch import Tensor
 
 from steadygan.data import Data
 from steadygan.data.dataset import check_labels, nearest_centre
+from steadygan.data.streams import Place, Reader
 from steadygan.errors import UsageError
 from steadygan.game.contracts import Field, Game, Player
 from steadygan.game.philox import normal, stream, uniform
@@ -30,7 +31,8 @@ class Draws:
     """Callable `draws(step) -> batch`: for each of a rule's rounds, the fields that its players read.
 
     With one seed, tensors have a draw's shape. With `members` (several seeds) they have a leading [members].
-    Finite data are read in shuffled epochs. Each has a new permutation, a function of (seed, epoch).
+    Finite data are read in shuffled epochs. Each has a new permutation, a function of (seed, epoch). A stream is read
+    by the numbers of its samples, which follow from the step.
     A `share` leaves only its rows in every field: those of all ranks in order are the whole draw.
     """
 
@@ -62,7 +64,9 @@ class Draws:
             for name in (*names, "flip")
         }
         need = sum(self.fields["x_real"].shape[0] for reads in self.reads if "x_real" in reads)
-        if data.rows is not None and len(data.rows) < need:
+        self.readers = [Reader(data.stream, seed, need) for seed in self.seeds] if data.stream else []
+        self.read: dict[int, tuple[Tensor, Tensor]] = {}  # round -> its samples from the stream, and labels
+        if data.rows is not None and not self.readers and len(data.rows) < need:
             raise UsageError(
                 f"data {data.name} has {len(data.rows)} samples, fewer than the {need} that a step takes: "
                 f"choose batch at most {len(data.rows) * self.fields['x_real'].shape[0] // need}"
@@ -78,6 +82,7 @@ class Draws:
                 {name: self._at(step, turn, name) for name in names if self._drawn(name, step)},
                 self._at(step, turn, "flip") if self.data.flip and "x_real" in names else None,
                 labelled="y_real" in names,
+                table=self.read.get(turn, (self.data.rows, self.data.labels)),
             )
             for turn, names in enumerate(self.reads)
         ]
@@ -90,7 +95,7 @@ class Draws:
     def _size(self, field: Field) -> int:
         """Steps in a block: a power of two, at most 64, so that no block of drawn numbers is large."""
         if field.kind == "real" and self.data.rows is not None:
-            return BLOCK
+            return 1 if self.data.stream else BLOCK
         most = max(1, LARGEST // math.prod(field.shape))
         return min(BLOCK, 1 << (most.bit_length() - 1))
 
@@ -109,6 +114,8 @@ class Draws:
         field, size = self.fields[name], self.sizes[name]
         if field.kind == "due":
             return torch.zeros(size, len(self.seeds), dtype=self.dtype, device=self.device)
+        if field.kind == "real" and self.readers:
+            return self._from_stream(field, number, turn)
         if field.kind == "real":
             take = self._positions if self.data.rows is not None else self._samples
             return torch.stack([take(field, seed, number, turn) for seed in self.seeds], 1)
@@ -152,15 +159,46 @@ class Draws:
             result = torch.where(epoch == e, self.permutation(seed, e)[within], result)
         return result
 
+    def _number(self, step: int, turn: int) -> int:
+        """How many real samples training takes before a round of this step: the number of the round's first one."""
+        taken = [self.fields["x_real"].shape[0] * ("x_real" in reads) for reads in self.reads]
+        return step * sum(taken) + sum(taken[:turn])
+
+    def _from_stream(self, field: Field, step: int, turn: int) -> Tensor:
+        """Read the real samples of a round of this step. Returns their places among them: [1, members, rows]."""
+        numbers = self._number(step, turn) + self.share.of(field.shape[0], self.parts)
+        found = [sample for reader in self.readers for sample in reader(numbers.tolist())]
+        self.read[turn] = torch.stack([x for x, _ in found]), torch.tensor([y for _, y in found])
+        return torch.arange(len(found)).view(1, len(self.readers), -1)
+
+    def places(self, step: int) -> list[Place] | None:
+        """Where each seed's stream is before this step, as far as it is known; None without a stream."""
+        return [reader.mark(self._number(step, 0)) for reader in self.readers] or None
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Read on from these places of the seeds' streams, instead of from the beginning."""
+        for reader, place in zip(self.readers, places):
+            reader.resume(place)
+
     def _permutation(self, seed: int, epoch: int) -> Tensor:
         assert self.data.rows is not None
         return torch.randperm(len(self.data.rows), generator=generator(seed, "epoch", epoch))
 
-    def _finish(self, draw: dict[str, Tensor], flip: Tensor | None, *, labelled: bool) -> dict[str, Tensor]:
-        """Look rows up by index, mirror them, move them to the device while still bytes, then scale them to -1..1."""
+    def _finish(
+        self,
+        draw: dict[str, Tensor],
+        flip: Tensor | None,
+        *,
+        labelled: bool,
+        table: tuple[Tensor | None, Tensor | None],
+    ) -> dict[str, Tensor]:
+        """Look rows up by index in a `table` of samples and labels. Mirror them and scale them to -1..1.
+
+        They are moved to the device while still bytes.
+        """
         rows = draw.get("x_real")
-        if rows is not None and self.data.rows is not None:
-            images = self.data.rows.index_select(0, rows.flatten())  # whole rows: much faster than rows[...]
+        if rows is not None and table[0] is not None:
+            images = table[0].index_select(0, rows.flatten())  # whole rows: much faster than rows[...]
             if flip is not None:
                 images = mirrored(images, flip.flatten())
             images = images.view(*rows.shape, *images.shape[1:]).to(self.device)
@@ -168,12 +206,12 @@ class Draws:
                 images.to(self.dtype).div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
             )
         draw = {name: values.to(self.device, self.dtype) for name, values in draw.items()}
-        return draw | ({"y_real": self._labels(rows, draw["x_real"])} if labelled else {})
+        return draw | ({"y_real": self._labels(rows, draw["x_real"], table[1])} if labelled else {})
 
-    def _labels(self, rows: Tensor | None, x_real: Tensor) -> Tensor:
-        """The labels of the samples x_real, which are these `rows` of finite data."""
-        if self.data.labels is not None:
-            return self.data.labels[rows].to(self.device)
+    def _labels(self, rows: Tensor | None, x_real: Tensor, labels: Tensor | None) -> Tensor:
+        """The labels of the samples x_real, which are these `rows` of a table that has `labels`."""
+        if labels is not None:
+            return labels[rows].to(self.device)
         assert self.data.modes is not None
         return nearest_centre(x_real, self.data.modes.centres.to(x_real))
 
