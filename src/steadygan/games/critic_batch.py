@@ -79,7 +79,7 @@ def shown(
     if not far:
         return Rows(x_real, G(draw["z"]), len(x_real), labels)
     z, pool = draw["z"], draw["z_pool"]
-    count = torch.as_tensor(at(far.count, scalars)).round()
+    count = fake_as_real.rounded(at(far.count, scalars))
     theirs = {"pool": latent_labels(pool, classes)} if classes else {}
     D = labelled(nets["D"], theirs, "pool")
     D = _among_first(normalize(D) if normalize else D, far.pool * count)
