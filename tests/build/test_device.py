@@ -89,10 +89,11 @@ def test_nothing_of_a_step_is_on_the_host(name):
     step = vectorised(run.step) if run.ensemble else run.step
     draws, state = drawn_on(run, "meta"), tree_map(lambda t: t.to("meta"), run.state)
     for number in (0, 1):
-        batch = draws(number)
-        with OnTheHost(numbers=run.ensemble) as watch:
+        with OnTheHost() as drawing:
+            batch = draws(number)
+        with OnTheHost(numbers=run.ensemble) as stepping:
             state, logs = step(state, batch)
-        assert watch.found == []
+        assert drawing.found == stepping.found == []
         assert {t.device.type for t in tree_leaves((batch, state, logs))} <= {"meta"}
 
 
