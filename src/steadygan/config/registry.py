@@ -586,7 +586,7 @@ DYNAMICS: dict[str, RulePart] = {
                 bool, False, "Estimate the squared norm without the noise of the batch, sample by sample."
             ),
         },
-        second_order=True,
+        products=1,
     ),
     "smoothing": RulePart(
         dynamics.smoothing,
@@ -599,7 +599,7 @@ DYNAMICS: dict[str, RulePart] = {
                 "Regularise the generator's gradient, or those of all players.",
             ),
         },
-        second_order=True,
+        products=1,
     ),
     "extragradient": RulePart(
         dynamics.extragradient,
@@ -627,7 +627,7 @@ DYNAMICS: dict[str, RulePart] = {
                 "Choose the adjustment's sign so that stable points attract and unstable ones repel.",
             ),
         },
-        second_order=True,
+        products=2,
     ),
     "lookahead": RulePart(
         _lookahead,

@@ -3,10 +3,11 @@
 Every process builds the whole run and takes the same path through it. The first one alone writes and prints.
 """
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,13 +19,17 @@ from steadygan.game import Logs, State
 from steadygan.parallel import ALONE, Processes, over, split
 from steadygan.training.events import Evaluated
 
-__all__ = ["ONE", "WHOLE", "Cluster", "Place", "SaidByFirst", "here", "lost", "place"]
+__all__ = ["ONE", "WHOLE", "Cluster", "Place", "SaidByFirst", "here", "lost", "place", "said_by_first"]
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another one."""
 
 Told = TypeVar("Told")
+ANSWER = timedelta(seconds=3)
+"""How long a process that ends waits for the first one's reason."""
+
 CPU = torch.device("cpu")
+_board: Any = None  # a store in which the processes leave messages
 
 
 class SaidByFirst(UsageError):
@@ -42,15 +47,23 @@ class Cluster(NamedTuple):
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
+    @property
+    def sharing(self) -> Processes:
+        """All processes, as those that share rows."""
+        if self.size == 1:
+            return ALONE
+        with over() as every:
+            return every
+
     def agreed(self, job: Callable[[], Told]) -> Told:
-        """Return what `job` returns on the first process. Only that one runs it; its UsageError ends all."""
+        """Return what `job` returns on the first process. Only that one runs it; its error ends all."""
         if self.size == 1:
             return job()
         told: list[tuple[Told | None, str | None]] = [(None, None)]
         if self.first:
             try:
                 told = [(job(), None)]
-            except UsageError as error:
+            except Exception as error:
                 dist.broadcast_object_list([(None, str(error))], device=CPU)
                 raise
         dist.broadcast_object_list(told, device=CPU)
@@ -80,12 +93,40 @@ def here() -> Cluster:
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "RANK" not in os.environ:
             return ONE
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE
-        )
+        _join()
     return Cluster(dist.get_rank(), dist.get_world_size())
+
+
+def _join() -> None:
+    global _board
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    _board = dist.PrefixStore("steadygan", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def said_by_first(sentence: str) -> bool:
+    """Whether this process should keep an error to itself, because the first one ends with the same and says it."""
+    rank = int(os.environ.get("RANK", 0))
+    if rank == 0:
+        if _board:
+            _board.set("error", sentence)
+        return False
+    if _board is None:  # before the processes know each other, all of them read the same arguments
+        return True
+    try:
+        _board.wait(["error"], ANSWER)
+    except RuntimeError:  # the first one goes on, or is gone
+        return False
+    return bool(_board.get("error").decode() == sentence)
 
 
 def lost(error: BaseException) -> bool:
