@@ -543,7 +543,7 @@ DYNAMICS: dict[str, RulePart] = {
                 bool, False, "Estimate the squared norm without the noise of the batch, sample by sample."
             ),
         },
-        products=1,
+        second_order=True,
     ),
     "smoothing": RulePart(
         dynamics.smoothing,
@@ -556,7 +556,7 @@ DYNAMICS: dict[str, RulePart] = {
                 "Regularise the generator's gradient, or those of all players.",
             ),
         },
-        products=1,
+        second_order=True,
     ),
     "extragradient": RulePart(
         dynamics.extragradient,
@@ -584,7 +584,7 @@ DYNAMICS: dict[str, RulePart] = {
                 "Choose the adjustment's sign so that stable points attract and unstable ones repel.",
             ),
         },
-        products=2,
+        second_order=True,
     ),
     "lookahead": RulePart(
         _lookahead,
