@@ -32,6 +32,7 @@ from steadygan.cli.analysis import (
 from steadygan.cli.data import data
 from steadygan.cli.export import export
 from steadygan.cli.streams import unbroken
+from steadygan.cli.sweep import ended, sweep
 from steadygan.errors import UsageError
 from steadygan.recipes.listing import listed
 
@@ -184,11 +185,19 @@ def resume(
     data_root: DataRoot = None,
     use: Use = None,
 ) -> None:
-    """Resume a run from its newest complete checkpoint.
+    """Resume a run from its newest complete checkpoint, or what is left of a sweep.
 
     The result is the same, bit for bit, as if the run had not been interrupted.
     """
     from steadygan.runs import train as run
+    from steadygan.runs.sweeps.record import SWEEP
+
+    if (folder / SWEEP).exists():
+        from steadygan.commands.sweep import resume_sweep
+
+        if overrides or data_root or use:
+            raise UsageError(f"{folder} is a sweep, which keeps its settings: give its folder alone")
+        return ended(folder, lambda: resume_sweep(folder, console))
 
     own = brought(use, folder)
     _train(folder, lambda: run.resume(folder, list(overrides or []), console, data_root, own))
@@ -219,10 +228,11 @@ def sample(
 ) -> None:
     """Draw samples from a run's newest checkpoint."""
     from steadygan.commands.sample import draw
+    from steadygan.training.cluster import here
 
     kind: dict[str, Any] = {"label": label, "reconstruct": reconstruct, "traverse": traverse}
     own = brought(use, folder)
-    line = draw(folder, n, out, average=not raw, member=member, note=note, own=own, **kind)
+    line = draw(folder, n, out, average=not raw, member=member, note=note, own=own, cluster=here(), **kind)
     console.print(line, soft_wrap=True, markup=False)
 
 
@@ -249,6 +259,7 @@ def list_(
 
 
 for command in (
+    sweep,
     export,
     analysis.evaluate,
     analysis.compare,

@@ -6,6 +6,7 @@ import statistics
 import time
 from typing import Any, NamedTuple
 
+import torch
 from rich.console import Console
 
 from steadygan import config
@@ -18,7 +19,7 @@ from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
 from steadygan.training.scaling import LATENCY, Link, communication, efficiency, sent, spread
 
-__all__ = ["Cost", "Processes", "cost", "dry_run"]
+__all__ = ["Cost", "Processes", "cost", "dry_run", "fits"]
 
 TIMED, QUICK = 5, 0.2
 """A step that takes less than QUICK seconds is timed TIMED more times."""
@@ -161,3 +162,12 @@ def cost(config: Config) -> Cost:
     period = math.lcm(run.rule.period, *(term.interval for term in config.critic.penalties))
     flops = len(run.members) * sum(step_cost(run, number).flops for number in range(period))
     return Cost(parameters(run), flops * config.steps // period)
+
+
+def fits(run: Run, count: int) -> bool:
+    """Whether `count` runs like this one, as members of one ensemble, take at most half of the memory.
+
+    It is that of the GPU where there is one, else of the machine. The state of a run and the peak of a step count.
+    """
+    most = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else memory()
+    return count * step_cost(run).memory <= most / 2

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from steadygan.build import Run
 from steadygan.errors import UsageError
@@ -48,19 +48,9 @@ def step_cost(run: Run, number: int = 0, processes: int = 1) -> StepCost:
         for player in run.game.players.values():
             globally_normalized(player.network.module)
     state = member(run.state, 0 if run.ensemble else None)
-    last = Share(processes - 1, processes)
-    draws = Draws(
-        run.game,
-        run.rule.rounds,
-        run.data,
-        run.draws.seeds[:1],
-        members=False,
-        dtype=run.draws.dtype,
-        device=run.device,
-        share=last,
-    )(number)
+    draws = _draws(run, number, processes)
     try:
-        with over(Processes(*last, "on paper")):
+        with over(Processes(processes - 1, processes, "on paper")):
             meter, _ = on_paper(run.step, state, draws)
     except RuntimeError as error:
         if processes > 1:
@@ -72,6 +62,18 @@ def step_cost(run: Run, number: int = 0, processes: int = 1) -> StepCost:
             run.step(state, draws)
     messages = [Message(size, times) for size, times in Counter(meter.sums).items()]
     return StepCost(meter.flops, nbytes(state), nbytes(draws), meter.peak, messages)
+
+
+def _draws(run: Run, number: int, processes: int) -> list[dict[str, Tensor]]:
+    """One member's draws of a step, of which the last of `processes` has as many rows as any."""
+    if processes == 1:
+        draws = run.draws(number)
+        return tree_map(lambda leaf: leaf[0], draws) if run.ensemble else draws
+    seeds, share = run.draws.seeds[:1], Share(processes - 1, processes)
+    last = Draws(
+        run.game, run.rule.rounds, run.data, seeds, members=False, dtype=run.draws.dtype, share=share
+    )
+    return last(number)
 
 
 def state_bytes(state: State) -> dict[str, int]:

@@ -28,7 +28,6 @@ Told = TypeVar("Told")
 ANSWER = timedelta(seconds=3)
 """How long a process that ends waits for the first one's reason."""
 
-CPU = torch.device("cpu")
 _board: Any = None  # a store in which the processes leave messages
 
 
@@ -47,6 +46,14 @@ class Cluster(NamedTuple):
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
+    @property
+    def sharing(self) -> Processes:
+        """All processes, as those that share rows."""
+        if self.size == 1:
+            return ALONE
+        with over() as every:
+            return every
+
     def agreed(self, job: Callable[[], Told]) -> Told:
         """Return what `job` returns on the first process. Only that one runs it; its error ends all."""
         if self.size == 1:
@@ -56,9 +63,9 @@ class Cluster(NamedTuple):
             try:
                 told = [(job(), None)]
             except Exception as error:
-                dist.broadcast_object_list([(None, str(error))], device=CPU)
+                dist.broadcast_object_list([(None, str(error))])
                 raise
-        dist.broadcast_object_list(told, device=CPU)
+        dist.broadcast_object_list(told)
         value, reason = told[0]
         if reason is not None:
             raise SaidByFirst(reason)
@@ -190,6 +197,8 @@ class Place(NamedTuple):
 
     def _whole(self, mine: Tensor) -> Tensor:
         """The rows of all members [total, ...], from those of this process."""
+        if mine.dtype == torch.bool:
+            return self._whole(mine.byte()).bool()
         whole = mine.new_zeros(self.total, *mine.shape[1:])
         if self.leads:
             whole[self.members.start : self.members.stop] = mine
