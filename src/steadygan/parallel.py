@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_map_only
 
 __all__ = [
     "ALONE",
+    "SUM",
     "Processes",
     "by_rows",
     "gathered",
@@ -253,6 +254,10 @@ def _all_reduce(x: Tensor, group: str) -> Tensor:
 @_all_reduce.register_fake
 def _(x: Tensor, group: str) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+SUM = torch.ops.steadygan.summed.default
+"""The operator of all that processes tell each other, for those who count it."""
 
 
 class _Summed(torch.autograd.Function):
