@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from steadygan.build import Run, build
-from steadygan.config import parse
+from steadygan.config import override, parse
 from steadygan.game import State, Step
+from steadygan.recipes.catalogue import find_recipe
 from steadygan.training.compile import compiled_step, cuda_graphs
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cuda_graphs import on_gpu, possible, replayed
@@ -159,6 +160,27 @@ def test_arguments_that_share_memory_with_themselves_are_not_recorded(monkeypatc
     assert step(expanded, [])[0] is expanded
     assert len(notes) == 1
     assert graph.recorded == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[name] for name in ("ada", "diffaugment", "infogan", "conditional-gn", "bcr", "layer-noise")]
+    + [["r3gan", "networks={name: r3gan, width: 16}"]],
+    ids=lambda words: words[0],
+)
+def test_no_step_makes_a_constant_of_a_list(words, monkeypatch):
+    """On a GPU it would be copied from the CPU at every step: the step waits, and it cannot be recorded."""
+    name, *changes = words
+    raw = override(find_recipe(f"digits-{name}")[1], ["device=cpu", "compile=false", *changes])
+    run = build(parse(raw))
+    batch = run.draws(0)
+
+    def copied(*args: Any, **options: Any) -> Any:
+        raise AssertionError("a list would be copied to the device")
+
+    monkeypatch.setattr(torch, "tensor", copied)
+    monkeypatch.setattr(Tensor, "new_tensor", copied)
+    run.step(run.state, batch)
 
 
 class Calls:
