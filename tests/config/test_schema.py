@@ -228,6 +228,7 @@ VALID = st.fixed_dictionaries(
         "channels_last": leaf("flag"),
         "device": leaf("text"),
         "threads": leaf("size"),
+        "gpu": group(tf32=leaf("flag"), autotune=leaf("flag"), graphs=leaf("flag")),
         "every": group(log=leaf("span"), score=leaf("span"), checkpoint=leaf("span")),
         "keep": group(last=leaf("count"), best=leaf("text or none")),
         "stop": st.fixed_dictionaries(
@@ -243,7 +244,7 @@ threads every keep penalties count pool decay log score checkpoint last best los
 latent width depth batch_norm weight of n_critic momentum alpha eps betas schedule begin G D
 normalization clip piecewise_linear interval reading bound when consistency move weight_fake weight_G sigma augment
 policy after target over instance D G
-layers hidden constant_filters conditional categorical continuous"""
+layers hidden constant_filters conditional categorical continuous gpu tf32 autotune graphs"""
 KEYS = REQUIRED | set(re.findall(r"\w+", OPTIONAL))
 
 

@@ -29,6 +29,9 @@ from steadygan.penalties import PENALTIES
 STEPS, BATCH, LATENT, SHAPE = 6, 8, 3, (3, 8, 8)
 SIGMA = 0.3
 
+EPS = 1e-4
+"""Epsilon of Adam, which divides the rounding error of a gradient that is almost zero by it."""
+
 Critic = Callable[[Tensor], Tensor]
 Given = Mapping[str, Tensor]
 
@@ -71,7 +74,7 @@ def game(setting: Setting, nets: dict[str, nn.Module], **options: Any) -> Game:
 
 def pure(setting: Setting, nets: dict[str, nn.Module], **options: Any) -> tuple[Any, Draws, list]:
     made = game(setting, nets, **options)
-    optimizers = dict.fromkeys(nets, optim.adam(0.01))
+    optimizers = dict.fromkeys(nets, optim.adam(0.01, eps=EPS))
     rule = alternating(made, optimizers, n_critic=setting.n_critic)
     draws = Draws(made, rule.rounds, data(), [0], members=False, dtype=torch.float64)
     step = complete(rule, made)
@@ -105,7 +108,7 @@ def plain(
 ) -> list[float]:
     """The same training, written out; returns the strength p of the augmentation after each step."""
     G, D = nets["G"], nets["D"]
-    optimizers = {name: torch.optim.Adam(net.parameters(), 0.01) for name, net in nets.items()}
+    optimizers = {name: torch.optim.Adam(net.parameters(), 0.01, eps=EPS) for name, net in nets.items()}
     p, trail = torch.zeros((), dtype=torch.float64), []
     for number in range(STEPS):
         sigma = noise(number)
@@ -243,7 +246,7 @@ def test_members_of_an_ensemble_have_strengths_of_their_own():
     for seed in (0, 1):
         nets = networks(seed)
         made = game(setting, nets)
-        optimizers = dict.fromkeys(nets, optim.adam(0.01))
+        optimizers = dict.fromkeys(nets, optim.adam(0.01, eps=EPS))
         rule = alternating(made, optimizers)
         draws = Draws(made, rule.rounds, data(), [seed], members=False, dtype=torch.float64)
         state = initial(nets, optimizers, scalars=dict(made.scalars), dtype=torch.float64)
@@ -296,7 +299,7 @@ def test_a_critic_with_buffers_takes_no_cheap_step(weaken, normalize):
     nets = networks()
     nets["D"] = weaken(nets["D"])
     made = game(Setting(View(normalize)), nets, cheap=True)
-    optimizers = dict.fromkeys(nets, optim.adam(0.01))
+    optimizers = dict.fromkeys(nets, optim.adam(0.01, eps=EPS))
     rule = alternating(made, optimizers)
     draws = Draws(made, rule.rounds, data(), [0, 1], members=True, dtype=torch.float64)
     state = initial(nets, optimizers, dtype=torch.float64)
@@ -420,7 +423,7 @@ def test_fake_as_real_candidates_are_chosen_without_noise_and_shown_with_it():
     setting = Setting(View(noise=SIGMA))
     nets = networks()
     made = game(setting, nets, far=FakeAsReal(3, 3, 2))
-    optimizers = dict.fromkeys(nets, optim.adam(0.01))
+    optimizers = dict.fromkeys(nets, optim.adam(0.01, eps=EPS))
     rule = alternating(made, optimizers)
     draws = Draws(made, rule.rounds, data(), [0], members=False, dtype=torch.float64)
     state = initial(nets, optimizers, dtype=torch.float64)

@@ -23,6 +23,7 @@ from steadygan.config.registry import DATA, GAMES
 from steadygan.config.schema import Config, Critic
 from steadygan.data import Data
 from steadygan.data.given import given
+from steadygan.data.reading import with_held
 from steadygan.diagnostics import Verdict, diagnose
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
@@ -37,6 +38,7 @@ from steadygan.runs.export import FORMATS, Exported, export
 from steadygan.runs.folder import CONFIG, Note, fresh_folder, opened, restore_member
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis
 from steadygan.runs.load import LIVE, Generator, load
+from steadygan.training.cluster import here
 from steadygan.training.events import Diverged
 
 __all__ = ["Fitted", "fit"]
@@ -188,7 +190,8 @@ def fit(
     have the trained weights, without averaging, except in an ensemble. Whatever cannot be compiled or resumed exactly
     is said in a sentence, and runs uncompiled. Raises UsageError for parts that do not fit each other.
     """
-    console = Console(quiet=quiet)
+    cluster = here()
+    console = Console(quiet=quiet or not cluster.first)
     note = _noter(console)
     nets = {"G": G, "D": D, **(players or {})}
     if "D1" in nets:  # MDGAN has two critics, and none of the name D
@@ -202,8 +205,8 @@ def fit(
             f"all {settings.seeds} members start from the weights of the given modules: give functions that make them, "
             "such as their classes, for others"
         )
-    folder = Path(out) if out else fresh_folder(settings.name)
-    begun = (folder / CONFIG).is_file()
+    folder = Path(out) if out else cluster.agreed(lambda: fresh_folder(settings.name))
+    begun = cluster.agreed((folder / CONFIG).is_file)
     if begun and not resume:
         raise UsageError(f"{folder} has a run already: give resume=True to train it on, or another out=")
     if begun:
@@ -231,9 +234,11 @@ def _own(
         raise UsageError(
             "labels and held belong to tensors and arrays: leave them out where data is a name or a folder"
         )
+    if labels is not None and isinstance(data, Data):
+        raise UsageError("labels belong to tensors and arrays: a Data has its own, so leave them out")
     rows = None
     if not named:
-        rows = data if isinstance(data, Data) else given(data, labels, held=held, note=note)
+        rows = with_held(data, held) if isinstance(data, Data) else given(data, labels, held=held, note=note)
     return Own(lambda shape: _made(nets), rows, mine, logits), {"data": named or {"name": "own"}}
 
 
