@@ -61,3 +61,8 @@ def test_rows_are_read_as_they_were_kept(tmp_path):
     keep(tmp_path, "fd_lite0", found[::-1])
     assert rows(tmp_path) == found
     assert rows(tmp_path / "elsewhere") == []
+    assert (tmp_path / "table.csv").read_text().splitlines() == [
+        "run,members,data,fd_lite0,state,step,seconds",
+        "run-001,,{name: ring8},2.0,done,4,1.0",
+        'run-000,,{name: grid25},,"failed: a, b",0,0.0',
+    ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from steadygan.config.overrides import as_text
 from steadygan.errors import UsageError
 from steadygan.files import read_json, write_whole
 from steadygan.runs.folder import EVENTS, check_free
@@ -130,7 +131,8 @@ def keep(folder: Path, by: str, ended: Sequence[Row]) -> None:
     lines.writerow(["run", "members", *(found[0].point if found else ()), by, "state", "step", "seconds"])
     for row in found:
         members = " ".join(map(str, row.members))
-        lines.writerow([row.run, members, *row.point.values(), row.score, row.state, row.step, row.seconds])
+        point = map(as_text, row.point.values())
+        lines.writerow([row.run, members, *point, row.score, row.state, row.step, row.seconds])
     write_whole((folder / TABLE).with_suffix(".csv"), text.getvalue())
 
 
