@@ -1,4 +1,4 @@
-"""Batches that processes share: W of them equal one on the whole batch, and programs that are wrong in one thing do not.
+"""Batches that processes share: W of them equal one on the whole batch, and programs with one thing wrong do not.
 
 The slow tests start processes on this machine, once for many cases: `sharing/`. The case of each method comes from the
 registry. One process that has never heard of others is the reference.
