@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -154,6 +155,15 @@ def test_a_source_with_a_state_does_not_read_again_what_was_read():
     plain.read = 0
     Reader(data.stream, 1)([5000])
     assert plain.read == 5100
+
+
+def test_places_are_marked_while_another_thread_reads_ahead():
+    reader = Reader(stream(Stateful(100_000), reference=4, shuffle=5).stream, 1)
+    with ThreadPoolExecutor(1) as executor:
+        reading = [executor.submit(reader, range(n, n + 10)) for n in range(0, 5000, 10)]
+        while not all(each.done() for each in reading):
+            assert reader.mark(5000).number % 5 == 0
+    assert reader.mark(5000).number == 4995
 
 
 def test_any_sample_is_found_again():

@@ -25,7 +25,7 @@ from steadygan.data.decoding import COLOURS, CROPS, FILTERS
 from steadygan.data.emoji_sheet import EMOJI
 from steadygan.data.fashion_files import FASHION_MNIST
 from steadygan.data.folders import CELEBA_HQ, LSUN, image_folder
-from steadygan.data.hugging_face import hugging_face
+from steadygan.data.hugging_face_sets import hugging_face
 from steadygan.data.imagenet import IMAGENET64
 from steadygan.data.shards import webdataset
 from steadygan.data.sklearn_digits import DIGITS, stacked_digits

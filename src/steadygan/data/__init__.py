@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from steadygan.data.emoji_sheet import emoji
     from steadygan.data.fashion_files import fashion_mnist
     from steadygan.data.folders import celeba_hq, image_folder, lsun
-    from steadygan.data.hugging_face import hugging_face
+    from steadygan.data.hugging_face_sets import hugging_face
     from steadygan.data.imagenet import imagenet64
     from steadygan.data.own_streams import stream
     from steadygan.data.shards import webdataset

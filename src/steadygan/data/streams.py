@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from operator import length_hint
+from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -104,10 +105,12 @@ class Reader:
         self.items: list[Any] = []
         self.order: Sequence[int] = ()
         self.opened = Opened(iter(()))
+        self.lock = Lock()  # samples may be read ahead in another thread
 
     def __call__(self, numbers: Iterable[int]) -> list[Sample]:
         """Return the samples of these numbers, in their order."""
-        return [self._sample(number) for number in numbers]
+        with self.lock:
+            return [self._sample(number) for number in numbers]
 
     def place_of(self, number: int) -> Place | None:
         """The nearest known place at or before a number, if there is one."""
@@ -116,15 +119,16 @@ class Reader:
 
     def mark(self, number: int) -> Place:
         """The place at or before a number from which another reader of this stream and seed can resume."""
-        found = self.place_of(number) or Place()
-        return (
-            found._replace(seen=self._seen()) if self.place and found.number == self.place.number else found
-        )
+        with self.lock:
+            found = self.place_of(number) or Place()
+            here = self.place is not None and found.number == self.place.number
+            return found._replace(seen=self._seen()) if here else found
 
     def resume(self, place: Place) -> None:
         """Go on from a place that another reader of this stream and seed has marked."""
-        self.resumed = place
-        self.places.append(place)
+        with self.lock:
+            self.resumed = place
+            self.places.append(place)
 
     def _sample(self, number: int) -> Sample:
         began = self._begin(number)

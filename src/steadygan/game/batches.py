@@ -71,7 +71,9 @@ class Draws:
         self.permutation = lru_cache(maxsize=2 * len(self.seeds))(self._permutation)
         self.read = lru_cache(maxsize=2 * len(self.reads))(self._read)
         self.keys = {place: self._key(*place) for place in self._places("normal", "uniform")}
-        self.ahead = {} if self.device.type == "cpu" else self._begun()
+        # Not in another thread where a dataset draws random numbers: torch's CPU generator is one for all threads.
+        alone = self.device.type == "cpu" or (data.stream is not None and data.stream.random != "")
+        self.ahead = {} if alone else self._begun()
 
     def _places(self, *kinds: str) -> list[tuple[int, str]]:
         """The rounds and names of all fields of these kinds."""
@@ -145,7 +147,8 @@ class Draws:
         if kind == "due":
             return torch.zeros(self.sizes[name], len(self.seeds), dtype=self.dtype, device=self.device)
         if kind in ("real", "label"):
-            return self.ahead[turn, name](number) if self.ahead else self._on_host(turn, name, number)
+            made = self.ahead.get((turn, name))
+            return made(number) if made else self._on_host(turn, name, number).to(self.device)
         return self._streamed(number, turn, name)
 
     def _on_host(self, turn: int, name: str, number: int) -> Tensor:
