@@ -31,13 +31,13 @@ def snippets(language: str) -> list[str]:
 
 COMMANDS = list(
     dict.fromkeys(
-        line.split("#")[0].strip()
+        re.sub(r"^torchrun .* -m ", "", line.split("#")[0].strip())
         for block in snippets("bash")
         for line in block.splitlines()
-        if line.startswith("steadygan")
+        if line.startswith(("steadygan", "torchrun"))
     )
 )
-"""Each of them once, on however many pages it stands."""
+"""Each of them once, on however many pages it stands; with torchrun, what each process runs."""
 
 
 @pytest.mark.parametrize("code", snippets("python"))

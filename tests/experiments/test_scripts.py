@@ -1,6 +1,9 @@
 """Benchmarks and experiments as programs: their help, missing data in one sentence, and how figures are kept."""
 
+import os
+import re
 import runpy
+import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
@@ -60,6 +63,15 @@ def test_the_speed_of_a_step_leaves_out_images_that_are_missing(monkeypatch, cap
     monkeypatch.setattr(sys, "argv", ["step.py"])
     step.main()
     assert "the ring's table\n\nThe table of the DCGAN step is left out: " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_processes_times_three_steps():
+    words = [sys.executable, "-m", "benchmarks.parallel", "--tiny", "--eager"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    told = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    assert told.returncode == 0, told.stderr
+    assert len(re.findall(r"one +[\d.]+ ms +two +[\d.]+ ms +efficiency [\d.]+", told.stdout)) == 3
 
 
 # ------------------------------------------------------------------------------------------------------------ figures

@@ -310,6 +310,7 @@ def _processes(
 def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None]") -> None:
     """Run the job and print where its results are and how it ended."""
     from steadygan.runs.live_diagnosis import StoppedByDiagnosis
+    from steadygan.training.cluster import here
     from steadygan.training.compile.compiled_step import CompiledStepDiffers
 
     began = time.perf_counter()
@@ -321,6 +322,8 @@ def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None
         ) from None
     except CompiledStepDiffers as error:
         raise UsageError(str(error)) from None
+    if not here().first:  # the first process tells of it
+        raise typer.Exit(1 if ended else 0)
     pictures = sorted((folder / "samples").glob("step-*.png"))
     seconds = time.perf_counter() - began
     if pictures:

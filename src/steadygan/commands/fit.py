@@ -4,6 +4,7 @@ import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from steadygan import config
 from steadygan.build import Own
@@ -57,7 +59,8 @@ ADAM = {"name": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}
 class Fitted:
     """A run that `fit` trains: its folder, and what can be done with it.
 
-    `ended` is None, or why the run failed: it diverged, or a verdict stopped it.
+    `ended` is None, or why the run failed: it diverged, or a verdict stopped it. Where several processes trained the
+    run, each of them calls the same methods, and the first one writes.
     """
 
     folder: Path
@@ -75,7 +78,14 @@ class Fitted:
         if not isinstance(n, int) or n < 1:
             raise UsageError(f"the number of samples is {n!r}: give a whole number from 1")
         return samples_of(
-            self.folder, n, average=not raw, member=member, note=self._note, label=label, own=self.own
+            self.folder,
+            n,
+            average=not raw,
+            member=member,
+            note=self._note,
+            label=label,
+            own=self.own,
+            sharing=here().sharing,
         )[0]
 
     def evaluate(self, *, batch: int = 500, raw: bool = False, **protocol: Any) -> list[Card]:
@@ -96,6 +106,7 @@ class Fitted:
             note=self._note,
             console=self.console,
             own=self.own,
+            cluster=here(),
         )
 
     def diagnose(self, member: int = 0) -> list[Verdict]:
@@ -105,6 +116,9 @@ class Fitted:
     def report(self, out: str | Path | None = None) -> Path:
         """Write the report page to a file or a folder, by default the run folder, and return its path."""
         path = Path(out) if out else self.folder
+        return here().agreed(partial(self._reported, path))
+
+    def _reported(self, path: Path) -> Path:
         path = path / "report.html" if path.is_dir() else path
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, page([Reader(self.folder).read()]))
@@ -122,7 +136,8 @@ class Fitted:
                 f"a generator is saved as {', '.join(formats)}, not {str(out)!r}: choose one of these"
             )
         how = formats[Path(out).suffix]
-        return export(self.folder, how, out, member=member, average=not raw, use=self.own)
+        options: dict[str, Any] = {"member": member, "average": not raw, "use": self.own}
+        return here().agreed(partial(export, self.folder, how, out, **options))
 
     def resume(self, **options: Any) -> "Fitted":
         """Train on from the newest checkpoint, with other `options` of `fit` from here on, such as steps=20_000."""
@@ -142,13 +157,22 @@ class Fitted:
     def _write_back(self) -> None:
         """Give the caller's modules the newest weights, where their parameters still have these names."""
         mine = {name: net for name, net in self.nets.items() if isinstance(net, nn.Module)}
-        run = opened(self.folder, own=self.own)[1] if mine else None
+        newest = here().agreed(partial(self._newest, list(mine)))
+        for name, (found, prefix) in newest.items():
+            _fill(mine[name], found, prefix)
+
+    def _newest(self, names: list[str]) -> dict[str, tuple[dict[str, Tensor], str]]:
+        """The newest tensors of these players, on the CPU, and what precedes their names; none of an ensemble."""
+        run = opened(self.folder, own=self.own)[1] if names else None
         if run is None or run.ensemble:
-            return
+            return {}
         state, _ = restore_member(self.folder, run, 0, self._note)
-        for name, net in mine.items():
-            module = run.game.players[name].network.module
-            _fill(net, {**unflatten(module, state.params[name]), **state.buffers[name]}, plain(module)[1])
+        modules = {name: run.game.players[name].network.module for name in names}
+        found = {
+            name: {**unflatten(module, state.params[name]), **state.buffers[name]}
+            for name, module in modules.items()
+        }
+        return {name: (tree_map(Tensor.cpu, found[name]), plain(modules[name])[1]) for name in names}
 
     def _note(self, text: str) -> None:
         _noter(self.console)(text)
@@ -188,7 +212,8 @@ def fit(
 
     The default optimizer is Adam with a rate of 0.0002 and betas 0.5 and 0.999; steps are 10,000. Afterwards G and D
     have the trained weights, without averaging, except in an ensemble. Whatever cannot be compiled or resumed exactly
-    is said in a sentence, and runs uncompiled. Raises UsageError for parts that do not fit each other.
+    is said in a sentence, and runs uncompiled. Under torchrun all processes train one run, from the weights of the
+    first. Raises UsageError for parts that do not fit each other.
     """
     cluster = here()
     console = Console(quiet=quiet or not cluster.first)

@@ -83,6 +83,7 @@ def start(
         update={"precision": _precision(settings.precision, settings.device, console)}
     )
     run = started(source, partial(build, settings, own)) if source else build(settings, own)
+    run = run._replace(state=cluster.same(run.state))
     team = team_of(run, cluster)
     with told_of_loss(cluster, folder), ExitStack() as held:
         _try_step(team, own)
