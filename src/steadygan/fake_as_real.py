@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steadygan import parallel
 from steadygan.critic_outputs import AnyCritic, Condition, Logits, ranks
 from steadygan.errors import UsageError
 
@@ -26,17 +27,23 @@ def select(
     `candidates` [n, ...] are fakes other than those that the critic scores as fake. Scoring them leaves no
     gradient. A critic with dropout ranks by its draw of it, unless it is in eval mode. Low means fake here, so a
     critic with the opposite sign would select the wrong ones. With y, for a critic D(x, y), the result is (x, y)
-    of the selected ones. Raises UsageError if `count` exceeds n. Source: Tao and Wang 2020 (FARGAN), Algorithm 1.
+    of the selected ones. Inside `parallel.over`, candidates are those of all processes, n on each, and all processes
+    get the same selected ones. Raises UsageError if `count` exceeds their number. Source: Tao and Wang 2020
+    (FARGAN), Algorithm 1.
 
     >>> select(lambda x: x[:, 0], torch.tensor([[3.0], [1.0], [2.0]]), 2)
     tensor([[1.],
             [2.]])
     """
     chosen = lowest(critic, candidates, count, y=y, logits=logits)
-    x = candidates[chosen].detach()
+    x = parallel.taken(candidates, chosen).detach()
     if y is None:
         return x
-    return x, y[chosen].detach() if isinstance(y, Tensor) else tuple(part[chosen].detach() for part in y)
+    return x, (
+        parallel.taken(y, chosen).detach()
+        if isinstance(y, Tensor)
+        else tuple(parallel.taken(part, chosen).detach() for part in y)
+    )
 
 
 def lowest(
@@ -46,41 +53,45 @@ def lowest(
     *,
     y: Condition | None = None,
     logits: Callable[[Any], Logits] | None = None,
+    total: int | None = None,
 ) -> Tensor:
     """Return the indices [count] of the candidates [n, ...] with the lowest logits, lowest first.
 
     A candidate with several logits is ranked by what a loss sees: their mean, summed over critics. `logits` takes
     them out of a tuple or dict, and y is what D(x, y) takes after x. `candidates[lowest(...)]` are the selected
     ones, still as functions of the generator's parameters. No step needs that, but the Jacobian of the game's
-    vector field does. Raises UsageError if `count` exceeds n.
+    vector field does. Inside `parallel.over` the indices are those of all processes' candidates, `total` of them (n on
+    each unless given). Raises UsageError if `count` exceeds their number.
 
     >>> lowest(lambda x: x[:, 0], torch.tensor([[3.0], [1.0], [2.0]]), 2)
     tensor([1, 2])
     """
-    if not 0 <= count <= len(candidates):
-        raise UsageError(
-            f"cannot select {count} of {len(candidates)} candidates: draw at least as many as you select"
-        )
+    total = parallel.whole(len(candidates), total)
+    if not 0 <= count <= total:
+        raise UsageError(f"cannot select {count} of {total} candidates: draw at least as many as you select")
     with torch.no_grad():
-        return ranks(critic, candidates, y=y, logits=logits).topk(count, largest=False).indices
+        found = ranks(critic, candidates, y=y, logits=logits)
+        return parallel.gathered(found, total).topk(count, largest=False).indices
 
 
-def mix(x_real: Tensor, selected: Tensor, count: float | Tensor) -> Tensor:
+def mix(x_real: Tensor, selected: Tensor, count: float | Tensor, total: int | None = None) -> Tensor:
     """Replace the last `count` of the real rows x_real [N, ...] by the first `count` of `selected` [m, ...].
 
     N - count real rows stay, so the critic's real part keeps N rows whatever the count. `count` may be a
-    tensor that changes from step to step. It is then rounded, and clipped to at most m. Raises UsageError if
-    m > N.
+    tensor that changes from step to step. It is then rounded, and clipped to at most m. Inside `parallel.over`,
+    x_real are this process's rows of the N = `total` real rows (as many on each process unless given). Raises
+    UsageError if m > N.
 
     >>> mix(torch.zeros(3, 1), torch.ones(2, 1), torch.tensor(1.0)).flatten()
     tensor([0., 0., 1.])
     """
-    if len(selected) > len(x_real):
+    total = parallel.whole(len(x_real), total)
+    if len(selected) > total:
         raise UsageError(
-            f"{len(selected)} selected fakes cannot replace rows of {len(x_real)} reals: select at most {len(x_real)}"
+            f"{len(selected)} selected fakes cannot replace rows of {total} reals: select at most {total}"
         )
-    place = torch.arange(len(x_real), device=x_real.device)
-    first = len(x_real) - rounded(count, len(selected))
+    place = parallel.rows(total).start + torch.arange(len(x_real), device=x_real.device)
+    first = total - rounded(count, len(selected))
     if len(selected) == 0:
         return x_real
     taken = selected[(place - first).clamp(0, len(selected) - 1).long()]

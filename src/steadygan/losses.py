@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from steadygan import parallel
 from steadygan.critic_outputs import Logits, critics, paired, total
 from steadygan.errors import UsageError
 
@@ -227,28 +228,30 @@ tensor(-1.)
 """
 
 
-def pull_away(codes: Tensor) -> Tensor:
+def pull_away(codes: Tensor, count: int | None = None) -> Tensor:
     """Return EBGAN's pull-away term on the codes of fakes: 1/(N(N-1)) sum over i != j of cos^2(S_i, S_j), in [0, 1].
 
     Codes are [N, ...], one vector S_i for each sample, with N at least 2. A code of zero counts as orthogonal
-    to all, with gradient 0. G minimises the term, with a weight of 0.1 in the paper. Raises UsageError on
-    other shapes. Source: Zhao 2017, section 2.4.
+    to all, with gradient 0. G minimises the term, with a weight of 0.1 in the paper. Where several processes share
+    a batch, codes are one process's, of `count` samples (as many as here on each process, unless given), and the
+    result is the mean over its samples. Raises UsageError on other shapes. Source: Zhao 2017, section 2.4.
 
     >>> pull_away(torch.ones(3, 4)), pull_away(torch.eye(3))
     (tensor(1.), tensor(0.))
     """
-    if codes.ndim < 2 or len(codes) < 2:
+    flat = codes.flatten(1) if codes.ndim > 1 else codes
+    count = parallel.whole(len(flat), count)
+    if codes.ndim < 2 or count < 2:
         raise UsageError(
             f"the pull-away term compares the codes [N, ...] of two samples or more, not {list(codes.shape)}: "
             "choose a larger batch, or leave it out"
         )
-    flat = codes.flatten(1)
     squared = flat.square().sum(1, keepdim=True)
     zero = squared == 0  # and not > 0: NaN stays NaN
     unit = flat / torch.where(zero, 1.0, squared).sqrt()
-    count = len(flat)
-    others = 1 - torch.eye(count, dtype=flat.dtype, device=flat.device)
-    return ((unit @ unit.T).square() * others).sum() / (count * (count - 1))
+    place = parallel.rows(count).start + torch.arange(len(flat), device=flat.device)
+    others = (torch.arange(count, device=flat.device) != place.view(-1, 1)).to(flat.dtype)
+    return ((unit @ parallel.gathered(unit, count).T).square() * others).sum() / (len(flat) * (count - 1))
 
 
 Layers = Sequence[Tensor]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from steadygan import parallel
 from steadygan.errors import UsageError
 
 __all__ = ["HiddenNoise", "instance", "noisy_layers", "normals"]
@@ -45,21 +46,24 @@ def normals(key: Tensor, count: Tensor, shape: tuple[int, ...], dtype: torch.dty
 
     key and count are int64 scalars, 0 <= key < 2^62 and 0 <= count < 2^32. The numbers are the same under any
     of torch's transforms and whatever was drawn before. They are also the same for the first rows of a larger
-    shape. A number is the normal quantile of one of 2^23 equal steps of (0, 1), so none is beyond 5.3.
+    shape. Where several processes share a batch, each has the numbers of its place: with equal shares those are the
+    numbers of its rows in the whole batch. A number is the normal quantile of one of 2^23 equal steps of (0, 1), so
+    none is beyond 5.3.
 
     >>> a, b = (normals(torch.tensor(7), torch.tensor(count), (2, 3)) for count in (0, 1))
     >>> a.shape, bool((a == b).any())
     (torch.Size([2, 3]), False)
     """
-    return _normals(key, count, math.prod(shape), dtype).view(shape)
+    size = math.prod(shape)
+    return _normals(key, count, parallel.processes().rank * size, size, dtype).view(shape)
 
 
 # One operation for torch.compile: inlined into every use, the hash takes the C++ compiler minutes.
 @torch.library.custom_op("steadygan::normals", mutates_args=())
-def _normals(key: Tensor, count: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """`size` numbers for each key and count [...]: [..., size]."""
+def _normals(key: Tensor, count: Tensor, start: int, size: int, dtype: torch.dtype) -> Tensor:
+    """The numbers `start` to `start` + `size` of each key and count [...]: [..., size]."""
     key, count = key[..., None], count[..., None]
-    place = torch.arange(size, device=count.device)
+    place = torch.arange(start, start + size, device=count.device)
     first = _mix((key & WORD) ^ _mix(count))
     second = _mix((key >> 32) ^ _mix(first ^ 1))
     bits = _mix(second ^ _mix(first ^ place))
@@ -67,17 +71,23 @@ def _normals(key: Tensor, count: Tensor, size: int, dtype: torch.dtype) -> Tenso
 
 
 @_normals.register_fake
-def _(key: Tensor, count: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+def _(key: Tensor, count: Tensor, start: int, size: int, dtype: torch.dtype) -> Tensor:
     return key.new_empty((*key.shape, size), dtype=dtype)
 
 
 @_normals.register_vmap
 def _(
-    info: Any, in_dims: tuple[int | None, ...], key: Tensor, count: Tensor, size: int, dtype: torch.dtype
+    info: Any,
+    in_dims: tuple[int | None, ...],
+    key: Tensor,
+    count: Tensor,
+    start: int,
+    size: int,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, int]:
     """A member's key and count each have its numbers."""
     moved = [t if at is None else t.movedim(at, 0) for t, at in zip((key, count), in_dims)]
-    return _normals(*torch.broadcast_tensors(*moved), size, dtype), 0
+    return _normals(*torch.broadcast_tensors(*moved), start, size, dtype), 0
 
 
 class HiddenNoise(nn.Module):

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
+from steadygan import parallel
 from steadygan.critic_outputs import AnyCritic, Asked, check_twice_differentiable, differentiated, total
 from steadygan.errors import UsageError
 
@@ -129,7 +130,7 @@ def perturb(x_real: Tensor, noise: Tensor | None = None, alpha: Tensor | None = 
         raise UsageError(
             f"noise must be shaped like the samples, {list(x_real.shape)}, not {list(noise.shape)}"
         )
-    return interpolate(x_real + 0.5 * x_real.std(correction=0) * noise, x_real, alpha)
+    return interpolate(x_real + 0.5 * parallel.std(x_real) * noise, x_real, alpha)
 
 
 PLACES: dict[str, Callable[..., Tensor]] = {
@@ -391,7 +392,7 @@ PENALTIES: dict[str, Callable[..., Penalty]] = {
         "max_gradient",
         "between",
         _on_logit,
-        torch.amax,
+        parallel.largest,
         meaning="Largest squared gradient between real and generated samples of a batch (Zhou et al. 2019).",
     ),
 }

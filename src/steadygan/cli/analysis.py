@@ -152,6 +152,7 @@ def evaluate(
     """
     from steadygan.commands.evaluate import evaluate_images, evaluate_run, is_folder, real_images
     from steadygan.metrics import Protocol
+    from steadygan.training.cluster import here
 
     protocol = Protocol(extractor, generated, real, split, seed)
     if (folder is None) == (images is None):
@@ -186,7 +187,9 @@ def evaluate(
         "weights": weights,
     }
     own = brought(use, folder)
-    evaluate_run(folder, protocol, **kind, root=data_root, note=note, console=console, own=own)
+    evaluate_run(
+        folder, protocol, **kind, root=data_root, note=note, console=console, own=own, cluster=here()
+    )
 
 
 def compare(

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TimeRemainingColumn
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from steadygan.build import NOTHING, Own, Run
 from steadygan.config.field_types import spelled
 from steadygan.config.registry import DATA
+from steadygan.config.resolve import device_of
 from steadygan.data import Data, image_folder
 from steadygan.data.image_files import shape_text
 from steadygan.errors import UsageError, nearest
@@ -22,11 +24,14 @@ from steadygan.files import user_path
 from steadygan.game import State
 from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
 from steadygan.metrics.evaluation import Progress
+from steadygan.parallel import Processes, by_rows
 from steadygan.runs import classifiers
 from steadygan.runs.folder import CHECKPOINTS, Note, opened, restore_member
 from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
 from steadygan.training import checkpoint, sampling
+from steadygan.training.cluster import ONE, Cluster
+from steadygan.training.compile import gpu
 from steadygan.training.loop import lost_members
 from steadygan.training.online_scores import IMAGES, unseen_samples
 
@@ -48,12 +53,14 @@ def evaluate_run(
     note: Note,
     console: Console,
     own: Own = NOTHING,
+    cluster: Cluster = ONE,
 ) -> list[Card]:
     """Score checkpoints of a run folder, print the score cards and keep them in its scores.json.
 
     `which` is newest, best, all or a step. `average` selects the averaged generator (on), the raw one (off) or both.
     `member` is one member of an ensemble, or None for all. A checkpoint that has a card with this protocol is not
-    scored again. Raises UsageError if the run has no samples or no such checkpoint.
+    scored again. The processes of a `cluster` make samples and read their features together, and the first one writes.
+    Raises UsageError if the run has no samples or no such checkpoint.
     """
     settings, run = opened(folder, root, own)
     if run.game.rest:
@@ -62,7 +69,7 @@ def evaluate_run(
         raise UsageError(f"--ema is on, off or both, not {average!r}: {nearest(average, AVERAGES)}")
     averages = AVERAGES[average] if settings.ema else (False,)
     data, protocol = _of_split(run.data, protocol, settings.evaluation.images)
-    protocol = _with_extractor(protocol, run.data, weights, note)
+    protocol = _with_extractor(protocol, run.data, weights, note, run.device)
     protocol = replace(protocol, batch_norm=sampling.batch_norm(run.game.players["G"].network))
     members = range(len(run.members)) if member is None else [member]
     made = []
@@ -82,10 +89,10 @@ def evaluate_run(
             }
             for averaged in averages:
                 mine = replace(protocol, weights="EMA" if averaged else "raw")
-                card = known(folder, subject, describe(mine, data))
+                card = cluster.agreed(partial(known, folder, subject, describe(mine, data)))
                 if card is None:
-                    generate = _generate(run, state, seed, mine, averaged)
-                    with _progress_bar(console) as progress:
+                    generate = _generate(run, state, seed, mine, averaged, cluster.sharing)
+                    with _progress_bar(console) as progress, gpu.options(run.device):
                         card = evaluate(
                             generate,
                             data,
@@ -94,8 +101,10 @@ def evaluate_run(
                             subject=subject,
                             batch=batch,
                             progress=progress,
+                            sharing=cluster.sharing,
                         )
-                    add(folder, card)
+                    if cluster.first:
+                        add(folder, card)
                 print_card(card, console)
                 made.append(card)
     if not made:
@@ -131,8 +140,9 @@ def evaluate_images(
         raise UsageError(_unlike(path, rows.shape[1:], against, size))
     data, protocol = (against, replace(protocol, split="all")) if whole else _of_split(against, protocol)
     protocol = replace(protocol, weights="images", batch_norm="images")
-    protocol = _with_extractor(protocol, against, weights, note)
-    with _progress_bar(console) as progress:
+    device = device_of("auto")
+    protocol = _with_extractor(protocol, against, weights, note, device)
+    with _progress_bar(console) as progress, gpu.options(device):
         card = evaluate(rows, data, protocol, subject={"images": path.name}, batch=batch, progress=progress)
     print_card(card, console)
     return card
@@ -158,7 +168,7 @@ def _checkpoints(folder: Path, which: str) -> list[Path]:
 
 
 def _generate(
-    run: Run, state: State, seed: int, protocol: Protocol, average: bool
+    run: Run, state: State, seed: int, protocol: Protocol, average: bool, sharing: Processes
 ) -> Callable[[int], Tensor]:
     """The function that returns the next `count` samples of a state, from the protocol's latents in order."""
     network = run.game.players["G"].network
@@ -169,7 +179,7 @@ def _generate(
     def next_ones(count: int) -> Tensor:
         nonlocal left
         z, left = left[:count], left[count:]
-        return made(z.to(run.device)).cpu()
+        return by_rows(made, z.to(run.device), sharing)
 
     return next_ones
 
@@ -191,12 +201,15 @@ def _of_split(data: Data, protocol: Protocol, seen: int = IMAGES) -> tuple[Data,
     return data._replace(rows=rows, held=held), replace(protocol, split=split)
 
 
-def _with_extractor(protocol: Protocol, data: Data, weights: Path | None, note: Note) -> Protocol:
-    """The protocol with its extractor built. Points need none."""
+def _with_extractor(
+    protocol: Protocol, data: Data, weights: Path | None, note: Note, device: torch.device
+) -> Protocol:
+    """The protocol with its extractor built on this device. Points need none."""
     name = protocol.extractor
     if isinstance(name, Extractor) or not data.images:
         return protocol
-    return replace(protocol, extractor=classifiers.named_extractor(name, data.shape[0], note, weights))
+    made = classifiers.named_extractor(name, data.shape[0], note, weights, device=device)
+    return replace(protocol, extractor=made)
 
 
 def is_folder(against: str) -> bool:

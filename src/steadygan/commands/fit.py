@@ -37,6 +37,7 @@ from steadygan.runs.export import FORMATS, Exported, export
 from steadygan.runs.folder import CONFIG, Note, fresh_folder, opened, restore_member
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis
 from steadygan.runs.load import LIVE, Generator, load
+from steadygan.training.cluster import here
 from steadygan.training.events import Diverged
 
 __all__ = ["Fitted", "fit"]
@@ -188,7 +189,8 @@ def fit(
     have the trained weights, without averaging, except in an ensemble. Whatever cannot be compiled or resumed exactly
     is said in a sentence, and runs uncompiled. Raises UsageError for parts that do not fit each other.
     """
-    console = Console(quiet=quiet)
+    cluster = here()
+    console = Console(quiet=quiet or not cluster.first)
     note = _noter(console)
     nets = {"G": G, "D": D, **(players or {})}
     if "D1" in nets:  # MDGAN has two critics, and none of the name D
@@ -202,8 +204,8 @@ def fit(
             f"all {settings.seeds} members start from the weights of the given modules: give functions that make them, "
             "such as their classes, for others"
         )
-    folder = Path(out) if out else fresh_folder(settings.name)
-    begun = (folder / CONFIG).is_file()
+    folder = Path(out) if out else cluster.agreed(lambda: fresh_folder(settings.name))
+    begun = cluster.agreed((folder / CONFIG).is_file)
     if begun and not resume:
         raise UsageError(f"{folder} has a run already: give resume=True to train it on, or another out=")
     if begun:

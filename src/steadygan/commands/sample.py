@@ -10,11 +10,13 @@ from steadygan.build import NOTHING, Own, Run
 from steadygan.errors import UsageError
 from steadygan.networks import Codes
 from steadygan.networks.latent_codes import set_code
+from steadygan.parallel import ALONE, Processes, by_rows
 from steadygan.plots import samples
 from steadygan.plots.any_shape import picture
 from steadygan.plots.scatter_by_class import coloured
 from steadygan.runs.folder import SAMPLES, Note, opened, restore_member
 from steadygan.training import sampling
+from steadygan.training.cluster import ONE, Cluster
 from steadygan.training.online_scores import reference
 
 __all__ = ["draw", "reconstruct", "sample", "traverse"]
@@ -32,10 +34,12 @@ def draw(
     reconstruct: bool = False,
     traverse: int | None = None,
     own: Own = NOTHING,
+    cluster: Cluster = ONE,
 ) -> str:
     """Draw one picture of about `count` samples to `out`, or into the run folder, and return a line on it.
 
-    Raises UsageError if more than one of `label`, `reconstruct` and `traverse` is given.
+    The processes of a `cluster` make plain samples together, and the first one writes the picture. Raises UsageError if
+    more than one of `label`, `reconstruct` and `traverse` is given.
     """
     if sum((label is not None, reconstruct, traverse is not None)) > 1:
         raise UsageError("--label, --reconstruct and --traverse cannot be combined: give one of them")
@@ -52,11 +56,19 @@ def draw(
     else:
         name, what = "samples", "samples"
         found, real, columns = sample(
-            folder, count, average=average, member=member, note=note, label=label, own=own
+            folder,
+            count,
+            average=average,
+            member=member,
+            note=note,
+            label=label,
+            own=own,
+            sharing=cluster.sharing,
         )
         image = picture(found, real, folder.name, columns)
     target = out or folder / f"{name}.png"
-    samples.save(image, target)
+    if cluster.first:
+        samples.save(image, target)
     return f"{count} {what}: {target}"
 
 
@@ -69,6 +81,7 @@ def sample(
     note: Note,
     label: int | None = None,
     own: Own = NOTHING,
+    sharing: Processes = ALONE,
 ) -> tuple[Tensor, Tensor, int | None]:
     """Generate `count` samples [count, ...] with the newest checkpoint of a run folder.
 
@@ -90,7 +103,8 @@ def sample(
     state, seed = restore_member(folder, run, member, note)
     z = sampling.latents(seed, "look", count, run.latent, state.params["G"].dtype).to(run.device)
     z = sampling.in_rows(z, run.classes, label) if run.classes else z
-    found = sampling.samples(run.game.players["G"].network, state, z, seed=seed, average=average)
+    made = sampling.sampler(run.game.players["G"].network, state, run.latent, seed=seed, average=average)
+    found = by_rows(made, z, sharing)
     columns = sampling.columns(count, run.classes) if label is None else None
     return found.cpu(), reference(run.data, max(count, 4096)), columns
 

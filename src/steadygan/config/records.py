@@ -39,14 +39,14 @@ class Part(NamedTuple):
 class RulePart(NamedTuple):
     """An update rule: `make(game, optimizers, **options)`, what it does in a sentence, and its options.
 
-    A rule of `second_order` differentiates the vector field itself. A player's loss must then keep its second
-    derivatives.
+    `products` is how many products of the field's Jacobian with a vector it takes with each field. A rule with any is
+    of second order, and a player's loss must then keep its second derivatives.
     """
 
     make: Callable[..., Any]
     meaning: str
     options: Options = NONE
-    second_order: bool = False
+    products: int = 0
 
 
 class DataPart(NamedTuple):

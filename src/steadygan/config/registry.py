@@ -543,7 +543,7 @@ DYNAMICS: dict[str, RulePart] = {
                 bool, False, "Estimate the squared norm without the noise of the batch, sample by sample."
             ),
         },
-        second_order=True,
+        products=1,
     ),
     "smoothing": RulePart(
         dynamics.smoothing,
@@ -556,7 +556,7 @@ DYNAMICS: dict[str, RulePart] = {
                 "Regularise the generator's gradient, or those of all players.",
             ),
         },
-        second_order=True,
+        products=1,
     ),
     "extragradient": RulePart(
         dynamics.extragradient,
@@ -584,7 +584,7 @@ DYNAMICS: dict[str, RulePart] = {
                 "Choose the adjustment's sign so that stable points attract and unstable ones repel.",
             ),
         },
-        second_order=True,
+        products=2,
     ),
     "lookahead": RulePart(
         _lookahead,

@@ -6,7 +6,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
+from steadygan import parallel
 from steadygan.dynamics.player_steps import move, projected
 from steadygan.errors import UsageError
 from steadygan.game import Buffers, Draw, Field, Game, Logs, Network, Rule, State
@@ -50,20 +52,22 @@ def consensus(
     return Rule(step, (everyone,))
 
 
-def debiased_norm(fields: Tensor) -> Tensor:
+def debiased_norm(fields: Tensor, total: int | None = None) -> Tensor:
     """Return |E v|^2 / 2 from per-sample fields v_i [B, P], B >= 2: 1/2 1/(B (B-1)) sum over i != j of v_i . v_j.
 
     Its mean over batches is exact, where |mean v|^2 / 2 is too large by Var[v] / 2B. So it may be negative.
-    It equals |mean v|^2 / 2 - S / (2B - 2) with S the 1/B variance. Raises UsageError for B = 1. Source:
+    It equals |mean v|^2 / 2 - S / (2B - 2) with S the 1/B variance. Inside `parallel.over`, `fields` are those of this
+    process's samples, of `total` (as many on each process unless given). Raises UsageError for B = 1. Source:
     Mescheder 2017, Lemma 15.
 
     >>> debiased_norm(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     tensor(-0.5000)
     """
-    count = len(fields)
+    count = parallel.whole(len(fields), total)
     if count < 2:
         raise UsageError(f"the bias of a batch of {count} cannot be estimated: use at least 2 samples")
-    return (fields.sum(0).square().sum() - fields.square().sum()) / (2 * count * (count - 1))
+    whole, squares = parallel.summed(fields.sum(0)), parallel.summed(fields.square().sum())
+    return (whole.square().sum() - squares) / (2 * count * (count - 1))
 
 
 def _plain(game: Game, state: State, draw: Draw) -> tuple[Vectors, Vectors, dict[str, Buffers], Logs]:
@@ -81,9 +85,15 @@ def _debiased(game: Game, state: State, draw: Draw) -> tuple[Vectors, Vectors, d
 def _debiased_loss(
     game: Game, state: State, draw: Draw, params: Vectors
 ) -> tuple[Tensor, tuple[Vectors, Logs]]:
-    each, logs = _each(game, state._replace(params=params), draw)
-    mean = {name: v.mean(0) for name, v in each.items()}
-    return debiased_norm(torch.cat(list(each.values()), dim=1)), (mean, logs)
+    rows = next(iter(game.fields.values())).shape[0]
+    mine = {name: parallel.spread(own) for name, own in params.items()}
+    with parallel.over(parallel.ALONE):
+        each, logs = _each(game, state._replace(params=mine), draw)
+    weight = parallel.share(rows)
+    mean, logs = tree_map(
+        lambda local: parallel.summed(weight * local), ({n: v.mean(0) for n, v in each.items()}, logs)
+    )
+    return debiased_norm(torch.cat(list(each.values()), dim=1), rows), (mean, logs)
 
 
 def _each(game: Game, state: State, draw: Draw) -> tuple[Vectors, Logs]:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from steadygan.parallel import split
+
 __all__ = ["WHOLE", "Share"]
 
 
@@ -21,7 +23,9 @@ class Share(NamedTuple):
         ([range(2, 5)], [range(2, 4), range(6, 8)])
         """
         each = count // parts
-        low, high = (each * rank // self.size for rank in (self.rank, self.rank + 1))
+        sizes = split(each, self.size)
+        low = sum(sizes[: self.rank])
+        high = low + sizes[self.rank]
         return [range(part * each + low, part * each + high) for part in range(parts)]
 
     def of(self, count: int, parts: int = 1) -> Tensor:

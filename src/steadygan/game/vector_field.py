@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from steadygan import parallel
 from steadygan.game.contracts import Buffers, Draw, Game, Logs, State, Vectors
 
 __all__ = ["accumulated", "everyone", "field", "jacobian", "jacobian_transpose"]
@@ -16,13 +17,25 @@ __all__ = ["accumulated", "everyone", "field", "jacobian", "jacobian_transpose"]
 def play(
     game: Game, name: str, state: State, draw: Draw, own: Tensor
 ) -> tuple[Tensor, tuple[Logs, dict[str, Buffers]]]:
-    """Return one player's loss on one draw at parameters `own` [P]: (loss, (logs, buffers after the passes))."""
-    params = {**state.params, name: own}
+    """Return one player's loss on one draw at parameters `own` [P]: (loss, (logs, buffers after the passes)).
+
+    Where several processes share the batch, it is this process's part of the loss: its share times its own loss.
+    """
+    params = {player: parallel.spread(each) for player, each in {**state.params, name: own}.items()}
     fresh = {n: dict(buffers) for n, buffers in state.buffers.items()}
     nets = {n: p.network.bound(params[n], fresh[n]) for n, p in game.players.items()}
     loss, logs = game.players[name].loss(nets, draw, state.scalars)
+    weight = _share(game, name)
+    if weight != 1:
+        loss, logs = loss * weight, {key: value * weight for key, value in logs.items()}
     # Buffers updated inside a penalty's own vjp are still wrapped at its level, which has ended: a clone unwraps them.
     return loss, (logs, {n: {key: b.clone() for key, b in buffers.items()} for n, buffers in fresh.items()})
+
+
+def _share(game: Game, name: str) -> float:
+    """This process's share of the rows that a player's loss averages: those of the first field that has rows."""
+    counts = [game.fields[key].shape[0] for key in game.players[name].reads if game.fields[key].shape]
+    return parallel.share(counts[0] // game.parts if counts else 0)
 
 
 def field(
@@ -32,11 +45,11 @@ def field(
 
     Also return the buffers after the forward passes, and the logs (`loss/NAME` and what the losses add). In a
     game of several parts all are means over the parts. A part starts from the buffers that the one before it
-    left.
+    left. Where several processes share the batch, gradients and logs are those of the whole batch, on all of them.
     """
     gradients: dict[str, Tensor] = {}
     logs: Logs = {}
-    buffers = state.buffers
+    buffers, several = state.buffers, parallel.processes().size > 1
     for name in names:
         sums: list[tuple[Tensor, Logs]] = []
         for part in _split(game, draw):
@@ -44,6 +57,7 @@ def field(
             gradient, loss, (extra, buffers) = _gradient(own, state.params[name])
             sums.append((gradient, {f"loss/{name}": loss, **extra}))
         gradients[name], found = _mean(sums)
+        found = dict(zip(found, parallel.summed(torch.stack(list(found.values()))))) if several else found
         logs |= {**found, f"gradient/{name}": gradients[name].norm()}
     return gradients, buffers, {key: value.detach() for key, value in logs.items()}
 

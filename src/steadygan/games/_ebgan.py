@@ -48,7 +48,7 @@ def ebgan(
     return Game(
         players={
             "D": Player(D, partial(_discriminator, margin), ("x_real", "z"), critic=True),
-            "G": Player(G, partial(_generator, pull_away if pulls else None), ("z",)),
+            "G": Player(G, partial(_generator, pull_away if pulls else None, batch), ("z",)),
         },
         fields=fields,
         critic=None,
@@ -62,11 +62,13 @@ def _discriminator(margin: Number, nets: Nets, draw: Draw, scalars: Scalars) -> 
     return ebgan_discriminator(real, fake, at(margin, scalars)), logs
 
 
-def _generator(weight: Number | None, nets: Nets, draw: Draw, scalars: Scalars) -> tuple[Tensor, Logs]:
+def _generator(
+    weight: Number | None, batch: int, nets: Nets, draw: Draw, scalars: Scalars
+) -> tuple[Tensor, Logs]:
     x_fake = nets["G"](draw["z"])
     reconstruction, codes = nets["D"](x_fake)
     total = distance(reconstruction, x_fake).mean()
     if weight is None:
         return total, {}
-    pulled = pulled_away(codes)
+    pulled = pulled_away(codes, batch)
     return total + at(weight, scalars) * pulled, {"pull_away": pulled}

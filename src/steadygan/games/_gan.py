@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from steadygan import parallel
 from steadygan.critic_outputs import Differentiated, Logits, Reduction, answer, differentiated, each_rank
 from steadygan.critic_outputs import total as total_of
 from steadygan.errors import UsageError
@@ -88,7 +89,9 @@ def gan(
         )
     pure = bufferless(D.module)
     joint = pure and view.augment is None and view.normalize is not None
-    parts = _Parts(loss, tuple(penalties), tuple(agreements), view, cheap and pure, far, joint, classes)
+    parts = _Parts(
+        loss, tuple(penalties), tuple(agreements), view, cheap and pure, far, joint, batch, classes
+    )
     fields = _fields(shape, batch, latent, parts)
     if batch_G:
         _check_own_batch(parts)
@@ -124,6 +127,7 @@ class _Parts:
     cheap: bool
     far: FakeAsReal | None
     joint: bool  # whether D sees real and fake in one pass, as GN-GAN does
+    batch: int
     classes: int
 
 
@@ -205,7 +209,7 @@ def _due(interval: int) -> str:
 def _discriminator(
     parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]
 ) -> tuple[Tensor, Logs]:
-    rows = shown(nets, draw, scalars, parts.far, parts.view.normalize, parts.classes)
+    rows = shown(nets, draw, scalars, parts.far, parts.view.normalize, parts.classes, parts.batch)
     critic = partial(_critic, parts, nets, draw, scalars, rows.labels)
     noisy = {
         side: partial(parts.view.samples, side=side, draw=draw, scalars=scalars) for side in ("real", "fake")
@@ -291,9 +295,12 @@ def _sureness(loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float 
 
     A relativistic loss does not fix D's zero, so there it is measured from the mean of the fakes.
     """
-    signs = (real_logits - (fake_logits.mean() if loss.pairs else 0.0)).sign()
+    signs = (real_logits - (parallel.mean(fake_logits) if loss.pairs else 0.0)).sign()
     real = torch.arange(len(signs), device=signs.device) < kept
-    return torch.where(real, signs, 0.0).sum() / real.sum().clamp_min(1)
+    total, count = parallel.together(
+        torch.stack([torch.where(real, signs, 0.0).sum(), real.sum().to(signs.dtype)])
+    ).unbind()
+    return total / count.clamp_min(1)
 
 
 def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from steadygan import fake_as_real
+from steadygan import fake_as_real, parallel
 from steadygan.critic_outputs import ranks
 from steadygan.game import Draw, Nets
 from steadygan.networks import latent_labels
@@ -72,30 +72,41 @@ def shown(
     far: FakeAsReal | None,
     normalize: Callable[[Critic], Critic] | None,
     classes: int = 0,
+    batch: int | None = None,
 ) -> Rows:
-    """Return the rows of one draw, with fake-as-real where `far` says so. The selected fakes keep their labels."""
+    """Return the rows of one draw, with fake-as-real where `far` says so. The selected fakes keep their labels.
+
+    Where several processes share a batch of `batch` rows, the selected ones are those of all processes' candidates.
+    """
     G, x_real = nets["G"], draw["x_real"]
     labels = {"real": draw["y_real"], "fake": latent_labels(draw["z"], classes)} if classes else {}
     if not far:
         return Rows(x_real, G(draw["z"]), len(x_real), labels)
     z, pool = draw["z"], draw["z_pool"]
-    count = fake_as_real.rounded(at(far.count, scalars))
+    count, candidates_in_all = fake_as_real.rounded(at(far.count, scalars)), far.pool * far.most
     theirs = {"pool": latent_labels(pool, classes)} if classes else {}
     D = labelled(nets["D"], theirs, "pool")
-    D = _among_first(normalize(D) if normalize else D, far.pool * count)
+    first = parallel.rows(candidates_in_all).start
+    D = _among_first(normalize(D) if normalize else D, far.pool * count - first)
     if far.scoring:
         with torch.no_grad(), torch.autocast(pool.device.type, far.scoring, cache_enabled=False):
-            lowest = fake_as_real.lowest(D, G(pool), far.most)
-        x_fake, selected = G(torch.cat([z, pool[lowest]])).split([len(z), far.most])
+            lowest = fake_as_real.lowest(D, G(pool), far.most, total=candidates_in_all)
+        share = parallel.rows(far.most)
+        latents = parallel.taken(pool, lowest, candidates_in_all)
+        mine = latents[share.start : share.stop]
+        x_fake, again = G(torch.cat([z, mine])).split([len(z), len(mine)])
+        selected = parallel.gathered(again, far.most)
     else:
         x_fake, candidates = G(torch.cat([z, pool])).split([len(z), len(pool)])
-        lowest = fake_as_real.lowest(D, candidates, far.most)
+        lowest = fake_as_real.lowest(D, candidates, far.most, total=candidates_in_all)
         # Not detached: their dependence on G is part of the field's Jacobian, but of no player's own gradient.
-        selected = candidates[lowest]
-    rows = fake_as_real.mix(x_real, selected, count)
+        selected = parallel.taken(candidates, lowest, candidates_in_all)
+    rows = fake_as_real.mix(x_real, selected, count, batch)
     if classes:
-        labels["real"] = fake_as_real.mix(labels["real"], theirs["pool"][lowest], count)
-    return Rows(rows, x_fake, len(x_real) - count, labels)
+        theirs_taken = parallel.taken(theirs["pool"], lowest, candidates_in_all)
+        labels["real"] = fake_as_real.mix(labels["real"], theirs_taken, count, batch)
+    whole = parallel.whole(len(x_real), batch)
+    return Rows(rows, x_fake, whole - count - parallel.rows(whole).start, labels)
 
 
 def _among_first(critic: Critic, count: float | Tensor) -> Critic:

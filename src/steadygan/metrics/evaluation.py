@@ -25,6 +25,7 @@ from steadygan.metrics.kernel import pooled_pixels
 from steadygan.metrics.neighbours import memorisation
 from steadygan.metrics.points import EXACT, points_scores
 from steadygan.metrics.score_card import Card
+from steadygan.parallel import ALONE, Processes, by_rows
 from steadygan.rng import generator
 
 __all__ = ["Generate", "Progress", "Protocol", "describe", "evaluate", "real_summary", "summarised"]
@@ -77,6 +78,7 @@ def evaluate(
     subject: Mapping[str, Any] | None = None,
     batch: int = 500,
     progress: Progress | None = None,
+    sharing: Processes = ALONE,
 ) -> Card:
     """Score `protocol.generated` samples of `generate(count)` against real samples; return a score card.
 
@@ -90,6 +92,9 @@ def evaluate(
     Images are scored by fd, kd, precision, recall, density and coverage, named after the extractor. A
     classifier as extractor adds `is`. Data with held-out images add `memorised_pixels8`. Points are scored by
     `metrics.points_scores`.
+
+    Processes that are `sharing` the evaluation each read the features of their rows; `generate` returns all samples
+    on each of them.
 
     `batch` and the number of threads change a score only by rounding. An exception is a generator whose
     samples depend on the batch size. The state of torch's random numbers is restored afterwards. Raises
@@ -114,7 +119,7 @@ def evaluate(
     fake = Summary(extract.size)
     pooled: list[Tensor] = []
     for x in made:
-        fake.add(*extract.read(x))
+        fake.add(*by_rows(extract.read, x, sharing))
         pooled.append(pooled_pixels(x)[: max(0, MEMORISED - batch * len(pooled))])
     found = {score_name(name, extract.name): score for name, score in scores(fake, real).items()}
     if data.held is not None and protocol.split == "train":
@@ -175,9 +180,9 @@ def _made(
         torch.manual_seed(protocol.seed)
         while done < count:
             wanted = min(batch, count - done)
-            x = in_range(as_tensor(generate(wanted)).detach().cpu(), value_range or (-1, 1))
+            x = in_range(as_tensor(generate(wanted)).detach(), value_range or (-1, 1))
             if data.images and x.is_floating_point() and x.numel():
-                ranges.append([v.item() for v in x.aminmax()])
+                ranges.append(x.aminmax())
             x = _checked(x, wanted, data)
             done += wanted
             state = torch.random.get_rng_state()
@@ -187,7 +192,7 @@ def _made(
                 progress("generated", done, count)
     if ranges and value_range is None and not _all_bright(data):
         lows, highs = zip(*ranges)
-        _check_units("generated", min(lows), max(highs))
+        _check_units("generated", torch.stack(lows).min().item(), torch.stack(highs).max().item())
 
 
 def _of_set(protocol: Protocol, count: int) -> Protocol:

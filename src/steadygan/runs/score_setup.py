@@ -6,17 +6,29 @@ from steadygan.build import Run
 from steadygan.config.schema import Evaluation
 from steadygan.game import State
 from steadygan.metrics import Extractor, Protocol, describe
+from steadygan.parallel import ALONE, Processes
 from steadygan.runs import classifiers
 from steadygan.runs.folder import Note
 from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Evaluated
-from steadygan.training.online_scores import evaluation_samples, generated, make_evaluator
+from steadygan.training.online_scores import evaluation_samples, generated, make_evaluator, score_names
 
-__all__ = ["evaluator", "extra_extractor", "protocol_of"]
+__all__ = ["evaluator", "extra_extractor", "protocol_of", "scores_of"]
 
 
-def evaluator(run: Run, evaluation: Evaluation, note: Note) -> Callable[[State], Evaluated]:
-    """Make the function that scores a run's state. Raises UsageError if its extractor is missing."""
+def scores_of(run: Run, extractor: str | None) -> tuple[str, ...]:
+    """The names of the scores of a run's evaluations, with those of an extra extractor."""
+    rest = run.game.rest
+    return toy_scores.score_names(rest) if rest else score_names(run.data, run.game, extractor)
+
+
+def evaluator(
+    run: Run, evaluation: Evaluation, note: Note, sharing: Processes = ALONE
+) -> Callable[[State], Evaluated]:
+    """Make the function that scores a run's state. Raises UsageError if its extractor is missing.
+
+    Processes that are `sharing` the run make its samples together.
+    """
     if run.game.rest:
         members, ensemble = len(run.members), run.ensemble
         return toy_scores.make_toy_evaluator(
@@ -32,9 +44,10 @@ def evaluator(run: Run, evaluation: Evaluation, note: Note) -> Callable[[State],
         ensemble=run.ensemble,
         device=run.device,
         classes=run.classes,
-        classifier=classifiers.load_or_train(needed, note) if needed else None,
+        classifier=classifiers.load_or_train(needed, note, run.device) if needed else None,
         extractor=_extractor(run, evaluation, note),
         images=evaluation.images,
+        sharing=sharing,
     )
 
 
@@ -45,7 +58,9 @@ def extra_extractor(evaluation: Evaluation) -> str | None:
 
 def _extractor(run: Run, evaluation: Evaluation, note: Note) -> Extractor | None:
     name = extra_extractor(evaluation)
-    return classifiers.named_extractor(name, run.data.shape[0], note) if name else None
+    if name is None:
+        return None
+    return classifiers.named_extractor(name, run.data.shape[0], note, device=run.device)
 
 
 def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -> dict[str, object]:

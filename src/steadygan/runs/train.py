@@ -1,22 +1,25 @@
 """Start or resume a run in its folder."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import Console
 
 from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config, half
 from steadygan.config.resolve import device_of, scheduled
-from steadygan.config.schema import Evaluation
+from steadygan.config.schema import Evaluation, Gpu, Keep
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
-from steadygan.game import Logs, State
+from steadygan.game import Logs, State, Step
+from steadygan.parallel import over
 from steadygan.runs.data_changes import changed, training_data
 from steadygan.runs.folder import (
     CHECKPOINTS,
@@ -34,21 +37,27 @@ from steadygan.runs.identity import identity, record_identity
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
-from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of
+from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
-from steadygan.training import checkpoint, toy_scores
-from steadygan.training.compile.compile_cost import estimate
-from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
+from steadygan.training import checkpoint
+from steadygan.training.cluster import here
+from steadygan.training.compile import cuda_graphs, gpu
+from steadygan.training.compile.compile_cost import TRIED, estimate
+from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
+from steadygan.training.divergence import Origin as Began
 from steadygan.training.divergence import origin
 from steadygan.training.early_stopping import stops
-from steadygan.training.events import Diverged, Evaluated, Scored, Snapshot
+from steadygan.training.events import Diverged, Evaluated, Event, Scored, Snapshot, Stop
 from steadygan.training.gradient_stats import gradient_statistics
 from steadygan.training.loop import lost_members, train
-from steadygan.training.online_scores import score_names
 
 __all__ = ["resume", "start"]
+
+Sink = Callable[[Event], None]
+"""Gets each event of a run as it happens."""
 
 
 def start(
@@ -58,88 +67,89 @@ def start(
     own: Own = NOTHING,
     keep_own: Callable[[Path], None] | None = None,
     source: Origin | None = None,
+    *,
+    sinks: Sequence[Sink] = (),
 ) -> Diverged | StoppedByDiagnosis | None:
     """Train from the first step in `folder`, which must be new or empty; from the weights of `source` if given.
 
     `own` has the objects for which the configuration says `own`, and `keep_own` writes to the folder where they come
-    from. Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
-    scored or written.
+    from. `sinks` get every event too, after the loggers of the folder. Returns None, or why the run failed: it
+    diverged, or a verdict stopped it. Raises UsageError if it cannot be scored or written.
     """
-    check_free(folder)
+    cluster = here()
+    cluster.agreed(lambda: check_free(folder))
     settings = settings.model_copy(
         update={"precision": _precision(settings.precision, settings.device, console)}
     )
     run = started(source, partial(build, settings, own)) if source else build(settings, own)
-    _try_step(run, own)
-    _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
-    for found in at_zero(scheduled(config.in_steps(settings)), 0, settings.steps):
-        if found.path.startswith("optimizer."):
-            _noter(console)(sentence(found, settings.steps))
-    compiles = _compiles(settings.compile, run, settings.steps, settings.threads, console)
-    settings = settings.model_copy(update={"compile": compiles})
-    evaluate = evaluator(run, settings.evaluation, _noter(console))
-    with _own_words("an evaluation", own):
-        evaluate(run.state)  # a run that cannot be scored fails here, before anything is written
-    claim(folder)
-    with locked(folder):
-        record_identity(
-            folder,
-            identity(config.in_steps(settings).model_dump(mode="json"), source.sha256 if source else None),
-        )
-        if source:  # the checkpoint first: without it a resume would start from other weights
-            checkpoint.save(folder / CHECKPOINTS, run.state, facts(run, folder))
-            record(folder, source)
-        if keep_own:
-            keep_own(folder)
-        write_whole(
-            folder / CONFIG, config.dump(config.in_steps(settings))
-        )  # last: a folder that has it is a run
-        return _train(settings, run, run.state, evaluate, folder, 0.0, console)
+    team = team_of(run, cluster)
+    with told_of_loss(cluster, folder), ExitStack() as held:
+        _try_step(team, own)
+        _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
+        for found in at_zero(scheduled(config.in_steps(settings)), 0, settings.steps):
+            if found.path.startswith("optimizer."):
+                _noter(console)(sentence(found, settings.steps))
+        compiles = _compiles(settings.compile, team, settings.steps, settings.threads, console)
+        settings = settings.model_copy(update={"compile": compiles})
+        evaluate = _evaluator(team, settings.evaluation, console)
+        with _own_words("an evaluation", own):
+            evaluate(
+                team.place.mine(run.state)
+            )  # a run that cannot be scored fails here, before anything is written
+
+        def begin() -> None:
+            claim(folder)
+            held.enter_context(locked(folder))
+            record_identity(
+                folder,
+                identity(
+                    config.in_steps(settings).model_dump(mode="json"), source.sha256 if source else None
+                ),
+            )
+            if source:  # the checkpoint first: without it a resume would start from other weights
+                checkpoint.save(folder / CHECKPOINTS, run.state, facts(run, folder))
+                record(folder, source)
+            if keep_own:
+                keep_own(folder)
+            write_whole(
+                folder / CONFIG, config.dump(config.in_steps(settings))
+            )  # last: a folder that has it is a run
+
+        cluster.agreed(begin)
+        return _train(settings, team, run.state, evaluate, folder, 0.0, console, sinks)
 
 
 def resume(
-    folder: Path, assignments: list[str], console: Console, root: Path | None = None, own: Own = NOTHING
+    folder: Path,
+    assignments: list[str],
+    console: Console,
+    root: Path | None = None,
+    own: Own = NOTHING,
+    *,
+    sinks: Sequence[Sink] = (),
 ) -> Diverged | StoppedByDiagnosis | None:
     """Resume a run from the newest complete checkpoint in `folder`, exactly as if it had not been interrupted.
 
     `assignments` (key=value) change the configuration from here on, and `root` the folder of its data. With more steps
-    the schedules stay as they were: the run is then the longer run with these schedules. Raises UsageError if `folder`
-    is not a run folder, if its checkpoint does not fit the configuration, or if no player would move any more.
+    the schedules stay as they were: the run is then the longer run with these schedules. `sinks` are those of `start`.
+    Raises UsageError if `folder` is not a run folder, if its checkpoint does not fit the configuration, or if no player
+    would move any more.
     """
-    before = config.current(read_config(folder))
-    raw = config.current(config.override(before, assignments))
-    if raw.get("evaluation") != before.get("evaluation"):
-        raise UsageError(
-            "evaluation cannot change on resume, because its images are excluded from the final scores: start a new "
-            "run instead"
-        )
+    cluster = here()
+    before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
     settings = settings.model_copy(
         update={"precision": _precision(settings.precision, settings.device, console)}
     )
     run = build(settings, own)
-    _try_step(run, own)
-    _check(run, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
-    with locked(folder):
-        if told := changed(folder, training_data(run.data)):
-            _noter(console)(told)
-        saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
-        state = restore(folder, run, _noter(console)) if saved else run.state
+    team = team_of(run, cluster)
+    with told_of_loss(cluster, folder), ExitStack() as held:
+        _try_step(team, own)
+        _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
+        state, saved = _restored(team, folder, held, console)
         step = int(state.scalars["step"].flatten()[0])
-        if step >= settings.steps:
-            text = (
-                f"{folder} is complete: it has {step:,} steps, and steps is {settings.steps:,}; to train longer, "
-                "resume with steps=N"
-            )
-            console.print(text, markup=False, soft_wrap=True)
-            return None
-        rule = run.stop
-        if rule and stops(rule, step, logged(folder / EVENTS, step).get(rule.log)):
-            text = (
-                f"{folder} stopped early at step {step:,} of {settings.steps:,}, because {rule.log} is below "
-                f"{rule.below:g}: to train longer, resume with stop=null or another stop.below"
-            )
-            console.print(text, markup=False, soft_wrap=True)
+        if ended := cluster.agreed(lambda: _ended(folder, run.stop, step, settings.steps)):
+            console.print(ended, markup=False, soft_wrap=True)
             return None
         if settings.steps > before.get("steps", 0):
             zeros = at_zero(scheduled(config.in_steps(settings)), step, settings.steps)
@@ -147,24 +157,78 @@ def resume(
             for found in zeros:
                 _noter(console)(sentence(found, settings.steps))
         undecided = settings.compile == "auto"
-        compiles = _compiles(settings.compile, run, settings.steps - step, settings.threads, console)
+        compiles = _compiles(settings.compile, team, settings.steps - step, settings.threads, console)
         settings = settings.model_copy(update={"compile": compiles})
-        if assignments or root or undecided:
-            write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
-        wall_s = rewind(folder / EVENTS, step)
+
+        def begin() -> float:
+            if assignments or root or undecided:
+                write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
+            return rewind(folder / EVENTS, step)
+
+        wall_s = cluster.agreed(begin)
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
-        evaluate = evaluator(run, settings.evaluation, _noter(console))
-        return _train(settings, run, state, evaluate, folder, wall_s, console)
+        evaluate = _evaluator(team, settings.evaluation, console)
+        return _train(settings, team, state, evaluate, folder, wall_s, console, sinks)
 
 
-def _try_step(run: Run, own: Own) -> None:
+def _changed_settings(folder: Path, assignments: list[str]) -> tuple[dict, dict]:
+    """A run's configuration as plain data, before and after `assignments`."""
+    before = config.current(read_config(folder))
+    raw = config.current(config.override(before, assignments))
+    if raw.get("evaluation") != before.get("evaluation"):
+        raise UsageError(
+            "evaluation cannot change on resume, because its images are excluded from the final scores: start a new "
+            "run instead"
+        )
+    return before, raw
+
+
+def _restored(team: Team, folder: Path, held: ExitStack, console: Console) -> tuple[State, bool]:
+    """The state to resume from, and whether it was saved. The first process locks the folder and reads it for all."""
+    run = team.run
+    found = [run.state]
+
+    def read() -> bool:
+        held.enter_context(locked(folder))
+        if told := changed(folder, training_data(run.data)):
+            _noter(console)(told)
+        saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
+        if saved:
+            found[0] = restore(folder, run, _noter(console))
+        return saved
+
+    saved = team.cluster.agreed(read)
+    return team.cluster.same(found[0]), saved
+
+
+def _ended(folder: Path, rule: Stop | None, step: int, steps: int) -> str:
+    """A sentence where a run has nothing left to train, else nothing."""
+    if step >= steps:
+        return (
+            f"{folder} is complete: it has {step:,} steps, and steps is {steps:,}; to train longer, "
+            "resume with steps=N"
+        )
+    if rule and stops(rule, step, logged(folder / EVENTS, step).get(rule.log)):
+        return (
+            f"{folder} stopped early at step {step:,} of {steps:,}, because {rule.log} is below "
+            f"{rule.below:g}: to train longer, resume with stop=null or another stop.below"
+        )
+    return ""
+
+
+def _evaluator(team: Team, evaluation: Evaluation, console: Console) -> Callable[[State], Evaluated]:
+    return evaluator(team.mine, evaluation, _noter(console), team.place.sharing)
+
+
+def _try_step(team: Team, own: Own) -> None:
     """Take a step and a diagnostics pass of the caller's own networks. Raises UsageError with what they raise."""
     if own is NOTHING:
         return
+    run = team.mine
     several = "; several members train as one program, else train one seed at a time" if run.ensemble else ""
-    with _own_words("a training step", own, several):
-        (vectorised(run.step) if run.ensemble else run.step)(run.state, run.draws(0))
+    with _own_words("a training step", own, several), over(team.place.sharing):
+        team.step(run.state, team.draws(0))
     if not run.game.rest:
         with _own_words("a diagnostics pass", own, several):
             _gradient_stats(run)(run.state, run.state)
@@ -200,16 +264,18 @@ def _precision(named: str, device_name: str, console: Console) -> str:
     return decided
 
 
-def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, console: Console) -> bool:
+def _compiles(chosen: bool | str, team: Team, steps: int, count: int | None, console: Console) -> bool:
     """Whether to compile the step. compile=auto is decided once, because a resumed run must take the same steps."""
+    run = team.mine
     if run.eager:
         _noter(console)(run.eager)
         return False
     if isinstance(chosen, bool):
         return chosen
-    step = vectorised(run.step) if run.ensemble else run.step
-    with threads(count):
-        found = estimate(step, run.state, run.draws(0), steps)
+    with threads(count), over(team.place.sharing):
+        tried = TRIED if team.cluster.size == 1 else 1  # all processes take as many steps
+        timed = estimate(team.step, run.state, team.draws(0), steps, tried)
+    found = team.cluster.agreed(lambda: timed)
     if not found.pays:
         console.print(
             f"the step is not compiled: the uncompiled run takes about {found.uncompiled:.0f} s, and compiling alone "
@@ -220,105 +286,175 @@ def _compiles(chosen: bool | str, run: Run, steps: int, count: int | None, conso
     return found.pays
 
 
-def _check(run: Run, best: str | None, evaluation: Evaluation, count: int | None, tensorboard: bool) -> None:
+def _check(
+    team: Team, best: str | None, evaluation: Evaluation, count: int | None, tensorboard: bool
+) -> None:
     """Raise UsageError for what would fail only later: an unknown score or log, or a missing package."""
     if best:
-        _check_score(best, run, extra_extractor(evaluation))
-    if run.stop:
-        with threads(count):
-            _check_log(run.stop.log, run)
+        _check_score(best, team.run, extra_extractor(evaluation))
+    if team.run.stop:
+        with threads(count), over(team.place.sharing):
+            _check_log(team.run.stop.log, team)
     if tensorboard:
         check_tensorboard()
 
 
 def _check_score(name: str, run: Run, extractor: str | None) -> None:
-    rest = run.game.rest
-    known = toy_scores.score_names(rest) if rest else score_names(run.data, run.game, extractor)
+    known = scores_of(run, extractor)
     if name not in known:
         hint = nearest(name, known) if known else "it has none, so leave out keep.best"
         raise UsageError(f"keep.best: a run on {run.data.name} has no score {name!r}: {hint}")
 
 
-def _check_log(name: str, run: Run) -> None:
+def _check_log(name: str, team: Team) -> None:
     """Raise UsageError if a step does not log this name. One step is taken to see its logs."""
-    step = vectorised(run.step) if run.ensemble else run.step
-    _, logs = step(run.state, run.draws(0))
+    _, logs = team.step(team.mine.state, team.draws(0))
     if name not in logs:
         raise UsageError(f"stop.log: this run does not log {name!r}: {nearest(name, logs)}")
 
 
 def _train(
     settings: Config,
-    run: Run,
+    team: Team,
     state: State,
     evaluate: Callable[[State], Evaluated],
     folder: Path,
     wall_s: float,
     console: Console,
+    more: Sequence[Sink],
 ) -> Diverged | StoppedByDiagnosis | None:
+    run, mine, cluster, step = team.run, team.mine, team.cluster, team.step
     if not run.game.rest:
-        write_whole(
-            folder / EVALUATION,
-            json.dumps(
-                protocol_of(
-                    run, settings.evaluation, _noter(console), weights="EMA" if settings.ema else "raw"
-                )
-                | training_data(run.data),
-                indent=1,
-            )
-            + "\n",
-        )
-    step = vectorised(run.step) if run.ensemble else run.step
+        weights = "EMA" if settings.ema else "raw"
+        cluster.agreed(lambda: _write_protocol(run, settings.evaluation, weights, folder, console))
     if settings.compile:
         console.print("compiling the step ...")
         strict = settings.networks.name != "own"
-        step = compiled(step, _noter(console), settings.precision, strict=strict, device=run.device)
+        alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
+        chosen = settings.gpu if alone else settings.gpu.model_copy(update={"graphs": False})
+        step = _compiled(step, run.device, settings.precision, chosen, _noter(console), strict=strict)
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
-    show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))
     lost = lost_members(state)
     diverged = Diverged(first, first, sorted(lost)) if lost else None
-    largest = work(run.game, settings.batch * len(run.members))
     keep_memory()
-    events = diagnostics.Events(facts_of(settings))
-    for _, line in whole(folder / EVENTS):  # only a resumed run has some
-        events.add(line)
-    stop_early = early_stopping(events, images, settings.stop_on, _noter(console))
-    opened = loggers(
+    told = _told(
         run,
         folder,
+        console,
+        facts=facts_of(settings),
         keep=settings.keep,
         tensorboard=settings.tensorboard,
-        images_per_step=images,
+        stop_on=settings.stop_on,
+        steps=settings.steps,
+        images=images,
         first=first,
         wall_s=wall_s,
+        more=more,
     )
-    with threads(settings.threads), products(largest), opened as sinks, show as shown:
+    watched = _gradient_stats(mine) if team.place.leads or team.place.apart else None
+    with (
+        threads(settings.threads),
+        products(work(run.game, settings.batch * len(mine.members))),
+        gpu.options(run.device, tf32=settings.gpu.tf32, autotune=settings.gpu.autotune),
+        told if cluster.first else nullcontext(_none) as tell,
+        over(team.place.sharing),
+    ):
         for event in train(
             step,
-            run.draws,
+            team.draws,
             state,
-            evaluate=evaluate,
-            statistics=_gradient_stats(run),
-            trace=lambda good, until, index: origin(
-                run.game, step, run.draws, good, until, index if run.ensemble else None
-            ),
+            evaluate=whole_batches(evaluate),
+            statistics=watched and whole_batches(watched),
+            trace=partial(_traced, team, step),
             steps=settings.steps,
             every=run.every,
             wall_s=wall_s,
             stop=run.stop,
+            place=team.place,
         ):
-            for sink in (*sinks, shown):
-                sink(event)
+            stopped = cluster.agreed(partial(tell, event)) if isinstance(event, Scored) else tell(event)
             if isinstance(event, Diverged):
                 earlier = diverged.members if diverged else []
                 diverged = event._replace(members=sorted({*earlier, *event.members}))
-            stopped = stop_early(event)
             if stopped and isinstance(event, Scored):
-                for sink in sinks:
-                    sink(Snapshot(event.step, event.state))
-                return stopped
-    return diverged
+                tell(Snapshot(event.step, event.state))
+                return cluster.agreed(partial(_itself, stopped))
+    return cluster.agreed(lambda: diverged)  # so that no process ends before all is written
+
+
+def _itself(ended: StoppedByDiagnosis) -> StoppedByDiagnosis:
+    return ended
+
+
+def _none(event: Event) -> None:
+    """What a process that is not the first one does with an event: nothing."""
+
+
+def _write_protocol(run: Run, evaluation: Evaluation, weights: str, folder: Path, console: Console) -> None:
+    protocol = protocol_of(run, evaluation, _noter(console), weights=weights)
+    write_whole(folder / EVALUATION, json.dumps(protocol | training_data(run.data), indent=1) + "\n")
+
+
+@contextmanager
+def _told(
+    run: Run,
+    folder: Path,
+    console: Console,
+    *,
+    facts: dict[str, Any],
+    keep: Keep,
+    tensorboard: bool,
+    stop_on: Collection[str],
+    steps: int,
+    images: int,
+    first: int,
+    wall_s: float,
+    more: Sequence[Sink],
+) -> Iterator[Callable[[Event], StoppedByDiagnosis | None]]:
+    """Inside the block, each event goes to the loggers and to the diagnosis, which may say why to stop."""
+    show = console_sink(console, steps=steps, first=first, images_per_step=images * len(run.members))
+    events = diagnostics.Events(facts)
+    for _, line in whole(folder / EVENTS):  # only a resumed run has some
+        events.add(line)
+    stop_early = early_stopping(events, images, stop_on, _noter(console))
+    opened = loggers(
+        run,
+        folder,
+        keep=keep,
+        tensorboard=tensorboard,
+        images_per_step=images,
+        first=first,
+        wall_s=wall_s,
+    )
+    with opened as sinks, show as shown:
+
+        def tell(event: Event) -> StoppedByDiagnosis | None:
+            for sink in (*sinks, shown, *more):
+                sink(event)
+            return stop_early(event)
+
+        yield tell
+
+
+def _traced(team: Team, step: Step, good: State, until: int, index: int) -> Began | None:
+    """Where a member's divergence began, by repeating the steps of the processes that train it."""
+    found = None
+    if index in team.place.members:
+        row = index - team.place.members.start if team.run.ensemble else None
+        found = origin(team.run.game, step, team.draws, good, until, row)
+    return team.place.first(found)
+
+
+def _compiled(
+    step: Step, device: torch.device, precision: str, chosen: Gpu, note: Note, *, strict: bool
+) -> Step:
+    """The step compiled for the device of the run, and on a GPU replayed as a CUDA graph where that is chosen."""
+    precision = gpu.rounding(precision, device, tf32=chosen.tf32)
+    replayed = None
+    if chosen.graphs and cuda_graphs.possible(device):
+        replayed = cuda_graphs.replayed(note, precision, cuda_graphs.on_gpu(device))
+    return compiled(step, note, precision, strict=strict, device=device, replayed=replayed)
 
 
 def _gradient_stats(run: Run) -> Callable[[State, State], Logs]:

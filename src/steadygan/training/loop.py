@@ -8,6 +8,7 @@ from torch import Tensor
 
 from steadygan.game import Draw, Logs, State
 from steadygan.game.state import Step, finite
+from steadygan.training.cluster import WHOLE, Place
 from steadygan.training.early_stopping import stops
 from steadygan.training.events import (
     Diverged,
@@ -38,6 +39,7 @@ def train(
     every: Every,
     wall_s: float = 0.0,
     stop: Stop | None = None,
+    place: Place = WHOLE,
 ) -> Iterator[Event]:
     """Run `step` from the state's own step counter up to `steps`, and yield an event for everything that happens.
 
@@ -48,25 +50,30 @@ def train(
     The run ends early in two ways. `stop` can end it: its last step then has all events of a last step. A NaN or
     infinite parameter also ends it, after a Snapshot of the last finite state. An ensemble yields such a Snapshot when
     a member is lost, and ends when no member is finite.
+
+    Where several processes train the run, `state` is that of the whole run, and so are the events on all of them.
+    `step`, `draws`, `evaluate`, `statistics` and `trace` are of this process's members at its `place`.
     """
     began = time.perf_counter() - wall_s
     first = int(state.scalars["step"].flatten()[0])
-    good, diverged = (first, state), lost_members(state)
+    diverged, state = lost_members(state), place.mine(state)
+    good = (first, state)
     for done in range(first + 1, steps + 1):
         before = state
         state, logs = step(before, draws(done - 1))
         log = done == steps or done % every.log == 0
-        # Logs stay on the device: reading one waits for it, so `stop` is tested only where the step is logged anyway.
-        stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
-        last = done == steps or stopped
         due = log or any(each and done % each == 0 for each in every)
         if not due:
             continue
+        logs = place.logs(logs)
+        # Logs stay on the device: reading one waits for it, so `stop` is tested only where the step is logged anyway.
+        stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
+        last = done == steps or stopped
         # Before the other events: a run that has NaN is neither evaluated nor saved.
         new = _not_finite(logs["finite"]) - diverged
         if new:
             diverged |= new
-            yield Snapshot(*good)
+            yield Snapshot(good[0], place.state(good[1]))
             yield Diverged(
                 done, good[0], sorted(new), *(trace(good[1], done, min(new)) or () if trace else ())
             )
@@ -76,16 +83,17 @@ def train(
         if log:
             yield Progress(done, time.perf_counter() - began, logs)
         if statistics and (last or (every.diagnostics and done % every.diagnostics == 0)):
-            yield Statistics(done, time.perf_counter() - began, statistics(before, state))
+            yield Statistics(done, time.perf_counter() - began, place.logs(statistics(before, state)))
         if last or done % every.score == 0:
-            yield Scored(done, time.perf_counter() - began, state, evaluate(state))
+            found = place.evaluated(evaluate(state))
+            yield Scored(done, time.perf_counter() - began, place.state(state), found)
         if last or done % every.checkpoint == 0:
-            yield Snapshot(done, state)
+            yield Snapshot(done, place.state(state))
         if stopped and stop:
             yield Stopped(done, stop)
             steps = done
             break
-    yield Finished(steps, time.perf_counter() - began, state)
+    yield Finished(steps, time.perf_counter() - began, place.state(state))
 
 
 def lost_members(state: State) -> set[int]:

@@ -15,10 +15,12 @@ from steadygan.game.state import member
 from steadygan.metrics.feature_scores import BLOCKS
 from steadygan.metrics.transport import sliced_wasserstein2
 from steadygan.networks import logits_of
+from steadygan.parallel import ALONE, Processes, by_rows
 from steadygan.penalties import Critic
 from steadygan.rng import generator
+from steadygan.training.compile import gpu
 from steadygan.training.events import Evaluated
-from steadygan.training.sampling import columns, in_rows, latents, samples, weights
+from steadygan.training.sampling import columns, in_rows, latents, sampler, weights
 
 __all__ = [
     "GRID",
@@ -72,6 +74,7 @@ def make_evaluator(
     classifier: metrics.Classifier | None = None,
     extractor: metrics.Extractor | None = None,
     images: int = IMAGES,
+    sharing: Processes = ALONE,
 ) -> Callable[[State], Evaluated]:
     """Make the function that evaluates a state: its samples and its scores.
 
@@ -84,31 +87,37 @@ def make_evaluator(
       stacked images.
 
     The averaged generator is used where there is one. With `classes`, the scores are those of random labels; the
-    pictured samples are others, with one class per row.
+    pictured samples are others, with one class per row. Processes that are `sharing` the run make its samples
+    together, and read their features.
     """
     wide = columns(GRID, classes) if data.images else None
     pictured = GRID // wide * wide if wide else 0  # only whole rows
     target = as_seen(evaluation_samples(data, images)) if data.images else reference(data, generated(data))
     count = max(len(target), STACKED if classifier else 0)
-    seen = metrics.summarised(target, extractor) if extractor else None
+    if extractor:
+        extractor = extractor._replace(read=partial(by_rows, extractor.read, sharing=sharing))
+    with gpu.options(device):
+        seen = metrics.summarised(target, extractor) if extractor else None
+
+    def look(one: State, seed: int) -> tuple[Tensor, dict[str, float]]:
+        z = latents(seed, "look", count, latent, one.params["G"].dtype)
+        if pictured:
+            z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
+        G = sampler(game.players["G"].network, one, latent, seed=seed)
+        found = by_rows(G, z.to(device), sharing)
+        shown, found = found[: pictured or len(target)].cpu(), found[pictured:]
+        if not found.isfinite().all():
+            return shown, {}
+        scores = _scores(game, data, one, found, target, classifier)
+        if extractor and seen:
+            fake = metrics.summarised(found[: len(target)], extractor, blocks=BLOCKS)
+            scores |= {f"{key}_{extractor.name}": s.value for key, s in metrics.scores(fake, seen).items()}
+        return shown, scores
 
     def evaluate(state: State) -> Evaluated:
-        drawn, scores = [], []
-        for index, seed in enumerate(seeds):
-            one = member(state, index if ensemble else None)
-            z = latents(seed, "look", count, latent, one.params["G"].dtype)
-            if pictured:
-                z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
-            found = samples(game.players["G"].network, one, z.to(device), seed=seed)
-            drawn.append(found[: pictured or len(target)].cpu())
-            found = found[pictured:]
-            finite = found.isfinite().all()
-            scores.append(_scores(game, data, one, found, target, classifier) if finite else {})
-            if finite and extractor and seen:
-                fake = metrics.summarised(found[: len(target)].cpu(), extractor, blocks=BLOCKS)
-                scores[-1] |= {
-                    f"{key}_{extractor.name}": s.value for key, s in metrics.scores(fake, seen).items()
-                }
+        with gpu.options(device):  # in full float32: scores are compared between machines
+            looks = [look(member(state, i if ensemble else None), seed) for i, seed in enumerate(seeds)]
+        drawn, scores = map(list, zip(*looks))
         keys = list(next((s for s in scores if s), {}))
         rows = {key: [s.get(key, float("nan")) for s in scores] for key in keys}
         return Evaluated(drawn, {key: values if ensemble else values[0] for key, values in rows.items()})
@@ -198,8 +207,8 @@ def _scores(
     classifier: metrics.Classifier | None,
 ) -> dict[str, float]:
     if data.images:
-        features = metrics.pooled_pixels(found[: len(target)].cpu()), metrics.pooled_pixels(target)
-        counted = metrics.stacked_modes(found.cpu(), classifier) if classifier else {}
+        features = metrics.pooled_pixels(found[: len(target)]), metrics.pooled_pixels(target)
+        counted = metrics.stacked_modes(found, classifier) if classifier else {}
         return {"kd_pixels8": metrics.kernel_distance(*features), **counted}
     if data.modes is not None:
         return metrics.modes(found.cpu(), data.modes)

@@ -9,7 +9,7 @@ import torch
 from steadygan.game import Draw, State, Step
 from steadygan.training.flop_meter import Meter
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["TRIED", "Estimate", "estimate"]
 
 PER_OPERATION = 30_000
 """What torch.compile needs for one operation of a step, in units of what torch needs to run a very small one.
@@ -37,12 +37,12 @@ class Estimate(NamedTuple):
         return self.uncompiled > 2 * self.compiling
 
 
-def estimate(step: Step, state: State, batch: Sequence[Draw], steps: int) -> Estimate:
-    """Time a few uncompiled steps, which change nothing, and count what there is to compile."""
+def estimate(step: Step, state: State, batch: Sequence[Draw], steps: int, tried: int = TRIED) -> Estimate:
+    """Time `tried` uncompiled steps, which change nothing, and count what there is to compile."""
     with Meter() as meter:
         step(state, batch)
     times: list[float] = []
-    while len(times) < TRIED and sum(times) < LONG:
+    while len(times) < tried and sum(times) < LONG:
         began = time.perf_counter()
         _, logs = step(state, batch)
         logs["finite"].cpu()  # on a device the step is done only when a result of it is here
