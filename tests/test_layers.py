@@ -44,6 +44,8 @@ HEAVY = {
     "torch_fidelity",
     "torchvision",
     "ray",
+    "datasets",
+    "webdataset",
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from steadygan.data import given as module
+from steadygan.data import reading as module
 from steadygan.data.given import given
 from steadygan.errors import UsageError
 
@@ -121,7 +121,7 @@ def test_held_out_samples_are_read_alike():
         assert torch.equal(given(X, held=held).held(), X[:2])
 
 
-def test_a_dataset_is_read_up_to_its_most_bytes(monkeypatch):
+def test_an_iterator_is_read_up_to_its_most_bytes(monkeypatch):
     monkeypatch.setattr(module, "MOST", 5 * 12)
     said, read = [], []
 
@@ -130,7 +130,7 @@ def test_a_dataset_is_read_up_to_its_most_bytes(monkeypatch):
             read.append(number)
             yield torch.full((3,), float(number))
 
-    assert len(given(Stream(endless()), note=said.append).rows) == 5
+    assert len(given(endless(), note=said.append).rows) == 5
     assert len(read) <= 6
     assert "the first 5 samples of the dataset were read" in said[0]
     assert "random transforms stay as they fell" in said[1]
@@ -179,7 +179,7 @@ WRONG = {
     "objects": (np.array([[1, None], [2, "a"]], dtype=object), "give numbers"),
     "records": (np.zeros(4, dtype=[("a", "f4")]), "give numbers"),
     "list of words": (["a", "b"], "give numbers"),
-    "items are mappings": (Items([{"x": X[0]}] * 2), "pairs .sample, label."),
+    "items are mappings": (Items([{"a": X[0]}] * 2), "has the keys a: .* pairs .sample, label."),
     "items are triples": (Items([(X[0], 1, 2)] * 2), "has 3 parts"),
     "a dataset that fails": (Raises([1, 2]), "OSError: the disk\\)"),
 }

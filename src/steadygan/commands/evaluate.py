@@ -18,6 +18,7 @@ from steadygan.config.field_types import spelled
 from steadygan.config.registry import DATA
 from steadygan.config.resolve import device_of
 from steadygan.data import Data, image_folder
+from steadygan.data.dataset import split_name
 from steadygan.data.image_files import shape_text
 from steadygan.errors import UsageError, nearest
 from steadygan.files import user_path
@@ -191,13 +192,12 @@ def _of_split(data: Data, protocol: Protocol, seen: int = IMAGES) -> tuple[Data,
             raise UsageError(
                 "--split and --real are for images, but this run's data are points: leave them out"
             )
-        return data, protocol
+        return data, replace(protocol, split=split_name(data, protocol.split))
     rows = unseen_samples(data, protocol.split, seen)
     left_out = data.held is None or protocol.split == "test"
     held = partial(unseen_samples, data, "test", seen) if data.held and protocol.split == "train" else None
-    split = (
-        f"{protocol.split}, without the images of evaluation during training" if left_out else protocol.split
-    )
+    split = split_name(data, protocol.split)
+    split = f"{split}, without the images of evaluation during training" if left_out else split
     return data._replace(rows=rows, held=held), replace(protocol, split=split)
 
 
@@ -230,7 +230,7 @@ def real_images(name: str, root: Path | None, size: int | None = None, colour: s
     part = DATA.get(spelled(name, DATA))
     if part and "path" in part.options:
         raise UsageError(
-            "--against images does not say which: give their folder or zip, such as --against DIR"
+            f"--against {name} does not say which: give their folder or zip, such as --against DIR"
         )
     given: dict[str, Any] = {"root": str(root)} if part and root and "root" in part.options else {}
     given |= {"size": size} if part and size and "filter" in part.options else {}

@@ -9,20 +9,24 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from steadygan.data import Data
 from steadygan.data.dataset import check_labels, nearest_centre
+from steadygan.data.streams import Place, Reader
 from steadygan.errors import UsageError
-from steadygan.game.ahead import Ahead, placed
+from steadygan.game.ahead import Ahead, moved, placed
 from steadygan.game.contracts import Field, Game, Player
 from steadygan.game.philox import normal, stream, uniform
 from steadygan.game.share import WHOLE, Share
 from steadygan.rng import generator
 
 __all__ = ["Draws"]
+
+Step = TypeVar("Step", int, Tensor)
 
 BLOCK, LARGEST = 64, 2**22
 """Steps in a block. A field that would then have more than `LARGEST` numbers takes fewer."""
@@ -32,7 +36,8 @@ class Draws:
     """Callable `draws(step) -> batch`: for each of a rule's rounds, the fields that its players read.
 
     With one seed, tensors have a draw's shape. With `members` (several seeds) they have a leading [members].
-    Finite data are read in shuffled epochs. Each has a new permutation, a function of (seed, epoch).
+    Finite data are read in shuffled epochs. Each has a new permutation, a function of (seed, epoch). A stream is read
+    by the numbers of its samples, which follow from the step.
     A `share` leaves only its rows in every field: those of all ranks in order are the whole draw.
     """
 
@@ -56,9 +61,13 @@ class Draws:
         ]
         self.seeds, self.members, self.share, self.parts = tuple(seeds), members, share, game.parts
         self.dtype, self.device = dtype, torch.device(device)
-        self._check(data)
+        need = sum(self.fields["x_real"].shape[0] for reads in self.reads if "x_real" in reads)
+        self._check(data, need)
+        self.readers = [Reader(data.stream, seed, need) for seed in self.seeds] if data.stream else []
+        self.read: dict[int, tuple[int, dict[str, Tensor]]] = {}  # round -> the step of its samples, and they
         self.data = placed(data, self.device, dtype)
-        self.indexed = self.data.rows is not None and self.data.rows.device.type == self.device.type
+        rows = None if self.readers else self.data.rows
+        self.indexed = rows is not None and rows.device.type == self.device.type
         if data.flip and "x_real" in self.fields:
             self.fields["flip"] = Field("uniform", self.fields["x_real"].shape[:1])
         self.drawn = [self._of_round(reads) for reads in self.reads]
@@ -66,7 +75,8 @@ class Draws:
         self.blocks: dict[tuple[int, str], tuple[int, Tensor]] = {}
         self.permutation = lru_cache(maxsize=2 * len(self.seeds))(self._permutation)
         self.keys = {place: self._key(*place) for place in self._places("normal", "uniform")}
-        self.ahead = {} if self.device.type == "cpu" else self._begun()
+        # A stream is read by the step itself: a checkpoint asks where it is.
+        self.ahead = {} if self.device.type == "cpu" or self.readers else self._begun()
 
     def _places(self, *kinds: str) -> list[tuple[int, str]]:
         """The rounds and names of all fields of these kinds."""
@@ -90,10 +100,9 @@ class Draws:
             for place in self._places("real", "label")
         }
 
-    def _check(self, data: Data) -> None:
+    def _check(self, data: Data, need: int) -> None:
         """Raise UsageError if a step takes more rows than there are, or labels that the data do not have."""
-        need = sum(self.fields["x_real"].shape[0] for reads in self.reads if "x_real" in reads)
-        if data.rows is not None and len(data.rows) < need:
+        if data.rows is not None and not data.stream and len(data.rows) < need:
             raise UsageError(
                 f"data {data.name} has {len(data.rows)} samples, fewer than the {need} that a step takes: "
                 f"choose batch at most {len(data.rows) * self.fields['x_real'].shape[0] // need}"
@@ -103,7 +112,8 @@ class Draws:
 
     def _of_round(self, reads: Collection[str]) -> list[str]:
         """What is drawn for the players of a round: labels only where the data have them, and flips of real samples."""
-        names = [name for name in reads if self.fields[name].kind != "label" or self.data.labels is not None]
+        known = self.data.labels is not None or bool(self.readers)
+        names = [name for name in reads if known or self.fields[name].kind != "label"]
         return [*names, "flip"] if "flip" in self.fields and "x_real" in reads else names
 
     def __call__(self, step: int) -> list[dict[str, Tensor]]:
@@ -118,6 +128,8 @@ class Draws:
 
     def _size(self, field: Field) -> int:
         """Steps in a block: a power of two, at most 64, so that no block of numbers is large."""
+        if self.readers and field.kind in ("real", "label"):
+            return 1
         if field.kind == "real" and self.indexed:
             return BLOCK
         most = max(1, LARGEST // math.prod(field.shape))
@@ -137,11 +149,14 @@ class Draws:
         if kind == "due":
             return torch.zeros(self.sizes[name], len(self.seeds), dtype=self.dtype, device=self.device)
         if kind in ("real", "label"):
-            return self.ahead[turn, name](number) if self.ahead else self._on_host(turn, name, number)
+            ahead = self.ahead.get((turn, name))
+            return ahead(number) if ahead else moved(self._on_host(turn, name, number), self.device)
         return self._streamed(number, turn, name)
 
     def _on_host(self, turn: int, name: str, number: int) -> Tensor:
-        """A block of what the data have: samples of a stream, or of finite data rows, their indices or their labels."""
+        """A block of what the data have: samples, or of finite data rows, their indices or their labels."""
+        if self.readers:
+            return self._from_stream(number, turn)[name]
         if self.data.rows is None:
             return torch.stack([self._samples(seed, number, turn) for seed in self.seeds], 1)
         size = self.sizes[name]
@@ -170,7 +185,7 @@ class Draws:
         return whole.permute(2, 0, 1, *range(3, whole.ndim)).contiguous()
 
     def _samples(self, seed: int, number: int, turn: int) -> Tensor:
-        """A block of a stream's samples. All are drawn, since a stream cannot be entered in the middle."""
+        """A block of drawn samples. All are drawn, since their generator cannot begin in the middle."""
         assert self.data.draw is not None
         size, shape = self.sizes["x_real"], self.fields["x_real"].shape
         drawn = self.data.draw(generator(seed, number, turn, "x_real"), size * shape[0]).view(size, *shape)
@@ -180,14 +195,37 @@ class Draws:
         """Indices of the rows that `count` steps see in this round: shuffled epochs, laid end to end."""
         assert self.data.rows is not None
         total, batch = len(self.data.rows), self.fields["x_real"].shape[0]
-        taken = [batch * ("x_real" in reads) for reads in self.reads]
         steps = torch.arange(start, start + count).view(-1, 1)
-        place = steps * sum(taken) + sum(taken[:turn]) + self.share.of(batch, self.parts)
+        place = self._number(steps, turn) + self.share.of(batch, self.parts)
         epoch, within = place // total, place % total
         result = torch.empty_like(place)
-        for e in range(start * sum(taken) // total, ((start + count) * sum(taken) - 1) // total + 1):
+        for e in range(self._number(start, 0) // total, (self._number(start + count, 0) - 1) // total + 1):
             result = torch.where(epoch == e, self.permutation(seed, e)[within], result)
         return result
+
+    def _number(self, step: Step, turn: int) -> Step:
+        """How many real samples training takes before a round of this step: the number of the round's first one."""
+        taken = [self.fields["x_real"].shape[0] * ("x_real" in reads) for reads in self.reads]
+        return step * sum(taken) + sum(taken[:turn])
+
+    def _from_stream(self, step: int, turn: int) -> dict[str, Tensor]:
+        """The real samples of a round of this step, and their labels: [1, members, rows, ...]."""
+        if self.read.get(turn, (None, {}))[0] != step:
+            numbers = self._number(step, turn) + self.share.of(self.fields["x_real"].shape[0], self.parts)
+            found = [sample for reader in self.readers for sample in reader(numbers.tolist())]
+            x, y = torch.stack([x for x, _ in found]), torch.tensor([y for _, y in found])
+            shape = 1, len(self.readers), len(numbers)
+            self.read[turn] = step, {"x_real": x.view(*shape, *x.shape[1:]), "y_real": y.view(shape)}
+        return self.read[turn][1]
+
+    def places(self, step: int) -> list[Place] | None:
+        """Where each seed's stream is before this step, as far as it is known; None without a stream."""
+        return [reader.mark(self._number(step, 0)) for reader in self.readers] or None
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Read on from these places of the seeds' streams, instead of from the beginning."""
+        for reader, place in zip(self.readers, places):
+            reader.resume(place)
 
     def _permutation(self, seed: int, epoch: int) -> Tensor:
         assert self.data.rows is not None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from steadygan.build import Run
 from steadygan.config.schema import Evaluation
+from steadygan.data.dataset import split_name
 from steadygan.game import State
 from steadygan.metrics import Extractor, Protocol, describe
 from steadygan.parallel import ALONE, Processes
@@ -71,7 +72,7 @@ def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -
     protocol = Protocol(
         extractor=_extractor(run, evaluation, note) or "pixels8",
         generated=len(data.rows) if images and data.rows is not None else generated(data),
-        split="test" if images and data.held else "train",
+        split="test" if images and data.held else split_name(run.data, "train"),
         weights=weights,
         batch_norm=sampling.batch_norm(run.game.players["G"].network),
     )

@@ -18,7 +18,7 @@ from steadygan.config.schema import Evaluation, Gpu, Keep
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
-from steadygan.game import Logs, State, Step
+from steadygan.game import Draws, Logs, State, Step
 from steadygan.parallel import over
 from steadygan.runs.data_changes import changed, training_data
 from steadygan.runs.folder import (
@@ -32,6 +32,7 @@ from steadygan.runs.folder import (
     locked,
     read_config,
     restore,
+    stream_places,
 )
 from steadygan.runs.identity import identity, record_identity
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
@@ -148,6 +149,8 @@ def resume(
         _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
         state, saved = _restored(team, folder, held, console)
         step = int(state.scalars["step"].flatten()[0])
+        places = cluster.agreed(lambda: stream_places(folder, step) if saved else [])
+        team.draws.resume(places[team.place.members.start : team.place.members.stop])
         if ended := cluster.agreed(lambda: _ended(folder, run.stop, step, settings.steps)):
             console.print(ended, markup=False, soft_wrap=True)
             return None
@@ -340,6 +343,7 @@ def _train(
     keep_memory()
     told = _told(
         run,
+        team.draws,
         folder,
         console,
         facts=facts_of(settings),
@@ -399,6 +403,7 @@ def _write_protocol(run: Run, evaluation: Evaluation, weights: str, folder: Path
 @contextmanager
 def _told(
     run: Run,
+    draws: Draws,
     folder: Path,
     console: Console,
     *,
@@ -420,6 +425,7 @@ def _told(
     stop_early = early_stopping(events, images, stop_on, _noter(console))
     opened = loggers(
         run,
+        draws,
         folder,
         keep=keep,
         tensorboard=tensorboard,

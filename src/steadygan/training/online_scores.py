@@ -154,7 +154,7 @@ def generated(data: Data) -> int:
 
 
 def _is_small(data: Data) -> bool:
-    return data.rows is not None and len(data.rows) <= 1000 and len(data.shape) == 1
+    return data.rows is not None and not data.stream and len(data.rows) <= 1000 and len(data.shape) == 1
 
 
 def _sloped(game: Game) -> bool:

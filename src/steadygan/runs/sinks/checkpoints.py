@@ -17,12 +17,18 @@ BEST = "best.json"
 
 
 def checkpoint_sink(
-    folder: Path, facts: dict[str, object], *, last: int, best: str | None, good: Collection[int] = ()
+    folder: Path,
+    facts: Callable[[int], dict[str, object]],
+    *,
+    last: int,
+    best: str | None,
+    good: Collection[int] = (),
 ) -> Callable[[Event], None]:
     """Save snapshots. Keep the newest `last` of them, and the state with the best value of the score `best`.
 
-    In an ensemble the score is the mean over members. folder/best.json names the best checkpoint. The last good state
-    of a member that diverged is kept too, also those of the steps `good` before a resume.
+    `facts(step)` is what a checkpoint says beside its tensors. In an ensemble the score is the mean over members.
+    folder/best.json names the best checkpoint. The last good state of a member that diverged is kept too, also those of
+    the steps `good` before a resume.
     """
     lost = [folder / checkpoint.name(step) for step in good]
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +37,7 @@ def checkpoint_sink(
 
     def sink(event: Event) -> None:
         if isinstance(event, Snapshot):
-            checkpoint.save(folder, event.state, facts)
+            checkpoint.save(folder, event.state, facts(event.step))
             kept = best_checkpoint(folder)
             checkpoint.prune(folder, event.step, last, [*lost, *([kept] if kept else [])])
         elif isinstance(event, Diverged):
@@ -42,7 +48,7 @@ def checkpoint_sink(
             if _improves(value, record, best, name):
                 # The record first: after a kill in between, the resumed run writes this checkpoint at the same step.
                 write_whole(record, json.dumps({"checkpoint": name, "score": best, "value": value}))
-                checkpoint.save(folder, event.state, facts)
+                checkpoint.save(folder, event.state, facts(event.step))
 
     return sink
 
