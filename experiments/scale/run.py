@@ -18,8 +18,7 @@ from experiments import records
 from experiments.pages import DOCS, replaced
 from steadygan import config
 from steadygan.build import Own, build
-from steadygan.commands.step_cost import device_bytes, largest_part, nbytes, parameters, step_cost
-from steadygan.config.resolve import resolve
+from steadygan.commands.step_cost import parameters, step_cost
 from steadygan.data import Data
 from steadygan.recipes.catalogue import find_recipe
 from steadygan.training.scaling import LATENCY, Link, Message, communication, efficiency, sent
@@ -78,25 +77,19 @@ def blank(study: Study) -> Data:
 
 
 def counted(name: str, changes: Mapping[str, Any]) -> records.Record:
-    """What a step of a recipe costs, with these changes."""
+    """What a step of a recipe costs, with these changes: for each number of GPUs, of the one with most rows."""
     study = RECIPES[name]
     raw = {"name": name, **find_recipe(name)[1], "data": "own", "precision": "bfloat16", **changes}
     settings = config.parse(raw)
-    run, far = build(settings, Own(data=blank(study))), resolve(settings).constraints.fake_as_real
-    step = step_cost(run, pool=far.pool if far else 1)
-    sizes = sorted({cluster.gpus for cluster in CLUSTERS})
+    run = build(settings, Own(data=blank(study)))
+    each = {gpus: step_cost(run, processes=gpus) for gpus in sorted({cluster.gpus for cluster in CLUSTERS})}
     return {
         "recipe": name,
         "batch": settings.batch,
         "steps": settings.steps * find_recipe(name)[1]["batch"] // settings.batch,
         "parameters": parameters(run),
-        "flops": step.flops,
-        "peak": step.peak,
-        "state": nbytes(run.state),
         "data": study.images * 3 * study.side**2,
-        "memory": {str(n): device_bytes(run, step.peak, n) for n in sizes},
-        "share": {str(n): largest_part(run, n) for n in sizes},
-        "messages": step.messages,
+        "steps_of": {str(gpus): step._asdict() for gpus, step in each.items()},
     }
 
 
@@ -114,17 +107,18 @@ def between(values: Sequence[float], form: str) -> str:
 
 def rows(figure: records.Record) -> Iterator[str]:
     """A row of the table for each cluster."""
-    messages = [Message(*message) for kind in figure["messages"].values() for message in kind]
-    alone = [figure["flops"] / (PEAK * use) for use in USES]
+    alone = [figure["steps_of"]["1"]["flops"] / (PEAK * use) for use in USES]
     for gpus, bandwidth, words in CLUSTERS:
+        mine = figure["steps_of"][str(gpus)]
+        messages = [Message(*message) for message in mine["messages"]]
         talk = communication(messages, gpus, Link(bandwidth, LATENCY))
-        work = [figure["share"][str(gpus)] * one for one in alone]
+        work = [mine["flops"] / (PEAK * use) for use in USES]
         step = [one + talk for one in work]
         cells = [
             f"{figure['batch']}",
             f"{gpus}",
             words,
-            f"{figure['memory'][str(gpus)] / 2**30:.1f}",
+            f"{(mine['state'] + mine['batch'] + mine['peak']) / 2**30:.1f}",
             f"{sent(messages, gpus) / 1e6:,.0f}",
             between([1e3 * one for one in work], ",.1f"),
             f"{talk * 1e3:.1f}",
@@ -137,21 +131,15 @@ def rows(figure: records.Record) -> Iterator[str]:
 def table(name: str, figures: Mapping[str, records.Record]) -> str:
     """The table of one recipe."""
     mine = [figure for figure in figures.values() if figure["recipe"] == name]
-    first = mine[0]
+    first, one, most = mine[0], *(mine[0]["steps_of"][gpus] for gpus in ("1", "64"))
     players = ", ".join(f"{player} {count:,}" for player, count in first["parameters"].items())
-    carried = ", ".join(
-        f"{kind} {sum(Message(*m).size * Message(*m).times for m in messages) / 1e6:,.2f} MB"
-        for kind, messages in first["messages"].items()
-    )
-    work, beside, state, images = (
-        first["flops"] / 1e12,
-        *(first[key] / 2**30 for key in ("peak", "state", "data")),
-    )
+    sums, whole = (sum(kind) for kind in zip(*((times, size * times) for size, times in most["messages"])))
     return "\n".join(
         [
-            f"**`{name}`**. Parameters: {players}. A step of batch {first['batch']} is {work:,.1f} TFLOP. Its peak is "
-            f"{beside:.1f} GiB beside a state of {state:.1f} GiB. It reduces or gathers {carried}. The images are "
-            f"{images:.1f} GiB of bytes.",
+            f"**`{name}`**. Parameters: {players}. A step of batch {first['batch']} is "
+            f"{one['flops'] / 1e12:,.1f} TFLOP. Its peak is {one['peak'] / 2**30:.1f} GiB beside a state of "
+            f"{one['state'] / 2**30:.1f} GiB. On 64 GPUs it needs {sums} sums over processes, of "
+            f"{whole / 1e6:,.0f} MB together. The images are {first['data'] / 2**30:.1f} GiB of bytes.",
             "",
             "| batch | GPUs | connected by | memory of a GPU, GiB | sent by each, MB | arithmetic, ms | "
             "communication, ms | efficiency | the recipe's images, hours |",

@@ -148,12 +148,15 @@ def adapt(
 
     sign_real is the mean of sign(D(x)) over reals since the last call. `images` is how many reals were shown
     since then. So p goes from 0 to 1 in no less than `over` images. Source: Karras 2020 (ADA), every 4 steps.
-    Their code has no upper bound. There p above 1 changes nothing, but takes longer to come back.
+    Their code has no upper bound. There p above 1 changes nothing, but takes longer to come back. A difference below
+    1e-6 counts as none. It may be rounding alone, and that depends on how many processes share a batch.
 
     >>> adapt(torch.tensor(0.5), torch.tensor(0.7), 50_000)
     tensor(0.6000)
     """
-    return (p + torch.sign(sign_real - target) * images / over).clamp(0, 1)
+    excess = sign_real - target
+    direction = torch.where(excess.abs() < 1e-6, 0.0, excess.sign())
+    return (p + direction * images / over).clamp(0, 1)
 
 
 def _normal(u: Tensor) -> Tensor:

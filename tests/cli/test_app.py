@@ -555,6 +555,10 @@ def test_a_dry_run_takes_a_step_whose_networks_need_numbers(place, command):
     d_step = 2 * one + 2 * one + 2 * one  # fakes, logits of both, the weights' gradients
     g_step = 2 * one + one + one + 2 * one  # fakes, logits, back to the fakes, the weights' gradient
     assert millions(done.out) == pytest.approx((d_step + g_step) / 1e6, abs=0.051)
+    done = command("train", "ring.yaml", "--dry-run", "--processes", "2", "--use", "mine.py", *words)
+    assert done.code == 2
+    assert_one_sentence(done.err)
+    assert "leave out --processes" in done.err
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,7 @@ def test_the_exit_code_is_1_where_no_run_has_a_score(command, ring, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        ([], "nothing is swept: give a key several values"),
         (["optimiser.lr=[1, 2]"], "optimiser is not a key here: did you mean 'optimizer'?"),
         (["optimizer.lr=[1, -2]"], "optimizer.lr must be at least 0, not -2"),
         (["batch=[8, few]"], "batch takes: whole number"),
@@ -244,6 +245,7 @@ def test_a_folder_that_is_taken_stays_as_it_is(command, ring, tmp_path):
     assert done.code == 2
     assert "is a sweep already: continue it with steadygan resume" in done.err
     assert command("sweep", ring, "batch=[4, 8]", "--out", tmp_path / "s" / "run-000").code == 2
+    assert "continue it with steadygan resume" in command("sweep", tmp_path / "s").err
     assert command("resume", tmp_path / "s", "steps=9").code == 2
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 

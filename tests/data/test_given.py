@@ -1,5 +1,6 @@
 """Data that a program already has: read as they are, once, and refused in a sentence where they are no samples."""
 
+import io
 import itertools
 
 import numpy as np
@@ -49,6 +50,7 @@ SAME = {
     "map-style, arrays": Items(list(X.numpy())),
     "TensorDataset": TensorDataset(X),
     "iterable": Stream(list(X)),
+    "dictionaries": Items([{"__key__": "0", "x": x} for x in X]),
     "generator": (x for x in X),
 }
 
@@ -86,6 +88,16 @@ def test_pictures_of_pillow_are_read():
         )
 
 
+def test_image_files_in_bytes_are_decoded():
+    files = [io.BytesIO() for _ in BYTES]
+    for file, image in zip(files, BYTES):
+        Image.fromarray(image).save(file, "PNG")
+    found = given(Items([{"png": file.getvalue()} for file in files]))
+    assert torch.equal(found.rows, torch.as_tensor(BYTES).permute(0, 3, 1, 2))
+    with pytest.raises(UsageError, match="cannot be decoded"):
+        given(Items([b"no image"] * 2))
+
+
 LABELS = {
     "list": [0, 2, 1, 0, 2, 1, 0, 2],
     "numpy": np.array([0, 2, 1, 0, 2, 1, 0, 2], np.int32),
@@ -103,6 +115,8 @@ def test_labels_come_alone_or_with_a_dataset(kind):
         given(Items(list(zip(X, labels)))),
         given(Stream(list(zip(X, labels)))),
         given(Items([[x, y] for x, y in zip(X, labels)])),
+        given(Items([{"sample": x, "cls": str(int(y)).encode()} for x, y in zip(X, labels)])),
+        given(Stream([{"label": y, "x": x} for x, y in zip(X, labels)])),
         given(Items(list(zip(X, [5] * 8))), labels),  # those that are given count
     ):
         assert torch.equal(found.labels, expected)

@@ -254,11 +254,8 @@ def test_the_configurations_of_the_page_load_the_digits(kind, tmp_path):
         datasets = pytest.importorskip("datasets")
         datasets.DatasetDict(train=found).save_to_disk(tmp_path)
         raw["path"] = str(tmp_path)
-    run = build(
-        config.parse(
-            {"data": raw, "networks": "dcgan", "batch": 8, "game": {"name": "gan", "conditional": True}}
-        )
-    )
+    more = {"networks": "dcgan", "batch": 8, "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9}
+    run = build(config.parse({**more, "data": raw, "game": {"name": "gan", "conditional": True}}))
     assert run.data.shape == ((1, 64, 64) if kind == "webdataset" else (3, 64, 64))
     assert run.draws(0)[0]["y_real"].shape == (8,)
 

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
+from steadygan.data.dataset import split_name, subset
 from steadygan.data.given import given
 from steadygan.data.own_streams import stream
 from steadygan.data.streams import Reader
-from steadygan.errors import UsageError
+from steadygan.errors import DataNote, UsageError
 from steadygan.game import Network
 from steadygan.game.batches import Draws
 from steadygan.game.share import Share
@@ -350,3 +351,28 @@ def test_draws_of_all_processes_are_the_batches_of_a_plain_loop(kind, members, r
                     assert torch.equal(x, wanted.double().view(-1, 1).expand(-1, 2))
                     assert torch.equal(y, wanted % 10)
         assert "x_real" not in found[0][2]
+
+
+def test_a_long_search_is_told(monkeypatch):
+    monkeypatch.setattr("steadygan.data.streams.LONG", 0.0)
+    reader = Reader(stream(Numbers(100), reference=4, shuffle=7).stream, 0)
+    with pytest.warns(DataNote, match="sample 90 of the stream was found after 0 s"):
+        reader([90])
+
+
+def test_held_out_samples_of_a_stream():
+    held = torch.full((5, 2), -1.0)
+    assert torch.equal(stream(Numbers(20), reference=4, held=held).held(), held)
+    assert torch.equal(given(Numbers(20_000), held=held).held(), held)
+    with pytest.raises(UsageError, match="give both in one shape"):
+        stream(Numbers(20), reference=4, held=held[:, :1])
+
+
+def test_a_limit_of_rows_is_not_for_streams():
+    with pytest.raises(UsageError, match="is a stream"):
+        subset(stream(Numbers(20), reference=10), 5)
+
+
+def test_a_card_says_that_a_stream_has_some_samples_only():
+    assert split_name(stream(Numbers(20), reference=10), "train") == "train, 10 samples of the stream"
+    assert split_name(stream(Numbers(20), reference=10), "test") == "test"

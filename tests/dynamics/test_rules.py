@@ -538,7 +538,7 @@ def test_rules_that_differentiate_the_field_are_plain_loops(name, kind):
 
 def test_every_second_order_rule_is_in_the_loop_above():
     assert {name.split()[0] for name in SECOND} == {
-        name for name, part in registry.DYNAMICS.items() if part.products
+        name for name, part in registry.DYNAMICS.items() if part.second_order
     }
 
 

@@ -88,8 +88,13 @@ def same(a: Path, b: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("kind", [Points, Stateful, Items])
-@pytest.mark.parametrize("options", [{}, {"seeds": 2}, {"dynamics": {"name": "alternating", "n_critic": 2}}])
+TWICE = {"dynamics": {"name": "alternating", "n_critic": 2}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(Points, {"seeds": 2}), (Points, TWICE), (Stateful, {}), (Stateful, {"seeds": 2}), (Items, TWICE)],
+)
 def test_a_stopped_run_resumes_as_one_that_never_stopped(kind, options, tmp_path):
     """20 steps of 32 samples read a source of 300 more than twice. The second part has a dataset of its own."""
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from steadygan import parallel
 from steadygan.training.flop_meter import Meter, on_paper
 
 KIB = 256  # this many float32 are a KiB
@@ -200,11 +201,14 @@ def test_on_paper_a_number_cannot_be_read():
         on_paper(lambda x: float(x.sum()), torch.ones(3))
 
 
-def test_passes_of_a_batch_norm_over_the_batch_are_noted_forward_and_backward():
-    x, norm = torch.randn(2, 5, 4, 4, requires_grad=True), nn.BatchNorm2d(5)
-    with Meter() as meter:
-        norm(x).sum().backward()
-    assert meter.channels == [5, 5]
-    with Meter() as meter:
-        norm.eval()(x)
-    assert meter.channels == []
+def test_sums_over_processes_are_noted_with_their_bytes():
+    """Forward, and back through what every process uses with its own rows."""
+
+    def loss(x):
+        return parallel.summed(parallel.spread(x).square().sum())
+
+    with parallel.over(parallel.Processes(0, 4, "on paper")):
+        meter, _ = on_paper(torch.func.grad(loss), torch.ones(5))
+    assert meter.sums == [4, 20]
+    meter, _ = on_paper(torch.func.grad(loss), torch.ones(5))
+    assert meter.sums == []

@@ -6,9 +6,7 @@ from steadygan.training.scaling import (
     Link,
     Message,
     communication,
-    device_peak,
     efficiency,
-    largest_share,
     sent,
     spread,
 )
@@ -16,13 +14,13 @@ from steadygan.training.scaling import (
 LINK = Link(bandwidth=8.0, latency=0.25)
 
 
-def halving_and_doubling(size: float, processes: int, *, gather: bool) -> list[float]:
+def halving_and_doubling(size: float, processes: int) -> list[float]:
     """What a process sends in each round: halves, quarters, ... to be summed, and the sums back in the other order."""
     rounds, part = [], size
     while processes > 1:
         processes, part = processes // 2, part / 2
         rounds.append(part)
-    return rounds[::-1] if gather else rounds + rounds[::-1]
+    return rounds + rounds[::-1]
 
 
 def ring(size: float, processes: int) -> list[float]:
@@ -31,10 +29,9 @@ def ring(size: float, processes: int) -> list[float]:
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4, 8, 64])
-@pytest.mark.parametrize("gather", [False, True])
-def test_bytes_and_seconds_are_those_of_halving_and_doubling(processes, gather):
-    message = Message(96.0, times=3, gather=gather)
-    rounds = 3 * halving_and_doubling(96.0, processes, gather=gather)
+def test_bytes_and_seconds_are_those_of_halving_and_doubling(processes):
+    message = Message(96.0, times=3)
+    rounds = 3 * halving_and_doubling(96.0, processes)
     assert sent([message], processes) == pytest.approx(sum(rounds))
     seconds = sum(LINK.latency + part / LINK.bandwidth for part in rounds)
     assert communication([message], processes, LINK) == pytest.approx(seconds)
@@ -46,18 +43,10 @@ def test_a_ring_sends_as_many_bytes(processes):
 
 
 def test_messages_add_up():
-    messages = [Message(16.0), Message(32.0, gather=True)]
-    assert sent(messages, 4) == 24.0 + 24.0
-    assert communication(messages, 4, LINK) == (2 * 2 + 2) * 0.25 + 48.0 / 8.0
+    messages = [Message(16.0), Message(32.0, times=2)]
+    assert sent(messages, 4) == 1.5 * 80.0
+    assert communication(messages, 4, LINK) == 3 * (2 * 2) * 0.25 + 120.0 / 8.0
     assert sent([], 4) == communication([], 4, LINK) == 0
-
-
-@pytest.mark.parametrize("rows", [1, 2, 7, 64, 65])
-@pytest.mark.parametrize("processes", [1, 2, 3, 64])
-def test_the_largest_share_is_that_of_the_rows_as_they_are_dealt(rows, processes):
-    """Rank r has the rows from count r // W up to count (r + 1) // W."""
-    dealt = [len(range(rows * r // processes, rows * (r + 1) // processes)) for r in range(processes)]
-    assert largest_share(rows, processes) == max(dealt) / rows
 
 
 @pytest.mark.parametrize(
@@ -72,12 +61,3 @@ def test_efficiency_of_a_worked_case():
     """8 s of arithmetic on 4 processes, uneven by a quarter, and half a second of talk: 8 / (4 x 3)."""
     assert efficiency(8.0, 8.0 * 1.25 / 4 + 0.5, 4) == pytest.approx(2 / 3)
     assert efficiency(8.0, 8.0, 1) == 1
-
-
-def test_the_peak_of_a_share_lies_above_every_moments_bytes():
-    """Each moment needs a + b share bytes, and the peak is the largest of them."""
-    moments = [(10.0, 90.0), (60.0, 5.0), (30.0, 30.0)]
-    peak, fixed = (max(a + b * share for a, b in moments) for share in (1.0, 0.0))
-    for share in (0.01, 0.25, 0.5, 1.0):
-        assert device_peak(peak, fixed, share) >= max(a + b * share for a, b in moments)
-    assert device_peak(peak, fixed, 1.0) == peak

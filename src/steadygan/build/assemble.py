@@ -138,7 +138,7 @@ def _whole_game(
         game=parts.game.name,
         labels=classes > 0,
         averaged=parts.ema is not None,
-        tangent=not DYNAMICS[parts.dynamics.name].products and parts.networks.name != "dirac",
+        tangent=not DYNAMICS[parts.dynamics.name].second_order and parts.networks.name != "dirac",
     )
     game = _game(parts.game, nets, constrained, data, latent, parts.batch, parts.accumulate, loss)
     if parts.networks.name != "dirac":

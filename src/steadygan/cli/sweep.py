@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ended", "sweep"]
 
 Values = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="KEY=VALUES",
         help="Keys with [a, b, ...], log(a, b) or uniform(a, b), and keys with one value.",
@@ -26,7 +26,7 @@ Values = Annotated[
 
 def sweep(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name, run folder or YAML file.")],
-    values: Values,
+    values: Values = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Runs to draw where a key has a range. Lists alone make a grid.")
     ] = None,
@@ -44,13 +44,15 @@ def sweep(
     """
     from steadygan.commands import sweep as command
     from steadygan.runs.folder import fresh_folder
+    from steadygan.runs.sweeps.record import check_no_sweep
 
+    check_no_sweep(Path(recipe))
     source, raw = named_recipe(recipe)
     raw = {"name": source, **raw}
     how: dict[str, Any] = {"samples": samples, "by": by, "seed": seed, "source": source, "root": data_root}
     folder = out or fresh_folder(f"{raw['name']}-sweep")
     try:
-        ended(folder, lambda: command.sweep(raw, values, folder, console, **how))
+        ended(folder, lambda: command.sweep(raw, values or [], folder, console, **how))
     finally:
         if out is None:  # a sweep that did not start leaves no folder
             for path in (folder, folder.parent):

@@ -11,18 +11,8 @@ from rich.console import Console
 
 from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
-from steadygan.commands.step_cost import (
-    StepCost,
-    counted,
-    device_bytes,
-    largest_part,
-    parameters,
-    state_bytes,
-    step_cost,
-)
+from steadygan.commands.step_cost import StepCost, parameters, state_bytes, step_cost
 from steadygan.config import Config
-from steadygan.config.registry import DYNAMICS
-from steadygan.config.resolve import resolve
 from steadygan.game.state import Step
 from steadygan.recipes.speed import product_speed
 from steadygan.training.compile.compiled_step import vectorised
@@ -57,29 +47,26 @@ def dry_run(
     """
     run = build(settings, own)
     console.print(config.dump(settings), end="", markup=False, highlight=False, soft_wrap=True)
-    parts = resolve(settings)
-    far = parts.constraints.fake_as_real
-    step = step_cost(run, products=DYNAMICS[parts.dynamics.name].products, pool=far.pool if far else 1)
-    flops, peak = (len(run.members) * each for each in (step.flops, step.peak))
+    step, members = step_cost(run), len(run.members)
+    flops, peak = members * step.flops, members * step.peak
     seconds = _seconds(run, flops, peak, settings.threads)
     facts = {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
-        "members": f"{len(run.members)}",
+        "members": f"{members}",
         "a step": f"{flops / 1e6:,.1f} MFLOP, {peak / 2**20:,.1f} MiB peak memory beside the state",
-        "memory": _memory(run, peak),
+        "memory": _memory(run, members * step.memory),
         "expected time": _expected(flops, seconds, settings.steps, settings.compile is not False),
     }
     if processes:
-        known = None if processes.speed else seconds
+        known = None if processes.speed and flops else seconds
         alone = known or flops / (processes.speed or product_speed())
         facts |= _shared(run, step, processes, alone)
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _memory(run: Run, peak: int) -> str:
+def _memory(run: Run, whole: int) -> str:
     state = ", ".join(f"{name} {_size(count)}" for name, count in state_bytes(run.state).items() if count)
-    whole = device_bytes(run, peak // len(run.members))
     rows = run.data.rows
     data = f"; data {_size(rows.nbytes)} more where they are on the device" if rows is not None else ""
     return f"{_size(whole)} with the state ({state}) and a batch{data}"
@@ -87,16 +74,15 @@ def _memory(run: Run, peak: int) -> str:
 
 def _shared(run: Run, step: StepCost, processes: Processes, alone: float) -> dict[str, str]:
     """What each of the processes holds and sends, and their efficiency where one alone needs `alone` seconds a step."""
-    members, sharing = spread(len(run.members), processes.number)
-    share, every = largest_part(run, sharing), [m for messages in step.messages.values() for m in messages]
-    work = alone * share * members / len(run.members)
-    talk = communication(every, sharing, Link(processes.bandwidth, LATENCY))
-    wire = sent(every, sharing)
-    kinds = ", ".join(f"{name} {_size(sent(m, sharing))}" for name, m in step.messages.items())
+    total, (members, sharing) = len(run.members), spread(len(run.members), processes.number)
+    mine = step_cost(run, processes=sharing)
+    work = alone * members / total * (mine.flops / step.flops if step.flops else 1.0)
+    talk = communication(mine.messages, sharing, Link(processes.bandwidth, LATENCY))
+    wire, times = sent(mine.messages, sharing), sum(m.times for m in mine.messages)
     return {
-        f"each of {processes.number} processes": f"{share:.1%} of the rows of {members} of {len(run.members)} members "
-        f"at most, {_size(device_bytes(run, step.peak, processes.number))} of memory without the data",
-        "on the wire": f"{_size(wire)} sent and received by a process in a step ({kinds})"
+        f"each of {processes.number} processes": f"{members} of {total} members, "
+        f"{members * mine.flops / 1e6:,.1f} MFLOP a step, {_size(members * mine.memory)} of memory without the data",
+        "on the wire": f"{_size(wire)} sent and received by a process in a step, in {times} sums"
         if wire
         else "nothing",
         "expected efficiency": f"{efficiency(alone, work + talk, processes.number):.0%}: a step takes "
@@ -174,7 +160,7 @@ def cost(config: Config) -> Cost:
     """
     run = build(config)
     period = math.lcm(run.rule.period, *(term.interval for term in config.critic.penalties))
-    flops = sum(counted(run, number)[0].flops for number in range(period)) * len(run.members)
+    flops = len(run.members) * sum(step_cost(run, number).flops for number in range(period))
     return Cost(parameters(run), flops * config.steps // period)
 
 
@@ -184,4 +170,4 @@ def fits(run: Run, count: int) -> bool:
     It is that of the GPU where there is one, else of the machine. The state of a run and the peak of a step count.
     """
     most = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else memory()
-    return count * device_bytes(run, counted(run, 0)[0].peak) / len(run.members) <= most / 2
+    return count * step_cost(run).memory <= most / 2

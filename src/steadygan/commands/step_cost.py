@@ -1,58 +1,79 @@
-"""The cost of a step, counted on paper: FLOPs, bytes of memory, and what processes send each other."""
+"""The cost of a step, counted on paper: FLOPs, bytes of memory, and what processes tell each other."""
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from steadygan.build import Run
-from steadygan.commands.traffic import traffic
-from steadygan.game import Logs, State
+from steadygan.errors import UsageError
+from steadygan.game import Draws, Share, State
 from steadygan.game.state import member
+from steadygan.networks.global_batch_norm import globally_normalized
+from steadygan.parallel import Processes, over
+from steadygan.runs.team import check_rows
 from steadygan.training.flop_meter import Meter, on_paper
-from steadygan.training.scaling import Message, device_peak, largest_share, spread
+from steadygan.training.scaling import Message
 
-__all__ = [
-    "StepCost",
-    "counted",
-    "device_bytes",
-    "largest_part",
-    "nbytes",
-    "parameters",
-    "state_bytes",
-    "step_cost",
-]
-
-TEMPORARIES = 4
-"""Vectors of all parameters beside the new state that an update needs at once: the gradient, and steps of Adam."""
+__all__ = ["StepCost", "nbytes", "parameters", "state_bytes", "step_cost"]
 
 
 class StepCost(NamedTuple):
-    """The cost of one member's step: FLOPs, peak bytes beside the state, and its collectives by what they carry."""
+    """The cost of one member's step on one process: FLOPs, bytes of state and draw, and beside them at the peak.
+
+    `messages` are what it tells the processes that share the rows.
+    """
 
     flops: int
+    state: int
+    batch: int
     peak: int
-    messages: dict[str, list[Message]]
+    messages: list[Message]
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the device needs at the peak of the step, without the data."""
+        return self.state + self.batch + self.peak
 
 
-def step_cost(run: Run, *, products: int = 0, pool: int = 1) -> StepCost:
-    """Count the first step of one member. `products` and `pool` are those of `traffic`."""
-    meter, logs = counted(run, 0)
-    messages = traffic(run, products=products, pool=pool, channels=meter.channels, logs=logs)
-    return StepCost(meter.flops, meter.peak, messages)
+def step_cost(run: Run, number: int = 0, processes: int = 1) -> StepCost:
+    """Count step `number` of one member. Of `processes` that share its rows, it is one with most of them.
 
-
-def counted(run: Run, number: int) -> tuple[Meter, Logs]:
-    """Count step `number` of one member on paper, or while it runs if its networks need the numbers of a tensor."""
-    one = 0 if run.ensemble else None
-    state, draws = member(run.state, one), run.draws(number)
-    draws = tree_map(lambda leaf: leaf[0], draws) if run.ensemble else draws
+    The step itself is counted, on paper, and runs nowhere. Only a step whose networks need the numbers of a tensor is
+    counted while it runs. Raises UsageError for such a one on several processes, and for processes without rows.
+    """
+    check_rows(run, processes)
+    if processes > 1:
+        for player in run.game.players.values():
+            globally_normalized(player.network.module)
+    state = member(run.state, 0 if run.ensemble else None)
+    draws = _draws(run, number, processes)
     try:
-        meter, (_, logs) = on_paper(run.step, state, draws)
-    except RuntimeError:
+        with over(Processes(processes - 1, processes, "on paper")):
+            meter, _ = on_paper(run.step, state, draws)
+    except RuntimeError as error:
+        if processes > 1:
+            raise UsageError(
+                "the networks need the numbers of a tensor, so what several processes do cannot be counted: leave out "
+                "--processes"
+            ) from error
         with Meter() as meter:
-            _, logs = run.step(state, draws)
-    return meter, logs
+            run.step(state, draws)
+    messages = [Message(size, times) for size, times in Counter(meter.sums).items()]
+    return StepCost(meter.flops, nbytes(state), nbytes(draws), meter.peak, messages)
+
+
+def _draws(run: Run, number: int, processes: int) -> list[dict[str, Tensor]]:
+    """One member's draws of a step, of which the last of `processes` has as many rows as any."""
+    if processes == 1:
+        draws = run.draws(number)
+        return tree_map(lambda leaf: leaf[0], draws) if run.ensemble else draws
+    seeds, share = run.draws.seeds[:1], Share(processes - 1, processes)
+    last = Draws(
+        run.game, run.rule.rounds, run.data, seeds, members=False, dtype=run.draws.dtype, share=share
+    )
+    return last(number)
 
 
 def state_bytes(state: State) -> dict[str, int]:
@@ -73,25 +94,6 @@ def nbytes(tree: Any) -> int:
     24
     """
     return sum(leaf.nbytes for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-
-
-def device_bytes(run: Run, peak: int, processes: int = 1) -> float:
-    """Bytes that the device of one of `processes` needs at the peak of a step, without the data: an upper bound.
-
-    `peak` are the bytes beside the state of one member's step with all rows.
-    """
-    members, sharing = spread(len(run.members), processes)
-    share = largest_part(run, sharing)
-    state, params = (nbytes(tree) / len(run.members) for tree in (run.state, run.state.params))
-    batch = nbytes(run.draws(0)) / len(run.members)
-    fixed = min(peak, state + TEMPORARIES * params)
-    return members * (state + share * batch + device_peak(peak, fixed, share))
-
-
-def largest_part(run: Run, processes: int) -> float:
-    """The largest share that one of `processes` has of the rows of any field, in one part of the batch."""
-    rows = [of.shape[0] // run.game.parts for of in run.game.fields.values() if of.shape]
-    return max((largest_share(count, processes) for count in rows), default=1.0)
 
 
 def parameters(run: Run) -> dict[str, int]:

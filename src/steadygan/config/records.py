@@ -39,14 +39,14 @@ class Part(NamedTuple):
 class RulePart(NamedTuple):
     """An update rule: `make(game, optimizers, **options)`, what it does in a sentence, and its options.
 
-    `products` is how many products of the field's Jacobian with a vector it takes with each field. A rule with any is
-    of second order, and a player's loss must then keep its second derivatives.
+    A rule of `second_order` differentiates the vector field itself. A player's loss must then keep its second
+    derivatives.
     """
 
     make: Callable[..., Any]
     meaning: str
     options: Options = NONE
-    products: int = 0
+    second_order: bool = False
 
 
 class DataPart(NamedTuple):

@@ -586,7 +586,7 @@ DYNAMICS: dict[str, RulePart] = {
                 bool, False, "Estimate the squared norm without the noise of the batch, sample by sample."
             ),
         },
-        products=1,
+        second_order=True,
     ),
     "smoothing": RulePart(
         dynamics.smoothing,
@@ -599,7 +599,7 @@ DYNAMICS: dict[str, RulePart] = {
                 "Regularise the generator's gradient, or those of all players.",
             ),
         },
-        products=1,
+        second_order=True,
     ),
     "extragradient": RulePart(
         dynamics.extragradient,
@@ -627,7 +627,7 @@ DYNAMICS: dict[str, RulePart] = {
                 "Choose the adjustment's sign so that stable points attract and unstable ones repel.",
             ),
         },
-        products=2,
+        second_order=True,
     ),
     "lookahead": RulePart(
         _lookahead,

@@ -10,7 +10,7 @@ from steadygan.data.dataset import Data
 from steadygan.data.items import check_dataset, indexed, rows, sample, size_of, split, tensor
 from steadygan.data.own_streams import stream_of
 from steadygan.data.reading import ARRAYS, MOST, in_memory, read, with_held
-from steadygan.data.stream_data import most_rows
+from steadygan.data.stream_data import REFERENCE, most_rows
 from steadygan.errors import UsageError
 
 __all__ = ["given"]
@@ -56,6 +56,10 @@ def _dataset(dataset: Any, labels: Any, note: Note) -> Data:
         raise UsageError(
             "labels belong to tensors and arrays: let the items of a stream be pairs (sample, label)"
         )
+    note(
+        f"{type(dataset).__name__} is read while training goes on: up to {REFERENCE:,} of its samples are kept in "
+        "memory, for scores and pictures"
+    )
     return stream_of(dataset, first, note=note)
 
 

@@ -48,14 +48,10 @@ def hugging_face(
         row = rows[index]
         return sample(_bytes(row[image]), how), *([row[label]] if label else [])
 
-    source = Stream(partial(_start, len(rows)), parts, block=SHUFFLE)
+    source = Stream(partial(permuted, len(rows)), parts, block=SHUFFLE)
     return streamed(
         place.name, source, parts, chosen(len(rows), reference), classes=classes, reference=reference
     )
-
-
-def _start(length: int, seed: int, epoch: int, state: Any) -> Any:
-    return permuted(length, seed, epoch, state)
 
 
 def _opened(place: Path) -> Any:

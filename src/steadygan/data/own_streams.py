@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,7 @@ from steadygan.data.dataset import Data
 from steadygan.data.items import LABELS, check_dataset, indexed, item_error, sample, split
 from steadygan.data.reading import ARRAYS, with_held
 from steadygan.data.seeding import seeded_globals
-from steadygan.data.stream_data import REFERENCE, SHUFFLE, streamed
+from steadygan.data.stream_data import REFERENCE, SHUFFLE, streamed, warned
 from steadygan.data.streams import Opened, Stream, permuted
 from steadygan.errors import UsageError, said
 from steadygan.rng import generator
@@ -33,7 +34,7 @@ def stream(
     reference: int = REFERENCE,
     shuffle: int = SHUFFLE,
     held: Any = None,
-    note: Note = lambda text: None,
+    note: Note = warned,
 ) -> Data:
     """The data set of a dataset, of torch or of Hugging Face, that is read while training goes on.
 
@@ -47,8 +48,8 @@ def stream(
 
     The order is a function of (seed, epoch). An iterable dataset must begin anew with each iter(); its method
     set_epoch(epoch) is called if it has one. With state_dict() and load_state_dict() a resumed run does not read again
-    what it has read. `note` gets a sentence where resume is not exact. Raises UsageError for a dataset whose items are
-    no samples.
+    what it has read. `note` gets a sentence where resume is not exact, by default as a DataNote (a warning). Raises
+    UsageError for a dataset whose items are no samples.
 
     >>> class Numbers(torch.utils.data.IterableDataset):
     ...     def __iter__(self):
@@ -81,17 +82,15 @@ def stream_of(
     """The same for a dataset that is known to be one. `first` are its first items, where they have been read."""
     known = _classes(dataset) if classes is None else classes
     if indexed(dataset):
-        source, parts = _map_style(dataset), lambda index: _parts(_item(dataset, index))
+        source = Stream(
+            partial(permuted, len(dataset)), partial(_item, dataset), block=SHUFFLE, random="decode"
+        )
         one: Iterable[Any] = chosen(len(dataset), reference)
     else:
-        source, parts = _iterable(dataset, shuffle, note), _parts
-        one = source.start(0, 0, None).items if first is None else first
-    note(
-        f"{type(dataset).__name__} is read while training goes on: up to {reference:,} of its samples are kept in "
-        "memory, for scores and pictures"
-    )
+        source = _iterable(dataset, shuffle, note)
+        one = _items(source) if first is None else first
     with seeded_globals("data"):
-        return streamed("own", source, parts, one, classes=known, reference=reference, note=note)
+        return streamed("own", source, source.decode, one, classes=known, reference=reference, note=note)
 
 
 def chosen(length: int, count: int) -> list[int]:
@@ -130,16 +129,9 @@ def _own_words(dataset: Any) -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------------- map-style
 
 
-def _map_style(dataset: Any) -> Stream:
-    def start(seed: int, epoch: int, state: Any) -> Opened:
-        return permuted(len(dataset), seed, epoch, state)
-
-    return Stream(start, lambda index: _item(dataset, index), block=SHUFFLE, random="decode")
-
-
-def _item(dataset: Any, index: int) -> Any:
+def _item(dataset: Any, index: int) -> tuple[Any, ...]:
     with _own_words(dataset):
-        return dataset[index]
+        return _parts(dataset[index])
 
 
 # -------------------------------------------------------------------------------------------------------- iterable
@@ -163,6 +155,11 @@ def _iterable(dataset: Any, shuffle: int, note: Note) -> Stream:
             "processes do not share one batch; leave shuffling to shuffle=, or seed it by set_epoch(epoch)"
         )
     return source if _resumes(source, dataset, note) else plain
+
+
+def _items(source: Stream) -> Iterator[Any]:
+    """The items of the first epoch, which begins when they are asked for."""
+    yield from source.start(0, 0, None).items
 
 
 def _none() -> None:

@@ -1,5 +1,6 @@
 """A stream as a data set: its first samples stand for it in scores and pictures, and each later one is checked."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain, islice
@@ -11,9 +12,9 @@ from torch import Tensor
 from steadygan.data.dataset import Data
 from steadygan.data.items import check_numbers, label, rows, size_of, stacked
 from steadygan.data.streams import Sample, Stream
-from steadygan.errors import UsageError
+from steadygan.errors import DataNote, UsageError
 
-__all__ = ["REFERENCE", "SHUFFLE", "Parts", "most_rows", "streamed"]
+__all__ = ["REFERENCE", "SHUFFLE", "Parts", "most_rows", "streamed", "warned"]
 
 REFERENCE, BYTES = 10_000, 2**30
 """Samples of a stream that are kept in memory for scores and pictures, and the most bytes of them."""
@@ -27,6 +28,11 @@ Parts = Callable[[Any], tuple[Any, ...]]
 Note = Callable[[str], None]
 
 
+def warned(text: str) -> None:
+    """Say something of a data set that the command line prints as a note."""
+    warnings.warn(text, DataNote, stacklevel=2)
+
+
 def streamed(
     name: str,
     source: Stream,
@@ -35,7 +41,7 @@ def streamed(
     *,
     classes: int = 0,
     reference: int = REFERENCE,
-    note: Note = lambda text: None,
+    note: Note = warned,
 ) -> Data:
     """The data set of a `source`, whose items `parts` takes apart. The raw items `first` become its rows.
 

@@ -9,7 +9,6 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -25,8 +24,6 @@ from steadygan.game.share import WHOLE, Share
 from steadygan.rng import generator
 
 __all__ = ["Draws"]
-
-Step = TypeVar("Step", int, Tensor)
 
 BLOCK, LARGEST = 64, 2**22
 """Steps in a block. A field that would then have more than `LARGEST` numbers takes fewer."""
@@ -61,19 +58,18 @@ class Draws:
         ]
         self.seeds, self.members, self.share, self.parts = tuple(seeds), members, share, game.parts
         self.dtype, self.device = dtype, torch.device(device)
-        need = sum(self.fields["x_real"].shape[0] for reads in self.reads if "x_real" in reads)
-        self._check(data, need)
-        self.readers = [Reader(data.stream, seed, need) for seed in self.seeds] if data.stream else []
-        self.read: dict[int, tuple[int, dict[str, Tensor]]] = {}  # round -> the step of its samples, and they
+        self._check(data)
         self.data = placed(data, self.device, dtype)
-        rows = None if self.readers else self.data.rows
-        self.indexed = rows is not None and rows.device.type == self.device.type
+        self.indexed = (
+            not data.stream and self.data.rows is not None and self.data.rows.device.type == self.device.type
+        )
         if data.flip and "x_real" in self.fields:
             self.fields["flip"] = Field("uniform", self.fields["x_real"].shape[:1])
         self.drawn = [self._of_round(reads) for reads in self.reads]
         self.sizes = {name: self._size(field) for name, field in self.fields.items()}
         self.blocks: dict[tuple[int, str], tuple[int, Tensor]] = {}
         self.permutation = lru_cache(maxsize=2 * len(self.seeds))(self._permutation)
+        self.read = lru_cache(maxsize=2 * len(self.reads))(self._read)
         self.keys = {place: self._key(*place) for place in self._places("normal", "uniform")}
         # A stream is read by the step itself: a checkpoint asks where it is.
         self.ahead = {} if self.device.type == "cpu" or self.readers else self._begun()
@@ -100,9 +96,11 @@ class Draws:
             for place in self._places("real", "label")
         }
 
-    def _check(self, data: Data, need: int) -> None:
+    def _check(self, data: Data) -> None:
         """Raise UsageError if a step takes more rows than there are, or labels that the data do not have."""
-        if data.rows is not None and not data.stream and len(data.rows) < need:
+        need = sum(self.fields["x_real"].shape[0] for reads in self.reads if "x_real" in reads)
+        self.readers = [Reader(data.stream, seed, need) for seed in self.seeds] if data.stream else []
+        if data.rows is not None and not self.readers and len(data.rows) < need:
             raise UsageError(
                 f"data {data.name} has {len(data.rows)} samples, fewer than the {need} that a step takes: "
                 f"choose batch at most {len(data.rows) * self.fields['x_real'].shape[0] // need}"
@@ -112,8 +110,7 @@ class Draws:
 
     def _of_round(self, reads: Collection[str]) -> list[str]:
         """What is drawn for the players of a round: labels only where the data have them, and flips of real samples."""
-        known = self.data.labels is not None or bool(self.readers)
-        names = [name for name in reads if known or self.fields[name].kind != "label"]
+        names = [name for name in reads if self.fields[name].kind != "label" or self.data.labels is not None]
         return [*names, "flip"] if "flip" in self.fields and "x_real" in reads else names
 
     def __call__(self, step: int) -> list[dict[str, Tensor]]:
@@ -127,8 +124,8 @@ class Draws:
         ]
 
     def _size(self, field: Field) -> int:
-        """Steps in a block: a power of two, at most 64, so that no block of numbers is large."""
-        if self.readers and field.kind in ("real", "label"):
+        """Steps in a block: a power of two, at most 64, so that no block of numbers is large. One step of a stream."""
+        if field.kind in ("real", "label") and self.readers:
             return 1
         if field.kind == "real" and self.indexed:
             return BLOCK
@@ -154,9 +151,9 @@ class Draws:
         return self._streamed(number, turn, name)
 
     def _on_host(self, turn: int, name: str, number: int) -> Tensor:
-        """A block of what the data have: samples, or of finite data rows, their indices or their labels."""
+        """A block of what the data have: samples, labels, or indices of finite data whose rows are on the device."""
         if self.readers:
-            return self._from_stream(number, turn)[name]
+            return self.read(number, turn)[name == "y_real"]
         if self.data.rows is None:
             return torch.stack([self._samples(seed, number, turn) for seed in self.seeds], 1)
         size = self.sizes[name]
@@ -184,39 +181,19 @@ class Draws:
         whole = torch.cat(found, 1).to(self.device)
         return whole.permute(2, 0, 1, *range(3, whole.ndim)).contiguous()
 
-    def _samples(self, seed: int, number: int, turn: int) -> Tensor:
-        """A block of drawn samples. All are drawn, since their generator cannot begin in the middle."""
-        assert self.data.draw is not None
-        size, shape = self.sizes["x_real"], self.fields["x_real"].shape
-        drawn = self.data.draw(generator(seed, number, turn, "x_real"), size * shape[0]).view(size, *shape)
-        return drawn.index_select(1, self.share.of(shape[0], self.parts)).to(self.dtype)
-
-    def _positions(self, seed: int, start: int, count: int, turn: int) -> Tensor:
-        """Indices of the rows that `count` steps see in this round: shuffled epochs, laid end to end."""
-        assert self.data.rows is not None
-        total, batch = len(self.data.rows), self.fields["x_real"].shape[0]
-        steps = torch.arange(start, start + count).view(-1, 1)
-        place = self._number(steps, turn) + self.share.of(batch, self.parts)
-        epoch, within = place // total, place % total
-        result = torch.empty_like(place)
-        for e in range(self._number(start, 0) // total, (self._number(start + count, 0) - 1) // total + 1):
-            result = torch.where(epoch == e, self.permutation(seed, e)[within], result)
-        return result
-
-    def _number(self, step: Step, turn: int) -> Step:
+    def _number(self, step: int, turn: int) -> int:
         """How many real samples training takes before a round of this step: the number of the round's first one."""
         taken = [self.fields["x_real"].shape[0] * ("x_real" in reads) for reads in self.reads]
         return step * sum(taken) + sum(taken[:turn])
 
-    def _from_stream(self, step: int, turn: int) -> dict[str, Tensor]:
-        """The real samples of a round of this step, and their labels: [1, members, rows, ...]."""
-        if self.read.get(turn, (None, {}))[0] != step:
-            numbers = self._number(step, turn) + self.share.of(self.fields["x_real"].shape[0], self.parts)
-            found = [sample for reader in self.readers for sample in reader(numbers.tolist())]
-            x, y = torch.stack([x for x, _ in found]), torch.tensor([y for _, y in found])
-            shape = 1, len(self.readers), len(numbers)
-            self.read[turn] = step, {"x_real": x.view(*shape, *x.shape[1:]), "y_real": y.view(shape)}
-        return self.read[turn][1]
+    def _read(self, step: int, turn: int) -> tuple[Tensor, Tensor]:
+        """The stream's samples of a round, and their labels: [1, members, rows, *shape] and [1, members, rows]."""
+        rows = self.share.of(self.fields["x_real"].shape[0], self.parts)
+        numbers = (self._number(step, turn) + rows).tolist()
+        found = [sample for reader in self.readers for sample in reader(numbers)]
+        x, y = torch.stack([x for x, _ in found]), torch.tensor([y for _, y in found])
+        shape = (1, len(self.readers), len(rows))
+        return x.view(*shape, *x.shape[1:]), y.view(shape)
 
     def places(self, step: int) -> list[Place] | None:
         """Where each seed's stream is before this step, as far as it is known; None without a stream."""
@@ -226,6 +203,26 @@ class Draws:
         """Read on from these places of the seeds' streams, instead of from the beginning."""
         for reader, place in zip(self.readers, places):
             reader.resume(place)
+
+    def _samples(self, seed: int, number: int, turn: int) -> Tensor:
+        """A block of endless data's samples. All are drawn, since their draws cannot be entered in the middle."""
+        assert self.data.draw is not None
+        size, shape = self.sizes["x_real"], self.fields["x_real"].shape
+        drawn = self.data.draw(generator(seed, number, turn, "x_real"), size * shape[0]).view(size, *shape)
+        return drawn.index_select(1, self.share.of(shape[0], self.parts)).to(self.dtype)
+
+    def _positions(self, seed: int, start: int, count: int, turn: int) -> Tensor:
+        """Indices of the rows that `count` steps see in this round: shuffled epochs, laid end to end."""
+        assert self.data.rows is not None
+        total, batch = len(self.data.rows), self.fields["x_real"].shape[0]
+        taken = [batch * ("x_real" in reads) for reads in self.reads]
+        steps = torch.arange(start, start + count).view(-1, 1)
+        place = steps * sum(taken) + sum(taken[:turn]) + self.share.of(batch, self.parts)
+        epoch, within = place // total, place % total
+        result = torch.empty_like(place)
+        for e in range(start * sum(taken) // total, ((start + count) * sum(taken) - 1) // total + 1):
+            result = torch.where(epoch == e, self.permutation(seed, e)[within], result)
+        return result
 
     def _permutation(self, seed: int, epoch: int) -> Tensor:
         assert self.data.rows is not None

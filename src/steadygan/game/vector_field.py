@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from steadygan import parallel
+from steadygan.errors import UsageError
 from steadygan.game.contracts import Buffers, Draw, Game, Logs, State, Vectors
 
 __all__ = ["accumulated", "everyone", "field", "jacobian", "jacobian_transpose"]
@@ -35,7 +36,12 @@ def play(
 def _share(game: Game, name: str) -> float:
     """This process's share of the rows that a player's loss averages: those of the first field that has rows."""
     counts = [game.fields[key].shape[0] for key in game.players[name].reads if game.fields[key].shape]
-    return parallel.share(counts[0] // game.parts if counts else 0)
+    rows, size = counts[0] // game.parts if counts else 0, parallel.processes().size
+    if counts and rows < size:
+        raise UsageError(
+            f"{size} processes cannot share a batch of {rows} rows: use at most {rows} processes, or a larger batch"
+        )
+    return parallel.share(rows)
 
 
 def field(

@@ -28,7 +28,6 @@ Told = TypeVar("Told")
 ANSWER = timedelta(seconds=3)
 """How long a process that ends waits for the first one's reason."""
 
-CPU = torch.device("cpu")
 _board: Any = None  # a store in which the processes leave messages
 
 
@@ -64,9 +63,9 @@ class Cluster(NamedTuple):
             try:
                 told = [(job(), None)]
             except Exception as error:
-                dist.broadcast_object_list([(None, str(error))], device=CPU)
+                dist.broadcast_object_list([(None, str(error))])
                 raise
-        dist.broadcast_object_list(told, device=CPU)
+        dist.broadcast_object_list(told)
         value, reason = told[0]
         if reason is not None:
             raise SaidByFirst(reason)
@@ -198,6 +197,8 @@ class Place(NamedTuple):
 
     def _whole(self, mine: Tensor) -> Tensor:
         """The rows of all members [total, ...], from those of this process."""
+        if mine.dtype == torch.bool:
+            return self._whole(mine.byte()).bool()
         whole = mine.new_zeros(self.total, *mine.shape[1:])
         if self.leads:
             whole[self.members.start : self.members.stop] = mine

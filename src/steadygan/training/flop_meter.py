@@ -11,19 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["Meter", "on_paper"]
+from steadygan import parallel
 
-BATCH_NORMS = {
-    torch.ops.aten.native_batch_norm.default: 5,
-    torch.ops.aten.native_batch_norm_backward.default: 7,
-}
-"""The passes of a batch norm on a CPU, and which of their arguments says that the statistics are the batch's."""
+__all__ = ["Meter", "on_paper"]
 
 
 class Meter(TorchDispatchMode):
     """Counts operations, FLOPs of matrix products and convolutions, and peak bytes of new tensors inside its block.
 
-    `channels` has those of each pass of a batch norm, forward or backward, that computes statistics of the batch.
+    `sums` has the bytes of each sum over processes.
 
     >>> with Meter() as meter:
     ...     _ = torch.ones(2, 3) @ torch.ones(3, 4)
@@ -38,7 +34,7 @@ class Meter(TorchDispatchMode):
         self.flops = 0
         self.alive = 0
         self.peak = 0
-        self.channels: list[int] = []
+        self.sums: list[int] = []
         self._seen: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -49,8 +45,8 @@ class Meter(TorchDispatchMode):
         self.operations += 1
         if func._overloadpacket in flop_registry:
             self.flops += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
-        if func in BATCH_NORMS and args[BATCH_NORMS[func]]:
-            self.channels.append(args[0].shape[1])
+        if func is parallel.SUM:
+            self.sums.append(args[0].nbytes)
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
                 self._track(tensor.untyped_storage())

@@ -1,9 +1,12 @@
-"""A sweep on Ray: two nodes of which one is killed, ASHA, and going on. Skipped where Ray is not installed."""
+"""A sweep on Ray: two nodes of which one is killed, ASHA, and going on. And what a run reports, without Ray."""
 
 import json
+import math
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,10 +16,9 @@ from small import RING
 from steadygan.commands import sweep as module
 from steadygan.commands.sweep import resume_sweep, sweep
 from steadygan.recipes.catalogue import find_recipe
+from steadygan.runs import train
+from steadygan.runs.sweeps import ray_tune
 from steadygan.training import checkpoint
-
-ray = pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install steadygan[ray]")
-pytestmark = pytest.mark.slow
 
 STORE = 100 * 2**20
 """Bytes of a node's object store, which a sweep hardly uses."""
@@ -25,6 +27,7 @@ STORE = 100 * 2**20
 @pytest.fixture
 def cluster(monkeypatch):
     """Two nodes with a processor each, on this machine."""
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install steadygan[ray]")
     from ray.cluster_utils import Cluster
 
     small = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
@@ -71,6 +74,55 @@ def killer(cluster, folder: Path, steps: int, caught: list) -> None:
         time.sleep(0.02)
 
 
+RAW = {**RING, "threads": 1, "every": {"log": 1, "score": 2, "checkpoint": 2}}
+
+
+@pytest.fixture
+def reports(monkeypatch):
+    """What is reported to Ray Tune, which need not be there."""
+    found: list[dict] = []
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(tune=SimpleNamespace(report=found.append)))
+    return found
+
+
+def scored(folder):
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [(line["step"], line["mode_kl"]) for line in lines if "mode_kl" in line]
+
+
+def test_a_run_reports_its_evaluations_and_at_the_end_its_state(reports, tmp_path):
+    ray_tune._trial(str(tmp_path / "r"), RAW, "mode_kl", True)
+    assert [(each["step"], each["score"]) for each in reports] == scored(tmp_path / "r")
+    assert [each["step"] for each in reports] == [2, 4, 6]
+    assert [each.get("state") for each in reports] == [None, None, "done"]
+
+
+def test_a_run_that_goes_on_reports_what_it_had_and_then_what_is_new(reports, tmp_path, quiet):
+    train.start(train.config.parse({**RAW, "steps": 4}), tmp_path / "r", quiet)
+    text = (tmp_path / "r" / "config.yaml").read_text()
+    (tmp_path / "r" / "config.yaml").write_text(text.replace("steps: 4", "steps: 6"))  # as if it was killed
+    ray_tune._trial(str(tmp_path / "r"), RAW, "mode_kl", True)
+    assert [each["step"] for each in reports] == [2, 4, 6]
+    assert [(each["step"], each["score"]) for each in reports] == scored(tmp_path / "r")
+
+
+def test_a_run_that_has_ended_only_reports(reports, tmp_path, quiet):
+    train.start(train.config.parse(RAW), tmp_path / "r", quiet)
+    before = (tmp_path / "r" / "events.jsonl").read_bytes()
+    ray_tune._trial(str(tmp_path / "r"), RAW, "mode_kl", False)
+    assert [each["step"] for each in reports] == [2, 4, 6]
+    assert (tmp_path / "r" / "events.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(("by", "worst"), [("mode_kl", math.inf), ("modes", -math.inf)])
+def test_a_run_without_a_score_reports_the_worst_one(reports, tmp_path, by, worst):
+    raw = {**RAW, "stop": {"log": "no/such/log", "below": 1}}
+    ray_tune._trial(str(tmp_path / "r"), raw, by, True)
+    assert [(each["step"], each["score"]) for each in reports] == [(0, worst)]
+    assert reports[0]["state"].startswith("failed: stop.log")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 @pytest.mark.timeout(600)
 def test_a_node_is_killed_and_all_runs_end_as_in_a_sweep_without_ray(cluster, tmp_path, quiet, monkeypatch):
@@ -93,7 +145,7 @@ def test_a_node_is_killed_and_all_runs_end_as_in_a_sweep_without_ray(cluster, tm
     found = sweep(raw, how, folder, quiet, by="mode_kl")
     watcher.join()
     assert len(caught) == 1, "no run was caught in the middle"
-    assert sum(node["Alive"] for node in ray.nodes()) == 1
+    assert not cluster.worker_nodes
     monkeypatch.setattr(module, "_ray_is_here", lambda: False)
     wanted = sweep(raw, how, tmp_path / "plain", quiet, by="mode_kl")
     assert {row.state for row in found} == {"done"}
@@ -105,6 +157,7 @@ def test_a_node_is_killed_and_all_runs_end_as_in_a_sweep_without_ray(cluster, tm
         assert [name for name in mine if not torch.equal(mine[name], plain[name])] == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_asha_ends_the_worst_early_and_a_sweep_that_goes_on_keeps_what_ended(cluster, tmp_path, quiet):
     """The Dirac-GAN with R1: below the critical damping a larger rate is nearer the equilibrium at every rung."""

@@ -3,7 +3,8 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,10 @@ def on_ray(
     is resumed from its newest checkpoint, on any node. The runs that ended before only report their evaluations again,
     so that ASHA compares with them.
     """
-    import ray
-    from ray import tune
-    from ray.tune.schedulers import ASHAScheduler
-
-    _begin(ray)
     folder = folder.resolve()
     order = sorted(range(len(sweep.runs)), key=lambda number: number in todo)  # those that ended first
     given = {n: (str(folder / run_name(n)), sweep.runs[n], sweep.by, n in todo) for n in order}
+    longest = max(config.parse(raw).steps for raw in sweep.runs)
 
     def trainable(chosen: dict[str, int]) -> None:
         _trial(*given[chosen["number"]])
@@ -57,41 +54,60 @@ def on_ray(
         if number in todo:
             done(number, state)
 
-    longest = max(config.parse(raw).steps for raw in sweep.runs)
-    asha = ASHAScheduler(
-        time_attr="step",
-        max_t=longest + 1,  # a last report never ends a run: its last checkpoint is to come
-        grace_period=max(1, longest // FACTOR**RUNGS),
-        reduction_factor=FACTOR,
-    )
-    place = folder / "ray"
-    shutil.rmtree(place, ignore_errors=True)  # the runs' own folders have all that counts
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, _resources(ray, sweep.runs[0])),
-        param_space={"number": tune.grid_search(order)},
-        tune_config=tune.TuneConfig(
-            metric="score",
-            mode="min" if lower_is_better(sweep.by) else "max",
-            scheduler=asha,
-            reuse_actors=True,  # a process takes one run after the other: it need not load torch again
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(place),
-            failure_config=tune.FailureConfig(max_failures=DEATHS),
-            callbacks=[_follower(tune.Callback, ended)],
-            verbose=0,
-        ),
-    )
-    tuner.fit()
+    with _connected() as ray:
+        from ray import tune
+
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, _resources(ray, sweep.runs[0])),
+            param_space={"number": tune.grid_search(order)},
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="min" if lower_is_better(sweep.by) else "max",
+                scheduler=_asha(longest),
+                reuse_actors=True,  # a process takes one run after the other: it need not load torch again
+            ),
+            run_config=_run_config(folder / "ray", ended),
+        )
+        tuner.fit()
 
 
-def _begin(ray: Any) -> None:
-    """Connect to Ray, unless the caller has."""
+@contextmanager
+def _connected() -> Iterator[Any]:
+    """Inside the block this process is connected to Ray: as the caller has connected it, or until the block ends."""
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the runs have their own
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the sweep prints what matters
-    if not ray.is_initialized():
+    import ray
+
+    before = ray.is_initialized()
+    if not before:
         ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
+    try:
+        yield ray
+    finally:
+        if not before:
+            ray.shutdown()
+
+
+def _asha(longest: int) -> Any:
+    """The scheduler, for runs of so many steps at most. A last report never ends a run: its checkpoint is to come."""
+    from ray.tune.schedulers import ASHAScheduler
+
+    first = max(1, longest // FACTOR**RUNGS)
+    return ASHAScheduler(time_attr="step", max_t=longest + 1, grace_period=first, reduction_factor=FACTOR)
+
+
+def _run_config(place: Path, done: Callable[[int, str], None]) -> Any:
+    """Where Ray Tune keeps its own files, begun anew, since the runs' folders have all that counts."""
+    from ray import tune
+
+    shutil.rmtree(place, ignore_errors=True)
+    return tune.RunConfig(
+        name="tune",
+        storage_path=str(place),
+        failure_config=tune.FailureConfig(max_failures=DEATHS),
+        callbacks=[_follower(tune.Callback, done)],
+        verbose=0,
+    )
 
 
 def _resources(ray: Any, raw: dict[str, Any]) -> dict[str, float]:

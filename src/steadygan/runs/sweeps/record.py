@@ -22,6 +22,7 @@ __all__ = [
     "Row",
     "Sweep",
     "check_new",
+    "check_no_sweep",
     "keep",
     "mean",
     "ranked",
@@ -79,11 +80,16 @@ def run_name(number: int) -> str:
 
 def check_new(folder: Path) -> None:
     """Raise UsageError if a new sweep cannot take this folder."""
+    check_no_sweep(folder)
+    check_free(folder)
+
+
+def check_no_sweep(folder: Path) -> None:
+    """Raise UsageError if a folder is that of a sweep."""
     if (folder / SWEEP).exists():
         raise UsageError(
-            f"{folder} is a sweep already: continue it with steadygan resume {folder}, or choose another --out"
+            f"{folder} is a sweep already: continue it with steadygan resume {folder}, or name another folder"
         )
-    check_free(folder)
 
 
 def write(folder: Path, sweep: Sweep) -> None:
