@@ -8,7 +8,7 @@ from torch import Tensor
 
 from steadygan.data import Data
 
-__all__ = ["Ahead", "placed"]
+__all__ = ["Ahead", "moved", "placed"]
 
 
 def placed(data: Data, device: torch.device, dtype: torch.dtype) -> Data:
@@ -39,6 +39,15 @@ def placed(data: Data, device: torch.device, dtype: torch.dtype) -> Data:
 def _free(device: torch.device) -> float:
     """Bytes of memory that are free on a device, as far as torch knows them."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
+def moved(block: Tensor, device: torch.device) -> Tensor:
+    """Return the block on the device. A GPU copies it from pinned memory, and the host does not wait.
+
+    >>> moved(torch.ones(2), torch.device("cpu"))
+    tensor([1., 1.])
+    """
+    return (block.pin_memory() if device.type == "cuda" else block).to(device, non_blocking=True)
 
 
 class Ahead:
@@ -72,6 +81,6 @@ class Ahead:
 
     def _moved(self, number: int) -> Tensor:
         if self.stream is None:
-            return self.make(number).to(self.device, non_blocking=True)
+            return moved(self.make(number), self.device)
         with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
-            return self.make(number).pin_memory().to(self.device, non_blocking=True)
+            return moved(self.make(number), self.device)

@@ -17,7 +17,7 @@ from steadygan.data import Data
 from steadygan.data.dataset import check_labels, nearest_centre
 from steadygan.data.streams import Place, Reader
 from steadygan.errors import UsageError
-from steadygan.game.ahead import Ahead, placed
+from steadygan.game.ahead import Ahead, moved, placed
 from steadygan.game.contracts import Field, Game, Player
 from steadygan.game.philox import normal, stream, uniform
 from steadygan.game.share import WHOLE, Share
@@ -71,9 +71,8 @@ class Draws:
         self.permutation = lru_cache(maxsize=2 * len(self.seeds))(self._permutation)
         self.read = lru_cache(maxsize=2 * len(self.reads))(self._read)
         self.keys = {place: self._key(*place) for place in self._places("normal", "uniform")}
-        # Not in another thread where a dataset draws random numbers: torch's CPU generator is one for all threads.
-        alone = self.device.type == "cpu" or (data.stream is not None and data.stream.random != "")
-        self.ahead = {} if alone else self._begun()
+        # A stream is read by the step itself: a checkpoint asks where it is.
+        self.ahead = {} if self.device.type == "cpu" or self.readers else self._begun()
 
     def _places(self, *kinds: str) -> list[tuple[int, str]]:
         """The rounds and names of all fields of these kinds."""
@@ -147,8 +146,8 @@ class Draws:
         if kind == "due":
             return torch.zeros(self.sizes[name], len(self.seeds), dtype=self.dtype, device=self.device)
         if kind in ("real", "label"):
-            made = self.ahead.get((turn, name))
-            return made(number) if made else self._on_host(turn, name, number).to(self.device)
+            ahead = self.ahead.get((turn, name))
+            return ahead(number) if ahead else moved(self._on_host(turn, name, number), self.device)
         return self._streamed(number, turn, name)
 
     def _on_host(self, turn: int, name: str, number: int) -> Tensor:

@@ -52,18 +52,19 @@ def loggers(
     board = (
         _tensorboard(run, folder, images_per_step, first, wall_s) if tensorboard else nullcontext(_nothing)
     )
-    with board as board_sink:
+    saved = checkpoint_sink(
+        folder / CHECKPOINTS,
+        lambda step: {**known, **stream_place(draws, step)},
+        last=keep.last,
+        best=keep.best,
+        good=_last_good(folder / EVENTS),
+    )
+    with board as board_sink, saved as saved_sink:
         yield [
             line_sink(folder / EVENTS, images_per_step),
             _picture_sink(run, folder),
             *_landscape_sinks(run, folder),
-            checkpoint_sink(
-                folder / CHECKPOINTS,
-                lambda step: {**known, **stream_place(draws, step)},
-                last=keep.last,
-                best=keep.best,
-                good=_last_good(folder / EVENTS),
-            ),
+            saved_sink,
             board_sink,
         ]
 

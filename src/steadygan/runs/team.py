@@ -47,7 +47,7 @@ def team_of(run: Run, cluster: Cluster) -> Team:
         Draws,
         run.game,
         run.rule.rounds,
-        run.data,
+        run.draws.data,
         run.draws.seeds[here],
         members=run.ensemble,
         dtype=run.draws.dtype,

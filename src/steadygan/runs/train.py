@@ -341,6 +341,7 @@ def _train(
     first = int(state.scalars["step"].flatten()[0])
     lost = lost_members(state)
     diverged = Diverged(first, first, sorted(lost)) if lost else None
+    ended: StoppedByDiagnosis | None = None
     keep_memory()
     told = _told(
         run,
@@ -384,12 +385,9 @@ def _train(
                 diverged = event._replace(members=sorted({*earlier, *event.members}))
             if stopped and isinstance(event, Scored):
                 tell(Snapshot(event.step, event.state))
-                return cluster.agreed(partial(_itself, stopped))
-    return cluster.agreed(lambda: diverged)  # so that no process ends before all is written
-
-
-def _itself(ended: StoppedByDiagnosis) -> StoppedByDiagnosis:
-    return ended
+                ended = stopped
+                break
+    return cluster.agreed(lambda: ended or diverged)  # so that no process ends before all is written
 
 
 def _none(event: Event) -> None:
@@ -467,7 +465,7 @@ def _compiled(
 def _gradient_stats(run: Run) -> Callable[[State, State], Logs]:
     return gradient_statistics(
         run.game,
-        run.data,
+        run.draws.data,
         seeds=[int(m["seed"]) for m in run.members],
         ensemble=run.ensemble,
         dtype=run.draws.dtype,

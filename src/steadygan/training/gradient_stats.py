@@ -95,7 +95,8 @@ def _shared(data: Data, dtype: torch.dtype, device: str | torch.device) -> Share
 
 
 def _some(rows: Tensor, most: int) -> Tensor:
-    return rows[torch.randperm(len(rows), generator=generator("examined", len(rows)))[:most]]
+    chosen = torch.randperm(len(rows), generator=generator("examined", len(rows)))[:most]
+    return rows[chosen.to(rows.device)].cpu()
 
 
 def _measured(
