@@ -27,15 +27,21 @@ NORMALIZED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def twin_d(name: str, G: nn.Module, D: nn.Module, draw: Draw) -> None:
-    """D's gradients of the naive loop, left in `.grad`."""
-    x = draw["x_real"]
+Forward = Callable[[Tensor], Tensor]
+
+
+def twin_d(name: str, G: nn.Module | Forward, D: nn.Module, draw: Draw, plain: Forward | None = None) -> None:
+    """D's gradients of the naive loop, left in `.grad`.
+
+    `plain` computes D where no gradient of it is taken: torch.compile cannot differentiate a module twice.
+    """
+    x, plain = draw["x_real"], plain or D
     with torch.no_grad():
         y = G(draw["z"]) if "z_pool" not in draw else G(torch.cat([draw["z"], draw["z_pool"]]))
         if "z_pool" in draw:
             y, candidates = y[: len(x)], y[len(x) :]
             count = len(candidates) // POOL
-            chosen = D(candidates).topk(count, largest=False).indices
+            chosen = plain(candidates).topk(count, largest=False).indices
             x = torch.cat([x[: len(x) - count], candidates[chosen]])
     D.zero_grad()
     penalty: Tensor | float = 0.0
@@ -43,9 +49,9 @@ def twin_d(name: str, G: nn.Module, D: nn.Module, draw: Draw) -> None:
         real, fake = NORMALIZED[name](*slope(D, torch.cat([x, y]))).chunk(2)
     elif name in ("r1", "far + r1"):
         real, gradient = slope(D, x)
-        penalty, fake = gradient.square().sum(1).mean(), D(y)
+        penalty, fake = gradient.square().sum(1).mean(), plain(y)
     else:
-        real, fake = D(x), D(y)
+        real, fake = plain(x), plain(y)
         penalty = twin_penalty(name, D, x, y, draw)
     (F.softplus(-real).mean() + F.softplus(fake).mean() + WEIGHT * penalty).backward()
 
@@ -63,11 +69,21 @@ def twin_penalty(name: str, D: nn.Module, x: Tensor, y: Tensor, draw: Draw) -> T
     return (lengths.norm(dim=1) - 1).square().mean()
 
 
-def twin_g(name: str, G: nn.Module, D: nn.Module, draw: Draw) -> None:
-    """G's gradients of the naive loop, D frozen, the double backward of a normalization included."""
+def twin_g(
+    name: str,
+    G: nn.Module,
+    D: nn.Module,
+    draw: Draw,
+    made: Forward | None = None,
+    plain: Forward | None = None,
+) -> None:
+    """G's gradients of the naive loop, D frozen, the double backward of a normalization included.
+
+    `made` computes G, and `plain` D as in `twin_d`.
+    """
     D.requires_grad_(False)
     G.zero_grad()
-    y = G(draw["z"])
-    fake = NORMALIZED[name](*slope(D, y)) if name in NORMALIZED else D(y)
+    y = (made or G)(draw["z"])
+    fake = NORMALIZED[name](*slope(D, y)) if name in NORMALIZED else (plain or D)(y)
     F.softplus(-fake).mean().backward()
     D.requires_grad_(True)

@@ -35,7 +35,18 @@ LEVEL = {folder: level for level, names in enumerate(FOLDERS) for folder in name
 # The public face names what stands on higher layers, and loads it when it is asked for.
 LAZY = PACKAGE / "__init__.py"
 
-HEAVY = {"matplotlib", "torchmetrics", "sklearn", "scipy", "tensorboard", "torch_fidelity", "torchvision"}
+HEAVY = {
+    "matplotlib",
+    "torchmetrics",
+    "sklearn",
+    "scipy",
+    "tensorboard",
+    "torch_fidelity",
+    "torchvision",
+    "ray",
+    "datasets",
+    "webdataset",
+}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {file: ast.parse(file.read_text()) for file in FILES}

@@ -34,9 +34,9 @@ from rich.console import Console
 
 from benchmarks import script
 from experiments import records
+from experiments.out_of_time import OutOfTime, ending
 from experiments.pages import DOCS
 from experiments.table2.methods import FALLING, METHODS, configured
-from experiments.table2.out_of_time import OutOfTime, ending
 from experiments.table2.page import page
 from experiments.table2.scores import measured, real, seconds_a_step
 from steadygan import config

@@ -148,12 +148,15 @@ def adapt(
 
     sign_real is the mean of sign(D(x)) over reals since the last call. `images` is how many reals were shown
     since then. So p goes from 0 to 1 in no less than `over` images. Source: Karras 2020 (ADA), every 4 steps.
-    Their code has no upper bound. There p above 1 changes nothing, but takes longer to come back.
+    Their code has no upper bound. There p above 1 changes nothing, but takes longer to come back. A difference below
+    1e-6 counts as none. It may be rounding alone, and that depends on how many processes share a batch.
 
     >>> adapt(torch.tensor(0.5), torch.tensor(0.7), 50_000)
     tensor(0.6000)
     """
-    return (p + torch.sign(sign_real - target) * images / over).clamp(0, 1)
+    excess = sign_real - target
+    direction = torch.where(excess.abs() < 1e-6, 0.0, excess.sign())
+    return (p + direction * images / over).clamp(0, 1)
 
 
 def _normal(u: Tensor) -> Tensor:
@@ -243,7 +246,12 @@ def _reflected(place: Tensor, side: int) -> Tensor:
     return torch.where(place < side, place, period - place)
 
 
-AROUND_GREY = [[0, -(3**-0.5), 3**-0.5, 0], [3**-0.5, 0, -(3**-0.5), 0], [-(3**-0.5), 3**-0.5, 0, 0], [0] * 4]
+AROUND_GREY: list[list[float]] = [
+    [0, -(3**-0.5), 3**-0.5, 0],
+    [3**-0.5, 0, -(3**-0.5), 0],
+    [-(3**-0.5), 3**-0.5, 0, 0],
+    [0] * 4,
+]
 """The cross product with the unit vector along grey. It generates rotations of the hue."""
 
 
@@ -257,11 +265,12 @@ def _color_matrix(p: Tensor, u: Tensor) -> Tensor:
     angle = torch.where(turn, (2 * angle - 1) * math.pi, 0.0)
     color = torch.where(saturate, torch.exp2(_normal(color)), 1.0)
 
+    # Constants are made of plain numbers: a list would be copied to a GPU at every step, and the step would wait.
     eye = torch.eye(4, dtype=u.dtype, device=u.device)
-    grey = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=u.dtype, device=u.device)
+    grey = 1 - eye[3]
     luma = grey.outer(grey) / 3  # onto the grey axis
     chroma = grey.diag() - luma
-    around = eye.new_tensor(AROUND_GREY)
+    around = _matrices(eye[0, :1], *AROUND_GREY)
     saturated = eye + (color - 1).view(-1, 1, 1) * chroma
     turned = eye + (angle.cos() - 1).view(-1, 1, 1) * chroma + angle.sin().view(-1, 1, 1) * around
     inverted = eye - 2 * flip.view(-1, 1, 1) * luma

@@ -1,5 +1,6 @@
 """Fake-as-real training: the critic is shown as real those fakes that it is surest are fake (FARGAN, Algorithm 1)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from steadygan import parallel
 from steadygan.critic_outputs import AnyCritic, Condition, Logits, ranks
 from steadygan.errors import UsageError
 
-__all__ = ["lowest", "mix", "select"]
+__all__ = ["lowest", "mix", "rounded", "select"]
 
 
 def select(
@@ -73,7 +74,7 @@ def lowest(
         return parallel.gathered(found, total).topk(count, largest=False).indices
 
 
-def mix(x_real: Tensor, selected: Tensor, count: int | Tensor, total: int | None = None) -> Tensor:
+def mix(x_real: Tensor, selected: Tensor, count: float | Tensor, total: int | None = None) -> Tensor:
     """Replace the last `count` of the real rows x_real [N, ...] by the first `count` of `selected` [m, ...].
 
     N - count real rows stay, so the critic's real part keeps N rows whatever the count. `count` may be a
@@ -90,8 +91,17 @@ def mix(x_real: Tensor, selected: Tensor, count: int | Tensor, total: int | None
             f"{len(selected)} selected fakes cannot replace rows of {total} reals: select at most {total}"
         )
     place = parallel.rows(total).start + torch.arange(len(x_real), device=x_real.device)
-    first = total - torch.as_tensor(count, device=x_real.device).round().clamp(max=len(selected))
+    first = total - rounded(count, len(selected))
     if len(selected) == 0:
         return x_real
     taken = selected[(place - first).clamp(0, len(selected) - 1).long()]
     return torch.where((place >= first).view(-1, *[1] * (x_real.ndim - 1)), taken, x_real)
+
+
+def rounded(count: float | Tensor, most: float = math.inf) -> float | Tensor:
+    """Round a count to a whole number of at most `most`. A plain number stays one, so nothing is moved to a device.
+
+    >>> rounded(2.6), rounded(torch.tensor(7.2), most=5)
+    (3, tensor(5.))
+    """
+    return count.round().clamp(max=most) if isinstance(count, Tensor) else min(round(count), most)

@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_map_only
 
 __all__ = [
     "ALONE",
+    "SUM",
     "Processes",
     "by_rows",
     "gathered",
@@ -168,8 +169,9 @@ def mean(x: Tensor) -> Tensor:
     """
     if _now.size == 1:
         return x.mean()
-    total, count = together(torch.stack([x.sum(), x.new_tensor(x.numel())])).unbind()
-    return total / count
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # which counts all rows
+    total, count = together(torch.stack([wide.sum(), wide.new_full((), x.numel())])).unbind()
+    return (total / count).to(x.dtype)
 
 
 def std(x: Tensor) -> Tensor:
@@ -178,7 +180,10 @@ def std(x: Tensor) -> Tensor:
     >>> std(torch.tensor([1.0, 3.0]))
     tensor(1.)
     """
-    return x.std(correction=0) if _now.size == 1 else mean((x - mean(x)).square()).sqrt()
+    if _now.size == 1:
+        return x.std(correction=0)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return mean((wide - mean(wide)).square()).sqrt().to(x.dtype)
 
 
 def largest(x: Tensor) -> Tensor:
@@ -222,10 +227,10 @@ def taken(x: Tensor, index: Tensor, count: int | None = None) -> Tensor:
     if _now.size == 1:
         return x[index]
     here = rows(whole(len(x), count))
-    if not len(x):
-        return together(x.new_zeros(len(index), *x.shape[1:]))
-    inside = ((index >= here.start) & (index < here.stop)).view(-1, *[1] * (x.ndim - 1))
-    return together(torch.where(inside, x[(index - here.start).clamp(0, len(x) - 1)], 0))
+    # A row of zeros for what others have. So a process without rows calls the same sums backward, too.
+    padded = torch.cat([x, x.new_zeros(1, *x.shape[1:])])
+    inside = (index >= here.start) & (index < here.stop)
+    return together(padded[torch.where(inside, index - here.start, len(x))])
 
 
 def by_rows(function: Callable[[Tensor], Any], x: Tensor, sharing: Processes) -> Any:
@@ -253,6 +258,10 @@ def _all_reduce(x: Tensor, group: str) -> Tensor:
 @_all_reduce.register_fake
 def _(x: Tensor, group: str) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+SUM = torch.ops.steadygan.summed.default
+"""The operator of all that processes tell each other, for those who count it."""
 
 
 class _Summed(torch.autograd.Function):

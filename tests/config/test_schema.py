@@ -228,6 +228,7 @@ VALID = st.fixed_dictionaries(
         "channels_last": leaf("flag"),
         "device": leaf("text"),
         "threads": leaf("size"),
+        "gpu": group(tf32=leaf("flag"), autotune=leaf("flag"), graphs=leaf("flag")),
         "every": group(log=leaf("span"), score=leaf("span"), checkpoint=leaf("span")),
         "keep": group(last=leaf("count"), best=leaf("text or none")),
         "stop": st.fixed_dictionaries(
@@ -243,7 +244,7 @@ threads every keep penalties count pool decay log score checkpoint last best los
 latent width depth batch_norm weight of n_critic momentum alpha eps betas schedule begin G D
 normalization clip piecewise_linear interval reading bound when consistency move weight_fake weight_G sigma augment
 policy after target over instance D G
-layers hidden constant_filters conditional categorical continuous"""
+layers hidden constant_filters conditional categorical continuous gpu tf32 autotune graphs"""
 KEYS = REQUIRED | set(re.findall(r"\w+", OPTIONAL))
 
 
@@ -760,6 +761,26 @@ def test_lists_of_numbers_become_every_combination_with_every_seed():
     for index, member in enumerate(run.members):
         assert torch.equal(run.state.params["G"][index], first[member["seed"]]), "a seed is an initialisation"
     assert not torch.equal(first[5], first[6])
+
+
+def test_paired_lists_become_a_member_for_each_place():
+    run = made(
+        optimizer={"G": {"name": "sgd", "lr": [0.1, 0.2, 0.4]}, "D": {"name": "adam", "lr": 0.3}},
+        critic={"penalties": ["r1", {"name": "r2", "weight": [1, 2, 3]}]},
+        seeds=2,
+        sweep="paired",
+    )
+    found = [(m["optimizer.G.lr"], m["critic.penalties.1.weight"], m["seed"]) for m in run.members]
+    assert found == [(0.1, 1, 0), (0.1, 1, 1), (0.2, 2, 0), (0.2, 2, 1), (0.4, 3, 0), (0.4, 3, 1)]
+
+
+def test_paired_lists_have_one_length():
+    with pytest.raises(UsageError, match=r"optimizer.lr has 2, ema.decay has 1: give each as many values"):
+        made(optimizer={"name": "sgd", "lr": [0.1, 0.2]}, ema={"decay": [0.5]}, sweep="paired")
+
+
+def test_paired_without_lists_is_a_single_run():
+    assert made(seed=3, sweep="paired").members == [{"seed": 3}]
 
 
 def test_a_single_run_is_no_ensemble():

@@ -1,5 +1,6 @@
 """Data that a program already has: read as they are, once, and refused in a sentence where they are no samples."""
 
+import io
 import itertools
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from steadygan.data import given as module
+from steadygan.data import reading as module
 from steadygan.data.given import given
 from steadygan.errors import UsageError
 
@@ -49,6 +50,7 @@ SAME = {
     "map-style, arrays": Items(list(X.numpy())),
     "TensorDataset": TensorDataset(X),
     "iterable": Stream(list(X)),
+    "dictionaries": Items([{"__key__": "0", "x": x} for x in X]),
     "generator": (x for x in X),
 }
 
@@ -86,6 +88,16 @@ def test_pictures_of_pillow_are_read():
         )
 
 
+def test_image_files_in_bytes_are_decoded():
+    files = [io.BytesIO() for _ in BYTES]
+    for file, image in zip(files, BYTES):
+        Image.fromarray(image).save(file, "PNG")
+    found = given(Items([{"png": file.getvalue()} for file in files]))
+    assert torch.equal(found.rows, torch.as_tensor(BYTES).permute(0, 3, 1, 2))
+    with pytest.raises(UsageError, match="cannot be decoded"):
+        given(Items([b"no image"] * 2))
+
+
 LABELS = {
     "list": [0, 2, 1, 0, 2, 1, 0, 2],
     "numpy": np.array([0, 2, 1, 0, 2, 1, 0, 2], np.int32),
@@ -103,6 +115,8 @@ def test_labels_come_alone_or_with_a_dataset(kind):
         given(Items(list(zip(X, labels)))),
         given(Stream(list(zip(X, labels)))),
         given(Items([[x, y] for x, y in zip(X, labels)])),
+        given(Items([{"sample": x, "cls": str(int(y)).encode()} for x, y in zip(X, labels)])),
+        given(Stream([{"label": y, "x": x} for x, y in zip(X, labels)])),
         given(Items(list(zip(X, [5] * 8))), labels),  # those that are given count
     ):
         assert torch.equal(found.labels, expected)
@@ -121,7 +135,7 @@ def test_held_out_samples_are_read_alike():
         assert torch.equal(given(X, held=held).held(), X[:2])
 
 
-def test_a_dataset_is_read_up_to_its_most_bytes(monkeypatch):
+def test_an_iterator_is_read_up_to_its_most_bytes(monkeypatch):
     monkeypatch.setattr(module, "MOST", 5 * 12)
     said, read = [], []
 
@@ -130,7 +144,7 @@ def test_a_dataset_is_read_up_to_its_most_bytes(monkeypatch):
             read.append(number)
             yield torch.full((3,), float(number))
 
-    assert len(given(Stream(endless()), note=said.append).rows) == 5
+    assert len(given(endless(), note=said.append).rows) == 5
     assert len(read) <= 6
     assert "the first 5 samples of the dataset were read" in said[0]
     assert "random transforms stay as they fell" in said[1]
@@ -179,7 +193,7 @@ WRONG = {
     "objects": (np.array([[1, None], [2, "a"]], dtype=object), "give numbers"),
     "records": (np.zeros(4, dtype=[("a", "f4")]), "give numbers"),
     "list of words": (["a", "b"], "give numbers"),
-    "items are mappings": (Items([{"x": X[0]}] * 2), "pairs .sample, label."),
+    "items are mappings": (Items([{"a": X[0]}] * 2), "has the keys a: .* pairs .sample, label."),
     "items are triples": (Items([(X[0], 1, 2)] * 2), "has 3 parts"),
     "a dataset that fails": (Raises([1, 2]), "OSError: the disk\\)"),
 }

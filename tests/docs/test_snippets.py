@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from experiments import records
@@ -17,6 +18,7 @@ from experiments.toy_spectrum import run as toy_spectrum
 from paths import ROOT
 from steadygan.cli import app
 from steadygan.recipes.catalogue import recipe_names
+from steadygan.runs.sweeps import record
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -67,6 +69,23 @@ def test_train_commands_are_valid(command: str, tmp_path: Path) -> None:
         pytest.skip(str(result.exception))
     assert result.exit_code == 0, result.exception
     assert "# parameters: D " in result.output
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("steadygan sweep")])
+def test_sweep_commands_make_a_plan(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plans = []
+
+    def train(folder: Path, made: record.Sweep, console: Console) -> list[record.Row]:
+        plans.append(made)
+        return [record.Row("run-000", [], {}, 1.0, "done", 1, 1.0)]
+
+    monkeypatch.setattr("steadygan.commands.sweep._train", train)
+    result = CliRunner().invoke(app.app, shlex.split(command)[1:])
+    if "was not found" in str(result.exception):
+        pytest.skip(str(result.exception))
+    assert result.exit_code == 0, result.exception
+    assert len(plans[0].points) > 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -20,7 +20,7 @@ STATE = State({}, {}, {}, {}, {})
 DEAD = {
     "data": "ring8",
     "networks": {"name": "mlp", "width": 16, "depth": 2},
-    "critic": {"penalties": [{"name": "r1", "weight": 100}]},
+    "critic": {"penalties": [{"name": "r1", "weight": 1000}]},
     "optimizer": {"name": "rmsprop", "lr": 0.01},
     "batch": 16,
     "steps": 240,

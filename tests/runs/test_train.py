@@ -482,11 +482,11 @@ def test_what_is_scored_is_what_is_sampled(name, whole):
     ids=str,
 )
 def test_the_best_is_the_highest_or_the_lowest_as_the_score_wants_it(tmp_path, score, values, best):
-    sink = checkpoint_sink(tmp_path, {}, last=1, best=score)
-    for step, value in enumerate(values, 1):
-        state = State({"G": torch.tensor([float(step)])}, {}, {}, {}, {"step": torch.tensor(step)})
-        sink(Scored(step, 0.0, state, Evaluated([], {score: value, "other": 0.0})))
-        sink(Snapshot(step, state))
+    with checkpoint_sink(tmp_path, lambda step: {}, last=1, best=score) as sink:
+        for step, value in enumerate(values, 1):
+            state = State({"G": torch.tensor([float(step)])}, {}, {}, {}, {"step": torch.tensor(step)})
+            sink(Scored(step, 0.0, state, Evaluated([], {score: value, "other": 0.0})))
+            sink(Snapshot(step, state))
     record = json.loads((tmp_path / "best.json").read_text())
     assert record["checkpoint"] == f"step-{best:08d}"
     assert {path.name for path in checkpoint.checkpoints(tmp_path)} == {

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from steadygan.training.flop_meter import Meter
+from steadygan import parallel
+from steadygan.training.flop_meter import Meter, on_paper
 
 KIB = 256  # this many float32 are a KiB
 
@@ -147,3 +148,67 @@ def test_memory_that_was_there_before_is_not_the_steps():
 def test_other_types_count_their_own_bytes():
     assert bytes_of(lambda: torch.zeros(1000, dtype=torch.float64)) == 8000
     assert bytes_of(lambda: torch.zeros(1000, dtype=torch.bool)) == 1000
+
+
+# ------------------------------------------------------------------------------------------------ on paper
+
+
+@pytest.mark.parametrize(("batch", "width", "depth"), [(64, 8, 2), (256, 16, 4)])
+def test_the_peak_of_an_mlp_is_the_sum_of_its_layers(batch, width, depth):
+    """Of L layers, backward: L results of ReLU, the gradients on both sides of the last product, and its weights'.
+
+    The sum's result and its gradient are 4 bytes each.
+    """
+    weights = [torch.randn(width, width) for _ in range(depth)]
+
+    def gradient(x, *weights):
+        for weight in weights:
+            x = (x @ weight.requires_grad_()).relu()
+        return torch.autograd.grad(x.sum(), weights)
+
+    meter, gradients = on_paper(gradient, torch.randn(batch, width), *weights)
+    assert meter.peak == 4 * ((depth + 2) * batch * width + width**2) + 8
+    assert meter.flops == (3 * depth - 1) * 2 * batch * width**2
+    assert [g.shape for g in gradients] == depth * [(width, width)]
+
+
+def test_on_paper_counts_what_the_step_itself_counts_inside_transforms():
+    """A double backward by torch.func, with a convolution and an in-place change."""
+    w, x = torch.randn(4, 3, 3, 3), torch.randn(2, 3, 8, 8)
+
+    def penalty(w, x):
+        logits, pull = torch.func.vjp(lambda x: torch.conv2d(x, w).relu_().sum((1, 2, 3)), x)
+        return pull(torch.ones_like(logits))[0].square().sum()
+
+    def work(w, x):
+        return torch.func.grad(penalty)(w, x)
+
+    with Meter() as meter:
+        kept = work(w, x)
+    paper, shapes = on_paper(work, w, x)
+    assert (paper.flops, paper.peak) == (meter.flops, meter.peak)
+    assert shapes.shape == kept.shape
+
+
+def test_on_paper_nothing_is_as_large_as_it_says():
+    huge = torch.empty(1, device="meta").expand(10**6, 10**6)
+    meter, _ = on_paper(lambda x: x + 1, huge)
+    assert meter.peak == 4 * 10**12
+
+
+def test_on_paper_a_number_cannot_be_read():
+    with pytest.raises(RuntimeError):
+        on_paper(lambda x: float(x.sum()), torch.ones(3))
+
+
+def test_sums_over_processes_are_noted_with_their_bytes():
+    """Forward, and back through what every process uses with its own rows."""
+
+    def loss(x):
+        return parallel.summed(parallel.spread(x).square().sum())
+
+    with parallel.over(parallel.Processes(0, 4, "on paper")):
+        meter, _ = on_paper(torch.func.grad(loss), torch.ones(5))
+    assert meter.sums == [4, 20]
+    meter, _ = on_paper(torch.func.grad(loss), torch.ones(5))
+    assert meter.sums == []

@@ -13,6 +13,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import vector_to_parameters
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from steadygan import config
 from steadygan.build import Run, build
@@ -44,6 +46,39 @@ IMAGES = {
     "networks": {"name": "dcgan", "latent": 4, "width": 4},
     "fake_as_real": {"count": 4, "pool": 2},
 }
+
+
+class OneDevice(TorchDispatchMode):
+    """Nothing but the meta device, which stands for a GPU, and plain numbers take part in any operation."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        found = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor)]
+        assert all(t.is_meta or not t.ndim for t in found), (
+            f"{func} of {[(t.device.type, t.shape) for t in found]}"
+        )
+        return out
+
+
+HELD = {**POINTS, "data": "digits", "networks": {"name": "dcgan", "latent": 4, "width": 4}}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [POINTS, {**POINTS, "seeds": 2}, {**POINTS, "data": "ring8"}, HELD],
+    ids=["rows", "members", "ring", "images"],
+)
+def test_the_pass_stays_on_the_device_of_the_run(raw):
+    made = build(config.parse({**raw, "device": "cpu"}))
+    state = tree_map(lambda t: t.to("meta"), made.state)
+    seeds = [int(member["seed"]) for member in made.members]
+    examine = gradient_statistics(
+        made.game, made.data, seeds=seeds, ensemble=made.ensemble, dtype=torch.float64, device="meta"
+    )
+    with OneDevice():
+        found = examine(state, state)
+    assert len(found) > 15
+    assert all(value.is_meta for value in found.values())
 
 
 def trained(raw: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor], Run]:

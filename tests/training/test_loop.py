@@ -5,13 +5,25 @@ The step here is a toy whose state says at any time which steps were done, so ev
 
 import math
 from collections import deque
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadygan.game import State
-from steadygan.training.events import Diverged, Evaluated, Event, Every, Finished, Progress, Scored, Snapshot
+from steadygan.training.events import (
+    Diverged,
+    Evaluated,
+    Event,
+    Every,
+    Finished,
+    Progress,
+    Scored,
+    Snapshot,
+    Stop,
+)
 from steadygan.training.loop import train
 
 
@@ -240,3 +252,54 @@ def test_a_member_that_was_bad_before_a_resume_is_not_told_again():
     toy = Toy()
     rest = run(toy, 8, Every(2, 4, 4), middle)
     assert kinds(rest) == [event for event in kinds(whole) if event[1] > 4]
+
+
+# -------------------------------------------------------------------------------------------------- on a device
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operations by which the host reads numbers of a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        names = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
+        self.count += any(name in str(func) for name in names)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("members", [None, 3])
+def test_between_events_the_loop_reads_no_number(members):
+    """Each read waits until a GPU has done all that it was given."""
+    seen = {}
+
+    def step(before: State, batch: object) -> tuple[State, dict[str, Tensor]]:
+        now = before.scalars["step"] + 1
+        params = before.params["G"] + 1
+        return before._replace(params={"G": params}, scalars={"step": now}), {
+            "finite": params.sum(-1) * 0 + 1
+        }
+
+    def draws(number: int) -> list[dict[str, Tensor]]:
+        seen[number] = reads.count
+        return []
+
+    with Reads() as reads:
+        every = Every(log=10, score=20, checkpoint=20, diagnostics=20)
+        events = list(
+            train(
+                step,
+                draws,
+                state(members=members),
+                evaluate=look,
+                steps=40,
+                every=every,
+                stop=Stop("loss/G", 0),
+            )
+        )
+    assert len(events) > 4
+    assert seen[10] > seen[9], "an event reads"
+    for number in range(1, 40):
+        assert number % 10 == 0 or seen[number] == seen[number - 1]

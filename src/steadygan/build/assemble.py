@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 from steadygan.build import closed_form
 from steadygan.build.critic import constraints
-from steadygan.build.own import NOTHING, Own, counting, seeded_globals, size, unseeded
+from steadygan.build.own import NOTHING, Own, counting, size, unseeded
 from steadygan.build.players import class_count, frozen, modules
 from steadygan.build.sizes import check_size
 from steadygan.config import Config
@@ -18,6 +18,7 @@ from steadygan.config.records import Choice, make
 from steadygan.config.registry import DATA, DYNAMICS, GAMES, LOSSES, OPTIMIZERS
 from steadygan.config.resolve import Resolved, resolve
 from steadygan.data.dataset import Data, subset
+from steadygan.data.seeding import seeded_globals
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Draws, Game, Logs, Network, Rule, State, Step
 from steadygan.game.optimizers import Optimizer

@@ -2,12 +2,9 @@
 
 import copy
 import math
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -21,9 +18,8 @@ from steadygan.losses import Loss
 from steadygan.networks.conditional import Classed
 from steadygan.networks.pure import Pure, draws_random_numbers, needs_purity
 from steadygan.networks.shaped import LogitsOf, Shaped
-from steadygan.rng import generator
 
-__all__ = ["NOTHING", "Own", "counting", "own_modules", "plain", "seeded_globals", "size", "unseeded"]
+__all__ = ["NOTHING", "Own", "counting", "own_modules", "plain", "size", "unseeded"]
 
 
 class Own(NamedTuple):
@@ -104,28 +100,6 @@ def unseeded(
         for name, given in _tries(roles, data, classes, latent).items()
         if draws_random_numbers(nets[name], *_typed(nets[name], given))
     ]
-
-
-@contextmanager
-def seeded_globals(*key: object) -> Iterator[None]:
-    """Inside the block the numbers of torch, numpy and Python are functions of `key`. Afterwards all go on as before.
-
-    >>> with seeded_globals(7, "forward"):
-    ...     a = random.random()
-    >>> with seeded_globals(7, "forward"):
-    ...     a == random.random()
-    True
-    """
-    g, before = generator(*key), (random.getstate(), np.random.get_state())
-    with torch.random.fork_rng(devices=[]):
-        torch.random.set_rng_state(g.get_state())
-        random.seed(g.initial_seed())
-        np.random.seed(g.initial_seed() % 2**32)
-        try:
-            yield
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])
 
 
 def plain(module: nn.Module) -> tuple[nn.Module, str]:

@@ -1,5 +1,6 @@
 """The command line. Heavy imports wait until a command needs them, so that `--help` answers at once."""
 
+import math
 import os
 import re
 import sys
@@ -31,12 +32,14 @@ from steadygan.cli.analysis import (
 from steadygan.cli.data import data
 from steadygan.cli.export import export
 from steadygan.cli.streams import unbroken
+from steadygan.cli.sweep import ended, sweep
 from steadygan.errors import UsageError
 from steadygan.recipes.listing import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from steadygan.commands.dry_run import Processes
     from steadygan.runs.live_diagnosis import StoppedByDiagnosis
     from steadygan.runs.origin import Origin
     from steadygan.training.events import Diverged
@@ -94,6 +97,20 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the configuration and its cost, and train nothing.")
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --dry-run: also the cost of this many processes. Default: one."),
+    ] = None,
+    bandwidth: Annotated[
+        float | None,
+        typer.Option(metavar="GB/s", help="Bytes between two of --processes, each way. Default: 10."),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TFLOP/s", help="What each of --processes achieves. Default: what this machine does."
+        ),
+    ] = None,
 ) -> None:
     """Train a recipe into a run folder with samples, scores and checkpoints.
 
@@ -109,6 +126,7 @@ def train(
     from steadygan.runs.own_code import keep, own_file
     from steadygan.training.cluster import here
 
+    shared = _processes(dry_run, processes, bandwidth, speed)
     assignments = list(overrides or [])
     if recipe and "=" in recipe:
         assignments.insert(0, recipe)
@@ -145,7 +163,7 @@ def train(
         for one in begun:
             started(one, partial(build, settings, own))  # what does not fit is said here too
 
-        dry.dry_run(settings, console, own)
+        dry.dry_run(settings, console, own, shared)
         return
     cluster = here()
     folder = out or cluster.agreed(lambda: fresh_folder(settings.name))
@@ -167,11 +185,19 @@ def resume(
     data_root: DataRoot = None,
     use: Use = None,
 ) -> None:
-    """Resume a run from its newest complete checkpoint.
+    """Resume a run from its newest complete checkpoint, or what is left of a sweep.
 
     The result is the same, bit for bit, as if the run had not been interrupted.
     """
     from steadygan.runs import train as run
+    from steadygan.runs.sweeps.record import SWEEP
+
+    if (folder / SWEEP).exists():
+        from steadygan.commands.sweep import resume_sweep
+
+        if overrides or data_root or use:
+            raise UsageError(f"{folder} is a sweep, which keeps its settings: give its folder alone")
+        return ended(folder, lambda: resume_sweep(folder, console))
 
     own = brought(use, folder)
     _train(folder, lambda: run.resume(folder, list(overrides or []), console, data_root, own))
@@ -233,6 +259,7 @@ def list_(
 
 
 for command in (
+    sweep,
     export,
     analysis.evaluate,
     analysis.compare,
@@ -258,6 +285,26 @@ def _origin(folder: Path | None, players: str | None, member: int | None) -> "li
 
     names = [name.strip() for name in players.split(",")] if players else None
     return [origin(folder, note, players=names, member=member)]
+
+
+def _processes(
+    dry_run: bool, count: int | None, bandwidth: float | None, speed: float | None
+) -> "Processes | None":
+    """The processes whose cost --dry-run is to print, if any."""
+    if count is None and (bandwidth, speed) != (None, None):
+        raise UsageError("--bandwidth and --speed belong to --processes: say how many with --processes N")
+    if count is None:
+        return None
+    if not dry_run:
+        raise UsageError(
+            "--processes belongs to --dry-run, which prints their cost; torchrun starts processes"
+        )
+    for flag, value in {"--bandwidth": bandwidth, "--speed": speed}.items():
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{flag} must be a positive number, not {value:g}")
+    from steadygan.commands.dry_run import Processes
+
+    return Processes(count, 1e9 * (bandwidth or 10.0), speed and 1e12 * speed)
 
 
 def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None]") -> None:

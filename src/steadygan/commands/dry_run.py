@@ -6,66 +6,99 @@ import statistics
 import time
 from typing import Any, NamedTuple
 
+import torch
 from rich.console import Console
-from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
+from steadygan.commands.step_cost import StepCost, parameters, state_bytes, step_cost
 from steadygan.config import Config
-from steadygan.game.state import Step, member
+from steadygan.game.state import Step
+from steadygan.recipes.speed import product_speed
 from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
-from steadygan.training.flop_meter import Meter
+from steadygan.training.scaling import LATENCY, Link, communication, efficiency, sent, spread
 
-__all__ = ["Cost", "cost", "count_flops", "dry_run", "parameters"]
+__all__ = ["Cost", "Processes", "cost", "dry_run", "fits"]
 
-TIMED, QUICK = 5, 1.0
+TIMED, QUICK = 5, 0.2
 """A step that takes less than QUICK seconds is timed TIMED more times."""
 
-LARGEST = 10**12
-"""FLOPs of the largest step that is run on a CPU to time it: it takes tens of seconds."""
+LARGEST = 5 * 10**10
+"""FLOPs of the largest step that is run on a CPU to time it: it takes about a second."""
 
 
-class StepCost(NamedTuple):
-    """The cost of one step: FLOPs, peak memory in bytes, and seconds, or None if the step was too large to run."""
+class Processes(NamedTuple):
+    """Processes that share a run: their number, bytes a second between them each way, and FLOPs a second, if given."""
 
-    flops: int
-    peak: int
-    seconds: float | None
+    number: int
+    bandwidth: float
+    speed: float | None = None
 
 
-def dry_run(settings: Config, console: Console, own: Own = NOTHING) -> None:
+def dry_run(
+    settings: Config, console: Console, own: Own = NOTHING, processes: Processes | None = None
+) -> None:
     """Print the resolved configuration, the number of parameters, and FLOPs, memory and time of a step.
 
-    The cost is measured on one eager step with a real batch. A step that would take minutes on the CPU, or more
-    memory than the machine has, is counted on meta tensors instead. Nothing is written.
+    With `processes` also what each of them holds and sends, and their efficiency. FLOPs and memory are those of an
+    eager step, counted without running it. A step of about a second or less is also run, to time it. Nothing is
+    written beside the cache.
     """
     run = build(settings, own)
     console.print(config.dump(settings), end="", markup=False, highlight=False, soft_wrap=True)
-    same = settings.model_copy(update=_meta_settings(settings.precision))
-    found = _too_large(run, run if settings.precision == same.precision else build(same, own)) or _measured(
-        run, settings.threads
-    )
-    # An upper bound on meta tensors, where some operations are not done in place.
-    most = "at most about " if found.seconds is None else ""
+    step, members = step_cost(run), len(run.members)
+    flops, peak = members * step.flops, members * step.peak
+    seconds = _seconds(run, flops, peak, settings.threads)
     facts = {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
-        "members": f"{len(run.members)}",
-        "a step": f"{found.flops / 1e6:,.1f} MFLOP, {most}{found.peak / 2**20:,.1f} MiB peak memory beside the state",
-        "expected time": _expected(found, settings.steps, settings.compile is not False),
+        "members": f"{members}",
+        "a step": f"{flops / 1e6:,.1f} MFLOP, {peak / 2**20:,.1f} MiB peak memory beside the state",
+        "memory": _memory(run, members * step.memory),
+        "expected time": _expected(flops, seconds, settings.steps, settings.compile is not False),
     }
+    if processes:
+        known = None if processes.speed and flops else seconds
+        alone = known or flops / (processes.speed or product_speed())
+        facts |= _shared(run, step, processes, alone)
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _too_large(run: Run, same: Run) -> StepCost | None:
-    """The cost of a step that is too large to run on this CPU, counted on the `same` run without autocast."""
-    if run.device.type != "cpu":
-        return None
-    meter = count_flops(same)
-    small = meter.flops <= LARGEST and meter.peak <= memory() / 2
-    return None if small else StepCost(meter.flops, meter.peak, None)
+def _memory(run: Run, whole: int) -> str:
+    state = ", ".join(f"{name} {_size(count)}" for name, count in state_bytes(run.state).items() if count)
+    rows = run.data.rows
+    data = f"; data {_size(rows.nbytes)} more where they are on the device" if rows is not None else ""
+    return f"{_size(whole)} with the state ({state}) and a batch{data}"
+
+
+def _shared(run: Run, step: StepCost, processes: Processes, alone: float) -> dict[str, str]:
+    """What each of the processes holds and sends, and their efficiency where one alone needs `alone` seconds a step."""
+    total, (members, sharing) = len(run.members), spread(len(run.members), processes.number)
+    mine = step_cost(run, processes=sharing)
+    work = alone * members / total * (mine.flops / step.flops if step.flops else 1.0)
+    talk = communication(mine.messages, sharing, Link(processes.bandwidth, LATENCY))
+    wire, times = sent(mine.messages, sharing), sum(m.times for m in mine.messages)
+    return {
+        f"each of {processes.number} processes": f"{members} of {total} members, "
+        f"{members * mine.flops / 1e6:,.1f} MFLOP a step, {_size(members * mine.memory)} of memory without the data",
+        "on the wire": f"{_size(wire)} sent and received by a process in a step, in {times} sums"
+        if wire
+        else "nothing",
+        "expected efficiency": f"{efficiency(alone, work + talk, processes.number):.0%}: a step takes "
+        f"{alone * 1e3:,.1f} ms on one process, and {work * 1e3:,.1f} ms + {talk * 1e3:,.1f} ms of communication at "
+        f"{processes.bandwidth / 1e9:g} GB/s",
+    }
+
+
+def _size(count: float) -> str:
+    """Bytes in a unit that fits.
+
+    >>> _size(512), _size(3 * 2**20)
+    ('0.5 KiB', '3.0 MiB')
+    """
+    power = min(4, max(1, (int(count).bit_length() - 1) // 10))
+    return f"{count / 2 ** (10 * power):,.1f} {' KMGT'[power]}iB"
 
 
 def memory() -> float:
@@ -76,36 +109,41 @@ def memory() -> float:
         return math.inf
 
 
-def _measured(run: Run, count: int | None) -> StepCost:
+def _seconds(run: Run, flops: int, peak: int, count: int | None) -> float | None:
+    """Seconds of an uncompiled step of all members, or None if it is too large to run on this CPU."""
+    if run.device.type == "cpu" and (flops > LARGEST or peak > memory() / 2):
+        return None
     step = vectorised(run.step) if run.ensemble else run.step
     batch = run.draws(0)
     with threads(count):
-        with Meter() as meter:
-            times = [_timed(step, run, batch)]
+        times = [_timed(step, run, batch)]
         if times[0] < QUICK:
             times = [_timed(step, run, batch) for _ in range(TIMED)]
-    return StepCost(meter.flops, meter.peak, statistics.median(times))
+    return statistics.median(times)
 
 
 def _timed(step: Step, run: Run, batch: Any) -> float:
     began = time.perf_counter()
-    step(run.state, batch)
+    _, logs = step(run.state, batch)
+    logs["finite"].cpu()  # on a device the step is done only when a result of it is here
     return time.perf_counter() - began
 
 
-def _expected(found: StepCost, steps: int, compiled: bool) -> str:
-    if found.seconds is None:
+def _expected(flops: int, seconds: float | None, steps: int, compiled: bool) -> str:
+    if seconds is None:
+        speed = product_speed()
         return (
-            f"unknown; {found.flops * steps:.1e} FLOP in all, and one step is too large to time on this CPU"
+            f"{_duration(flops * steps / speed)} at least: {flops * steps:.1e} FLOP in all, at the "
+            f"{speed / 1e9:,.0f} GFLOP/s of this processor's matrix products"
         )
-    text = f"{_duration(found.seconds * steps)} uncompiled ({found.seconds * 1e3:,.1f} ms a step)"
+    text = f"{_duration(seconds * steps)} uncompiled ({seconds * 1e3:,.1f} ms a step)"
     return text + (", less when compiled; compiling takes 10 to 60 s" if compiled else "")
 
 
 def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
 
 class Cost(NamedTuple):
@@ -116,39 +154,20 @@ class Cost(NamedTuple):
 
 
 def cost(config: Config) -> Cost:
-    """Count the FLOPs of a whole run on meta tensors: matrix products and convolutions.
+    """Count the FLOPs of a whole run on paper: matrix products and convolutions.
 
     The cost of a step is the mean over one period, after which lazy penalties and the update rule repeat.
     """
-    run = build(config.model_copy(update=_meta_settings(config.precision)))
+    run = build(config)
     period = math.lcm(run.rule.period, *(term.interval for term in config.critic.penalties))
-    flops = sum(count_flops(run, number).flops for number in range(period))
+    flops = len(run.members) * sum(step_cost(run, number).flops for number in range(period))
     return Cost(parameters(run), flops * config.steps // period)
 
 
-def _meta_settings(precision: str) -> dict[str, str]:
-    """The changes with which a step runs on meta tensors: on the CPU, without autocast."""
-    return {"device": "cpu", "precision": "float64" if precision == "float64" else "float32"}
+def fits(run: Run, count: int) -> bool:
+    """Whether `count` runs like this one, as members of one ensemble, take at most half of the memory.
 
-
-def count_flops(run: Run, number: int = 0) -> Meter:
-    """Count `flops` and `peak` memory in bytes of one step of all members, on meta tensors."""
-    state, draws = run.state, run.draws(number)
-    if run.ensemble:
-        state, draws = member(state, 0), tree_map(lambda leaf: leaf[0], draws)
-    with Meter() as meter:
-        run.step(_on_meta(state), _on_meta(draws))
-    meter.flops, meter.peak = meter.flops * len(run.members), meter.peak * len(run.members)
-    return meter
-
-
-def parameters(run: Run) -> dict[str, int]:
-    """The number of parameters of each player."""
-    return {
-        name: sum(p.numel() for p in player.network.module.parameters())
-        for name, player in run.game.players.items()
-    }
-
-
-def _on_meta(tree: Any) -> Any:
-    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, tree)
+    It is that of the GPU where there is one, else of the machine. The state of a run and the peak of a step count.
+    """
+    most = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else memory()
+    return count * step_cost(run).memory <= most / 2

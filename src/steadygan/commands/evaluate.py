@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TimeRemainingColumn
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from steadygan.build import NOTHING, Own, Run
 from steadygan.config.field_types import spelled
 from steadygan.config.registry import DATA
+from steadygan.config.resolve import device_of
 from steadygan.data import Data, image_folder
+from steadygan.data.dataset import split_name
 from steadygan.data.image_files import shape_text
 from steadygan.errors import UsageError, nearest
 from steadygan.files import user_path
@@ -29,6 +32,7 @@ from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
 from steadygan.training import checkpoint, sampling
 from steadygan.training.cluster import ONE, Cluster
+from steadygan.training.compile import gpu
 from steadygan.training.loop import lost_members
 from steadygan.training.online_scores import IMAGES, unseen_samples
 
@@ -66,7 +70,7 @@ def evaluate_run(
         raise UsageError(f"--ema is on, off or both, not {average!r}: {nearest(average, AVERAGES)}")
     averages = AVERAGES[average] if settings.ema else (False,)
     data, protocol = _of_split(run.data, protocol, settings.evaluation.images)
-    protocol = _with_extractor(protocol, run.data, weights, note)
+    protocol = _with_extractor(protocol, run.data, weights, note, run.device)
     protocol = replace(protocol, batch_norm=sampling.batch_norm(run.game.players["G"].network))
     members = range(len(run.members)) if member is None else [member]
     made = []
@@ -89,7 +93,7 @@ def evaluate_run(
                 card = cluster.agreed(partial(known, folder, subject, describe(mine, data)))
                 if card is None:
                     generate = _generate(run, state, seed, mine, averaged, cluster.sharing)
-                    with _progress_bar(console) as progress:
+                    with _progress_bar(console) as progress, gpu.options(run.device):
                         card = evaluate(
                             generate,
                             data,
@@ -137,8 +141,9 @@ def evaluate_images(
         raise UsageError(_unlike(path, rows.shape[1:], against, size))
     data, protocol = (against, replace(protocol, split="all")) if whole else _of_split(against, protocol)
     protocol = replace(protocol, weights="images", batch_norm="images")
-    protocol = _with_extractor(protocol, against, weights, note)
-    with _progress_bar(console) as progress:
+    device = device_of("auto")
+    protocol = _with_extractor(protocol, against, weights, note, device)
+    with _progress_bar(console) as progress, gpu.options(device):
         card = evaluate(rows, data, protocol, subject={"images": path.name}, batch=batch, progress=progress)
     print_card(card, console)
     return card
@@ -175,7 +180,7 @@ def _generate(
     def next_ones(count: int) -> Tensor:
         nonlocal left
         z, left = left[:count], left[count:]
-        return by_rows(made, z.to(run.device), sharing).cpu()
+        return by_rows(made, z.to(run.device), sharing)
 
     return next_ones
 
@@ -187,22 +192,24 @@ def _of_split(data: Data, protocol: Protocol, seen: int = IMAGES) -> tuple[Data,
             raise UsageError(
                 "--split and --real are for images, but this run's data are points: leave them out"
             )
-        return data, protocol
+        return data, replace(protocol, split=split_name(data, protocol.split))
     rows = unseen_samples(data, protocol.split, seen)
     left_out = data.held is None or protocol.split == "test"
     held = partial(unseen_samples, data, "test", seen) if data.held and protocol.split == "train" else None
-    split = (
-        f"{protocol.split}, without the images of evaluation during training" if left_out else protocol.split
-    )
+    split = split_name(data, protocol.split)
+    split = f"{split}, without the images of evaluation during training" if left_out else split
     return data._replace(rows=rows, held=held), replace(protocol, split=split)
 
 
-def _with_extractor(protocol: Protocol, data: Data, weights: Path | None, note: Note) -> Protocol:
-    """The protocol with its extractor built. Points need none."""
+def _with_extractor(
+    protocol: Protocol, data: Data, weights: Path | None, note: Note, device: torch.device
+) -> Protocol:
+    """The protocol with its extractor built on this device. Points need none."""
     name = protocol.extractor
     if isinstance(name, Extractor) or not data.images:
         return protocol
-    return replace(protocol, extractor=classifiers.named_extractor(name, data.shape[0], note, weights))
+    made = classifiers.named_extractor(name, data.shape[0], note, weights, device=device)
+    return replace(protocol, extractor=made)
 
 
 def is_folder(against: str) -> bool:
@@ -223,7 +230,7 @@ def real_images(name: str, root: Path | None, size: int | None = None, colour: s
     part = DATA.get(spelled(name, DATA))
     if part and "path" in part.options:
         raise UsageError(
-            "--against images does not say which: give their folder or zip, such as --against DIR"
+            f"--against {name} does not say which: give their folder or zip, such as --against DIR"
         )
     given: dict[str, Any] = {"root": str(root)} if part and root and "root" in part.options else {}
     given |= {"size": size} if part and size and "filter" in part.options else {}

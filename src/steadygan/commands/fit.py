@@ -25,6 +25,7 @@ from steadygan.config.registry import DATA, GAMES
 from steadygan.config.schema import Config, Critic
 from steadygan.data import Data
 from steadygan.data.given import given
+from steadygan.data.reading import with_held
 from steadygan.diagnostics import Verdict, diagnose
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
@@ -258,9 +259,11 @@ def _own(
         raise UsageError(
             "labels and held belong to tensors and arrays: leave them out where data is a name or a folder"
         )
+    if labels is not None and isinstance(data, Data):
+        raise UsageError("labels belong to tensors and arrays: a Data has its own, so leave them out")
     rows = None
     if not named:
-        rows = data if isinstance(data, Data) else given(data, labels, held=held, note=note)
+        rows = with_held(data, held) if isinstance(data, Data) else given(data, labels, held=held, note=note)
     return Own(lambda shape: _made(nets), rows, mine, logits), {"data": named or {"name": "own"}}
 
 

@@ -201,7 +201,7 @@ def _draws(run: Run, state: State, seed: int, batches: int, note: Note) -> list[
     draws = Draws(
         run.game,
         [tuple(run.game.players)],
-        run.data,
+        run.data._replace(stream=None),  # the samples that stand for a stream
         [seed],
         members=False,
         dtype=next(iter(state.params.values())).dtype,

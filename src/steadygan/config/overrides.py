@@ -7,7 +7,7 @@ import yaml
 
 from steadygan.errors import UsageError
 
-__all__ = ["as_text", "assigned", "override", "read_yaml"]
+__all__ = ["as_text", "assigned", "override", "read_yaml", "split", "value_of"]
 
 
 MOST = 100_000
@@ -20,15 +20,28 @@ def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     >>> override({"data": {"name": "ring8"}, "steps": 5}, ["steps=7", "data.scale=1.5"])
     {'data': {'name': 'ring8', 'scale': 1.5}, 'steps': 7}
     """
-    changes = []
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            raise UsageError(f"{assignment!r} is not an override: write key=value, such as steps=1000")
-        if not all(path.split(".")):
-            raise UsageError(f"{path!r} in {assignment!r} is no key: write a.b=value")
-        changes.append((path, read_yaml(text, f"the value of {assignment!r}")))
-    return assigned(raw, changes)
+    pairs = (split(assignment) for assignment in assignments)
+    return assigned(raw, [(path, value_of(path, text)) for path, text in pairs])
+
+
+def value_of(path: str, text: str) -> Any:
+    """The value of `path=text`, read as YAML."""
+    assignment = f"{path}={text}"
+    return read_yaml(text, f"the value of {assignment!r}")
+
+
+def split(assignment: str) -> tuple[str, str]:
+    """The path and the text of `a.b=value`. Raises UsageError for what is none.
+
+    >>> split("optimizer.lr=1e-3")
+    ('optimizer.lr', '1e-3')
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals or not path:
+        raise UsageError(f"{assignment!r} is not an override: write key=value, such as steps=1000")
+    if not all(path.split(".")):
+        raise UsageError(f"{path!r} in {assignment!r} is no key: write a.b=value")
+    return path, text
 
 
 def assigned(raw: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -25,10 +25,13 @@ from steadygan.data.decoding import COLOURS, CROPS, FILTERS
 from steadygan.data.emoji_sheet import EMOJI
 from steadygan.data.fashion_files import FASHION_MNIST
 from steadygan.data.folders import CELEBA_HQ, LSUN, image_folder
+from steadygan.data.hugging_face_sets import hugging_face
 from steadygan.data.imagenet import IMAGENET64
+from steadygan.data.shards import webdataset
 from steadygan.data.sklearn_digits import DIGITS, stacked_digits
 from steadygan.data.sources import DataSet
 from steadygan.data.stl import STL10
+from steadygan.data.stream_data import REFERENCE, SHUFFLE
 from steadygan.dynamics._smoothing import READINGS
 from steadygan.errors import UsageError
 from steadygan.game import Game, Rule
@@ -98,6 +101,20 @@ _fit = {
 }
 _below = {
     "split": Option(str | None, None, "Subfolder whose images are taken. null: all images.", "bedroom_train")
+}
+_colour = Option(
+    Literal[*COLOURS] | None,
+    None,
+    "rgb or grey: turn all images to colour or to grey. null: all must be of one kind already.",
+    "rgb",
+)
+_reference = {
+    "reference": Option(
+        Count,
+        REFERENCE,
+        "How many samples are kept in memory, for scores and pictures; at most 1 GiB.",
+        50_000,
+    )
 }
 _flipped = {**_root, "flip": _flip._replace(default=True)}
 
@@ -206,12 +223,7 @@ DATA: dict[str, DataPart] = {
             "flip": _flip,
             **_below,
             **_fit,
-            "colour": Option(
-                Literal[*COLOURS] | None,
-                None,
-                "rgb or grey: turn all images to colour or to grey. null: all must be of one kind already.",
-                "rgb",
-            ),
+            "colour": _colour,
             "white": Option(
                 Count | None,
                 None,
@@ -219,6 +231,37 @@ DATA: dict[str, DataPart] = {
                 4095,
             ),
             **_limit,
+        },
+    ),
+    "webdataset": DataPart(
+        webdataset,
+        "Your own images in WebDataset shards (tar files), read while training goes on.",
+        {
+            "path": Option(str, ..., "The shards, or the folder that holds them.", "shards/{000..127}.tar"),
+            **_side(None),
+            "flip": _flip,
+            **_fit,
+            "colour": _colour,
+            "classes": Option(Natural, 0, "How many classes the .cls files number. 0: no labels.", 10),
+            **_reference,
+            "shuffle": Option(
+                Count, SHUFFLE, "How many samples are read at a time and put into a random order.", 10_000
+            ),
+        },
+    ),
+    "hugging_face": DataPart(
+        hugging_face,
+        "Images of a Hugging Face data set on this machine, read while training goes on.",
+        {
+            "path": Option(
+                str, ..., "Folder that save_to_disk has written, or one of .parquet files.", "~/mnist"
+            ),
+            "split": Option(str | None, None, "Part of the data set. null: its only one.", "train"),
+            **_side(None),
+            "flip": _flip,
+            **_fit,
+            "colour": _colour,
+            **_reference,
         },
     ),
 }

@@ -153,7 +153,7 @@ def resolve(config: Config) -> Resolved:
             else None
         ),
         freeze=dict(config.freeze),
-        members=_members(sweeps(config), range(config.seed, config.seed + config.seeds)),
+        members=_members(sweeps(config), range(config.seed, config.seed + config.seeds), config.sweep),
         batch=config.batch,
         accumulate=config.accumulate,
         precision=precision,
@@ -274,10 +274,20 @@ def _parts(value: Any) -> list[tuple[Any, Any]]:
     return list(enumerate(value)) if isinstance(value, tuple) else [("", value)]
 
 
-def _members(swept: dict[str, tuple[float, ...]], seeds: range) -> list[dict[str, float]]:
-    """The members of the ensemble: every combination of swept values, each with every seed."""
-    grid = itertools.product(*swept.values(), seeds)
-    return [dict(zip([*swept, "seed"], values, strict=True)) for values in grid]
+def _members(swept: dict[str, tuple[float, ...]], seeds: range, how: str) -> list[dict[str, float]]:
+    """The members of the ensemble: every point of the sweep, each with every seed. `how` is grid or paired.
+
+    >>> _members({"a": (1, 2), "b": (3, 4)}, range(1), "paired")
+    [{'a': 1, 'b': 3, 'seed': 0}, {'a': 2, 'b': 4, 'seed': 0}]
+    """
+    lengths = {path: len(values) for path, values in swept.items()}
+    if how == "paired" and len(set(lengths.values())) > 1:
+        told = ", ".join(f"{path} has {length}" for path, length in lengths.items())
+        raise UsageError(f"sweep=paired takes lists of one length, but {told}: give each as many values")
+    points = (
+        zip(*swept.values(), strict=True) if how == "paired" and swept else itertools.product(*swept.values())
+    )
+    return [dict(zip([*swept, "seed"], (*point, seed), strict=True)) for point in points for seed in seeds]
 
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")

@@ -111,6 +111,19 @@ class Average(Strict):
     """Step at which averaging begins."""
 
 
+class Gpu(Strict):
+    """How a GPU computes the training step. Runs on other devices do not use it."""
+
+    tf32: bool = Field(False, examples=[True])
+    """Round the factors of float32 products and convolutions to TF32 (10 bits instead of 23): faster, less exact."""
+
+    autotune: bool = Field(False, examples=[True])
+    """Let cudnn time its algorithms and take the fastest. Another run may take others, which round differently."""
+
+    graphs: bool = Field(True, examples=[False])
+    """Replay the compiled step as a CUDA graph, in runs of one process. It needs a second copy of state and batch."""
+
+
 class Every(Strict):
     """Steps between two log lines, evaluations, checkpoints, diagnostics passes. The last step has all of them."""
 
@@ -235,6 +248,12 @@ class Config(Strict):
     seeds: Count = Field(1, examples=[4])
     """Runs of one ensemble, trained as one program with seeds from `seed` on."""
 
+    sweep: Literal["grid", "paired"] = "grid"
+    """How several lists in place of numbers combine, in an ensemble: each value with each, or place by place.
+
+    paired: the lists have one length, and a member takes the numbers of one place.
+    """
+
     compile: _flag_or_auto = Field("auto", examples=[False])
     """Compile the training step with torch.compile. auto: where that saves time in this run."""
 
@@ -252,6 +271,8 @@ class Config(Strict):
 
     threads: Count | None = Field(None, examples=[2])
     """CPU threads of the run. null: as many as torch takes."""
+
+    gpu: Gpu = Gpu()
 
     every: Every = Every()
 

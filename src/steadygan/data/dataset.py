@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from steadygan.data.streams import Stream
 from steadygan.errors import UsageError
 
 
@@ -20,7 +21,7 @@ class Modes(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A data set: it has either `rows` (finite) or `draw` (a stream), never both.
+    """A data set: it has either `rows` (finite) or `draw` (new samples without end), never both.
 
     `shape` is the shape of one sample as a network sees it: (2,) for points, (channels, height, width) for images.
     The `rows` [n, *shape] are uint8 0..255 for images, which networks see as x / 127.5 - 1, and floating point for
@@ -31,6 +32,9 @@ class Data(NamedTuple):
     without `labels` uses the nearest of its `modes`. `held()` returns rows that are held out of training: the published
     test split, or the rows that a limit left. `mapped` is the file that `rows` are mapped from, with its manifest
     beside it. `mode_classifier` names the data set whose classifier counts the modes of this one.
+
+    With a `stream`, training steps read their samples from it. The `rows` are then a part of them, which stands for the
+    stream in scores, statistics and pictures.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Data(NamedTuple):
     held: Callable[[], Tensor] | None = None
     mapped: Path | None = None
     mode_classifier: str | None = None
+    stream: Stream | None = None
 
     @property
     def images(self) -> bool:
@@ -64,6 +69,17 @@ def as_seen(rows: Tensor) -> Tensor:
     return rows.float() / 127.5 - 1 if rows.dtype == torch.uint8 else rows.float()
 
 
+def split_name(data: Data, split: str) -> str:
+    """What a score card calls a split: of a stream it has some samples only.
+
+    >>> split_name(Data("x", (2,), rows=torch.zeros(5, 2)), "train")
+    'train'
+    """
+    if data.stream is None or data.rows is None or split != "train":
+        return split
+    return f"train, {len(data.rows):,} samples of the stream"
+
+
 def rows_sha256(rows: Tensor) -> str:
     """The SHA-256 of rows with their type and shape.
 
@@ -79,6 +95,11 @@ def rows_sha256(rows: Tensor) -> str:
 def check_labels(data: Data) -> None:
     """Raise UsageError unless each sample has a label from 0 to classes - 1."""
     labels, rows = data.labels, data.rows
+    if data.classes < 1 and data.stream is not None:
+        raise UsageError(
+            f"a conditional game needs labels, but the classes of the stream {data.name} are not known: tell their "
+            "number (data.classes=10, or steadygan.data.stream(dataset, classes=10)), or set game.conditional=false"
+        )
     if data.classes < 1 or (labels is None and data.modes is None):
         raise UsageError(
             f"a conditional game needs labels, but data {data.name} has none: choose ring8, grid25, digits, "
@@ -119,7 +140,7 @@ def subset(data: Data, count: int | None, seed: int = 0) -> Data:
     """
     if count is None:
         return data
-    if data.rows is None:
+    if data.rows is None or data.stream is not None:
         raise UsageError(
             f"data {data.name} is a stream, and only a finite data set can be limited to {count} rows: leave out "
             "data.limit"

@@ -7,14 +7,17 @@ share a step, each draws its own rows alone.
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
 from steadygan.data import Data
 from steadygan.data.dataset import check_labels, nearest_centre
+from steadygan.data.streams import Place, Reader
 from steadygan.errors import UsageError
+from steadygan.game.ahead import Ahead, moved, placed
 from steadygan.game.contracts import Field, Game, Player
 from steadygan.game.philox import normal, stream, uniform
 from steadygan.game.share import WHOLE, Share
@@ -30,7 +33,8 @@ class Draws:
     """Callable `draws(step) -> batch`: for each of a rule's rounds, the fields that its players read.
 
     With one seed, tensors have a draw's shape. With `members` (several seeds) they have a leading [members].
-    Finite data are read in shuffled epochs. Each has a new permutation, a function of (seed, epoch).
+    Finite data are read in shuffled epochs. Each has a new permutation, a function of (seed, epoch). A stream is read
+    by the numbers of its samples, which follow from the step.
     A `share` leaves only its rows in every field: those of all ranks in order are the whole draw.
     """
 
@@ -47,108 +51,176 @@ class Draws:
         share: Share = WHOLE,
     ) -> None:
         """Bind the draws of `game` under a rule's `rounds` to `data` and `seeds`."""
-        self.fields = game.fields
+        self.fields = dict(game.fields)
         self.reads = [
             [name for name in game.fields if any(name in player.reads for player in _movers(game, turn))]
             for turn in rounds
         ]
-        self.data, self.seeds, self.members = data, tuple(seeds), members
-        self.dtype, self.device, self.share, self.parts = dtype, torch.device(device), share, game.parts
-        self.sizes = {name: self._size(field) for name, field in game.fields.items()}
+        self.seeds, self.members, self.share, self.parts = tuple(seeds), members, share, game.parts
+        self.dtype, self.device = dtype, torch.device(device)
+        self._check(data)
+        self.data = placed(data, self.device, dtype)
+        self.indexed = (
+            not data.stream and self.data.rows is not None and self.data.rows.device.type == self.device.type
+        )
+        if data.flip and "x_real" in self.fields:
+            self.fields["flip"] = Field("uniform", self.fields["x_real"].shape[:1])
+        self.drawn = [self._of_round(reads) for reads in self.reads]
+        self.sizes = {name: self._size(field) for name, field in self.fields.items()}
         self.blocks: dict[tuple[int, str], tuple[int, Tensor]] = {}
-        self.keys = {
-            (turn, name): torch.stack([stream(seed, turn, name) for seed in self.seeds]).to(self.device)
-            for turn, names in enumerate(self.reads)
-            for name in (*names, "flip")
+        self.permutation = lru_cache(maxsize=2 * len(self.seeds))(self._permutation)
+        self.read = lru_cache(maxsize=2 * len(self.reads))(self._read)
+        self.keys = {place: self._key(*place) for place in self._places("normal", "uniform")}
+        # A stream is read by the step itself: a checkpoint asks where it is.
+        self.ahead = {} if self.device.type == "cpu" or self.readers else self._begun()
+
+    def _places(self, *kinds: str) -> list[tuple[int, str]]:
+        """The rounds and names of all fields of these kinds."""
+        return [
+            (turn, name)
+            for turn, names in enumerate(self.drawn)
+            for name in names
+            if self.fields[name].kind in kinds
+        ]
+
+    def _key(self, turn: int, name: str) -> Tensor:
+        """The keys [members, 2] of a field's random numbers, where they are drawn: on the device if it has float64."""
+        where = "cpu" if self.device.type == "mps" else self.device
+        return torch.stack([stream(seed, turn, name) for seed in self.seeds]).to(where)
+
+    def _begun(self) -> dict[tuple[int, str], Ahead]:
+        """What makes blocks of the data's fields ahead of use."""
+        executor = ThreadPoolExecutor(1)
+        return {
+            place: Ahead(partial(self._on_host, *place), self.device, executor)
+            for place in self._places("real", "label")
         }
+
+    def _check(self, data: Data) -> None:
+        """Raise UsageError if a step takes more rows than there are, or labels that the data do not have."""
         need = sum(self.fields["x_real"].shape[0] for reads in self.reads if "x_real" in reads)
-        if data.rows is not None and len(data.rows) < need:
+        self.readers = [Reader(data.stream, seed, need) for seed in self.seeds] if data.stream else []
+        if data.rows is not None and not self.readers and len(data.rows) < need:
             raise UsageError(
                 f"data {data.name} has {len(data.rows)} samples, fewer than the {need} that a step takes: "
                 f"choose batch at most {len(data.rows) * self.fields['x_real'].shape[0] // need}"
             )
-        if any(field.kind == "label" for field in game.fields.values()):
+        if any(field.kind == "label" for field in self.fields.values()):
             check_labels(data)
-        self.permutation = lru_cache(maxsize=2 * len(self.seeds))(self._permutation)
+
+    def _of_round(self, reads: Collection[str]) -> list[str]:
+        """What is drawn for the players of a round: labels only where the data have them, and flips of real samples."""
+        names = [name for name in reads if self.fields[name].kind != "label" or self.data.labels is not None]
+        return [*names, "flip"] if "flip" in self.fields and "x_real" in reads else names
 
     def __call__(self, step: int) -> list[dict[str, Tensor]]:
         """Return the batch of `step`."""
         return [
             self._finish(
-                {name: self._at(step, turn, name) for name in names if self._drawn(name, step)},
-                self._at(step, turn, "flip") if self.data.flip and "x_real" in names else None,
-                labelled="y_real" in names,
+                {name: self._at(step, turn, name) for name in names if step % self.fields[name].every == 0},
+                self.reads[turn],
             )
-            for turn, names in enumerate(self.reads)
+            for turn, names in enumerate(self.drawn)
         ]
 
-    def _drawn(self, name: str, step: int) -> bool:
-        """Whether a field has numbers of its own at this step. Labels follow from x_real."""
-        field = self.fields[name]
-        return field.kind != "label" and step % field.every == 0
-
     def _size(self, field: Field) -> int:
-        """Steps in a block: a power of two, at most 64, so that no block of drawn numbers is large."""
-        if field.kind == "real" and self.data.rows is not None:
+        """Steps in a block: a power of two, at most 64, so that no block of numbers is large. One step of a stream."""
+        if field.kind in ("real", "label") and self.readers:
+            return 1
+        if field.kind == "real" and self.indexed:
             return BLOCK
         most = max(1, LARGEST // math.prod(field.shape))
         return min(BLOCK, 1 << (most.bit_length() - 1))
 
     def _at(self, step: int, turn: int, name: str) -> Tensor:
-        """One field at one step, from its block, which is drawn when the step enters it."""
-        number, offset = divmod(step, self.sizes.get(name, BLOCK))
+        """One field at one step, from its block, which is made when the step enters it."""
+        number, offset = divmod(step, self.sizes[name])
         if self.blocks.get((turn, name), (None, None))[0] != number:
             values = self._values(number, turn, name)
             self.blocks[turn, name] = number, values if self.members else values.squeeze(1)
         return self.blocks[turn, name][1][offset]
 
     def _values(self, number: int, turn: int, name: str) -> Tensor:
-        """One block of one field: [size, members, *shape], or indices [size, members, rows] for finite data."""
-        if name == "flip":
-            return self._streamed(number, turn, name, (self.fields["x_real"].shape[0],), BLOCK) < 0.5
-        field, size = self.fields[name], self.sizes[name]
-        if field.kind == "due":
-            return torch.zeros(size, len(self.seeds), dtype=self.dtype, device=self.device)
-        if field.kind == "real":
-            take = self._positions if self.data.rows is not None else self._samples
-            return torch.stack([take(field, seed, number, turn) for seed in self.seeds], 1)
-        return self._streamed(number, turn, name, field.shape, size)
+        """One block of one field: [size, members, *shape]."""
+        kind = self.fields[name].kind
+        if kind == "due":
+            return torch.zeros(self.sizes[name], len(self.seeds), dtype=self.dtype, device=self.device)
+        if kind in ("real", "label"):
+            ahead = self.ahead.get((turn, name))
+            return ahead(number) if ahead else moved(self._on_host(turn, name, number), self.device)
+        return self._streamed(number, turn, name)
 
-    def _streamed(self, number: int, turn: int, name: str, shape: tuple[int, ...], size: int) -> Tensor:
+    def _on_host(self, turn: int, name: str, number: int) -> Tensor:
+        """A block of what the data have: samples, labels, or indices of finite data whose rows are on the device."""
+        if self.readers:
+            return self.read(number, turn)[name == "y_real"]
+        if self.data.rows is None:
+            return torch.stack([self._samples(seed, number, turn) for seed in self.seeds], 1)
+        size = self.sizes[name]
+        places = torch.stack([self._positions(seed, number * size, size, turn) for seed in self.seeds], 1)
+        if name == "y_real":
+            assert self.data.labels is not None
+            return self.data.labels[places]
+        return places if self.indexed else _looked_up(self.data.rows, places)
+
+    def _streamed(self, number: int, turn: int, name: str) -> Tensor:
         """A block of normal or uniform numbers, of this process's rows.
 
         The words of a stream go sample by sample. So the first samples are the same in a larger batch or pool, and
         the words of some rows lie side by side.
         """
-        count, *sample = shape
-        make = normal if name != "flip" and self.fields[name].kind == "normal" else uniform
-        each, keys = size * math.prod(sample), self.keys[turn, name]
+        (count, *sample), size, keys = self.fields[name].shape, self.sizes[name], self.keys[turn, name]
+        make = normal if self.fields[name].kind == "normal" else uniform
+        each = size * math.prod(sample)
         found = [
             make(keys, number, rows.start * each, len(rows) * each, self.dtype).view(
                 len(keys), len(rows), size, *sample
             )
             for rows in self.share.ranges(count, self.parts)
         ]
-        return torch.cat(found, 1).permute(2, 0, 1, *range(3, 3 + len(sample))).contiguous()
+        whole = torch.cat(found, 1).to(self.device)
+        return whole.permute(2, 0, 1, *range(3, whole.ndim)).contiguous()
 
-    def _samples(self, field: Field, seed: int, number: int, turn: int) -> Tensor:
-        """A block of a stream's samples. All are drawn, since a stream cannot be entered in the middle."""
-        assert self.data.draw is not None
-        size, count = self.sizes["x_real"], field.shape[0]
-        drawn = self.data.draw(generator(seed, number, turn, "x_real"), size * count).view(size, *field.shape)
-        return drawn.index_select(1, self.share.of(count, self.parts)).to(self.dtype)
-
-    def _positions(self, field: Field, seed: int, number: int, turn: int) -> Tensor:
-        """Indices of the rows that each step of the block sees in this round: shuffled epochs, laid end to end."""
-        assert self.data.rows is not None
-        total, rows = len(self.data.rows), self.share.of(field.shape[0], self.parts)
+    def _number(self, step: int, turn: int) -> int:
+        """How many real samples training takes before a round of this step: the number of the round's first one."""
         taken = [self.fields["x_real"].shape[0] * ("x_real" in reads) for reads in self.reads]
-        steps = torch.arange(number * BLOCK, (number + 1) * BLOCK).view(-1, 1)
-        place = steps * sum(taken) + sum(taken[:turn]) + rows
+        return step * sum(taken) + sum(taken[:turn])
+
+    def _read(self, step: int, turn: int) -> tuple[Tensor, Tensor]:
+        """The stream's samples of a round, and their labels: [1, members, rows, *shape] and [1, members, rows]."""
+        rows = self.share.of(self.fields["x_real"].shape[0], self.parts)
+        numbers = (self._number(step, turn) + rows).tolist()
+        found = [sample for reader in self.readers for sample in reader(numbers)]
+        x, y = torch.stack([x for x, _ in found]), torch.tensor([y for _, y in found])
+        shape = (1, len(self.readers), len(rows))
+        return x.view(*shape, *x.shape[1:]), y.view(shape)
+
+    def places(self, step: int) -> list[Place] | None:
+        """Where each seed's stream is before this step, as far as it is known; None without a stream."""
+        return [reader.mark(self._number(step, 0)) for reader in self.readers] or None
+
+    def resume(self, places: Iterable[Place]) -> None:
+        """Read on from these places of the seeds' streams, instead of from the beginning."""
+        for reader, place in zip(self.readers, places):
+            reader.resume(place)
+
+    def _samples(self, seed: int, number: int, turn: int) -> Tensor:
+        """A block of endless data's samples. All are drawn, since their draws cannot be entered in the middle."""
+        assert self.data.draw is not None
+        size, shape = self.sizes["x_real"], self.fields["x_real"].shape
+        drawn = self.data.draw(generator(seed, number, turn, "x_real"), size * shape[0]).view(size, *shape)
+        return drawn.index_select(1, self.share.of(shape[0], self.parts)).to(self.dtype)
+
+    def _positions(self, seed: int, start: int, count: int, turn: int) -> Tensor:
+        """Indices of the rows that `count` steps see in this round: shuffled epochs, laid end to end."""
+        assert self.data.rows is not None
+        total, batch = len(self.data.rows), self.fields["x_real"].shape[0]
+        taken = [batch * ("x_real" in reads) for reads in self.reads]
+        steps = torch.arange(start, start + count).view(-1, 1)
+        place = steps * sum(taken) + sum(taken[:turn]) + self.share.of(batch, self.parts)
         epoch, within = place // total, place % total
-        first, after = number * BLOCK * sum(taken), (number + 1) * BLOCK * sum(taken)
         result = torch.empty_like(place)
-        for e in range(first // total, (after - 1) // total + 1):
+        for e in range(start * sum(taken) // total, ((start + count) * sum(taken) - 1) // total + 1):
             result = torch.where(epoch == e, self.permutation(seed, e)[within], result)
         return result
 
@@ -156,26 +228,24 @@ class Draws:
         assert self.data.rows is not None
         return torch.randperm(len(self.data.rows), generator=generator(seed, "epoch", epoch))
 
-    def _finish(self, draw: dict[str, Tensor], flip: Tensor | None, *, labelled: bool) -> dict[str, Tensor]:
-        """Look rows up by index, mirror them, move them to the device while still bytes, then scale them to -1..1."""
-        rows = draw.get("x_real")
-        if rows is not None and self.data.rows is not None:
-            images = self.data.rows.index_select(0, rows.flatten())  # whole rows: much faster than rows[...]
+    def _finish(self, draw: dict[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+        """Look rows up by index, mirror them while still bytes, scale them to -1..1, and find labels by modes."""
+        flip = draw.pop("flip", None)
+        if "x_real" in draw and self.data.rows is not None:
+            images = _looked_up(self.data.rows, draw["x_real"]) if self.indexed else draw["x_real"]
             if flip is not None:
-                images = mirrored(images, flip.flatten())
-            images = images.view(*rows.shape, *images.shape[1:]).to(self.device)
-            draw["x_real"] = (
-                images.to(self.dtype).div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
-            )
-        draw = {name: values.to(self.device, self.dtype) for name, values in draw.items()}
-        return draw | ({"y_real": self._labels(rows, draw["x_real"])} if labelled else {})
+                images = mirrored(images.flatten(0, flip.ndim - 1), flip.flatten() < 0.5).view_as(images)
+            scaled = images.to(self.dtype)
+            draw["x_real"] = scaled.div_(127.5).sub_(1) if images.dtype == torch.uint8 else scaled
+        if "y_real" in names and self.data.labels is None:
+            assert self.data.modes is not None
+            draw["y_real"] = nearest_centre(draw["x_real"], self.data.modes.centres.to(draw["x_real"]))
+        return draw
 
-    def _labels(self, rows: Tensor | None, x_real: Tensor) -> Tensor:
-        """The labels of the samples x_real, which are these `rows` of finite data."""
-        if self.data.labels is not None:
-            return self.data.labels[rows].to(self.device)
-        assert self.data.modes is not None
-        return nearest_centre(x_real, self.data.modes.centres.to(x_real))
+
+def _looked_up(rows: Tensor, places: Tensor) -> Tensor:
+    """The rows [..., *shape] at indices [...]. Whole rows are much faster than rows[places]."""
+    return rows.index_select(0, places.flatten()).view(*places.shape, *rows.shape[1:])
 
 
 def mirrored(images: Tensor, flip: Tensor) -> Tensor:
@@ -185,7 +255,7 @@ def mirrored(images: Tensor, flip: Tensor) -> Tensor:
     [[1, 2], [2, 1]]
     """
     both = torch.cat([images, images.flip(-1)])
-    return both.index_select(0, torch.arange(len(flip)) + len(flip) * flip)
+    return both.index_select(0, torch.arange(len(flip), device=flip.device) + len(flip) * flip)
 
 
 def _movers(game: Game, turn: Collection[str]) -> Iterable[Player]:

@@ -109,13 +109,12 @@ def complete(rule: Rule, game: Game, decay: Number = 0.0, start: int = 0) -> Ste
     def step(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
         state, logs = rule.step(state, batch)
         now = state.scalars["step"] + 1
-        keep = torch.where(now > start, torch.as_tensor(at(decay, state.scalars)), 0.0)
         average = {
             name: blend(
                 game.players[name].network.module,
                 old,
                 {"params": state.params[name], **state.buffers[name]},
-                keep.to(state.params[name].dtype),
+                _kept(now > start, at(decay, state.scalars), state.params[name].dtype),
             )
             for name, old in state.average.items()
         }
@@ -125,6 +124,11 @@ def complete(rule: Rule, game: Game, decay: Number = 0.0, start: int = 0) -> Ste
         return state._replace(average=average, scalars={**state.scalars, **adapted, "step": now}), logs
 
     return step
+
+
+def _kept(started: Tensor, decay: float | Tensor, dtype: torch.dtype) -> Tensor:
+    """The decay of an average, which is 0 before its start."""
+    return (started.to(dtype) * decay).to(dtype)
 
 
 def member(state: State, index: int | None) -> State:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from steadygan import parallel
+from steadygan.errors import UsageError
 from steadygan.game.contracts import Buffers, Draw, Game, Logs, State, Vectors
 
 __all__ = ["accumulated", "everyone", "field", "jacobian", "jacobian_transpose"]
@@ -21,7 +22,7 @@ def play(
 
     Where several processes share the batch, it is this process's part of the loss: its share times its own loss.
     """
-    params = {player: parallel.spread(each) for player, each in {**state.params, name: own}.items()}
+    params = {**state.params, name: own}
     fresh = {n: dict(buffers) for n, buffers in state.buffers.items()}
     nets = {n: p.network.bound(params[n], fresh[n]) for n, p in game.players.items()}
     loss, logs = game.players[name].loss(nets, draw, state.scalars)
@@ -35,7 +36,12 @@ def play(
 def _share(game: Game, name: str) -> float:
     """This process's share of the rows that a player's loss averages: those of the first field that has rows."""
     counts = [game.fields[key].shape[0] for key in game.players[name].reads if game.fields[key].shape]
-    return parallel.share(counts[0] // game.parts if counts else 0)
+    rows, size = counts[0] // game.parts if counts else 0, parallel.processes().size
+    if counts and rows < size:
+        raise UsageError(
+            f"{size} processes cannot share a batch of {rows} rows: use at most {rows} processes, or a larger batch"
+        )
+    return parallel.share(rows)
 
 
 def field(
@@ -49,15 +55,14 @@ def field(
     """
     gradients: dict[str, Tensor] = {}
     logs: Logs = {}
-    buffers, several = state.buffers, parallel.processes().size > 1
+    params, buffers = {name: parallel.spread(p) for name, p in state.params.items()}, state.buffers
     for name in names:
         sums: list[tuple[Tensor, Logs]] = []
         for part in _split(game, draw):
-            own = partial(play, game, name, state._replace(buffers=buffers), part)
-            gradient, loss, (extra, buffers) = _gradient(own, state.params[name])
+            own = partial(play, game, name, state._replace(params=params, buffers=buffers), part)
+            gradient, loss, (extra, buffers) = _gradient(own, params[name])
             sums.append((gradient, {f"loss/{name}": loss, **extra}))
-        gradients[name], found = _mean(sums)
-        found = dict(zip(found, parallel.summed(torch.stack(list(found.values()))))) if several else found
+        gradients[name], found = _of_all(*_mean(sums))
         logs |= {**found, f"gradient/{name}": gradients[name].norm()}
     return gradients, buffers, {key: value.detach() for key, value in logs.items()}
 
@@ -82,6 +87,13 @@ def _mean(found: list[tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
     return (
         (total / len(found), {key: value / len(found) for key, value in logs.items()}) if more else found[0]
     )
+
+
+def _of_all(gradient: Tensor, logs: Logs) -> tuple[Tensor, Logs]:
+    """Sums over the processes that share the batch, of their parts of a gradient and of logs."""
+    if parallel.processes().size == 1:
+        return gradient, logs
+    return parallel.summed(gradient), dict(zip(logs, parallel.summed(torch.stack(list(logs.values())))))
 
 
 def accumulated(game: Game, parts: int) -> Game:

@@ -11,6 +11,8 @@ from steadygan.game import Draw, Game, Logs, Nets, Network, Player, Rest, flatte
 
 __all__ = ["bilinear", "blocks", "quadratic"]
 
+Matrix = Sequence[Sequence[float]]
+
 NOWHERE = torch.empty(0)
 """The input of a network that is only a point."""
 
@@ -39,8 +41,8 @@ def quadratic(G: Network, D: Network, matrix: Tensor) -> Game:
         raise UsageError("v' must be symmetric in each player's own block, as the Jacobian of a gradient is")
     return Game(
         players={
-            "D": Player(D, partial(_loss, "D", "G", A, B), (), critic=True),
-            "G": Player(G, partial(_loss, "G", "D", C, E), ()),
+            "D": Player(D, partial(_loss, "D", "G", A.tolist(), B.tolist()), (), critic=True),
+            "G": Player(G, partial(_loss, "G", "D", C.tolist(), E.tolist()), ()),
         },
         fields={},
         rest=Rest({"D": torch.zeros(n), "G": torch.zeros(m)}, matrix),
@@ -75,7 +77,12 @@ def blocks(pairs: Sequence[tuple[float, float]], skew: float = 1.0) -> Tensor:
 
 
 def _loss(
-    own: str, other: str, A: Tensor, B: Tensor, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]
+    own: str, other: str, A: Matrix, B: Matrix, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]
 ) -> tuple[Tensor, Logs]:
     x, y = nets[own](NOWHERE), nets[other](NOWHERE)
-    return x @ (A.to(x) @ x) / 2 + x @ (B.to(x) @ y), {}
+    return _form(A, x, x) / 2 + _form(B, x, y), {}
+
+
+def _form(matrix: Matrix, x: Tensor, y: Tensor) -> Tensor:
+    """x . M y from plain numbers: a tensor of them would have to be moved to the device in every step."""
+    return torch.stack([m * x[i] * y[j] for i, row in enumerate(matrix) for j, m in enumerate(row)]).sum()

@@ -83,7 +83,7 @@ def shown(
     if not far:
         return Rows(x_real, G(draw["z"]), len(x_real), labels)
     z, pool = draw["z"], draw["z_pool"]
-    count, candidates_in_all = torch.as_tensor(at(far.count, scalars)).round(), far.pool * far.most
+    count, candidates_in_all = fake_as_real.rounded(at(far.count, scalars)), far.pool * far.most
     theirs = {"pool": latent_labels(pool, classes)} if classes else {}
     D = labelled(nets["D"], theirs, "pool")
     first = parallel.rows(candidates_in_all).start

@@ -180,9 +180,9 @@ def _made(
         torch.manual_seed(protocol.seed)
         while done < count:
             wanted = min(batch, count - done)
-            x = in_range(as_tensor(generate(wanted)).detach().cpu(), value_range or (-1, 1))
+            x = in_range(as_tensor(generate(wanted)).detach(), value_range or (-1, 1))
             if data.images and x.is_floating_point() and x.numel():
-                ranges.append([v.item() for v in x.aminmax()])
+                ranges.append(x.aminmax())
             x = _checked(x, wanted, data)
             done += wanted
             state = torch.random.get_rng_state()
@@ -192,7 +192,7 @@ def _made(
                 progress("generated", done, count)
     if ranges and value_range is None and not _all_bright(data):
         lows, highs = zip(*ranges)
-        _check_units("generated", min(lows), max(highs))
+        _check_units("generated", torch.stack(lows).min().item(), torch.stack(highs).max().item())
 
 
 def _of_set(protocol: Protocol, count: int) -> Protocol:

@@ -56,8 +56,9 @@ class Summary:
         """Add the next images. Give logits for all images or for none.
 
         Raises UsageError on another width, on values that are not finite, and on logits for some images only.
-        Nothing is added in that case.
+        Nothing is added in that case. All sums are made on the CPU.
         """
+        features, logits = features.detach().cpu(), None if logits is None else logits.detach().cpu()
         check_features(features, self.size)
         if self.count and (logits is None) == bool(self.classes):
             raise UsageError("some images came with logits and some without: pass logits for all or for none")
@@ -73,7 +74,7 @@ class Summary:
         if logits is not None:
             more = [ClassSums.of(logits[which == j]) for j in range(len(self.blocks))]
             self.classes = [x.plus(y) for x, y in zip(self.classes, more)] if self.classes else more
-        self.subset.add(features.detach().cpu(), start=self.count)
+        self.subset.add(features, start=self.count)
         self.count += len(features)
 
     def settled(self) -> list[Moments]:

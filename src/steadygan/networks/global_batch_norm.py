@@ -63,12 +63,14 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def globally_normalized(module: nn.Module) -> nn.Module:
     """Turn every batch norm of `module` into a `GlobalBatchNorm`, in place; return `module`.
 
+    torch's own kinds, SyncBatchNorm included. A class of yours with a forward of its own stays as it is.
+
     >>> globally_normalized(nn.Sequential(nn.BatchNorm2d(3)))
     Sequential(
       (0): GlobalBatchNorm(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
     )
     """
     for part in module.modules():
-        if isinstance(part, _BatchNorm):
+        if isinstance(part, nn.SyncBatchNorm) or getattr(type(part), "forward", None) is _BatchNorm.forward:
             part.__class__ = GlobalBatchNorm
     return module

@@ -133,10 +133,11 @@ def _digest(found: Labelled) -> str:
     return digest.hexdigest()
 
 
-def load_or_train(name: str, note: Callable[[str], None]) -> Classifier:
+def load_or_train(name: str, note: Callable[[str], None], device: str | torch.device = "cpu") -> Classifier:
     """Load the classifier of this data set from the user's cache folder, and train it first if it is missing.
 
-    `note` gets a line on either, with the accuracy. Raises UsageError if it is damaged or cannot be trained.
+    It is trained on the CPU and then moved to `device`. `note` gets a line on either, with the accuracy. Raises
+    UsageError if it is damaged or cannot be trained.
     """
     folder = classifier_folder(name)
     if not (folder / CARD).exists():
@@ -144,13 +145,19 @@ def load_or_train(name: str, note: Callable[[str], None]) -> Classifier:
         make(name, folder)
     found = load_classifier(folder)
     note(f"scores use the classifier of {name} in {folder}, {accuracy_text(found)}")
+    found.module.to(device)
     return found
 
 
 def named_extractor(
-    name: str, channels: int, note: Callable[[str], None], weights: Path | None = None
+    name: str,
+    channels: int,
+    note: Callable[[str], None],
+    weights: Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
 ) -> Extractor:
-    """The feature extractor of this name for images with `channels` channels.
+    """The feature extractor of this name for images with `channels` channels, on this device.
 
     A labelled data set's name gives its classifier, which is trained first if it is missing. Raises UsageError for
     another name.
@@ -158,10 +165,10 @@ def named_extractor(
     known = spelled(name, SETS)
     if known in SETS:
         no_weights(known, weights)
-        return of_classifier(load_or_train(known, note))
+        return of_classifier(load_or_train(known, note, device))
     if name not in EXTRACTORS:
         raise UsageError(f"there is no extractor {name!r}: {nearest(name, (*EXTRACTORS, *SETS))}")
-    return extractor(name, weights=weights, channels=channels)
+    return extractor(name, weights=weights, channels=channels, device=device)
 
 
 def accuracy_text(found: Classifier) -> str:

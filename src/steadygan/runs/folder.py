@@ -10,6 +10,7 @@ from pathlib import Path
 from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
+from steadygan.data.streams import Place
 from steadygan.errors import UsageError
 from steadygan.game import State
 from steadygan.game.state import member as one_member
@@ -33,6 +34,7 @@ __all__ = [
     "read_config",
     "restore",
     "restore_member",
+    "stream_places",
 ]
 
 Note = Callable[[str], None]
@@ -117,6 +119,18 @@ def restore(folder: Path, run: Run, note: Note, step: int | None = None) -> Stat
         state = checkpoint.load(_checkpoint(folder, step), run.state, known_identity(folder))
     swept = {path: run.state.scalars[path] for path in run.members[0] if path != "seed"}
     return state._replace(scalars={**state.scalars, **swept})
+
+
+def stream_places(folder: Path, step: int) -> list[Place]:
+    """Where the streams of a run were at the checkpoint of a step, as far as it says so."""
+    found = checkpoint.meta(folder / CHECKPOINTS / checkpoint.name(step)).get("stream")
+    try:
+        return [
+            Place(int(number), int(epoch), int(began), state, str(seen))
+            for number, epoch, began, state, seen in found or ()
+        ]
+    except (TypeError, ValueError):
+        return []  # then the stream is read from its beginning
 
 
 def restore_member(

@@ -14,7 +14,7 @@ IDENTITY = "run.json"
 
 MEANS = (
     *("game", "data", "networks", "critic", "augment", "noise", "fake_as_real", "dynamics", "optimizer"),
-    *("ema", "freeze", "batch", "accumulate", "seed", "seeds", "precision"),
+    *("ema", "freeze", "batch", "accumulate", "seed", "seeds", "sweep", "precision"),
 )
 """The keys that determine a run's steps. How long it is, what it logs and keeps, and where it runs do not."""
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from steadygan.build import Run
 from steadygan.config.schema import Keep
-from steadygan.game import State, trainable
+from steadygan.game import Draws, State, trainable
 from steadygan.game.state import member
 from steadygan.runs.folder import BOARD, CHECKPOINTS, EVENTS, SAMPLES
 from steadygan.runs.identity import known_identity
@@ -34,6 +34,7 @@ Sink = Callable[[Event], None]
 @contextmanager
 def loggers(
     run: Run,
+    draws: Draws,
     folder: Path,
     *,
     keep: Keep,
@@ -44,23 +45,26 @@ def loggers(
 ) -> Iterator[list[Sink]]:
     """Open the loggers of a run's folder, in the order in which they must see an event.
 
-    `first` is the step from which the run starts or resumes, `wall_s` the seconds that it had taken by then.
+    `draws` are those that this process trains on. `first` is the step from which the run starts or resumes, `wall_s`
+    the seconds that it had taken by then.
     """
+    known = facts(run, folder)
     board = (
         _tensorboard(run, folder, images_per_step, first, wall_s) if tensorboard else nullcontext(_nothing)
     )
-    with board as board_sink:
+    saved = checkpoint_sink(
+        folder / CHECKPOINTS,
+        lambda step: {**known, **stream_place(draws, step)},
+        last=keep.last,
+        best=keep.best,
+        good=_last_good(folder / EVENTS),
+    )
+    with board as board_sink, saved as saved_sink:
         yield [
             line_sink(folder / EVENTS, images_per_step),
             _picture_sink(run, folder),
             *_landscape_sinks(run, folder),
-            checkpoint_sink(
-                folder / CHECKPOINTS,
-                facts(run, folder),
-                last=keep.last,
-                best=keep.best,
-                good=_last_good(folder / EVENTS),
-            ),
+            saved_sink,
             board_sink,
         ]
 
@@ -129,6 +133,12 @@ def facts(run: Run, folder: Path) -> dict[str, object]:
         "shape": list(run.data.shape),
         "classes": run.classes,
     }
+
+
+def stream_place(draws: Draws, step: int) -> dict[str, object]:
+    """Where the streams of these draws are before a step, for its checkpoint: one place for each seed, or nothing."""
+    places = draws.places(step)
+    return {"stream": places} if places else {}
 
 
 def layout(run: Run) -> dict[str, dict[str, list[int]]]:

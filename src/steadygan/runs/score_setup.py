@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from steadygan.build import Run
 from steadygan.config.schema import Evaluation
+from steadygan.data.dataset import split_name
 from steadygan.game import State
 from steadygan.metrics import Extractor, Protocol, describe
 from steadygan.parallel import ALONE, Processes
@@ -11,9 +12,15 @@ from steadygan.runs import classifiers
 from steadygan.runs.folder import Note
 from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Evaluated
-from steadygan.training.online_scores import evaluation_samples, generated, make_evaluator
+from steadygan.training.online_scores import evaluation_samples, generated, make_evaluator, score_names
 
-__all__ = ["evaluator", "extra_extractor", "protocol_of"]
+__all__ = ["evaluator", "extra_extractor", "protocol_of", "scores_of"]
+
+
+def scores_of(run: Run, extractor: str | None) -> tuple[str, ...]:
+    """The names of the scores of a run's evaluations, with those of an extra extractor."""
+    rest = run.game.rest
+    return toy_scores.score_names(rest) if rest else score_names(run.data, run.game, extractor)
 
 
 def evaluator(
@@ -38,7 +45,7 @@ def evaluator(
         ensemble=run.ensemble,
         device=run.device,
         classes=run.classes,
-        classifier=classifiers.load_or_train(needed, note) if needed else None,
+        classifier=classifiers.load_or_train(needed, note, run.device) if needed else None,
         extractor=_extractor(run, evaluation, note),
         images=evaluation.images,
         sharing=sharing,
@@ -52,7 +59,9 @@ def extra_extractor(evaluation: Evaluation) -> str | None:
 
 def _extractor(run: Run, evaluation: Evaluation, note: Note) -> Extractor | None:
     name = extra_extractor(evaluation)
-    return classifiers.named_extractor(name, run.data.shape[0], note) if name else None
+    if name is None:
+        return None
+    return classifiers.named_extractor(name, run.data.shape[0], note, device=run.device)
 
 
 def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -> dict[str, object]:
@@ -63,7 +72,7 @@ def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -
     protocol = Protocol(
         extractor=_extractor(run, evaluation, note) or "pixels8",
         generated=len(data.rows) if images and data.rows is not None else generated(data),
-        split="test" if images and data.held else "train",
+        split="test" if images and data.held else split_name(run.data, "train"),
         weights=weights,
         batch_norm=sampling.batch_norm(run.game.players["G"].network),
     )

@@ -15,7 +15,7 @@ from steadygan.parallel import ALONE, over
 from steadygan.training.cluster import LOST, Cluster, Place, lost, place
 from steadygan.training.compile.compiled_step import vectorised
 
-__all__ = ["Team", "team_of", "told_of_loss", "whole_batches"]
+__all__ = ["Team", "check_rows", "team_of", "told_of_loss", "whole_batches"]
 
 
 class Team(NamedTuple):
@@ -38,7 +38,7 @@ def team_of(run: Run, cluster: Cluster) -> Team:
     where = place(cluster, len(run.members))
     if cluster.size == 1:
         return Team(cluster, where, run, run, run.draws)
-    _check_rows(run, where.sharing.size)
+    check_rows(run, where.sharing.size)
     turns = [player for turn in run.game.turns for player in turn.values()]
     for player in (*run.game.players.values(), *turns):
         globally_normalized(player.network.module)
@@ -47,7 +47,7 @@ def team_of(run: Run, cluster: Cluster) -> Team:
         Draws,
         run.game,
         run.rule.rounds,
-        run.data,
+        run.draws.data,
         run.draws.seeds[here],
         members=run.ensemble,
         dtype=run.draws.dtype,
@@ -57,7 +57,8 @@ def team_of(run: Run, cluster: Cluster) -> Team:
     return Team(cluster, where, run, mine, draws(share=Share(where.sharing.rank, where.sharing.size)))
 
 
-def _check_rows(run: Run, processes: int) -> None:
+def check_rows(run: Run, processes: int) -> None:
+    """Raise UsageError where so many processes share the rows of a batch that one of them would have none."""
     fewest = min((field.shape[0] for field in run.game.fields.values() if field.shape), default=processes)
     if fewest // run.game.parts < processes:
         raise UsageError(

@@ -1,23 +1,24 @@
 """Start or resume a run in its folder."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config, half
 from steadygan.config.resolve import device_of, scheduled
-from steadygan.config.schema import Evaluation, Keep
+from steadygan.config.schema import Evaluation, Gpu, Keep
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
-from steadygan.game import Logs, State, Step
+from steadygan.game import Draws, Logs, State, Step
 from steadygan.parallel import over
 from steadygan.runs.data_changes import changed, training_data
 from steadygan.runs.folder import (
@@ -31,17 +32,19 @@ from steadygan.runs.folder import (
     locked,
     read_config,
     restore,
+    stream_places,
 )
 from steadygan.runs.identity import identity, record_identity
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
-from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of
+from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
-from steadygan.training import checkpoint, toy_scores
+from steadygan.training import checkpoint
 from steadygan.training.cluster import here
+from steadygan.training.compile import cuda_graphs, gpu
 from steadygan.training.compile.compile_cost import TRIED, estimate
 from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
@@ -51,9 +54,11 @@ from steadygan.training.early_stopping import stops
 from steadygan.training.events import Diverged, Evaluated, Event, Scored, Snapshot, Stop
 from steadygan.training.gradient_stats import gradient_statistics
 from steadygan.training.loop import lost_members, train
-from steadygan.training.online_scores import score_names
 
 __all__ = ["resume", "start"]
+
+Sink = Callable[[Event], None]
+"""Gets each event of a run as it happens."""
 
 
 def start(
@@ -63,12 +68,14 @@ def start(
     own: Own = NOTHING,
     keep_own: Callable[[Path], None] | None = None,
     source: Origin | None = None,
+    *,
+    sinks: Sequence[Sink] = (),
 ) -> Diverged | StoppedByDiagnosis | None:
     """Train from the first step in `folder`, which must be new or empty; from the weights of `source` if given.
 
     `own` has the objects for which the configuration says `own`, and `keep_own` writes to the folder where they come
-    from. Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot be
-    scored or written.
+    from. `sinks` get every event too, after the loggers of the folder. Returns None, or why the run failed: it
+    diverged, or a verdict stopped it. Raises UsageError if it cannot be scored or written.
     """
     cluster = here()
     cluster.agreed(lambda: check_free(folder))
@@ -111,17 +118,24 @@ def start(
             )  # last: a folder that has it is a run
 
         cluster.agreed(begin)
-        return _train(settings, team, run.state, evaluate, folder, 0.0, console)
+        return _train(settings, team, run.state, evaluate, folder, 0.0, console, sinks)
 
 
 def resume(
-    folder: Path, assignments: list[str], console: Console, root: Path | None = None, own: Own = NOTHING
+    folder: Path,
+    assignments: list[str],
+    console: Console,
+    root: Path | None = None,
+    own: Own = NOTHING,
+    *,
+    sinks: Sequence[Sink] = (),
 ) -> Diverged | StoppedByDiagnosis | None:
     """Resume a run from the newest complete checkpoint in `folder`, exactly as if it had not been interrupted.
 
     `assignments` (key=value) change the configuration from here on, and `root` the folder of its data. With more steps
-    the schedules stay as they were: the run is then the longer run with these schedules. Raises UsageError if `folder`
-    is not a run folder, if its checkpoint does not fit the configuration, or if no player would move any more.
+    the schedules stay as they were: the run is then the longer run with these schedules. `sinks` are those of `start`.
+    Raises UsageError if `folder` is not a run folder, if its checkpoint does not fit the configuration, or if no player
+    would move any more.
     """
     cluster = here()
     before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
@@ -136,6 +150,8 @@ def resume(
         _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
         state, saved = _restored(team, folder, held, console)
         step = int(state.scalars["step"].flatten()[0])
+        places = cluster.agreed(lambda: stream_places(folder, step) if saved else [])
+        team.draws.resume(places[team.place.members.start : team.place.members.stop])
         if ended := cluster.agreed(lambda: _ended(folder, run.stop, step, settings.steps)):
             console.print(ended, markup=False, soft_wrap=True)
             return None
@@ -157,7 +173,7 @@ def resume(
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
         evaluate = _evaluator(team, settings.evaluation, console)
-        return _train(settings, team, state, evaluate, folder, wall_s, console)
+        return _train(settings, team, state, evaluate, folder, wall_s, console, sinks)
 
 
 def _changed_settings(folder: Path, assignments: list[str]) -> tuple[dict, dict]:
@@ -288,8 +304,7 @@ def _check(
 
 
 def _check_score(name: str, run: Run, extractor: str | None) -> None:
-    rest = run.game.rest
-    known = toy_scores.score_names(rest) if rest else score_names(run.data, run.game, extractor)
+    known = scores_of(run, extractor)
     if name not in known:
         hint = nearest(name, known) if known else "it has none, so leave out keep.best"
         raise UsageError(f"keep.best: a run on {run.data.name} has no score {name!r}: {hint}")
@@ -310,6 +325,7 @@ def _train(
     folder: Path,
     wall_s: float,
     console: Console,
+    more: Sequence[Sink],
 ) -> Diverged | StoppedByDiagnosis | None:
     run, mine, cluster, step = team.run, team.mine, team.cluster, team.step
     if not run.game.rest:
@@ -318,14 +334,18 @@ def _train(
     if settings.compile:
         console.print("compiling the step ...")
         strict = settings.networks.name != "own"
-        step = compiled(step, _noter(console), settings.precision, strict=strict, device=run.device)
+        alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
+        chosen = settings.gpu if alone else settings.gpu.model_copy(update={"graphs": False})
+        step = _compiled(step, run.device, settings.precision, chosen, _noter(console), strict=strict)
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     lost = lost_members(state)
     diverged = Diverged(first, first, sorted(lost)) if lost else None
+    ended: StoppedByDiagnosis | None = None
     keep_memory()
     told = _told(
         run,
+        team.draws,
         folder,
         console,
         facts=facts_of(settings),
@@ -336,11 +356,13 @@ def _train(
         images=images,
         first=first,
         wall_s=wall_s,
+        more=more,
     )
     watched = _gradient_stats(mine) if team.place.leads or team.place.apart else None
     with (
         threads(settings.threads),
         products(work(run.game, settings.batch * len(mine.members))),
+        gpu.options(run.device, tf32=settings.gpu.tf32, autotune=settings.gpu.autotune),
         told if cluster.first else nullcontext(_none) as tell,
         over(team.place.sharing),
     ):
@@ -363,12 +385,9 @@ def _train(
                 diverged = event._replace(members=sorted({*earlier, *event.members}))
             if stopped and isinstance(event, Scored):
                 tell(Snapshot(event.step, event.state))
-                return cluster.agreed(partial(_itself, stopped))
-    return cluster.agreed(lambda: diverged)  # so that no process ends before all is written
-
-
-def _itself(ended: StoppedByDiagnosis) -> StoppedByDiagnosis:
-    return ended
+                ended = stopped
+                break
+    return cluster.agreed(lambda: ended or diverged)  # so that no process ends before all is written
 
 
 def _none(event: Event) -> None:
@@ -383,6 +402,7 @@ def _write_protocol(run: Run, evaluation: Evaluation, weights: str, folder: Path
 @contextmanager
 def _told(
     run: Run,
+    draws: Draws,
     folder: Path,
     console: Console,
     *,
@@ -394,6 +414,7 @@ def _told(
     images: int,
     first: int,
     wall_s: float,
+    more: Sequence[Sink],
 ) -> Iterator[Callable[[Event], StoppedByDiagnosis | None]]:
     """Inside the block, each event goes to the loggers and to the diagnosis, which may say why to stop."""
     show = console_sink(console, steps=steps, first=first, images_per_step=images * len(run.members))
@@ -403,6 +424,7 @@ def _told(
     stop_early = early_stopping(events, images, stop_on, _noter(console))
     opened = loggers(
         run,
+        draws,
         folder,
         keep=keep,
         tensorboard=tensorboard,
@@ -413,7 +435,7 @@ def _told(
     with opened as sinks, show as shown:
 
         def tell(event: Event) -> StoppedByDiagnosis | None:
-            for sink in (*sinks, shown):
+            for sink in (*sinks, shown, *more):
                 sink(event)
             return stop_early(event)
 
@@ -429,10 +451,21 @@ def _traced(team: Team, step: Step, good: State, until: int, index: int) -> Bega
     return team.place.first(found)
 
 
+def _compiled(
+    step: Step, device: torch.device, precision: str, chosen: Gpu, note: Note, *, strict: bool
+) -> Step:
+    """The step compiled for the device of the run, and on a GPU replayed as a CUDA graph where that is chosen."""
+    precision = gpu.rounding(precision, device, tf32=chosen.tf32)
+    replayed = None
+    if chosen.graphs and cuda_graphs.possible(device):
+        replayed = cuda_graphs.replayed(note, precision, cuda_graphs.on_gpu(device))
+    return compiled(step, note, precision, strict=strict, device=device, replayed=replayed)
+
+
 def _gradient_stats(run: Run) -> Callable[[State, State], Logs]:
     return gradient_statistics(
         run.game,
-        run.data,
+        run.draws.data,
         seeds=[int(m["seed"]) for m in run.members],
         ensemble=run.ensemble,
         dtype=run.draws.dtype,

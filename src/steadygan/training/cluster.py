@@ -20,7 +20,18 @@ from steadygan.game import Logs, State
 from steadygan.parallel import ALONE, Processes, over, split
 from steadygan.training.events import Evaluated
 
-__all__ = ["LOST", "ONE", "WHOLE", "Cluster", "Place", "SaidByFirst", "here", "lost", "place", "said_by_first"]
+__all__ = [
+    "LOST",
+    "ONE",
+    "WHOLE",
+    "Cluster",
+    "Place",
+    "SaidByFirst",
+    "here",
+    "lost",
+    "place",
+    "said_by_first",
+]
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another one."""
@@ -32,7 +43,6 @@ ANSWER = timedelta(seconds=3)
 LOST = "another process of this run has ended or does not answer"
 """What the processes say that are left."""
 
-CPU = torch.device("cpu")
 _board: Any = None  # a store in which the processes leave messages
 
 
@@ -68,9 +78,9 @@ class Cluster(NamedTuple):
             try:
                 told = [(job(), None)]
             except Exception as error:
-                dist.broadcast_object_list([(None, str(error))], device=CPU)
+                dist.broadcast_object_list([(None, str(error))])
                 raise
-        dist.broadcast_object_list(told, device=CPU)
+        dist.broadcast_object_list(told)
         value, reason = told[0]
         if reason is not None:
             raise SaidByFirst(reason)
@@ -126,7 +136,9 @@ def said_by_first(sentence: str) -> bool:
         return False
     if _board is None:  # before the processes know each other, all of them read the same arguments
         return True
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, when the first one was killed: this one ends soon
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # torchrun's, when the first one was killed: this one ends soon
     try:
         _board.wait(["error"], ANSWER)
     except RuntimeError:  # the first one goes on, or is gone
@@ -136,7 +148,17 @@ def said_by_first(sentence: str) -> bool:
 
 def lost(error: BaseException) -> bool:
     """Whether an error says that another process is gone, or has not answered in time."""
-    words = ("Connection", "gloo", "NCCL", "Timed out", "timed out", "timeout", "peer", "Socket", "Broken pipe")
+    words = (
+        "Connection",
+        "gloo",
+        "NCCL",
+        "Timed out",
+        "timed out",
+        "timeout",
+        "peer",
+        "Socket",
+        "Broken pipe",
+    )
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
@@ -203,6 +225,8 @@ class Place(NamedTuple):
 
     def _whole(self, mine: Tensor) -> Tensor:
         """The rows of all members [total, ...], from those of this process."""
+        if mine.dtype == torch.bool:
+            return self._whole(mine.byte()).bool()
         whole = mine.new_zeros(self.total, *mine.shape[1:])
         if self.leads:
             whole[self.members.start : self.members.stop] = mine

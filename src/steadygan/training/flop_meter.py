@@ -1,19 +1,25 @@
-"""The cost of one step, measured while it runs: operations, their FLOPs, and peak memory."""
+"""The cost of one step: operations, their FLOPs, and peak memory, while it runs or on paper."""
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["Meter"]
+from steadygan import parallel
+
+__all__ = ["Meter", "on_paper"]
 
 
 class Meter(TorchDispatchMode):
     """Counts operations, FLOPs of matrix products and convolutions, and peak bytes of new tensors inside its block.
+
+    `sums` has the bytes of each sum over processes.
 
     >>> with Meter() as meter:
     ...     _ = torch.ones(2, 3) @ torch.ones(3, 4)
@@ -28,6 +34,7 @@ class Meter(TorchDispatchMode):
         self.flops = 0
         self.alive = 0
         self.peak = 0
+        self.sums: list[int] = []
         self._seen: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -38,6 +45,8 @@ class Meter(TorchDispatchMode):
         self.operations += 1
         if func._overloadpacket in flop_registry:
             self.flops += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        if func is parallel.SUM:
+            self.sums.append(args[0].nbytes)
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
                 self._track(tensor.untyped_storage())
@@ -55,3 +64,26 @@ class Meter(TorchDispatchMode):
     def _release(self, key: int, size: int) -> None:
         self._seen.discard(key)
         self.alive -= size
+
+
+def on_paper(function: Callable[..., Any], *arguments: Any) -> tuple[Meter, Any]:
+    """Count `function(*arguments)` without doing it: its tensors have shapes and no numbers. Also return its result.
+
+    Tensors in the trees of `arguments` count as those of a CPU, on whatever device they are, and peak memory is that of
+    the eager function there. Raises RuntimeError where the function needs a tensor's numbers.
+
+    >>> meter, product = on_paper(torch.mm, torch.ones(2000, 3000), torch.ones(3000, 4000))
+    >>> meter.flops, meter.peak, product.shape
+    (48000000000, 32000000, torch.Size([2000, 4000]))
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        shapes = tree_map(_shape, arguments)
+        with Meter() as meter:
+            result = function(*shapes)
+    return meter, result
+
+
+def _shape(leaf: Any) -> Any:
+    return (
+        torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype) if isinstance(leaf, Tensor) else leaf
+    )

@@ -63,7 +63,8 @@ def gradient_statistics(
     Every pass uses the same draws and the raw weights, so that only the players change. Images are compared as
     8x8-pooled pixels. The pass changes neither the state nor any random generator.
     """
-    draws = Draws(game, (tuple(game.players),), data, seeds, members=ensemble, dtype=dtype, device=device)
+    kept = data._replace(stream=None)  # the same samples in every pass: those that stand for a stream
+    draws = Draws(game, (tuple(game.players),), kept, seeds, members=ensemble, dtype=dtype, device=device)
     size = game.fields["x_real"].shape[0] if "x_real" in game.fields else FAKES
     batches = [draws(step)[0] for step in range(math.ceil(FAKES / size))]
     rows = int(ensemble)
@@ -94,7 +95,8 @@ def _shared(data: Data, dtype: torch.dtype, device: str | torch.device) -> Share
 
 
 def _some(rows: Tensor, most: int) -> Tensor:
-    return rows[torch.randperm(len(rows), generator=generator("examined", len(rows)))[:most]]
+    chosen = torch.randperm(len(rows), generator=generator("examined", len(rows)))[:most]
+    return rows[chosen.to(rows.device)].cpu()
 
 
 def _measured(

@@ -18,6 +18,7 @@ from steadygan.networks import logits_of
 from steadygan.parallel import ALONE, Processes, by_rows
 from steadygan.penalties import Critic
 from steadygan.rng import generator
+from steadygan.training.compile import gpu
 from steadygan.training.events import Evaluated
 from steadygan.training.sampling import columns, in_rows, latents, sampler, weights
 
@@ -95,26 +96,28 @@ def make_evaluator(
     count = max(len(target), STACKED if classifier else 0)
     if extractor:
         extractor = extractor._replace(read=partial(by_rows, extractor.read, sharing=sharing))
-    seen = metrics.summarised(target, extractor) if extractor else None
+    with gpu.options(device):
+        seen = metrics.summarised(target, extractor) if extractor else None
+
+    def look(one: State, seed: int) -> tuple[Tensor, dict[str, float]]:
+        z = latents(seed, "look", count, latent, one.params["G"].dtype)
+        if pictured:
+            z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
+        G = sampler(game.players["G"].network, one, latent, seed=seed)
+        found = by_rows(G, z.to(device), sharing)
+        shown, found = found[: pictured or len(target)].cpu(), found[pictured:]
+        if not found.isfinite().all():
+            return shown, {}
+        scores = _scores(game, data, one, found, target, classifier)
+        if extractor and seen:
+            fake = metrics.summarised(found[: len(target)], extractor, blocks=BLOCKS)
+            scores |= {f"{key}_{extractor.name}": s.value for key, s in metrics.scores(fake, seen).items()}
+        return shown, scores
 
     def evaluate(state: State) -> Evaluated:
-        drawn, scores = [], []
-        for index, seed in enumerate(seeds):
-            one = member(state, index if ensemble else None)
-            z = latents(seed, "look", count, latent, one.params["G"].dtype)
-            if pictured:
-                z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
-            G = sampler(game.players["G"].network, one, latent, seed=seed)
-            found = by_rows(G, z.to(device), sharing)
-            drawn.append(found[: pictured or len(target)].cpu())
-            found = found[pictured:]
-            finite = found.isfinite().all()
-            scores.append(_scores(game, data, one, found, target, classifier) if finite else {})
-            if finite and extractor and seen:
-                fake = metrics.summarised(found[: len(target)].cpu(), extractor, blocks=BLOCKS)
-                scores[-1] |= {
-                    f"{key}_{extractor.name}": s.value for key, s in metrics.scores(fake, seen).items()
-                }
+        with gpu.options(device):  # in full float32: scores are compared between machines
+            looks = [look(member(state, i if ensemble else None), seed) for i, seed in enumerate(seeds)]
+        drawn, scores = map(list, zip(*looks))
         keys = list(next((s for s in scores if s), {}))
         rows = {key: [s.get(key, float("nan")) for s in scores] for key in keys}
         return Evaluated(drawn, {key: values if ensemble else values[0] for key, values in rows.items()})
@@ -151,7 +154,7 @@ def generated(data: Data) -> int:
 
 
 def _is_small(data: Data) -> bool:
-    return data.rows is not None and len(data.rows) <= 1000 and len(data.shape) == 1
+    return data.rows is not None and not data.stream and len(data.rows) <= 1000 and len(data.shape) == 1
 
 
 def _sloped(game: Game) -> bool:
@@ -204,8 +207,8 @@ def _scores(
     classifier: metrics.Classifier | None,
 ) -> dict[str, float]:
     if data.images:
-        features = metrics.pooled_pixels(found[: len(target)].cpu()), metrics.pooled_pixels(target)
-        counted = metrics.stacked_modes(found.cpu(), classifier) if classifier else {}
+        features = metrics.pooled_pixels(found[: len(target)]), metrics.pooled_pixels(target)
+        counted = metrics.stacked_modes(found, classifier) if classifier else {}
         return {"kd_pixels8": metrics.kernel_distance(*features), **counted}
     if data.modes is not None:
         return metrics.modes(found.cpu(), data.modes)

@@ -55,6 +55,16 @@ def test_weights_are_a_function_of_the_seed_alone():
     assert not torch.equal(first[1].weight, other[1].weight)
 
 
+def test_it_computes_on_the_device_of_its_module_and_gives_all_features_back_at_once(small, monkeypatch):
+    """The meta device stands for a GPU."""
+    monkeypatch.setattr(module, "CHUNK", 4)
+    moved: list[tuple[int, ...]] = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: moved.append(tuple(t.shape)) or t)
+    small.module.to("meta")
+    assert small.features(ROWS / 127.5 - 1).is_meta
+    assert moved == [(6, module.FEATURES)]
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 15, 31)], ids=str)
 def test_images_of_any_size_come_down_to_features(shape):
     trunk, head = cnn(shape, classes=4, width=2)

@@ -127,6 +127,16 @@ def test_what_is_read_is_an_ordinary_tensor_without_a_gradient(found):
     assert not features.is_inference()  # such a tensor could not be part of a later graph
 
 
+def test_images_are_computed_on_the_device_and_come_back_in_one_piece(monkeypatch):
+    """The meta device stands for a GPU: it refuses operands of the CPU."""
+    moved: list[tuple[int, ...]] = []
+    monkeypatch.setattr(Tensor, "cpu", lambda t: moved.append(tuple(t.shape)) or t)
+    read = lite0(device="meta").read(noise(40))
+    assert read.features.is_meta
+    assert read.logits.is_meta
+    assert moved == [(40, 1280), (40, 1000)]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not CIFAR_ZIP.is_file(), reason="needs cifar10-jpeg.zip")
 def test_real_pictures_are_what_they_show(found):

@@ -75,7 +75,7 @@ def test_extractors_are_found_by_name(tmp_path):
 
 
 def test_a_classifier_is_found_by_the_name_of_its_set_in_either_spelling(tmp_path, monkeypatch):
-    monkeypatch.setattr(classifiers, "load_or_train", lambda name, note: saved(tmp_path, name))
+    monkeypatch.setattr(classifiers, "load_or_train", lambda name, note, device: saved(tmp_path, name))
     for name in ("fashion_mnist", "fashion-mnist"):
         assert classifiers.named_extractor(name, 1, print).name == "fashion_mnist"
     with pytest.raises(UsageError, match="only lite0 and inception take a file of weights, not digits"):
@@ -183,6 +183,31 @@ def test_inception_is_handed_bytes_in_three_channels(stand_in):
     assert read.features[:4, 0].tolist() == [0, 0, 128, 255]
     with pytest.raises(UsageError, match="not finite"):
         found.read(images / 0)
+
+
+def test_inception_computes_on_its_device_and_its_features_come_back_in_one_piece(stand_in, monkeypatch):
+    """The meta device stands for a GPU."""
+    moved: list[tuple[int, ...]] = []
+    monkeypatch.setattr(Tensor, "cpu", lambda t: moved.append(tuple(t.shape)) or t)
+    read = inception(stand_in, device="meta").read(torch.zeros(70, 1, 9, 9))
+    assert all(part.is_meta for part in StandIn.seen)
+    assert [len(part) for part in StandIn.seen] == [32, 32, 6]
+    assert read.features.is_meta
+    assert moved == [(70, 2048), (70, 1008)]
+
+
+def test_an_extractor_is_made_on_the_device_that_is_asked_for(monkeypatch, tmp_path):
+    asked: dict[str, object] = {}
+    for name in ("lite0", "inception"):
+        monkeypatch.setattr(registry, name, lambda weights, device, name=name: asked.update({name: device}))
+        classifiers.named_extractor(name, 3, print, device="cuda:1")
+    monkeypatch.setattr(classifiers, "load_classifier", lambda folder: saved(tmp_path, "digits"))
+    monkeypatch.setattr(classifiers, "classifier_folder", lambda name: tmp_path)
+    (tmp_path / classifiers.CARD).touch()
+    monkeypatch.setattr(classifiers, "accuracy_text", str)
+    found = classifiers.load_or_train("digits", lambda text: None, "meta")
+    assert asked == {"lite0": "cuda:1", "inception": "cuda:1"}
+    assert all(p.is_meta for p in found.module.parameters())
 
 
 def test_inception_is_fetched_once_by_its_package(stand_in, monkeypatch, tmp_path):

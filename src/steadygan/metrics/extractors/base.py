@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from steadygan.errors import UsageError
@@ -74,11 +75,16 @@ def check_images(images: Tensor) -> Tensor:
         )
     if not images.is_floating_point():
         raise UsageError(f"images must be floating point in [-1, 1], not {images.dtype}: pass x / 127.5 - 1")
-    if bad := int((~images.isfinite()).flatten(1).any(1).sum()):
-        raise UsageError(f"{bad} of {len(images)} images are not finite: a diverged run has no score")
-    low, high = (round(v.item(), 4) for v in images.aminmax())
-    if low >= 0 and high > 2:
-        raise UsageError(f"images must be in [-1, 1], but these go from {low} to {high}: pass x / 127.5 - 1")
+    bad = (~images.isfinite()).flatten(1).any(1).sum()
+    count, low, high = torch.stack(
+        [v.float() for v in (bad, *images.aminmax())]
+    ).tolist()  # one wait for a GPU
+    if count:
+        raise UsageError(f"{count:.0f} of {len(images)} images are not finite: a diverged run has no score")
+    if round(low, 4) >= 0 and high > 2:
+        raise UsageError(
+            f"images must be in [-1, 1], but these go from {round(low, 4)} to {round(high, 4)}: pass x / 127.5 - 1"
+        )
     return images.detach().float()
 
 

@@ -50,7 +50,10 @@ def cnn(shape: tuple[int, ...], classes: int, width: int = 32) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained network with its card: data, split, accuracy, architecture, seed and steps."""
+    """A trained network with its card: data, split, accuracy, architecture, seed and steps.
+
+    It computes on the device of its module, and returns what it finds on the CPU.
+    """
 
     module: nn.Sequential
     card: dict[str, Any]
@@ -74,8 +77,9 @@ class Classifier:
                 f"the classifier of {self.card['name']} takes images {['n', *shape]} in [-1, 1], not "
                 f"{images.dtype} {list(images.shape)}"
             )
+        device = next(self.module.parameters()).device
         with torch.no_grad():
-            return torch.cat([net(part.float()) for part in images.split(CHUNK)])
+            return torch.cat([net(part.float()) for part in images.to(device).split(CHUNK)]).cpu()
 
 
 def train(

@@ -40,10 +40,10 @@ PREPROCESSING = (
 def lite0(weights: Path | None = None, device: str | torch.device = "cpu") -> Extractor:
     """The extractor EfficientNet-Lite0, trained on ImageNet, from its package or from the same file at `weights`.
 
-    Features [n, 1280] are the last convolution, averaged over the image; logits are [n, 1000]. Both are on
-    the CPU. The values of an image do not depend on its batch. `read` raises UsageError on anything but
-    images [n, 1 or 3, H, W] in [-1, 1]. `lite0` raises UsageError if the package is missing or the file is
-    another.
+    Features [n, 1280] are the last convolution, averaged over the image; logits are [n, 1000]. They are computed on
+    `device` and returned on the CPU. The values of an image do not depend on its batch. `read` raises UsageError
+    on anything but images [n, 1 or 3, H, W] in [-1, 1]. `lite0` raises UsageError if the package is missing or the
+    file is another.
     """
     raw = checked(weights or _wheel(), SHA256, REMEDY)
     trunk, head = network(torch.load(io.BytesIO(raw), weights_only=True))
@@ -116,17 +116,17 @@ def _conv(weights: Mapping[str, Tensor], conv: str, norm: str, stride: int = 1) 
 
 def _read(trunk: nn.Sequential, head: nn.Linear, images: Tensor) -> Read:
     """Features and logits in chunks. The last chunk is padded, so that all chunks are computed in the same way."""
-    parts = [_chunk(trunk, head, part) for part in check_images(images).split(CHUNK)]
-    features, logits = (torch.cat(part) for part in zip(*parts, strict=True))
+    whole = check_images(images).to(head.weight.device)
+    parts = [_chunk(trunk, head, part) for part in whole.split(CHUNK)]
+    features, logits = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return Read(features, logits)
 
 
 @torch.inference_mode()
 def _chunk(trunk: nn.Sequential, head: nn.Linear, images: Tensor) -> tuple[Tensor, Tensor]:
     full = F.pad(images, (0, 0) * 3 + (0, CHUNK - len(images)))
-    shown = seen(full.to(head.weight.device)).contiguous(memory_format=torch.channels_last)
-    features = trunk(shown)
-    return features[: len(images)].cpu(), head(features)[: len(images)].cpu()
+    features = trunk(seen(full).contiguous(memory_format=torch.channels_last))
+    return features[: len(images)], head(features)[: len(images)]
 
 
 def _wheel() -> Path:

@@ -28,12 +28,14 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 CHUNK = 32  # images that go through Inception at once
 
 
-def extractor(name: str, *, weights: Path | None = None, channels: int = 3) -> Extractor:
+def extractor(
+    name: str, *, weights: Path | None = None, channels: int = 3, device: str | torch.device = "cpu"
+) -> Extractor:
     """The extractor of this name, one of EXTRACTORS.
 
     `weights` is a file for the network of lite0 or inception; by default the installed or downloaded file is
-    used. `channels` are those of the images, which set the size of pixels8. Raises UsageError on an unknown
-    name or a missing part.
+    used. `channels` are those of the images, which set the size of pixels8. A network computes on `device`. Raises
+    UsageError on an unknown name or a missing part.
 
     >>> extractor("pixels8", channels=1).size
     64
@@ -44,7 +46,7 @@ def extractor(name: str, *, weights: Path | None = None, channels: int = 3) -> E
     if name not in EXTRACTORS:
         raise UsageError(f"there is no extractor {name!r}: {nearest(name, EXTRACTORS)}")
     if name in ("lite0", "inception"):
-        return (lite0 if name == "lite0" else inception)(weights)
+        return (lite0 if name == "lite0" else inception)(weights, device)
     no_weights(name, weights)
     return pixels8(channels)
 
@@ -121,9 +123,11 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
     """The Inception network that defines FID, from torch-fidelity (`pip install steadygan[fid]`).
 
     Features [n, 2048] are its last pooling layer. Logits [n, 1008] are without bias, as the Inception score
-    takes them. `weights` is its file; without it torch-fidelity downloads the file once into torch's cache.
-    Raises UsageError if the package cannot be imported, or if the file is missing, cannot be downloaded or is
-    another. Source: Salimans 2016, Heusel 2017; Obukhov 2020 (torch-fidelity).
+    takes them. Both are computed on `device` and returned on the CPU. `weights` is its file; without it
+    torch-fidelity downloads the file once into torch's cache. Raises UsageError if the package cannot be
+    imported, or if the file is missing, cannot be downloaded or is another.
+
+    Source: Salimans 2016, Heusel 2017; Obukhov 2020 (torch-fidelity).
     """
     module = _torch_fidelity()
     remedy = f"download {URL} and pass the file as weights"
@@ -157,11 +161,12 @@ def _torch_fidelity() -> Any:
 def _incepted(
     net: Callable[[Tensor], tuple[Tensor, ...]], device: str | torch.device, images: Tensor
 ) -> Read:
-    parts = [_bytes_seen(net, part.to(device)) for part in in_bytes(check_images(images)).split(CHUNK)]
-    features, logits = (torch.cat(part) for part in zip(*parts, strict=True))
+    whole = in_bytes(check_images(images)).to(device)
+    parts = [_bytes_seen(net, part) for part in whole.split(CHUNK)]
+    features, logits = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     return Read(features, logits)
 
 
 @torch.inference_mode()
 def _bytes_seen(net: Callable[[Tensor], tuple[Tensor, ...]], part: Tensor) -> tuple[Tensor, ...]:
-    return tuple(found.float().cpu() for found in net(part.expand(-1, 3, -1, -1)))
+    return tuple(found.float() for found in net(part.expand(-1, 3, -1, -1)))

@@ -2,12 +2,16 @@
 
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from steadygan.files import read_json, write_whole
+from steadygan.game import State
 from steadygan.training import checkpoint
+from steadygan.training.beside import beside
 from steadygan.training.events import Diverged, Event, Scored, Snapshot
 from steadygan.training.online_scores import lower_is_better
 
@@ -16,35 +20,49 @@ __all__ = ["best_checkpoint", "checkpoint_sink"]
 BEST = "best.json"
 
 
+@contextmanager
 def checkpoint_sink(
-    folder: Path, facts: dict[str, object], *, last: int, best: str | None, good: Collection[int] = ()
-) -> Callable[[Event], None]:
-    """Save snapshots. Keep the newest `last` of them, and the state with the best value of the score `best`.
+    folder: Path,
+    facts: Callable[[int], dict[str, object]],
+    *,
+    last: int,
+    best: str | None,
+    good: Collection[int] = (),
+) -> Iterator[Callable[[Event], None]]:
+    """Save snapshots beside training. Keep the newest `last`, and the state with the best value of the score `best`.
 
-    In an ensemble the score is the mean over members. folder/best.json names the best checkpoint. The last good state
-    of a member that diverged is kept too, also those of the steps `good` before a resume.
+    `facts(step)` is what a checkpoint says beside its tensors. In an ensemble the score is the mean over members.
+    folder/best.json names the best checkpoint. The last good state of a member that diverged is kept too, also those of
+    the steps `good` before a resume. The block ends when all is on disk, and raises OSError where it is full.
     """
     lost = [folder / checkpoint.name(step) for step in good]
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.clear(folder)
     record = folder / BEST
 
-    def sink(event: Event) -> None:
-        if isinstance(event, Snapshot):
-            checkpoint.save(folder, event.state, facts)
-            kept = best_checkpoint(folder)
-            checkpoint.prune(folder, event.step, last, [*lost, *([kept] if kept else [])])
-        elif isinstance(event, Diverged):
-            lost.append(folder / checkpoint.name(event.good_step))
-        elif isinstance(event, Scored) and best:
-            value = _score(event, best)
-            name = checkpoint.name(event.step)
-            if _improves(value, record, best, name):
-                # The record first: after a kill in between, the resumed run writes this checkpoint at the same step.
-                write_whole(record, json.dumps({"checkpoint": name, "score": best, "value": value}))
-                checkpoint.save(folder, event.state, facts)
+    def newest(step: int, about: dict[str, object], state: State) -> None:
+        checkpoint.save(folder, state, about)
+        kept = best_checkpoint(folder)
+        checkpoint.prune(folder, step, last, [*lost, *([kept] if kept else [])])
 
-    return sink
+    def better(step: int, score: str, value: float, about: dict[str, object], state: State) -> None:
+        name = checkpoint.name(step)
+        if _improves(value, record, score, name):
+            # The record first: after a kill in between, the resumed run writes this checkpoint at the same step.
+            write_whole(record, json.dumps({"checkpoint": name, "score": score, "value": value}))
+            checkpoint.save(folder, state, about)
+
+    with beside() as write:
+
+        def sink(event: Event) -> None:
+            if isinstance(event, Snapshot):
+                write(event.state, partial(newest, event.step, facts(event.step)))
+            elif isinstance(event, Diverged):
+                lost.append(folder / checkpoint.name(event.good_step))
+            elif isinstance(event, Scored) and best:
+                write(event.state, partial(better, event.step, best, _score(event, best), facts(event.step)))
+
+        yield sink
 
 
 def _score(event: Scored, name: str) -> float:
