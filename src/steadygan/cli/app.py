@@ -378,6 +378,8 @@ def main() -> None:
     sys.stdout, sys.stderr = unbroken(sys.stdout), unbroken(sys.stderr)
     rank = int(os.environ.get("RANK", 0)) if "WORLD_SIZE" in os.environ else 0
     console.quiet = errors.quiet = rank > 0  # of several processes, the first one speaks
+    if "WORLD_SIZE" in os.environ:  # torch reports a lost connection with its stack
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:
