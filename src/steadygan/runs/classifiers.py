@@ -16,7 +16,7 @@ from steadygan.config.registry import DATA
 from steadygan.data.array_cache import load
 from steadygan.data.dataset import Data
 from steadygan.errors import UsageError, nearest
-from steadygan.files import cache_folder
+from steadygan.files import alone, cache_folder
 from steadygan.metrics.extractors.base import Extractor
 from steadygan.metrics.extractors.classifier import Classifier, accuracy, train
 from steadygan.metrics.extractors.classifier_file import CARD, load_classifier, save_classifier
@@ -141,8 +141,11 @@ def load_or_train(name: str, note: Callable[[str], None], device: str | torch.de
     """
     folder = classifier_folder(name)
     if not (folder / CARD).exists():
-        note(f"training the classifier of {name} first, once for all runs: {folder}")
-        make(name, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with alone(folder):
+            if not (folder / CARD).exists():  # no other process made it meanwhile
+                note(f"training the classifier of {name} first, once for all runs: {folder}")
+                make(name, folder)
     found = load_classifier(folder)
     note(f"scores use the classifier of {name} in {folder}, {accuracy_text(found)}")
     found.module.to(device)
