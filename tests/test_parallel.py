@@ -128,10 +128,14 @@ def test_wrong_programs_do_not(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_loop_under_ddp_trains_as_on_one_process(tmp_path: Path) -> None:
-    """With the largest gradient, DRAGAN, batch norm and the pull-away term; the Monitor sees the whole batch."""
+    """With the largest gradient, DRAGAN, batch norm and the pull-away term; the Monitor sees the whole batch.
+
+    The gradients of a compiled loss, too.
+    """
     found = printed("run_ddp.py", 2, tmp_path)
     for each in found:
         assert {key: gap for key, gap in each["gaps"].items() if not gap < EQUAL} == {}
+        assert {key: gap for key, gap in each["compiled"].items() if not gap < EQUAL} == {}
     alone, first = found[0]["seen"]
     assert found[1]["seen"] == []
     assert alone.keys() == first.keys()

@@ -80,6 +80,35 @@ def train(nets: Nets, monitor: Monitor | None, *, every_row: bool) -> None:
             monitor.step(*seen)
 
 
+class CriticLoss(nn.Module):
+    """The critic's loss as the module that is wrapped and compiled."""
+
+    def __init__(self, D: nn.Module) -> None:
+        super().__init__()
+        self.D = D
+
+    def forward(self, x_real: Tensor, x_fake: Tensor, alpha: Tensor) -> Tensor:
+        def D(x: Tensor) -> Tensor:
+            return self.D(x).squeeze(1)
+
+        loss = losses.wasserstein.discriminator(D(x_real), D(x_fake))
+        return loss + penalties.r1(D, x_real) + penalties.max_gradient(D, x_real, x_fake, alpha)
+
+
+def compiled_gradients(D: nn.Module) -> dict[str, float]:
+    """How far the gradients of a compiled loss on shared rows are from those of the whole batch."""
+    whole, shared = CriticLoss(deepcopy(D)), CriticLoss(deepcopy(D))
+    draw = [draws(0)[name] for name in ("x_real", "z", "alpha")]
+    whole(*draw).backward()
+    shared.compile(backend="aot_eager")
+    wrapped = DistributedDataParallel(shared)
+    with parallel.over():
+        wrapped(*map(mine, draw)).backward()
+    wanted = {name: p.grad for name, p in whole.named_parameters()}
+    found = {name: p.grad for name, p in shared.named_parameters()}
+    return {name: (found[name] - g).abs().max().item() for name, g in wanted.items()}
+
+
 def watched(nets: Nets) -> Monitor:
     return Monitor(nets["D"], nets["G"], loss="wasserstein", every=5)
 
@@ -112,6 +141,7 @@ def main() -> None:
     with parallel.over():
         train(dict(shared), monitor, every_row=True)
     found: dict[str, Any] = {"gaps": gaps({name: net.module for name, net in shared.items()}, whole, start)}
+    found["compiled"] = compiled_gradients(start["D"])
     found["seen"] = [numbers(alone), numbers(monitor)] if monitor else []
     print(json.dumps(found), flush=True)
     dist.barrier()
