@@ -81,7 +81,7 @@ def test_batch_norm_of_one_process_is_that_of_torch() -> None:
     assert torch.equal(ours.eval()(x), torchs.eval()(x))
 
 
-def printed(script: str, size: int, folder: Path, *words: str, seconds: float = 500) -> list[dict]:
+def printed(script: str, size: int, folder: Path, *words: str, seconds: float = 580) -> list[dict]:
     """The JSON that each process printed last."""
     outputs = started(HERE / script, size, folder, *words, seconds=seconds)
     return [json.loads(text.strip().splitlines()[-1]) for text in outputs]
@@ -124,3 +124,28 @@ def test_wrong_programs_do_not(tmp_path: Path) -> None:
     found = of_cases(2, tmp_path, "twins")
     assert found.keys() == TWINS.keys()
     assert {name: gaps for name, gaps in found.items() if not max(gaps) > DIFFERENT} == {}
+
+
+@pytest.mark.slow
+def test_a_loop_under_ddp_trains_as_on_one_process(tmp_path: Path) -> None:
+    """With the largest gradient, DRAGAN, batch norm and the pull-away term; the Monitor sees the whole batch.
+
+    The gradients of a compiled loss, too.
+    """
+    found = printed("run_ddp.py", 2, tmp_path)
+    for each in found:
+        assert {key: gap for key, gap in each["gaps"].items() if not gap < EQUAL} == {}
+        assert {key: gap for key, gap in each["compiled"].items() if not gap < EQUAL} == {}
+    alone, first = found[0]["seen"]
+    assert found[1]["seen"] == []
+    assert alone.keys() == first.keys()
+    assert len(alone["critic/gap"]) == 4
+    for key in alone.keys() - {"wall_s"}:
+        assert first[key] == pytest.approx(alone[key], rel=1e-6, abs=1e-9), key
+
+
+@pytest.mark.slow
+def test_a_sharded_critic_is_penalised_as_on_one_process(tmp_path: Path) -> None:
+    """As docs/parallel.md says: weights are kept until the step, and the penalty comes last."""
+    for found in printed("run_fsdp.py", 2, tmp_path):
+        assert max(found.values()) < EQUAL, found
