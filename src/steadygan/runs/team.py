@@ -12,7 +12,7 @@ from steadygan.game import Draws, Step
 from steadygan.game.share import Share
 from steadygan.networks.global_batch_norm import globally_normalized
 from steadygan.parallel import ALONE, over
-from steadygan.training.cluster import Cluster, Place, lost, place
+from steadygan.training.cluster import LOST, Cluster, Place, lost, place
 from steadygan.training.compile.compiled_step import vectorised
 
 __all__ = ["Team", "check_rows", "team_of", "told_of_loss", "whole_batches"]
@@ -86,6 +86,6 @@ def told_of_loss(cluster: Cluster, folder: Path) -> Iterator[None]:
         if cluster.size == 1 or not lost(error):
             raise
         raise UsageError(
-            f"another process of this run has ended or does not answer: continue from the last complete checkpoint "
-            f"with steadygan resume {folder}, on any number of processes"
+            f"{LOST}: continue from the last complete checkpoint with steadygan resume {folder}, on any number of "
+            "processes"
         ) from error

@@ -5,6 +5,7 @@ Every process builds the whole run and takes the same path through it. The first
 
 import atexit
 import os
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -19,7 +20,18 @@ from steadygan.game import Logs, State
 from steadygan.parallel import ALONE, Processes, over, split
 from steadygan.training.events import Evaluated
 
-__all__ = ["ONE", "WHOLE", "Cluster", "Place", "SaidByFirst", "here", "lost", "place", "said_by_first"]
+__all__ = [
+    "LOST",
+    "ONE",
+    "WHOLE",
+    "Cluster",
+    "Place",
+    "SaidByFirst",
+    "here",
+    "lost",
+    "place",
+    "said_by_first",
+]
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another one."""
@@ -27,6 +39,9 @@ PATIENCE = timedelta(minutes=10)
 Told = TypeVar("Told")
 ANSWER = timedelta(seconds=3)
 """How long a process that ends waits for the first one's reason."""
+
+LOST = "another process of this run has ended or does not answer"
+"""What the processes say that are left."""
 
 _board: Any = None  # a store in which the processes leave messages
 
@@ -121,16 +136,29 @@ def said_by_first(sentence: str) -> bool:
         return False
     if _board is None:  # before the processes know each other, all of them read the same arguments
         return True
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # torchrun's, when the first one was killed: this one ends soon
     try:
         _board.wait(["error"], ANSWER)
     except RuntimeError:  # the first one goes on, or is gone
         return False
-    return bool(_board.get("error").decode() == sentence)
+    return bool(_board.get("error").decode() == sentence) or sentence.startswith(LOST)
 
 
 def lost(error: BaseException) -> bool:
     """Whether an error says that another process is gone, or has not answered in time."""
-    words = ("Connection", "gloo", "NCCL", "Timed out", "timed out", "peer", "Socket", "Broken pipe")
+    words = (
+        "Connection",
+        "gloo",
+        "NCCL",
+        "Timed out",
+        "timed out",
+        "timeout",
+        "peer",
+        "Socket",
+        "Broken pipe",
+    )
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
