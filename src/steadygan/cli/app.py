@@ -51,12 +51,22 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 """The base class of typer's usage errors, which typer does not export."""
 
 
+SPREAD = ("train", "resume", "sample", "evaluate")
+"""The commands that several processes can do together."""
+
+
 @app.callback()
-def steadygan() -> None:
+def steadygan(context: typer.Context) -> None:
     """Train generative adversarial networks whose gradients behave.
 
     Start with: steadygan train, then steadygan report DIR. List the recipes with: steadygan list.
     """
+    several = "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+    if several and context.invoked_subcommand not in SPREAD:
+        raise UsageError(
+            f"steadygan {context.invoked_subcommand} is for one process: start it without torchrun, which is for "
+            f"{', '.join(SPREAD)}"
+        )
 
 
 @app.command()
@@ -368,6 +378,8 @@ def main() -> None:
     sys.stdout, sys.stderr = unbroken(sys.stdout), unbroken(sys.stderr)
     rank = int(os.environ.get("RANK", 0)) if "WORLD_SIZE" in os.environ else 0
     console.quiet = errors.quiet = rank > 0  # of several processes, the first one speaks
+    if "WORLD_SIZE" in os.environ:  # torch reports a lost connection with its stack
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:

@@ -86,6 +86,14 @@ class Cluster(NamedTuple):
             raise SaidByFirst(reason)
         return value  # type: ignore[return-value]
 
+    def every(self, mine: Told) -> list[Told]:
+        """Return what each process has, on all."""
+        if self.size == 1:
+            return [mine]
+        told: list[Any] = [None] * self.size
+        dist.all_gather_object(told, mine)
+        return told
+
     def same(self, state: State) -> State:
         """Return the state of the first process, on all."""
         if self.size > 1:
