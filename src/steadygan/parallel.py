@@ -71,12 +71,17 @@ def processes() -> Processes:
 def over(group: Any = None) -> Iterator[Processes]:
     """Inside the block, batches are shared by the processes of a `torch.distributed` group, all of them by default.
 
-    `group` may also be `ALONE`: then this process works on whole batches. Every process must run the same functions in
-    the same order.
+    `group` may also be `ALONE`: then this process works on whole batches. So it does where no processes are joined
+    (`torch.distributed.init_process_group`). Every process must run the same functions in the same order.
+
+    >>> with over() as now:
+    ...     now.size
+    1
     """
     global _now
     before = _now
-    _now = group if isinstance(group, Processes) else _of(group)
+    joined = dist.is_available() and dist.is_initialized()
+    _now = group if isinstance(group, Processes) else _of(group) if joined else ALONE
     try:
         yield _now
     finally:

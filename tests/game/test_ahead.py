@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from steadygan.data import Data, ring
+from steadygan.data.streams import Opened, Stream
 from steadygan.game import Draws, Field, Game, Network, Player, Share
 from steadygan.game.ahead import Ahead, placed
 
@@ -127,3 +128,23 @@ def test_the_host_makes_the_samples_of_a_stream_that_a_cpu_draws():
     there, here = (drawn(ring(size=None), device) for device in (META, CPU))
     for step in STEPS:
         assert torch.equal(block(there, 1, "x_real", step), here(step)[1]["x_real"])
+
+
+def test_a_stream_is_read_by_the_step_itself():
+    """It seeds the generators of the process, and a checkpoint asks where it is."""
+    readers = set()
+
+    def decode(item: int) -> tuple[Tensor, int]:
+        readers.add(threading.current_thread())
+        return torch.full(SHAPE, item % 256, dtype=torch.uint8), item % 4
+
+    def start(seed: int, epoch: int, state: object) -> Opened:
+        return Opened(iter(range(100)))
+
+    data = pictures()._replace(stream=Stream(start, decode), flip=False)
+    there, here = (drawn(data, device) for device in (META, CPU))
+    for step in (0, 1, 2):
+        for a, b in zip(there(step), here(step), strict=True):
+            assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in b.items()}
+    assert readers == {threading.main_thread()}
+    assert there.places(3) == here.places(3)

@@ -880,7 +880,7 @@ def test_a_folder_of_the_first_version_is_resumed(whole, tmp_path, quiet):
 @pytest.mark.parametrize("uncompiled", [10.0, 1000.0])
 def test_whether_a_step_is_compiled_is_decided_once(uncompiled, tmp_path, quiet, monkeypatch):
     """Compiling is estimated at 100 s: it pays for the long run alone, and the folder says which it was."""
-    monkeypatch.setattr(train, "estimate", lambda step, state, batch, steps: Estimate(uncompiled, 100.0))
+    monkeypatch.setattr(train, "estimate", lambda *_: Estimate(uncompiled, 100.0))
     monkeypatch.setattr(train, "compiled", lambda step, *_, **__: step)
     raw = {**RECIPES["digits"][0], "compile": "auto", "steps": 6}
     train.start(parse(raw), tmp_path / "run", quiet)

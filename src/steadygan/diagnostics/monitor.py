@@ -13,6 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from steadygan import parallel
 from steadygan.critic_outputs import AnyCritic, Condition, Logits, Reduction
 from steadygan.diagnostics import monitor_inputs
 from steadygan.diagnostics.history import Events, History
@@ -259,7 +260,9 @@ class Monitor:
         weights = {} if critic is None else dict(critic.named_parameters())
         n = min(len(real.x), len(fake.x))
         held = self._sets.get("held")
-        with torch.no_grad(), untouched(fake.x.device) as called:
+        # Other processes do not wait for this pass: what is relative to a batch is relative to these samples.
+        alone = parallel.over(parallel.ALONE)
+        with alone, torch.no_grad(), untouched(fake.x.device) as called:
             found, told = measured(
                 self._critic,
                 self._loss,

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from steadygan.networks.autoencoder import dcgan_autoencoder, mlp_autoencoder
     from steadygan.networks.code_critic import code_head, informed_critic, logits_of
     from steadygan.networks.conditional import Classed, latent_labels, of_classes
+    from steadygan.networks.global_batch_norm import GlobalBatchNorm, globally_normalized
     from steadygan.networks.latent_codes import Codes, Uniform
 
 __all__ = [
     "Classed",
     "Codes",
+    "GlobalBatchNorm",
     "Uniform",
     "biggan32",
     "code_head",
@@ -32,6 +34,7 @@ __all__ = [
     "far_conventional",
     "far_resnet",
     "far_resnet_deep",
+    "globally_normalized",
     "gn_cnn",
     "gn_resnet",
     "informed_critic",
