@@ -78,14 +78,14 @@ def start(
     diverged, or a verdict stopped it. Raises UsageError if it cannot be scored or written.
     """
     cluster = here()
-    cluster.agreed(lambda: check_free(folder))
-    settings = settings.model_copy(
-        update={"precision": _precision(settings.precision, settings.device, console)}
-    )
-    run = started(source, partial(build, settings, own)) if source else build(settings, own)
-    run = run._replace(state=cluster.same(run.state))
-    team = team_of(run, cluster)
     with told_of_loss(cluster, folder), ExitStack() as held:
+        cluster.agreed(lambda: check_free(folder))
+        settings = settings.model_copy(
+            update={"precision": _precision(settings.precision, settings.device, console)}
+        )
+        run = started(source, partial(build, settings, own)) if source else build(settings, own)
+        run = run._replace(state=cluster.same(run.state))
+        team = team_of(run, cluster)
         _try_step(team, own)
         _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
         for found in at_zero(scheduled(config.in_steps(settings)), 0, settings.steps):
@@ -138,14 +138,14 @@ def resume(
     would move any more.
     """
     cluster = here()
-    before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
-    settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
-    settings = settings.model_copy(
-        update={"precision": _precision(settings.precision, settings.device, console)}
-    )
-    run = build(settings, own)
-    team = team_of(run, cluster)
     with told_of_loss(cluster, folder), ExitStack() as held:
+        before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
+        settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
+        settings = settings.model_copy(
+            update={"precision": _precision(settings.precision, settings.device, console)}
+        )
+        run = build(settings, own)
+        team = team_of(run, cluster)
         _try_step(team, own)
         _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
         state, saved = _restored(team, folder, held, console)
