@@ -235,7 +235,7 @@ def test_the_processes_that_are_left_say_so_when_the_first_one_is_killed(agents,
     assert agent.wait(WAIT) != 0
     assert not [pid for pid in left if alive(pid)]
     [told] = errors(tmp_path / "0.err")
-    assert told.startswith("error: process 1: another process of this run has ended")
+    assert "another process of this run has ended" in told or "interrupted: resume from" in told
 
 
 def bits(folder: Path) -> dict[str, torch.Tensor]:
@@ -256,7 +256,8 @@ def test_a_machine_that_is_lost_ends_the_run_and_one_machine_resumes_it(agents, 
     print(f"ended after {time.monotonic() - began:.1f} s")
     assert not [pid for pid in left if alive(pid)]
     [told] = errors(tmp_path / f"{first}.err")
-    assert "another process of this run has ended or does not answer" in told
+    # torchrun may see it first, and then interrupts the process that is left.
+    assert "another process of this run has ended" in told or "interrupted: resume from" in told
     step = int(checkpoints(folder / "checkpoints")[-1].name[5:])
     shutil.copytree(folder, tmp_path / "copy")
     for at, ends in ((tmp_path / "copy", (40,)), (folder, (20, 40))):

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import signal
 import sys
 import time
 import warnings
@@ -323,6 +324,8 @@ def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None
     from steadygan.training.cluster import here
     from steadygan.training.compile.compiled_step import CompiledStepDiffers
 
+    if "RANK" in os.environ:  # torchrun's way to end what is left, perhaps before the loss is seen
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.perf_counter()
     try:
         ended = job()
