@@ -264,3 +264,10 @@ def test_an_interrupted_sweep_says_how_to_go_on(command, ring, tmp_path, monkeyp
     done = command("sweep", ring, "batch=[4, 8]", "--out", tmp_path / "s")
     assert done.code == 2
     assert f"interrupted: continue the sweep with steadygan resume {tmp_path / 's'}" in done.err
+
+
+def test_a_sweep_under_torchrun_is_refused_before_anything_is_written(tmp_path, quiet, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="without torchrun"):
+        sweep(RAW, ["batch=[4, 8]"], tmp_path / "s", quiet)
+    assert not (tmp_path / "s").exists()

@@ -1,6 +1,7 @@
 """The command `steadygan sweep`: many runs of one recipe, as one program or as whole runs, and their table."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def sweep(
     everything else as whole runs: on Ray Tune where it is installed, else one after the other. A run that fails or
     diverges is a row. Raises UsageError, before anything is written, for keys, values and scores that are not known.
     """
+    _check_alone()
     record.check_new(folder)
     made = plan(raw, assignments, samples=samples, by=by, seed=seed, source=source, root=root)
     claim(folder)
@@ -63,9 +65,18 @@ def resume_sweep(folder: Path, console: Console) -> list[Row]:
 
     A run that failed is tried again. Returns the rows of the table, the best first.
     """
+    _check_alone()
     made = record.read(folder)
     with locked(folder):
         return _train(folder, made, console)
+
+
+def _check_alone() -> None:
+    """Raise UsageError among processes of torchrun: each would claim the folder, and all but one would fail."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError(
+            "a sweep is started once, without torchrun: with Ray its runs are trained side by side"
+        )
 
 
 def plan(
