@@ -86,6 +86,13 @@ class Cluster(NamedTuple):
             raise SaidByFirst(reason)
         return value  # type: ignore[return-value]
 
+    def everywhere(self, holds: bool) -> bool:
+        """Whether something holds on all processes."""
+        told = [holds] * self.size
+        if self.size > 1:
+            dist.all_gather_object(told, holds)
+        return all(told)
+
     def same(self, state: State) -> State:
         """Return the state of the first process, on all."""
         if self.size > 1:
@@ -185,10 +192,17 @@ class Place(NamedTuple):
         return tree_map(lambda tensor: tensor[here], state) if self.apart else state
 
     def logs(self, logs: Logs) -> Logs:
-        """Return the logs of all members, from those of this process."""
-        if not self.apart or not logs:
+        """Return the logs of all members, the same on all processes: those of the ones that lead.
+
+        Of one number all make the same decisions. Their own may differ by rounding, on unlike processors.
+        """
+        if self.alone or not logs:
             return logs
-        return dict(zip(logs, self._whole(torch.stack([value.double() for value in logs.values()], 1)).T))
+        mine = torch.stack([value.double() for value in logs.values()], -1)
+        if self.apart:
+            return dict(zip(logs, self._whole(mine).unbind(-1)))
+        dist.broadcast(mine, 0)
+        return dict(zip(logs, mine.unbind(-1)))
 
     def state(self, state: State) -> State:
         """Return the state of all members, from that of this process's."""
