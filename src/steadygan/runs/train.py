@@ -46,7 +46,7 @@ from steadygan.training import checkpoint
 from steadygan.training.cluster import here
 from steadygan.training.compile import cuda_graphs, gpu
 from steadygan.training.compile.compile_cost import TRIED, estimate
-from steadygan.training.compile.compiled_step import compiled
+from steadygan.training.compile.compiled_step import compilable, compiled
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
 from steadygan.training.divergence import Origin as Began
 from steadygan.training.divergence import origin
@@ -80,7 +80,9 @@ def start(
     cluster = here()
     cluster.agreed(lambda: check_free(folder))
     settings = settings.model_copy(
-        update={"precision": _precision(settings.precision, settings.device, console)}
+        update={
+            "precision": cluster.agreed(partial(_precision, settings.precision, settings.device, console))
+        }
     )
     run = started(source, partial(build, settings, own)) if source else build(settings, own)
     run = run._replace(state=cluster.same(run.state))
@@ -141,7 +143,9 @@ def resume(
     before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
     settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
     settings = settings.model_copy(
-        update={"precision": _precision(settings.precision, settings.device, console)}
+        update={
+            "precision": cluster.agreed(partial(_precision, settings.precision, settings.device, console))
+        }
     )
     run = build(settings, own)
     team = team_of(run, cluster)
@@ -331,7 +335,12 @@ def _train(
     if not run.game.rest:
         weights = "EMA" if settings.ema else "raw"
         cluster.agreed(lambda: _write_protocol(run, settings.evaluation, weights, folder, console))
-    if settings.compile:
+    if settings.compile and cluster.size > 1 and not cluster.everywhere(compilable(run.device)):
+        # The comparison of the compiled step takes sums, too: those of all processes or of none.
+        _noter(console)(
+            "a machine of this run has no C++ compiler, so the step runs uncompiled on all of them"
+        )
+    elif settings.compile:
         console.print("compiling the step ...")
         strict = settings.networks.name != "own"
         alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
