@@ -4,7 +4,8 @@
 
 One process and both take turns in each repeat, so that load hits all alike. Times are medians over the repeats, in
 milliseconds for an iteration. The efficiency is T1 / (2 T2): 1 if the second process halves the time. Steps are
-compiled, as in a long run. Images are random. --tiny has small networks and few calls: to see that all runs.
+compiled, as in a long run, which takes minutes first. Images are random. --tiny has small networks and few calls: to
+see that all runs.
 """
 
 import os
@@ -90,7 +91,8 @@ def ready(case: Case, cluster: Cluster, compiles: bool) -> Callable[[], float]:
                 number += 1
         return (time.perf_counter() - began) / case.calls * 1e3
 
-    timed()
+    for _ in range(3):  # the first ones compile
+        timed()
     return timed
 
 

@@ -20,13 +20,14 @@ from steadygan.build import build
 from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.game.vector_field import field
-from steadygan.networks.global_batch_norm import GlobalBatchNorm
+from steadygan.networks.global_batch_norm import GlobalBatchNorm, globally_normalized
 
 HERE = Path(__file__).parent / "sharing"
 EQUAL, DIFFERENT = 1e-9, 1e-3
 """Relative differences: rounding in float64 stays below the one, wrong programs are above the other."""
 
 sizes = pytest.mark.parametrize("size", [2, 3])
+pytestmark = pytest.mark.timeout(1200)  # beside other tests on two cores; alone the longest takes two minutes
 
 
 @given(st.integers(0, 50), st.integers(1, 8))
@@ -81,7 +82,7 @@ def test_batch_norm_of_one_process_is_that_of_torch() -> None:
     assert torch.equal(ours.eval()(x), torchs.eval()(x))
 
 
-def printed(script: str, size: int, folder: Path, *words: str, seconds: float = 580) -> list[dict]:
+def printed(script: str, size: int, folder: Path, *words: str, seconds: float = 1150) -> list[dict]:
     """The JSON that each process printed last."""
     outputs = started(HERE / script, size, folder, *words, seconds=seconds)
     return [json.loads(text.strip().splitlines()[-1]) for text in outputs]
@@ -149,3 +150,13 @@ def test_a_sharded_critic_is_penalised_as_on_one_process(tmp_path: Path) -> None
     """As docs/parallel.md says: weights are kept until the step, and the penalty comes last."""
     for found in printed("run_fsdp.py", 2, tmp_path):
         assert max(found.values()) < EQUAL, found
+
+
+def test_a_batch_norm_with_a_forward_of_its_own_stays_as_it_is() -> None:
+    class Own(torch.nn.BatchNorm1d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x)
+
+    kinds = [torch.nn.BatchNorm1d(2), torch.nn.SyncBatchNorm(2), Own(2), torch.nn.InstanceNorm1d(2)]
+    found = [type(layer) for layer in globally_normalized(torch.nn.Sequential(*kinds))]
+    assert found == [GlobalBatchNorm, GlobalBatchNorm, Own, torch.nn.InstanceNorm1d]

@@ -1,11 +1,13 @@
-"""Atomic writing of files, reading of JSON, and the folder of cached files."""
+"""Atomic writing of files, locks, reading of JSON, and the folder of cached files."""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_folder", "clear_partial", "read_json", "user_path", "write_whole"]
+__all__ = ["alone", "cache_folder", "clear_partial", "read_json", "user_path", "write_whole"]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -23,6 +25,30 @@ def clear_partial(folder: Path) -> None:
     """Remove the temporary files in a folder that a killed process did not rename. Nobody else may be writing there."""
     for left in folder.glob(".*.partial"):
         left.unlink()
+
+
+@contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """Let one process at a time make `place`. Without file locks (Windows) each process makes its own."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path = place.with_suffix(".lock")
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                held = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:  # the previous owner of the lock removed the file
+                held = False
+            if held:
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
 
 
 def read_json(path: Path) -> Any:

@@ -733,3 +733,14 @@ def test_an_empty_name_is_no_default_and_a_full_folder_is_found_before_any_work(
     told = command("train", "ring.yaml", "--out", "full", "compile=auto")
     assert told.code == 2
     assert "not compiled" not in told.out
+
+
+def test_a_command_for_one_process_is_refused_under_torchrun(command, folder, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = tree(folder)
+    found = command("report", folder)
+    assert found.code == 2
+    assert_one_sentence(found.err)
+    assert "steadygan report is for one process" in found.err
+    assert tree(folder) == before

@@ -22,6 +22,7 @@ from torch import nn
 from steadygan import config
 from steadygan.cli import app
 from steadygan.commands.fit import fit
+from steadygan.errors import UsageError
 from steadygan.runs import train
 from steadygan.training import cluster
 
@@ -30,10 +31,30 @@ from small import RING
 
 RANK = int(os.environ.get("RANK", 0))
 EXACT = {**RING, "precision": "float64", "batch": 9}
+DEAD = {
+    **EXACT,
+    "networks": {"name": "mlp", "width": 16, "depth": 2},
+    "critic": {"penalties": [{"name": "r1", "weight": 1000}]},
+    "optimizer": {"name": "rmsprop", "lr": 0.01},
+    "batch": 16,
+    "steps": 240,
+    "every": {"log": 20, "score": 40, "checkpoint": 100, "diagnostics": 20},
+    "stop_on": ["dead_critic"],
+}
+DIGITS = {
+    **EXACT,
+    "data": "digits",
+    "networks": {"name": "dcgan", "latent": 4, "width": 4, "batch_norm": True},
+    "game": {"name": "gan", "conditional": True},
+    "evaluation": {"images": 100},
+    "ema": {},
+}
 RECIPES = {
     "ring": {**EXACT, "every": {**RING["every"], "diagnostics": 3}, "keep": {"last": 3}},
     "members": {**EXACT, "optimizer": {"name": "sgd", "lr": [1e-3, 1e-2, 3e-3, 2e-2]}},
     "members and rows": {**EXACT, "seeds": 2, "ema": {}},
+    "digits": DIGITS,
+    "a verdict stops it": DEAD,
     "stops": {**EXACT, "stop": {"log": "loss/D", "below": 100.0, "after": 2}},
     "diverges": {**EXACT, "optimizer": {"name": "sgd", "lr": 1e80}},
     "a member diverges": {**EXACT, "optimizer": {"name": "sgd", "lr": [1e-3, 1e-2, 1e80, 2e-2]}},
@@ -56,16 +77,14 @@ def forget(folder: Path, step: int) -> None:
             shutil.rmtree(path)
 
 
-def fitted(folder: Path, **options: object) -> object:
+def fitted(folder: Path, seed: int = 1) -> object:
     """Fit modules whose weights differ between processes until the first one tells the others its own."""
     torch.manual_seed(RANK)
     G = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).double()
     D = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)).double()
-    data = torch.randn(60, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    data = torch.randn(60, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     settings = {key: RING[key] for key in ("compile", "every", "steps", "optimizer")}
-    run = fit(
-        G, D, data, latent=4, batch=9, precision="float64", out=folder, quiet=True, **{**settings, **options}
-    )
+    run = fit(G, D, data, latent=4, batch=9, precision="float64", out=folder, quiet=True, **settings)
     torch.save([G.state_dict(), D.state_dict()], folder.parent / "modules.pt")
     return run.ended
 
@@ -111,6 +130,11 @@ def job(name: str, at: Path) -> object:
     if name.startswith("resume from "):
         forget(at / "ring", int(name.split()[-1]))
         return train.resume(at / "ring", [], quiet())
+    if name == "other data":
+        try:
+            return fitted(folder, seed=RANK)
+        except UsageError as error:
+            return error
     if name == "errors":
         return json.dumps(mistaken(at))
     if name == "fit":

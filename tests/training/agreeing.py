@@ -13,7 +13,6 @@ if __name__ == "__main__":
     cluster = Cluster(dist.get_rank(), dist.get_world_size())
     logs = place(cluster, 1).logs({"loss/D": torch.tensor(float(cluster.rank)), "finite": torch.tensor(1.0)})
     found = {key: value.item() for key, value in logs.items()}
-    told = [found, cluster.everywhere(cluster.first), cluster.everywhere(True)]
-    print(json.dumps(told), flush=True)
+    print(json.dumps(found), flush=True)
     dist.barrier()
     os._exit(0)  # gloo's own end is a race between its threads

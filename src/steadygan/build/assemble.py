@@ -25,6 +25,7 @@ from steadygan.game.optimizers import Optimizer
 from steadygan.game.state import complete, initial, stack
 from steadygan.game.vector_field import accumulated
 from steadygan.losses import Loss
+from steadygan.parallel import processes
 from steadygan.rng import generator
 from steadygan.training.events import Every, Stop
 
@@ -175,7 +176,8 @@ def _seeded(step: Step, seed: int) -> Step:
     """The step with all global generators seeded by (seed, step), so that a resumed run repeats its numbers."""
 
     def seeded(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
-        with seeded_globals(seed, "forward", int(state.scalars["step"])):
+        rank = [processes().rank] if processes().size > 1 else []  # each process draws for rows of its own
+        with seeded_globals(seed, "forward", int(state.scalars["step"]), *rank):
             return step(state, batch)
 
     return seeded

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import signal
 import sys
 import time
 import warnings
@@ -51,12 +52,22 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 """The base class of typer's usage errors, which typer does not export."""
 
 
+SPREAD = ("train", "resume", "sample", "evaluate")
+"""The commands that several processes can do together."""
+
+
 @app.callback()
-def steadygan() -> None:
+def steadygan(context: typer.Context) -> None:
     """Train generative adversarial networks whose gradients behave.
 
     Start with: steadygan train, then steadygan report DIR. List the recipes with: steadygan list.
     """
+    several = "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+    if several and context.invoked_subcommand not in SPREAD:
+        raise UsageError(
+            f"steadygan {context.invoked_subcommand} is for one process: start it without torchrun, which is for "
+            f"{', '.join(SPREAD)}"
+        )
 
 
 @app.command()
@@ -313,6 +324,8 @@ def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None
     from steadygan.training.cluster import here
     from steadygan.training.compile.compiled_step import CompiledStepDiffers
 
+    if "RANK" in os.environ:  # torchrun's way to end what is left, perhaps before the loss is seen
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.perf_counter()
     try:
         ended = job()
@@ -368,6 +381,8 @@ def main() -> None:
     sys.stdout, sys.stderr = unbroken(sys.stdout), unbroken(sys.stderr)
     rank = int(os.environ.get("RANK", 0)) if "WORLD_SIZE" in os.environ else 0
     console.quiet = errors.quiet = rank > 0  # of several processes, the first one speaks
+    if "WORLD_SIZE" in os.environ:  # torch reports a lost connection with its stack
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from steadygan.data.dataset import Data
 from steadygan.data.image_files import named, printable
 from steadygan.data.sources import Source
 from steadygan.errors import DataNote, UsageError
-from steadygan.files import cache_folder, read_json
+from steadygan.files import alone, cache_folder, read_json
 
 __all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "where", "with_test"]
 
@@ -134,7 +134,8 @@ def _made(source: Source, skip: bool | None) -> Prepared:
     if found is None:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(place):
+            with alone(place):
+                _clear(place)
                 if _read(source, skip) is None:  # no other process made it meanwhile
                     _write(place, source, source.forgiving if skip is None else skip)
         except OSError as error:
@@ -146,31 +147,6 @@ def _made(source: Source, skip: bool | None) -> Prepared:
     if found is None:
         raise UsageError(f"{source.place} changed while it was read; do not change it and try again")
     return found
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Let one process at a time make `place`. Without file locks (Windows) each process makes its own."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    path = place.with_suffix(".lock")
-    while True:
-        with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            try:
-                held = os.path.samestat(os.fstat(file.fileno()), path.stat())
-            except FileNotFoundError:  # the previous owner of the lock removed the file
-                held = False
-            if held:
-                _clear(place)
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
 
 
 def _clear(place: Path) -> None:

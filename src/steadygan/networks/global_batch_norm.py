@@ -65,10 +65,8 @@ def globally_normalized(module: nn.Module) -> nn.Module:
 
     torch's own kinds, SyncBatchNorm included. A class of yours with a forward of its own stays as it is.
 
-    >>> globally_normalized(nn.Sequential(nn.BatchNorm2d(3)))
-    Sequential(
-      (0): GlobalBatchNorm(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
-    )
+    >>> type(globally_normalized(nn.Sequential(nn.BatchNorm2d(3)))[0]).__name__
+    'GlobalBatchNorm'
     """
     for part in module.modules():
         if isinstance(part, nn.SyncBatchNorm) or getattr(type(part), "forward", None) is _BatchNorm.forward:

@@ -1,11 +1,8 @@
 """Classifiers of the labelled data sets: trained once, kept in the user's cache folder, and used by scores."""
 
-import fcntl
 import hashlib
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +16,7 @@ from steadygan.config.registry import DATA
 from steadygan.data.array_cache import load
 from steadygan.data.dataset import Data
 from steadygan.errors import UsageError, nearest
-from steadygan.files import cache_folder
+from steadygan.files import alone, cache_folder
 from steadygan.metrics.extractors.base import Extractor
 from steadygan.metrics.extractors.classifier import Classifier, accuracy, train
 from steadygan.metrics.extractors.classifier_file import CARD, load_classifier, save_classifier
@@ -144,31 +141,15 @@ def load_or_train(name: str, note: Callable[[str], None], device: str | torch.de
     """
     folder = classifier_folder(name)
     if not (folder / CARD).exists():
-        with _alone(folder):
-            if not (folder / CARD).exists():  # else another process has made it meanwhile
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with alone(folder):
+            if not (folder / CARD).exists():  # no other process made it meanwhile
                 note(f"training the classifier of {name} first, once for all runs: {folder}")
                 make(name, folder)
     found = load_classifier(folder)
     note(f"scores use the classifier of {name} in {folder}, {accuracy_text(found)}")
     found.module.to(device)
     return found
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time make what is in `folder`: the others wait."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise UsageError(
-            f"the classifier cannot be written to {folder} ({error.strerror}): set STEADYGAN_CACHE to another folder"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def named_extractor(

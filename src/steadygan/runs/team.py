@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from steadygan.build import Run
+from steadygan.data import Data
 from steadygan.errors import UsageError
 from steadygan.game import Draws, Step
 from steadygan.game.share import Share
 from steadygan.networks.global_batch_norm import globally_normalized
 from steadygan.parallel import ALONE, over
+from steadygan.runs.data_changes import training_data
 from steadygan.training.cluster import LOST, Cluster, Place, lost, place
 from steadygan.training.compile.compiled_step import vectorised
 
@@ -34,11 +36,15 @@ class Team(NamedTuple):
 
 
 def team_of(run: Run, cluster: Cluster) -> Team:
-    """The part of a run that this process trains. Raises UsageError where there are more processes than rows."""
+    """The part of a run that this process trains.
+
+    Raises UsageError where there are more processes than rows, and where their training data differ.
+    """
     where = place(cluster, len(run.members))
     if cluster.size == 1:
         return Team(cluster, where, run, run, run.draws)
     check_rows(run, where.sharing.size)
+    _check_data(run.data, cluster)
     turns = [player for turn in run.game.turns for player in turn.values()]
     for player in (*run.game.players.values(), *turns):
         globally_normalized(player.network.module)
@@ -64,6 +70,16 @@ def check_rows(run: Run, processes: int) -> None:
         raise UsageError(
             f"{processes} processes share batches of {fewest // run.game.parts} rows, so some would have none: start "
             "fewer processes, or choose a larger batch"
+        )
+
+
+def _check_data(data: Data, cluster: Cluster) -> None:
+    every = cluster.every(training_data(data))
+    others = [rank for rank, found in enumerate(every) if found != every[0]]
+    if others:
+        raise UsageError(
+            f"process {others[0]} has other training data than the first one: give all processes the same data, in the "
+            "same order"
         )
 
 

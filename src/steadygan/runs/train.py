@@ -78,16 +78,13 @@ def start(
     diverged, or a verdict stopped it. Raises UsageError if it cannot be scored or written.
     """
     cluster = here()
-    cluster.agreed(lambda: check_free(folder))
-    settings = settings.model_copy(
-        update={
-            "precision": cluster.agreed(partial(_precision, settings.precision, settings.device, console))
-        }
-    )
-    run = started(source, partial(build, settings, own)) if source else build(settings, own)
-    run = run._replace(state=cluster.same(run.state))
-    team = team_of(run, cluster)
     with told_of_loss(cluster, folder), ExitStack() as held:
+        cluster.agreed(lambda: check_free(folder))
+        precision = cluster.agreed(partial(_precision, settings.precision, settings.device, console))
+        settings = settings.model_copy(update={"precision": precision})
+        run = started(source, partial(build, settings, own)) if source else build(settings, own)
+        run = run._replace(state=cluster.same(run.state))
+        team = team_of(run, cluster)
         _try_step(team, own)
         _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
         for found in at_zero(scheduled(config.in_steps(settings)), 0, settings.steps):
@@ -140,16 +137,13 @@ def resume(
     would move any more.
     """
     cluster = here()
-    before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
-    settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
-    settings = settings.model_copy(
-        update={
-            "precision": cluster.agreed(partial(_precision, settings.precision, settings.device, console))
-        }
-    )
-    run = build(settings, own)
-    team = team_of(run, cluster)
     with told_of_loss(cluster, folder), ExitStack() as held:
+        before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
+        settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
+        precision = cluster.agreed(partial(_precision, settings.precision, settings.device, console))
+        settings = settings.model_copy(update={"precision": precision})
+        run = build(settings, own)
+        team = team_of(run, cluster)
         _try_step(team, own)
         _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
         state, saved = _restored(team, folder, held, console)
@@ -335,7 +329,7 @@ def _train(
     if not run.game.rest:
         weights = "EMA" if settings.ema else "raw"
         cluster.agreed(lambda: _write_protocol(run, settings.evaluation, weights, folder, console))
-    if settings.compile and cluster.size > 1 and not cluster.everywhere(compilable(run.device)):
+    if settings.compile and cluster.size > 1 and not all(cluster.every(compilable(run.device))):
         # The comparison of the compiled step takes sums, too: those of all processes or of none.
         _noter(console)(
             "a machine of this run has no C++ compiler, so the step runs uncompiled on all of them"

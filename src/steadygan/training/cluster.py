@@ -86,12 +86,13 @@ class Cluster(NamedTuple):
             raise SaidByFirst(reason)
         return value  # type: ignore[return-value]
 
-    def everywhere(self, holds: bool) -> bool:
-        """Whether something holds on all processes."""
-        told = [holds] * self.size
-        if self.size > 1:
-            dist.all_gather_object(told, holds)
-        return all(told)
+    def every(self, mine: Told) -> list[Told]:
+        """Return what each process has, on all."""
+        if self.size == 1:
+            return [mine]
+        told: list[Any] = [None] * self.size
+        dist.all_gather_object(told, mine)
+        return told
 
     def same(self, state: State) -> State:
         """Return the state of the first process, on all."""
@@ -136,21 +137,29 @@ def _leave() -> None:
 
 def said_by_first(sentence: str) -> bool:
     """Whether this process should keep an error to itself, because the first one ends with the same and says it."""
-    rank = int(os.environ.get("RANK", 0))
-    if rank == 0:
-        if _board:
-            _board.set("error", sentence)
+    board = _board or _met()
+    if int(os.environ.get("RANK", 0)) == 0:
+        if board:
+            board.set("error", sentence)
         return False
-    if _board is None:  # before the processes know each other, all of them read the same arguments
+    if board is None:  # all of them read the same arguments
         return True
     signal.signal(
         signal.SIGTERM, signal.SIG_IGN
     )  # torchrun's, when the first one was killed: this one ends soon
     try:
-        _board.wait(["error"], ANSWER)
+        board.wait(["error"], ANSWER)
     except RuntimeError:  # the first one goes on, or is gone
         return False
-    return bool(_board.get("error").decode() == sentence) or sentence.startswith(LOST)
+    return bool(board.get("error").decode() == sentence) or sentence.startswith(LOST)
+
+
+def _met() -> Any:
+    """The store of messages, for a process that ends before it joins the others; None where there is none."""
+    try:
+        return dist.PrefixStore("steadygan", next(dist.rendezvous("env://", timeout=ANSWER))[0])
+    except (RuntimeError, ValueError):
+        return None
 
 
 def lost(error: BaseException) -> bool:
