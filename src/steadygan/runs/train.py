@@ -16,9 +16,10 @@ from steadygan.config import Config, half
 from steadygan.config.resolve import device_of, scheduled
 from steadygan.config.schema import Evaluation, Gpu, Keep
 from steadygan.config.zeros import at_zero, check_moves, sentence
+from steadygan.data.streams import Place
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
-from steadygan.game import Draws, Logs, State, Step
+from steadygan.game import Logs, State, Step
 from steadygan.parallel import over
 from steadygan.runs.data_changes import changed, training_data
 from steadygan.runs.folder import (
@@ -346,9 +347,10 @@ def _train(
     diverged = Diverged(first, first, sorted(lost)) if lost else None
     ended: StoppedByDiagnosis | None = None
     keep_memory()
+    places: dict[int, list[Place]] = {}
     told = _told(
         run,
-        team.draws,
+        places.__getitem__,
         folder,
         console,
         facts=facts_of(settings),
@@ -382,6 +384,9 @@ def _train(
             stop=run.stop,
             place=team.place,
         ):
+            if isinstance(event, Snapshot | Scored):  # what is saved
+                places.clear()
+                places[event.step] = team.place.listed(team.draws.places(event.step))
             stopped = cluster.agreed(partial(tell, event)) if isinstance(event, Scored) else tell(event)
             if isinstance(event, Diverged):
                 earlier = diverged.members if diverged else []
@@ -405,7 +410,7 @@ def _write_protocol(run: Run, evaluation: Evaluation, weights: str, folder: Path
 @contextmanager
 def _told(
     run: Run,
-    draws: Draws,
+    places: Callable[[int], list[Place]],
     folder: Path,
     console: Console,
     *,
@@ -427,7 +432,7 @@ def _told(
     stop_early = early_stopping(events, images, stop_on, _noter(console))
     opened = loggers(
         run,
-        draws,
+        places,
         folder,
         keep=keep,
         tensorboard=tensorboard,
