@@ -11,7 +11,9 @@ from steadygan.training.cluster import Cluster, place
 if __name__ == "__main__":
     dist.init_process_group("gloo")
     cluster = Cluster(dist.get_rank(), dist.get_world_size())
-    logs = place(cluster, 1).logs({"loss/D": torch.tensor(float(cluster.rank)), "finite": torch.tensor(1.0)})
+    logs = place(cluster, 1).agreed(
+        {"loss/D": torch.tensor(float(cluster.rank)), "finite": torch.tensor(1.0)}
+    )
     found = {key: value.item() for key, value in logs.items()}
     print(json.dumps(found), flush=True)
     dist.barrier()

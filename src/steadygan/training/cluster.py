@@ -201,17 +201,21 @@ class Place(NamedTuple):
         return tree_map(lambda tensor: tensor[here], state) if self.apart else state
 
     def logs(self, logs: Logs) -> Logs:
-        """Return the logs of all members, the same on all processes: those of the ones that lead.
-
-        Of one number all make the same decisions. Their own may differ by rounding, on unlike processors.
-        """
-        if self.alone or not logs:
+        """Return the logs of all members, from those of this process."""
+        if not self.apart or not logs:
             return logs
-        mine = torch.stack([value.double() for value in logs.values()], -1)
-        if self.apart:
-            return dict(zip(logs, self._whole(mine).unbind(-1)))
-        dist.broadcast(mine, 0)
-        return dict(zip(logs, mine.unbind(-1)))
+        return dict(zip(logs, self._whole(torch.stack([value.double() for value in logs.values()], 1)).T))
+
+    def agreed(self, logs: Logs) -> Logs:
+        """Return the logs of all members by which all processes decide: those of the ones that lead.
+
+        Their own may differ by rounding, on unlike processors.
+        """
+        if self.alone or self.apart:
+            return self.logs(logs)
+        told = torch.stack([value.double() for value in logs.values()])
+        dist.broadcast(told, 0)
+        return dict(zip(logs, told))
 
     def state(self, state: State) -> State:
         """Return the state of all members, from that of this process's."""
