@@ -36,7 +36,7 @@ from steadygan.errors import UsageError
 from steadygan.game import Field, Game, Network, Player, Rule, State, flatten
 from steadygan.game import optimizers as optim
 from steadygan.game.state import complete, initial
-from steadygan.game.vector_field import field, jacobian
+from steadygan.game.vector_field import accumulated, field, jacobian
 from steadygan.games import Clip, FakeAsReal, Term, bilinear, gan, quadratic
 from steadygan.games._quadratic import blocks
 from steadygan.networks import dirac, mlp, point
@@ -972,6 +972,13 @@ def test_debiasing_refuses_games_that_mix_samples(what, networks):
     nets = networks()
     with pytest.raises(UsageError, match="mixes samples"):
         consensus(mixing(what, nets), dict.fromkeys(nets, optim.sgd(0.1)), debiased=True)
+
+
+def test_debiasing_refuses_gradient_accumulation():
+    nets = straight(3)
+    game = accumulated(mixing("plain", nets), 2)
+    with pytest.raises(UsageError, match="use accumulate=1"):
+        consensus(game, dict.fromkeys(nets, optim.sgd(0.1)), debiased=True)
 
 
 @pytest.mark.parametrize("what", ["plain", "interpolated", "pairs"])

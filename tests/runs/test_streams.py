@@ -200,6 +200,20 @@ def test_two_processes_and_then_one_train_as_one_process(tmp_path):
         torch.testing.assert_close(second[key], value, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
+def test_a_checkpoint_of_several_processes_has_the_streams_of_all_members(tmp_path):
+    (tmp_path / "mine.py").write_text(FILE)
+    raw = {"batch": 30, "networks": {"name": "own", "latent": 4}, "every": EVERY, "precision": "float64"}
+    raw |= {"seeds": 3, "steps": 25, "compile": False, "optimizer": {"name": "sgd", "lr": 0.01}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    command = [*torchrun, "steadygan", "train", "mine.yaml", "--use", "mine.py", "--out", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    about = json.loads((tmp_path / "run/checkpoints/step-00000025/meta.json").read_text())
+    assert [place[:3] for place in about["stream"]] == [[700, 2, 600]] * 3
+
+
 def test_the_classes_of_a_stream_must_be_told(tmp_path):
     with pytest.raises(UsageError, match=r"stream\(dataset, classes=10\)"):
         trained(stream(Points(), reference=64), tmp_path / "run", 5)

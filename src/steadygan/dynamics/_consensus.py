@@ -110,6 +110,11 @@ def _one(game: Game, state: State, row: Draw) -> tuple[Vectors, Logs]:
 
 def _check_apart(game: Game) -> None:
     """Refuse a game whose field on a batch is not the mean of its fields on each row, tested on random numbers."""
+    if game.parts > 1:
+        raise UsageError(
+            "dynamics.debiased compares all samples of a batch, which gradient accumulation does not have at once: "
+            "use accumulate=1, or dynamics.debiased=false"
+        )
     shapes = [f.shape for f in game.fields.values()]
     modules = [player.network.module for player in game.players.values()]
     joined = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for net in modules for m in net.modules())

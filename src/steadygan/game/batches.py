@@ -195,9 +195,9 @@ class Draws:
         shape = (1, len(self.readers), len(rows))
         return x.view(*shape, *x.shape[1:]), y.view(shape)
 
-    def places(self, step: int) -> list[Place] | None:
-        """Where each seed's stream is before this step, as far as it is known; None without a stream."""
-        return [reader.mark(self._number(step, 0)) for reader in self.readers] or None
+    def places(self, step: int) -> list[Place]:
+        """Where each seed's stream is before this step, as far as it is known; nothing without a stream."""
+        return [reader.mark(self._number(step, 0)) for reader in self.readers]
 
     def resume(self, places: Iterable[Place]) -> None:
         """Read on from these places of the seeds' streams, instead of from the beginning."""

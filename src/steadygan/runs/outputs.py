@@ -8,7 +8,8 @@ from torch import Tensor
 
 from steadygan.build import Run
 from steadygan.config.schema import Keep
-from steadygan.game import Draws, State, trainable
+from steadygan.data.streams import Place
+from steadygan.game import State, trainable
 from steadygan.game.state import member
 from steadygan.runs.folder import BOARD, CHECKPOINTS, EVENTS, SAMPLES
 from steadygan.runs.identity import known_identity
@@ -34,7 +35,7 @@ Sink = Callable[[Event], None]
 @contextmanager
 def loggers(
     run: Run,
-    draws: Draws,
+    places: Callable[[int], list[Place]],
     folder: Path,
     *,
     keep: Keep,
@@ -45,8 +46,8 @@ def loggers(
 ) -> Iterator[list[Sink]]:
     """Open the loggers of a run's folder, in the order in which they must see an event.
 
-    `draws` are those that this process trains on. `first` is the step from which the run starts or resumes, `wall_s`
-    the seconds that it had taken by then.
+    `places(step)` tells where the streams of all members are before a step that is saved. `first` is the step from
+    which the run starts or resumes, `wall_s` the seconds that it had taken by then.
     """
     known = facts(run, folder)
     board = (
@@ -54,7 +55,7 @@ def loggers(
     )
     saved = checkpoint_sink(
         folder / CHECKPOINTS,
-        lambda step: {**known, **stream_place(draws, step)},
+        lambda step: {**known, **stream_place(places(step))},
         last=keep.last,
         best=keep.best,
         good=_last_good(folder / EVENTS),
@@ -135,9 +136,8 @@ def facts(run: Run, folder: Path) -> dict[str, object]:
     }
 
 
-def stream_place(draws: Draws, step: int) -> dict[str, object]:
-    """Where the streams of these draws are before a step, for its checkpoint: one place for each seed, or nothing."""
-    places = draws.places(step)
+def stream_place(places: list[Place]) -> dict[str, object]:
+    """Where the streams are, for a checkpoint: one place for each seed, or nothing."""
     return {"stream": places} if places else {}
 
 

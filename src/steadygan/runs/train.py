@@ -16,9 +16,10 @@ from steadygan.config import Config, half
 from steadygan.config.resolve import device_of, scheduled
 from steadygan.config.schema import Evaluation, Gpu, Keep
 from steadygan.config.zeros import at_zero, check_moves, sentence
+from steadygan.data.streams import Place
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
-from steadygan.game import Draws, Logs, State, Step
+from steadygan.game import Logs, State, Step
 from steadygan.parallel import over
 from steadygan.runs.data_changes import changed, training_data
 from steadygan.runs.folder import (
@@ -46,7 +47,7 @@ from steadygan.training import checkpoint
 from steadygan.training.cluster import here
 from steadygan.training.compile import cuda_graphs, gpu
 from steadygan.training.compile.compile_cost import TRIED, estimate
-from steadygan.training.compile.compiled_step import compiled
+from steadygan.training.compile.compiled_step import compilable, compiled
 from steadygan.training.compile.cpu import keep_memory, products, threads, work
 from steadygan.training.divergence import Origin as Began
 from steadygan.training.divergence import origin
@@ -80,9 +81,8 @@ def start(
     cluster = here()
     with told_of_loss(cluster, folder), ExitStack() as held:
         cluster.agreed(lambda: check_free(folder))
-        settings = settings.model_copy(
-            update={"precision": _precision(settings.precision, settings.device, console)}
-        )
+        precision = cluster.agreed(partial(_precision, settings.precision, settings.device, console))
+        settings = settings.model_copy(update={"precision": precision})
         run = started(source, partial(build, settings, own)) if source else build(settings, own)
         run = run._replace(state=cluster.same(run.state))
         team = team_of(run, cluster)
@@ -141,9 +141,8 @@ def resume(
     with told_of_loss(cluster, folder), ExitStack() as held:
         before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
         settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
-        settings = settings.model_copy(
-            update={"precision": _precision(settings.precision, settings.device, console)}
-        )
+        precision = cluster.agreed(partial(_precision, settings.precision, settings.device, console))
+        settings = settings.model_copy(update={"precision": precision})
         run = build(settings, own)
         team = team_of(run, cluster)
         _try_step(team, own)
@@ -331,7 +330,12 @@ def _train(
     if not run.game.rest:
         weights = "EMA" if settings.ema else "raw"
         cluster.agreed(lambda: _write_protocol(run, settings.evaluation, weights, folder, console))
-    if settings.compile:
+    if settings.compile and cluster.size > 1 and not all(cluster.every(compilable(run.device))):
+        # The comparison of the compiled step takes sums, too: those of all processes or of none.
+        _noter(console)(
+            "a machine of this run has no C++ compiler, so the step runs uncompiled on all of them"
+        )
+    elif settings.compile:
         console.print("compiling the step ...")
         strict = settings.networks.name != "own"
         alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
@@ -343,9 +347,10 @@ def _train(
     diverged = Diverged(first, first, sorted(lost)) if lost else None
     ended: StoppedByDiagnosis | None = None
     keep_memory()
+    places: dict[int, list[Place]] = {}
     told = _told(
         run,
-        team.draws,
+        places.__getitem__,
         folder,
         console,
         facts=facts_of(settings),
@@ -379,6 +384,9 @@ def _train(
             stop=run.stop,
             place=team.place,
         ):
+            if isinstance(event, Snapshot | Scored):  # what is saved
+                places.clear()
+                places[event.step] = team.place.listed(team.draws.places(event.step))
             stopped = cluster.agreed(partial(tell, event)) if isinstance(event, Scored) else tell(event)
             if isinstance(event, Diverged):
                 earlier = diverged.members if diverged else []
@@ -402,7 +410,7 @@ def _write_protocol(run: Run, evaluation: Evaluation, weights: str, folder: Path
 @contextmanager
 def _told(
     run: Run,
-    draws: Draws,
+    places: Callable[[int], list[Place]],
     folder: Path,
     console: Console,
     *,
@@ -424,7 +432,7 @@ def _told(
     stop_early = early_stopping(events, images, stop_on, _noter(console))
     opened = loggers(
         run,
-        draws,
+        places,
         folder,
         keep=keep,
         tensorboard=tensorboard,

@@ -206,17 +206,35 @@ class Place(NamedTuple):
             return logs
         return dict(zip(logs, self._whole(torch.stack([value.double() for value in logs.values()], 1)).T))
 
+    def agreed(self, logs: Logs) -> Logs:
+        """Return the logs of all members by which all processes decide: those of the ones that lead.
+
+        Their own may differ by rounding, on unlike processors.
+        """
+        if self.alone or self.apart:
+            return self.logs(logs)
+        told = torch.stack([value.double() for value in logs.values()])
+        dist.broadcast(told, 0)
+        return dict(zip(logs, told))
+
     def state(self, state: State) -> State:
         """Return the state of all members, from that of this process's."""
         return tree_map(self._whole, state) if self.apart else state
+
+    def listed(self, mine: list[Told]) -> list[Told]:
+        """Return what there is of each member, from that of this process's."""
+        if not self.apart:
+            return mine
+        every: list[tuple[int, list[Told]] | None] = [None] * dist.get_world_size()
+        dist.all_gather_object(every, (self.members.start, mine) if self.leads else None)
+        told = sorted((part for part in every if part), key=lambda part: part[0])
+        return [each for _, part in told for each in part]
 
     def evaluated(self, found: Evaluated) -> Evaluated:
         """Return the evaluation of all members, from that of this process's."""
         if not self.apart:
             return found
-        every: list[tuple[int, Evaluated] | None] = [None] * dist.get_world_size()
-        dist.all_gather_object(every, (self.members.start, found) if self.leads else None)
-        told = [part for _, part in sorted((p for p in every if p), key=lambda pair: pair[0])]
+        told = self.listed([found])
         names = list(next((part.scores for part in told if part.scores), {}))
         nothing = [[float("nan")] * len(part.samples) for part in told]
         return Evaluated(

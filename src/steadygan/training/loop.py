@@ -65,7 +65,7 @@ def train(
         due = log or any(each and done % each == 0 for each in every)
         if not due:
             continue
-        logs = place.logs(logs)
+        logs = place.agreed(logs)
         # Logs stay on the device: reading one waits for it, so `stop` is tested only where the step is logged anyway.
         stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
         last = done == steps or stopped

@@ -16,7 +16,7 @@ from steadygan.game.state import Step
 from steadygan.training.checkpoint import tensors
 from steadygan.training.compile.small_matmul import small_products
 
-__all__ = ["ON_CPU", "CompiledStepDiffers", "compare", "compiled", "vectorised"]
+__all__ = ["ON_CPU", "CompiledStepDiffers", "compare", "compilable", "compiled", "vectorised"]
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-2, "tf32": 0.03, "bfloat16": 0.25}
 """Allowed difference of the first compiled step from the eager step, relative to the update itself. It is generous to
@@ -62,8 +62,7 @@ def compiled(
     one that is recorded and replayed (CUDA graphs). The caller must not change a returned state in place, and must not
     change torch's modes (autocast, gradients) between calls.
     """
-    compiler = shlex.split(os.environ.get("CXX", "g++"))
-    if device.type == "cpu" and not any(shutil.which(word) for word in compiler[:1]):
+    if not compilable(device):
         note("no C++ compiler was found, so the step runs uncompiled: install g++ or set CXX to be faster")
         return step
     options: dict[str, Any] = {}
@@ -108,6 +107,12 @@ def compiled(
         return result
 
     return run
+
+
+def compilable(device: torch.device) -> bool:
+    """Whether this machine can compile for a device: a CPU needs a C++ compiler."""
+    compiler = shlex.split(os.environ.get("CXX", "g++"))
+    return device.type != "cpu" or any(shutil.which(word) for word in compiler[:1])
 
 
 Layout = tuple[Any, ...]
