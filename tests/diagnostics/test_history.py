@@ -195,7 +195,8 @@ def test_a_protocol_that_is_no_text_is_shown_as_far_as_it_is(command, tmp_path):
 @pytest.mark.parametrize("data", registry.DATA)
 def test_data_are_images_or_synthetic(data):
     settings = config.parse(
-        RAW | {"data": {"name": data, **({"path": "somewhere"} if data == "images" else {})}}
+        RAW
+        | {"data": {"name": data, **({"path": "somewhere"} if "path" in registry.DATA[data].options else {})}}
     )
     # nothing is known of the caller's own
     synthetic = data == "own" or registry.DATA[data].make.__module__ == "steadygan.data.synthetic"

@@ -386,6 +386,8 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:
+        if rank and type(error) is not UsageError:  # SaidByFirst
+            sys.exit(2)
         sentence = str(error)
     except CommandLineError as error:
         sentence = f"{error.format_message()} (see steadygan --help)"

@@ -15,6 +15,7 @@ from steadygan.commands.step_cost import StepCost, parameters, state_bytes, step
 from steadygan.config import Config
 from steadygan.game.state import Step
 from steadygan.recipes.speed import product_speed
+from steadygan.runs.team import check_rows
 from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
 from steadygan.training.scaling import LATENCY, Link, communication, efficiency, sent, spread
@@ -46,6 +47,8 @@ def dry_run(
     written beside the cache.
     """
     run = build(settings, own)
+    if processes:
+        check_rows(run, spread(len(run.members), processes.number).processes)
     console.print(config.dump(settings), end="", markup=False, highlight=False, soft_wrap=True)
     step, members = step_cost(run), len(run.members)
     flops, peak = members * step.flops, members * step.peak

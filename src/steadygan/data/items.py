@@ -238,6 +238,5 @@ def _decoded(raw: bytes, how: Fit) -> np.ndarray:
     try:
         return np.array(decode(raw, how), order="C")
     except Exception as error:  # pillow raises a dozen types
-        raise UsageError(
-            f"an image of the dataset cannot be decoded ({said(error)}): leave it out"
-        ) from error
+        reason = said(error).split(" <_io.")[0]  # pillow names the bytes by their address
+        raise UsageError(f"an image of the dataset cannot be decoded ({reason}): leave it out") from error

@@ -106,5 +106,8 @@ def _samples(shard: Path) -> Iterator[dict[str, Any]]:
 
 
 def _parts(item: dict[str, Any], how: Fit) -> tuple[Any, ...]:
-    image, *label = split(item)
-    return sample(image, how), *label
+    try:
+        image, *label = split(item)
+        return sample(image, how), *label
+    except UsageError as error:
+        raise UsageError(f"sample {item['__key__']} of {item['__url__']}: {error}") from error

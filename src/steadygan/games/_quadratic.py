@@ -85,4 +85,6 @@ def _loss(
 
 def _form(matrix: Matrix, x: Tensor, y: Tensor) -> Tensor:
     """x . M y from plain numbers: a tensor of them would have to be moved to the device in every step."""
-    return torch.stack([m * x[i] * y[j] for i, row in enumerate(matrix) for j, m in enumerate(row)]).sum()
+    # Slices, since a plain number times a 0-dimensional tensor is float64 inside a forward derivative.
+    terms = [m * x[i : i + 1] * y[j : j + 1] for i, row in enumerate(matrix) for j, m in enumerate(row)]
+    return torch.cat(terms).sum()

@@ -59,6 +59,7 @@ def facts_of(settings: Config) -> dict[str, Any]:
         "normalization": settings.critic.normalization.name,
         "augment": settings.augment.name != "none",
         "dynamics": settings.dynamics.name,
-        "images": hasattr(settings.data, "limit"),  # all image data sets have this option, and no others
+        # All image data sets have one of these options, and no others.
+        "images": hasattr(settings.data, "limit") or hasattr(settings.data, "filter"),
         "steps": settings.steps,
     }

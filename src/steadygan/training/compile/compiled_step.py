@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException, Unsupported
 
+from steadygan.errors import UsageError
 from steadygan.game import Draw, Logs, State
 from steadygan.game.optimizers import Moments
 from steadygan.game.state import Step
+from steadygan.parallel import processes
 from steadygan.training.checkpoint import tensors
 from steadygan.training.compile.small_matmul import small_products
 
@@ -57,7 +59,8 @@ def compiled(
 
     Raises CompiledStepDiffers if they differ by more than rounding: compiled torch.func.grad has been silently
     wrong (pytorch issue #136662). Without `strict` the step then stays uncompiled, and `note` gets that sentence.
-    So it does for a step that torch cannot compile, and on a CPU without a C++ compiler. Each layout of arguments
+    So it does for a step that torch cannot compile, and on a CPU without a C++ compiler. Where processes share the
+    rows of a batch, that is a UsageError, since all of them must take the same steps. Each layout of arguments
     has its own program. The `device` of the run decides how it is compiled, and `replayed` may turn each program into
     one that is recorded and replayed (CUDA graphs). The caller must not change a returned state in place, and must not
     change torch's modes (autocast, gradients) between calls.
@@ -90,6 +93,7 @@ def compiled(
                 result = program(state, batch)
             except TorchDynamoException as error:  # those of its backends too
                 reason = str(error).strip().splitlines()[0]
+                _check_alone(reason)
                 note(f"the step could not be compiled and runs uncompiled, only slower ({reason})")
                 programs = None
                 return step(state, batch)
@@ -98,6 +102,7 @@ def compiled(
             except CompiledStepDiffers as error:
                 if strict:
                     raise
+                _check_alone(str(error))
                 note(f"the step runs uncompiled, because {error}")
                 programs = None
                 return step(state, batch)
@@ -113,6 +118,15 @@ def compilable(device: torch.device) -> bool:
     """Whether this machine can compile for a device: a CPU needs a C++ compiler."""
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     return device.type != "cpu" or any(shutil.which(word) for word in compiler[:1])
+
+
+def _check_alone(reason: str) -> None:
+    """Raise UsageError where processes share rows: one that runs uncompiled could send other sums than the others."""
+    if processes().size > 1:
+        raise UsageError(
+            f"the step cannot be compiled ({reason}), and processes that share a batch must all run the same: set "
+            "compile=false"
+        )
 
 
 Layout = tuple[Any, ...]
