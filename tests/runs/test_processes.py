@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from paths import ROOT
 from small import RING
+from steadygan import files
 from steadygan.runs import train
 from steadygan.training.checkpoint import checkpoints
 from tests.runs import team_jobs
@@ -58,10 +59,19 @@ def environment() -> dict[str, str]:
 def teams(tmp_path_factory) -> dict[int, Path]:
     """The folder in which 1, 2 and 3 processes trained all runs.
 
-    What three processes began, two continued after the second step, and one after the fourth.
+    What three processes began, two continued after the second step, and one after the fourth. All workers of
+    pytest-xdist share the folder.
     """
-    at = tmp_path_factory.mktemp("teams")
+    root = tmp_path_factory.getbasetemp()
+    at = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "teams"
     folders = {count: at / str(count) for count in (1, 2, 3)}
+    with files.alone(at):
+        if not (folders[1] / "ended.json").exists():
+            train_all(folders)
+    return folders
+
+
+def train_all(folders: dict[int, Path]) -> None:
     script = team_jobs.__file__
     for count in (3, 2):
         more = (*RUNS, "fit") if count == 3 else (*RUNS, "fit", "other data", "errors")
@@ -75,7 +85,6 @@ def teams(tmp_path_factory) -> dict[int, Path]:
     folders[1].mkdir()
     ended = {name: str(team_jobs.job(name, folders[1])) for name in (*RUNS, "fit")}
     (folders[1] / "ended.json").write_text(json.dumps(ended))
-    return folders
 
 
 def events(folder: Path) -> list[dict]:

@@ -190,17 +190,12 @@ CASES: dict[str, Raw] = dict([*registered(), *combined()])
 """Runs by a name that says what is in them."""
 
 COMPILED = (
-    "ensemble",
     "ensemble, batch norm, largest",
     "all penalties",
     "fake-as-real, ADA",
-    "fake-as-real, GN",
-    "fake-as-real, scored in bfloat16",
     "accumulation, fake-as-real, batch norm",
     "labels, batch norm of classes",
     "batch norm in both, consensus",
-    "dynamics: consensus debiased=True",
     "dynamics: symplectic",
-    "pull-away, accumulation",
 )
 """Cases that are compiled too: those that join most."""
