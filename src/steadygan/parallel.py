@@ -119,15 +119,16 @@ def whole(here: int, count: int | None = None) -> int:
     return here * _now.size if count is None else count
 
 
-def rows(count: int) -> range:
-    """Return which of `count` rows this process has.
+def rows(count: int, among: Processes | None = None) -> range:
+    """Return which of `count` rows this process has, `among` those that share a batch now, or among others.
 
-    >>> rows(4)
-    range(0, 4)
+    >>> rows(4), rows(8, Processes(1, 3))
+    (range(0, 4), range(2, 5))
     """
-    sizes = split(count, _now.size)
-    first = sum(sizes[: _now.rank])
-    return range(first, first + sizes[_now.rank])
+    rank, size, _ = among or _now
+    sizes = split(count, size)
+    first = sum(sizes[:rank])
+    return range(first, first + sizes[rank])
 
 
 def share(count: int) -> float:
@@ -244,8 +245,7 @@ def by_rows(function: Callable[[Tensor], Any], x: Tensor, sharing: Processes) ->
     >>> by_rows(torch.neg, torch.ones(2), ALONE)
     tensor([-1., -1.])
     """
-    with over(sharing):
-        here = rows(len(x))
+    here = rows(len(x), sharing)
     with over(ALONE):
         mine = function(x[here.start : here.stop])
     with over(sharing):

@@ -17,10 +17,10 @@ from steadygan.data.streams import Reader
 from steadygan.errors import DataNote, UsageError
 from steadygan.game import Network
 from steadygan.game.batches import Draws
-from steadygan.game.share import Share
 from steadygan.game.vector_field import accumulated
 from steadygan.games import gan
 from steadygan.losses import LOSSES
+from steadygan.parallel import Processes
 from steadygan.rng import generator
 
 
@@ -338,7 +338,7 @@ def test_draws_of_all_processes_are_the_batches_of_a_plain_loop(kind, members, r
     def draws(rank):
         data = stream(kind(53), classes=10, reference=4, shuffle=7)
         return Draws(
-            game, rounds, data, seeds, members=members, dtype=torch.float64, share=Share(rank, ranks)
+            game, rounds, data, seeds, members=members, dtype=torch.float64, share=Processes(rank, ranks)
         )
 
     every = [draws(rank) for rank in range(ranks)]

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from steadygan.data import Data, ring
 from steadygan.data.streams import Opened, Stream
-from steadygan.game import Draws, Field, Game, Network, Player, Share
+from steadygan.game import Draws, Field, Game, Network, Player
 from steadygan.game.ahead import Ahead, placed
+from steadygan.parallel import Processes
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 SHAPE, BATCH = (1, 4, 3), 7
@@ -92,7 +93,7 @@ def test_centres_are_on_the_device_in_the_runs_numbers():
 @pytest.mark.parametrize("data", [pictures(), ring(size=None)], ids=["pictures", "endless"])
 def test_draws_on_a_device_have_the_shapes_of_those_on_a_cpu(data, resident, monkeypatch):
     monkeypatch.setattr("steadygan.game.ahead._free", lambda device: 1e9 * resident)
-    there, here = (drawn(data, device, share=Share(1, 2)) for device in (META, CPU))
+    there, here = (drawn(data, device, share=Processes(1, 2)) for device in (META, CPU))
     for step in STEPS:
         for a, b in zip(there(step), here(step), strict=True):
             assert {k: (v.shape, v.dtype) for k, v in a.items()} == {

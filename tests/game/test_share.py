@@ -9,8 +9,10 @@ from torch import Tensor
 from steadygan import data as sets
 from steadygan import losses
 from steadygan.data import Data
-from steadygan.game import Draws, Field, Game, Network, Player, Share
+from steadygan.game import Draws, Field, Game, Network, Player
+from steadygan.game.share import indices
 from steadygan.game.vector_field import accumulated
+from steadygan.parallel import Processes
 
 SHAPE = (1, 4, 3)
 ROUNDS = (("D",), ("D",), ("G",))
@@ -67,7 +69,7 @@ def together(shares: list[Tensor], count: int, parts: int, rows: int) -> Tensor:
 )
 def test_every_row_belongs_to_one_rank(count, parts, size):
     count *= parts
-    rows = [Share(rank, size).of(count, parts) for rank in range(size)]
+    rows = [indices(Processes(rank, size), count, parts) for rank in range(size)]
     assert torch.equal(together(rows, count, parts, 0), torch.arange(count))
     lengths = [len(own) // parts for own in rows]
     assert max(lengths) - min(lengths) <= 1
@@ -80,7 +82,7 @@ def test_the_draws_of_all_ranks_are_the_draw_of_one(kind, parts, members, size):
     made, seeds = game(7, parts), (4, 0) if members else (4,)
     one = Draws(made, ROUNDS, SETS[kind], seeds, members=members)
     ranks = [
-        Draws(made, ROUNDS, SETS[kind], seeds, members=members, share=Share(rank, size))
+        Draws(made, ROUNDS, SETS[kind], seeds, members=members, share=Processes(rank, size))
         for rank in range(size)
     ]
     for step in (0, 1, 63, 64, 330):
@@ -110,12 +112,12 @@ def test_a_process_draws_no_more_than_its_rows(monkeypatch):
     Draws(game(9, 1), ROUNDS, SETS["pictures"], [0], members=False)(0)
     whole = sum(drawn)
     drawn.clear()
-    Draws(game(9, 1), ROUNDS, SETS["pictures"], [0], members=False, share=Share(1, 3))(0)
+    Draws(game(9, 1), ROUNDS, SETS["pictures"], [0], members=False, share=Processes(1, 3))(0)
     assert 3 * sum(drawn) == whole
 
 
 def test_more_processes_than_rows_leave_some_without():
-    draw = Draws(game(1, 1), ROUNDS, SETS["pictures"], [0], members=False, share=Share(0, 2))(0)[0]
+    draw = Draws(game(1, 1), ROUNDS, SETS["pictures"], [0], members=False, share=Processes(0, 2))(0)[0]
     assert {name: len(value) for name, value in draw.items() if name != "penalty"} == {
         "x_real": 0,
         "y_real": 0,

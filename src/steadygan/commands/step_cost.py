@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from steadygan.build import Run
 from steadygan.errors import UsageError
-from steadygan.game import Draws, Share, State
+from steadygan.game import Draws, State
 from steadygan.game.state import member
 from steadygan.networks.global_batch_norm import globally_normalized
 from steadygan.parallel import Processes, over
@@ -69,7 +69,7 @@ def _draws(run: Run, number: int, processes: int) -> list[dict[str, Tensor]]:
     if processes == 1:
         draws = run.draws(number)
         return tree_map(lambda leaf: leaf[0], draws) if run.ensemble else draws
-    seeds, share = run.draws.seeds[:1], Share(processes - 1, processes)
+    seeds, share = run.draws.seeds[:1], Processes(processes - 1, processes)
     last = Draws(
         run.game, run.rule.rounds, run.data, seeds, members=False, dtype=run.draws.dtype, share=share
     )

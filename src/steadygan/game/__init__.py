@@ -20,11 +20,9 @@ from steadygan.game.contracts import (
     trainable,
     unflatten,
 )
-from steadygan.game.share import WHOLE, Share
 from steadygan.game.state import Step
 
 __all__ = [
-    "WHOLE",
     "Buffers",
     "Draw",
     "Draws",
@@ -37,7 +35,6 @@ __all__ = [
     "Player",
     "Rest",
     "Rule",
-    "Share",
     "State",
     "Step",
     "Vectors",

@@ -20,7 +20,8 @@ from steadygan.errors import UsageError
 from steadygan.game.ahead import Ahead, moved, placed
 from steadygan.game.contracts import Field, Game, Player
 from steadygan.game.philox import normal, stream, uniform
-from steadygan.game.share import WHOLE, Share
+from steadygan.game.share import indices, ranges
+from steadygan.parallel import ALONE, Processes
 from steadygan.rng import generator
 
 __all__ = ["Draws"]
@@ -48,7 +49,7 @@ class Draws:
         members: bool,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
-        share: Share = WHOLE,
+        share: Processes = ALONE,
     ) -> None:
         """Bind the draws of `game` under a rule's `rounds` to `data` and `seeds`."""
         self.fields = dict(game.fields)
@@ -176,7 +177,7 @@ class Draws:
             make(keys, number, rows.start * each, len(rows) * each, self.dtype).view(
                 len(keys), len(rows), size, *sample
             )
-            for rows in self.share.ranges(count, self.parts)
+            for rows in ranges(self.share, count, self.parts)
         ]
         whole = torch.cat(found, 1).to(self.device)
         return whole.permute(2, 0, 1, *range(3, whole.ndim)).contiguous()
@@ -188,7 +189,7 @@ class Draws:
 
     def _read(self, step: int, turn: int) -> tuple[Tensor, Tensor]:
         """The stream's samples of a round, and their labels: [1, members, rows, *shape] and [1, members, rows]."""
-        rows = self.share.of(self.fields["x_real"].shape[0], self.parts)
+        rows = indices(self.share, self.fields["x_real"].shape[0], self.parts)
         numbers = (self._number(step, turn) + rows).tolist()
         found = [sample for reader in self.readers for sample in reader(numbers)]
         x, y = torch.stack([x for x, _ in found]), torch.tensor([y for _, y in found])
@@ -209,7 +210,7 @@ class Draws:
         assert self.data.draw is not None
         size, shape = self.sizes["x_real"], self.fields["x_real"].shape
         drawn = self.data.draw(generator(seed, number, turn, "x_real"), size * shape[0]).view(size, *shape)
-        return drawn.index_select(1, self.share.of(shape[0], self.parts)).to(self.dtype)
+        return drawn.index_select(1, indices(self.share, shape[0], self.parts)).to(self.dtype)
 
     def _positions(self, seed: int, start: int, count: int, turn: int) -> Tensor:
         """Indices of the rows that `count` steps see in this round: shuffled epochs, laid end to end."""
@@ -217,7 +218,7 @@ class Draws:
         total, batch = len(self.data.rows), self.fields["x_real"].shape[0]
         taken = [batch * ("x_real" in reads) for reads in self.reads]
         steps = torch.arange(start, start + count).view(-1, 1)
-        place = steps * sum(taken) + sum(taken[:turn]) + self.share.of(batch, self.parts)
+        place = steps * sum(taken) + sum(taken[:turn]) + indices(self.share, batch, self.parts)
         epoch, within = place // total, place % total
         result = torch.empty_like(place)
         for e in range(start * sum(taken) // total, ((start + count) * sum(taken) - 1) // total + 1):

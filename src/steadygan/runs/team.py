@@ -10,7 +10,6 @@ from steadygan.build import Run
 from steadygan.data import Data
 from steadygan.errors import UsageError
 from steadygan.game import Draws, Step
-from steadygan.game.share import Share
 from steadygan.networks.global_batch_norm import globally_normalized
 from steadygan.parallel import ALONE, over
 from steadygan.runs.data_changes import training_data
@@ -60,7 +59,7 @@ def team_of(run: Run, cluster: Cluster) -> Team:
         device=run.device,
     )
     mine = run._replace(members=run.members[here], state=where.mine(run.state), draws=draws())
-    return Team(cluster, where, run, mine, draws(share=Share(where.sharing.rank, where.sharing.size)))
+    return Team(cluster, where, run, mine, draws(share=where.sharing))
 
 
 def check_rows(run: Run, processes: int) -> None:

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from steadygan.errors import UsageError
 from steadygan.game import Logs, State
-from steadygan.parallel import ALONE, Processes, over, split
+from steadygan.parallel import ALONE, Processes, over, rows
 from steadygan.training.events import Evaluated
 
 __all__ = [
@@ -90,9 +90,7 @@ class Cluster(NamedTuple):
         """Return what each process has, on all."""
         if self.size == 1:
             return [mine]
-        told: list[Any] = [None] * self.size
-        dist.all_gather_object(told, mine)
-        return told
+        return _every(mine)
 
     def same(self, state: State) -> State:
         """Return the state of the first process, on all."""
@@ -103,6 +101,13 @@ class Cluster(NamedTuple):
 
 
 ONE = Cluster()
+
+
+def _every(mine: Told) -> list[Told]:
+    """What each of all processes has, on all."""
+    told: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(told, mine)
+    return told
 
 
 def here() -> Cluster:
@@ -225,8 +230,7 @@ class Place(NamedTuple):
         """Return what there is of each member, from that of this process's."""
         if not self.apart:
             return mine
-        every: list[tuple[int, list[Told]] | None] = [None] * dist.get_world_size()
-        dist.all_gather_object(every, (self.members.start, mine) if self.leads else None)
+        every = _every((self.members.start, mine) if self.leads else None)
         told = sorted((part for part in every if part), key=lambda part: part[0])
         return [each for _, part in told for each in part]
 
@@ -253,9 +257,7 @@ class Place(NamedTuple):
         """Return what the first process knows that knows anything, on all."""
         if self.alone:
             return told
-        every: list[Told | None] = [None] * dist.get_world_size()
-        dist.all_gather_object(every, told)
-        return next((each for each in every if each is not None), None)
+        return next((each for each in _every(told) if each is not None), None)
 
     def _whole(self, mine: Tensor) -> Tensor:
         """The rows of all members [total, ...], from those of this process."""
@@ -281,13 +283,10 @@ def place(cluster: Cluster, count: int) -> Place:
     if cluster.size == 1:
         return Place(count, range(count))
     if count >= cluster.size:
-        sizes = split(count, cluster.size)
-        first = sum(sizes[: cluster.rank])
-        return Place(count, range(first, first + sizes[cluster.rank]), alone=False)
+        return Place(count, rows(count, Processes(cluster.rank, cluster.size)), alone=False)
     found = None
-    sizes = split(cluster.size, count)
-    for member, size in enumerate(sizes):
-        ranks = range(sum(sizes[:member]), sum(sizes[:member]) + size)
+    for member in range(count):
+        ranks = rows(cluster.size, Processes(member, count))
         group = dist.new_group(list(ranks)) if count > 1 else None
         if cluster.rank in ranks:
             with over(group) as sharing:
