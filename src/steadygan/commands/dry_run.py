@@ -58,7 +58,7 @@ def dry_run(
         "members": f"{members}",
         "a step": f"{flops / 1e6:,.1f} MFLOP, {peak / 2**20:,.1f} MiB peak memory beside the state",
         "memory": _memory(run, members * step.memory),
-        "expected time": _expected(flops, seconds, settings.steps, settings.compile is not False),
+        "expected time": _expected(flops, seconds, settings.steps, settings.compile.when is not False),
     }
     if processes:
         known = None if processes.speed and flops else seconds

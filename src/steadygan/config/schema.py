@@ -124,6 +124,27 @@ class Gpu(Strict):
     """Replay the compiled step as a CUDA graph, in runs of one process. It needs a second copy of state and batch."""
 
 
+_flag_or_auto = Annotated[
+    Annotated[bool, Tag("<flag>")] | Annotated[Literal["auto"], Tag("<auto>")],
+    Discriminator(lambda raw: "<auto>" if raw == "auto" else "<flag>"),
+]
+
+
+class Compile(Strict):
+    """Whether and how the training step is compiled with torch.compile. A value alone says whether."""
+
+    when: _flag_or_auto = Field("auto", examples=[False])
+    """true, false, or auto: where that saves time in this run."""
+
+    passes: bool = Field(True, examples=[False])
+    """Rewrite the graph of the compiled step so that it takes less time. Uses parts of torch that may change."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, raw: Any) -> Any:
+        return {"when": raw} if isinstance(raw, bool) or raw == "auto" else raw
+
+
 class Every(Strict):
     """Steps between two log lines, evaluations, checkpoints, diagnostics passes. The last step has all of them."""
 
@@ -184,10 +205,6 @@ _optimizer = Annotated[
 ]
 
 
-_flag_or_auto = Annotated[
-    Annotated[bool, Tag("<flag>")] | Annotated[Literal["auto"], Tag("<auto>")],
-    Discriminator(lambda raw: "<auto>" if raw == "auto" else "<flag>"),
-]
 _illness: Any = Literal[tuple(name for name in VERDICTS if name not in WELL)]
 
 
@@ -254,8 +271,7 @@ class Config(Strict):
     paired: the lists have one length, and a member takes the numbers of one place.
     """
 
-    compile: _flag_or_auto = Field("auto", examples=[False])
-    """Compile the training step with torch.compile. auto: where that saves time in this run."""
+    compile: Compile = Field(Compile(), examples=[False])
 
     precision: Literal["auto", "float32", "bfloat16", "float64"] = Field("float32", examples=["auto"])
     """Precision. bfloat16: mixed precision (autocast) with float32 parameters.

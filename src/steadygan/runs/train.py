@@ -14,7 +14,7 @@ from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config, half
 from steadygan.config.resolve import device_of, scheduled
-from steadygan.config.schema import Evaluation, Gpu, Keep
+from steadygan.config.schema import Compile, Evaluation, Gpu, Keep
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.data.streams import Place
 from steadygan.errors import UsageError, nearest, said
@@ -159,7 +159,7 @@ def resume(
             check_moves(zeros, settings.optimizer, step)
             for found in zeros:
                 _noter(console)(sentence(found, settings.steps))
-        undecided = settings.compile == "auto"
+        undecided = settings.compile.when == "auto"
         compiles = _compiles(settings.compile, team, settings.steps - step, settings.threads, console)
         settings = settings.model_copy(update={"compile": compiles})
 
@@ -267,13 +267,13 @@ def _precision(named: str, device_name: str, console: Console) -> str:
     return decided
 
 
-def _compiles(chosen: bool | str, team: Team, steps: int, count: int | None, console: Console) -> bool:
-    """Whether to compile the step. compile=auto is decided once, because a resumed run must take the same steps."""
+def _compiles(chosen: Compile, team: Team, steps: int, count: int | None, console: Console) -> Compile:
+    """Decide whether to compile the step, and decide compile=auto once: a resumed run must take the same steps."""
     run = team.mine
     if run.eager:
         _noter(console)(run.eager)
-        return False
-    if isinstance(chosen, bool):
+        return chosen.model_copy(update={"when": False})
+    if isinstance(chosen.when, bool):
         return chosen
     with threads(count), over(team.place.sharing):
         tried = TRIED if team.cluster.size == 1 else 1  # all processes take as many steps
@@ -286,7 +286,7 @@ def _compiles(chosen: bool | str, team: Team, steps: int, count: int | None, con
             markup=False,
             soft_wrap=True,
         )
-    return found.pays
+    return chosen.model_copy(update={"when": found.pays})
 
 
 def _check(
@@ -330,17 +330,26 @@ def _train(
     if not run.game.rest:
         weights = "EMA" if settings.ema else "raw"
         cluster.agreed(lambda: _write_protocol(run, settings.evaluation, weights, folder, console))
-    if settings.compile and cluster.size > 1 and not all(cluster.every(compilable(run.device))):
+    if settings.compile.when and cluster.size > 1 and not all(cluster.every(compilable(run.device))):
         # The comparison of the compiled step takes sums, too: those of all processes or of none.
         _noter(console)(
             "a machine of this run has no C++ compiler, so the step runs uncompiled on all of them"
         )
-    elif settings.compile:
+    elif settings.compile.when:
         console.print("compiling the step ...")
         strict = settings.networks.name != "own"
         alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
         chosen = settings.gpu if alone else settings.gpu.model_copy(update={"graphs": False})
-        step = _compiled(step, run.device, settings.precision, chosen, _noter(console), strict=strict)
+        precision = gpu.rounding(settings.precision, run.device, tf32=chosen.tf32)
+        step = compiled(
+            step,
+            _noter(console),
+            precision,
+            strict=strict,
+            device=run.device,
+            passes=settings.compile.passes,
+            replayed=_replayed(run.device, precision, chosen, _noter(console)),
+        )
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     lost = lost_members(state)
@@ -459,15 +468,11 @@ def _traced(team: Team, step: Step, good: State, until: int, index: int) -> Bega
     return team.place.first(found)
 
 
-def _compiled(
-    step: Step, device: torch.device, precision: str, chosen: Gpu, note: Note, *, strict: bool
-) -> Step:
-    """The step compiled for the device of the run, and on a GPU replayed as a CUDA graph where that is chosen."""
-    precision = gpu.rounding(precision, device, tf32=chosen.tf32)
-    replayed = None
-    if chosen.graphs and cuda_graphs.possible(device):
-        replayed = cuda_graphs.replayed(note, precision, cuda_graphs.on_gpu(device))
-    return compiled(step, note, precision, strict=strict, device=device, replayed=replayed)
+def _replayed(device: torch.device, precision: str, chosen: Gpu, note: Note) -> Callable[[Step], Step] | None:
+    """What records a step as a CUDA graph, where that is chosen and possible."""
+    if not (chosen.graphs and cuda_graphs.possible(device)):
+        return None
+    return cuda_graphs.replayed(note, precision, cuda_graphs.on_gpu(device))
 
 
 def _gradient_stats(run: Run) -> Callable[[State, State], Logs]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException, Unsupported
+from torch.fx import Graph
 
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Logs, State
@@ -16,7 +17,6 @@ from steadygan.game.optimizers import Moments
 from steadygan.game.state import Step
 from steadygan.parallel import processes
 from steadygan.training.checkpoint import tensors
-from steadygan.training.compile.small_matmul import small_products
 
 __all__ = ["ON_CPU", "CompiledStepDiffers", "compare", "compilable", "compiled", "vectorised"]
 
@@ -33,6 +33,8 @@ ON_CPU: dict[str, Any] = {"cpp_wrapper": True, "layout_optimization": False}
 Without a change of layout around each convolution, a step with a penalty is a sixth faster (GN's CNN with R1: 518 ms
 instead of 595; in bfloat16 and channels-last 296 instead of 352)."""
 
+PASSES = "post_grad_custom_post_pass"
+"""The option of torch.compile that takes our graph passes."""
 
 CPU = torch.device("cpu")
 
@@ -53,6 +55,7 @@ def compiled(
     *,
     strict: bool = True,
     device: torch.device = CPU,
+    passes: bool = True,
     replayed: Callable[[Step], Step] | None = None,
 ) -> Step:
     """Compile the whole step, double backward included, and compare its first result with that of the eager step.
@@ -61,16 +64,17 @@ def compiled(
     wrong (pytorch issue #136662). Without `strict` the step then stays uncompiled, and `note` gets that sentence.
     So it does for a step that torch cannot compile, and on a CPU without a C++ compiler. Where processes share the
     rows of a batch, that is a UsageError, since all of them must take the same steps. Each layout of arguments
-    has its own program. The `device` of the run decides how it is compiled, and `replayed` may turn each program into
-    one that is recorded and replayed (CUDA graphs). The caller must not change a returned state in place, and must not
+    has its own program. The `device` of the run decides how it is compiled. `passes` rewrite its graph; if torch cannot
+    compile it then, they are left out, with a note. `replayed` may turn each program into one that is recorded and
+    replayed (CUDA graphs). The caller must not change a returned state in place, and must not
     change torch's modes (autocast, gradients) between calls.
     """
     if not compilable(device):
         note("no C++ compiler was found, so the step runs uncompiled: install g++ or set CXX to be faster")
         return step
-    options: dict[str, Any] = {}
-    if device.type == "cpu":
-        options = {**ON_CPU, "post_grad_custom_post_pass": small_products(note)}
+    options: dict[str, Any] = {**ON_CPU} if device.type == "cpu" else {}
+    if passes and (chosen := _passes(device, note)):
+        options[PASSES] = chosen
     if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # since torch 2.7
         # torch would check its guards at every call; `kind` in `run` takes their place at less cost.
         options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
@@ -93,6 +97,9 @@ def compiled(
                 result = program(state, batch)
             except TorchDynamoException as error:  # those of its backends too
                 reason = str(error).strip().splitlines()[0]
+                if options.pop(PASSES, None):
+                    note(f"the step could not be compiled with passes and is now compiled without ({reason})")
+                    return run(state, batch)
                 _check_alone(reason)
                 note(f"the step could not be compiled and runs uncompiled, only slower ({reason})")
                 programs = None
@@ -112,6 +119,19 @@ def compiled(
         return result
 
     return run
+
+
+def _passes(device: torch.device, note: Callable[[str], None]) -> Callable[[Graph], None] | None:
+    """The graph passes for a device; None, and a note, where torch no longer has what they stand on."""
+    try:
+        from steadygan.training.compile.passes.rewrite import rewrite
+
+        return rewrite(device, note)
+    except (ImportError, AttributeError) as error:
+        note(
+            f"the step is compiled without passes, only slower: torch {torch.__version__} lacks a part ({error})"
+        )
+        return None
 
 
 def compilable(device: torch.device) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.fx import Graph, Node
 
-from steadygan.training.compile.share_backward import aten, put, value
+from steadygan.training.compile.passes.nodes import aten, put, value
 
 __all__ = ["take_apart"]
 

@@ -2,6 +2,7 @@
 // It has no call overhead of mm and bmm, and does not transpose a first. A tile of the result stays in registers during
 // the sum over k; numbers of a are read with their own strides.
 #include <ATen/Parallel.h>
+#include <ATen/ops/col2im.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
@@ -156,12 +157,20 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& right) {
   return c;
 }
 
+// torch.compile's own col2im writes number by number.
+at::Tensor fold(
+    const at::Tensor& columns, at::IntArrayRef size, at::IntArrayRef kernel, at::IntArrayRef padding, at::IntArrayRef stride) {
+  return at::col2im(columns, size, kernel, {1, 1}, padding, stride);
+}
+
 } // namespace
 
 TORCH_LIBRARY_FRAGMENT(steadygan, library) {
   library.def("product(Tensor left, Tensor right) -> Tensor", {at::Tag::needs_exact_strides});
+  library.def("fold(Tensor columns, int[] size, int[] kernel, int[] padding, int[] stride) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(steadygan, CPU, library) {
   library.impl("product", &product);
+  library.impl("fold", &fold);
 }

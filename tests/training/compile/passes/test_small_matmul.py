@@ -2,8 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,19 +11,20 @@ from torch import Tensor
 from torch.fx import Graph
 
 from steadygan.rng import generator
-from steadygan.training.compile import small_matmul as module
 from steadygan.training.compile.cpu import threads
-from steadygan.training.compile.small_matmul import LONGEST, WIDEST, SmallProducts, small_products
+from steadygan.training.compile.passes.kernels import VECTORS, load
+from steadygan.training.compile.passes.rewrite import Rewrite
+from steadygan.training.compile.passes.small_matmul import LONGEST, WIDEST
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in module.VECTORS,
+    shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in VECTORS,
     reason="needs a C++ compiler, and a processor with AVX2",
 )
 
 
 @pytest.fixture(scope="module", autouse=True)
 def operator() -> None:
-    assert small_products(pytest.fail) is not None
+    assert load(pytest.fail)
 
 
 def numbers(*shape: int) -> Tensor:
@@ -117,10 +117,11 @@ def test_what_is_not_finite_stays_in_its_row():
     assert found[3].isnan().all()
 
 
-class Seen(SmallProducts):
+class Seen(Rewrite):
     """The pass, and how often each operator was there after it."""
 
     def __init__(self) -> None:
+        super().__init__(kernels=True)
         self.after: Counter[str] = Counter()
 
     def __call__(self, graph: Graph) -> None:
@@ -192,87 +193,3 @@ def test_other_precisions_are_multiplied_as_before(dtype):
 def test_what_is_no_product_of_matrices_is_refused(left, right):
     with pytest.raises(RuntimeError, match="product is of"):
         torch.ops.steadygan.product(left, right)
-
-
-# ---------------------------------------------------------------------------------------------------------- the making
-
-
-@pytest.fixture
-def empty(monkeypatch, tmp_path) -> Iterator[Path]:
-    """An empty cache folder, and no operator loaded from it."""
-    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
-    module._load.cache_clear()
-    yield tmp_path
-    module._load.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("compiler", "reason"),
-    [
-        (None, "compiler"),
-        (
-            "echo 'warning: so'; echo 'products.cpp:3: error: no such thing'; echo 'note: there' ",
-            "no such thing",
-        ),
-        ("exit 3", "compiler ended with 3"),
-        (r"printf 'erreur: d\351faut\n'", "faut"),
-    ],
-)
-def test_where_it_cannot_be_made_there_is_a_note_and_no_pass(empty, monkeypatch, compiler, reason):
-    path = empty / "compiler"
-    if compiler:
-        path.write_text(f"#!/bin/sh\n({compiler}) >&2\nexit 3\n")
-        path.chmod(0o755)
-    monkeypatch.setenv("CXX", str(path))
-    notes: list[str] = []
-    assert small_products(notes.append) is None
-    assert reason in notes[0]
-    assert "\n" not in notes[0]
-    assert not list((empty / "cache").iterdir())
-
-
-def test_a_folder_that_cannot_be_written_leaves_torchs_own_products(empty, monkeypatch):
-    (empty / "file").touch()
-    monkeypatch.setenv("STEADYGAN_CACHE", str(empty / "file" / "cache"))
-    notes: list[str] = []
-    assert small_products(notes.append) is None
-    assert "file" in notes[0]
-
-
-def test_a_processor_without_wide_vectors_keeps_torchs_own_products(empty, monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    assert small_products(pytest.fail) is None
-    assert not list(empty.iterdir())
-
-
-def test_a_damaged_library_is_made_again(empty, monkeypatch):
-    """Loaded, it would end the process: so nothing is loaded here, only what would be is compared.
-
-    The compiler is one that writes 40,000 bytes to the file after `-o`, and a line each time that it is called.
-    """
-    compiler = empty / "compiler"
-    compiler.write_text(
-        f"#!/bin/sh\necho made >> {empty}/calls\n"
-        'while [ "$1" != -o ]; do shift; done; head -c 40000 /dev/zero > "$2"\n'
-    )
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    loaded: list[bytes] = []
-    monkeypatch.setattr(torch.ops, "load_library", lambda path: loaded.append(Path(path).read_bytes()))
-    for damage in (lambda path: None, lambda path: path.write_bytes(path.read_bytes()[:20_000]), Path.unlink):
-        for path in [*empty.glob("cache/*.so"), *empty.glob("cache/*.sha256")][:1]:
-            damage(path)
-        module._load.cache_clear()
-        assert small_products(pytest.fail) is not None
-    assert len(loaded) == 3
-    assert {len(each) for each in loaded} == {40_000}
-    assert (empty / "calls").read_text() == "made\n" * 3
-    assert sorted(path.suffix for path in (empty / "cache").iterdir()) == [".sha256", ".so"]
-
-
-def test_a_kept_program_is_that_of_this_pass_and_operator(monkeypatch, tmp_path):
-    before = SmallProducts().uuid()
-    assert before == SmallProducts().uuid()
-    (tmp_path / "other.cpp").write_text(module.SOURCE.read_text() + "//")
-    monkeypatch.setattr(module, "SOURCE", tmp_path / "other.cpp")
-    assert SmallProducts().uuid() != before

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from steadygan.rng import generator
-from steadygan.training.compile.split_vectors import MOST, take_apart
+from steadygan.training.compile.passes.split_vectors import MOST, take_apart
 from tracing import traced
 
 MEMBERS, SIZES = 3, (6, 2, 9, 1)

@@ -1,0 +1,102 @@
+"""The kernels of `kernels.cpp`: compiled once for a processor and a version of torch, then loaded as operators."""
+
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from steadygan.files import cache_folder, write_whole
+
+__all__ = ["SOURCE", "VECTORS", "load"]
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+
+FLAGS = ["-std=c++20", "-O3", "-fPIC", "-shared", "-fopenmp"]
+VECTORS = {"AVX512": ["-mavx512f", "-mfma"], "AVX2": ["-mavx2", "-mfma"]}
+"""Compiler flags by the CPU capability that torch found. No others: machines may share the cache folder."""
+
+
+def load(note: Callable[[str], None]) -> bool:
+    """Make the kernels ready, and return whether they are.
+
+    They are not on processors without AVX2, where they gain nothing, and not where they cannot be compiled: `note` then
+    gets a sentence.
+    """
+    if torch.backends.cpu.get_cpu_capability() not in VECTORS:
+        return False
+    try:
+        _load()
+    except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
+        note(
+            "the kernels for a CPU could not be compiled, so torch's own functions are used: they are slower, and "
+            f"round differently ({_reason(error)})"
+        )
+        return False
+    return True
+
+
+@cache
+def _load() -> None:
+    """Compile the kernels unless the cache folder has them intact; register them, with the shapes of their results."""
+    vectors = VECTORS[torch.backends.cpu.get_cpu_capability()]
+    words = [*shlex.split(os.environ.get("CXX", "g++")), *FLAGS, *vectors]
+    asked = [torch.__version__, platform.machine(), *words, torch.Tag.needs_exact_strides, SOURCE.read_text()]
+    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
+    file = cache_folder() / f"kernels-{key}.so"
+    if not _is_whole(file):
+        _make(words, file)
+    torch.ops.load_library(file)
+    torch.library.register_fake("steadygan::product")(_product)
+    torch.library.register_fake("steadygan::fold")(_fold)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether the library is there with its checksum: loading a part of one would end the process."""
+    sums = file.with_suffix(".sha256")
+    return file.is_file() and sums.is_file() and sums.read_bytes() == _sum(file).encode()
+
+
+def _sum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _make(words: list[str], file: Path) -> None:
+    """Compile in a temporary folder, then rename into place. The checksum comes last, so that a crash leaves none."""
+    from torch.utils import cpp_extension
+
+    there = [f"-I{path}" for path in cpp_extension.include_paths()]
+    there += [f"-L{path}" for path in cpp_extension.library_paths()]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as own:
+        made = Path(own) / file.name
+        command = [*words, str(SOURCE), *there, "-lc10", "-ltorch_cpu", "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+        checksum = _sum(made)
+        os.replace(made, file)
+        write_whole(file.with_suffix(".sha256"), checksum)
+
+
+def _reason(error: Exception) -> str:
+    """The reason in one line: the compiler's first error, or the message of the system."""
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = error.stderr.strip().splitlines() or [f"{error.cmd[0]} ended with {error.returncode}"]
+        return next((line for line in lines if "error" in line), lines[-1])
+    return str(error.__cause__ or error).strip().partition("\n")[0]
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    return left.new_empty(*left.shape[:-1], right.shape[-1])
+
+
+def _fold(
+    columns: Tensor, size: Sequence[int], kernel: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+) -> Tensor:
+    return columns.new_empty(columns.shape[0], columns.shape[1] // (kernel[0] * kernel[1]), *size)

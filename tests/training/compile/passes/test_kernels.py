@@ -1,0 +1,94 @@
+"""The kernels are compiled once, kept with their checksum, and done without where they cannot be made."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from steadygan.training.compile.passes import kernels
+from steadygan.training.compile.passes.kernels import VECTORS, load
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in VECTORS,
+    reason="needs a C++ compiler, and a processor with AVX2",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operators() -> None:
+    assert load(pytest.fail)
+
+
+@pytest.fixture
+def empty(monkeypatch, tmp_path) -> Iterator[Path]:
+    """An empty cache folder, and no operator loaded from it."""
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+    kernels._load.cache_clear()
+    yield tmp_path
+    kernels._load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [
+        (None, "compiler"),
+        (
+            "echo 'warning: so'; echo 'products.cpp:3: error: no such thing'; echo 'note: there' ",
+            "no such thing",
+        ),
+        ("exit 3", "compiler ended with 3"),
+        (r"printf 'erreur: d\351faut\n'", "faut"),
+    ],
+)
+def test_where_it_cannot_be_made_there_is_a_note_and_no_kernel(empty, monkeypatch, compiler, reason):
+    path = empty / "compiler"
+    if compiler:
+        path.write_text(f"#!/bin/sh\n({compiler}) >&2\nexit 3\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("CXX", str(path))
+    notes: list[str] = []
+    assert not load(notes.append)
+    assert reason in notes[0]
+    assert "\n" not in notes[0]
+    assert not list((empty / "cache").iterdir())
+
+
+def test_a_folder_that_cannot_be_written_leaves_torchs_own_products(empty, monkeypatch):
+    (empty / "file").touch()
+    monkeypatch.setenv("STEADYGAN_CACHE", str(empty / "file" / "cache"))
+    notes: list[str] = []
+    assert not load(notes.append)
+    assert "file" in notes[0]
+
+
+def test_a_processor_without_wide_vectors_keeps_torchs_own_products(empty, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    assert not load(pytest.fail)
+    assert not list(empty.iterdir())
+
+
+def test_a_damaged_library_is_made_again(empty, monkeypatch):
+    """Loaded, it would end the process: so nothing is loaded here, only what would be is compared.
+
+    The compiler is one that writes 40,000 bytes to the file after `-o`, and a line each time that it is called.
+    """
+    compiler = empty / "compiler"
+    compiler.write_text(
+        f"#!/bin/sh\necho made >> {empty}/calls\n"
+        'while [ "$1" != -o ]; do shift; done; head -c 40000 /dev/zero > "$2"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    loaded: list[bytes] = []
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: loaded.append(Path(path).read_bytes()))
+    for damage in (lambda path: None, lambda path: path.write_bytes(path.read_bytes()[:20_000]), Path.unlink):
+        for path in [*empty.glob("cache/*.so"), *empty.glob("cache/*.sha256")][:1]:
+            damage(path)
+        kernels._load.cache_clear()
+        assert load(pytest.fail)
+    assert len(loaded) == 3
+    assert {len(each) for each in loaded} == {40_000}
+    assert (empty / "calls").read_text() == "made\n" * 3
+    assert sorted(path.suffix for path in (empty / "cache").iterdir()) == [".sha256", ".so"]
