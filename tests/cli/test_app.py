@@ -115,7 +115,7 @@ def test_overrides_alone_change_the_default_recipe(place, command, monkeypatch):
     assert command("train", "steps=7", "compile=false").code == 0
     assert command("train").code == 0
     (first, folder), (second, _) = seen
-    assert (first.name, first.steps, first.compile) == (app.DEFAULT, 7, False)
+    assert (first.name, first.steps, first.compile.when) == (app.DEFAULT, 7, False)
     assert folder == Path("runs") / app.DEFAULT
     assert second == config.parse({"name": app.DEFAULT, **config.load(catalogue.recipe_files()[app.DEFAULT])})
 

@@ -63,7 +63,7 @@ def test_what_is_counted_shrinks_with_what_it_is_counted_in():
     assert (made.ema.decay, made.ema.start) == (pytest.approx(0.95), 20)
     assert made.augment.over == 200_000 / 50 / 8
     assert made.game.batch_G == 16
-    assert (made.seeds, made.precision, made.accumulate, made.compile) == (1, "float32", 1, False)
+    assert (made.seeds, made.precision, made.accumulate, made.compile.when) == (1, "float32", 1, False)
     assert made.stop.after == 10
     assert made.optimizer["G"].lr.over == 1
 

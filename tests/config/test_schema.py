@@ -223,7 +223,7 @@ VALID = st.fixed_dictionaries(
         "batch": leaf("count"),
         "seed": leaf("natural"),
         "seeds": leaf("count"),
-        "compile": leaf("flag"),
+        "compile": group(when=leaf("flag"), passes=leaf("flag")),
         "precision": leaf("precision"),
         "channels_last": leaf("flag"),
         "device": leaf("text"),
@@ -244,7 +244,7 @@ threads every keep penalties count pool decay log score checkpoint last best los
 latent width depth batch_norm weight of n_critic momentum alpha eps betas schedule begin G D
 normalization clip piecewise_linear interval reading bound when consistency move weight_fake weight_G sigma augment
 policy after target over instance D G
-layers hidden constant_filters conditional categorical continuous gpu tf32 autotune graphs"""
+layers hidden constant_filters conditional categorical continuous gpu tf32 autotune graphs passes"""
 KEYS = REQUIRED | set(re.findall(r"\w+", OPTIONAL))
 
 
@@ -351,7 +351,13 @@ def test_the_defaults_are_those_of_the_design():
     made = config.parse(
         {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 1}, "steps": 1}
     )
-    assert (made.batch, made.seed, made.seeds, made.compile, made.precision) == (64, 0, 1, "auto", "float32")
+    assert (made.batch, made.seed, made.seeds, made.compile.when, made.precision) == (
+        64,
+        0,
+        1,
+        "auto",
+        "float32",
+    )
     assert (made.game.name, made.game.loss.name, made.dynamics.name) == (
         "gan",
         "non_saturating",
@@ -974,7 +980,7 @@ def test_a_number_without_schedules_says_so():
         ("steps=abc", "steps takes: whole number >= 1 (as in steps=1000), not 'abc'"),
         ("steps=1.5", "steps takes: whole number >= 1 (as in steps=1000), not 1.5"),
         ("steps=", "steps takes: whole number >= 1 (as in steps=1000), not nothing"),
-        ("compile=maybe", "compile takes: true or false, or auto"),
+        ("compile=maybe", "compile.when takes: true or false, or auto"),
         ("every=5", "every is a section with keys of its own (as in every.log=100), and cannot be 5"),
         ("optimizer.lr=[]", "optimizer.lr takes: number >= 0, schedule or list"),
         ("critic.penalties={name: r1}", "(as in critic.penalties=[r1])"),

@@ -142,7 +142,7 @@ class Compile(Strict):
     @model_validator(mode="before")
     @classmethod
     def _bare(cls, raw: Any) -> Any:
-        return {"when": raw} if isinstance(raw, bool) or raw == "auto" else raw
+        return raw if isinstance(raw, dict | Compile) else {"when": raw}
 
 
 class Every(Strict):

@@ -223,10 +223,49 @@ def test_where_compiling_fails_the_step_runs_as_it_is_and_says_so_once(monkeypat
     for state, batch in KINDS.values():
         after, _ = step(state, batch)
         assert after.params == state.params
-    assert len(tried) == 1
+    assert len(tried) == 2
     assert notes == [
-        "the step could not be compiled and runs uncompiled, only slower (RuntimeError: no such file)"
+        "the step could not be compiled with passes and is now compiled without (RuntimeError: no such file)",
+        "the step could not be compiled and runs uncompiled, only slower (RuntimeError: no such file)",
     ]
+
+
+def test_where_only_the_passes_fail_the_step_is_compiled_without_them(monkeypatch):
+    """Torch's graphs are no public interface: another version may have other ones."""
+    given: list[bool] = []
+
+    def compile_(function: Any, *, options: dict[str, Any], **kwargs: Any) -> Any:
+        given.append(compiled_step.PASSES in options)
+        if given[-1]:
+            raise InductorError(KeyError("val"), None)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    notes: list[str] = []
+    step = compiled(kept, notes.append)
+    for state, batch in KINDS.values():
+        step(state, batch)
+    assert given == [True] + [False] * len(KINDS)
+    assert len(notes) == 1
+    assert notes[0].startswith("the step could not be compiled with passes")
+
+
+def test_a_torch_without_what_the_passes_stand_on_compiles_without_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "steadygan.training.compile.passes.rewrite", None)
+    notes: list[str] = []
+    programs_of(monkeypatch, kept)
+    compiled(kept, notes.append)(holding(ONE), [])
+    assert len(notes) == 1
+    assert notes[0].startswith("the step is compiled without passes, only slower: torch")
+
+
+def test_without_passes_torch_gets_none(monkeypatch):
+    def compile_(function: Any, *, options: dict[str, Any], **kwargs: Any) -> Any:
+        assert compiled_step.PASSES not in options
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    compiled(kept, pytest.fail, passes=False)(holding(ONE), [])
 
 
 def members(run: Run, state: State, index: int) -> State:
