@@ -9,7 +9,9 @@ from steadygan.commands.step_cost import state_bytes, step_cost
 from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.game.state import member
+from steadygan.parallel import Processes, over
 from steadygan.recipes.catalogue import find_recipe
+from steadygan.training.flop_meter import on_paper
 
 G, D, NUMBER = 8642, 8577, 4
 """Parameters of FARGAN's synthetic networks (its Tables 3 and 4), and bytes of a float32."""
@@ -97,6 +99,13 @@ def test_the_process_with_most_rows_is_counted(processes, rows):
 def test_a_process_without_rows_is_refused():
     with pytest.raises(UsageError, match="fewer processes"):
         step_cost(points(), processes=65)
+
+
+def test_logs_do_not_keep_the_gradients_that_they_travelled_with():
+    run = points()
+    with over(Processes(1, 2, "on paper")):
+        _, (_, logs) = on_paper(run.step, run.state, run.draws(0))
+    assert max(log.untyped_storage().nbytes() for log in logs.values()) <= NUMBER * (LOGS_D + LOGS_G)
 
 
 def numbers(processes=2, **given) -> dict[float, int]:

@@ -100,7 +100,8 @@ def of_all(gradients: dict[str, Tensor], logs: Logs) -> tuple[dict[str, Tensor],
         return gradients, logs
     numbers = torch.stack(list(logs.values())).to(next(iter(gradients.values())).dtype)
     *every, told = parallel.joined(*gradients.values(), numbers)
-    return dict(zip(gradients, every)), dict(zip(logs, told))
+    # A view of the message would keep all of it alive as long as the log.
+    return dict(zip(gradients, every)), dict(zip(logs, told.clone()))
 
 
 def accumulated(game: Game, parts: int) -> Game:
