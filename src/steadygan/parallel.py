@@ -3,7 +3,8 @@
 Each process holds some rows of a batch, and all hold the same parameters. Two linear maps are enough, and each is
 the transpose of the other:
 
-- `summed`: numbers that differ between processes become their sum, the same everywhere.
+- `summed`: numbers that differ between processes become their sum, the same everywhere. `joined` is the same for
+  several vectors at once.
 - `spread`: numbers that are the same everywhere are used with each process's own rows.
 
 So a gradient in `spread` parameters is the sum over all processes, and so are products with a Jacobian. Both maps
@@ -29,8 +30,10 @@ __all__ = [
     "Processes",
     "by_rows",
     "gathered",
+    "joined",
     "largest",
     "mean",
+    "moments",
     "over",
     "processes",
     "rows",
@@ -146,7 +149,18 @@ def summed(x: Tensor) -> Tensor:
     >>> summed(torch.ones(2))
     tensor([1., 1.])
     """
-    return x if _now.size == 1 else _summed(x, _now.group)
+    return x if _now.size == 1 else _summed(_now.group, x)
+
+
+def joined(*parts: Tensor) -> list[Tensor]:
+    """Return the sums of several x [..., n_i] of one dtype over the processes, which travel as one message.
+
+    >>> joined(torch.ones(2), torch.zeros(1))
+    [tensor([1., 1.]), tensor([0.])]
+    """
+    if _now.size == 1:
+        return list(parts)
+    return list(_summed(_now.group, *parts).split([x.shape[-1] for x in parts], -1))
 
 
 def spread(x: Tensor) -> Tensor:
@@ -189,7 +203,25 @@ def std(x: Tensor) -> Tensor:
     if _now.size == 1:
         return x.std(correction=0)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    return mean((wide - mean(wide)).square()).sqrt().to(x.dtype)
+    return moments(wide.reshape(1, -1))[1].squeeze(0).sqrt().to(x.dtype)
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the means [k] and variances [k] of the rows of x [k, n] over all processes, and their entries' number.
+
+    Each process sends (mean, sum of squared deviations, count), put together without loss of precision: one message.
+    Source: Chan 1983.
+
+    >>> moments(torch.tensor([[1.0, 3.0]]))
+    (tensor([2.]), tensor([1.]), tensor(2.))
+    """
+    own = x.sum(1) / max(x.shape[1], 1)
+    told = torch.cat([own, (x - own.unsqueeze(1)).square().sum(1), own.new_full((1,), x.shape[1])])
+    means, squares, counts = gathered(told.unsqueeze(0), _now.size).split([len(own), len(own), 1], dim=1)
+    total = counts.sum()
+    mean = (counts * means).sum(0) / total
+    variance = (squares + counts * (means - mean).square()).sum(0) / total
+    return mean, variance, total
 
 
 def largest(x: Tensor) -> Tensor:
@@ -200,10 +232,12 @@ def largest(x: Tensor) -> Tensor:
     """
     if _now.size == 1:
         return torch.amax(x)
-    top = gathered(x.detach().amax().view(1), _now.size).amax()
+    top = x.detach().amax()
     hit = x == top
-    total, count = together(torch.stack([torch.where(hit, x, 0.0).sum(), hit.sum().to(x.dtype)])).unbind()
-    return total / count
+    told = torch.stack([top, torch.where(hit, x, 0.0).sum(), hit.sum().to(x.dtype)])
+    tops, totals, counts = gathered(told.unsqueeze(0), _now.size).unbind(1)
+    first = tops == tops.amax()
+    return torch.where(first, totals, 0.0).sum() / torch.where(first, counts, 0.0).sum()
 
 
 def gathered(x: Tensor, count: int | None = None) -> Tensor:
@@ -253,16 +287,21 @@ def by_rows(function: Callable[[Tensor], Any], x: Tensor, sharing: Processes) ->
 
 
 @torch.library.custom_op("steadygan::summed", mutates_args=())
-def _all_reduce(x: Tensor, group: str) -> Tensor:
+def _all_reduce(parts: list[Tensor], group: str) -> Tensor:
     """The sum over the processes of a group, as one operator that compiled programs call and do not look into."""
-    total = x.clone(memory_format=torch.contiguous_format)
+    total = _message(parts)
     dist.all_reduce(total, group=_GROUPS[group])
     return total
 
 
 @_all_reduce.register_fake
-def _(x: Tensor, group: str) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+def _(parts: list[Tensor], group: str) -> Tensor:
+    return _message(parts)
+
+
+def _message(parts: list[Tensor]) -> Tensor:
+    """A copy of one tensor of any shape, or of several [..., n_i] end to end: in new memory, and only one copy."""
+    return torch.cat(parts, -1) if len(parts) > 1 else parts[0].clone(memory_format=torch.contiguous_format)
 
 
 SUM = torch.ops.steadygan.summed.default
@@ -270,23 +309,29 @@ SUM = torch.ops.steadygan.summed.default
 
 
 class _Summed(torch.autograd.Function):
-    """The sum over processes. Members of an ensemble are summed at once, as one tensor."""
+    """The sum over processes of one tensor, or of several end to end. Members of an ensemble are summed at once."""
 
     @staticmethod
-    def forward(x: Tensor, group: str) -> Tensor:
-        return _all_reduce(x, group)
+    def forward(group: str, *parts: Tensor) -> Tensor:
+        return _all_reduce(list(parts), group)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
-        ctx.group = inputs[1]
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.group, *parts = inputs
+        ctx.sizes = [part.shape[-1] for part in parts] if len(parts) > 1 else None
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Spread.apply(gradient, ctx.group), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        whole = _Spread.apply(gradient, ctx.group)
+        return None, *(whole.split(ctx.sizes, -1) if ctx.sizes else [whole])
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, group: str) -> tuple[Tensor, int | None]:
-        return _Summed.apply(x, group), in_dims[0]
+    def vmap(info: Any, in_dims: Any, group: str, *parts: Tensor) -> tuple[Tensor, int]:
+        members = [
+            part.expand(info.batch_size, *part.shape) if dim is None else part.movedim(dim, 0)
+            for part, dim in zip(parts, in_dims[1:])
+        ]
+        return _Summed.apply(group, *members), 0
 
 
 class _Spread(torch.autograd.Function):
@@ -294,7 +339,7 @@ class _Spread(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, group: str) -> Tensor:
-        return x.clone()
+        return x.view_as(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
@@ -302,15 +347,15 @@ class _Spread(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Summed.apply(gradient, ctx.group), None
+        return _Summed.apply(ctx.group, gradient), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, group: str) -> tuple[Tensor, int | None]:
         return _Spread.apply(x, group), in_dims[0]
 
 
-def _summed(x: Tensor, group: str) -> Tensor:
-    return _Summed.apply(x, group)
+def _summed(group: str, *parts: Tensor) -> Tensor:
+    return _Summed.apply(group, *parts)
 
 
 def _spread(x: Tensor, group: str) -> Tensor:

@@ -32,9 +32,8 @@ def test_efficiency_is_worked_from_operations_and_bytes():
     """4 processes at 1 GFLOP/s and 1 MB/s: a quarter of the work each, and 1.5 times the gradients' bytes."""
     out = said(Processes(4, 1e6, 1e9))
     alone = float(re.search(r"# a step: ([\d.]+) MFLOP", out)[1]) * 1e6 / 1e9
-    talk = (
-        1.5 * NUMBER * (G + D + 3 + 1) / 1e6 + 4 * 2 * 2 * dry_run.LATENCY
-    )  # four sums, two rounds each way
+    # Two sums, two rounds each way.
+    talk = 1.5 * NUMBER * (G + D + 3 + 1) / 1e6 + 2 * 2 * 2 * dry_run.LATENCY
     percent, one, work, other = map(
         float,
         re.search(r"efficiency: (\d+)%.* ([\d.]+) ms on one.* ([\d.]+) ms \+ ([\d.]+) ms", out).groups(),

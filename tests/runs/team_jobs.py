@@ -128,8 +128,8 @@ def job(name: str, at: Path) -> object:
     if name in RECIPES:
         return started(name, folder)
     if name.startswith("resume from "):
-        forget(at / "ring", int(name.split()[-1]))
-        return train.resume(at / "ring", [], quiet())
+        forget(at / "resumed", int(name.split()[-1]))
+        return train.resume(at / "resumed", [], quiet())
     if name == "other data":
         try:
             return fitted(folder, seed=RANK)

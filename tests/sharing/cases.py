@@ -14,11 +14,12 @@ from steadygan.config.registry import (
     PENALTIES,
 )
 
-__all__ = ["CASES", "COMPILED", "STEPS"]
+__all__ = ["CASES", "COMPILED", "FEWER", "STEPS"]
 
 Raw = dict[str, Any]
 
-STEPS = 20
+STEPS, FEWER = 20, 8
+"""Steps on two processes, and on three: enough there for every interval, and for an average that starts at step 5."""
 
 POINTS: Raw = {
     "data": "ring8",
@@ -166,6 +167,7 @@ def combined() -> Iterator[tuple[str, Raw]]:
         "ensemble, consensus",
         {**POINTS, "seeds": 2, "dynamics": {"name": "consensus", "gamma": [0.1, 1.0]}},
     )
+    yield "batch norm, consensus", {**NORMED, "dynamics": {"name": "consensus", "gamma": 0.1}}
     yield "batch norm in both, SGD", {**BOTH_NORMED, "optimizer": {"name": "sgd", "lr": 0.01}}
     yield "batch norm in both, consensus", {**BOTH_NORMED, "dynamics": {"name": "consensus", "gamma": 0.1}}
     yield (
@@ -195,7 +197,7 @@ COMPILED = (
     "fake-as-real, ADA",
     "accumulation, fake-as-real, batch norm",
     "labels, batch norm of classes",
-    "batch norm in both, consensus",
+    "batch norm, consensus",
     "dynamics: symplectic",
 )
 """Cases that are compiled too: those that join most."""

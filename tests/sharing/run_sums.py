@@ -70,10 +70,24 @@ def derivatives() -> Found:
 
         return torch.func.grad(own)(w)
 
+    def joined(
+        w: Tensor,
+    ) -> Tensor:  # the gradient of r^3 sum w^2 travels with numbers that have no derivative
+        def own(w: Tensor) -> Tensor:
+            return number**3 * w.square().sum()
+
+        def field(w: Tensor) -> Tensor:
+            g, told = parallel.joined(torch.func.grad(own)(parallel.spread(w)), torch.ones(2, dtype=w.dtype))
+            return g + told.sum() - 2 * size
+
+        g, pull = torch.func.vjp(field, w)
+        return pull(g)[0]
+
     t = size * (size + 1) / 2
     wanted = {
         gradient: 2 * w * s,
         product: 4 * w * s * s,
+        joined: 4 * w * s * s,
         statistic: (t * t * w.sum()).expand(3),
         shared: (t * t * w.sum()).expand(3),
     }
@@ -81,19 +95,13 @@ def derivatives() -> Found:
         name = function.__name__
         yield name, gap(function(w), value)
         yield f"{name}, compiled", gap(compiled(function)(w), value)
-    for function, value in ((gradient, 2 * w * s), (product, 4 * w * s * s)):
+    for function, value in ((gradient, 2 * w * s), (product, 4 * w * s * s), (joined, 4 * w * s * s)):
         name = function.__name__
         yield f"{name} of members", gap(torch.vmap(function)(w.view(3, 1)), value.view(3, 1))
         members = compiled(torch.vmap(function))
         yield f"{name} of members, compiled", gap(members(w.view(3, 1)), value.view(3, 1))
-    with patch.multiple(
-        parallel, _summed=looked_into(parallel._Summed), _spread=looked_into(parallel._Spread)
-    ):
+    with patch.multiple(parallel, _summed=parallel._Summed.apply, _spread=parallel._Spread.apply):
         yield "wrong: a function that torch.compile looks into", gap(compiled(gradient)(w), 2 * w * s)
-
-
-def looked_into(function: type[torch.autograd.Function]) -> Callable[[Tensor, str], Tensor]:
-    return lambda x, group: function.apply(x, group)
 
 
 def compiled(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -64,9 +64,9 @@ def _own_fields_slope(game: Any, state: Any, draw: Any) -> Any:
     return g, {name: parallel.summed(share * u) for name, u in slope.items()}, buffers, logs
 
 
-def _alone_in_vmap(info: Any, in_dims: Any, x: Tensor, group: str) -> Any:
+def _alone_in_vmap(info: Any, in_dims: Any, group: str, *parts: Tensor) -> Any:
     """What a collective without a rule of its own does: each process keeps its numbers."""
-    return x, in_dims[0]
+    return torch.cat([part.movedim(dim, 0) for part, dim in zip(parts, in_dims[1:])], -1), 0
 
 
 TWINS = {

@@ -6,14 +6,13 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from steadygan import parallel
 from steadygan.dynamics.player_steps import move, projected
 from steadygan.errors import UsageError
 from steadygan.game import Buffers, Draw, Field, Game, Logs, Network, Rule, State
 from steadygan.game.optimizers import Optimizer
-from steadygan.game.vector_field import field, jacobian_transpose
+from steadygan.game.vector_field import field, jacobian_transpose, of_all
 from steadygan.schedules import Number, at
 
 __all__ = ["consensus", "debiased_norm"]
@@ -66,8 +65,8 @@ def debiased_norm(fields: Tensor, total: int | None = None) -> Tensor:
     count = parallel.whole(len(fields), total)
     if count < 2:
         raise UsageError(f"the bias of a batch of {count} cannot be estimated: use at least 2 samples")
-    whole, squares = parallel.summed(fields.sum(0)), parallel.summed(fields.square().sum())
-    return (whole.square().sum() - squares) / (2 * count * (count - 1))
+    whole, squares = parallel.joined(fields.sum(0), fields.square().sum().view(1))
+    return (whole.square().sum() - squares.squeeze()) / (2 * count * (count - 1))
 
 
 def _plain(game: Game, state: State, draw: Draw) -> tuple[Vectors, Vectors, dict[str, Buffers], Logs]:
@@ -90,8 +89,8 @@ def _debiased_loss(
     with parallel.over(parallel.ALONE):
         each, logs = _each(game, state._replace(params=mine), draw)
     weight = parallel.share(rows)
-    mean, logs = tree_map(
-        lambda local: parallel.summed(weight * local), ({n: v.mean(0) for n, v in each.items()}, logs)
+    mean, logs = of_all(
+        {name: weight * v.mean(0) for name, v in each.items()}, {key: weight * v for key, v in logs.items()}
     )
     return debiased_norm(torch.cat(list(each.values()), dim=1), rows), (mean, logs)
 

@@ -12,7 +12,7 @@ from steadygan import parallel
 from steadygan.errors import UsageError
 from steadygan.game.contracts import Buffers, Draw, Game, Logs, State, Vectors
 
-__all__ = ["accumulated", "everyone", "field", "jacobian", "jacobian_transpose"]
+__all__ = ["accumulated", "everyone", "field", "jacobian", "jacobian_transpose", "of_all"]
 
 
 def play(
@@ -62,9 +62,11 @@ def field(
             own = partial(play, game, name, state._replace(params=params, buffers=buffers), part)
             gradient, loss, (extra, buffers) = _gradient(own, params[name])
             sums.append((gradient, {f"loss/{name}": loss, **extra}))
-        gradients[name], found = _of_all(*_mean(sums))
-        logs |= {**found, f"gradient/{name}": gradients[name].norm()}
-    return gradients, buffers, {key: value.detach() for key, value in logs.items()}
+        gradients[name], found = _mean(sums)
+        logs |= {key: value.detach() for key, value in found.items()}
+    gradients, logs = of_all(gradients, logs)
+    norms = {f"gradient/{name}": gradient.detach().norm() for name, gradient in gradients.items()}
+    return gradients, buffers, {**logs, **norms}
 
 
 def _split(game: Game, draw: Draw) -> list[Draw]:
@@ -89,11 +91,17 @@ def _mean(found: list[tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
     )
 
 
-def _of_all(gradient: Tensor, logs: Logs) -> tuple[Tensor, Logs]:
-    """Sums over the processes that share the batch, of their parts of a gradient and of logs."""
+def of_all(gradients: dict[str, Tensor], logs: Logs) -> tuple[dict[str, Tensor], Logs]:
+    """Return the sums over processes of their parts of gradients [P] and of logs, sent as one message.
+
+    Logs travel in the gradients' precision. They are not differentiated.
+    """
     if parallel.processes().size == 1:
-        return gradient, logs
-    return parallel.summed(gradient), dict(zip(logs, parallel.summed(torch.stack(list(logs.values())))))
+        return gradients, logs
+    numbers = torch.stack(list(logs.values())).to(next(iter(gradients.values())).dtype)
+    *every, told = parallel.joined(*gradients.values(), numbers)
+    # A view of the message would keep all of it alive as long as the log.
+    return dict(zip(gradients, every)), dict(zip(logs, told.clone()))
 
 
 def accumulated(game: Game, parts: int) -> Game:

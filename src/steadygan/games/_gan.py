@@ -228,7 +228,8 @@ def _discriminator(
     real_ranks, fake_ranks = (each_rank(raw, len(points["real"])) for raw in (real_logits, fake_logits))
     logs = {"logit/real": real_ranks.mean(), "logit/fake": fake_ranks.mean()}
     if parts.view.augment and parts.view.augment.adapt:
-        logs["sign/real"] = _sureness(parts.loss, real_ranks, fake_ranks, rows.kept)
+        whole = parallel.whole(len(real_ranks), parts.batch)
+        logs["sign/real"] = _sureness(parts.loss, real_ranks, fake_ranks, rows.kept, whole)
     for term in due:
         there = seen[term.penalty.where]
         value = total_of(
@@ -290,17 +291,18 @@ def _split(found: Differentiated, sizes: list[int]) -> list[Differentiated]:
     return [tree_unflatten(list(part), layout) for part in zip(*(leaf.split(sizes) for leaf in leaves))]
 
 
-def _sureness(loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float | Tensor) -> Tensor:
-    """mean sign D(x) over the truly real rows, which come first: 1 where D is sure of all of them.
+def _sureness(
+    loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float | Tensor, whole: int
+) -> Tensor:
+    """mean sign D(x) over the truly real rows, the first `kept` of `whole`: 1 where D is sure of all of them.
 
+    Of rows that processes share, each one's value weighs as its share, like every log.
     A relativistic loss does not fix D's zero, so there it is measured from the mean of the fakes.
     """
     signs = (real_logits - (parallel.mean(fake_logits) if loss.pairs else 0.0)).sign()
-    real = torch.arange(len(signs), device=signs.device) < kept
-    total, count = parallel.together(
-        torch.stack([torch.where(real, signs, 0.0).sum(), real.sum().to(signs.dtype)])
-    ).unbind()
-    return total / count.clamp_min(1)
+    first = parallel.rows(whole).start
+    real = torch.arange(first, first + len(signs), device=signs.device) < kept
+    return torch.where(real, signs, 0.0).mean() * whole / (signs.new_zeros(()) + kept).clamp_min(1)
 
 
 def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:

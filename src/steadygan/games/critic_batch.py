@@ -36,7 +36,7 @@ class FakeAsReal:
 
 
 class Rows(NamedTuple):
-    """The rows that D is shown as real and as fake. The first `kept` of the former are truly real."""
+    """The rows that D is shown as real and as fake. Of the whole batch's, the first `kept` are truly real."""
 
     real: Tensor
     fake: Tensor
@@ -81,7 +81,7 @@ def shown(
     G, x_real = nets["G"], draw["x_real"]
     labels = {"real": draw["y_real"], "fake": latent_labels(draw["z"], classes)} if classes else {}
     if not far:
-        return Rows(x_real, G(draw["z"]), len(x_real), labels)
+        return Rows(x_real, G(draw["z"]), parallel.whole(len(x_real), batch), labels)
     z, pool = draw["z"], draw["z_pool"]
     count, candidates_in_all = fake_as_real.rounded(at(far.count, scalars)), far.pool * far.most
     theirs = {"pool": latent_labels(pool, classes)} if classes else {}
@@ -105,8 +105,7 @@ def shown(
     if classes:
         theirs_taken = parallel.taken(theirs["pool"], lowest, candidates_in_all)
         labels["real"] = fake_as_real.mix(labels["real"], theirs_taken, count, batch)
-    whole = parallel.whole(len(x_real), batch)
-    return Rows(rows, x_fake, whole - count - parallel.rows(whole).start, labels)
+    return Rows(rows, x_fake, parallel.whole(len(x_real), batch) - count, labels)
 
 
 def _among_first(critic: Critic, count: float | Tensor) -> Critic:

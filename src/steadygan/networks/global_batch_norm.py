@@ -12,9 +12,8 @@ __all__ = ["GlobalBatchNorm", "globally_normalized"]
 class GlobalBatchNorm(_BatchNorm):
     """(x - m) / sqrt(v + eps) with the mean m and variance v of a channel over the rows of all processes.
 
-    For one process, and in evaluation, it is torch's own batch norm. Processes exchange one small vector a layer:
-    (count, mean, sum of squared deviations) of each, put together without loss of precision. Source: Ioffe 2015;
-    Chan 1983 for the sum.
+    For one process, and in evaluation, it is torch's own batch norm. Processes exchange one small
+    vector a layer (`parallel.moments`). Source: Ioffe 2015.
 
     >>> GlobalBatchNorm(2)(torch.tensor([[0.0, 1.0], [2.0, 1.0]])).round()
     tensor([[-1.,  0.],
@@ -29,7 +28,7 @@ class GlobalBatchNorm(_BatchNorm):
         if parallel.processes().size == 1 or not (self.training or self.running_mean is None):
             return super().forward(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
-        mean, variance, count = _moments(x.transpose(0, 1).flatten(1))
+        mean, variance, count = parallel.moments(x.transpose(0, 1).flatten(1))
         self._keep(mean.detach(), variance.detach(), count)
         shape = (1, -1, *[1] * (x.ndim - 2))
         out = (x - mean.view(shape)) * (variance + self.eps).rsqrt().view(shape)
@@ -46,18 +45,6 @@ class GlobalBatchNorm(_BatchNorm):
         rate = self.momentum if self.momentum is not None else 1.0 / self.num_batches_tracked
         for kept, new in ((self.running_mean, mean), (self.running_var, variance * count / (count - 1))):
             kept.add_(rate * (new.to(kept.dtype) - kept))
-
-
-def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance [channels] of x [channels, n] over all processes, and the number of entries in each."""
-    own = x.mean(1)
-    told = torch.cat([own, (x - own.unsqueeze(1)).square().sum(1), own.new_full((1,), x.shape[1])])
-    every = parallel.gathered(told.unsqueeze(0), parallel.processes().size)
-    means, squares, counts = every.split([len(own), len(own), 1], dim=1)
-    total = counts.sum()
-    mean = (counts * means).sum(0) / total
-    variance = (squares + counts * (means - mean).square()).sum(0) / total
-    return mean, variance, total
 
 
 def globally_normalized(module: nn.Module) -> nn.Module:

@@ -46,7 +46,7 @@ class Meter(TorchDispatchMode):
         if func._overloadpacket in flop_registry:
             self.flops += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
         if func is parallel.SUM:
-            self.sums.append(args[0].nbytes)
+            self.sums.append(sum(part.nbytes for part in args[0]))
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
                 self._track(tensor.untyped_storage())
