@@ -107,7 +107,7 @@ def test_sums_and_statistics_are_those_of_the_whole_batch(size: int, tmp_path: P
 @pytest.mark.slow
 @sizes
 def test_every_method_trains_as_on_one_process(size: int, tmp_path: Path) -> None:
-    """20 steps on two processes, 8 on three: every tensor of the state, and every log."""
+    """20 steps on two and on three processes: every tensor of the state, and every log."""
     found = of_cases(size, tmp_path)
     assert found.keys() == CASES.keys()
     assert {name: gaps for name, gaps in found.items() if not max(gaps) < EQUAL} == {}

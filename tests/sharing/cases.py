@@ -14,12 +14,11 @@ from steadygan.config.registry import (
     PENALTIES,
 )
 
-__all__ = ["CASES", "COMPILED", "FEWER", "STEPS"]
+__all__ = ["CASES", "COMPILED", "STEPS"]
 
 Raw = dict[str, Any]
 
-STEPS, FEWER = 20, 8
-"""Steps on two processes, and on three: enough there for every interval, and for an average that starts at step 5."""
+STEPS = 20
 
 POINTS: Raw = {
     "data": "ring8",

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from recipes.test_golden import batch, float64_on_one_thread
-from sharing.cases import CASES, COMPILED, FEWER, STEPS
+from sharing.cases import CASES, COMPILED, STEPS
 from sharing.twins import TWINS, Twin
 from steadygan import config, parallel
 from steadygan.build import Run, build
@@ -63,7 +63,7 @@ def own_part(t: Tensor, parts: int, dim: int) -> Tensor:
 def steps(run: Run, step: Step) -> Iterator[tuple[State, Logs]]:
     """The states and logs of some steps, on this process's rows."""
     state = run.state
-    for number in range(STEPS if os.environ["WORLD_SIZE"] == "2" else FEWER):
+    for number in range(STEPS):
         draws = [own_rows(run.game, draw, members=run.ensemble) for draw in batch(run, number)]
         state, logs = step(state, draws)
         yield state, logs
