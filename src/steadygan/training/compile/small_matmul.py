@@ -14,12 +14,14 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable
+from ctypes import CDLL, RTLD_GLOBAL
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._inductor.config import aot_inductor
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph, Node
 
@@ -35,20 +37,23 @@ WIDEST, LONGEST = 2**16, 2**10
 """Maximum size of the right matrix, and of a sum. The kernel has no blocking: beyond these it is no faster."""
 
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-shared", "-fopenmp"]
+DIRECT = "AOTITorchError aoti_torch_cpu_product(AtenTensorHandle, AtenTensorHandle, AtenTensorHandle*)"
+"""The declaration of the kernel in C, under the name that torch.compile gives it."""
+
 VECTORS = {"AVX512": ["-mavx512f", "-mfma"], "AVX2": ["-mavx2", "-mfma"]}
 """Compiler flags by the CPU capability that torch found. No others: machines may share the cache folder."""
 
 aten = torch.ops.aten
 
 
-def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
-    """The pass for torch.compile's option `post_grad_custom_post_pass`.
+def small_products(note: Callable[[str], None]) -> dict[str, Any]:
+    """The options of torch.compile that put the pass in, and let a program call the kernel directly.
 
-    None on processors without AVX2, where it gains nothing. None, and a sentence to `note`, where the kernel cannot
+    Empty on processors without AVX2, where it gains nothing. Empty, and a sentence to `note`, where the kernel cannot
     be compiled.
     """
     if torch.backends.cpu.get_cpu_capability() not in VECTORS:
-        return None
+        return {}
     try:
         _load()
     except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
@@ -56,8 +61,12 @@ def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
             "the kernel for small matrices could not be compiled, so torch's own function is used: it is slower, and "
             f"rounds differently ({_reason(error)})"
         )
-        return None
-    return SmallProducts()
+        return {}
+    options: dict[str, Any] = {"post_grad_custom_post_pass": SmallProducts()}
+    if hasattr(aot_inductor, "custom_ops_to_c_shims"):  # since torch 2.7
+        # The dispatcher, which looks the kernel up by its name, takes as long as a small product.
+        options["aot_inductor.custom_ops_to_c_shims"] = {torch.ops.steadygan.product.default: [DIRECT]}
+    return options
 
 
 @cache
@@ -70,7 +79,7 @@ def _load() -> None:
     file = cache_folder() / f"small_products-{key}.so"
     if not _is_whole(file):
         _make(words, file)
-    torch.ops.load_library(file)
+    CDLL(str(file), mode=RTLD_GLOBAL)  # global, because programs call it by its name in C
     torch.library.register_fake("steadygan::product")(_shaped)
 
 
