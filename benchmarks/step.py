@@ -24,6 +24,7 @@ from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.errors import UsageError
 from steadygan.networks import dcgan, mlp
+from steadygan.training.advance import TOGETHER, advancing
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import LARGE, keep_memory, products, work
 from steadygan.training.flop_meter import Meter
@@ -47,6 +48,7 @@ FASHION = {
 
 
 ENSEMBLES = 16, 64, 256
+STRETCH = 64
 
 
 class Candidate(NamedTuple):
@@ -153,7 +155,11 @@ def naive_compiled(
 
 
 def ours(settings: dict, calls: int, own: Own = NOTHING, **overrides: object) -> tuple[Candidate, Run, float]:
-    """Our step with its own draws, made ready as the trainer does; also the seconds that compiling took."""
+    """Our step with its own draws, as the trainer takes it `calls` times; also the seconds that compiling took.
+
+    The trainer takes all steps up to the next event at once: here up to `STRETCH`.
+    """
+    each = min(calls, STRETCH)
     run = build(config.parse({**settings, **overrides}), own)
     largest = work(run.game, 64 * len(run.members))
     step = vectorised(run.step) if run.ensemble else run.step
@@ -161,16 +167,17 @@ def ours(settings: dict, calls: int, own: Own = NOTHING, **overrides: object) ->
     if overrides.get("compile", True):
         step = compiled(step, print, overrides.get("precision", "float32"))
         with products(largest):
-            step(run.state, run.draws(0))
+            advancing(step, run.draws, together=TOGETHER)(run.state, 0, 1)
     seconds = time.perf_counter() - began
+    advance = advancing(step, run.draws, together=TOGETHER, stretch=run.draws.stretch)
     state, number = run.state, 0
 
     def iteration() -> None:
         nonlocal state, number
-        state, _ = step(state, run.draws(number))
-        number += 1
+        _, state, _ = advance(state, number, number + each)
+        number += each
 
-    return Candidate(iteration, calls, largest, len(run.members)), run, seconds
+    return Candidate(iteration, calls // each, largest, each * len(run.members)), run, seconds
 
 
 def interleaved(
@@ -262,7 +269,7 @@ def ring_table(repeats: int) -> None:
     candidates["our compiled step"], _, first = ours(RING, 1000)
     for members in ENSEMBLES:
         name = f"ensemble of {members}, per run"
-        candidates[name], _, second = ours(RING, max(1, 1600 // members), seeds=members)
+        candidates[name], _, second = ours(RING, max(STRETCH, 2048 // members), seeds=members)
     candidates |= jax_candidates()
     medians = interleaved(candidates, repeats)
     with Meter() as meter:
