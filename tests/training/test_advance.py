@@ -11,7 +11,7 @@ from steadygan.build import build
 from steadygan.config import parse
 from steadygan.game import State
 from steadygan.training.advance import advancing, blocks
-from steadygan.training.compile.compiled_step import vectorised
+from steadygan.training.compile.compiled_step import compiled, vectorised
 
 RING = {
     "data": {"name": "ring8", "scale": 2.0},
@@ -99,3 +99,13 @@ def test_an_ensemble_in_blocks_is_the_ensemble_and_goes_on_wherever_it_was_inter
     assert_close(blocked(run.state, 0, 90), whole, rtol=0, atol=1e-9)
     _, parts, _ = blocked(run.state, 0, 37)
     assert_close(blocked(parts, 37, 90), blocked(run.state, 0, 90), rtol=0, atol=0)
+
+
+def test_all_blocks_run_one_program(monkeypatch):
+    """Compiling takes longer than many a run."""
+    programs = []
+    monkeypatch.setattr(torch, "compile", lambda step, **options: programs.append(step) or step)
+    run = build(parse({**RING, "seeds": MEMBERS}))
+    step = compiled(vectorised(run.step), pytest.fail, "float64")
+    advancing(step, run.draws, together=2, stretch=run.draws.stretch)(run.state, 0, 70)
+    assert len(programs) == 1

@@ -5,7 +5,6 @@ begins. So its numbers stay in the processor's cache, and one compiled program s
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,20 +33,27 @@ def advancing(
     before the next block begins: those whose draws are made together.
     """
 
-    def steps(state: State, first: int, last: int, rows: slice | None = None) -> tuple[State, State, Logs]:
+    def steps(state: State, first: int, last: int) -> tuple[State, State, Logs]:
+        for number in range(first, last):
+            before = state
+            state, logs = step(before, draws(number))
+        return before, state, logs
+
+    def block(state: State, first: int, last: int, rows: slice) -> tuple[State, State, Logs]:
+        # A copy: the rounding of a library's product may depend on where a matrix begins in memory.
+        state = tree_map(lambda t: t[rows].clone(), state)
         for number in range(first, last):
             before, batch = state, draws(number)
-            state, logs = step(before, batch if rows is None else _of(list(batch), rows))
+            state, logs = step(before, [{name: t[rows] for name, t in draw.items()} for draw in batch])
         return before, state, logs
 
     def advance(state: State, first: int, last: int) -> tuple[State, State, Logs]:
         members = state.scalars["step"].numel()
         if together is None or members <= together:
             return steps(state, first, last)
+        each = blocks(members, together)
         for start, end in _stretches(first, last, stretch):
-            # Copies: the rounding of a library's product may depend on where a matrix begins in memory.
-            each = ((tree_map(torch.clone, _of(state, rows)), rows) for rows in blocks(members, together))
-            before, state, logs = _joined([steps(part, start, end, rows) for part, rows in each], members)
+            before, state, logs = _joined([block(state, start, end, rows) for rows in each], members)
         return before, state, logs
 
     return advance
@@ -62,11 +68,6 @@ def blocks(members: int, together: int) -> list[slice]:
     count = -(-members // together)
     size = -(-members // count)
     return [slice(start, start + size) for start in (min(k * size, members - size) for k in range(count))]
-
-
-def _of(held: Any, rows: slice) -> Any:
-    """These members' rows of all tensors."""
-    return tree_map(lambda t: t[rows], held)
 
 
 def _stretches(first: int, last: int, length: int) -> Iterator[tuple[int, int]]:
