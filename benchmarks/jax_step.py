@@ -1,12 +1,15 @@
 """FARGAN's step on the ring in plain JAX: the same networks, penalty, selection and batch, with draws of its own.
 
-JAX is imported by the first call, because its threads do not survive the fork of a timer.
+JAX is imported by the first call, because its threads do not survive the fork of a timer. It has one thread, and
+the vectors that torch may use.
 """
 
 import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any
+
+import torch
 
 __all__ = ["installed", "iteration"]
 
@@ -33,7 +36,8 @@ def iteration(steps: int, members: int = 0) -> Callable[[], None]:
 
 
 def _ready(steps: int, members: int) -> Callable[[], None]:
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}"
+    vectors = "--xla_cpu_max_isa=AVX2" if torch.backends.cpu.get_cpu_capability() == "AVX2" else ""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD} {vectors}"
     import jax
 
     step = _step(jax)

@@ -183,7 +183,7 @@ def ours(settings: dict, calls: int, own: Own = NOTHING, **overrides: object) ->
 def interleaved(
     candidates: Mapping[str, Candidate | tuple[Callable[[], None], int]], repeats: int
 ) -> dict[str, float]:
-    """Median milliseconds per step: every repeat times each candidate in turn, so that load hits all alike.
+    """Median milliseconds of a step: every repeat times each candidate in turn, so that load hits all alike.
 
     Ours run as the trainer runs them, in a process that keeps freed memory, and the naive ones, by their names, in one
     that has the C library as it is. Threads do not survive the fork: with more than one all run here, as it is.
@@ -230,11 +230,13 @@ def _timer(each: Mapping[str, Candidate], kept: bool) -> Iterator[Connection]:
 
 
 def _timed(one: Candidate, calls: int) -> float:
+    """Milliseconds of a step. With one thread they are the processor's, so that other work does not count."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     with products(one.largest):
-        began = time.perf_counter()
+        began = clock()
         for _ in range(calls):
             one.iteration()
-        return (time.perf_counter() - began) / calls / one.steps * 1e3
+        return (clock() - began) / calls / one.steps * 1e3
 
 
 def peak_gflops(size: int = 1024) -> float:
