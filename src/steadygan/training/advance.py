@@ -17,7 +17,7 @@ __all__ = ["TOGETHER", "Advance", "advancing", "blocks"]
 
 TOGETHER = 16
 """Members in a block of a compiled ensemble on a CPU. Fewer share less of a call, and more leave the cache: a run of
-FARGAN's MLPs costs 1.3 times as much in one block of 64, and 2.8 times in one of 256."""
+FARGAN's MLPs costs 1.4 times as much in one block of 64, and 1.9 times in one of 256."""
 
 Advance = Callable[[State, int, int], tuple[State, State, Logs]]
 """`advance(state, first, last) -> (before, state, logs)`: from the state after `first` steps to the states after
