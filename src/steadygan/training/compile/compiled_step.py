@@ -97,7 +97,8 @@ def compiled(
                 result = program(state, batch)
             except TorchDynamoException as error:  # those of its backends too
                 reason = str(error).strip().splitlines()[0]
-                if any([options.pop(key, None) for key in PASSES]):
+                rewritten = [options.pop(key, None) for key in PASSES]
+                if any(rewritten):
                     note(f"the step could not be compiled with passes and is now compiled without ({reason})")
                     return run(state, batch)
                 _check_alone(reason)
