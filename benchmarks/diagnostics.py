@@ -15,6 +15,7 @@ from steadygan.build import Run, build
 from steadygan.diagnostics import Events
 from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs.live_diagnosis import early_stopping
+from steadygan.training.advance import advancing
 from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.cpu import threads
 from steadygan.training.events import Evaluated
@@ -86,8 +87,7 @@ def _seconds(run: Run, step: Any, examined: bool) -> float:
     callback = early_stopping(Events(), 1, (), print) if examined else lambda event: None
     began = time.process_time()
     for event in train(
-        step,
-        run.draws,
+        advancing(step, run.draws),
         run.state,
         evaluate=lambda state: Evaluated([], {}),
         statistics=look,

@@ -27,6 +27,7 @@ from steadygan.data.given import given
 from steadygan.parallel import over
 from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs.team import Team, team_of
+from steadygan.training.advance import TOGETHER, advancing
 from steadygan.training.cluster import ONE, Cluster, here
 from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.cpu import keep_memory, products, work
@@ -82,13 +83,14 @@ def ready(case: Case, cluster: Cluster, compiles: bool) -> Callable[[], float]:
     state, number = run.state, 0
     step = compiled(part.step, print, device=run.device) if compiles else part.step
 
+    advance = advancing(step, part.draws, together=TOGETHER, stretch=part.draws.stretch)
+
     def timed() -> float:
         nonlocal state, number
         began = time.perf_counter()
         with products(largest), over(part.place.sharing):
-            for _ in range(case.calls):
-                state, _ = step(state, part.draws(number))
-                number += 1
+            _, state, _ = advance(state, number, number + case.calls)
+        number += case.calls
         return (time.perf_counter() - began) / case.calls * 1e3
 
     for _ in range(3):  # the first ones compile

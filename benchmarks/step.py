@@ -1,10 +1,10 @@
-"""How fast a training step is: a naive eager loop, our eager step, compiled, an ensemble, and the DCGAN step.
+"""How fast a training step is: naive loops, eager and compiled, JAX, our step, ensembles, and the DCGAN step.
 
     python -m benchmarks.step [--repeats 5] [--threads 1] [--skip-images]
 
 Everything is measured side by side, one after the other, and reported as the median over the repeats. The naive
-loops are what one writes by hand: modules, `.backward()`, `torch.optim`. All draw their own data. Without
-Fashion-MNIST the table of the DCGAN step is left out.
+loops are what one writes by hand: modules, `.backward()`, `torch.optim`. All draw their own data. JAX has rows where it
+is installed (the extra `bench`). Without Fashion-MNIST the table of the DCGAN step is left out.
 """
 
 import statistics
@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks import script
+from benchmarks import jax_step, script
 from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.errors import UsageError
 from steadygan.networks import dcgan, mlp
+from steadygan.training.advance import TOGETHER, advancing
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import LARGE, keep_memory, products, work
 from steadygan.training.flop_meter import Meter
@@ -46,12 +47,19 @@ FASHION = {
 }
 
 
+ENSEMBLES = 16, 64, 256
+STRETCH = 64
+
+
 class Candidate(NamedTuple):
-    """An iteration, how often it is called in a repeat, and its largest product (0: as torch multiplies)."""
+    """A function, how often it is called in a repeat, its largest product (0: as torch multiplies), and the steps that
+    it takes, those of all runs together.
+    """
 
     iteration: Callable[[], None]
     calls: int
     largest: int = 0
+    steps: int = 1
 
 
 def naive(
@@ -91,8 +99,67 @@ def naive(
     return iteration
 
 
+def naive_compiled(
+    G: nn.Module,
+    D: nn.Module,
+    real: Callable[[int], torch.Tensor],
+    latent: int,
+    count: int,
+    options: dict[str, Any],
+    batch: int = 64,
+    pool: int = 8,
+    k: float = 10.0,
+) -> Callable[[], None]:
+    """The same iteration with both losses and their gradients under torch.compile.
+
+    They are functions of the parameters, because torch.compile cannot differentiate a compiled module twice.
+    """
+    optimizers = {net: torch.optim.SGD(net.parameters(), 0.003) for net in (G, D)}
+    call = torch.func.functional_call
+
+    def critic(D_now: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return call(D, D_now, (x,))
+
+    def loss_D(D_now: dict, G_now: dict, x_real: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        fakes = call(G, G_now, (z,))
+        x_fake, candidates = fakes[:batch], fakes[batch:]
+        selected = candidates[critic(D_now, candidates).detach().topk(count, largest=False).indices]
+        c = torch.cat([x_real, selected])
+        gradient = torch.func.grad(lambda x: critic(D_now, x).sum())(c)
+        penalty = gradient.square().flatten(1).sum(1).mean()
+        real_term, fake_term = F.softplus(-critic(D_now, c)).mean(), F.softplus(critic(D_now, x_fake)).mean()
+        return real_term + fake_term + k * penalty
+
+    def loss_G(G_now: dict, D_now: dict, z: torch.Tensor) -> torch.Tensor:
+        return F.softplus(-critic(D_now, call(G, G_now, (z,)))).mean()
+
+    gradients_D, gradients_G = (
+        torch.compile(torch.func.grad(loss), fullgraph=True, options=options) for loss in (loss_D, loss_G)
+    )
+
+    def now(net: nn.Module) -> dict[str, torch.Tensor]:
+        return {name: p.detach() for name, p in net.named_parameters()}
+
+    def move(net: nn.Module, gradients: dict[str, torch.Tensor]) -> None:
+        for name, p in net.named_parameters():
+            p.grad = gradients[name]
+        optimizers[net].step()
+
+    def iteration() -> None:
+        z = torch.randn(batch + pool * count, latent)
+        move(D, gradients_D(now(D), now(G), real(batch - count), z))
+        move(G, gradients_G(now(G), now(D), torch.randn(batch, latent)))
+
+    iteration()  # compiles
+    return iteration
+
+
 def ours(settings: dict, calls: int, own: Own = NOTHING, **overrides: object) -> tuple[Candidate, Run, float]:
-    """Our step with its own draws, made ready as the trainer does; also the seconds that compiling took."""
+    """Our step with its own draws, as the trainer takes it `calls` times; also the seconds that compiling took.
+
+    The trainer takes all steps up to the next event at once: here up to `STRETCH`.
+    """
+    each = min(calls, STRETCH)
     run = build(config.parse({**settings, **overrides}), own)
     largest = work(run.game, 64 * len(run.members))
     step = vectorised(run.step) if run.ensemble else run.step
@@ -100,20 +167,23 @@ def ours(settings: dict, calls: int, own: Own = NOTHING, **overrides: object) ->
     if overrides.get("compile", True):
         step = compiled(step, print, overrides.get("precision", "float32"))
         with products(largest):
-            step(run.state, run.draws(0))
+            advancing(step, run.draws, together=TOGETHER)(run.state, 0, 1)
     seconds = time.perf_counter() - began
+    advance = advancing(step, run.draws, together=TOGETHER, stretch=run.draws.stretch)
     state, number = run.state, 0
 
     def iteration() -> None:
         nonlocal state, number
-        state, _ = step(state, run.draws(number))
-        number += 1
+        _, state, _ = advance(state, number, number + each)
+        number += each
 
-    return Candidate(iteration, calls, largest), run, seconds
+    return Candidate(iteration, calls // each, largest, each * len(run.members)), run, seconds
 
 
-def interleaved(candidates: Mapping[str, tuple[Callable[[], None], int]], repeats: int) -> dict[str, float]:
-    """Median milliseconds per call: every repeat times each candidate in turn, so that load hits all alike.
+def interleaved(
+    candidates: Mapping[str, Candidate | tuple[Callable[[], None], int]], repeats: int
+) -> dict[str, float]:
+    """Median milliseconds of a step: every repeat times each candidate in turn, so that load hits all alike.
 
     Ours run as the trainer runs them, in a process that keeps freed memory, and the naive ones, by their names, in one
     that has the C library as it is. Threads do not survive the fork: with more than one all run here, as it is.
@@ -160,11 +230,13 @@ def _timer(each: Mapping[str, Candidate], kept: bool) -> Iterator[Connection]:
 
 
 def _timed(one: Candidate, calls: int) -> float:
+    """Milliseconds of a step. With one thread they are the processor's, so that other work does not count."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     with products(one.largest):
-        began = time.perf_counter()
+        began = clock()
         for _ in range(calls):
             one.iteration()
-        return (time.perf_counter() - began) / calls * 1e3
+        return (clock() - began) / calls / one.steps * 1e3
 
 
 def peak_gflops(size: int = 1024) -> float:
@@ -180,7 +252,7 @@ def peak_gflops(size: int = 1024) -> float:
     return best
 
 
-def ring_table(repeats: int, members: int = 16) -> None:
+def ring_table(repeats: int) -> None:
     G, D = mlp((2,))
     angles = torch.arange(8) * (torch.pi / 4)
     centres = 10 * torch.stack([angles.cos(), angles.sin()], 1)
@@ -188,19 +260,20 @@ def ring_table(repeats: int, members: int = 16) -> None:
     def real(n: int) -> torch.Tensor:
         return (centres[torch.randint(8, (n,))] + 0.02 * torch.randn(n, 2)) / 1.414
 
-    eager, run, _ = ours(RING, 100, compile=False)
-    fast, _, first = ours(RING, 1000)
-    ensemble, _, second = ours(RING, 100, seeds=members)
-    medians = interleaved(
-        {
-            "naive eager loop": (naive(G, D, lambda p: torch.optim.SGD(p, 0.003), real, 2, 16), 300),
-            "our eager step": eager,
-            "our compiled step": fast,
-            f"ensemble of {members}, per run": ensemble,
-        },
-        repeats,
-    )
-    medians[f"ensemble of {members}, per run"] /= members
+    candidates = {
+        "naive eager loop": Candidate(naive(G, D, lambda p: torch.optim.SGD(p, 0.003), real, 2, 16), 300),
+        "naive loop compiled": Candidate(naive_compiled(*mlp((2,)), real, 2, 16, {}), 300),
+        "naive loop compiled, cpp_wrapper": Candidate(
+            naive_compiled(*mlp((2,)), real, 2, 16, {"cpp_wrapper": True}), 300
+        ),
+    }
+    candidates["our eager step"], run, _ = ours(RING, 100, compile=False)
+    candidates["our compiled step"], _, first = ours(RING, 1000)
+    for members in ENSEMBLES:
+        name = f"ensemble of {members}, per run"
+        candidates[name], _, second = ours(RING, max(STRETCH, 2048 // members), seeds=members)
+    candidates |= jax_candidates()
+    medians = interleaved(candidates, repeats)
     with Meter() as meter:
         run.step(run.state, run.draws(0))
     peak = peak_gflops()
@@ -208,9 +281,27 @@ def ring_table(repeats: int, members: int = 16) -> None:
     print(f"\nFARGAN on a ring, batch 64, one iteration, {torch.get_num_threads()} thread(s)")
     report(medians, "naive eager loop")
     print(
-        f"{'floor: FLOPs over measured peak':36} {roof:8.3f} ms   ({meter.flops / 1e6:.1f} MFLOP, {peak:.0f} GFLOP/s)"
+        f"{'floor: FLOPs over measured peak':52} {roof:8.3f} ms   ({meter.flops / 1e6:.1f} MFLOP, {peak:.0f} GFLOP/s)"
     )
-    print(f"compiling took {first:.0f} s, the ensemble {second:.0f} s")
+    print(f"compiling took {first:.0f} s, the largest ensemble {second:.0f} s")
+
+
+def jax_candidates(steps: int = 64) -> dict[str, Candidate]:
+    """The rows of JAX; none, and why in a sentence, where it is not installed."""
+    if not jax_step.installed() or torch.get_num_threads() > 1:
+        print("\nThe rows of JAX are left out: they need JAX (the extra `bench`) and one thread.")
+        return {}
+    scan = f"JAX, lax.scan over {steps} steps"
+    return {
+        "JAX, jit": Candidate(jax_step.iteration(1), 1000),
+        scan: Candidate(jax_step.iteration(steps), 16, steps=steps),
+        **{
+            f"{scan}, vmap over {members}, per run": Candidate(
+                jax_step.iteration(steps, members), max(1, 32 // members), steps=steps * members
+            )
+            for members in ENSEMBLES
+        },
+    }
 
 
 def fashion_images() -> torch.Tensor | None:
@@ -253,7 +344,7 @@ def image_table(repeats: int, rows: torch.Tensor) -> None:
 
 def report(medians: dict[str, float], baseline: str) -> None:
     for name, value in medians.items():
-        print(f"{name:36} {value:8.3f} ms   {medians[baseline] / value:5.2f}x")
+        print(f"{name:52} {value:8.3f} ms   {medians[baseline] / value:5.2f}x")
 
 
 def main() -> None:

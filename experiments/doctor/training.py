@@ -11,6 +11,7 @@ from steadygan.config import Config
 from steadygan.diagnostics import History, read
 from steadygan.runs.live_diagnosis import facts_of
 from steadygan.runs.sinks import line_sink
+from steadygan.training.advance import TOGETHER, advancing
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.compile.cpu import threads
 from steadygan.training.divergence import origin
@@ -38,6 +39,8 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
     """What is found of each member, look by look; a line for each look and event goes to events.jsonl."""
     step = vectorised(run.step) if run.ensemble else run.step
     step = compiled(step, print, settings.precision) if settings.compile else step
+    together = TOGETHER if settings.compile else None
+    advance = advancing(step, run.draws, together=together, stretch=run.draws.stretch)
     seeds = [int(m["seed"]) for m in run.members]
     examine = gradient_statistics(
         run.game, run.data, seeds=seeds, ensemble=run.ensemble, dtype=run.draws.dtype
@@ -46,14 +49,11 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
         file.write(json.dumps({"facts": facts_of(settings)}) + "\n")
     write, looks, before = line_sink(home / "events.jsonl", settings.batch), [], run.state
     for event in train(
-        step,
-        run.draws,
+        advance,
         run.state,
         evaluate=lambda state: Evaluated([], {}),  # scores are the outcome's: the diagnosis does not see them
         statistics=examine,
-        trace=lambda good, until, i: origin(
-            run.game, step, run.draws, good, until, i if run.ensemble else None
-        ),
+        trace=lambda good, until, i: origin(run.game, advance, good, until, i if run.ensemble else None),
         steps=settings.steps,
         every=run.every,
     ):

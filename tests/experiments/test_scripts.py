@@ -65,6 +65,12 @@ def test_the_speed_of_a_step_leaves_out_images_that_are_missing(monkeypatch, cap
     assert "the ring's table\n\nThe table of the DCGAN step is left out: " in capsys.readouterr().out
 
 
+def test_without_jax_its_rows_are_left_out_in_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(step.jax_step, "installed", lambda: False)
+    assert step.jax_candidates() == {}
+    assert "JAX" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_processes_times_three_steps():
     words = [sys.executable, "-m", "benchmarks.parallel", "--tiny", "--eager"]

@@ -82,6 +82,20 @@ def values(batch: list[dict[str, Tensor]]) -> list[Tensor]:
 
 
 @each_set
+def test_the_steps_of_a_stretch_can_be_taken_again_and_nothing_is_drawn_twice(kind, monkeypatch):
+    # a block of the ensemble that draws all over again what the one before it drew
+    wide = draws(SETS[kind], made=game(shape=SETS[kind].shape, batch=2**18 if kind == "stream" else BATCH))
+    drawn = Counter()
+    make = wide._values
+    monkeypatch.setattr(wide, "_values", lambda *place: (drawn.update([place]), make(*place))[1])
+    for start in (0, wide.stretch):
+        for step in 2 * [*range(start, start + min(3, wide.stretch)), start + wide.stretch - 1]:
+            wide(step)
+    assert set(drawn.values()) == {1}
+    assert wide.stretch == (4 if kind == "stream" else BLOCK)
+
+
+@each_set
 def test_a_step_has_the_same_draw_whenever_and_by_whomever_it_is_asked(kind):
     # a generator that runs on: a resumed run, or a look at an old step, would see other samples
     in_order, resumed = draws(SETS[kind]), draws(SETS[kind])

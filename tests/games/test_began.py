@@ -27,6 +27,7 @@ from steadygan.networks import Uniform
 from steadygan.runs import folder as folders
 from steadygan.runs import train as run
 from steadygan.training import checkpoint
+from steadygan.training.advance import advancing
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.early_stopping import stops
 from steadygan.training.events import Every, Finished, Progress, Scored, Snapshot, Stop, Stopped
@@ -271,7 +272,9 @@ def falling(values: list[float], steps: int, every: Every, stop: Stop | None) ->
         logs = {"M": torch.tensor(values[int(count) - 1]), "finite": torch.tensor(1.0)}
         return now._replace(scalars={"step": count}), logs
 
-    events = train(step, lambda n: [], state, evaluate=lambda s: None, steps=steps, every=every, stop=stop)
+    events = train(
+        advancing(step, lambda n: []), state, evaluate=lambda s: None, steps=steps, every=every, stop=stop
+    )
     return [(type(event).__name__, event.step) for event in events]
 
 

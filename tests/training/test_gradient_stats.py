@@ -24,6 +24,7 @@ from steadygan.game.state import member
 from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs import train as run
 from steadygan.training import checkpoint
+from steadygan.training.advance import advancing
 from steadygan.training.divergence import origin
 from steadygan.training.gradient_stats import gradient_statistics
 
@@ -298,14 +299,14 @@ def diverging(at: int) -> Run:
 @pytest.mark.parametrize("at", [1, 4, 7])
 def test_a_divergence_is_traced_to_the_step_and_the_tensor(at):
     made = diverging(at)
-    found = origin(made.game, made.step, made.draws, made.state, 7, None)
+    found = origin(made.game, advancing(made.step, made.draws), made.state, 7, None)
     last = list(dict(made.game.players["D"].network.module.named_parameters()))[-1]
     assert found == (at, f"{last} of D")
 
 
 def test_logs_come_before_parameters_and_what_stays_finite_has_no_origin():
     made = build(config.parse({**POINTS, "optimizer": {"name": "sgd", "lr": 1e30}, "precision": "float32"}))
-    found = origin(made.game, made.step, made.draws, made.state, 9, None)
+    found = origin(made.game, advancing(made.step, made.draws), made.state, 9, None)
     state = made.state
     for number in range(9):  # the same by hand
         state, logs = made.step(state, made.draws(number))
@@ -319,14 +320,14 @@ def test_logs_come_before_parameters_and_what_stays_finite_has_no_origin():
 
 def test_what_stays_finite_has_no_origin():
     made = diverging(99)
-    assert origin(made.game, made.step, made.draws, made.state, 3, None) is None
+    assert origin(made.game, advancing(made.step, made.draws), made.state, 3, None) is None
 
 
 def test_the_origin_of_one_member_is_its_own():
     raw = {**POINTS, "optimizer": {"name": "sgd", "lr": [1e-3, 1e30]}, "precision": "float32"}
     made = build(config.parse(raw))
     step = torch.vmap(made.step)
-    assert origin(made.game, step, made.draws, made.state, 3, 0) is None
-    found = origin(made.game, step, made.draws, made.state, 3, 1)
+    assert origin(made.game, advancing(step, made.draws), made.state, 3, 0) is None
+    found = origin(made.game, advancing(step, made.draws), made.state, 3, 1)
     assert found is not None
     assert member(made.state, 1).params["G"].isfinite().all()

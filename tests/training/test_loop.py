@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadygan.game import State
+from steadygan.training.advance import advancing
 from steadygan.training.events import (
     Diverged,
     Evaluated,
@@ -70,7 +71,9 @@ def look(now: State) -> Evaluated:
 
 def run(toy: Toy, steps: int, every: Every, start: State | None = None, wall_s: float = 0.0) -> list[Event]:
     began = state() if start is None else start
-    return list(train(toy, toy.draws, began, evaluate=look, steps=steps, every=every, wall_s=wall_s))
+    return list(
+        train(advancing(toy, toy.draws), began, evaluate=look, steps=steps, every=every, wall_s=wall_s)
+    )
 
 
 def kinds(events: list[Event]) -> list[tuple[str, int]]:
@@ -127,14 +130,16 @@ def test_each_step_is_done_once_with_its_own_batch():
 
 def test_a_loop_without_a_consumer_trains_all_the_same():
     toy = Toy()
-    assert not deque(train(toy, toy.draws, state(), evaluate=look, steps=9, every=Every(1, 1, 1)), maxlen=0)
+    assert not deque(
+        train(advancing(toy, toy.draws), state(), evaluate=look, steps=9, every=Every(1, 1, 1)), maxlen=0
+    )
     assert len(toy.logged) == 9
 
 
 def test_nothing_runs_ahead_of_its_consumer():
     """A consumer that stops for good at an event leaves no step half told."""
     toy = Toy()
-    events = train(toy, toy.draws, state(), evaluate=look, steps=9, every=Every(2, 9, 9))
+    events = train(advancing(toy, toy.draws), state(), evaluate=look, steps=9, every=Every(2, 9, 9))
     assert toy.logged == []
     next(events)
     assert len(toy.logged) == 2
@@ -151,7 +156,7 @@ def test_a_look_is_taken_only_when_it_is_time():
         return look(now)
 
     toy = Toy()
-    deque(train(toy, toy.draws, state(), evaluate=seen, steps=10, every=Every(1, 4, 1)), maxlen=0)
+    deque(train(advancing(toy, toy.draws), state(), evaluate=seen, steps=10, every=Every(1, 4, 1)), maxlen=0)
     assert looked == [4, 8, 10]
 
 
@@ -290,8 +295,7 @@ def test_between_events_the_loop_reads_no_number(members):
         every = Every(log=10, score=20, checkpoint=20, diagnostics=20)
         events = list(
             train(
-                step,
-                draws,
+                advancing(step, draws),
                 state(members=members),
                 evaluate=look,
                 steps=40,

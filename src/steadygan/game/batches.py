@@ -124,6 +124,11 @@ class Draws:
             for turn, names in enumerate(self.drawn)
         ]
 
+    @property
+    def stretch(self) -> int:
+        """Steps whose draws are made together, from each multiple of this number on."""
+        return min(self.sizes.values(), default=BLOCK)
+
     def _size(self, field: Field) -> int:
         """Steps in a block: a power of two, at most 64, so that no block of numbers is large. One step of a stream."""
         if field.kind in ("real", "label") and self.readers:

@@ -44,6 +44,7 @@ from steadygan.runs.sinks import check_tensorboard, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.training import checkpoint
+from steadygan.training.advance import TOGETHER, Advance, advancing
 from steadygan.training.cluster import here
 from steadygan.training.compile import cuda_graphs, gpu
 from steadygan.training.compile.compile_cost import TRIED, estimate
@@ -350,6 +351,8 @@ def _train(
             passes=settings.compile.passes,
             replayed=_replayed(run.device, precision, chosen, _noter(console)),
         )
+    blocked = settings.compile.when and run.device.type == "cpu"
+    advance = advancing(step, team.draws, together=TOGETHER if blocked else None, stretch=team.draws.stretch)
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     lost = lost_members(state)
@@ -381,12 +384,11 @@ def _train(
         over(team.place.sharing),
     ):
         for event in train(
-            step,
-            team.draws,
+            advance,
             state,
             evaluate=whole_batches(evaluate),
             statistics=watched and whole_batches(watched),
-            trace=partial(_traced, team, step),
+            trace=partial(_traced, team, advance),
             steps=settings.steps,
             every=run.every,
             wall_s=wall_s,
@@ -459,12 +461,12 @@ def _told(
         yield tell
 
 
-def _traced(team: Team, step: Step, good: State, until: int, index: int) -> Began | None:
+def _traced(team: Team, advance: Advance, good: State, until: int, index: int) -> Began | None:
     """Where a member's divergence began, by repeating the steps of the processes that train it."""
     found = None
     if index in team.place.members:
         row = index - team.place.members.start if team.run.ensemble else None
-        found = origin(team.run.game, step, team.draws, good, until, row)
+        found = origin(team.run.game, advance, good, until, row)
     return team.place.first(found)
 
 

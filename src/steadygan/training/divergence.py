@@ -1,13 +1,14 @@
 """The origin of a divergence: the step, and the first tensor that was not finite."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from steadygan.game import Draw, Game, Logs, State, unflatten
-from steadygan.game.state import Step, member
+from steadygan.game import Game, Logs, State, unflatten
+from steadygan.game.state import member
+from steadygan.training.advance import Advance
 
 __all__ = ["Origin", "origin"]
 
@@ -21,8 +22,7 @@ class Origin(NamedTuple):
 
 def origin(
     game: Game,
-    step: Step,
-    draws: Callable[[int], Sequence[Draw]],
+    advance: Advance,
     good: State,
     until: int,
     index: int | None,
@@ -35,7 +35,7 @@ def origin(
     """
     state = good
     for number in range(int(good.scalars["step"].flatten()[0]), until):
-        state, logs = step(state, draws(number))
+        _, state, logs = advance(state, number, number + 1)
         now = {key: value if index is None else value[index] for key, value in logs.items()}
         if now["finite"] != 1:
             names = _not_finite(game, member(state, index), now)

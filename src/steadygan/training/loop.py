@@ -1,13 +1,14 @@
 """The training loop: a Python generator of events. It does not know who reads them."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from steadygan.game import Draw, Logs, State
-from steadygan.game.state import Step, finite
+from steadygan.game import Logs, State
+from steadygan.game.state import finite
+from steadygan.training.advance import Advance
 from steadygan.training.cluster import WHOLE, Place
 from steadygan.training.early_stopping import stops
 from steadygan.training.events import (
@@ -28,8 +29,7 @@ __all__ = ["lost_members", "train"]
 
 
 def train(
-    step: Step,
-    draws: Callable[[int], Sequence[Draw]],
+    advance: Advance,
     state: State,
     *,
     evaluate: Callable[[State], Evaluated],
@@ -41,7 +41,7 @@ def train(
     stop: Stop | None = None,
     place: Place = WHOLE,
 ) -> Iterator[Event]:
-    """Run `step` from the state's own step counter up to `steps`, and yield an event for everything that happens.
+    """Advance from the state's own step counter up to `steps`, and yield an event for everything that happens.
 
     `evaluate(state)` evaluates a state; `statistics(before, state)` is the diagnostics pass, and also gets the previous
     state. `trace(good, until, member)` finds the step and the tensor at which a member diverged: `good` is the
@@ -52,19 +52,16 @@ def train(
     a member is lost, and ends when no member is finite.
 
     Where several processes train the run, `state` is that of the whole run, and so are the events on all of them.
-    `step`, `draws`, `evaluate`, `statistics` and `trace` are of this process's members at its `place`.
+    `advance`, `evaluate`, `statistics` and `trace` are of this process's members at its `place`.
     """
     began = time.perf_counter() - wall_s
     first = int(state.scalars["step"].flatten()[0])
     diverged, state = lost_members(state), place.mine(state)
     good = (first, state)
-    for done in range(first + 1, steps + 1):
-        before = state
-        state, logs = step(before, draws(done - 1))
+    while good[0] < steps:
+        done = _next(good[0], every, steps)
+        before, state, logs = advance(state, good[0], done)
         log = done == steps or done % every.log == 0
-        due = log or any(each and done % each == 0 for each in every)
-        if not due:
-            continue
         logs = place.agreed(logs)
         # Logs stay on the device: reading one waits for it, so `stop` is tested only where the step is logged anyway.
         stopped = log and done < steps and stop is not None and stops(stop, done, logs.get(stop.log))
@@ -94,6 +91,11 @@ def train(
             steps = done
             break
     yield Finished(steps, time.perf_counter() - began, place.state(state))
+
+
+def _next(done: int, every: Every, steps: int) -> int:
+    """The next step that has an event."""
+    return min(steps, *(done - done % each + each for each in every if each))
 
 
 def lost_members(state: State) -> set[int]:

@@ -235,7 +235,7 @@ def test_where_only_the_passes_fail_the_step_is_compiled_without_them(monkeypatc
     given: list[bool] = []
 
     def compile_(function: Any, *, options: dict[str, Any], **kwargs: Any) -> Any:
-        given.append(compiled_step.PASSES in options)
+        given.append(compiled_step.PASSES[0] in options)
         if given[-1]:
             raise InductorError(KeyError("val"), None)
         return function
@@ -261,7 +261,7 @@ def test_a_torch_without_what_the_passes_stand_on_compiles_without_them(monkeypa
 
 def test_without_passes_torch_gets_none(monkeypatch):
     def compile_(function: Any, *, options: dict[str, Any], **kwargs: Any) -> Any:
-        assert compiled_step.PASSES not in options
+        assert not options.keys() & {*compiled_step.PASSES}
         return function
 
     monkeypatch.setattr(torch, "compile", compile_)

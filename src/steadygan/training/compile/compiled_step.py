@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException, Unsupported
-from torch.fx import Graph
 
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Logs, State
@@ -28,13 +27,14 @@ TF32 has three bits more than bfloat16."""
 SMALL = 0.3
 """Gradients below this share of their root mean square count less, because rounding can flip their sign: `_weights`."""
 
-ON_CPU: dict[str, Any] = {"cpp_wrapper": True, "layout_optimization": False}
+ON_CPU: dict[str, Any] = {"cpp_wrapper": True, "layout_optimization": False, "size_asserts": False}
 """Options of torch.compile on a CPU. A step is many small products: calls from C++ instead of Python halve its time.
 Without a change of layout around each convolution, a step with a penalty is a sixth faster (GN's CNN with R1: 518 ms
-instead of 595; in bfloat16 and channels-last 296 instead of 352)."""
+instead of 595; in bfloat16 and channels-last 296 instead of 352). A check of sizes at every call of a function takes a
+tenth of a small step. `compiled` checks the layout of the arguments, and all other sizes follow from it."""
 
-PASSES = "post_grad_custom_post_pass"
-"""The option of torch.compile that takes our graph passes."""
+PASSES = ("post_grad_custom_post_pass", "aot_inductor.custom_ops_to_c_shims")
+"""The options of torch.compile that take our graph passes, and the kernels that they call."""
 
 CPU = torch.device("cpu")
 
@@ -73,8 +73,8 @@ def compiled(
         note("no C++ compiler was found, so the step runs uncompiled: install g++ or set CXX to be faster")
         return step
     options: dict[str, Any] = {**ON_CPU} if device.type == "cpu" else {}
-    if passes and (chosen := _passes(device, note)):
-        options[PASSES] = chosen
+    if passes:
+        options |= _passes(device, note)
     if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # since torch 2.7
         # torch would check its guards at every call; `kind` in `run` takes their place at less cost.
         options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
@@ -97,7 +97,8 @@ def compiled(
                 result = program(state, batch)
             except TorchDynamoException as error:  # those of its backends too
                 reason = str(error).strip().splitlines()[0]
-                if options.pop(PASSES, None):
+                rewritten = [options.pop(key, None) for key in PASSES]
+                if any(rewritten):
                     note(f"the step could not be compiled with passes and is now compiled without ({reason})")
                     return run(state, batch)
                 _check_alone(reason)
@@ -121,8 +122,8 @@ def compiled(
     return run
 
 
-def _passes(device: torch.device, note: Callable[[str], None]) -> Callable[[Graph], None] | None:
-    """The graph passes for a device; None, and a note, where torch no longer has what they stand on."""
+def _passes(device: torch.device, note: Callable[[str], None]) -> dict[str, Any]:
+    """The options of the graph passes for a device; none, and a note, where torch lacks what they stand on."""
     try:
         from steadygan.training.compile.passes.rewrite import rewrite
 
@@ -131,7 +132,7 @@ def _passes(device: torch.device, note: Callable[[str], None]) -> Callable[[Grap
         note(
             f"the step is compiled without passes, only slower: torch {torch.__version__} lacks a part ({error})"
         )
-        return None
+        return {}
 
 
 def compilable(device: torch.device) -> bool:

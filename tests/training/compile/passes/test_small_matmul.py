@@ -8,18 +8,21 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._inductor.config import aot_inductor
 from torch.fx import Graph
 
 from steadygan.rng import generator
 from steadygan.training.compile.cpu import threads
 from steadygan.training.compile.passes.kernels import VECTORS, load
-from steadygan.training.compile.passes.rewrite import Rewrite
+from steadygan.training.compile.passes.rewrite import Rewrite, rewrite
 from steadygan.training.compile.passes.small_matmul import LONGEST, WIDEST
 
 pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in VECTORS,
     reason="needs a C++ compiler, and a processor with AVX2",
 )
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,7 +137,7 @@ class Seen(Rewrite):
 
 def compiled(function: Callable[..., Tensor], *args: Tensor) -> tuple[Tensor, Counter[str]]:
     seen = Seen()
-    options = {"post_grad_custom_post_pass": seen, "cpp_wrapper": True}
+    options = {**rewrite(CPU, pytest.fail), "post_grad_custom_post_pass": seen, "cpp_wrapper": True}
     program = torch.compile(function, fullgraph=True, dynamic=False, options=options)
     return program(*args), seen.after
 
@@ -169,6 +172,25 @@ def test_the_pass_takes_small_products_and_leaves_the_others():
     assert after["aten.bmm.default"] == 1
     assert after["aten.clone.default"] == 1, "of w.t()"
     assert (found - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+
+
+@pytest.mark.skipif(not hasattr(aot_inductor, "custom_ops_to_c_shims"), reason="torch before 2.7")
+def test_a_program_calls_the_kernel_without_the_dispatcher():
+    """The profiler sees every call of the dispatcher."""
+    a, b = numbers(30, 40), numbers(40, 50)
+    program = torch.compile(
+        lambda a, b: (a @ b).relu(), options={**rewrite(CPU, pytest.fail), "cpp_wrapper": True}
+    )
+    found = program(a, b)
+    assert (found - by_numpy(a, b).relu()).abs().max() <= 1e-4
+
+    def dispatched(function: Callable[[Tensor, Tensor], Tensor]) -> bool:
+        with torch.profiler.profile() as seen:
+            function(a, b)
+        return "steadygan::product" in {event.name for event in seen.events()}
+
+    assert dispatched(torch.ops.steadygan.product)
+    assert not dispatched(program)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

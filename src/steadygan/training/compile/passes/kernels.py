@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from ctypes import CDLL, RTLD_GLOBAL
 from functools import cache
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from torch import Tensor
 
 from steadygan.files import cache_folder, write_whole
 
-__all__ = ["SOURCE", "VECTORS", "load"]
+__all__ = ["DIRECT", "SOURCE", "VECTORS", "load"]
 
 SOURCE = Path(__file__).with_suffix(".cpp")
+
+DIRECT = "AOTITorchError aoti_torch_cpu_product(AtenTensorHandle, AtenTensorHandle, AtenTensorHandle*)"
+"""The declaration of the product in C, under the name that torch.compile gives it."""
 
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-shared", "-fopenmp"]
 VECTORS = {"AVX512": ["-mavx512f", "-mfma"], "AVX2": ["-mavx2", "-mfma"]}
@@ -53,7 +57,7 @@ def _load() -> None:
     file = cache_folder() / f"kernels-{key}.so"
     if not _is_whole(file):
         _make(words, file)
-    torch.ops.load_library(file)
+    CDLL(str(file), mode=RTLD_GLOBAL)  # global, because programs call it by its name in C
     torch.library.register_fake("steadygan::product")(_product)
     torch.library.register_fake("steadygan::fold")(_fold)
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._inductor.config import aot_inductor
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph
 
 from steadygan.training.compile.passes.chains import share
 from steadygan.training.compile.passes.few_channels import take_few
-from steadygan.training.compile.passes.kernels import load
+from steadygan.training.compile.passes.kernels import DIRECT, load
 from steadygan.training.compile.passes.nodes import tidy
 from steadygan.training.compile.passes.small_matmul import take_bias_out, take_small
 from steadygan.training.compile.passes.split_vectors import take_apart
@@ -20,9 +21,14 @@ from steadygan.training.compile.passes.sums import merge, restate
 __all__ = ["Rewrite", "rewrite", "share_backward"]
 
 
-def rewrite(device: torch.device, note: Callable[[str], None]) -> "Rewrite":
-    """The pass for torch.compile's option `post_grad_custom_post_pass`, for a step on this device."""
-    return Rewrite(kernels=device.type == "cpu" and load(note))
+def rewrite(device: torch.device, note: Callable[[str], None]) -> dict[str, Any]:
+    """The options of torch.compile that put the passes in for a device, and let a program call the kernels directly."""
+    kernels = device.type == "cpu" and load(note)
+    options: dict[str, Any] = {"post_grad_custom_post_pass": Rewrite(kernels=kernels)}
+    if kernels and hasattr(aot_inductor, "custom_ops_to_c_shims"):  # since torch 2.7
+        # The dispatcher, which looks the kernel up by its name, takes as long as a small product.
+        options["aot_inductor.custom_ops_to_c_shims"] = {torch.ops.steadygan.product.default: [DIRECT]}
+    return options
 
 
 def share_backward(graph: Graph) -> None:
