@@ -3,15 +3,14 @@
     python -m benchmarks.overhead [RECIPE ...] [--threads 1] [--data-root DIR]
 
 Each recipe is trained for a few steps with every kind of event several times, and the seconds of each event are
-measured. The share is the seconds of all events of the whole run, as often as the recipe has them, in those of all its
-steps. Checkpoints are written beside training, on another core where there is one: what training waits for is counted.
-Settings are the recipe's own, compiled; the steps alone are measured as `benchmarks.step` measures them.
+measured, by the processor's time of the thread that trains. The share is the seconds of all events of the whole run, as often as the recipe has them, in those of all its
+steps. Checkpoints are written by another thread, which is not counted. Settings are the recipe's own, compiled; the steps alone are measured as `benchmarks.step` measures them.
 """
 
 import statistics
 import tempfile
 import time
-from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +27,45 @@ from steadygan.runs.train import start
 from steadygan.training.events import Event, Progress, Scored, Snapshot, Statistics
 
 RECIPES = ("ring8-fargan-paper", "digits-fargan", "fashion-mnist-fargan", "cifar10-gn-cnn-gn")
-KINDS = {Progress: "log", Statistics: "diagnostics", Scored: "score", Snapshot: "checkpoint"}
+KINDS: dict[type, str] = {Statistics: "diagnostics", Scored: "score", Snapshot: "checkpoint"}
 TIMES = 3
 """How often each kind of event comes."""
 
 
-def costs(raw: dict[str, Any], folder: Path, gap: int, bare: float) -> dict[str, float]:
-    """Median seconds of each kind of event, in a run that has all of them every `gap` steps of `bare` seconds."""
-    every = dict.fromkeys(KINDS.values(), gap)
-    settings = config.parse({**raw, "steps": gap * TIMES, "every": every})
-    found: dict[str, list[float]] = defaultdict(list)
-    before = time.perf_counter()
+def run(raw: dict[str, Any], folder: Path, steps: int, every: dict[str, int]) -> list[tuple[Event, float]]:
+    """The events of a run, with the processor's seconds at which training went on after each."""
+    seen: list[tuple[Event, float]] = []
+    settings = config.parse({**raw, "steps": steps, "every": every})
+    start(
+        settings, folder, Console(quiet=True), sinks=[lambda event: seen.append((event, time.thread_time()))]
+    )
+    return seen
 
-    def seen(event: Event) -> None:
-        nonlocal before
-        now = time.perf_counter()
+
+def costs(raw: dict[str, Any], folder: Path, gap: int) -> dict[str, float]:
+    """Median seconds of each kind of event but a log, in a run that has all of them every `gap` steps.
+
+    The first ones wait for the compiler, or load what an evaluation needs.
+    """
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS.values()}
+    events = run(raw, folder, gap * TIMES, dict.fromkeys(("log", *found), gap))
+    for (_, before), (event, after) in pairwise(events):
         if type(event) in KINDS:
-            steps = (
-                gap * bare if isinstance(event, Progress) else 0.0
-            )  # a log line is the first event after steps
-            found[KINDS[type(event)]].append(max(0.0, now - before - steps))
-        before = time.perf_counter()
-
-    start(settings, folder, Console(quiet=True), sinks=[seen])
-    # The first ones wait for the compiler, or load what an evaluation needs.
+            found[KINDS[type(event)]].append(after - before)
     return {kind: statistics.median(seconds[1:]) for kind, seconds in found.items()}
+
+
+def of_a_log(raw: dict[str, Any], folder: Path, half: int) -> float:
+    """Seconds of a log: what `half` steps take with a log each, less what they take with one."""
+    total = {}
+    for each in (1, half):
+        every = {"log": each, **dict.fromkeys(KINDS.values(), 2 * half)}
+        events = run(raw, folder / str(each), 2 * half, every)
+        first, last = [
+            at for event, at in events if isinstance(event, Progress) and event.step in (half, 2 * half)
+        ]
+        total[each] = last - first
+    return max(0.0, total[1] - total[half]) / (half - 1)
 
 
 def report(name: str, raw: dict[str, Any], repeats: int) -> None:
@@ -65,7 +78,8 @@ def report(name: str, raw: dict[str, Any], repeats: int) -> None:
     calls = max(1, int(0.5 / (time.perf_counter() - began)))
     bare = interleaved({name: step._replace(calls=calls)}, repeats)[name] / 1e3
     with tempfile.TemporaryDirectory() as folder:
-        each = costs(raw, Path(folder) / "run", max(2, int(0.1 / bare)), bare)
+        few = min(max(3, int(0.5 / bare)), 500)
+        each = {"log": of_a_log(raw, Path(folder), few), **costs(raw, Path(folder) / "run", few)}
     seconds = {kind: each[kind] * (whole.steps // int(getattr(whole.every, kind))) for kind in each}
     shares = {kind: value / (whole.steps * bare) for kind, value in seconds.items()}
     parts = "   ".join(f"{kind} {share:.2%} ({each[kind] * 1e3:.1f} ms)" for kind, share in shares.items())
@@ -86,3 +100,7 @@ def main() -> None:
             report(name, with_root(raw, options.data_root), options.repeats)
         except UsageError as error:
             print(f"{name} is left out: {error}")
+
+
+if __name__ == "__main__":
+    script.run(main)
