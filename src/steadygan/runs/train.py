@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ from steadygan.runs.folder import (
     restore,
     stream_places,
 )
-from steadygan.runs.identity import identity, record_identity
+from steadygan.runs.identity import identity, record_identity, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
-from steadygan.runs.sinks import check_tensorboard, console_sink
+from steadygan.runs.sinks import check_tensorboard, compiling, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.training import checkpoint
@@ -118,7 +118,7 @@ def start(
             )  # last: a folder that has it is a run
 
         cluster.agreed(begin)
-        return _train(settings, team, run.state, evaluate, folder, 0.0, console, sinks)
+        return _train(settings, team, run.state, evaluate, folder, 0.0, console, sinks, own)
 
 
 def resume(
@@ -172,7 +172,7 @@ def resume(
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
         evaluate = _evaluator(team, settings.evaluation, console)
-        return _train(settings, team, state, evaluate, folder, wall_s, console, sinks)
+        return _train(settings, team, state, evaluate, folder, wall_s, console, sinks, own)
 
 
 def _changed_settings(folder: Path, assignments: list[str]) -> tuple[dict, dict]:
@@ -325,6 +325,7 @@ def _train(
     wall_s: float,
     console: Console,
     more: Sequence[Sink],
+    own: Own,
 ) -> Diverged | StoppedByDiagnosis | None:
     run, mine, cluster, step = team.run, team.mine, team.cluster, team.step
     if not run.game.rest:
@@ -336,11 +337,20 @@ def _train(
             "a machine of this run has no C++ compiler, so the step runs uncompiled on all of them"
         )
     elif settings.compile:
-        console.print("compiling the step ...")
         strict = settings.networks.name != "own"
         alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
         chosen = settings.gpu if alone else settings.gpu.model_copy(update={"graphs": False})
-        step = _compiled(step, run.device, settings.precision, chosen, _noter(console), strict=strict)
+        known = alone and own is NOTHING  # by its settings
+        step = _compiled(
+            step,
+            run.device,
+            settings.precision,
+            chosen,
+            _noter(console),
+            strict=strict,
+            about=same_steps(config.in_steps(settings).model_dump(mode="json")) if known else None,
+            working=partial(compiling, console),
+        )
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     lost = lost_members(state)
@@ -460,14 +470,23 @@ def _traced(team: Team, step: Step, good: State, until: int, index: int) -> Bega
 
 
 def _compiled(
-    step: Step, device: torch.device, precision: str, chosen: Gpu, note: Note, *, strict: bool
+    step: Step,
+    device: torch.device,
+    precision: str,
+    chosen: Gpu,
+    note: Note,
+    *,
+    strict: bool,
+    about: str | None,
+    working: Callable[[], AbstractContextManager[None]],
 ) -> Step:
     """The step compiled for the device of the run, and on a GPU replayed as a CUDA graph where that is chosen."""
     precision = gpu.rounding(precision, device, tf32=chosen.tf32)
     replayed = None
     if chosen.graphs and cuda_graphs.possible(device):
         replayed = cuda_graphs.replayed(note, precision, cuda_graphs.on_gpu(device))
-    return compiled(step, note, precision, strict=strict, device=device, replayed=replayed)
+    how: dict[str, Any] = {"strict": strict, "about": about, "working": working}
+    return compiled(step, note, precision, device=device, replayed=replayed, **how)
 
 
 def _gradient_stats(run: Run) -> Callable[[State, State], Logs]:

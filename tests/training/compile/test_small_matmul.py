@@ -14,7 +14,8 @@ from torch.fx import Graph
 from steadygan.rng import generator
 from steadygan.training.compile import small_matmul as module
 from steadygan.training.compile.cpu import threads
-from steadygan.training.compile.small_matmul import LONGEST, WIDEST, SmallProducts, small_products
+from steadygan.training.compile.rewrite import SmallProducts
+from steadygan.training.compile.small_matmul import LONGEST, WIDEST, load
 
 pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in module.VECTORS,
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", autouse=True)
 def operator() -> None:
-    assert small_products(pytest.fail) is not None
+    assert load(pytest.fail)
 
 
 def numbers(*shape: int) -> Tensor:
@@ -225,7 +226,7 @@ def test_where_it_cannot_be_made_there_is_a_note_and_no_pass(empty, monkeypatch,
         path.chmod(0o755)
     monkeypatch.setenv("CXX", str(path))
     notes: list[str] = []
-    assert small_products(notes.append) is None
+    assert not load(notes.append)
     assert reason in notes[0]
     assert "\n" not in notes[0]
     assert not list((empty / "cache").iterdir())
@@ -235,13 +236,13 @@ def test_a_folder_that_cannot_be_written_leaves_torchs_own_products(empty, monke
     (empty / "file").touch()
     monkeypatch.setenv("STEADYGAN_CACHE", str(empty / "file" / "cache"))
     notes: list[str] = []
-    assert small_products(notes.append) is None
+    assert not load(notes.append)
     assert "file" in notes[0]
 
 
 def test_a_processor_without_wide_vectors_keeps_torchs_own_products(empty, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    assert small_products(pytest.fail) is None
+    assert not load(pytest.fail)
     assert not list(empty.iterdir())
 
 
@@ -263,7 +264,7 @@ def test_a_damaged_library_is_made_again(empty, monkeypatch):
         for path in [*empty.glob("cache/*.so"), *empty.glob("cache/*.sha256")][:1]:
             damage(path)
         module._load.cache_clear()
-        assert small_products(pytest.fail) is not None
+        assert load(pytest.fail)
     assert len(loaded) == 3
     assert {len(each) for each in loaded} == {40_000}
     assert (empty / "calls").read_text() == "made\n" * 3

@@ -4,11 +4,12 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException, Unsupported
 
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Logs, State
@@ -16,7 +17,8 @@ from steadygan.game.optimizers import Moments
 from steadygan.game.state import Step
 from steadygan.parallel import processes
 from steadygan.training.checkpoint import tensors
-from steadygan.training.compile.small_matmul import small_products
+from steadygan.training.compile import inductor, kept, small_matmul
+from steadygan.training.compile.program import as_step, leaves, traced
 
 __all__ = ["ON_CPU", "CompiledStepDiffers", "compare", "compilable", "compiled", "vectorised"]
 
@@ -28,8 +30,8 @@ TF32 has three bits more than bfloat16."""
 SMALL = 0.3
 """Gradients below this share of their root mean square count less, because rounding can flip their sign: `_weights`."""
 
-ON_CPU: dict[str, Any] = {"cpp_wrapper": True, "layout_optimization": False}
-"""Options of torch.compile on a CPU. A step is many small products: calls from C++ instead of Python halve its time.
+ON_CPU: dict[str, Any] = {"cpp_wrapper": True, "layout_optimization": False, **inductor.QUICK}
+"""Options of torch's compiler on a CPU. A step is many small products: calls from C++ instead of Python halve its time.
 Without a change of layout around each convolution, a step with a penalty is a sixth faster (GN's CNN with R1: 518 ms
 instead of 595; in bfloat16 and channels-last 296 instead of 352)."""
 
@@ -39,6 +41,10 @@ CPU = torch.device("cpu")
 
 class CompiledStepDiffers(RuntimeError):
     """The compiled step and the eager step gave different results for the same state and batch."""
+
+
+class NotCompiled(RuntimeError):
+    """torch cannot trace or compile the step, for the reason in the text."""
 
 
 def vectorised(step: Step) -> Step:
@@ -54,29 +60,45 @@ def compiled(
     strict: bool = True,
     device: torch.device = CPU,
     replayed: Callable[[Step], Step] | None = None,
+    about: str | None = None,
+    working: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Step:
     """Compile the whole step, double backward included, and compare its first result with that of the eager step.
 
-    Raises CompiledStepDiffers if they differ by more than rounding: compiled torch.func.grad has been silently
-    wrong (pytorch issue #136662). Without `strict` the step then stays uncompiled, and `note` gets that sentence.
-    So it does for a step that torch cannot compile, and on a CPU without a C++ compiler. Where processes share the
-    rows of a batch, that is a UsageError, since all of them must take the same steps. Each layout of arguments
-    has its own program. The `device` of the run decides how it is compiled, and `replayed` may turn each program into
-    one that is recorded and replayed (CUDA graphs). The caller must not change a returned state in place, and must not
-    change torch's modes (autocast, gradients) between calls.
+    Raises CompiledStepDiffers if they differ by more than rounding. Without `strict` the step then stays uncompiled,
+    and `note` gets that sentence. So it does for a step that torch cannot compile, and on a CPU without a C++
+    compiler. Where processes share the rows of a batch, that is a UsageError, since all of them must take the same
+    steps. Each layout of arguments has its own program. The `device` of the run decides how it is compiled, and
+    `replayed` may turn each program into one that is recorded and replayed (CUDA graphs). `about` is a text that
+    determines the step beside its arguments: with it, programs for a CPU are kept in the cache folder. Inside
+    `working` a program is made. The caller must not change a returned state in place, and must not change torch's
+    modes (autocast, gradients) between calls.
     """
     if not compilable(device):
         note("no C++ compiler was found, so the step runs uncompiled: install g++ or set CXX to be faster")
         return step
-    options: dict[str, Any] = {}
-    if device.type == "cpu":
-        options = {**ON_CPU, "post_grad_custom_post_pass": small_products(note)}
-    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # since torch 2.7
-        # torch would check its guards at every call; `kind` in `run` takes their place at less cost.
-        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
     programs: dict[Any, tuple[Step, Layout]] | None = {}
     latest: State | None = None
     layout: Layout = ()
+
+    def made(kind: Layout, state: State, batch: Sequence[Draw]) -> tuple[Step, tuple[State, Logs]]:
+        """A program for these arguments and its result, which is compared."""
+        on_cpu = device.type == "cpu"
+        load = partial(small_matmul.load, note)
+        name = kept.key(about, kind) if about and on_cpu else None
+        if name and (program := kept.found(name, lambda: load() is small_matmul.wanted())):
+            result = program(state, batch)
+            with suppress(CompiledStepDiffers):
+                compare(step, state, batch, result[0], precision)
+                return program, result
+        with working(), inductor.no_garbage():
+            kernel = on_cpu and inductor.beside(load)
+            program, keep = _program(step, _options(device, kernel=kernel), state, batch)
+            result = program(state, batch)
+        compare(step, state, batch, result[0], precision)
+        if name and kernel is small_matmul.wanted():
+            keep(name)
+        return program, result
 
     def run(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
         nonlocal programs, latest, layout
@@ -89,16 +111,12 @@ def compiled(
             result = program(state, batch)
         else:
             try:
-                program = _program(step, options, state, batch)
-                result = program(state, batch)
-            except TorchDynamoException as error:  # those of its backends too
-                reason = str(error).strip().splitlines()[0]
-                _check_alone(reason)
-                note(f"the step could not be compiled and runs uncompiled, only slower ({reason})")
+                program, result = made(kind, state, batch)
+            except NotCompiled as error:
+                _check_alone(str(error))
+                note(f"the step could not be compiled and runs uncompiled, only slower ({error})")
                 programs = None
                 return step(state, batch)
-            try:
-                compare(step, state, batch, result[0], precision)
             except CompiledStepDiffers as error:
                 if strict:
                     raise
@@ -140,29 +158,31 @@ def _layout(held: Draw) -> Layout:
     )
 
 
-def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]) -> Step:
-    """The step compiled for arguments of exactly this layout. The program does not check them.
+def _options(device: torch.device, *, kernel: bool) -> dict[str, Any]:
+    """Options of torch's compiler for a device, with the pass where the kernel that it needs is ready."""
+    if not kernel:
+        return ON_CPU if device.type == "cpu" else {}
+    from steadygan.training.compile.rewrite import SmallProducts  # with torch's compiler, which takes seconds
 
-    The call overhead of torch.compile is a tenth of a small step. `aot_compile` (since torch 2.9) avoids it, for most
-    steps: not for Adam in float64, whose step count it takes for a Python number.
+    return {**ON_CPU, "post_grad_custom_post_pass": SmallProducts()}
+
+
+def _program(
+    step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]
+) -> tuple[Step, Callable[[str], None]]:
+    """The step compiled for arguments of exactly this layout, and what keeps it under a name.
+
+    The program does not check its arguments. Raises NotCompiled where torch cannot compile the step.
     """
-    program: Any = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
     try:
-        return program.aot_compile(((state, batch), {})).fn
-    except (BackendCompilerFailed, Unsupported):
+        graph, form = traced(step, state, batch)
+        inputs = [leaves((*state, *batch))[place] for place in form.taken]
+        call, library = inductor.build(graph, inputs, form.outputs, options)
+    except UsageError:
         raise
-    except (AttributeError, RuntimeError):
-        return program
-
-
-def _own(step: Step) -> Step:
-    """The step with its own code object, because torch.compile allows only eight programs per code object."""
-
-    def own(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
-        return step(state, batch)
-
-    own.__code__ = own.__code__.replace()
-    return own
+    except Exception as error:  # torch and the caller's own networks raise what they like
+        raise NotCompiled(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+    return as_step(call, form), lambda name: kept.keep(name, library, form) if library else None
 
 
 def compare(step: Step, before: State, batch: Sequence[Draw], fast: State, precision: str) -> None:

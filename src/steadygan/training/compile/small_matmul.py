@@ -2,9 +2,8 @@
 
 A step of small networks has some sixty products of a few microseconds each. Half of that time is the call overhead of
 `mm`, and the library behind it uses half the vector width on processors of other makers than Intel. With this pass,
-torch.compile calls the kernel of `small_matmul.cpp` instead. The pass also runs `share_backward` and `split_vectors`,
-and moves additions of a bias into the next function. On other devices and in half precision nothing changes. Larger
-matrices and float64 keep torch's function.
+torch.compile calls the kernel of `small_matmul.cpp` instead. Additions of a bias move into the next function. On other
+devices and in half precision nothing changes. Larger matrices and float64 keep torch's function.
 """
 
 import hashlib
@@ -20,15 +19,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph, Node
 
 from steadygan.files import cache_folder, write_whole
-from steadygan.training.compile import share_backward, split_vectors
-from steadygan.training.compile.share_backward import put, share_chains, value
-from steadygan.training.compile.split_vectors import take_apart
+from steadygan.training.compile.share_backward import put, value
 
-__all__ = ["SmallProducts", "small_products"]
+__all__ = ["SOURCE", "VECTORS", "load", "take_bias_out", "take_small", "wanted"]
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 WIDEST, LONGEST = 2**16, 2**10
@@ -41,14 +37,18 @@ VECTORS = {"AVX512": ["-mavx512f", "-mfma"], "AVX2": ["-mavx2", "-mfma"]}
 aten = torch.ops.aten
 
 
-def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
-    """The pass for torch.compile's option `post_grad_custom_post_pass`.
+def wanted() -> bool:
+    """Whether the kernel gains something on this processor: not without AVX2."""
+    return torch.backends.cpu.get_cpu_capability() in VECTORS
 
-    None on processors without AVX2, where it gains nothing. None, and a sentence to `note`, where the kernel cannot
-    be compiled.
+
+def load(note: Callable[[str], None]) -> bool:
+    """Make the kernel ready, and return whether it is: not where it is not wanted.
+
+    Nor is it where it cannot be compiled: `note` then gets a sentence.
     """
-    if torch.backends.cpu.get_cpu_capability() not in VECTORS:
-        return None
+    if not wanted():
+        return False
     try:
         _load()
     except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
@@ -56,8 +56,8 @@ def small_products(note: Callable[[str], None]) -> "SmallProducts | None":
             "the kernel for small matrices could not be compiled, so torch's own function is used: it is slower, and "
             f"rounds differently ({_reason(error)})"
         )
-        return None
-    return SmallProducts()
+        return False
+    return True
 
 
 @cache
@@ -112,37 +112,26 @@ def _shaped(left: Tensor, right: Tensor) -> Tensor:
     return left.new_empty(*left.shape[:-1], right.shape[-1])
 
 
-class SmallProducts(CustomGraphPass):
-    """Replaces small `mm`, `bmm` and `addmm` in torch.compile's graph by `steadygan::product`."""
+def take_small(graph: Graph) -> None:
+    """Replace small `mm` and `bmm` by `steadygan::product`. Results are equal up to rounding."""
+    by_rows: dict[Any, Node] = {}
+    for target in (aten.mm.default, aten.bmm.default):
+        for node in graph.find_nodes(op="call_function", target=target):
+            if _small(*node.args):
+                left, right = node.args
+                product = torch.ops.steadygan.product.default
+                _replace(node, put(node, product, left, _by_rows(node, right, by_rows)))
 
-    def __call__(self, graph: Graph) -> None:
-        """Rewrite the graph. Its results are the same up to rounding."""
-        by_rows: dict[Any, Node] = {}
-        for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
-            bias, *pair = node.args
-            if not node.kwargs and _small(*pair):
-                _replace(node, put(node, aten.add.Tensor, put(node, aten.mm.default, *pair), bias))
-        for node in graph.find_nodes(op="call_function", target=aten.mm.default):
-            if value(node.args[0]).shape[1] == 1 and _plain(*node.args):
-                _replace(node, put(node, aten.mul.Tensor, *node.args))
-        # Before the kernel takes over: both passes look for torch's own products and sums.
-        share_chains(graph)
-        take_apart(graph)
-        for target in (aten.mm.default, aten.bmm.default):
-            for node in graph.find_nodes(op="call_function", target=target):
-                if _small(*node.args):
-                    left, right = node.args
-                    _replace(
-                        node,
-                        put(node, torch.ops.steadygan.product.default, left, _by_rows(node, right, by_rows)),
-                    )
 
-    def uuid(self) -> Any:
-        """The cache key of this pass: a cached program depends on the text of the passes and of the kernel."""
-        texts = [
-            Path(str(file)) for file in (__file__, split_vectors.__file__, share_backward.__file__, SOURCE)
-        ]
-        return hashlib.sha256(b"".join(text.read_bytes() for text in texts)).digest()
+def take_bias_out(graph: Graph) -> None:
+    """Write a product with a bias as a product and a sum, and an outer product as one number by number."""
+    for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
+        bias, *pair = node.args
+        if not node.kwargs and _small(*pair):
+            _replace(node, put(node, aten.add.Tensor, put(node, aten.mm.default, *pair), bias))
+    for node in graph.find_nodes(op="call_function", target=aten.mm.default):
+        if value(node.args[0]).shape[1] == 1 and _plain(*node.args):
+            _replace(node, put(node, aten.mul.Tensor, *node.args))
 
 
 def _plain(left: Any, right: Any) -> bool:
