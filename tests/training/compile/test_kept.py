@@ -12,6 +12,7 @@ import torch
 
 from steadygan.build import build
 from steadygan.config import parse
+from steadygan.runs.identity import same_steps
 from steadygan.training.compile import compiled_step, kept
 from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.program import Form
@@ -133,6 +134,21 @@ def test_another_run_or_layout_has_another_name():
     assert len({name(), name("another run"), name(layout=wider)}) == 3
 
 
+def test_settings_that_change_a_step_name_another_one_and_a_seed_does_not():
+    def text(**changes: Any) -> str:
+        return same_steps(parse({**TINY, **changes}).model_dump(mode="json"))
+
+    assert text() == text(seed=7, name="another", tensorboard=True)
+    others = [
+        text(),
+        text(batch=16),
+        text(steps=20),
+        text(optimizer={"name": "sgd", "lr": 0.2}),
+        text(ema={}),
+    ]
+    assert len(set(others)) == len(others)
+
+
 TINY = {
     "data": "ring8",
     "networks": {"name": "mlp", "width": 8, "depth": 1},
@@ -158,6 +174,7 @@ import sys, torch
 torch.set_num_threads({torch.get_num_threads()})
 from steadygan.build import build
 from steadygan.config import parse
+from steadygan.runs.identity import same_steps
 from steadygan.training.compile.compiled_step import compiled
 made = build(parse({TINY!r}))
 compiled(made.step, print, about="tiny")(made.state, made.draws(0))
