@@ -64,7 +64,7 @@ def states(step: Step, run: Run, count: int = 8) -> list[State]:
 
 def programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiler gives the step itself."""
-    monkeypatch.setattr(compiled_step, "_program", lambda step, *arguments: (step, None))
+    monkeypatch.setattr(compiled_step, "_program", lambda step, *arguments: (step, lambda name: None))
     monkeypatch.setattr(compiled_step.shutil, "which", lambda name: "/usr/bin/g++")
 
 
