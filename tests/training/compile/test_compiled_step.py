@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -457,6 +458,35 @@ def test_where_rounding_decides_a_step_its_exact_result_is_not_refused(monkeypat
     assert away.norm() > 0.1 * update.norm(), "nothing is to be forgiven"
 
 
+def swaying(amplified: float) -> tuple[Any, State]:
+    """A step along a gradient that changes by `amplified` times what its parameters change by."""
+
+    def step(state: State, batch: Any) -> tuple[State, dict[str, torch.Tensor]]:
+        x = state.params["D"]
+        return state._replace(params={"D": x - 0.1 * (1 + amplified * (x - 1))}), {}
+
+    return step, State({"D": torch.ones(1000)}, {}, {"D": {}}, {}, {})
+
+
+def test_a_difference_that_rounding_makes_is_not_refused_however_large(monkeypatch):
+    """As after five updates of a critic: numbers that differ by 1e-7 give updates that differ by a fiftieth."""
+    step, state = swaying(1e5)
+    noise = torch.randn(1000, generator=torch.Generator().manual_seed(4))
+    rounded = step(state._replace(params={"D": 1 + 2e-7 * noise}), [])[0]
+    gap = (rounded.params["D"] - 0.9).norm() / (0.1 * torch.ones(1000)).norm()
+    assert gap > compiled_step.TOLERANCE["float32"], "nothing is to be forgiven"
+    compile_to(monkeypatch, lambda before, after: rounded)
+    compiled(step, pytest.fail)(state, [])
+
+
+@pytest.mark.parametrize("amplified", [0.0, 1e3])
+def test_the_same_difference_is_refused_where_rounding_cannot_make_it(amplified, monkeypatch):
+    step, state = swaying(amplified)
+    compile_to(monkeypatch, scaled("D", 1.02))
+    with pytest.raises(CompiledStepDiffers):
+        compiled(step, pytest.fail)(state, [])
+
+
 @pytest.mark.parametrize("change", [scaled("G", 0.7), scaled("D", 0.7), scaled("G", -1.0), not_a_number])
 def test_where_rounding_decides_a_step_wrong_code_is_still_refused(change, monkeypatch):
     run = made(**HALF, precision="bfloat16")
@@ -469,7 +499,7 @@ def signs(gradient: torch.Tensor, found: torch.Tensor) -> tuple[Any, State]:
     """A step of Adam along `gradient` [P], compiled to one along `found`; and the state that it begins with."""
     adam = OPTIMIZERS["adam"](lr=1e-3, betas=(0.0, 0.9))
     start = torch.full_like(gradient, 0.1)
-    given = iter([found, gradient])  # the compiled step is taken first
+    given = chain([found], repeat(gradient))  # the compiled step is taken first
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, torch.Tensor]]:
         params, moments = adam.update(next(given), state.moments["D"], state.params["D"], {})
