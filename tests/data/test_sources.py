@@ -8,7 +8,6 @@ import os
 import pickle
 import re
 import struct
-import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -20,7 +19,7 @@ from PIL import Image
 
 from paths import CIFAR_ZIP
 from steadygan import data
-from steadygan.data import array_cache
+from steadygan.data import array_cache, sklearn_digits
 from steadygan.data import fashion_files as idx_module
 from steadygan.data.array_cache import RULES
 from steadygan.data.dataset import Data
@@ -234,7 +233,7 @@ def test_digits_are_those_of_scikit_learn():
 
 
 def test_digits_without_scikit_learn(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(sklearn_digits, "find_spec", lambda name: None)
     with refusal("pip install 'steadygan[digits]'"):
         data.digits()
 

@@ -884,7 +884,9 @@ def test_whether_a_step_is_compiled_is_decided_once(uncompiled, tmp_path, quiet,
     monkeypatch.setattr(train, "compiled", lambda step, *_, **__: step)
     raw = {**RECIPES["digits"][0], "compile": "auto", "steps": 6}
     train.start(parse(raw), tmp_path / "run", quiet)
-    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["compile"] is (uncompiled > 200)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["compile"]["when"] is (
+        uncompiled > 200
+    )
     assert ("the step is not compiled: the uncompiled run takes about 10 s" in quiet.file.getvalue()) == (
         uncompiled < 200
     )

@@ -1,10 +1,14 @@
 """What a step costs, against operations and bytes counted by hand."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from steadygan import parallel
+from steadygan.training import flop_meter
 from steadygan.training.flop_meter import Meter, on_paper
 
 KIB = 256  # this many float32 are a KiB
@@ -212,3 +216,35 @@ def test_sums_over_processes_are_noted_with_their_bytes():
     assert meter.sums == [4, 20]
     meter, _ = on_paper(torch.func.grad(loss), torch.ones(5))
     assert meter.sums == []
+
+
+def tower(x, weight):
+    """Layers of each kind that a network has, with a gradient of the input inside the loss."""
+    layers = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten()
+    )
+    x = x.requires_grad_()
+    out = layers(x) @ weight
+    (slope,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+    return (slope.square().sum() + out.mean().clamp(0, 1)).reshape(())
+
+
+def test_what_is_counted_by_shapes_is_what_fake_tensors_count():
+    x, weight = torch.zeros(2, 3, 8, 8), torch.zeros(64, 5)
+    found, wanted = on_paper(tower, x, weight)[0], flop_meter._of_fakes(tower, x, weight)[0]
+    assert found.flops == wanted.flops > 0
+
+
+@pytest.mark.slow
+def test_a_count_on_paper_does_not_load_the_compiler_and_leaves_it_as_it_was():
+    code = """
+import sys, torch
+from steadygan.training.flop_meter import on_paper
+for _ in range(2):
+    on_paper(lambda x: torch.addmm(x, x, x).clamp(0, 1), torch.ones(3, 3))
+assert "torch._dynamo" not in sys.modules
+found = torch.compile(lambda x: x.clamp(0, 1) * 2, backend="eager")(torch.ones(2))
+assert found.tolist() == [2, 2]
+assert torch._dynamo.__file__
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,15 @@ from steadygan import parallel
 from steadygan.errors import UsageError
 from steadygan.game.contracts import Buffers, Draw, Game, Logs, State, Vectors
 
-__all__ = ["accumulated", "everyone", "field", "jacobian", "jacobian_transpose", "of_all"]
+__all__ = [
+    "accumulated",
+    "everyone",
+    "field",
+    "gradient_and_value",
+    "jacobian",
+    "jacobian_transpose",
+    "of_all",
+]
 
 
 def play(
@@ -60,7 +68,7 @@ def field(
         sums: list[tuple[Tensor, Logs]] = []
         for part in _split(game, draw):
             own = partial(play, game, name, state._replace(params=params, buffers=buffers), part)
-            gradient, loss, (extra, buffers) = _gradient(own, params[name])
+            gradient, loss, (extra, buffers) = gradient_and_value(own, params[name])
             sums.append((gradient, {f"loss/{name}": loss, **extra}))
         gradients[name], found = _mean(sums)
         logs |= {key: value.detach() for key, value in found.items()}
@@ -130,12 +138,14 @@ def _adapted(
     return adapt(scalars, logs, parts * repeats)
 
 
-def _gradient(function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, Tensor, Any]:
-    """The gradient [P] of a scalar function at x [P], its value, and its auxiliary output.
+def gradient_and_value(
+    function: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor
+) -> tuple[Tensor, Tensor, Any]:
+    """The gradient of a scalar function at x, its value, and its auxiliary output.
 
-    A plain step uses ordinary autograd. torch.func keeps the whole graph for a second differentiation, and
-    that costs as much as a step in page faults. Inside a transform (a Jacobian, an ensemble, a compiled
-    program) torch.func is used.
+    A plain step uses ordinary autograd. torch.func keeps the whole graph for a second differentiation, and that costs
+    as much as a step in page faults. It also loads torch's compiler, which takes seconds. Inside a transform (a
+    Jacobian, an ensemble, a compiled program) torch.func is used.
     """
     if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
         gradient, (value, aside) = torch.func.grad_and_value(function, has_aux=True)(x)

@@ -8,7 +8,7 @@ from typing import Any
 
 from steadygan.files import read_json, write_whole
 
-__all__ = ["IDENTITY", "identity", "known_identity", "record_identity"]
+__all__ = ["IDENTITY", "identity", "known_identity", "record_identity", "same_steps"]
 
 IDENTITY = "run.json"
 
@@ -24,6 +24,15 @@ def identity(raw: Mapping[str, Any], origin: str | None = None) -> str:
     found = {key: raw[key] for key in MEANS}
     found["data"] = {key: value for key, value in found["data"].items() if key != "root"}
     return hashlib.sha256(json.dumps([found, origin], sort_keys=True).encode()).hexdigest()
+
+
+def same_steps(raw: Mapping[str, Any]) -> str:
+    """A text that two runs share if their steps compute the same of state and batch: settings, but no seed."""
+    found = {
+        key: raw[key] for key in (*MEANS, "steps", "channels_last", "gpu") if key not in ("seed", "seeds")
+    }
+    found["data"] = {key: value for key, value in found["data"].items() if key != "root"}
+    return json.dumps(found, sort_keys=True)
 
 
 def record_identity(folder: Path, found: str) -> None:

@@ -35,12 +35,12 @@ from steadygan.runs.folder import (
     restore,
     stream_places,
 )
-from steadygan.runs.identity import identity, record_identity
+from steadygan.runs.identity import identity, record_identity, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
-from steadygan.runs.sinks import check_tensorboard, console_sink
+from steadygan.runs.sinks import check_tensorboard, compiling, console_sink
 from steadygan.runs.sinks.jsonl import logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.training import checkpoint
@@ -119,7 +119,7 @@ def start(
             )  # last: a folder that has it is a run
 
         cluster.agreed(begin)
-        return _train(settings, team, run.state, evaluate, folder, 0.0, console, sinks)
+        return _train(settings, team, run.state, evaluate, folder, 0.0, console, sinks, own)
 
 
 def resume(
@@ -173,7 +173,7 @@ def resume(
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
         evaluate = _evaluator(team, settings.evaluation, console)
-        return _train(settings, team, state, evaluate, folder, wall_s, console, sinks)
+        return _train(settings, team, state, evaluate, folder, wall_s, console, sinks, own)
 
 
 def _changed_settings(folder: Path, assignments: list[str]) -> tuple[dict, dict]:
@@ -326,6 +326,7 @@ def _train(
     wall_s: float,
     console: Console,
     more: Sequence[Sink],
+    own: Own,
 ) -> Diverged | StoppedByDiagnosis | None:
     run, mine, cluster, step = team.run, team.mine, team.cluster, team.step
     if not run.game.rest:
@@ -337,11 +338,11 @@ def _train(
             "a machine of this run has no C++ compiler, so the step runs uncompiled on all of them"
         )
     elif settings.compile.when:
-        console.print("compiling the step ...")
         strict = settings.networks.name != "own"
         alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
         chosen = settings.gpu if alone else settings.gpu.model_copy(update={"graphs": False})
         precision = gpu.rounding(settings.precision, run.device, tf32=chosen.tf32)
+        known = alone and own is NOTHING  # by its settings
         step = compiled(
             step,
             _noter(console),
@@ -350,6 +351,8 @@ def _train(
             device=run.device,
             passes=settings.compile.passes,
             replayed=_replayed(run.device, precision, chosen, _noter(console)),
+            about=same_steps(config.in_steps(settings).model_dump(mode="json")) if known else None,
+            working=partial(compiling, console),
         )
     blocked = settings.compile.when and run.device.type == "cpu"
     advance = advancing(step, team.draws, together=TOGETHER if blocked else None, stretch=team.draws.stretch)

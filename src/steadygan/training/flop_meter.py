@@ -1,12 +1,15 @@
 """The cost of one step: operations, their FLOPs, and peak memory, while it runs or on paper."""
 
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
@@ -14,6 +17,11 @@ from torch.utils.flop_counter import flop_registry
 from steadygan import parallel
 
 __all__ = ["Meter", "on_paper"]
+
+
+def _no(mode: type) -> bool:
+    """Whether torch's compiler has to be told to pass over a mode's code: telling it loads it, which takes seconds."""
+    return False
 
 
 class Meter(TorchDispatchMode):
@@ -36,6 +44,8 @@ class Meter(TorchDispatchMode):
         self.peak = 0
         self.sums: list[int] = []
         self._seen: set[int] = set()
+
+    _should_skip_dynamo: Any = classmethod(_no)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and count it."""
@@ -76,14 +86,66 @@ def on_paper(function: Callable[..., Any], *arguments: Any) -> tuple[Meter, Any]
     >>> meter.flops, meter.peak, product.shape
     (48000000000, 32000000, torch.Size([2000, 4000]))
     """
+    try:
+        shapes = tree_map(partial(_shape, device="meta"), arguments)
+        with _no_compiler(), torch.device("meta"), Meter() as meter, _Shapes():
+            return meter, function(*shapes)
+    except (RuntimeError, AttributeError):  # fake tensors know more, but torch loads its compiler for them
+        return _of_fakes(function, *arguments)
+
+
+@contextmanager
+def _no_compiler() -> Iterator[None]:
+    """Inside the block torch does not load its compiler, for seconds, only to tell it what it has to pass over."""
+    name = "torch._dynamo"
+    marked: list[Any] = []
+    if name in sys.modules:
+        yield
+        return
+
+    def disable(function: Any, *_: Any, **__: Any) -> Any:
+        marked.append(function)
+        return function
+
+    stand_in: Any = ModuleType(name)
+    stand_in.disable = disable
+    stand_in.compiled_autograd = SimpleNamespace(_disable=nullcontext)
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        for function in marked:
+            function.__dict__.pop("__dynamo_disable", None)
+
+
+def _of_fakes(function: Callable[..., Any], *arguments: Any) -> tuple[Meter, Any]:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     with FakeTensorMode(allow_non_fake_inputs=True):
-        shapes = tree_map(_shape, arguments)
+        shapes = tree_map(partial(_shape, device="cpu"), arguments)
         with Meter() as meter:
             result = function(*shapes)
     return meter, result
 
 
-def _shape(leaf: Any) -> Any:
-    return (
-        torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype) if isinstance(leaf, Tensor) else leaf
-    )
+class _Shapes(TorchDispatchMode):
+    """Inside the block, tensors of other devices take part by their shapes. Raises RuntimeError in autocast.
+
+    Tensors of the meta device are not cast, so they would count too many bytes.
+    """
+
+    _should_skip_dynamo: Any = classmethod(_no)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("shapes alone are not cast")
+        args, kwargs = tree_map(partial(_shape, device="meta"), (args, kwargs or {}))
+        return func(*args, **kwargs | ({"device": "meta"} if kwargs.get("device") is not None else {}))
+
+
+def _shape(leaf: Any, device: str) -> Any:
+    """A tensor's shape, as a tensor without numbers that counts as one of `device`."""
+    if not isinstance(leaf, Tensor) or leaf.device.type == device == "meta":
+        return leaf
+    return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=device)

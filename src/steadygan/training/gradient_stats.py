@@ -23,7 +23,7 @@ from steadygan.diagnostics import (
 )
 from steadygan.game import Draw, Game, Logs, State, unflatten
 from steadygan.game.batches import Draws
-from steadygan.game.vector_field import field
+from steadygan.game.vector_field import field, gradient_and_value
 from steadygan.games.critic_batch import labelled
 from steadygan.networks import latent_labels, logits_of
 from steadygan.penalties import Critic, input_gradient, interpolate, norm
@@ -152,11 +152,11 @@ def _generator_gradient(game: Game, state: State, draw: Draw) -> Tensor:
     nets = {name: _net(game, state, name) for name in game.players}
     made = nets["G"](draw["z"])
 
-    def loss(shift: Tensor) -> Tensor:
+    def loss(shift: Tensor) -> tuple[Tensor, tuple[()]]:
         shifted = {**nets, "G": lambda z, *more: nets["G"](z, *more) + shift}
-        return game.players["G"].loss(shifted, draw, state.scalars)[0]
+        return game.players["G"].loss(shifted, draw, state.scalars)[0], ()
 
-    return torch.func.grad(loss)(torch.zeros_like(made)) * len(made)
+    return gradient_and_value(loss, torch.zeros_like(made))[0] * len(made)
 
 
 def _critic(game: Game, classes: int, state: State, draw: Draw, fake: Tensor, shared: Shared) -> Logs:

@@ -2,18 +2,21 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.errors import LiveError
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from steadygan.runs.sinks.samples import sample_name
 from steadygan.training.events import Event, Scored, Stopped
 from steadygan.training.events import Progress as Logged
 
-__all__ = ["console_sink"]
+__all__ = ["compiling", "console_sink"]
+
+COMPILING = "compiling the step: 10 to 30 s, once for these settings"
 
 
 @contextmanager
@@ -54,6 +57,26 @@ def console_sink(
 
     with live:
         yield sink
+
+
+@contextmanager
+def compiling(console: Console) -> Iterator[None]:
+    """Say that the step is being compiled: with a bar and the seconds in an interactive terminal, else in a line."""
+    live = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    live.add_task(COMPILING, total=None)
+    with ExitStack() as stack:
+        if console.is_terminal:
+            with suppress(LiveError):  # rich before 14.1 shows one bar at a time
+                stack.enter_context(live)
+        else:
+            console.print(f"{COMPILING} ...", markup=False, soft_wrap=True)
+        yield
 
 
 def _short(value: Tensor | float | list[float]) -> str:

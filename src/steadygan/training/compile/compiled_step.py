@@ -4,18 +4,23 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException, Unsupported
 
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Logs, State
 from steadygan.game.optimizers import Moments
 from steadygan.game.state import Step
 from steadygan.parallel import processes
+from steadygan.rng import generator
 from steadygan.training.checkpoint import tensors
+from steadygan.training.compile import inductor, kept
+from steadygan.training.compile.passes import kernels
+from steadygan.training.compile.program import as_step, leaves, traced
 
 __all__ = ["ON_CPU", "CompiledStepDiffers", "compare", "compilable", "compiled", "vectorised"]
 
@@ -24,23 +29,37 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-2, "tf32": 0.03, "bfloat16": 0.25}
 rounding: a selection may swap two candidates that are equal up to rounding. Wrong code changes an update by more.
 TF32 has three bits more than bfloat16."""
 
+SWAY = {"float64": 1e-15, "float32": 1e-6}
+"""The share of itself by which rounding may change a number that a few layers compute. Tolerances of lower precisions
+are wide enough."""
+
+AMPLIFIED = 3
+"""How many times the eager step's own difference after such changes is allowed."""
+
 SMALL = 0.3
 """Gradients below this share of their root mean square count less, because rounding can flip their sign: `_weights`."""
 
-ON_CPU: dict[str, Any] = {"cpp_wrapper": True, "layout_optimization": False, "size_asserts": False}
-"""Options of torch.compile on a CPU. A step is many small products: calls from C++ instead of Python halve its time.
+ON_CPU: dict[str, Any] = {
+    "cpp_wrapper": True,
+    "layout_optimization": False,
+    "size_asserts": False,
+    **inductor.QUICK,
+}
+"""Options of torch's compiler on a CPU. A step is many small products: calls from C++ instead of Python halve its time.
 Without a change of layout around each convolution, a step with a penalty is a sixth faster (GN's CNN with R1: 518 ms
 instead of 595; in bfloat16 and channels-last 296 instead of 352). A check of sizes at every call of a function takes a
 tenth of a small step. `compiled` checks the layout of the arguments, and all other sizes follow from it."""
 
-PASSES = ("post_grad_custom_post_pass", "aot_inductor.custom_ops_to_c_shims")
-"""The options of torch.compile that take our graph passes, and the kernels that they call."""
 
 CPU = torch.device("cpu")
 
 
 class CompiledStepDiffers(RuntimeError):
     """The compiled step and the eager step gave different results for the same state and batch."""
+
+
+class NotCompiled(RuntimeError):
+    """torch cannot trace or compile the step, for the reason in the text."""
 
 
 def vectorised(step: Step) -> Step:
@@ -57,30 +76,60 @@ def compiled(
     device: torch.device = CPU,
     passes: bool = True,
     replayed: Callable[[Step], Step] | None = None,
+    about: str | None = None,
+    working: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Step:
     """Compile the whole step, double backward included, and compare its first result with that of the eager step.
 
-    Raises CompiledStepDiffers if they differ by more than rounding: compiled torch.func.grad has been silently
-    wrong (pytorch issue #136662). Without `strict` the step then stays uncompiled, and `note` gets that sentence.
-    So it does for a step that torch cannot compile, and on a CPU without a C++ compiler. Where processes share the
-    rows of a batch, that is a UsageError, since all of them must take the same steps. Each layout of arguments
-    has its own program. The `device` of the run decides how it is compiled. `passes` rewrite its graph; if torch cannot
-    compile it then, they are left out, with a note. `replayed` may turn each program into one that is recorded and
-    replayed (CUDA graphs). The caller must not change a returned state in place, and must not
-    change torch's modes (autocast, gradients) between calls.
+    Raises CompiledStepDiffers if they differ by more than rounding. Without `strict` the step then stays uncompiled,
+    and `note` gets that sentence. So it does for a step that torch cannot compile, and on a CPU without a C++
+    compiler. Where processes share the rows of a batch, that is a UsageError, since all of them must take the same
+    steps. Each layout of arguments has its own program. The `device` of the run decides how it is compiled. `passes`
+    rewrite its graph; if torch cannot compile it then, they are left out, with a note. `replayed` may turn each
+    program into one that is recorded and replayed (CUDA graphs). `about` is a text that
+    determines the step beside its arguments: with it, programs for a CPU are kept in the cache folder. Inside
+    `working` a program is made. The caller must not change a returned state in place, and must not change torch's
+    modes (autocast, gradients) between calls.
     """
     if not compilable(device):
         note("no C++ compiler was found, so the step runs uncompiled: install g++ or set CXX to be faster")
         return step
-    options: dict[str, Any] = {**ON_CPU} if device.type == "cpu" else {}
-    if passes:
-        options |= _passes(device, note)
-    if hasattr(torch.compiler, "skip_all_guards_unsafe"):  # since torch 2.7
-        # torch would check its guards at every call; `kind` in `run` takes their place at less cost.
-        options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
+    options = ON_CPU if device.type == "cpu" else {}
     programs: dict[Any, tuple[Step, Layout]] | None = {}
     latest: State | None = None
     layout: Layout = ()
+
+    def made(kind: Layout, state: State, batch: Sequence[Draw]) -> tuple[Step, tuple[State, Logs]]:
+        """A program for these arguments and its result, which is compared."""
+        wanted = passes and device.type == "cpu" and kernels.wanted()
+        load = partial(kernels.load, note)
+        name = kept.key(about, kind, passes) if about and device.type == "cpu" else None
+        if name and (program := kept.found(name, lambda: not wanted or load())):
+            result = program(state, batch)
+            with suppress(CompiledStepDiffers):
+                compare(step, state, batch, result[0], precision)
+                return program, result
+        with working(), inductor.no_garbage():
+            ready = wanted and inductor.beside(load)
+            program, keep = fresh(state, batch)
+            result = program(state, batch)
+        compare(step, state, batch, result[0], precision)
+        if name and ready == wanted:
+            keep(name)
+        return program, result
+
+    def fresh(state: State, batch: Sequence[Draw]) -> tuple[Step, Callable[[str], None]]:
+        """A new program, without passes where torch cannot compile what they make."""
+        nonlocal passes
+        rewritten = _passes(device, note) if passes else {}
+        try:
+            return _program(step, options | rewritten, state, batch)
+        except NotCompiled as error:
+            if not rewritten:
+                raise
+            note(f"the step could not be compiled with passes and is now compiled without ({error})")
+            passes = False
+            return _program(step, options, state, batch)
 
     def run(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
         nonlocal programs, latest, layout
@@ -93,20 +142,12 @@ def compiled(
             result = program(state, batch)
         else:
             try:
-                program = _program(step, options, state, batch)
-                result = program(state, batch)
-            except TorchDynamoException as error:  # those of its backends too
-                reason = str(error).strip().splitlines()[0]
-                rewritten = [options.pop(key, None) for key in PASSES]
-                if any(rewritten):
-                    note(f"the step could not be compiled with passes and is now compiled without ({reason})")
-                    return run(state, batch)
-                _check_alone(reason)
-                note(f"the step could not be compiled and runs uncompiled, only slower ({reason})")
+                program, result = made(kind, state, batch)
+            except NotCompiled as error:
+                _check_alone(str(error))
+                note(f"the step could not be compiled and runs uncompiled, only slower ({error})")
                 programs = None
                 return step(state, batch)
-            try:
-                compare(step, state, batch, result[0], precision)
             except CompiledStepDiffers as error:
                 if strict:
                     raise
@@ -124,7 +165,7 @@ def compiled(
 
 def _passes(device: torch.device, note: Callable[[str], None]) -> dict[str, Any]:
     """The options of the graph passes for a device; none, and a note, where torch lacks what they stand on."""
-    try:
+    try:  # with torch's compiler, which takes seconds to import
         from steadygan.training.compile.passes.rewrite import rewrite
 
         return rewrite(device, note)
@@ -161,61 +202,95 @@ def _layout(held: Draw) -> Layout:
     )
 
 
-def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]) -> Step:
-    """The step compiled for arguments of exactly this layout. The program does not check them.
+def _program(
+    step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]
+) -> tuple[Step, Callable[[str], None]]:
+    """The step compiled for arguments of exactly this layout, and what keeps it under a name.
 
-    The call overhead of torch.compile is a tenth of a small step. `aot_compile` (since torch 2.9) avoids it, for most
-    steps: not for Adam in float64, whose step count it takes for a Python number.
+    The program does not check its arguments. Raises NotCompiled where torch cannot compile the step.
     """
-    program: Any = torch.compile(_own(step), fullgraph=True, dynamic=False, options=options)
     try:
-        return program.aot_compile(((state, batch), {})).fn
-    except (BackendCompilerFailed, Unsupported):
+        graph, form = traced(step, state, batch)
+        inputs = [leaves((*state, *batch))[place] for place in form.taken]
+        call, library = inductor.build(graph, inputs, form.outputs, options)
+    except UsageError:
         raise
-    except (AttributeError, RuntimeError):
-        return program
-
-
-def _own(step: Step) -> Step:
-    """The step with its own code object, because torch.compile allows only eight programs per code object."""
-
-    def own(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
-        return step(state, batch)
-
-    own.__code__ = own.__code__.replace()
-    return own
+    except Exception as error:  # torch and the caller's own networks raise what they like
+        raise NotCompiled(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+    return as_step(call, form), lambda name: kept.keep(name, library, form) if library else None
 
 
 def compare(step: Step, before: State, batch: Sequence[Draw], fast: State, precision: str) -> None:
     """Compare updates and optimizer moments with the eager step. Moments show a gradient's size, which Adam hides.
 
     Buffers and averages only have to be finite: where rounding flips the sign of an update, they differ too. The step
-    counter has to be the same.
+    counter has to be the same. Several updates of a critic before one of G amplify rounding. So what is larger than
+    allowed is also compared with the eager step's own difference after its parameters are rounded otherwise.
     """
-    eager, tolerance = step(before, batch)[0], TOLERANCE[precision]
+    eager = step(before, batch)[0]
+    found = _differences((before, eager), (before, fast), TOLERANCE[precision])
+    if all((ratio <= 1).all() for ratio, _ in found.values()):
+        return
+    swayed = _swayed(before, SWAY.get(precision, 0.0))
+    own = _differences((before, eager), (swayed, step(swayed, batch)[0]), TOLERANCE[precision])
+    for path, (ratio, sentence) in found.items():
+        if not (ratio <= (AMPLIFIED * own[path][0]).clamp_min(1)).all():
+            raise CompiledStepDiffers(f"{sentence}: run with compile=false, and report the recipe")
+
+
+def _swayed(state: State, size: float) -> State:
+    """The state with every parameter changed by a random share of itself, up to `size`."""
+    chance = generator("sway")
+    params = {
+        name: p * (1 + size * (2 * torch.rand(p.shape, generator=chance, dtype=p.dtype) - 1).to(p.device))
+        for name, p in state.params.items()
+    }
+    return state._replace(params=params)
+
+
+def _differences(
+    eagerly: tuple[State, State], other: tuple[State, State], tolerance: float
+) -> dict[str, tuple[Tensor, str]]:
+    """How far another step is from the eager one, in what is allowed, for each member; and the sentence that says so.
+
+    Each step is its states before and after.
+    """
+    (before, eager), (began, fast) = eagerly, other
+    found: dict[str, tuple[Tensor, str]] = {}
     for name, start in before.params.items():
-        expected, found = eager.params[name] - start, fast.params[name] - start
+        wanted, moved = eager.params[name] - start, fast.params[name] - began.params[name]
         weights = _weights(eager.moments[name], fast.moments[name])
-        gap, far, reach = (found - expected) * weights, expected * weights, start * weights
         # One norm per member, so that a small member's error does not hide behind a large member.
-        allowed = tolerance * far.norm(dim=-1) + 1e-7 * reach.norm(dim=-1)
-        diverged = ~expected.isfinite().all(-1)  # NaN in the first step is reported by the training loop
-        if not (diverged | (gap.norm(dim=-1) <= allowed)).all():
-            raise CompiledStepDiffers(
-                f"the compiled step moves {name} by {found.norm():.6g}, the eager step by "
-                f"{expected.norm():.6g}, and where gradients are not small they differ by "
-                f"{gap.norm(dim=-1).max():.3g}: run with compile=false, and report the recipe"
-            )
+        gap, far, reach = (
+            each.norm(dim=-1) for each in ((moved - wanted) * weights, wanted * weights, start * weights)
+        )
+        diverged = ~wanted.isfinite().all(-1)  # NaN in the first step is reported by the training loop
+        found[f"params/{name}"] = (
+            torch.where(diverged, 0.0, _ratio(gap, tolerance * far + 1e-7 * reach)),
+            f"the compiled step moves {name} by {moved.norm():.6g}, the eager step by {wanted.norm():.6g}, and where "
+            f"gradients are not small they differ by {gap.max():.3g}",
+        )
     others = tensors(fast)
     for path, tensor in tensors(eager).items():
-        wanted, found = tensor.double(), others[path].double()
-        size, gap = wanted.norm(dim=-1), (found - wanted).norm(dim=-1)
-        held = path.startswith(("moments", "scalars/step")) and not (gap <= 2 * tolerance * size + 1e-7).all()
-        if size.isfinite().all() and (held or not gap.isfinite().all()):
-            raise CompiledStepDiffers(
-                f"the compiled step leaves {gap.max():.3g} from the eager step's {path}, of size {size.max():.3g}: "
-                "run with compile=false, and report the recipe"
-            )
+        wanted = tensor.double()
+        size, gap = wanted.norm(dim=-1), (others[path].double() - wanted).norm(dim=-1)
+        held = path.startswith(("moments", "scalars/step"))
+        ratio = (
+            _ratio(gap, 2 * tolerance * size + 1e-7) if held else torch.where(gap.isfinite(), 0.0, torch.inf)
+        )
+        found.setdefault(
+            path,
+            (
+                ratio if size.isfinite().all() else torch.zeros(()),
+                f"the compiled step leaves {gap.max():.3g} from the eager step's {path}, of size {size.max():.3g}",
+            ),
+        )
+    return found
+
+
+def _ratio(gap: Tensor, allowed: Tensor) -> Tensor:
+    """gap / allowed: 0 where there is no gap, infinite where it is not a number."""
+    return torch.where(gap == 0, 0.0, gap / allowed).nan_to_num(torch.inf)
 
 
 def _weights(eager: Moments, fast: Moments) -> Tensor:

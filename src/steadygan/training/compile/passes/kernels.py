@@ -16,7 +16,7 @@ from torch import Tensor
 
 from steadygan.files import cache_folder, write_whole
 
-__all__ = ["DIRECT", "SOURCE", "VECTORS", "load"]
+__all__ = ["DIRECT", "SOURCE", "VECTORS", "load", "wanted"]
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 
@@ -28,13 +28,17 @@ VECTORS = {"AVX512": ["-mavx512f", "-mfma"], "AVX2": ["-mavx2", "-mfma"]}
 """Compiler flags by the CPU capability that torch found. No others: machines may share the cache folder."""
 
 
+def wanted() -> bool:
+    """Whether the kernels gain something on this processor: not without AVX2."""
+    return torch.backends.cpu.get_cpu_capability() in VECTORS
+
+
 def load(note: Callable[[str], None]) -> bool:
     """Make the kernels ready, and return whether they are.
 
-    They are not on processors without AVX2, where they gain nothing, and not where they cannot be compiled: `note` then
-    gets a sentence.
+    They are not where they are not wanted, and not where they cannot be compiled: `note` then gets a sentence.
     """
-    if torch.backends.cpu.get_cpu_capability() not in VECTORS:
+    if not wanted():
         return False
     try:
         _load()
