@@ -133,7 +133,9 @@ def repeated(figures: Mapping[str, Record]) -> float:
 def within(line: Sequence[Record], unit: str) -> str:
     """Where the cost is within 20 % of the least, and how much dearer the first and the last size are, if they are."""
     near, dear = straight(line), dearness(line)
-    found = f"From {near[0]['size']:,} to {near[-1]['size']:,} the cost a {unit} is within 20 % of the least."
+    first, last = (f"{one['size']:,}" for one in (near[0], near[-1]))
+    where = f"From {first} to {last}" if len(near) > 1 else f"At {first} alone"
+    found = f"{where} the cost a {unit} is within 20 % of the least."
     far = [
         f"at {one['size']:,} it is {times:.1f} times the least"
         for one, times in ((line[0], dear[0]), (line[-1], dear[-1]))

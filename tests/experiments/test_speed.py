@@ -49,7 +49,7 @@ def test_fixed_cost_and_cost_of_a_unit_are_those_that_made_the_times():
 def test_sizes_that_are_dearer_are_named_with_how_much():
     text = page.within(line({1: 3.0, 1024: 1024.0, 4096: 8192.0}), "sample")
     assert text == (
-        "From 1,024 to 1,024 the cost a sample is within 20 % of the least. "
+        "At 1,024 alone the cost a sample is within 20 % of the least. "
         "At 1 it is 3.0 times the least and at 4,096 it is 2.0 times the least."
     )
 
