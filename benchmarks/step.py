@@ -154,22 +154,26 @@ def naive_compiled(
     return iteration
 
 
-def ours(settings: dict, calls: int, own: Own = NOTHING, **overrides: object) -> tuple[Candidate, Run, float]:
+def ours(
+    settings: dict, calls: int, own: Own = NOTHING, together: int | None = TOGETHER, **overrides: object
+) -> tuple[Candidate, Run, float]:
     """Our step with its own draws, as the trainer takes it `calls` times; also the seconds that compiling took.
 
-    The trainer takes all steps up to the next event at once: here up to `STRETCH`.
+    The trainer takes all steps up to the next event at once: here up to `STRETCH`. `together` members of an ensemble
+    are one block.
     """
     each = min(calls, STRETCH)
-    run = build(config.parse({**settings, **overrides}), own)
-    largest = work(run.game, 64 * len(run.members))
+    chosen = config.parse({**settings, **overrides})
+    run = build(chosen, own)
+    largest = work(run.game, chosen.batch * len(run.members))
     step = vectorised(run.step) if run.ensemble else run.step
     began = time.perf_counter()
     if overrides.get("compile", True):
         step = compiled(step, print, overrides.get("precision", "float32"))
         with products(largest):
-            advancing(step, run.draws, together=TOGETHER)(run.state, 0, 1)
+            advancing(step, run.draws, together=together)(run.state, 0, 1)
     seconds = time.perf_counter() - began
-    advance = advancing(step, run.draws, together=TOGETHER, stretch=run.draws.stretch)
+    advance = advancing(step, run.draws, together=together, stretch=run.draws.stretch)
     state, number = run.state, 0
 
     def iteration() -> None:
