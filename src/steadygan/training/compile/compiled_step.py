@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException, Unsupported
+from torch.utils._pytree import tree_map
 
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Logs, State
@@ -93,8 +94,10 @@ def compiled(
             result = program(state, batch)
         else:
             try:
-                program = _program(step, options, state, batch)
-                result = program(state, batch)
+                # Each argument as a tensor of its own: the program then takes a state that holds one tensor twice.
+                apart = tree_map(Tensor.detach, (state, batch))
+                program = _program(step, options, *apart)
+                result = program(*apart)
             except TorchDynamoException as error:  # those of its backends too
                 reason = str(error).strip().splitlines()[0]
                 rewritten = [options.pop(key, None) for key in PASSES]
@@ -154,11 +157,8 @@ Layout = tuple[Any, ...]
 
 
 def _layout(held: Draw) -> Layout:
-    """What a program assumes of its tensors: names, shapes, strides, types, and which are the same tensor."""
-    first: dict[int, str] = {}
-    return tuple(
-        [(name, x.shape, x.stride(), x.dtype, first.setdefault(id(x), name)) for name, x in held.items()]
-    )
+    """What a program assumes of its tensors: names, shapes, strides and types."""
+    return tuple([(name, x.shape, x.stride(), x.dtype) for name, x in held.items()])
 
 
 def _program(step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]) -> Step:
