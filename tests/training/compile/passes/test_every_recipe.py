@@ -1,7 +1,6 @@
 """The rewritten step of every recipe, method and network gives the numbers of the step as it was.
 
-Graphs run as they are, without a compiler. `python tests/training/compile/passes/test_every_recipe.py` prints what the
-passes save of each.
+Graphs run as they are, without a compiler.
 """
 
 import shutil
@@ -161,11 +160,3 @@ def test_so_it_does_with_the_kernels_of_a_cpu(name):
     module.graph.lint()
     module.recompile()
     assert max(map(distance, module(*args), wanted)) <= 1e-3
-
-
-if __name__ == "__main__":
-    for name in STEPS:
-        with step_of(name) as (module, _):
-            before = work(module.graph)
-            share_backward(module.graph)
-            print(f"{name:60}{before:5}{work(module.graph):5}")
