@@ -625,6 +625,32 @@ def test_an_ensemble_that_lost_a_member_tells_it_once_however_often_it_is_resume
     assert events(tmp_path / "run") == events(tmp_path / "whole")
 
 
+def test_an_ensemble_in_blocks_is_the_one_that_trains_as_a_whole(tmp_path, quiet, monkeypatch):
+    """17 members, one of which diverges, in two blocks of 9 that share a member: also when it is stopped between."""
+    rates = [1e-3] * 12 + [1e30] + [2e-3] * 4
+    raw = {**POINTS, "precision": "float64", "ema": {}, "optimizer": {"name": "sgd", "lr": rates}}
+    diverged = go(raw, tmp_path / "whole", quiet)
+    together: set[int] = set()
+
+    def counted(step: Any, *_: Any, **__: Any) -> Any:
+        return lambda state, batch: together.add(len(state.scalars["step"])) or step(state, batch)
+
+    monkeypatch.setattr(train, "compiled", counted)
+    blocked = {**raw, "compile": True}
+    assert go(blocked, tmp_path / "blocks", quiet) == diverged
+    assert together == {9}
+    torch.testing.assert_close(
+        newest(tmp_path / "blocks"), newest(tmp_path / "whole"), rtol=1e-9, atol=1e-12, equal_nan=True
+    )
+    with monkeypatch.context() as patch:
+        stop_before(patch, 8)
+        with pytest.raises(Stopped):
+            go(blocked, tmp_path / "stopped", quiet)
+    train.resume(tmp_path / "stopped", [], quiet)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "blocks")
+    assert events(tmp_path / "stopped") == events(tmp_path / "blocks")
+
+
 BROKEN_LATE = {
     **BROKEN,
     "steps": 20,

@@ -17,7 +17,7 @@ from steadygan.training.compile import compiled_step, kept
 from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.program import Form
 
-FORM = Form([0], 1, {"params": {"D": 1}, "buffers": {}, "moments": {}, "average": {}, "scalars": {}}, {})
+FORM = Form(1, {"params": {"D": 1}, "buffers": {}, "moments": {}, "average": {}, "scalars": {}}, {})
 
 
 @pytest.fixture(autouse=True)

@@ -194,11 +194,8 @@ Layout = tuple[Any, ...]
 
 
 def _layout(held: Draw) -> Layout:
-    """What a program assumes of its tensors: names, shapes, strides, types, and which are the same tensor."""
-    first: dict[int, str] = {}
-    return tuple(
-        [(name, x.shape, x.stride(), x.dtype, first.setdefault(id(x), name)) for name, x in held.items()]
-    )
+    """What a program assumes of its tensors: names, shapes, strides and types."""
+    return tuple([(name, x.shape, x.stride(), x.dtype) for name, x in held.items()])
 
 
 def _program(
@@ -210,8 +207,7 @@ def _program(
     """
     try:
         graph, form = traced(step, state, batch)
-        inputs = [leaves((*state, *batch))[place] for place in form.taken]
-        call, library = inductor.build(graph, inputs, form.outputs, options)
+        call, library = inductor.build(graph, leaves((*state, *batch)), form.outputs, options)
     except UsageError:
         raise
     except Exception as error:  # torch and the caller's own networks raise what they like

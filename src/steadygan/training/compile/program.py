@@ -23,11 +23,10 @@ Numbers = dict[str, Any]
 class Form(NamedTuple):
     """What a program takes and gives.
 
-    `taken` has the places of its inputs among all tensors of the arguments. `state` and `logs` have the number of each
-    result among the inputs and the program's `outputs`, in this order: some results are an input as it was.
+    It takes all tensors of the arguments. `state` and `logs` have the number of each result among these and the
+    program's `outputs`, in this order: some results are an input as it was.
     """
 
-    taken: list[int]
     outputs: int
     state: Numbers
     logs: Numbers
@@ -41,13 +40,9 @@ def traced(step: Step, state: State, batch: Sequence[Draw]) -> tuple[GraphModule
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    given = leaves((*state, *batch))
-    places = {
-        id(leaf): place for place, leaf in reversed([*enumerate(given)])
-    }  # the first of the same tensors
-    taken = sorted(places.values())
-    number = {place: number for number, place in enumerate(taken)}
-    arguments = _numbered([*state, *batch], iter([number[places[id(leaf)]] for leaf in given]))
+    # Each argument as a tensor of its own: the program then takes a state that holds one tensor twice.
+    given = [leaf.detach() for leaf in leaves((*state, *batch))]
+    arguments = _numbered([*state, *batch], iter(range(len(given))))
     found: list[tuple[State, Logs]] = []
 
     def flat(*inputs: Tensor) -> list[Tensor]:
@@ -58,22 +53,20 @@ def traced(step: Step, state: State, batch: Sequence[Draw]) -> tuple[GraphModule
         return leaves((*after, logs))
 
     with _compiling():
-        graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*[given[n] for n in taken])
-    numbers = _new_results(graph, len(taken))
+        graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+    numbers = _new_results(graph, len(given))
     after, logs = found[-1]
     *fields, named = _numbered([*after, logs], iter(numbers))
-    outputs = len({number for number in numbers if number >= len(taken)})
-    return graph, Form(taken, outputs, dict(zip(State._fields, fields, strict=True)), named)
+    outputs = len({number for number in numbers if number >= len(given)})
+    return graph, Form(outputs, dict(zip(State._fields, fields, strict=True)), named)
 
 
 def as_step(call: Call, form: Form) -> Step:
     """The step that a flat program computes."""
-    taken = form.taken
 
     def step(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
         given = leaves((*state, *batch))
-        inputs = [given[place] for place in taken]
-        tensors = [*inputs, *call(inputs)]
+        tensors = [*given, *call(given)]
         return State(**filled(form.state, tensors)), filled(form.logs, tensors)
 
     return step

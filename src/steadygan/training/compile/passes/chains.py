@@ -25,7 +25,7 @@ from steadygan.training.compile.passes.nodes import (
     value,
 )
 
-__all__ = ["BACKWARD", "Split", "rows_times", "share"]
+__all__ = ["BACKWARD", "Split", "rows", "rows_times", "share"]
 
 BACKWARD = aten.convolution_backward.default
 LINEAR = {
@@ -65,8 +65,8 @@ class Chain(NamedTuple):
 Chains = dict[tuple[int, ...], Chain]
 """A tensor's chains by the shape of their rows: its first dimension, or the first two of an ensemble."""
 
-Split = dict[Node, tuple[Node | None, Node]]
-"""For a tensor: its factor per row (None: 1), and the tensor that it multiplies."""
+Split = dict[Node, list[tuple[Node | None, Node]]]
+"""For a tensor: its factors per row (None: 1), each with the tensor that it multiplies."""
 
 
 def share(graph: Graph) -> Split:
@@ -77,16 +77,14 @@ def share(graph: Graph) -> Split:
     keys: dict[Hashable, int] = {}
     for node in graph.nodes:
         found = _chains(node, chains, keys)
+        pairs = [(chain.factor, bases[chain.key]) for chain in found.values() if chain.key in bases]
+        starts = any(chain.factor is node for chain in found.values())
+        if pairs and pairs[0][0] and not starts and _is_product(node):
+            node = replaced(node, rows_times(node, *pairs[0]))
         for chain in found.values():
             if chain.factor is None:
                 bases.setdefault(chain.key, node)
-        pairs = [(chain.factor, bases[chain.key]) for chain in found.values() if chain.key in bases]
-        if pairs:
-            factor, base = next((pair for pair in pairs if pair[1] is not node), pairs[0])
-            if factor and factor is not node and _is_product(node):
-                node = replaced(node, rows_times(node, factor, base))
-            split[node] = factor, base
-        chains[node] = found
+        split[node], chains[node] = pairs, found
     return split
 
 
@@ -111,19 +109,19 @@ def _chains(node: Node, chains: dict[Node, Chains], keys: dict[Hashable, int]) -
         return {}
     found: Chains = {}
     for sides, *other in _linear(node):
-        for rows in {rows for side in sides for rows in chains.get(side, {})}:
-            if before := _before(node, sides, rows, chains):
+        for shape in dict.fromkeys(shape for side in sides for shape in chains.get(side, {})):
+            if before := _before(node, sides, shape, chains):
                 factor, parts = before
                 key = keys.setdefault((node.target, *parts, *other), len(keys))
-                found.setdefault(rows, Chain(factor, key))
-    if rows := _rows(value(node)):  # one number a row: that number times one
+                found.setdefault(shape, Chain(factor, key))
+    if shape := rows(value(node)):  # one number a row: that number times one
         start = "ones", tuple(value(node).shape), value(node).dtype
-        found[rows] = Chain(None if filled(node) == 1 else node, keys.setdefault(start, len(keys)))
+        found[shape] = Chain(None if filled(node) == 1 else node, keys.setdefault(start, len(keys)))
     return found
 
 
-def _rows(t: Tensor) -> tuple[int, ...]:
-    """The rows of a tensor that has one number a row; empty for others."""
+def rows(t: Tensor) -> tuple[int, ...]:
+    """The shape of the rows of a tensor that has one number a row; empty for others."""
     shape = list(t.shape)
     if len(shape) > 1 and shape[-1] != 1:
         return ()
@@ -140,26 +138,28 @@ def _linear(node: Any) -> list[tuple[Any, ...]]:
     if node.target is operator.getitem:  # of a convolution's backward, which does not use the input for this
         if args[0].target is not BACKWARD or args[1] != 0:
             return []
-        gradient, _, weight, _, *geometry, _ = args[0].args
-        return [([gradient], weight, hashable(geometry))]
+        gradient, source, weight, _, *geometry, _ = args[0].args
+        return [([gradient], value(source).shape, weight, hashable(geometry))]
     if node.target is aten.mul.Tensor:  # of two chains the wider one goes on
-        ways = [([side], other) for side, other in (args, args[::-1]) if isinstance(side, Node)]
+        ways = [([side], hashable(other)) for side, other in (args, args[::-1]) if isinstance(side, Node)]
         return sorted(ways, key=lambda way: -value(way[0][0]).numel())
     if node.target in TOGETHER and not node.kwargs:
         first, second = TOGETHER[node.target]
         return [([args[first], args[second]], *args[:first])]
+    if node.target is aten.constant_pad_nd.default and any(args[2:]):  # a border of another number than 0
+        return []
     return [([args[0]], hashable(args[1:]), named(node.kwargs))] if node.target in LINEAR else []
 
 
 def _before(
-    node: Node, sides: Sequence[Any], rows: tuple[int, ...], chains: dict[Node, Chains]
+    node: Node, sides: Sequence[Any], shape: tuple[int, ...], chains: dict[Node, Chains]
 ) -> tuple[Node | None, list[Hashable]] | None:
     """The one factor of all sides and the keys of what they multiply; None if they have none, or rows are mixed."""
     parts: list[Hashable] = []
     factors: set[Node | None] = set()
     for side in sides:
-        chain = chains.get(side, {}).get(rows) if isinstance(side, Node) else None
-        if chain and _keeps_rows(node, side, rows):
+        chain = chains.get(side, {}).get(shape) if isinstance(side, Node) else None
+        if chain and _keeps_rows(node, side, shape):
             parts.append(chain.key)
             factors.add(chain.factor)
         elif side == 0 or (isinstance(side, Node) and filled(side) == 0):
@@ -169,16 +169,18 @@ def _before(
     return (factors.pop(), parts) if len(factors) == 1 else None
 
 
-def _keeps_rows(node: Node, source: Any, rows: tuple[int, ...]) -> bool:
+def _keeps_rows(node: Node, source: Any, shape: tuple[int, ...]) -> bool:
     """Whether each row of the result depends on the same row of its source alone."""
-    there, before, after = len(rows), value(source), value(node)
-    if not tuple(before.shape[:there]) == tuple(after.shape[:there]) == rows:
+    there, before, after = len(shape), value(source), value(node)
+    if not tuple(before.shape[:there]) == tuple(after.shape[:there]) == shape:
         return False
     where: Any = node.args[1] if len(node.args) > 1 else None
     if node.target in PRODUCTS:
         return before.dim() > there
-    if node.target in TOGETHER or node.target is aten.mul.Tensor:
+    if node.target in TOGETHER or node.target in BROADCAST:  # [N] is a row of [N, N], not its rows
         return before.dim() == after.dim()
+    if node.target is aten.constant_pad_nd.default:
+        return len(where) <= 2 * (before.dim() - there)
     if node.target is aten.permute.default:
         return [*where[:there]] == [*range(there)]
     if node.target in (aten.sum.dim_IntList, aten.squeeze.dims):
@@ -189,6 +191,9 @@ def _keeps_rows(node: Node, source: Any, rows: tuple[int, ...]) -> bool:
         return there == 1
     return True
 
+
+BROADCAST = {aten.div.Tensor, aten.expand.default, aten.mul.Tensor}
+"""Functions that may repeat their first argument along new first dimensions."""
 
 BY_IMAGE = {
     aten.avg_pool2d_backward.default,

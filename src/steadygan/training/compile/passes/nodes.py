@@ -69,8 +69,10 @@ def order(node: Any) -> list[int] | None:
 
 
 def hashable(argument: Any) -> Hashable:
-    """An argument of a node, with tuples in place of lists."""
-    return tuple(hashable(part) for part in argument) if isinstance(argument, list | tuple) else argument
+    """An argument of a node, equal to the same argument alone: Python says that 1, 1.0 and True are equal."""
+    if isinstance(argument, list | tuple):
+        return tuple(hashable(part) for part in argument)
+    return argument if isinstance(argument, Node) else repr(argument)
 
 
 def named(kwargs: dict[str, Any]) -> Hashable:

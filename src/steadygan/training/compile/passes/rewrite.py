@@ -34,7 +34,7 @@ def rewrite(device: torch.device, note: Callable[[str], None]) -> dict[str, Any]
 def share_backward(graph: Graph) -> None:
     """Rewrite torch.compile's graph of a step to compute the same with fewer products and convolutions.
 
-    Results are equal up to rounding, as long as factors are finite.
+    Results are equal up to rounding where both the factors and what they multiply are finite: 0 times infinity is NaN.
     """
     tidy(graph)
     restate(graph)

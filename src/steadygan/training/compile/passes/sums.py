@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from torch.fx import Graph, Node
 
-from steadygan.training.compile.passes.chains import BACKWARD, Split, rows_times
+from steadygan.training.compile.passes.chains import BACKWARD, Split, rows, rows_times
 from steadygan.training.compile.passes.nodes import PRODUCTS, aten, hashable, order, put, replaced, value
 
 __all__ = ["merge", "restate"]
@@ -107,7 +107,7 @@ def _merge(root: Node, split: Split) -> None:
     groups: dict[Hashable, list[tuple[Term, Product | None]]] = {}
     for place, term in enumerate(_terms(root, False)):
         product = _product(term.node, split)
-        key = (product.target, product.base, hashable(product.kind), term.turned) if product else place
+        key = (*_shared(product), term.turned) if product else place
         groups.setdefault(key, []).append((term, product))
     if all(len(group) == 1 for group in groups.values()):
         return
@@ -121,6 +121,11 @@ def _merge(root: Node, split: Split) -> None:
         if term.node.target is operator.getitem:
             _sum_bias(term.node.args[0])
     replaced(root, total)
+
+
+def _shared(product: Product) -> tuple[Hashable, ...]:
+    """What products have in common that can be merged."""
+    return product.target, product.base, value(product.right).shape, hashable(product.kind)
 
 
 def _swap(node: Node) -> list[int]:
@@ -155,14 +160,20 @@ def _product(node: Any, split: Split) -> Product | None:
         return None
     if node.target in PRODUCTS and _is_turned(node.args[0]):
         left, right = node.args
-        factor, base = split.get(left.args[0], (None, left.args[0]))
+        factor, base = _factored(left.args[0], split, value(left).dim() - 1)
         return Product(node.target, base, factor, right)
     if node.target is operator.getitem and node.args[0].target is BACKWARD and node.args[1] == 1:
         gradient, source, weight, _, *geometry, _ = node.args[0].args
         if geometry[-1] == 1 and geometry[-3] is False:
-            factor, base = split.get(gradient, (None, gradient))
+            factor, base = _factored(gradient, split, 1)
             return Product(BACKWARD, base, factor, source, (weight, geometry))
     return None
+
+
+def _factored(node: Any, split: Split, most: int) -> tuple[Node | None, Node]:
+    """The node as a factor and what it multiplies. The rows of the factor are at most the first `most` dimensions."""
+    pairs = split.get(node, [])
+    return next((pair for pair in pairs if not pair[0] or len(rows(value(pair[0]))) <= most), (None, node))
 
 
 def _merged(root: Node, group: list[Product]) -> Node:
