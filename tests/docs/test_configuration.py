@@ -105,7 +105,7 @@ TYPES = {
     "data.images.path": "text",
     "every.log": "steps, or a share of the run",
     "schedule.linear.over": "steps >= 1, or a share of the run",
-    "compile": "true or false, or auto",
+    "compile.when": "true or false, or auto",
     "precision": "one of auto, float32, bfloat16, float64",
     "critic.penalties": "list of: name with options",
     "game.infogan.categorical": "list of: whole number >= 2",
@@ -120,7 +120,7 @@ DEFAULTS = {
     "optimizer.adam.betas": "[0.9, 0.999]",
     "critic": "",
     "critic.penalties": "[]",
-    "compile": "auto",
+    "compile.when": "auto",
 }
 
 
