@@ -300,7 +300,7 @@ def test_the_compiled_run_is_the_eager_one(tmp_path):
     eager, made = newest(tmp_path / "False"), newest(tmp_path / "True")
     for key, value in eager.items():
         torch.testing.assert_close(made[key], value, rtol=1e-8, atol=1e-10, msg=key)
-    assert config.load(tmp_path / "True" / "config.yaml")["compile"] is True
+    assert config.load(tmp_path / "True" / "config.yaml")["compile"]["when"] is True
 
 
 # ------------------------------------------------------------------------------------------- modules of any kind
