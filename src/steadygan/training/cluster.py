@@ -4,6 +4,7 @@ Every process builds the whole run and takes the same path through it. The first
 """
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -138,8 +139,12 @@ def _join() -> None:
 
 
 def _leave() -> None:
+    """Give back what was joined while Python is still there: torch ends its threads by force after that."""
+    global _board
     if dist.is_initialized():
         dist.destroy_process_group()
+    _board = None
+    gc.collect()
 
 
 def leave(code: int) -> None:
