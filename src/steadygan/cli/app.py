@@ -377,17 +377,6 @@ def _affected(folder: Path, members: list[int]) -> str:
 
 def main() -> None:
     """Run the command line. Bad usage or input prints one sentence and gives exit code 2."""
-    try:
-        _main()
-    except SystemExit as end:
-        if "WORLD_SIZE" in os.environ:
-            from steadygan.training.cluster import leave
-
-            leave(end.code if isinstance(end.code, int) else bool(end.code))
-        raise
-
-
-def _main() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
     sys.stdout, sys.stderr = unbroken(sys.stdout), unbroken(sys.stderr)
     rank = int(os.environ.get("RANK", 0)) if "WORLD_SIZE" in os.environ else 0

@@ -7,7 +7,6 @@ import atexit
 import gc
 import os
 import signal
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -30,7 +29,6 @@ __all__ = [
     "Place",
     "SaidByFirst",
     "here",
-    "leave",
     "lost",
     "place",
     "said_by_first",
@@ -145,17 +143,6 @@ def _leave() -> None:
         dist.destroy_process_group()
     _board = None
     gc.collect()
-
-
-def leave(code: int) -> None:
-    """End this process at once if it is one of several; a process alone goes on.
-
-    gloo ends its threads in a race with each other, which may abort a process whose work is done.
-    """
-    if dist.is_available() and dist.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
 
 
 def said_by_first(sentence: str) -> bool:
