@@ -291,6 +291,26 @@ def test_a_torch_without_what_the_passes_stand_on_compiles_without_them(monkeypa
     assert notes[0].startswith("the step is compiled without passes, only slower: torch")
 
 
+def test_kernels_that_cannot_be_made_are_tried_once(monkeypatch):
+    """Their compiler takes seconds, and a step may have several programs."""
+    tried: list[int] = []
+
+    def fails(note: Any) -> bool:
+        tried.append(1)
+        note("no kernels")
+        return False
+
+    monkeypatch.setattr(compiled_step.kernels, "load", fails)
+    monkeypatch.setattr(compiled_step.kernels, "wanted", lambda: True)
+    programs_of(monkeypatch, kept)
+    notes: list[str] = []
+    step = compiled(kept, notes.append)
+    for state, batch in KINDS.values():
+        step(state, batch)
+    assert len(tried) == 1
+    assert notes == ["no kernels"]
+
+
 def test_without_passes_torch_gets_none(monkeypatch):
     given: list[dict] = []
     let_torch_give(monkeypatch, lambda step, options: given.append(options) or kept)

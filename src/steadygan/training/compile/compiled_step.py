@@ -5,7 +5,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -52,6 +52,8 @@ tenth of a small step. `compiled` checks the layout of the arguments, and all ot
 
 CPU = torch.device("cpu")
 
+Layout = tuple[Any, ...]
+
 
 class CompiledStepDiffers(RuntimeError):
     """The compiled step and the eager step gave different results for the same state and batch."""
@@ -85,50 +87,17 @@ def compiled(
     compiler. Where processes share the rows of a batch, that is a UsageError, since all of them must take the same
     steps. Each layout of arguments has its own program. The `device` of the run decides how it is compiled. `passes`
     rewrite its graph; if torch cannot compile it then, they are left out, with a note. `replayed` may turn each
-    program into one that is recorded and replayed (CUDA graphs). `about` is a text that
-    determines the step beside its arguments: with it, programs for a CPU are kept in the cache folder. Inside
-    `working` a program is made. The caller must not change a returned state in place, and must not change torch's
-    modes (autocast, gradients) between calls.
+    program into one that is recorded and replayed (CUDA graphs). `about` is a text that determines the step beside its
+    arguments: with it, programs for a CPU are kept in the cache folder. Inside `working` a program is made. The caller
+    must not change a returned state in place, and must not change torch's modes (autocast, gradients) between calls.
     """
     if not compilable(device):
         note("no C++ compiler was found, so the step runs uncompiled: install g++ or set CXX to be faster")
         return step
-    options = ON_CPU if device.type == "cpu" else {}
+    make = _maker(step, note, precision, device, passes=passes, about=about, working=working)
     programs: dict[Any, tuple[Step, Layout]] | None = {}
     latest: State | None = None
     layout: Layout = ()
-
-    def made(kind: Layout, state: State, batch: Sequence[Draw]) -> tuple[Step, tuple[State, Logs]]:
-        """A program for these arguments and its result, which is compared."""
-        wanted = passes and device.type == "cpu" and kernels.wanted()
-        load = partial(kernels.load, note)
-        name = kept.key(about, kind, passes) if about and device.type == "cpu" else None
-        if name and (program := kept.found(name, lambda: not wanted or load())):
-            result = program(state, batch)
-            with suppress(CompiledStepDiffers):
-                compare(step, state, batch, result[0], precision)
-                return program, result
-        with working(), inductor.no_garbage():
-            ready = wanted and inductor.beside(load)
-            program, keep = fresh(state, batch)
-            result = program(state, batch)
-        compare(step, state, batch, result[0], precision)
-        if name and ready == wanted:
-            keep(name)
-        return program, result
-
-    def fresh(state: State, batch: Sequence[Draw]) -> tuple[Step, Callable[[str], None]]:
-        """A new program, without passes where torch cannot compile what they make."""
-        nonlocal passes
-        rewritten = _passes(device, note) if passes else {}
-        try:
-            return _program(step, options | rewritten, state, batch)
-        except NotCompiled as error:
-            if not rewritten:
-                raise
-            note(f"the step could not be compiled with passes and is now compiled without ({error})")
-            passes = False
-            return _program(step, options, state, batch)
 
     def run(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
         nonlocal programs, latest, layout
@@ -141,17 +110,12 @@ def compiled(
             result = program(state, batch)
         else:
             try:
-                program, result = made(kind, state, batch)
-            except NotCompiled as error:
-                _check_alone(str(error))
-                note(f"the step could not be compiled and runs uncompiled, only slower ({error})")
-                programs = None
-                return step(state, batch)
-            except CompiledStepDiffers as error:
-                if strict:
+                program, result = make(kind, state, batch)
+            except (NotCompiled, CompiledStepDiffers) as error:
+                if strict and isinstance(error, CompiledStepDiffers):
                     raise
                 _check_alone(str(error))
-                note(f"the step runs uncompiled, because {error}")
+                note(_why_uncompiled(error))
                 programs = None
                 return step(state, batch)
             known = _layout(tensors(result[0]))
@@ -162,12 +126,76 @@ def compiled(
     return run
 
 
-def _passes(device: torch.device, note: Callable[[str], None]) -> dict[str, Any]:
-    """The options of the graph passes for a device; none, and a note, where torch lacks what they stand on."""
+def _why_uncompiled(error: NotCompiled | CompiledStepDiffers) -> str:
+    if isinstance(error, NotCompiled):
+        return f"the step could not be compiled and runs uncompiled, only slower ({error})"
+    return f"the step runs uncompiled, because {error}"
+
+
+def _maker(
+    step: Step,
+    note: Callable[[str], None],
+    precision: str,
+    device: torch.device,
+    *,
+    passes: bool,
+    about: str | None,
+    working: Callable[[], AbstractContextManager[None]],
+) -> Callable[[Layout, State, Sequence[Draw]], tuple[Step, tuple[State, Logs]]]:
+    """The function that gives the program for a layout of arguments, kept or new, and its first result, compared.
+
+    It raises NotCompiled and CompiledStepDiffers.
+    """
+    on_cpu = device.type == "cpu"
+    options = ON_CPU if on_cpu else {}
+    wanted = on_cpu and kernels.wanted()
+
+    @cache  # kernels that cannot be made are tried and noted once
+    def ready() -> bool:
+        return wanted and kernels.load(note)
+
+    def make(kind: Layout, state: State, batch: Sequence[Draw]) -> tuple[Step, tuple[State, Logs]]:
+        known = about is not None and on_cpu
+        if known and (program := kept.found(kept.key(str(about), kind, passes), loadable)):
+            result = program(state, batch)
+            with suppress(CompiledStepDiffers):
+                compare(step, state, batch, result[0], precision)
+                return program, result
+        with working(), inductor.no_garbage():
+            program, keep = fresh(state, batch)
+            result = program(state, batch)
+        compare(step, state, batch, result[0], precision)
+        if known and loadable():
+            keep(kept.key(str(about), kind, passes))
+        return program, result
+
+    def loadable() -> bool:
+        """Whether what a kept program may call is there: with passes the kernels, where the processor has them."""
+        return not passes or not wanted or ready()
+
+    def fresh(state: State, batch: Sequence[Draw]) -> tuple[Step, Callable[[str], None]]:
+        """A new program, without passes from then on where torch cannot compile what they make."""
+        nonlocal passes
+        rewritten = _passes(note, kernels=inductor.beside(ready)) if passes else {}
+        passes = bool(rewritten)
+        try:
+            return _program(step, options | rewritten, state, batch)
+        except NotCompiled as error:
+            if not passes:
+                raise
+            note(f"the step could not be compiled with passes and is now compiled without ({error})")
+            passes = False
+            return _program(step, options, state, batch)
+
+    return make
+
+
+def _passes(note: Callable[[str], None], *, kernels: bool) -> dict[str, Any]:
+    """The options of the graph passes; none, and a note, where torch lacks what they stand on."""
     try:  # with torch's compiler, which takes seconds to import
         from steadygan.training.compile.passes.rewrite import rewrite
 
-        return rewrite(device, note)
+        return rewrite(kernels=kernels)
     except (ImportError, AttributeError) as error:
         note(
             f"the step is compiled without passes, only slower: torch {torch.__version__} lacks a part ({error})"
@@ -188,9 +216,6 @@ def _check_alone(reason: str) -> None:
             f"the step cannot be compiled ({reason}), and processes that share a batch must all run the same: set "
             "compile=false"
         )
-
-
-Layout = tuple[Any, ...]
 
 
 def _layout(held: Draw) -> Layout:

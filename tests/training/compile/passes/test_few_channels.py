@@ -1,7 +1,5 @@
 """Convolutions whose result has a few channels are products with the same result, and the others stay."""
 
-import shutil
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,18 +8,9 @@ from torch.fx import GraphModule
 
 from steadygan.rng import generator
 from steadygan.training.compile.passes.few_channels import FEW, MANY, take_few
-from steadygan.training.compile.passes.kernels import VECTORS, load
 from tracing import traced
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in VECTORS,
-    reason="needs a C++ compiler, and a processor with AVX2",
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def operators() -> None:
-    assert load(pytest.fail)
+pytestmark = pytest.mark.usefixtures("operators")
 
 
 def numbers(*shape: int) -> Tensor:

@@ -1,6 +1,5 @@
 """The kernels are compiled once, kept with their checksum, and done without where they cannot be made."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,17 +7,9 @@ import pytest
 import torch
 
 from steadygan.training.compile.passes import kernels
-from steadygan.training.compile.passes.kernels import VECTORS, load
+from steadygan.training.compile.passes.kernels import load
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in VECTORS,
-    reason="needs a C++ compiler, and a processor with AVX2",
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def operators() -> None:
-    assert load(pytest.fail)
+pytestmark = pytest.mark.usefixtures("operators")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The operator multiplies matrices however they lie in memory, and the pass calls it where it is meant to."""
 
-import shutil
 from collections import Counter
 from collections.abc import Callable
 
@@ -13,21 +12,10 @@ from torch.fx import Graph
 
 from steadygan.rng import generator
 from steadygan.training.compile.cpu import threads
-from steadygan.training.compile.passes.kernels import VECTORS, load
 from steadygan.training.compile.passes.rewrite import Rewrite, rewrite
 from steadygan.training.compile.passes.small_matmul import LONGEST, WIDEST
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("g++") is None or torch.backends.cpu.get_cpu_capability() not in VECTORS,
-    reason="needs a C++ compiler, and a processor with AVX2",
-)
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def operator() -> None:
-    assert load(pytest.fail)
+pytestmark = pytest.mark.usefixtures("operators")
 
 
 def numbers(*shape: int) -> Tensor:
@@ -137,7 +125,7 @@ class Seen(Rewrite):
 
 def compiled(function: Callable[..., Tensor], *args: Tensor) -> tuple[Tensor, Counter[str]]:
     seen = Seen()
-    options = {**rewrite(CPU, pytest.fail), "post_grad_custom_post_pass": seen, "cpp_wrapper": True}
+    options = {**rewrite(kernels=True), "post_grad_custom_post_pass": seen, "cpp_wrapper": True}
     program = torch.compile(function, fullgraph=True, dynamic=False, options=options)
     return program(*args), seen.after
 
@@ -179,7 +167,7 @@ def test_a_program_calls_the_kernel_without_the_dispatcher():
     """The profiler sees every call of the dispatcher."""
     a, b = numbers(30, 40), numbers(40, 50)
     program = torch.compile(
-        lambda a, b: (a @ b).relu(), options={**rewrite(CPU, pytest.fail), "cpp_wrapper": True}
+        lambda a, b: (a @ b).relu(), options={**rewrite(kernels=True), "cpp_wrapper": True}
     )
     found = program(a, b)
     assert (found - by_numpy(a, b).relu()).abs().max() <= 1e-4

@@ -1,7 +1,6 @@
 """The pass that torch.compile runs on the graph of a step, and its parts in order."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch.fx import Graph
 
 from steadygan.training.compile.passes.chains import share
 from steadygan.training.compile.passes.few_channels import take_few
-from steadygan.training.compile.passes.kernels import DIRECT, load
+from steadygan.training.compile.passes.kernels import DIRECT
 from steadygan.training.compile.passes.nodes import tidy
 from steadygan.training.compile.passes.small_matmul import take_bias_out, take_small
 from steadygan.training.compile.passes.split_vectors import take_apart
@@ -21,9 +20,8 @@ from steadygan.training.compile.passes.sums import merge, restate
 __all__ = ["Rewrite", "rewrite", "share_backward"]
 
 
-def rewrite(device: torch.device, note: Callable[[str], None]) -> dict[str, Any]:
-    """The options of torch.compile that put the passes in for a device, and let a program call the kernels directly."""
-    kernels = device.type == "cpu" and load(note)
+def rewrite(*, kernels: bool) -> dict[str, Any]:
+    """The options of torch's compiler that put the passes in, and with the kernels of a CPU let a program call them."""
     options: dict[str, Any] = {"post_grad_custom_post_pass": Rewrite(kernels=kernels)}
     if kernels and hasattr(aot_inductor, "custom_ops_to_c_shims"):  # since torch 2.7
         # The dispatcher, which looks the kernel up by its name, takes as long as a small product.

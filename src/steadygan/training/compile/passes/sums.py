@@ -20,35 +20,30 @@ __all__ = ["merge", "restate"]
 def restate(graph: Graph) -> None:
     """Write a weight's gradient that double backward gave as a convolution as the gradient that it is."""
     for convolution in graph.find_nodes(op="call_function", target=aten.convolution.default):
-        if (found := _layer(convolution)) and (result := _turned_back(convolution, found[0])):
-            (layer, gradient, source) = found
-            _, _, weight, _, *geometry, _ = layer.args
+        if (layer := _layer(convolution)) and (result := _turned_back(convolution, layer)):
+            gradient, _, weight, _, *geometry, _ = layer.args
+            source = convolution.args[0].args[0]
             replaced(result, _weight_gradient(result, gradient, source, weight, geometry))
 
 
-def _layer(convolution: Any) -> tuple[Any, Node, Node] | None:
-    """The backward of the layer whose weight's gradient this convolution is, with its gradient and its input."""
+def _layer(convolution: Any) -> Any:
+    """The backward of the layer whose weight's gradient this convolution is; None if it is none."""
     images, kernels, bias, *geometry = convolution.args
     if bias is not None or not (_is_swapped(images) and _is_swapped(kernels)):
         return None
     source, gradient = images.args[0], kernels.args[0]
-    step, padding, apart, *rest = geometry
     for layer in gradient.users:
-        if layer.target is BACKWARD and layer.args[0] is gradient:
-            same = [layer.args[6], layer.args[5], layer.args[4], *layer.args[7:10]] == [
-                step,
-                padding,
-                apart,
-                *rest,
-            ]
-            if (
-                same
-                and value(layer.args[1]).shape == value(source).shape
-                and rest[0] is False
-                and rest[-1] == 1
-            ):
-                return layer, gradient, source
+        if layer.target is BACKWARD and layer.args[0] is gradient and _is_plain(layer):
+            stride, padding, dilation, *rest = layer.args[4:10]
+            same = geometry == [dilation, padding, stride, *rest]
+            if same and value(layer.args[1]).shape == value(source).shape:
+                return layer
     return None
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether a layer is neither transposed nor of several groups."""
+    return layer.args[7] is False and layer.args[9] == 1
 
 
 def _is_swapped(node: Any) -> bool:
@@ -163,8 +158,9 @@ def _product(node: Any, split: Split) -> Product | None:
         factor, base = _factored(left.args[0], split, value(left).dim() - 1)
         return Product(node.target, base, factor, right)
     if node.target is operator.getitem and node.args[0].target is BACKWARD and node.args[1] == 1:
-        gradient, source, weight, _, *geometry, _ = node.args[0].args
-        if geometry[-1] == 1 and geometry[-3] is False:
+        layer = node.args[0]
+        if _is_plain(layer):
+            gradient, source, weight, _, *geometry, _ = layer.args
             factor, base = _factored(gradient, split, 1)
             return Product(BACKWARD, base, factor, source, (weight, geometry))
     return None
