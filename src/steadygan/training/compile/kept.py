@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,7 +46,8 @@ def _rounding() -> str:
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
-        return str(torch.backends.mkldnn.matmul.fp32_precision)
+        library: Any = torch.backends.mkldnn
+        return str(library.matmul.fp32_precision)
 
 
 def found(name: str, ready: Callable[[], bool]) -> Step | None:
