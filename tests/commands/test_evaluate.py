@@ -417,6 +417,8 @@ def test_a_checkpoint_gives_the_same_numbers_again(copied):
 def test_an_evaluation_goes_on_where_it_was_stopped(copied):
     every = of_run(copied, which="all", average="both")
     assert [(c.subject["step"], c.protocol["weights"]) for c in every] == [
+        (0, "EMA"),
+        (0, "raw"),
         (2, "EMA"),
         (2, "raw"),
         (4, "EMA"),
