@@ -190,6 +190,23 @@ def test_softplus_is_exact_where_torchs_own_turns_linear():
     assert t.grad.tolist() == pytest.approx([1 - math.exp(-25), math.exp(-40), 0.5], rel=1e-14)
 
 
+@each_loss
+def test_a_whole_weight_is_a_sample_that_comes_so_often(name):
+    # weights for the fakes too, a mean that is divided by the sum of the weights, a weight inside the function
+    (real, fake), often = logits(name, seed=3), [3, 0, 1]
+    expected = ORACLES[name].d(
+        [r for r, n in zip(real, often, strict=True) for _ in range(n)],
+        [f for f, n in zip(fake, often, strict=True) for _ in range(n)] if LOSSES[name].pairs else fake,
+    )
+    weights = float64(*often) * 3 / 4
+    found = LOSSES[name].discriminator(float64(*real), float64(*fake), weights=weights)
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+    maps = [float64(*values)[:, None, None].expand(-1, 1, 3) for values in (real, fake)]
+    assert LOSSES[name].discriminator(*maps, weights=weights).item() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(UsageError, match=r"\[3\], not \[2\]"):
+        LOSSES[name].discriminator(float64(*real), float64(*fake), weights=weights[:2])
+
+
 # ------------------------------------------------------------------------------------------------ theory
 
 

@@ -2,6 +2,9 @@
 
 A high logit means real, everywhere. Logits are [N], one number for each sample, or a map [N, ...] of patches. A
 list or tuple of such is several critics. A loss is the mean over all logits of a critic, summed over critics.
+
+A discriminator's loss takes `weights` [N] of the real samples: each one's term is multiplied by its own, in the same
+mean. With weights of mean 1 it is a weighted mean (`fake_as_real.weights`).
 """
 
 from collections.abc import Callable, Sequence
@@ -35,6 +38,7 @@ __all__ = [
 class Loss(NamedTuple):
     """An objective: `discriminator(real_logits, fake_logits)` and `generator(fake_logits, real_logits=None)`, scalars.
 
+    `discriminator` may take `weights` of the real samples, too.
     `pairs` says that the generator's loss compares its fakes with real samples. It then needs `real_logits`.
     `meaning` says in a sentence what it is, for lists and the reference of configuration keys.
 
@@ -60,11 +64,25 @@ def softplus(t: Tensor) -> Tensor:
 def _means(
     real_term: Callable[[Tensor], Tensor], fake_term: Callable[[Tensor], Tensor]
 ) -> Callable[..., Tensor]:
-    def discriminator(real_logits: Logits, fake_logits: Logits) -> Tensor:
+    def discriminator(real_logits: Logits, fake_logits: Logits, weights: Tensor | None = None) -> Tensor:
         pairs = paired(real_logits, fake_logits)
-        return total(real_term(real).mean() + fake_term(fake).mean() for real, fake in pairs)
+        return total(
+            _weighed(real_term(real), weights).mean() + fake_term(fake).mean() for real, fake in pairs
+        )
 
     return discriminator
+
+
+def _weighed(terms: Tensor, weights: Tensor | None) -> Tensor:
+    """The terms [N, ...] of samples, each times the weight [N] of its sample."""
+    if weights is None:
+        return terms
+    if weights.shape != terms.shape[:1]:
+        raise UsageError(
+            f"weights are one number for each real sample, [{len(terms)}], not {list(weights.shape)}: pass those of "
+            "these samples"
+        )
+    return terms * weights.view(-1, *[1] * (terms.ndim - 1))
 
 
 def _mean(term: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -130,8 +148,12 @@ tensor(2.)
 """
 
 
-def _least_squares_discriminator(real_logits: Logits, fake_logits: Logits, scale: float = 0.5) -> Tensor:
-    return scale * _means(lambda real: (real - 1) ** 2, lambda fake: fake**2)(real_logits, fake_logits)
+def _least_squares_discriminator(
+    real_logits: Logits, fake_logits: Logits, weights: Tensor | None = None, scale: float = 0.5
+) -> Tensor:
+    return scale * _means(lambda real: (real - 1) ** 2, lambda fake: fake**2)(
+        real_logits, fake_logits, weights
+    )
 
 
 def _least_squares_generator(
@@ -154,8 +176,11 @@ tensor(0.5000)
 """
 
 
-def _relativistic_discriminator(real_logits: Logits, fake_logits: Logits) -> Tensor:
-    return total(softplus(_margin(fake, real)).mean() for real, fake in paired(real_logits, fake_logits))
+def _relativistic_discriminator(
+    real_logits: Logits, fake_logits: Logits, weights: Tensor | None = None
+) -> Tensor:
+    pairs = paired(real_logits, fake_logits)
+    return total(_weighed(softplus(_margin(fake, real)), weights).mean() for real, fake in pairs)
 
 
 def _relativistic_generator(fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:

@@ -15,21 +15,35 @@ A critic is any callable x [N, ...] -> logits [N]. Critics of other forms take k
 
 Batch norm in the critic breaks a per-sample term, because its gradient mixes samples. These functions cannot
 see that. The trainer refuses it.
+
+`difference` differentiates nothing. It compares the logits of close real and fake samples.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
 from steadygan import parallel
-from steadygan.critic_outputs import AnyCritic, Asked, check_twice_differentiable, differentiated, total
+from steadygan.critic_outputs import (
+    AnyCritic,
+    Asked,
+    Logits,
+    check_twice_differentiable,
+    differentiated,
+    each_rank,
+    total,
+)
 from steadygan.errors import UsageError
 
 __all__ = [
+    "PAIRED",
     "PENALTIES",
+    "Paired",
     "Penalty",
+    "difference",
     "dragan",
     "input_gradient",
     "interpolate",
@@ -77,8 +91,11 @@ def squared_norm(gradient: Tensor) -> Tensor:
     >>> squared_norm(torch.ones(2, 3, 4))
     tensor([12., 12.])
     """
-    wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
-    return wide.square().reshape(len(wide), -1).sum(1)
+    return _wide(gradient).square().reshape(len(gradient), -1).sum(1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def norm(gradient: Tensor) -> Tensor:
@@ -312,6 +329,57 @@ def max_gradient(
     return _looked(PENALTIES["max_gradient"](), critic, interpolate(x_real, x_fake, alpha), **how)[1]
 
 
+def difference(
+    x_real: Tensor,
+    x_fake: Tensor,
+    real_logits: Logits,
+    fake_logits: Logits,
+    delta: float,
+    total: int | None = None,
+) -> Tensor:
+    """Return the mean of (D(x_i) - D(y_j))^2 over all pairs with |x_i - y_j| <= delta: a scalar, 0 without pairs.
+
+    x_real [N, ...] and x_fake [M, ...] are the samples of these logits, which the loss has computed already. The
+    distance is the Euclidean one over all dimensions of a sample. A sample with several logits has their mean, summed
+    over critics. With one real point in all pairs this is Eqn 6's mean over its m0 close fakes.
+
+    Choose a delta far below the distances of real points from each other (Definition 1). Pairs that are not close
+    teach D to rate fakes by their neighbours. Inside `parallel.over` the pairs are those of all processes' rows, where
+    `total` is the number of fakes (as many as here on each process unless given). Raises UsageError unless delta is
+    positive, and where the two kinds of samples have different shapes. Source: Tao and Wang 2020 (FARGAN), Eqn 6.
+
+    >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.1], [0.2], [3.0]])
+    >>> difference(x, y, torch.tensor([2.0, 5.0]), torch.tensor([1.0, -1.0, 0.0]), delta=0.3)
+    tensor(5.)
+    """
+    if not delta > 0:
+        raise UsageError(f"a pair is close up to a positive distance delta, not {delta}")
+    if x_real.shape[1:] != x_fake.shape[1:]:
+        raise UsageError(
+            f"real and fake samples have one shape, not {list(x_real.shape[1:])} and {list(x_fake.shape[1:])}"
+        )
+    sides = ((real_logits, x_real), (fake_logits, x_fake))
+    real, fake = (_wide(each_rank(raw, len(x))) for raw, x in sides)
+    near = close(x_real, parallel.gathered(x_fake.detach(), total), delta)
+    squares = torch.where(near, (real.unsqueeze(1) - parallel.gathered(fake, total)).square(), 0.0)
+    found, count = parallel.together(torch.stack([squares.sum(), near.sum().to(squares.dtype)])).unbind()
+    return found / count.clamp_min(1)
+
+
+def close(x: Tensor, y: Tensor, delta: float) -> Tensor:
+    """Which (x_i, y_j) of x [N, ...], y [M, ...] lie at most delta apart: bool [N, M], without a gradient.
+
+    >>> close(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.9]]), 0.2)
+    tensor([[False],
+            [ True]])
+    """
+    # Not by products of matrices, whose rounding is larger than the distances of close pairs.
+    far = torch.cdist(
+        x.detach().flatten(1), y.detach().flatten(1), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    return far <= delta
+
+
 def value_and(
     penalty: Callable[..., Tensor],
     critic: AnyCritic,
@@ -397,3 +465,24 @@ PENALTIES: dict[str, Callable[..., Penalty]] = {
     ),
 }
 """Every penalty under the name a recipe uses."""
+
+
+class Paired(NamedTuple):
+    """A penalty of pairs of samples: `term(x_real, x_fake, real_logits, fake_logits, total=None)`, a scalar.
+
+    It differentiates no critic, and takes the logits that the loss has.
+    """
+
+    name: str
+    term: Callable[..., Tensor]
+    meaning: str = ""
+
+
+PAIRED: dict[str, Callable[..., Paired]] = {
+    "difference": lambda delta=0.1: Paired(
+        "difference",
+        partial(difference, delta=delta),
+        meaning="Squared difference of the logits of a real and a generated sample that are close (Tao and Wang 2020).",
+    ),
+}
+"""Every penalty of pairs under the name a recipe uses."""

@@ -86,6 +86,10 @@ def combined() -> Iterator[tuple[str, Raw]]:
     yield "weights clipped before", {**POINTS, "critic": {"clip": {"bound": 0.1, "when": "before"}}}
     yield "fake-as-real", FAR
     yield "fake-as-real, falling", {**FAR, "fake_as_real": {"count": FALLING, "pool": 3}}
+    yield (
+        "fake-as-real, weighed",
+        {**FAR, "fake_as_real": {"count": FALLING, "weight": {**FALLING, "stop": 0.2}}},
+    )
     yield "fake-as-real, scored in bfloat16", {**FAR, "fake_as_real": {"count": 3, "scoring": "bfloat16"}}
     yield "fake-as-real, fewer candidates than processes", {**FAR, "fake_as_real": {"count": 1, "pool": 1}}
     yield "fake-as-real, batch norm", {**NORMED, "fake_as_real": {"count": 3, "pool": 3}}

@@ -313,6 +313,16 @@ PENALTIES = {
     name: Part(make, make().meaning, _squared if name in ("r1", "r2", "zero_centered") else _penalty)
     for name, make in penalties.PENALTIES.items()
 }
+PENALTIES["difference"] = Part(
+    penalties.PAIRED["difference"],
+    penalties.PAIRED["difference"]().meaning,
+    {
+        **_penalty,
+        "delta": Option(
+            Positive, ..., "Distance up to which a pair is close, over all dimensions of a sample.", 0.1
+        ),
+    },
+)
 
 _eps = {
     "eps": Option(

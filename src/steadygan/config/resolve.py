@@ -139,7 +139,7 @@ def resolve(config: Config) -> Resolved:
                 numbers.number(noise.instance, "noise.instance") if max(ends(noise.instance)) > 0 else None
             ),
             hidden_noise=HiddenNoise(noise.D, noise.G),
-            fake_as_real=_fake_as_real(config.fake_as_real, config.accumulate, numbers),
+            fake_as_real=_fake_as_real(config.fake_as_real, config.batch, config.accumulate, numbers),
         ),
         dynamics=numbers.choice(config.dynamics, "dynamics"),
         optimizers=(
@@ -225,7 +225,7 @@ class _Numbers(NamedTuple):
         return make(**given)
 
 
-def _fake_as_real(given: schema.FakeAsReal, parts: int, numbers: _Numbers) -> FakeAsReal | None:
+def _fake_as_real(given: schema.FakeAsReal, batch: int, parts: int, numbers: _Numbers) -> FakeAsReal | None:
     """Fake-as-real for one gradient. With gradient accumulation each part of the batch takes its share of the count."""
     most = round(max(ends(given.count)))
     if not most:
@@ -235,11 +235,18 @@ def _fake_as_real(given: schema.FakeAsReal, parts: int, numbers: _Numbers) -> Fa
             f"accumulate={parts} does not divide the {most} fakes of fake_as_real.count, and each part of the batch "
             "takes an equal share of them: choose one that does"
         )
+    if most == batch and min(ends(given.weight)) == 0:
+        raise UsageError(
+            f"fake_as_real.weight falls to 0 while all {batch} rows of the real batch are fakes, so nothing is left in "
+            "the real part of the loss: choose a weight above 0, or a smaller count"
+        )
     count: Number = numbers.number(given.count, "fake_as_real.count")
     if parts > 1:
         count = _share(count, parts)
     scoring = torch.bfloat16 if given.scoring == "bfloat16" else None
-    return FakeAsReal(count, most // parts, given.pool, scoring)
+    return FakeAsReal(
+        count, most // parts, given.pool, scoring, numbers.number(given.weight, "fake_as_real.weight")
+    )
 
 
 def _share(count: Number, parts: int) -> Number:

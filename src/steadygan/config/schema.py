@@ -97,6 +97,12 @@ class FakeAsReal(Strict):
     pool: Count = 8
     """f: the N0 samples with the lowest logits are taken out of f N0 candidates."""
 
+    weight: value(low=0) = Field(1, examples=[0.5])  # type: ignore[valid-type]
+    """lambda: how much a generated sample that counts as real weighs in D's loss, where a real one weighs 1.
+
+    The real part stays a weighted mean. Penalties count all N rows alike.
+    """
+
     scoring: Literal["same", "bfloat16"] = "same"
     """Precision in which candidates are made and scored: that of the run, or bfloat16, which is cheaper."""
 

@@ -19,7 +19,7 @@ from steadygan.games.critic_view import PLAIN, View
 from steadygan.losses import Loss
 from steadygan.networks import latent_labels
 from steadygan.normalization import clip_weights
-from steadygan.penalties import Critic, Penalty, interpolate, perturb
+from steadygan.penalties import Critic, Paired, Penalty, interpolate, perturb
 from steadygan.schedules import Number, at
 
 __all__ = ["Clip", "FakeAsReal", "Term", "gan"]
@@ -29,7 +29,7 @@ __all__ = ["Clip", "FakeAsReal", "Term", "gan"]
 class Term:
     """A penalty in the critic's loss: weight * interval * penalty on every `interval`-th step."""
 
-    penalty: Penalty
+    penalty: Penalty | Paired
     weight: Number
     interval: int = 1
 
@@ -81,7 +81,7 @@ def gan(
     >>> {name: field.shape for name, field in game.fields.items()}
     {'x_real': (64, 2), 'z': (64, 2), 'z_pool': (128, 2)}
     """
-    _check(D.module, batch, penalties, view, far, clip)
+    _check(D.module, loss, batch, penalties, view, far, clip)
     if len(shape) != 3 and (view.augment or any(agreement.images for agreement in agreements)):
         raise UsageError(
             "augmentation and flip_and_shift change images, but these data are points: choose augment=none, "
@@ -133,6 +133,7 @@ class _Parts:
 
 def _check(
     critic: nn.Module,
+    loss: Loss,
     batch: int,
     penalties: Sequence[Term],
     view: View,
@@ -147,12 +148,25 @@ def _check(
         )
     if clip and not clip.bound > 0:
         raise UsageError(f"weights are clipped to [-bound, bound] with a positive bound, not {clip.bound}")
+    if far and far.weight != 1:
+        _check_weighs(loss)
     mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules())
-    if mixes and (penalties or view.normalize):
+    if mixes and (_places(penalties) or view.normalize):
         raise UsageError(
             "penalties and gradient normalization differentiate each sample's logit alone, but batch norm in the "
             "critic mixes samples: use a critic without batch norm, or leave penalties and normalization out"
         )
+
+
+def _check_weighs(loss: Loss) -> None:
+    """Raise UsageError where D's loss takes no weights of its real samples, as a function of the caller may not."""
+    try:
+        loss.discriminator(torch.zeros(1), torch.zeros(1), weights=torch.ones(1))
+    except TypeError:
+        raise UsageError(
+            "fake_as_real.weight needs a loss discriminator(real_logits, fake_logits, weights=None), whose mean over "
+            "real samples takes their weights [N]: add that argument, or leave the weight at 1"
+        ) from None
 
 
 def _check_own_batch(parts: _Parts) -> None:
@@ -171,7 +185,7 @@ def bufferless(module: nn.Module) -> bool:
 
 
 def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> dict[str, Field]:
-    places = {term.penalty.where for term in parts.penalties}
+    places = _places(parts.penalties)
     fields = {"x_real": Field("real", (batch, *shape)), "z": Field("normal", (batch, latent))}
     if parts.classes:
         fields["y_real"] = Field("label", (batch,))
@@ -201,6 +215,11 @@ def _read_by_G(fields: Mapping[str, Field], parts: _Parts) -> tuple[str, ...]:
     return tuple(name for name in fields if name in wanted)
 
 
+def _places(terms: Sequence[Term]) -> set[str]:
+    """Where the penalties differentiate the critic."""
+    return {term.penalty.where for term in terms if isinstance(term.penalty, Penalty)}
+
+
 def _due(interval: int) -> str:
     """The field whose presence in a draw says that penalties of this interval are due."""
     return f"due/{interval}"
@@ -216,7 +235,7 @@ def _discriminator(
     }
     points = {"real": noisy["real"](rows.real), "fake": noisy["fake"](rows.fake)}
     due = [term for term in parts.penalties if term.interval == 1 or _due(term.interval) in draw]
-    places = {term.penalty.where for term in due}
+    places = _places(due)
     if "between" in places:
         points["between"] = interpolate(points["real"], points["fake"], draw["alpha"])
     if "around" in places:
@@ -224,17 +243,18 @@ def _discriminator(
     seen = _seen(critic, points, places, parts.view.reduce, joint=parts.joint)
     real_logits, fake_logits = seen["real"].raw, seen["fake"].raw
 
-    total = parts.loss.discriminator(real_logits, fake_logits)
+    weights = {} if rows.weights is None else {"weights": rows.weights}
+    total = parts.loss.discriminator(real_logits, fake_logits, **weights)
     real_ranks, fake_ranks = (each_rank(raw, len(points["real"])) for raw in (real_logits, fake_logits))
-    logs = {"logit/real": real_ranks.mean(), "logit/fake": fake_ranks.mean()}
+    seen_real = (
+        real_ranks if rows.weights is None else real_ranks * rows.weights
+    )  # by Jensen, the loss's bound
+    logs = {"logit/real": seen_real.mean(), "logit/fake": fake_ranks.mean()}
     if parts.view.augment and parts.view.augment.adapt:
         whole = parallel.whole(len(real_ranks), parts.batch)
         logs["sign/real"] = _sureness(parts.loss, real_ranks, fake_ranks, rows.kept, whole)
     for term in due:
-        there = seen[term.penalty.where]
-        value = total_of(
-            term.penalty.reduce(term.penalty.term(*pair)) for pair in zip(there.logits, there.gradients)
-        )
+        value = _penalised(term.penalty, seen, points, rows.kept, parts.batch)
         key = f"penalty/{term.penalty.name}"
         logs[key] = logs.get(key, 0.0) + value
         total = total + term.interval * at(term.weight, scalars) * value
@@ -291,6 +311,29 @@ def _split(found: Differentiated, sizes: list[int]) -> list[Differentiated]:
     return [tree_unflatten(list(part), layout) for part in zip(*(leaf.split(sizes) for leaf in leaves))]
 
 
+def _penalised(
+    penalty: Penalty | Paired,
+    seen: Mapping[str, Differentiated],
+    points: Mapping[str, Tensor],
+    kept: float | Tensor,
+    batch: int,
+) -> Tensor:
+    """A penalty's value: of the gradients where it looks, or of pairs, in which a selected fake is no real sample."""
+    if isinstance(penalty, Penalty):
+        there = seen[penalty.where]
+        return total_of(penalty.reduce(penalty.term(*pair)) for pair in zip(there.logits, there.gradients))
+    x = points["real"]
+    real = _truly_real(x, kept, parallel.whole(len(x), batch)).view(-1, *[1] * (x.ndim - 1))
+    x = torch.where(real, x, torch.inf)  # infinitely far from all fakes
+    return penalty.term(x, points["fake"], seen["real"].raw, seen["fake"].raw, total=batch)
+
+
+def _truly_real(rows: Tensor, kept: float | Tensor, whole: int) -> Tensor:
+    """Which of this process's rows [n, ...] of `whole` real ones are among the first `kept`: bool [n]."""
+    first = parallel.rows(whole).start
+    return torch.arange(first, first + len(rows), device=rows.device) < kept
+
+
 def _sureness(
     loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float | Tensor, whole: int
 ) -> Tensor:
@@ -300,9 +343,11 @@ def _sureness(
     A relativistic loss does not fix D's zero, so there it is measured from the mean of the fakes.
     """
     signs = (real_logits - (parallel.mean(fake_logits) if loss.pairs else 0.0)).sign()
-    first = parallel.rows(whole).start
-    real = torch.arange(first, first + len(signs), device=signs.device) < kept
-    return torch.where(real, signs, 0.0).mean() * whole / (signs.new_zeros(()) + kept).clamp_min(1)
+    return (
+        torch.where(_truly_real(signs, kept, whole), signs, 0.0).mean()
+        * whole
+        / (signs.new_zeros(()) + kept).clamp_min(1)
+    )
 
 
 def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:
