@@ -60,6 +60,10 @@ CASES = [
         for kind in ({}, PLAIN, CONSTANT)
     ],
     *[
+        Case("numerics_dcgan", (1, 16, 16), {"latent": 3, "width": 2, "layers": 4, "hidden": 5, **kind})
+        for kind in ({}, CONSTANT)
+    ],
+    *[
         Case("numerics_conv", (1, 16, 16), {"latent": 3, "width": 2, "hidden": 5, "layers": layers})
         for layers in (3, 4)
     ],
@@ -309,7 +313,10 @@ def numerics_dcgan_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tenso
     x = leaky(down(x, D))
     for _ in range(layers - 1):
         x = leaky(norm(down(x, D, bias=not normed), D))
-    return fake, linear(x.flatten(1), D)[:, 0]
+    x = x.flatten(1)
+    if "hidden" in case.options:
+        x = leaky(linear(x, D))
+    return fake, linear(x, D)[:, 0]
 
 
 def numerics_conv_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -495,6 +495,9 @@ NETWORKS: dict[str, NetworkPart] = {
             "constant_filters": Option(
                 bool, False, "The same number of channels in all layers, instead of doubling them."
             ),
+            "hidden": Option(
+                Count | None, None, "Units of one more fully connected layer in D. null: none.", 512
+            ),
         },
     ),
     "numerics_conv": NetworkPart(
