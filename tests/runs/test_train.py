@@ -95,6 +95,7 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         5,
     ),
     "many critic steps": ({**POINTS, "dynamics": {"name": "alternating", "n_critic": 3}}, 4),
+    "many generator steps": ({**POINTS, "dynamics": {"name": "alternating", "n_generator": 3}}, 4),
     "simultaneous, an optimizer each, float64": (
         {
             **POINTS,
@@ -389,8 +390,9 @@ def test_what_a_run_folder_holds(whole):
 
 
 def test_the_images_of_a_step_are_those_that_its_rounds_read(whole):
-    """n_critic 3: three batches of real images a step, none for the generator."""
+    """n_critic 3: three batches of real images a step, none for the generator. n_generator 3: one batch."""
     assert all(event["images"] == event["step"] * 3 * 8 for event in events(whole("many critic steps")))
+    assert all(event["images"] == event["step"] * 8 for event in events(whole("many generator steps")))
 
 
 def test_an_ensembles_numbers_are_lists_over_its_members(whole):

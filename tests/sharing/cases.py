@@ -157,6 +157,7 @@ def combined() -> Iterator[tuple[str, Raw]]:
     )
     yield "average", {**NORMED, "ema": {"decay": 0.9, "start": 5}}
     yield "critics step twice", {**POINTS, "dynamics": {"name": "alternating", "n_critic": 2}}
+    yield "G steps twice", {**POINTS, "dynamics": {"name": "alternating", "n_generator": 2}}
     yield "ensemble", {**FAR, "seeds": 2, "critic": {"penalties": [{"name": "r1", "weight": [0.1, 1.0]}]}}
     yield (
         "ensemble, batch norm, largest",

@@ -466,6 +466,15 @@ NETWORKS: dict[str, NetworkPart] = {
         },
         conditional=True,
     ),
+    "mlp_dcgan": NetworkPart(
+        networks.mlp_dcgan,
+        "A fully connected generator against the critic of dcgan (Arjovsky et al. 2017, Figure 7).",
+        {
+            **_sizes,
+            "hidden": Option(Count, 512, "Units of a hidden layer of G."),
+            "depth": Option(Count, 4, "Hidden layers of G."),
+        },
+    ),
     "far_conventional": NetworkPart(
         networks.far_conventional,
         "Two convolutions for each side: FARGAN's conventional networks (Tables 9 and 10).",
@@ -573,21 +582,29 @@ NETWORKS: dict[str, NetworkPart] = {
 _gamma = Option(value(low=0), 10.0, "Weight of the regulariser.")
 
 
-def _lookahead(game: Game, optimizers: Any, inner: str, n_critic: int, **given: Any) -> Rule:
-    if inner == "simultaneous" and n_critic > 1:
-        raise UsageError("dynamics.n_critic is for alternating steps: choose dynamics.inner=alternating")
-    rule = partial(dynamics.alternating, n_critic=n_critic)
+def _lookahead(
+    game: Game, optimizers: Any, inner: str, n_critic: int, n_generator: int, **given: Any
+) -> Rule:
+    if inner == "simultaneous" and max(n_critic, n_generator) > 1:
+        key = "n_critic" if n_critic > 1 else "n_generator"
+        raise UsageError(f"dynamics.{key} is for alternating steps: choose dynamics.inner=alternating")
+    rule = partial(dynamics.alternating, n_critic=n_critic, n_generator=n_generator)
     chosen = rule if inner == "alternating" else dynamics.simultaneous
     return dynamics.lookahead(game, optimizers, inner=chosen, **given)
 
 
-_n_critic = Option(Count, 1, "Updates of the critic for each update of the generator.", 5)
+_inner = {
+    "n_critic": Option(Count, 1, "Updates of the critic for each update of the generator.", 5),
+    "n_generator": Option(
+        Count, 1, "Updates of the generator for each update of the critic. Above 1 the generator is first.", 5
+    ),
+}
 
 DYNAMICS: dict[str, RulePart] = {
     "alternating": RulePart(
         dynamics.alternating,
         "The critic steps first, then G against the new critic (Goodfellow et al. 2014).",
-        {"n_critic": _n_critic},
+        _inner,
     ),
     "simultaneous": RulePart(dynamics.simultaneous, "All players step at once, from the same point."),
     "consensus": RulePart(
@@ -649,7 +666,7 @@ DYNAMICS: dict[str, RulePart] = {
             "steps": Option(Count, 5, "Steps of the inner rule between two returns."),
             "alpha": Option(value(low=0, high=1), 0.5, "Share of the way that is kept."),
             "inner": Option(Literal["alternating", "simultaneous"], "alternating", "The inner rule."),
-            "n_critic": _n_critic,
+            **_inner,
         },
     ),
 }
