@@ -1,7 +1,6 @@
 """The emoji of the npm package emoji-datasource-google: 3,786 colour images, 64x64, cut from one sheet."""
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -15,6 +14,7 @@ from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, fit_all
 from steadygan.data.sources import Block, DataSet, Source, find, places, stat
 from steadygan.errors import UsageError
+from steadygan.files import parse_json
 
 __all__ = ["EMOJI", "emoji"]
 
@@ -94,11 +94,11 @@ def read_table(raw: bytes, place: Path) -> list[Cell]:
     try:
         whole = [
             (one, emoji["category"])
-            for emoji in json.loads(raw)
+            for emoji in parse_json(raw)
             for one in (emoji, *emoji.get("skin_variations", {}).values())
         ]
         cells = [_cell(one, category) for one, category in whole if one["has_img_google"]]
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{TABLE} in {place} is not the file of emoji-datasource-google; download the package again"
         ) from error

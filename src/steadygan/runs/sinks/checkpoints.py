@@ -90,8 +90,7 @@ def best_checkpoint(folder: Path) -> Path | None:
 def _read(record: Path) -> dict[str, Any] | None:
     """The record of the best checkpoint, or None if it is missing or damaged."""
     try:
-        old = read_json(record)
-        found = {"checkpoint": str(old["checkpoint"]), "score": old["score"], "value": float(old["value"])}
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        found: dict[str, Any] = read_json(record, {"checkpoint": str, "score": str, "value": float | int})
+    except ValueError:
         return None
     return found if checkpoint.is_name(found["checkpoint"]) else None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.critic_outputs import ranks
 from steadygan.diagnostics.landscape import Landscape, around, landscape
-from steadygan.files import clear_partial, write_whole
+from steadygan.files import clear_partial, parse_json, write_whole
 from steadygan.game import Game, State
 from steadygan.game.state import member
 from steadygan.networks import logits_of
@@ -105,7 +105,7 @@ def read_landscape(path: Path) -> SavedLandscape | None:
     """Read a file of `landscape_sink`. Returns None if it is damaged or another kind of file."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["seen"])
+            facts = parse_json(file.metadata()["seen"])
             tensors = {name: file.get_tensor(name) for name in ("logits", "gradient", "fakes", "reals")}
             x, y, half = (float(v) for v in facts["frame"])
             found = Landscape((x, y, half), tensors["logits"], tensors["gradient"])
