@@ -3,7 +3,7 @@
     python -m benchmarks.approximated [--draws 64] [--repeats 7] [--threads 1] [--batch 32] [--only NET]
 
 Three critics: an MLP of points, a DCGAN of 3x32x32 and a small transformer of 4x4 patches (attention). The first two
-have ReLU or its leaky form, and each comes again with GELU in its place. Weights are those of initialization, samples uniform.
+have ReLU or its leaky form, and each comes again with GELU in its place. Weights are those of initialization.
 Exact R1 needs torch's plain attention: the kernel that torch takes otherwise has no second derivative.
 
 - Agreement: the relative error of the penalty's value and of its gradient in D's parameters, of one draw of
