@@ -228,7 +228,8 @@ def networks() -> tuple[nn.Module, nn.Module]:
 
 def game(far: FakeAsReal | None, loss: losses.Loss = losses.non_saturating, weight: float = 10.0) -> Game:
     G, D = networks()
-    listed = [Term(make(), weight) for make in penalties.PENALTIES.values()]
+    exact = [make() for make in penalties.PENALTIES.values() if make().sigma is None]
+    listed = [Term(penalty, weight) for penalty in exact]
     options = {"shape": (2,), "batch": N, "latent": LATENT, "penalties": listed, "far": far}
     return gan(Network(G), Network(D), loss, **options)
 

@@ -136,6 +136,8 @@ PENALISED: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "one_sided": ("between", lambda slope: (slope - 1).clamp_min(0).square().mean()),
     "dragan": ("around", lambda slope: (slope - 1).square().mean()),
     "max_gradient": ("between", lambda slope: slope.max().square()),
+    "approximated_r1": ("along real", lambda slope: slope.square().mean()),
+    "approximated_r2": ("along fake", lambda slope: slope.square().mean()),
 }
 
 
@@ -169,7 +171,12 @@ def plain(setting: Setting, nets: Nets, draws: Draws) -> None:
         value = LOSS.discriminator(critic(x), critic(y))
         for name in setting.penalties if number % setting.interval == 0 else ():
             where, term = PENALISED[name]
-            value = value + setting.interval * WEIGHT * term(slope(critic, places[where])[1].norm(dim=1))
+            if side := where.removeprefix("along ") if where.startswith("along") else "":
+                near = places[side] + 0.01 * given[f"direction/{side}"]
+                steep = (critic(near) - critic(places[side])) / 0.01
+            else:
+                steep = slope(critic, places[where])[1].norm(dim=1)
+            value = value + setting.interval * WEIGHT * term(steep)
         optimizers["D"].zero_grad()
         value.backward()
         optimizers["D"].step()

@@ -83,6 +83,8 @@ def draw(seed: int = 0) -> Draw:
     g = torch.Generator().manual_seed(seed)
     shapes = {"x_real": (BATCH, 2), "z": (BATCH, LATENT), "z_pool": (FAR.pool * FAR.most, LATENT)}
     made = {name: torch.randn(*shape, generator=g, dtype=torch.float64) for name, shape in shapes.items()}
+    for name in ("direction/real", "direction/fake"):
+        made[name] = torch.randn(BATCH, 2, generator=g, dtype=torch.float64)
     uniform = {"alpha": (BATCH,), "noise": (BATCH, 2)}
     return made | {
         name: torch.rand(*shape, generator=g, dtype=torch.float64) for name, shape in uniform.items()
@@ -107,8 +109,10 @@ LOOKS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "one_sided": ("between", lambda slope: (slope - 1).clamp_min(0).square().mean()),
     "dragan": ("around", lambda slope: (slope - 1).square().mean()),
     "max_gradient": ("between", lambda slope: slope.max().square()),
+    "approximated_r1": ("along real", lambda slope: slope.square().mean()),
+    "approximated_r2": ("along fake", lambda slope: slope.square().mean()),
 }
-"""Where each penalty looks, and what it makes of the slopes |grad| [N] there."""
+"""Where each penalty looks, and what it makes of the slopes |grad| [N] there, or of those along the directions."""
 
 
 def plain_discriminator(
@@ -136,6 +140,9 @@ def plain_discriminator(
         if place in where.values():
             (gradient,) = torch.autograd.grad(logits[place].sum(), point, create_graph=True)
             slopes[place] = gradient.norm(dim=1)
+        if f"along {place}" in where.values():
+            near = D(point + 0.01 * given[f"direction/{place}"])
+            slopes[f"along {place}"] = (near - logits[place]) / 0.01
     total = loss.discriminator(logits["real"], logits["fake"])
     return total + sum(WEIGHT * LOOKS[name][1](slopes[where[name]]) for name in names)
 

@@ -309,8 +309,17 @@ _squared = {
     ),
 }
 
+_approximated = {
+    **_penalty,
+    "sigma": Option(Positive, penalties.SIGMA, "Standard deviation of the step to the near sample.", 0.1),
+}
+_of_penalty = {
+    **dict.fromkeys(("r1", "r2", "zero_centered"), _squared),
+    **dict.fromkeys(("approximated_r1", "approximated_r2"), _approximated),
+}
+
 PENALTIES = {
-    name: Part(make, make().meaning, _squared if name in ("r1", "r2", "zero_centered") else _penalty)
+    name: Part(make, make().meaning, _of_penalty.get(name, _penalty))
     for name, make in penalties.PENALTIES.items()
 }
 PENALTIES["difference"] = Part(

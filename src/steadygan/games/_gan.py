@@ -1,5 +1,6 @@
 """The two-player game of generator and discriminator, with penalties and fake-as-real."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from steadygan import parallel
-from steadygan.critic_outputs import Differentiated, Logits, Reduction, answer, differentiated, each_rank
+from steadygan.critic_outputs import (
+    Differentiated,
+    Logits,
+    Reduction,
+    answer,
+    differentiated,
+    each_rank,
+    slopes,
+)
 from steadygan.critic_outputs import total as total_of
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
@@ -18,6 +27,7 @@ from steadygan.games.critic_batch import FakeAsReal, Labels, labelled, same_clas
 from steadygan.games.critic_view import PLAIN, View
 from steadygan.losses import Loss
 from steadygan.networks import latent_labels
+from steadygan.noise import HiddenNoise
 from steadygan.normalization import clip_weights
 from steadygan.penalties import Critic, Paired, Penalty, interpolate, perturb
 from steadygan.schedules import Number, at
@@ -156,6 +166,12 @@ def _check(
             "penalties and gradient normalization differentiate each sample's logit alone, but batch norm in the "
             "critic mixes samples: use a critic without batch norm, or leave penalties and normalization out"
         )
+    noisy = any(isinstance(m, HiddenNoise | nn.modules.dropout._DropoutNd) for m in critic.modules())
+    if noisy and _nearby(penalties):
+        raise UsageError(
+            "approximated penalties compare the critic's logits at two near samples, but noise or dropout in its "
+            "layers differs between the two: leave it out, or take r1 and r2 instead"
+        )
 
 
 def _check_weighs(loss: Loss) -> None:
@@ -195,6 +211,10 @@ def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> d
         fields["alpha"] = Field("uniform", (batch,))
     if "around" in places:
         fields["noise"] = Field("uniform", (batch, *shape))
+    near = _nearby(parts.penalties)
+    for where, _, _ in near:
+        every = math.gcd(*(interval for place, _, interval in near if place == where))
+        fields[_direction(where)] = Field("normal", (batch, *shape), every)
     for interval in sorted({term.interval for term in parts.penalties} - {1}):
         fields[_due(interval)] = Field("due", (), every=interval)
     fields |= parts.view.fields(shape, batch)
@@ -217,12 +237,35 @@ def _read_by_G(fields: Mapping[str, Field], parts: _Parts) -> tuple[str, ...]:
 
 def _places(terms: Sequence[Term]) -> set[str]:
     """Where the penalties differentiate the critic."""
-    return {term.penalty.where for term in terms if isinstance(term.penalty, Penalty)}
+    return {
+        term.penalty.where for term in terms if isinstance(term.penalty, Penalty) and not term.penalty.sigma
+    }
+
+
+def _nearby(terms: Sequence[Term]) -> list[tuple[str, float, int]]:
+    """Where the approximated penalties look, how far from there they look again, and every how many steps."""
+    found = ((term.penalty, term.interval) for term in terms if isinstance(term.penalty, Penalty))
+    return [(penalty.where, penalty.sigma, interval) for penalty, interval in found if penalty.sigma]
 
 
 def _due(interval: int) -> str:
     """The field whose presence in a draw says that penalties of this interval are due."""
     return f"due/{interval}"
+
+
+def _direction(where: str) -> str:
+    """The field with the directions in which the approximated penalties at this place look."""
+    return f"direction/{where}"
+
+
+def _near(where: str, sigma: float) -> str:
+    """The name of the points that lie sigma times their direction from those of this name."""
+    return f"{where} + {sigma} e"
+
+
+def _place(point: str) -> str:
+    """The name of the point itself, of one that is near it."""
+    return point.partition(" ")[0]
 
 
 def _discriminator(
@@ -240,6 +283,8 @@ def _discriminator(
         points["between"] = interpolate(points["real"], points["fake"], draw["alpha"])
     if "around" in places:
         points["around"] = perturb(points["real"], draw["noise"], draw["alpha"])
+    for where, sigma, _ in _nearby(due):
+        points[_near(where, sigma)] = points[where] + sigma * draw[_direction(where)]
     seen = _seen(critic, points, places, parts.view.reduce, joint=parts.joint)
     real_logits, fake_logits = seen["real"].raw, seen["fake"].raw
 
@@ -254,7 +299,7 @@ def _discriminator(
         whole = parallel.whole(len(real_ranks), parts.batch)
         logs["sign/real"] = _sureness(parts.loss, real_ranks, fake_ranks, rows.kept, whole)
     for term in due:
-        value = _penalised(term.penalty, seen, points, rows.kept, parts.batch)
+        value = _penalised(term.penalty, seen, points, parts.view.reduce, rows.kept, parts.batch)
         key = f"penalty/{term.penalty.name}"
         logs[key] = logs.get(key, 0.0) + value
         total = total + term.interval * at(term.weight, scalars) * value
@@ -268,6 +313,14 @@ def _discriminator(
     return total, logs
 
 
+def _looked(penalty: Penalty, seen: Mapping[str, Differentiated], reduce: Reduction | None) -> Differentiated:
+    """What the penalty is of: logits and gradients where it looks, or the slopes from there to the near points."""
+    if not penalty.sigma:
+        return seen[penalty.where]
+    near = seen[_near(penalty.where, penalty.sigma)]
+    return slopes(seen[penalty.where].raw, near.raw, penalty.sigma, reduce)
+
+
 def _critic(
     parts: _Parts,
     nets: Nets,
@@ -278,9 +331,9 @@ def _critic(
     cheap: bool = False,
 ) -> Critic:
     """The critic of the points at these places, end to end. All but the fakes are seen, and labelled, as reals."""
-    sides = ["fake" if place == "fake" else "real" for place in places]
+    sides = ["fake" if _place(point) == "fake" else "real" for point in places]
     D = labelled(nets["D"], labels, *sides)
-    return parts.view.critic(D, "fake" if places == ("fake",) else "real", draw, scalars, cheap=cheap)
+    return parts.view.critic(D, "fake" if "real" not in sides else "real", draw, scalars, cheap=cheap)
 
 
 def _seen(
@@ -291,11 +344,17 @@ def _seen(
     *,
     joint: bool,
 ) -> dict[str, Differentiated]:
-    """Logits at each of `points`, and the critic's gradient there for `places`; with `joint` in one pass each."""
+    """Logits at each of `points`, and the critic's gradient there for `places`; with `joint` in one pass each.
+
+    A point and those near it are always seen in one pass: spectral norm changes the weights a little at each.
+    """
     seen: dict[str, Differentiated] = {}
     for sloped in (True, False):
-        names = [where for where in points if (where in places) == sloped]
-        for group in [names] if joint and names else [[name] for name in names]:
+        names = [point for point in points if (_place(point) in places) == sloped]
+        apart = [
+            [near for near in names if _place(near) == point] for point in names if point == _place(point)
+        ]
+        for group in [names] if joint and names else apart:
             D = critic(*group)
             x = torch.cat([points[name] for name in group]) if len(group) > 1 else points[group[0]]
             found = differentiated(D, x, reduce=reduce) if sloped else Differentiated(answer(D, x), [], [])
@@ -315,12 +374,13 @@ def _penalised(
     penalty: Penalty | Paired,
     seen: Mapping[str, Differentiated],
     points: Mapping[str, Tensor],
+    reduce: Reduction | None,
     kept: float | Tensor,
     batch: int,
 ) -> Tensor:
     """A penalty's value: of the gradients where it looks, or of pairs, in which a selected fake is no real sample."""
     if isinstance(penalty, Penalty):
-        there = seen[penalty.where]
+        there = _looked(penalty, seen, reduce)
         return total_of(penalty.reduce(penalty.term(*pair)) for pair in zip(there.logits, there.gradients))
     x = points["real"]
     real = _truly_real(x, kept, parallel.whole(len(x), batch)).view(-1, *[1] * (x.ndim - 1))
