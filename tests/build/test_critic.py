@@ -314,7 +314,10 @@ def test_lazy_penalties_leave_the_other_draws_as_they_were():
 
 
 def test_a_lazy_penalty_is_logged_as_it_is_and_only_when_due():
-    """loss/D holds interval * weight * penalty on a step that is due, penalty/NAME the bare mean."""
+    """loss/D holds interval * weight * penalty on a step that is due, penalty/NAME the bare mean.
+
+    adversarial/D is the loss of the game without penalties, at every step.
+    """
     bare, often, seldom = Setting(), Setting(["r1"]), Setting(["r1"], 4)
     nets, logs = networks(bare), []
     for setting in (bare, often, seldom):
@@ -325,6 +328,9 @@ def test_a_lazy_penalty_is_logged_as_it_is_and_only_when_due():
         added = each["loss/D"] - plain["loss/D"]
         torch.testing.assert_close(added, WEIGHT * each["penalty/r1"])
         assert ("penalty/r1" in lazy) == due
+        assert "adversarial/D" not in plain
+        for found in (each, lazy):
+            torch.testing.assert_close(found["adversarial/D"], plain["loss/D"])
         torch.testing.assert_close(lazy["loss/D"] - plain["loss/D"], 4 * due * added)
         if due:
             torch.testing.assert_close(lazy["penalty/r1"], each["penalty/r1"])

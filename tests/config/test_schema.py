@@ -821,6 +821,26 @@ def test_intervals_are_spans_of_the_run_and_never_nothing():
     assert tuple(made(every=nothing).every) == (1, 1, 1, 1)
 
 
+def test_evaluations_may_be_at_chosen_steps():
+    """The step 0 is among them where it is listed. Shares are turned into steps once, as everywhere."""
+    raw = {**BASE, "steps": 500, "every": {"score": [0, "20%", 335.0, "100%"]}}
+    assert made(**raw).every.score == (0, 100, 335, 500)
+    written = config.in_steps(config.parse(raw))
+    assert yaml.safe_load(config.dump(written))["every"]["score"] == [0, 100, 335, 500]
+    assert config.parse(yaml.safe_load(config.dump(written))) == written
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [([], "not an empty list"), ([0, "half"], "not 'half'"), ([[3]], r"not \[3\]"), ([-1], "not -1")],
+    ids=str,
+)
+def test_what_is_no_list_of_steps_is_refused(score, words):
+    sentence = refusal({**BASE, "every": {"score": score}})
+    assert names(sentence, "every.score")
+    assert re.search(words, sentence)
+
+
 def at_step(run: Any, step: int) -> Any:
     """The run's first state, with the clock set."""
     return run.state._replace(scalars={**run.state.scalars, "step": torch.tensor(step)})

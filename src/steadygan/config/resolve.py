@@ -161,7 +161,7 @@ def resolve(config: Config) -> Resolved:
         device=device,
         every=Every(
             log=max(1, numbers.steps(config.every.log)),
-            score=max(1, numbers.steps(config.every.score)),
+            score=numbers.times(config.every.score),
             checkpoint=max(1, numbers.steps(config.every.checkpoint)),
             diagnostics=max(1, numbers.steps(config.every.diagnostics)),
         ),
@@ -186,6 +186,12 @@ class _Numbers(NamedTuple):
 
     def steps(self, span: int | str) -> int:
         return steps_of(span, self.total)
+
+    def times(self, given: int | str | tuple[int | str, ...]) -> int | tuple[int, ...]:
+        """An interval of at least one step, or the listed steps."""
+        if isinstance(given, tuple):
+            return tuple(self.steps(span) for span in given)
+        return max(1, self.steps(given))
 
     def choices(self, chosen: tuple[Any, ...], path: str) -> tuple[Choice, ...]:
         return tuple(self.choice(each, f"{path}.{index}") for index, each in enumerate(chosen))

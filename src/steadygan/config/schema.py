@@ -17,6 +17,7 @@ from steadygan.config.field_types import (
     Real,
     Span,
     Strict,
+    Times,
     Words,
     choice,
     schedule_form,
@@ -151,8 +152,8 @@ class Every(Strict):
     log: Span = Field("0.5%", examples=[100])
     """Lines of losses and gradient norms in events.jsonl."""
 
-    score: Span = Field("5%", examples=[1000])
-    """Evaluation during training, with a picture of samples."""
+    score: Times = Field("5%", examples=[[0, 500, "50%"]])
+    """Evaluation during training, with a picture of samples: at step 0 and at this interval, or at the listed steps."""
 
     checkpoint: Span = Field("10%", examples=[1000])
     """Checkpoints."""

@@ -72,6 +72,8 @@ def gan(
 
     Both losses see the critic through `view`. Fake-as-real scores its candidates without noise and
     augmentation. `cheap` lets G's step use the tangent plane of D, which is exact for a piecewise linear one.
+
+    A player whose loss has more terms logs its loss without them as `adversarial/NAME`.
     Raises UsageError for a critic with batch norm where each sample's gradient is taken alone.
 
     >>> from steadygan.losses import non_saturating
@@ -227,6 +229,8 @@ def _discriminator(
     total = parts.loss.discriminator(real_logits, fake_logits)
     real_ranks, fake_ranks = (each_rank(raw, len(points["real"])) for raw in (real_logits, fake_logits))
     logs = {"logit/real": real_ranks.mean(), "logit/fake": fake_ranks.mean()}
+    if parts.penalties or parts.agreements:
+        logs["adversarial/D"] = total
     if parts.view.augment and parts.view.augment.adapt:
         whole = parallel.whole(len(real_ranks), parts.batch)
         logs["sign/real"] = _sureness(parts.loss, real_ranks, fake_ranks, rows.kept, whole)
@@ -318,9 +322,10 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
     x_fake = nets["G"](z)
     real_logits = logits(draw["x_real"], "real") if parts.loss.pairs else None
     total = parts.loss.generator(logits(x_fake, "fake"), real_logits)
+    logs = {"adversarial/G": total} if any(agreement.G for agreement in parts.agreements) else {}
     for agreement in parts.agreements:
         if agreement.G:
             total = total + agreement.G(
                 x_fake, same_classes(nets["G"], draw["z"], parts.classes), draw, scalars
             )
-    return total, {}
+    return total, logs
