@@ -41,11 +41,13 @@ from steadygan.games import (
     bcr,
     began,
     bilinear,
+    centering,
     cr,
     differentiable,
     ebgan,
     gan,
     infogan,
+    lecam,
     mdgan,
     quadratic,
     reg_gan,
@@ -61,6 +63,7 @@ __all__ = [
     "DATA",
     "DYNAMICS",
     "GAMES",
+    "LOGIT_PENALTIES",
     "LOSSES",
     "NETWORKS",
     "NORMALIZATIONS",
@@ -321,6 +324,24 @@ _of_penalty = {
 PENALTIES = {
     name: Part(make, make().meaning, _of_penalty.get(name, _penalty))
     for name, make in penalties.PENALTIES.items()
+}
+
+_share = Option(value(low=0, high=1), 0.99, "Share of the running means that a step keeps.", 0.999)
+
+LOGIT_PENALTIES = {
+    "centering": Part(
+        centering,
+        "Squared sum of a real and a fake logit, which keeps them about 0 (Hyun et al. 2025).",
+        {"weight": Option(value(low=0), 0.01, "Factor of the term in the critic's loss.", 0.1)},
+    ),
+    "lecam": Part(
+        lecam,
+        "LeCam: squared distance of the logits to the other side's running mean (Tseng et al. 2021).",
+        {
+            "weight": Option(value(low=0), 0.3, "Factor of the term in the critic's loss.", 0.01),
+            "decay": _share,
+        },
+    ),
 }
 
 _eps = {
