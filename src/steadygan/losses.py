@@ -254,7 +254,8 @@ def lecam(real_logits: Logits, fake_logits: Logits, real_average: Average, fake_
 
     a_R and a_F are running means of the real and the fake logits, `real_average` and `fake_average`. They are
     constants here: after each step let a <- decay a + (1 - decay) mean logit, with a decay of 0.99. Several critics
-    have a list of each. The authors' code leaves out the squares of r < a_F and f > a_R. This is the paper's formula. Raises UsageError where the numbers of averages and of critics differ.
+    have a list of each. The authors' code leaves out the squares of r < a_F and f > a_R. This is the paper's formula.
+    Raises UsageError where the numbers of averages and of critics differ.
     Source: Tseng 2021 (Regularizing GANs under limited data).
 
     >>> lecam(torch.tensor([1.0, 3.0]), torch.tensor([-1.0]), real_average=2.0, fake_average=-1.0)

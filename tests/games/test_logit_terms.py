@@ -55,7 +55,7 @@ def value(name: str, r: Tensor, f: Tensor, means: list[float]) -> Tensor:
 def test_the_pure_step_is_the_training_written_out(names, loss):
     # averages that are learned through, swapped, moved before the step, of the sums; a term in G's loss
     settings = raw(*names, game={"name": "gan", "loss": loss})
-    run, state, logs = trained(settings)
+    _, state, logs = trained(settings)
     begun = build(parse(settings))
     nets = {name: player.network.module.double() for name, player in begun.game.players.items()}
     for name, net in nets.items():
@@ -102,10 +102,8 @@ def test_members_of_an_ensemble_have_averages_of_their_own():
 
 def test_a_schedule_may_give_the_weight():
     falling = {"schedule": "linear", "start": 1.0, "stop": 0.0, "over": 2}
-    run, _, logs = trained(
-        {**RAW, "critic": {"logit_penalties": [{**TERMS["centering"], "weight": falling}]}}
-    )
-    _, bare, plain = trained(RAW)
+    _, _, logs = trained({**RAW, "critic": {"logit_penalties": [{**TERMS["centering"], "weight": falling}]}})
+    _, _, plain = trained(RAW)
     assert logs[0]["loss/D"] - plain[0]["loss/D"] == pytest.approx(logs[0]["penalty/centering"].item())
 
 

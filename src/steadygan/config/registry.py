@@ -673,6 +673,17 @@ DYNAMICS: dict[str, RulePart] = {
 
 _lr = {"lr": Option(value(low=0), ..., "Learning rate.", 0.001)}
 
+_adam = {
+    **_lr,
+    "betas": Option(
+        tuple[Share, Share],
+        (0.9, 0.999),
+        "Decay of the averages of gradients and of their squares.",
+        (0.0, 0.99),
+    ),
+    "eps": Option(Positive, 1e-8, "Added to the root of the second average.", 1e-6),
+}
+
 OPTIMIZERS = {
     "sgd": Part(
         optim.sgd,
@@ -697,19 +708,11 @@ OPTIMIZERS = {
             "eps": Option(Positive, 1e-10, "Added to that average, inside the root.", 1e-6),
         },
     ),
-    "adam": Part(
-        optim.adam,
-        "Adam (Kingma and Ba 2015).",
-        {
-            **_lr,
-            "betas": Option(
-                tuple[Share, Share],
-                (0.9, 0.999),
-                "Decay of the averages of gradients and of their squares.",
-                (0.0, 0.99),
-            ),
-            "eps": Option(Positive, 1e-8, "Added to the root of the second average.", 1e-6),
-        },
+    "adam": Part(optim.adam, "Adam (Kingma and Ba 2015).", _adam),
+    "adamw": Part(
+        optim.adamw,
+        "Adam with decoupled weight decay (Loshchilov and Hutter 2019).",
+        {**_adam, "weight_decay": Option(value(low=0), 0.01, "Share of a weight that goes, times lr.", 0.1)},
     ),
 }
 
