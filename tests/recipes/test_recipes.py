@@ -403,7 +403,15 @@ def named(tree: Any) -> set[str]:
 
 
 def test_every_method_has_a_recipe():
-    tables = ("PENALTIES", "NORMALIZATIONS", "CONSISTENCY", "AUGMENTATIONS", "DYNAMICS", "GAMES")
+    tables = (
+        "PENALTIES",
+        "LOGIT_PENALTIES",
+        "NORMALIZATIONS",
+        "CONSISTENCY",
+        "AUGMENTATIONS",
+        "DYNAMICS",
+        "GAMES",
+    )
     used = set().union(*(named(plain(name)) for name in ALL))
     assert {table: set(getattr(registry, table)) - used for table in tables} == {key: set() for key in tables}
 

@@ -9,6 +9,7 @@ from steadygan.config.registry import (
     CONSISTENCY,
     DYNAMICS,
     GAMES,
+    LOGIT_PENALTIES,
     LOSSES,
     NORMALIZATIONS,
     PENALTIES,
@@ -66,6 +67,8 @@ def registered() -> Iterator[tuple[str, Raw]]:
         yield f"loss: {name}", {**POINTS, "game": {"name": "gan", "loss": name}}
     for name, part in PENALTIES.items():
         yield from named(POINTS, "critic.penalties[]", name, part.options, weight=0.3)
+    for name, part in LOGIT_PENALTIES.items():
+        yield from named(POINTS, "critic.logit_penalties[]", name, part.options, decay=0.5)
     for name, part in NORMALIZATIONS.items():
         yield from named(POINTS, "critic.normalization", name, part.options)
     for name, part in CONSISTENCY.items():

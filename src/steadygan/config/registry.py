@@ -41,11 +41,13 @@ from steadygan.games import (
     bcr,
     began,
     bilinear,
+    centering,
     cr,
     differentiable,
     ebgan,
     gan,
     infogan,
+    lecam,
     mdgan,
     quadratic,
     reg_gan,
@@ -61,6 +63,7 @@ __all__ = [
     "DATA",
     "DYNAMICS",
     "GAMES",
+    "LOGIT_PENALTIES",
     "LOSSES",
     "NETWORKS",
     "NORMALIZATIONS",
@@ -332,6 +335,24 @@ PENALTIES["difference"] = Part(
         ),
     },
 )
+
+_share = Option(value(low=0, high=1), 0.99, "Share of the running means that a step keeps.", 0.999)
+
+LOGIT_PENALTIES = {
+    "centering": Part(
+        centering,
+        "Squared sum of a real and a fake logit, which keeps them about 0 (Hyun et al. 2025).",
+        {"weight": Option(value(low=0), 0.01, "Factor of the term in the critic's loss.", 0.1)},
+    ),
+    "lecam": Part(
+        lecam,
+        "LeCam: squared distance of the logits to the other side's running mean (Tseng et al. 2021).",
+        {
+            "weight": Option(value(low=0), 0.3, "Factor of the term in the critic's loss.", 0.01),
+            "decay": _share,
+        },
+    ),
+}
 
 _eps = {
     "eps": Option(
@@ -682,6 +703,17 @@ DYNAMICS: dict[str, RulePart] = {
 
 _lr = {"lr": Option(value(low=0), ..., "Learning rate.", 0.001)}
 
+_adam = {
+    **_lr,
+    "betas": Option(
+        tuple[Share, Share],
+        (0.9, 0.999),
+        "Decay of the averages of gradients and of their squares.",
+        (0.0, 0.99),
+    ),
+    "eps": Option(Positive, 1e-8, "Added to the root of the second average.", 1e-6),
+}
+
 OPTIMIZERS = {
     "sgd": Part(
         optim.sgd,
@@ -706,19 +738,11 @@ OPTIMIZERS = {
             "eps": Option(Positive, 1e-10, "Added to that average, inside the root.", 1e-6),
         },
     ),
-    "adam": Part(
-        optim.adam,
-        "Adam (Kingma and Ba 2015).",
-        {
-            **_lr,
-            "betas": Option(
-                tuple[Share, Share],
-                (0.9, 0.999),
-                "Decay of the averages of gradients and of their squares.",
-                (0.0, 0.99),
-            ),
-            "eps": Option(Positive, 1e-8, "Added to the root of the second average.", 1e-6),
-        },
+    "adam": Part(optim.adam, "Adam (Kingma and Ba 2015).", _adam),
+    "adamw": Part(
+        optim.adamw,
+        "Adam with decoupled weight decay (Loshchilov and Hutter 2019).",
+        {**_adam, "weight_decay": Option(value(low=0), 0.01, "Share of a weight that goes, times lr.", 0.1)},
     ),
 }
 

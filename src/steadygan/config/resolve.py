@@ -47,6 +47,7 @@ class Constraints(NamedTuple):
 
     normalization: Choice
     penalties: tuple[Choice, ...]
+    logit_penalties: tuple[Choice, ...]
     consistency: tuple[Choice, ...]
     clip: Clip | None
     reduce: Reduction | None
@@ -64,9 +65,9 @@ class Constraints(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether neither samples nor logits are changed. Penalties and clipping do not count."""
+        """Whether neither samples nor logits are changed. Gradient penalties and clipping do not count."""
         noisy = self.instance_noise is not None or any(self.hidden_noise)
-        altered = self.consistency or self.augment.name != "none" or noisy
+        altered = self.logit_penalties or self.consistency or self.augment.name != "none" or noisy
         return not altered and self.normalization.name == "none" and self.fake_as_real is None
 
 
@@ -130,6 +131,7 @@ def resolve(config: Config) -> Resolved:
         constraints=Constraints(
             normalization=numbers.choice(critic.normalization, "critic.normalization"),
             penalties=numbers.choices(critic.penalties, "critic.penalties"),
+            logit_penalties=numbers.choices(critic.logit_penalties, "critic.logit_penalties"),
             consistency=numbers.choices(critic.consistency, "critic.consistency"),
             clip=Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
             reduce=critic.reduce,

@@ -58,6 +58,9 @@ class Critic(Strict):
     penalties: tuple[choice(registry.PENALTIES), ...] = ()  # type: ignore[valid-type]
     """Terms of the critic's loss that penalise its gradient with respect to the samples."""
 
+    logit_penalties: tuple[choice(registry.LOGIT_PENALTIES), ...] = ()  # type: ignore[valid-type]
+    """Terms of the critic's loss that penalise its logits alone."""
+
     consistency: tuple[choice(registry.CONSISTENCY), ...] = ()  # type: ignore[valid-type]
     """Terms that pull the logits of a sample and of its slightly changed copy together."""
 

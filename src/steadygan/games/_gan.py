@@ -25,6 +25,7 @@ from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
 from steadygan.games.consistency_terms import Agreement, Seen
 from steadygan.games.critic_batch import FakeAsReal, Labels, labelled, same_classes, shown
 from steadygan.games.critic_view import PLAIN, View
+from steadygan.games.logit_terms import LogitTerm
 from steadygan.losses import Loss
 from steadygan.networks import latent_labels
 from steadygan.noise import HiddenNoise
@@ -61,6 +62,7 @@ def gan(
     batch: int,
     latent: int,
     penalties: Sequence[Term] = (),
+    logit_terms: Sequence[LogitTerm] = (),
     agreements: Sequence[Agreement] = (),
     view: View = PLAIN,
     cheap: bool = False,
@@ -102,13 +104,24 @@ def gan(
     pure = bufferless(D.module)
     joint = pure and view.augment is None and view.normalize is not None
     parts = _Parts(
-        loss, tuple(penalties), tuple(agreements), view, cheap and pure, far, joint, batch, classes
+        loss,
+        tuple(penalties),
+        tuple(logit_terms),
+        tuple(agreements),
+        view,
+        cheap and pure,
+        far,
+        joint,
+        batch,
+        classes,
     )
     fields = _fields(shape, batch, latent, parts)
     if batch_G:
         _check_own_batch(parts)
         fields["z_G"] = Field("normal", (batch_G, latent))
-    change = view.augment
+    scalars = {
+        key: value for each in (view.augment, *logit_terms) if each for key, value in each.scalars.items()
+    }
     return Game(
         players={
             "D": Player(
@@ -122,8 +135,8 @@ def gan(
             "G": Player(G, partial(_generator, parts), _read_by_G(fields, parts)),
         },
         fields=fields,
-        scalars=dict(change.scalars) if change else {},
-        adapt=partial(change.adapt, batch=batch) if change and change.adapt else None,
+        scalars=scalars,
+        adapt=partial(_adapted, parts) if scalars else None,
         normalize=view.normalize,
     )
 
@@ -134,6 +147,7 @@ class _Parts:
 
     loss: Loss
     penalties: tuple[Term, ...]
+    logit_terms: tuple[LogitTerm, ...]
     agreements: tuple[Agreement, ...]
     view: View
     cheap: bool
@@ -255,6 +269,17 @@ def _due(interval: int) -> str:
     return f"due/{interval}"
 
 
+def _adapted(parts: _Parts, scalars: Mapping[str, Tensor], logs: Logs, repeats: int) -> dict[str, Tensor]:
+    """The next values of what augmentation and terms of the logits keep in the state."""
+    change = parts.view.augment
+    found: dict[str, Tensor] = {}
+    if change and change.adapt:
+        found |= change.adapt(scalars, logs, repeats, batch=parts.batch)
+    for term in parts.logit_terms:
+        found |= term.adapt(scalars, logs) if term.adapt else {}
+    return found
+
+
 def _direction(where: str) -> str:
     """The field with the directions in which the approximated penalties at this place look."""
     return f"direction/{where}"
@@ -305,6 +330,10 @@ def _discriminator(
         key = f"penalty/{term.penalty.name}"
         logs[key] = logs.get(key, 0.0) + value
         total = total + term.interval * at(term.weight, scalars) * value
+    for each in parts.logit_terms:
+        value = each.value(real_logits, fake_logits, scalars)
+        logs[f"penalty/{each.name}"] = value
+        total = total + at(each.weight, scalars) * value
     real = Seen(points["real"], critic("real"), real_logits, noisy["real"])
     fake = Seen(points["fake"], critic("fake"), fake_logits, noisy["fake"])
     for agreement in parts.agreements:
