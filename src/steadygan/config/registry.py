@@ -233,6 +233,12 @@ DATA: dict[str, DataPart] = {
                 "Value of 16-bit images that becomes white. null: 65535, which they must come near.",
                 4095,
             ),
+            "cut": Option(
+                Count | None,
+                None,
+                "Side in pixels of the central square that is cut out first. null: the whole image.",
+                160,
+            ),
             **_limit,
         },
     ),
@@ -461,6 +467,14 @@ _layers = Option(Literal[3, 4], 4, "Stages, of which each halves or doubles the 
 _numerics = {"latent": _latent._replace(default=256), "width": _width}
 
 
+def _init(released: str, meaning: str) -> Option:
+    return Option(
+        Literal[released, "kaiming"],
+        released,
+        f"First weights. {released}: {meaning}. kaiming: Kaiming normal, as PGN's text says.",
+    )
+
+
 def _code_roles(pair: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     """The networks that share the critic's layers with InfoGAN's code head."""
     return {
@@ -519,7 +533,9 @@ NETWORKS: dict[str, NetworkPart] = {
         {**_sizes, "latent": _latent._replace(default=256)},
     ),
     "gn_cnn": NetworkPart(
-        networks.gn_cnn, "Three stages of stride 2, batch norm in G: GN-GAN's CNN (Wu et al. 2021).", _sizes
+        networks.gn_cnn,
+        "Three stages of stride 2, batch norm in G: GN-GAN's CNN (Wu et al. 2021).",
+        {**_sizes, "init": _init("normal", "N(0, .02^2), as in the released code")},
     ),
     "gn_resnet": NetworkPart(
         networks.gn_resnet, "Residual networks, batch norm in G: GN-GAN's ResNet (Wu et al. 2021).", _sizes
@@ -557,7 +573,11 @@ NETWORKS: dict[str, NetworkPart] = {
     "biggan32": NetworkPart(
         networks.biggan32,
         "Class-conditional residual networks after BigGAN, as in GN-GAN's code. They need game.conditional=true.",
-        {"latent": _latent, "width": _constant},
+        {
+            "latent": _latent,
+            "width": _constant,
+            "init": _init("xavier", "Xavier uniform, as in the released code"),
+        },
         conditional=True,
     ),
     "r3gan": NetworkPart(
