@@ -23,11 +23,11 @@ from steadygan.runs.sinks import (
 )
 from steadygan.runs.sinks.jsonl import whole
 from steadygan.runs.sinks.landscapes import LANDSCAPES
-from steadygan.training import sampling, toy_scores
+from steadygan.training import checkpoint, sampling, toy_scores
 from steadygan.training.events import Event, Scored, Snapshot
 from steadygan.training.online_scores import GRID, reference
 
-__all__ = ["facts", "layout", "loggers"]
+__all__ = ["facts", "last_good", "layout", "loggers"]
 
 Sink = Callable[[Event], None]
 
@@ -58,7 +58,7 @@ def loggers(
         lambda step: {**known, **stream_place(places(step))},
         last=keep.last,
         best=keep.best,
-        good=_last_good(folder / EVENTS),
+        good=last_good(folder),
     )
     with board as board_sink, saved as saved_sink:
         yield [
@@ -70,10 +70,10 @@ def loggers(
         ]
 
 
-def _last_good(events: Path) -> list[int]:
-    """The steps of the last good states of members that diverged before a resume."""
-    found = [line.get("good_step") for _, line in whole(events) if "diverged" in line]
-    return [step for step in found if type(step) is int and step >= 0]
+def last_good(folder: Path) -> list[Path]:
+    """The checkpoints in a run's folder of the last good states of members that diverged."""
+    found = [line.get("good_step") for _, line in whole(folder / EVENTS) if "diverged" in line]
+    return [folder / CHECKPOINTS / checkpoint.name(step) for step in found if type(step) is int and step >= 0]
 
 
 def _nothing(event: Event) -> None:

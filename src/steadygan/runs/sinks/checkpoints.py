@@ -15,7 +15,7 @@ from steadygan.training.beside import beside
 from steadygan.training.events import Diverged, Event, Scored, Snapshot
 from steadygan.training.online_scores import lower_is_better
 
-__all__ = ["best_checkpoint", "checkpoint_sink"]
+__all__ = ["best_checkpoint", "checkpoint_sink", "thin"]
 
 BEST = "best.json"
 
@@ -27,23 +27,21 @@ def checkpoint_sink(
     *,
     last: int,
     best: str | None,
-    good: Collection[int] = (),
+    good: Collection[Path] = (),
 ) -> Iterator[Callable[[Event], None]]:
     """Save snapshots beside training. Keep the newest `last`, and the state with the best value of the score `best`.
 
     `facts(step)` is what a checkpoint says beside its tensors. In an ensemble the score is the mean over members.
-    folder/best.json names the best checkpoint. The last good state of a member that diverged is kept too, also those of
-    the steps `good` before a resume. The block ends when all is on disk, and raises OSError where it is full.
+    folder/best.json names the best checkpoint. The last good state of a member that diverged is kept too, also those,
+    `good`, before a resume. The block ends when all is on disk, and raises OSError where it is full.
     """
-    lost = [folder / checkpoint.name(step) for step in good]
+    lost = list(good)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.clear(folder)
     record = folder / BEST
 
     def newest(step: int, about: dict[str, object], state: State) -> None:
         checkpoint.save(folder, state, about)
-        kept = best_checkpoint(folder)
-        checkpoint.prune(folder, step, last, [*lost, *([kept] if kept else [])])
+        thin(folder, step, last, lost)
 
     def better(step: int, score: str, value: float, about: dict[str, object], state: State) -> None:
         name = checkpoint.name(step)
@@ -63,6 +61,12 @@ def checkpoint_sink(
                 write(event.state, partial(better, event.step, best, _score(event, best), facts(event.step)))
 
         yield sink
+
+
+def thin(folder: Path, step: int, last: int, lost: Collection[Path]) -> None:
+    """Keep the newest `last` checkpoints up to `step`, the best one, and those in `lost`."""
+    best = best_checkpoint(folder)
+    checkpoint.prune(folder, step, last, [*lost, *([best] if best else [])])
 
 
 def _score(event: Scored, name: str) -> float:
