@@ -2,11 +2,12 @@
 
 from functools import partial
 
-from experiments.faults import kills
+from experiments.faults import damaged, kills
 from experiments.faults.trials import Kind
 
 __all__ = ["KINDS"]
 
+TAKEN = "refused in one sentence, passed over with a note, or the same result; at most 10 s"
 SAME = "the same bits after a resume, nothing left over"
 
 KINDS: dict[str, Kind] = {
@@ -23,4 +24,6 @@ KINDS: dict[str, Kind] = {
         100,
         partial(kills.stops, "best"),
     ),
+    "damaged checkpoints": Kind(TAKEN, 30, 10_000, damaged.checkpoints),
+    "other damaged files": Kind(TAKEN, 30, 5_000, damaged.files),
 }

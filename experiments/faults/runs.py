@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RECIPES", "differ", "held", "recipe", "tree"]
+__all__ = ["LAST", "RECIPES", "differ", "held", "recipe", "tree"]
 
 SINGLE: dict[str, Any] = {
     "data": "ring8",
@@ -20,6 +20,9 @@ SINGLE: dict[str, Any] = {
     "every": {"log": 1, "score": 4, "checkpoint": 2, "diagnostics": 6},
     "keep": {"last": 2},
 }
+LAST = "step-00000008"
+"""The last checkpoint of a run of 8 steps."""
+
 RECIPES: dict[str, dict[str, Any]] = {
     "single": SINGLE,
     "ensemble": {**SINGLE, "seeds": 2},
