@@ -18,6 +18,7 @@ __all__ = [
     "lines",
     "parse_json",
     "read_json",
+    "read_text",
     "read_whole",
     "user_path",
     "write_whole",
@@ -91,6 +92,14 @@ def read_whole(path: Path, most: int = LARGEST) -> bytes:
     if len(content) > most:
         raise ValueError(f"{path} has more than {most:,} bytes")
     return content
+
+
+def read_text(path: Path, most: int = LARGEST) -> str:
+    """Return the text of a file in UTF-8, as `read_whole` does its bytes."""
+    try:
+        return read_whole(path, most).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 (byte {error.start})") from None
 
 
 def lines(path: Path, start: int = 0) -> Iterator[bytes]:

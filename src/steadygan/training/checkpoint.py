@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -135,7 +136,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         if _digest(path / "state.safetensors") != found["sha256"]:
             raise UsageError(f"checkpoint {path} is truncated or altered: its checksum does not match")
-        return found, load_file(path / "state.safetensors")
+        return found, _load(path / "state.safetensors")
     except UsageError:
         raise
     except (OSError, ValueError, SafetensorError) as error:
@@ -262,6 +263,14 @@ def _digest(file: Path) -> str:
         raise ValueError(f"{file.name} is not a file")
     with file.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _load(file: Path) -> dict[str, Tensor]:
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:  # safetensors opens no such name
+        return load_bytes(file.read_bytes())
+    return load_file(file)
 
 
 def _sync(path: Path) -> None:
