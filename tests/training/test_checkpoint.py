@@ -300,6 +300,12 @@ def test_none_whole_and_none_at_all_are_refused(tmp_path):
         checkpoint.load_newest(tmp_path, state(), lambda note: None)
 
 
+def test_a_folder_whose_name_is_no_text(tmp_path):
+    """safetensors writes to such a path, and opens none."""
+    path = checkpoint.save(tmp_path / "run \udcff", state(3, seed=3), FACTS)
+    assert_same(checkpoint.load(path, state()), state(3, seed=3))
+
+
 def test_an_unfinished_checkpoint_is_none(tmp_path):
     checkpoint.save(tmp_path, state(3, seed=3), FACTS)
     copy(tmp_path / "step-00000003", tmp_path / ".step-00000006.partial")

@@ -24,11 +24,11 @@ from steadygan.config.field_types import (
     steps_of,
     value,
 )
-from steadygan.config.overrides import read_yaml
+from steadygan.config.overrides import LONGEST, read_yaml
 from steadygan.config.paper import Paper
 from steadygan.diagnostics import VERDICTS, WELL
 from steadygan.errors import UsageError, nearest
-from steadygan.files import user_path
+from steadygan.files import read_text, user_path
 
 __all__ = ["Config", "current", "dump", "in_steps", "load", "parse", "with_root"]
 
@@ -350,11 +350,9 @@ def _warn_of(old: str, new: str) -> None:
 def load(file: Path) -> dict[str, Any]:
     """A YAML file as plain data, under the present names. Raises UsageError when it is missing or not YAML."""
     try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read {file} ({error}): name a recipe, a run folder or a YAML file"
-        ) from None
+        text = read_text(file, LONGEST)
+    except ValueError as error:
+        raise UsageError(f"{error}: name a recipe, a run folder or a YAML file") from None
     raw = read_yaml(text, str(file))
     if not isinstance(raw, dict):
         raise UsageError(f"{file} must hold keys such as steps and data, not {type(raw).__name__}")

@@ -21,13 +21,13 @@ from steadygan.runs.sinks import (
     sample_sink,
     tensorboard_sink,
 )
-from steadygan.runs.sinks.jsonl import whole
+from steadygan.runs.sinks.jsonl import last_good
 from steadygan.runs.sinks.landscapes import LANDSCAPES
-from steadygan.training import checkpoint, sampling, toy_scores
+from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Event, Scored, Snapshot
 from steadygan.training.online_scores import GRID, reference
 
-__all__ = ["facts", "last_good", "layout", "loggers"]
+__all__ = ["facts", "layout", "loggers"]
 
 Sink = Callable[[Event], None]
 
@@ -58,7 +58,7 @@ def loggers(
         lambda step: {**known, **stream_place(places(step))},
         last=keep.last,
         best=keep.best,
-        good=last_good(folder),
+        good=last_good(folder / EVENTS),
     )
     with board as board_sink, saved as saved_sink:
         yield [
@@ -68,12 +68,6 @@ def loggers(
             saved_sink,
             board_sink,
         ]
-
-
-def last_good(folder: Path) -> list[Path]:
-    """The checkpoints in a run's folder of the last good states of members that diverged."""
-    found = [line.get("good_step") for _, line in whole(folder / EVENTS) if "diverged" in line]
-    return [folder / CHECKPOINTS / checkpoint.name(step) for step in found if type(step) is int and step >= 0]
 
 
 def _nothing(event: Event) -> None:

@@ -39,11 +39,11 @@ from steadygan.runs.folder import (
 from steadygan.runs.identity import identity, record_identity, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
-from steadygan.runs.outputs import facts, last_good, loggers
+from steadygan.runs.outputs import facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import check_tensorboard, compiling, console_sink
 from steadygan.runs.sinks.checkpoints import thin
-from steadygan.runs.sinks.jsonl import logged, rewind, whole
+from steadygan.runs.sinks.jsonl import last_good, logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.training import checkpoint
 from steadygan.training.advance import TOGETHER, Advance, advancing
@@ -214,7 +214,7 @@ def _ended(folder: Path, rule: Stop | None, step: int, steps: int, last: int) ->
     """A sentence where a run has nothing left to train, else nothing. It keeps its `last` checkpoints then."""
     ended = _ended_by(folder, rule, step, steps)
     if ended:  # it may have been killed between its last checkpoint and the removal of an older one
-        thin(folder / CHECKPOINTS, step, last, last_good(folder))
+        thin(folder / CHECKPOINTS, step, last, last_good(folder / EVENTS))
     return ended
 
 

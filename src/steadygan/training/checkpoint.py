@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -108,12 +109,13 @@ def is_name(text: str) -> bool:
 def meta(path: Path) -> dict[str, Any]:
     """The contents of meta.json of the checkpoint at `path`. Raises UsageError if it is damaged."""
     try:
-        found: dict[str, Any] = read_json(path / "meta.json")
-        form, _, _ = found["format"], found["step"] + 0, found["sha256"].encode()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
-    if form != FORMAT:
-        raise UsageError(f"checkpoint {path} has format {form}, but this version reads format {FORMAT}")
+        found: dict[str, Any] = read_json(path / "meta.json", {"format": int, "step": int, "sha256": str})
+    except ValueError as error:
+        raise UsageError(f"checkpoint {path} cannot be read: {error}") from error
+    if found["format"] != FORMAT:
+        raise UsageError(
+            f"checkpoint {path} has format {found['format']}, but this version reads format {FORMAT}"
+        )
     if is_name(path.name) and int(path.name[5:]) != found["step"]:
         raise UsageError(
             f"checkpoint {path} holds step {found['step']}, so its folder was copied or renamed: remove it, or give it "
@@ -131,7 +133,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         if _digest(path / "state.safetensors") != found["sha256"]:
             raise UsageError(f"checkpoint {path} is truncated or altered: its checksum does not match")
-        return found, load_file(path / "state.safetensors")
+        return found, _load(path / "state.safetensors")
     except UsageError:
         raise
     except (OSError, ValueError, SafetensorError) as error:
@@ -258,8 +260,18 @@ def _bring_back(folder: Path) -> None:
 
 
 def _digest(file: Path) -> str:
+    if not file.is_file():  # a pipe would keep its reader waiting
+        raise ValueError(f"{file.name} is not a file")
     with file.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _load(file: Path) -> dict[str, Tensor]:
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:  # safetensors opens no such name
+        return load_bytes(file.read_bytes())
+    return load_file(file)
 
 
 def _kind(t: Tensor) -> str:

@@ -27,13 +27,13 @@ def checkpoint_sink(
     *,
     last: int,
     best: str | None,
-    good: Collection[Path] = (),
+    good: Collection[int] = (),
 ) -> Iterator[Callable[[Event], None]]:
     """Save snapshots beside training. Keep the newest `last`, and the state with the best value of the score `best`.
 
     `facts(step)` is what a checkpoint says beside its tensors. In an ensemble the score is the mean over members.
-    folder/best.json names the best checkpoint. The last good state of a member that diverged is kept too, also those,
-    `good`, before a resume. The block ends when all is on disk, and raises OSError where it is full.
+    folder/best.json names the best checkpoint. The last good state of a member that diverged is kept too, also those of
+    the steps `good` before a resume. The block ends when all is on disk, and raises OSError where it is full.
     """
     lost = list(good)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,17 +56,18 @@ def checkpoint_sink(
             if isinstance(event, Snapshot):
                 write(event.state, partial(newest, event.step, facts(event.step)))
             elif isinstance(event, Diverged):
-                lost.append(folder / checkpoint.name(event.good_step))
+                lost.append(event.good_step)
             elif isinstance(event, Scored) and best:
                 write(event.state, partial(better, event.step, best, _score(event, best), facts(event.step)))
 
         yield sink
 
 
-def thin(folder: Path, step: int, last: int, lost: Collection[Path]) -> None:
-    """Keep the newest `last` checkpoints up to `step`, the best one, and those in `lost`."""
+def thin(folder: Path, step: int, last: int, good: Collection[int]) -> None:
+    """Keep the newest `last` checkpoints up to `step`, the best one, and those of the steps `good`."""
     best = best_checkpoint(folder)
-    checkpoint.prune(folder, step, last, [*lost, *([best] if best else [])])
+    kept = [folder / checkpoint.name(each) for each in good]
+    checkpoint.prune(folder, step, last, [*kept, *([best] if best else [])])
 
 
 def _score(event: Scored, name: str) -> float:
@@ -94,8 +95,7 @@ def best_checkpoint(folder: Path) -> Path | None:
 def _read(record: Path) -> dict[str, Any] | None:
     """The record of the best checkpoint, or None if it is missing or damaged."""
     try:
-        old = read_json(record)
-        found = {"checkpoint": str(old["checkpoint"]), "score": old["score"], "value": float(old["value"])}
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        found: dict[str, Any] = read_json(record, {"checkpoint": str, "score": str, "value": float | int})
+    except ValueError:
         return None
     return found if checkpoint.is_name(found["checkpoint"]) else None

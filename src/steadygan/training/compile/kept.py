@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from steadygan.files import cache_folder, read_json, write_whole
+from steadygan.files import BINARY, cache_folder, read_json, read_whole, write_whole
 from steadygan.game import Step
 from steadygan.training.compile.inductor import library_call
 from steadygan.training.compile.program import Form, as_step
@@ -49,11 +49,11 @@ def found(name: str, ready: Callable[[], bool]) -> Step | None:
     try:
         if not _is_ours(library.parent):
             return None
-        content = read_json(about)
+        content = read_json(about, {"form": dict, "sha256": str})
         form = Form(**content["form"])
-        whole = content["sha256"] == _sum(library.read_bytes(), form)
+        whole = content["sha256"] == _sum(read_whole(library, BINARY), form)
         return as_step(library_call(library), form) if whole and ready() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError):
+    except (OSError, ValueError, TypeError, AttributeError, ImportError):
         return None
 
 
