@@ -18,7 +18,9 @@ __all__ = [
     "lines",
     "parse_json",
     "read_json",
+    "read_text",
     "read_whole",
+    "sync",
     "user_path",
     "write_whole",
 ]
@@ -36,18 +38,34 @@ DEEPEST = 64
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write bytes, or text as UTF-8, to a temporary name beside `path` and rename it.
 
-    A reader sees the old file or the new one. Raises OSError when it cannot write; the file is then as
-    before.
+    A reader sees the old file or the new one, also after a power loss. Raises OSError when it cannot write; the file
+    is then as before.
     """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        sync(partial)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, written to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def clear_partial(folder: Path) -> None:
     """Remove the temporary files in a folder that a killed process did not rename. Nobody else may be writing there."""
     for left in folder.glob(".*.partial"):
-        left.unlink()
+        if not left.is_dir():
+            left.unlink()
 
 
 @contextmanager
@@ -91,6 +109,14 @@ def read_whole(path: Path, most: int = LARGEST) -> bytes:
     if len(content) > most:
         raise ValueError(f"{path} has more than {most:,} bytes")
     return content
+
+
+def read_text(path: Path, most: int = LARGEST) -> str:
+    """Return the text of a file in UTF-8, as `read_whole` does its bytes."""
+    try:
+        return read_whole(path, most).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 (byte {error.start})") from None
 
 
 def lines(path: Path, start: int = 0) -> Iterator[bytes]:

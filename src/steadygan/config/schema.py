@@ -29,7 +29,7 @@ from steadygan.config.overrides import LONGEST, read_yaml
 from steadygan.config.paper import Paper
 from steadygan.diagnostics import VERDICTS, WELL
 from steadygan.errors import UsageError, nearest
-from steadygan.files import read_whole, user_path
+from steadygan.files import read_text, user_path
 
 __all__ = ["Config", "current", "dump", "in_steps", "load", "parse", "with_root"]
 
@@ -360,7 +360,7 @@ def _warn_of(old: str, new: str) -> None:
 def load(file: Path) -> dict[str, Any]:
     """A YAML file as plain data, under the present names. Raises UsageError when it is missing or not YAML."""
     try:
-        text = read_whole(file, LONGEST).decode()
+        text = read_text(file, LONGEST)
     except ValueError as error:
         raise UsageError(f"{error}: name a recipe, a run folder or a YAML file") from None
     raw = read_yaml(text, str(file))
