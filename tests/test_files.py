@@ -1,12 +1,13 @@
 """Files that several processes make: one at a time makes them, and the others find them."""
 
+import os
 import time
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from steadygan.files import alone
+from steadygan.files import LARGEST, alone, lines, read_json, read_whole
 from steadygan.runs import classifiers
 
 
@@ -57,3 +58,44 @@ def test_the_lock_is_given_back_after_an_error(tmp_path):
         raise ValueError("broken")
     with alone(tmp_path / "made"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[" * 100_000, "nested too deep"),
+        (b"[" * 65 + b"]" * 65, "nested too deep"),
+        (b'{"step": "\xff"}', "not JSON"),
+        (b'{"step": ' + b"9" * 10_000 + b"}", "damaged"),
+        (b'{"step": 1e999}', "damaged"),
+        (b'{"step": NaN}', "damaged"),
+        (b'{"step": true}', "damaged"),
+        (b'["step"]', "damaged"),
+        (b"{}", "damaged"),
+        (b" " * (LARGEST + 1), "more than 16,777,216 bytes"),
+    ],
+    ids=["deep", "65 deep", "bytes", "digits", "infinite", "nan", "true", "list", "no field", "large"],
+)
+def test_what_is_not_the_json_that_was_written_is_a_value_error(content, words, tmp_path):
+    (tmp_path / "file.json").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        read_json(tmp_path / "file.json", {"step": int})
+
+
+def test_json_at_its_bounds_is_read(tmp_path):
+    """The largest seed has 19 digits; 64 levels are the most."""
+    seed, deep = 2**63 - 1, "[" * 63 + "]" * 63
+    (tmp_path / "file.json").write_text(f'{{"seed": {seed}, "deep": {deep}, "more": "\\ud800"}}')
+    assert read_json(tmp_path / "file.json", {"seed": int})["seed"] == seed
+
+
+def test_a_pipe_does_not_keep_its_reader_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="not a file"):
+        read_whole(tmp_path / "pipe")
+    assert list(lines(tmp_path / "pipe")) == []
+
+
+def test_a_long_line_comes_in_pieces(tmp_path):
+    (tmp_path / "file").write_bytes(b"a" * (LARGEST + 3) + b"\nb\n")
+    assert [len(line) for line in lines(tmp_path / "file")] == [LARGEST, 4, 2]

@@ -1,30 +1,71 @@
-"""Atomic writing of files, locks, reading of JSON, and the folder of cached files."""
+"""Atomic writing of files, locks, bounded reading of what was written, and the folder of cached files."""
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-__all__ = ["alone", "cache_folder", "clear_partial", "read_json", "user_path", "write_whole"]
+__all__ = [
+    "BINARY",
+    "LARGEST",
+    "alone",
+    "cache_folder",
+    "clear_partial",
+    "fits",
+    "lines",
+    "parse_json",
+    "read_json",
+    "read_text",
+    "read_whole",
+    "sync",
+    "user_path",
+    "write_whole",
+]
+
+LARGEST = 2**24
+"""Bytes of the largest file of JSON that is read, and of the longest line of events."""
+
+BINARY = 2**30
+"""Bytes of the largest file of tensors, pixels or a program that is read at once."""
+
+DEEPEST = 64
+"""Levels of the deepest JSON that is read."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write bytes, or text as UTF-8, to a temporary name beside `path` and rename it.
 
-    A reader sees the old file or the new one. Raises OSError when it cannot write; the file is then as
-    before.
+    A reader sees the old file or the new one, also after a power loss. Raises OSError when it cannot write; the file
+    is then as before.
     """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        sync(partial)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, written to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def clear_partial(folder: Path) -> None:
     """Remove the temporary files in a folder that a killed process did not rename. Nobody else may be writing there."""
     for left in folder.glob(".*.partial"):
-        left.unlink()
+        if not left.is_dir():
+            left.unlink()
 
 
 @contextmanager
@@ -51,15 +92,115 @@ def alone(place: Path) -> Iterator[None]:
                 return
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises OSError if it cannot be read, ValueError if it is not JSON.
+def read_whole(path: Path, most: int = LARGEST) -> bytes:
+    """Return the content of an ordinary file of at most `most` bytes. Raises ValueError, which says why it cannot.
 
-    A file of brackets that are nested too deep is not JSON either.
+    >>> read_whole(Path("/dev/zero"))
+    Traceback (most recent call last):
+    ValueError: /dev/zero is not a file
     """
+    if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
+        raise ValueError(f"{path} is not a file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from error
+    if len(content) > most:
+        raise ValueError(f"{path} has more than {most:,} bytes")
+    return content
+
+
+def read_text(path: Path, most: int = LARGEST) -> str:
+    """Return the text of a file in UTF-8, as `read_whole` does its bytes."""
+    try:
+        return read_whole(path, most).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 (byte {error.start})") from None
+
+
+def lines(path: Path, start: int = 0) -> Iterator[bytes]:
+    """Yield the lines of a file from byte `start` on, in pieces of at most LARGEST bytes. Raises OSError.
+
+    What is no ordinary file has no lines.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        file.seek(start)
+        while line := file.readline(LARGEST):
+            yield line
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Return the plain data in JSON. Numbers that are not finite, and whole ones of more than 19 digits, become None.
+
+    Raises ValueError for what is no JSON, no UTF-8, or nested more than 64 deep.
+
+    >>> parse_json('{"a": [1, 0.5, NaN, 1e999]}')
+    {'a': [1, 0.5, None, None]}
+    """
+    text = content.decode() if isinstance(content, bytes) else content
+    try:
+        found = _DECODER.decode(text)
     except RecursionError:
-        raise ValueError(f"{path} is nested too deep") from None
+        raise ValueError("nested too deep") from None
+    if text.count("[") + text.count("{") > DEEPEST:
+        _check_depth(found)
+    return found
+
+
+def _finite(digits: str) -> float | None:
+    found = float(digits)
+    return found if math.isfinite(found) else None
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=_finite,
+    parse_int=lambda digits: int(digits) if len(digits) < 20 else None,
+    parse_constant=lambda name: None,
+)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [part for each in level for part in _parts(each)]
+    if level:
+        raise ValueError("nested too deep")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def read_json(path: Path, shape: Any = object) -> Any:
+    """Return the content of a file of JSON, which `fits` the shape. Raises ValueError, which says why it cannot."""
+    content = read_whole(path)
+    try:
+        found = parse_json(content)
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+    if not fits(found, shape):
+        raise ValueError(f"{path} is damaged: its contents are not what steadygan writes")
+    return found
+
+
+def fits(value: Any, shape: Any) -> bool:
+    """Whether plain data has a shape: a type or a union of types, [shape] for a list, or a dict of required fields.
+
+    True is no int, and a dict may have more fields than the shape.
+
+    >>> fits({"step": 3, "more": 1}, {"step": int}), fits([1, None], [int | None]), fits({}, {"step": int})
+    (True, True, False)
+    """
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(
+            key in value and fits(value[key], part) for key, part in shape.items()
+        )
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(each, shape[0]) for each in value)
+    return shape is object or type(value) in (get_args(shape) or (shape,))
 
 
 def user_path(named: str | Path) -> Path:

@@ -2,8 +2,10 @@
 
 import io
 import os
+import pty
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -34,6 +36,28 @@ def test_what_nobody_reads_is_discarded():
         for _ in range(3):
             stream.write("lost\n" * 10_000)
             stream.flush()
+
+
+def test_a_terminal_that_is_closed_is_no_error():
+    """Linux: a write to it fails with EIO, as after `steadygan train & disown; exit`."""
+    mine, other = pty.openpty()
+    os.close(mine)
+    with os.fdopen(other, "w") as file:
+        stream = unbroken(file)
+        stream.write("lost")
+        stream.flush()
+
+
+def test_a_pipe_that_does_not_wait_is_waited_for():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with ThreadPoolExecutor(1) as other, os.fdopen(reader, "rb") as file:
+        read = other.submit(file.read)
+        with os.fdopen(writer, "w") as pipe:
+            stream = unbroken(pipe)
+            stream.write("a" * 1_000_000)
+            stream.flush()
+        assert read.result() == b"a" * 1_000_000
 
 
 def test_a_stream_in_memory_stays_as_it_is():

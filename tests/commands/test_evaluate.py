@@ -489,12 +489,20 @@ def test_a_lost_member_is_told_and_the_others_are_scored(tmp_path):
     state = restore(tmp_path / "three", made, print)
     state.params["G"][1] = torch.nan
     checkpoint.save(tmp_path / "three" / "checkpoints", state, {})
+    checkpoint.save(tmp_path / "three" / "checkpoints", made.state, {})
+    with (tmp_path / "three" / "events.jsonl").open("a") as file:
+        file.write(
+            json.dumps({"step": 2, "diverged": [1], "good_step": 0, "began": 1, "tensor": None}) + "\n"
+        )
     options = {"which": "newest", "average": "on", "member": None, "batch": 50, "root": None, "weights": None}
     found = evaluate_run(
         tmp_path / "three", Protocol("pixels8", generated=50), **options, note=told.append, console=quiet()
     )
     assert [card.subject["member"] for card in found] == [0, 2]
-    assert any("member 1 has NaN or infinite parameters" in text for text in told)
+    said = (
+        "member 1 has NaN or infinite parameters at step 2 and gets no score: for its last good state, add "
+    )
+    assert f"{said}--checkpoint 0" in told
     with pytest.raises(UsageError, match="has diverged"):
         evaluate_run(
             tmp_path / "three",

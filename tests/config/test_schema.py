@@ -217,7 +217,7 @@ VALID = st.fixed_dictionaries(
         ),
         "augment": AUGMENTATION,
         "noise": group(instance=NUMBER, D=leaf("noise"), G=leaf("noise")),
-        "fake_as_real": group(count=NUMBER, pool=leaf("count")),
+        "fake_as_real": group(count=NUMBER, pool=leaf("count"), weight=NUMBER),
         "dynamics": st.one_of(part("simultaneous"), part("alternating", n_critic=leaf("count"))),
         "ema": group(decay=DECAY, start=leaf("span")),
         "batch": leaf("count"),

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from steadygan import data
+from steadygan.data import archives, cifar, image_files
 from steadygan.data.safe_pickle import read_pickle
 from steadygan.errors import UsageError
 
@@ -210,6 +211,29 @@ def test_a_malicious_pickle_is_refused_by_name_and_not_run(tmp_path, counts):
         trace.unlink(missing_ok=True)
         pickle.loads(pickle.dumps(bombs["system"], protocol))
         assert trace.exists()
+
+
+def doubled(depth: int = 60) -> bytes:
+    """A tuple of two tuples, each of the same two, and so on: some 200 bytes, whose hash takes 2^depth steps."""
+    return b")" + b"2\x86" * depth
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"}" + doubled() + b"Ns",
+        b"}(" + doubled() + b"Nu",
+        b"(" + doubled() + b"Nd",
+        b"\x8f(" + doubled() + b"\x90",
+        b"(" + doubled() + b"\x91",
+        b"cnumpy\ndtype\n" + doubled() + b"K\x00K\x01\x87R",
+        array(noise(1, 1)).replace(b"(" + number(1) + number(1) + b"t", b"(" + number(1) * 10**6 + b"t"),
+    ],
+    ids=["item", "items", "dict", "set", "frozenset", "text of it", "dimensions"],
+)
+def test_a_pickle_that_would_take_for_ever_is_refused(value):
+    with refusal("some file", "download the data set again"):
+        read_pickle(python2(data=value), "some file")
 
 
 OBJECT = array(np.zeros(1, np.uint8), kind="O8")
@@ -797,6 +821,54 @@ def test_sizes_and_filters_that_there_are_not(load, tmp_path):
         load(tmp_path, size=0)
     with refusal("no filter 'lanzcos'", "did you mean 'lanczos'"):
         load(tmp_path, filter="lanzcos")
+
+
+ZEROS = {"cifar-10-batches-py/other": bytes(2**20)}
+ONE = {"cifar-10-batches-py/test_batch": batch(noise(1, 3072), [3])}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"cifar-10-batches-py/test_batch": bytes(2**20)}, ONE | ZEROS, ZEROS | ONE],
+    ids=["read", "passed over", "at the end"],
+)
+def test_an_archive_that_unpacks_to_far_more_than_its_size(files, tmp_path, counts, monkeypatch):
+    """A megabyte of zeros packs to a kilobyte."""
+    counts("cifar10", test=1)
+    monkeypatch.setattr(archives, "UNPACKED", 2**16)
+    in_tar(tmp_path, files, "cifar-10-python.tar.gz")
+    with refusal("cifar-10-python.tar.gz unpacks to more than", "download it again"):
+        data.cifar10(tmp_path, "test")
+
+
+def test_a_file_of_a_folder_that_is_far_too_large(tmp_path, counts, monkeypatch):
+    counts("cifar10", test=1)
+    monkeypatch.setattr(cifar, "BATCH", 1000)
+    in_folder(tmp_path, {"cifar-10-batches-py/test_batch": batch(noise(1, 3072), [3])})
+    with refusal("test_batch in", "more than 1,000 bytes"):
+        data.cifar10(tmp_path, "test")
+
+
+def test_a_zip_whose_files_are_far_larger_than_it_is(tmp_path, monkeypatch):
+    """As where all files of a zip are the same bytes, or zeros."""
+    monkeypatch.setattr(image_files, "UNPACKED", 2**20)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.png", "b.bmp", "c.txt"):
+            archive.writestr(name, bytes(2**20))
+    with refusal("set.zip unpacks to 3,145,728 bytes, more than 100 times its size", "give the folder"):
+        data.image_folder(tmp_path / "set.zip")
+
+
+def test_an_array_with_a_header_of_gigabytes_or_negative_sides(tmp_path, counts):
+    counts("imagenet64", test=1)
+    long = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b" " * 100
+    text = b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 12288), }"
+    negative = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + text.ljust(118)
+    for header in (long, negative):
+        with zipfile.ZipFile(tmp_path / "val_data.npz", "w") as archive:
+            archive.writestr("data.npy", header)
+        with refusal("val_data.npz", "damaged array"):
+            data.imagenet64(tmp_path, "test")
 
 
 def test_a_pipe_in_place_of_an_archive_does_not_hang(tmp_path):

@@ -284,7 +284,8 @@ SMALL = idx(np.zeros((3, 28, 28), np.uint8))
     [
         ("", SMALL, ("3x28x28", "60000x28x28", "replace it")),
         ("", SMALL[:-1], ("2351 values instead of 3x28x28", "download it again")),
-        ("", SMALL + b"\0", ("2353 values", "download it again")),
+        ("", SMALL + b"\0", ("more values instead of 3x28x28", "download it again")),
+        (".gz", gzip.compress(SMALL + bytes(2**22), mtime=0), ("more values", "download it again")),
         ("", SMALL[:10], ("not an IDX file", "download it again")),
         ("", b"\0\0\x08\x01" + SMALL[4:], ("not an IDX file", "download it again")),
         ("", struct.pack(">4B3I", 0, 0, 8, 3, 0, 2**32 - 1, 2**32 - 1), ("0 values", "download it again")),

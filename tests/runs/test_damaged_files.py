@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -165,3 +166,33 @@ def test_the_weights_of_a_run_with_damaged_facts_are_refused(folder, command):
         (path / "meta.json").write_text(json.dumps({**meta, "layout": None}))
     assert_sentences(command("train", "run", "--from", folder, "--out", "new"), 2)
     assert not Path("new").exists()
+
+
+READ = ["looks.json", "evaluation.json", "origin.json", "spectrum.json", "own.json", "checkpoints/best.json"]
+
+
+def as_pipes(folder: Path, names: list[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+
+def test_pipes_in_a_run_folder_keep_no_command_waiting(folder, command):
+    pictures = [f"samples/{path.name}" for path in (folder / "samples").glob("*.png")]
+    as_pipes(folder, [*READ, "run.json", *pictures])
+    assert_sentences(command("report", folder), 0)
+    assert_sentences(command("diagnose", folder))
+    as_pipes(folder, ["checkpoints/step-00000006/meta.json", "checkpoints/step-00000004/state.safetensors"])
+    assert_sentences(command("sample", folder, "-n", "4"), 0)
+    as_pipes(folder, ["events.jsonl", "scores.json"])
+    assert_sentences(command("report", folder), 2)
+    assert_sentences(command("diagnose", folder), 2)
+    as_pipes(folder, ["config.yaml"])
+    assert_sentences(command("resume", folder), 2)
+
+
+def test_a_long_configuration_is_refused_before_it_is_parsed(folder, command):
+    """PyYAML needs 19 s for a megabyte of `[1,1,...]`."""
+    (folder / "config.yaml").write_text("a: [" + "1," * 5_000_000 + "1]")
+    assert_sentences(command("resume", folder), 2)
+    assert_sentences(command("report", folder), 2)

@@ -34,7 +34,7 @@ def test_a_card_survives_json_to_the_last_bit():
     ],
 )
 def test_a_damaged_card_is_told_in_a_sentence(raw):
-    with pytest.raises(UsageError, match=r"score card is damaged .*evaluate again"):
+    with pytest.raises(UsageError, match=r"score card is damaged.*evaluate again"):
         read_card(raw)
 
 

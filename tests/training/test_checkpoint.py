@@ -300,6 +300,12 @@ def test_none_whole_and_none_at_all_are_refused(tmp_path):
         checkpoint.load_newest(tmp_path, state(), lambda note: None)
 
 
+def test_a_folder_whose_name_is_no_text(tmp_path):
+    """safetensors writes to such a path, and opens none."""
+    path = checkpoint.save(tmp_path / "run \udcff", state(3, seed=3), FACTS)
+    assert_same(checkpoint.load(path, state()), state(3, seed=3))
+
+
 def test_an_unfinished_checkpoint_is_none(tmp_path):
     checkpoint.save(tmp_path, state(3, seed=3), FACTS)
     copy(tmp_path / "step-00000003", tmp_path / ".step-00000006.partial")
@@ -310,6 +316,20 @@ def test_an_unfinished_checkpoint_is_none(tmp_path):
     assert notes == []
     checkpoint.save(tmp_path, state(6, seed=6), FACTS)
     assert hidden(tmp_path) == [], "and it is in nobody's way later"
+
+
+def test_a_reader_changes_nothing_while_another_process_writes(tmp_path):
+    """What is set aside while a checkpoint is replaced belongs to the process that replaces it."""
+    checkpoint.save(tmp_path, state(3), FACTS)
+    checkpoint.save(tmp_path, state(6), FACTS).rename(tmp_path / ".step-00000006.old")
+    copy(tmp_path / "step-00000003", tmp_path / ".step-00000009.partial")
+    before = sorted(tmp_path.rglob("*"))
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000003"]
+    checkpoint.load_newest(tmp_path, state(), print)
+    assert sorted(tmp_path.rglob("*")) == before
+    checkpoint.clear(tmp_path)
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000003", "step-00000006"]
+    assert hidden(tmp_path) == []
 
 
 def test_pruning_keeps_the_last_ones_and_the_best(tmp_path):
@@ -405,7 +425,7 @@ def stop_at(monkeypatch, place: int, error: BaseException, spared: str = "") -> 
     monkeypatch.setattr(
         Path, "write_text", breaking("write_text", Path.write_text, lambda path, text: path.write_bytes(b"{"))
     )
-    monkeypatch.setattr(checkpoint, "_sync", breaking("sync", checkpoint._sync))
+    monkeypatch.setattr(checkpoint, "sync", breaking("sync", checkpoint.sync))
     monkeypatch.setattr(shutil, "rmtree", breaking("rmtree", shutil.rmtree, half_removed))
     monkeypatch.setattr(Path, "rename", breaking("rename", Path.rename))
     return done
@@ -436,6 +456,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(tmp_path, agai
             with suppress(Killed):
                 checkpoint.save(folder, new, FACTS)
         notes: list[str] = []
+        checkpoint.clear(folder)
         try:
             found = checkpoint.load_newest(folder, state(), notes.append)
         except UsageError as error:

@@ -401,7 +401,8 @@ def main() -> None:
             f"the run is too large for this machine ({str(error).splitlines()[0]}): "
             "use a smaller batch or smaller networks"
         )
-    _say(" ".join(sentence.split()), rank)
+    with suppress(OSError):  # where stderr is full, the exit code still says it
+        _say(" ".join(sentence.split()), rank)
     sys.exit(2)
 
 

@@ -1,20 +1,26 @@
 """Output whose reader may leave: `steadygan train | head -n 1` trains to its end."""
 
+import errno
 import io
 import os
+import select
 from typing import Any, TextIO
 
 __all__ = ["unbroken"]
 
 
 class Discarding(io.FileIO):
-    """A file for writing that discards what nobody reads any more."""
+    """A file for writing that waits for a slow reader, and discards what nobody reads any more."""
 
     def write(self, content: Any) -> int:
-        """Write to the file, or to nothing once the reader of the pipe has left."""
+        """Write to the file, or to nothing once the reader of the pipe has left or the terminal is closed."""
         try:
-            return super().write(content)
-        except BrokenPipeError:
+            while (count := super().write(content)) is None:  # another program made the pipe non-blocking
+                select.select([], [self], [])
+            return count
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)

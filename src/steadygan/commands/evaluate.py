@@ -27,9 +27,10 @@ from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
 from steadygan.metrics.evaluation import Progress
 from steadygan.parallel import Processes, by_rows
 from steadygan.runs import classifiers
-from steadygan.runs.folder import CHECKPOINTS, Note, opened, restore_member
+from steadygan.runs.folder import CHECKPOINTS, EVENTS, Note, opened, restore_member
 from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
+from steadygan.runs.sinks.jsonl import last_good
 from steadygan.training import checkpoint, sampling
 from steadygan.training.cluster import ONE, Cluster
 from steadygan.training.compile import gpu
@@ -80,7 +81,10 @@ def evaluate_run(
         for index in members:
             state, seed = restore_member(folder, run, index, note, step)
             if lost_members(state):
-                note(f"member {index} has NaN or infinite parameters at step {step:,} and gets no score")
+                note(
+                    f"member {index} has NaN or infinite parameters at step {step:,} and gets no score"
+                    + _remedy(folder, index)
+                )
                 continue
             subject = {
                 "run": folder.resolve().name,
@@ -151,6 +155,16 @@ def evaluate_images(
 
 
 # ------------------------------------------------------------------------------------------------------- what is scored
+
+
+def _remedy(folder: Path, member: int) -> str:
+    """How to score a lost member's last good state, if it is kept."""
+    kept = [step for step in last_good(folder / EVENTS, member) if _is_kept(folder, step)]
+    return f": for its last good state, add --checkpoint {kept[-1]}" if kept else ""
+
+
+def _is_kept(folder: Path, step: int) -> bool:
+    return (folder / CHECKPOINTS / checkpoint.name(step)).is_dir()
 
 
 def _checkpoints(folder: Path, which: str) -> list[Path]:

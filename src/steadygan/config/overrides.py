@@ -10,6 +10,9 @@ from steadygan.errors import UsageError
 __all__ = ["as_text", "assigned", "override", "read_yaml", "split", "value_of"]
 
 
+LONGEST = 2**18
+"""Characters of the longest text that is read as YAML: a second's work. A recipe has some 1,500."""
+
 MOST = 100_000
 """Most values of a configuration. A recipe has some 50."""
 
@@ -26,8 +29,7 @@ def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
 
 def value_of(path: str, text: str) -> Any:
     """The value of `path=text`, read as YAML."""
-    assignment = f"{path}={text}"
-    return read_yaml(text, f"the value of {assignment!r}")
+    return read_yaml(text, f"the value of {_cut(f'{path}={text}')!r}")
 
 
 def split(assignment: str) -> tuple[str, str]:
@@ -71,9 +73,11 @@ def as_text(value: Any) -> str:
 def read_yaml(text: str, source: str) -> Any:
     """YAML as plain data.
 
-    Raises UsageError for text that is not YAML, and for a document that contains itself or unfolds to more than
-    100,000 values.
+    Raises UsageError for text that is not YAML, or longer than 262,144 characters, and for a document that contains
+    itself or unfolds to more than 100,000 values.
     """
+    if len(text) > LONGEST:
+        raise UsageError(f"{source} has more than {LONGEST:,} characters: write a smaller file")
     try:
         loader = yaml.SafeLoader(text)
         document = loader.get_single_node()
@@ -85,8 +89,12 @@ def read_yaml(text: str, source: str) -> Any:
     except UsageError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = _cut(" ".join(str(error).split()) or type(error).__name__, 120)
         raise UsageError(f"{source} is not YAML ({reason}): quote or correct it") from None
+
+
+def _cut(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _unfolded(node: yaml.Node | None, known: dict[int, int]) -> int:

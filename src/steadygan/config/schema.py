@@ -25,11 +25,11 @@ from steadygan.config.field_types import (
     steps_of,
     value,
 )
-from steadygan.config.overrides import read_yaml
+from steadygan.config.overrides import LONGEST, read_yaml
 from steadygan.config.paper import Paper
 from steadygan.diagnostics import VERDICTS, WELL
 from steadygan.errors import UsageError, nearest
-from steadygan.files import user_path
+from steadygan.files import read_text, user_path
 
 __all__ = ["Config", "current", "dump", "in_steps", "load", "parse", "with_root"]
 
@@ -57,6 +57,9 @@ class Critic(Strict):
 
     penalties: tuple[choice(registry.PENALTIES), ...] = ()  # type: ignore[valid-type]
     """Terms of the critic's loss that penalise its gradient with respect to the samples."""
+
+    logit_penalties: tuple[choice(registry.LOGIT_PENALTIES), ...] = ()  # type: ignore[valid-type]
+    """Terms of the critic's loss that penalise its logits alone."""
 
     consistency: tuple[choice(registry.CONSISTENCY), ...] = ()  # type: ignore[valid-type]
     """Terms that pull the logits of a sample and of its slightly changed copy together."""
@@ -97,6 +100,12 @@ class FakeAsReal(Strict):
 
     pool: Count = 8
     """f: the N0 samples with the lowest logits are taken out of f N0 candidates."""
+
+    weight: value(low=0) = Field(1, examples=[0.5])  # type: ignore[valid-type]
+    """lambda: how much a generated sample that counts as real weighs in D's loss, where a real one weighs 1.
+
+    The real part stays a weighted mean. Penalties count all N rows alike.
+    """
 
     scoring: Literal["same", "bfloat16"] = "same"
     """Precision in which candidates are made and scored: that of the run, or bfloat16, which is cheaper."""
@@ -354,11 +363,9 @@ def _warn_of(old: str, new: str) -> None:
 def load(file: Path) -> dict[str, Any]:
     """A YAML file as plain data, under the present names. Raises UsageError when it is missing or not YAML."""
     try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read {file} ({error}): name a recipe, a run folder or a YAML file"
-        ) from None
+        text = read_text(file, LONGEST)
+    except ValueError as error:
+        raise UsageError(f"{error}: name a recipe, a run folder or a YAML file") from None
     raw = read_yaml(text, str(file))
     if not isinstance(raw, dict):
         raise UsageError(f"{file} must hold keys such as steps and data, not {type(raw).__name__}")

@@ -6,13 +6,46 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from steadygan.errors import UsageError
 
-__all__ = ["reading"]
+__all__ = ["contents", "reading"]
 
 CHUNK = 2**20
+
+UNPACKED, RATIO = 2**30, 20
+"""Bytes that an archive may unpack to, or so many times its own size. The published ones unpack to 1.2 times theirs."""
+
+
+class Bounded:
+    """A file for tarfile that raises UsageError after `most` bytes: zeros unpack to a thousand times their size."""
+
+    def __init__(self, file: gzip.GzipFile, most: int, place: Path) -> None:
+        """Start where the file is."""
+        self.file, self.most, self.place = file, most, place
+
+    def read(self, count: int) -> bytes:
+        """Read at most `count` bytes."""
+        found = self.file.read(min(count, CHUNK + self.most))
+        self._require(self.file.tell())
+        return found
+
+    def seek(self, to: int) -> int:
+        """Go to a byte."""
+        self._require(to)
+        return self.file.seek(to)
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self.file.tell()
+
+    def _require(self, byte: int) -> None:
+        if byte > self.most:
+            raise UsageError(
+                f"{self.place} unpacks to more than {self.most:,} bytes, so it is no archive of a data set; download "
+                "it again"
+            )
 
 
 @contextmanager
@@ -32,15 +65,26 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
         elif not place.is_file():  # a pipe would keep its reader waiting
             raise UsageError(f"{place} is not a file; download the archive again")
         else:
-            with gzip.open(place) as whole, tarfile.open(fileobj=whole) as archive:
-                yield lambda name: _in_archive(archive, place, f"{top}/{name}")
-                while whole.read(CHUNK):  # read to the end, where the checksum is
-                    pass
+            with gzip.open(place) as packed:
+                whole: Any = Bounded(packed, max(UNPACKED, RATIO * place.stat().st_size), place)
+                with tarfile.open(fileobj=whole, mode="r:") as archive:
+                    yield lambda name: _in_archive(archive, place, f"{top}/{name}")
+                    while whole.read(CHUNK):  # read to the end, where the checksum is
+                        pass
     except (gzip.BadGzipFile, EOFError, tarfile.TarError, zlib.error) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else "it ends too early"
         raise UsageError(f"{place} is a damaged archive ({reason}); download it again") from error
     except OSError as error:
         raise UsageError(f"{place} cannot be read ({error.strerror or error}); download it again") from error
+
+
+def contents(file: IO[bytes], name: str, most: int) -> bytes:
+    """All of an open file, which is then closed. Raises UsageError if it has more than `most` bytes."""
+    with file:
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise UsageError(f"{name} has more than {most:,} bytes; download the data set again")
+    return raw
 
 
 def _in_folder(place: Path, name: str) -> IO[bytes]:

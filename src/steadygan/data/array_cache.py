@@ -35,6 +35,11 @@ __all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "
 RULES = 2  # increase it when images are decoded differently, so that older arrays are not used
 HEADER = 128  # bytes before the first image
 NAME = 50  # characters of a data set's name in its file names
+MANIFEST = {
+    **{"count": int, "shape": [int], "labels": bool, "rules": int, "fingerprint": str},
+    **{"skipped": [str], "reasons": [str]},
+}
+"""What a manifest has at least."""
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
@@ -103,7 +108,7 @@ def manifests(source: Source) -> Iterator[tuple[Path, dict[str, Any], bool]]:
     """Each array made from a source's split, with any options: its file, its manifest, and whether it is up to date."""
     part = {"source": str(source.place.resolve())} | {k: source.options.get(k) for k in ("split", "below")}
     for file in sorted(cache_folder().glob(f"{glob.escape(_stem(source))}-*.json")):
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError):
             manifest = _manifest(file)
             if all(manifest.get(key) == value for key, value in part.items()):
                 array, size = file.with_suffix(".npy"), math.prod((manifest["count"], *manifest["shape"]))
@@ -171,8 +176,8 @@ def _read(source: Source, skip: bool | None) -> Prepared | None:
         labels = torch.from_numpy(np.load(_labels(place))) if manifest["labels"] else None
         same = manifest == _manifest(place.with_suffix(".json"))
         whole = [manifest["count"], *manifest["shape"]] == list(rows.shape)
-        skipped, _ = manifest["skipped"], manifest["reasons"]
-    except (OSError, ValueError, EOFError, KeyError, TypeError):  # missing or damaged: make it again
+        skipped = manifest["skipped"]
+    except (OSError, ValueError, EOFError):  # missing or damaged: make it again
         return None
     whole = whole and (labels is None or labels.shape == rows.shape[:1])
     fits = all(manifest.get(key) == value for key, value in _wanted(source).items())
@@ -184,11 +189,8 @@ def _read(source: Source, skip: bool | None) -> Prepared | None:
 
 
 def _manifest(file: Path) -> dict[str, Any]:
-    """Read a manifest. Raises OSError or ValueError if there is none."""
-    found = read_json(file)
-    kinds = {"count": int, "shape": list, "labels": bool, "skipped": list}
-    if not isinstance(found, dict) or not all(isinstance(found.get(key), kinds[key]) for key in kinds):
-        raise ValueError(f"{file} is not a manifest")
+    """Read a manifest. Raises ValueError if there is none."""
+    found: dict[str, Any] = read_json(file, MANIFEST)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steadygan.data.archives import reading
+from steadygan.data.archives import contents, reading
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
@@ -17,6 +17,10 @@ from steadygan.data.sources import Block, ClassifierPlan, DataSet, Source, find,
 from steadygan.errors import UsageError
 
 __all__ = ["CIFAR10", "CIFAR100", "cifar10", "cifar100"]
+
+
+BATCH = 2**28
+"""Bytes of the largest pickle that is read; CIFAR-100's training images have 155 MB."""
 
 
 class Archive(NamedTuple):
@@ -99,11 +103,9 @@ def _pickled(known: DataSet, place: Path, archive: Archive, split: str) -> Sourc
     def blocks(skip: bool) -> Iterator[Block]:
         with reading(place, archive.folder) as read:
             for file in files:
-                with read(file) as opened:
-                    raw = opened.read()
-                yield _batch(
-                    read_pickle(raw, f"{file} in {place}"), archive.labels, classes, f"{file} in {place}"
-                )
+                named = f"{file} in {place}"
+                table = read_pickle(contents(read(file), named, BATCH), named)
+                yield _batch(table, archive.labels, classes, named)
 
     count = known.count(split)
     return Source(known.name, place, stat(place, files), count, blocks, {"split": split}, classes)

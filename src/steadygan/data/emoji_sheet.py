@@ -1,20 +1,20 @@
 """The emoji of the npm package emoji-datasource-google: 3,786 colour images, 64x64, cut from one sheet."""
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from steadygan.data.archives import reading
+from steadygan.data.archives import contents, reading
 from steadygan.data.array_cache import load
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, fit_all
 from steadygan.data.sources import Block, DataSet, Source, find, places, stat
 from steadygan.errors import UsageError
+from steadygan.files import BINARY, LARGEST, parse_json
 
 __all__ = ["EMOJI", "emoji"]
 
@@ -65,8 +65,8 @@ def emoji_source(
 
     def blocks(skip: bool) -> Iterator[Block]:
         with reading(place, "package") as read:
-            cells = read_table(_whole(read(TABLE)), place)
-            pixels = _over_white(_whole(read(SHEET)), place)
+            cells = read_table(contents(read(TABLE), f"{TABLE} in {place}", LARGEST), place)
+            pixels = _over_white(contents(read(SHEET), f"{SHEET} in {place}", BINARY), place)
         categories = sorted({cell.category for cell in cells})
         if len(cells) != count or len(categories) != classes:
             raise UsageError(
@@ -94,11 +94,11 @@ def read_table(raw: bytes, place: Path) -> list[Cell]:
     try:
         whole = [
             (one, emoji["category"])
-            for emoji in json.loads(raw)
+            for emoji in parse_json(raw)
             for one in (emoji, *emoji.get("skin_variations", {}).values())
         ]
         cells = [_cell(one, category) for one, category in whole if one["has_img_google"]]
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{TABLE} in {place} is not the file of emoji-datasource-google; download the package again"
         ) from error
@@ -120,11 +120,6 @@ def cut(pixels: np.ndarray, cells: list[Cell], place: Path) -> np.ndarray:
         raise UsageError(f"{SHEET} in {place} ends before {outside[0]}; download the package again")
     corners = [(cell.row * PITCH + 1, cell.column * PITCH + 1) for cell in cells]
     return np.stack([pixels[y : y + SIDE, x : x + SIDE] for y, x in corners]).transpose(0, 3, 1, 2)
-
-
-def _whole(file: IO[bytes]) -> bytes:
-    with file:
-        return file.read()
 
 
 def _over_white(raw: bytes, place: Path) -> np.ndarray:

@@ -101,21 +101,18 @@ def read_idx(path: Path, dims: int = 3) -> np.ndarray:
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            raw = file.read(LARGEST)
+            head = file.read(4 + 4 * dims)
+            if len(head) < 4 + 4 * dims or head[:4] != bytes((0, 0, 8, dims)):
+                kind = "images" if dims == 3 else "labels"
+                raise UsageError(f"{path} is not an IDX file of {kind}; download it again")
+            shape = struct.unpack(f">{dims}I", head[4:])
+            raw = file.read(min(math.prod(shape), LARGEST) + 1)  # no more than the header says
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be read ({error}); download it again") from error
-    head = 4 + 4 * dims
-    if len(raw) < head or raw[:4] != bytes((0, 0, 8, dims)):
-        kind = "images" if dims == 3 else "labels"
-        raise UsageError(f"{path} is not an IDX file of {kind}; download it again")
-    shape = struct.unpack(f">{dims}I", raw[4:head])
-    if (
-        len(raw) - head != math.prod(shape) or 0 in shape
-    ):  # with a 0, other sizes may be too large for an array
-        raise UsageError(
-            f"{path} has {len(raw) - head} values instead of {shape_text(shape)}; download it again"
-        )
-    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)
+    if len(raw) != math.prod(shape) or 0 in shape:  # with a 0, other sizes may be too large for an array
+        more = "more" if len(raw) > math.prod(shape) else f"{len(raw)}"
+        raise UsageError(f"{path} has {more} values instead of {shape_text(shape)}; download it again")
+    return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
 FASHION_MNIST = DataSet(

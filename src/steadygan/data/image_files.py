@@ -45,6 +45,9 @@ SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*
 LARGEST = 2**30
 """Bytes of the largest file that is read as an image."""
 
+UNPACKED, RATIO = 2**32, 100
+"""Bytes that the files of a zip may have, or so many times the zip's own size."""
+
 NAMED = 20
 """The most files that a note names."""
 
@@ -250,6 +253,7 @@ def _list_zip(source: Path, below: str) -> tuple[list[Entry], list[str]]:
     entries, others = [], []
     with open_zip(source) as archive:
         members = archive.infolist()
+        _require_small(source, sum(member.file_size for member in members))
         for member in members:
             _require_inside(source, member.filename)
         # A name may be there twice: like a zip's reader, take the last one.
@@ -281,6 +285,15 @@ def has_signature(start: bytes) -> bool:
     """Whether a file of some 16 first bytes `start` is an image, whatever its name."""
     webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     return webp or start[4:12] in (b"ftypavif", b"ftypavis") or start.startswith(SIGNATURES)
+
+
+def _require_small(source: Path, unpacked: int) -> None:
+    """Raise UsageError for a zip whose files share their bytes, or are zeros: images are packed already."""
+    if unpacked > max(UNPACKED, RATIO * source.stat().st_size):
+        raise UsageError(
+            f"{source} unpacks to {unpacked:,} bytes, more than {RATIO} times its size; unpack it if you trust it, and "
+            "give the folder"
+        )
 
 
 def _require_inside(source: Path, name: str) -> None:

@@ -151,11 +151,11 @@ def _member(archive: ZipFile, file: Path, name: str) -> IO[bytes]:
 def _header(opened: IO[bytes], file: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Read the header of an array without unpickling: its shape and type. The values come next."""
     try:
-        version = np.lib.format.read_magic(opened)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, by_columns, dtype = read(opened)
+        if (version := np.lib.format.read_magic(opened)) != (1, 0):  # others have headers of up to 4 GB
+            raise ValueError(f"version {version[0]} of its header")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(opened)
+        if any(side < 0 for side in shape):
+            raise ValueError(f"{shape_text(shape)} values")
     except DAMAGED as error:
         reason = re.split(r"[.\n]", str(error))[0]
         raise UsageError(f"{file} has a damaged array ({reason}); download it again") from error

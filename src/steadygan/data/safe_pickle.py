@@ -7,14 +7,19 @@ stand for harmless classes of this module, and any other name is refused.
 import io
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from steadygan.errors import UsageError
 
 __all__ = ["read_pickle"]
+
+
+DIMENSIONS, SAID = 4, 100
+"""The most dimensions of an array, and characters of a file that an error repeats."""
 
 
 class Marker:
@@ -31,7 +36,9 @@ class Kind:
     def __init__(self, name: Any, *_: Any) -> None:
         """Raise ValueError for every type but bytes."""
         if name not in ("u1", b"u1", "|u1", "uint8"):
-            raise ValueError(f"an array of {name!r} instead of bytes")
+            raise ValueError(
+                f"an array of {name!r} instead of bytes" if isinstance(name, str) else "no bytes"
+            )
 
     def __setstate__(self, state: Any) -> None:
         """Ignore the byte order, which bytes do not have."""
@@ -52,6 +59,8 @@ class Array:
             not isinstance(kind, Kind)
             or by_columns
             or not isinstance(raw, bytes)
+            or len(shape) > DIMENSIONS
+            or not all(type(side) is int and 0 <= side <= len(raw) for side in shape)
             or len(raw) != math.prod(shape)
         ):
             raise ValueError("an array whose shape and contents do not match")
@@ -77,14 +86,54 @@ ADMITTED = {
 }
 
 
-class Safe(pickle.Unpickler):
-    """An unpickler that knows the names in ADMITTED and no others."""
+class Safe(pickle._Unpickler):
+    """An unpickler that knows the names in ADMITTED and no others, and keys of text alone.
+
+    It is Python's own one in Python, for which an operation is an entry of a table.
+    """
+
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what a name stands for. Raises UsageError for any other name."""
         if (module, name) not in ADMITTED:
-            raise UsageError(f"asks for {module}.{name}")
+            raise UsageError(f"asks for {f'{module}.{name}'[:SAID]}")
         return ADMITTED[module, name]
+
+
+Load = Callable[[Safe], None]
+
+
+def _with_text_keys(load: Load, keys: slice) -> Load:
+    """The operation, if the `keys` among the values on the stack are text. Python hashes a key.
+
+    A tuple of 50 tuples in each other, each with the next one twice, takes 2^50 steps to hash.
+    """
+
+    def checked(self: Safe) -> None:
+        if not all(type(key) in (str, bytes) for key in self.stack[keys]):
+            raise ValueError("a key that is no text")
+        load(self)
+
+    return checked
+
+
+def _refused(self: Safe) -> None:
+    raise ValueError("a set")  # whose members are hashed, too
+
+
+KEYED = {
+    pickle.SETITEM: slice(-2, -1),
+    pickle.SETITEMS: slice(None, None, 2),
+    pickle.DICT: slice(None, None, 2),
+}
+"""The operations that put something into a dict, and where its keys are among the values on the stack."""
+
+Safe.dispatch |= {
+    **{code[0]: _with_text_keys(Safe.dispatch[code[0]], keys) for code, keys in KEYED.items()},
+    **{code[0]: _refused for code in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)},
+}
 
 
 def read_pickle(raw: bytes, place: Path | str) -> dict[str, Any]:
@@ -106,7 +155,7 @@ def read_pickle(raw: bytes, place: Path | str) -> dict[str, Any]:
             f"{place} {error}, which the original files never do; do not trust it, and download the data set again"
         ) from None
     except Exception as error:  # a damaged pickle may raise almost anything
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = " ".join(str(error)[:SAID].split()).rstrip(".") or type(error).__name__
         raise UsageError(f"{place} is a damaged pickle ({reason}); download the data set again") from error
     if not isinstance(found, dict):
         raise UsageError(f"{place} has no table of images; download the data set again")

@@ -7,12 +7,13 @@ from typing import IO
 
 import numpy as np
 
-from steadygan.data.archives import reading
+from steadygan.data.archives import contents, reading
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, fit_all
 from steadygan.data.sources import BLOCK, Block, DataSet, Source, find, places, stat
 from steadygan.errors import UsageError
+from steadygan.files import BINARY
 
 __all__ = ["STL10", "stl10"]
 
@@ -78,8 +79,7 @@ def _images(file: IO[bytes], count: int, place: str, total: int) -> np.ndarray:
 
 def _labels(file: IO[bytes], count: int, place: str) -> np.ndarray:
     """The labels, int64 from 0 on. In the file each is one byte, from 1 on."""
-    with file:
-        labels = np.frombuffer(file.read(), np.uint8)
+    labels = np.frombuffer(contents(file, place, BINARY), np.uint8)
     classes = STL10.classes
     if len(labels) != count or labels.min() < 1 or labels.max() > classes:
         raise UsageError(

@@ -4,12 +4,14 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 
 from steadygan.errors import UsageError
+from steadygan.files import lines as lines_of
+from steadygan.files import parse_json
 
 __all__ = ["FACTS", "Events", "History", "Series", "is_fact", "read", "whole"]
 
@@ -70,7 +72,7 @@ class Events:
     def add(self, line: Mapping[str, Any]) -> None:
         """Add one parsed line: its numbers, or where the run diverged. A line without a step is ignored."""
         step = line.get("step")
-        if type(step) is not int:
+        if not _is_step(step):
             return
         if "diverged" in line:
             if _are_members(line["diverged"]) and isinstance(line.get("began"), int | None):
@@ -105,6 +107,10 @@ class Events:
         return History(series, {**self.facts, **({"diverged": ended[0]} if ended else {})})
 
 
+def _is_step(value: Any) -> TypeGuard[int]:
+    return type(value) is int and abs(value) < 10**15  # a larger one is no step, and float64 would round it
+
+
 def _are_members(value: Any) -> bool:
     """Whether this names members, as the trainer's lines do; "diverged": true of another program does not."""
     return isinstance(value, list) and all(type(index) is int and 0 <= index < MOST for index in value)
@@ -131,16 +137,12 @@ def _parsed(line: str | bytes) -> dict[str, Any] | None:
     """The content of a line. None if it is incomplete, no JSON object, or no valid text (half a surrogate pair)."""
     text = line if isinstance(line, str) else line.decode(errors="replace")
     try:
-        found = json.loads(text, parse_int=_integer)
+        found = parse_json(text)
         if "\\u" in text:
             json.dumps(found, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < 16 else float(digits)  # which may be infinite
 
 
 def whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -148,10 +150,11 @@ def whole(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
     What a run does not write is left out of the content: text for a number, a time that is not finite.
     """
-    for line in path.read_bytes().decode(errors="replace").split("\n") if path.exists() else ():
-        values = _parsed(line)
-        if values is not None and type(values.get("step")) is int:
-            yield line, {key: value for key, value in values.items() if _is_written(key, value)}
+    for line in lines_of(path):
+        text = line.decode(errors="replace").removesuffix("\n")
+        values = _parsed(text)
+        if values is not None and _is_step(values.get("step")):
+            yield text, {key: value for key, value in values.items() if _is_written(key, value)}
 
 
 def _is_written(key: str, value: Any) -> bool:
@@ -178,14 +181,12 @@ def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = 
     tensor([1.4000], dtype=torch.float64)
     """
     name = str(lines) if isinstance(lines, Path) else "the lines"
-    if isinstance(lines, Path):
-        try:
-            lines = lines.read_bytes().split(b"\n")
-        except OSError as error:
-            raise UsageError(f"cannot read {lines} ({error.strerror}): name a run's events.jsonl") from None
     events = Events(facts)
-    for line in lines:
-        events.take(line)
+    try:
+        for line in lines_of(lines) if isinstance(lines, Path) else lines:
+            events.take(line)
+    except OSError as error:
+        raise UsageError(f"cannot read {name} ({error.strerror}): name a run's events.jsonl") from None
     if not events.columns and not events.diverged:
         raise UsageError(f"{name} has no event of a run: name an events.jsonl or a Monitor's file")
     return events

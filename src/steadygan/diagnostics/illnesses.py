@@ -102,9 +102,14 @@ def diverged(history: History) -> Sick | None:
     """NaN or infinity: reported by the trainer, or losses that end in values that are not finite."""
     told = history.facts.get("diverged")
     if told:
-        begin, where = told.get("began") or told.get("step") or 0, told.get("tensor") or told.get("where")
+        begin, where = (
+            int(told.get("began") or told.get("step") or 0),
+            told.get("tensor") or told.get("where"),
+        )
         first = f", first in {where}" if where else ""
-        return Sick("diverged", int(begin), (f"values are not finite from step {int(begin):,} on{first}.",))
+        good = told.get("good_step")
+        kept = (f"the last good state is that of step {good:,}.",) if type(good) is int else ()
+        return Sick("diverged", begin, (f"values are not finite from step {begin:,} on{first}.", *kept))
     for key, series in history.series.items():
         gaps = ~series.values.isfinite()
         if key.startswith("loss/") and len(gaps) and gaps[-1]:

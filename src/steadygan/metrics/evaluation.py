@@ -16,7 +16,7 @@ from torch import Tensor
 from steadygan.data import Data, as_seen
 from steadygan.data.dataset import rows_sha256
 from steadygan.errors import UsageError
-from steadygan.files import cache_folder, write_whole
+from steadygan.files import BINARY, cache_folder, read_whole, write_whole
 from steadygan.metrics.extractors.base import Extractor, Score, check_images, in_bytes
 from steadygan.metrics.extractors.registry import extractor, score_name
 from steadygan.metrics.feature_scores import Summary, scores
@@ -319,11 +319,11 @@ def _points(data: Data, count: int) -> Tensor:
 def _read(file: Path) -> Summary | None:
     """The stored summary, or None if it is missing, truncated or changed. The images are then read again."""
     try:
-        raw = file.read_bytes()
-        if hashlib.sha256(raw).hexdigest().encode() != file.with_suffix(".sha256").read_bytes():
+        raw = read_whole(file, BINARY)
+        if hashlib.sha256(raw).hexdigest().encode() != read_whole(file.with_suffix(".sha256")):
             return None
         return Summary.of_tensors(load(raw))
-    except (OSError, SafetensorError, KeyError):
+    except (ValueError, SafetensorError, KeyError):
         return None
 
 

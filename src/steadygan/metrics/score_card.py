@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from steadygan.errors import UsageError
+from steadygan.files import fits
 from steadygan.metrics.extractors.base import Score
 
 __all__ = ["NOISE", "Card", "Comparison", "compare", "difference", "read_card"]
@@ -28,6 +29,8 @@ STUDENT = {
 }
 """The same threshold for estimated errors, by degrees of freedom (Student's t, 97.5 %)."""
 
+
+NUMBER = float | int | None
 
 LARGEST = 1e50
 """No score is larger in magnitude: fourth powers of errors are still numbers."""
@@ -55,20 +58,32 @@ def read_card(raw: Mapping[str, Any]) -> Card:
     >>> read_card(Card({}, {"seed": 0}, {"fd": Score(1.5, 0.25)}).plain()).scores
     {'fd': Score(value=1.5, error=0.25)}
     """
-    try:
-        scores = {name: Score(float(s["value"]), float(s["error"])) for name, s in raw["scores"].items()}
-        card = Card(dict(raw["subject"]), _present(dict(raw["protocol"])), scores)
-        if any(abs(number) > LARGEST for score in scores.values() for number in score):
-            raise ValueError("a score is out of range")
-        if not isinstance(card.subject.get("step", 0), int) or not isinstance(
-            card.protocol.get("shape", []), list
-        ):
-            raise TypeError("a step is a number and a shape a list")
-        return card
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(
-            f"a score card is damaged ({type(error).__name__}: {error}): remove its file and evaluate again"
-        ) from error
+    if not _whole(raw):
+        raise UsageError("a score card is damaged: remove scores.json and evaluate again")
+    scores = {name: Score(_number(s["value"]), _number(s["error"])) for name, s in raw["scores"].items()}
+    return Card(dict(raw["subject"]), _present(dict(raw["protocol"])), scores)
+
+
+def _whole(raw: Any) -> bool:
+    """Whether this is plain data of a card. A score that is NaN is None in a file."""
+    if not fits(raw, {"subject": {}, "protocol": {}, "scores": {}}):
+        return False
+    scores, step, shape = raw["scores"].values(), raw["subject"].get("step", 0), raw["protocol"].get("shape")
+    return (
+        all(fits(score, {"value": NUMBER, "error": NUMBER}) for score in scores)
+        and all(
+            abs(_number(score[key])) <= LARGEST
+            for score in scores
+            for key in ("value", "error")
+            if score[key]
+        )
+        and fits(step, int)
+        and fits(shape or [], [object])
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _present(protocol: dict[str, Any]) -> dict[str, Any]:

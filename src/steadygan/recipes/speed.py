@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from steadygan.files import cache_folder, read_json, write_whole
 
@@ -70,13 +71,10 @@ def _one_core() -> float:
 def _read(file: Path) -> dict[str, float]:
     """What the file keeps; nothing where it is missing or damaged."""
     try:
-        found = read_json(file)
-    except (OSError, ValueError):
+        found: dict[str, Any] = read_json(file, {})
+    except ValueError:
         return {}
-    whole = isinstance(found, dict) and all(
-        isinstance(speed, float) and speed > 0 for speed in found.values()
-    )
-    return found if whole else {}
+    return {host: speed for host, speed in found.items() if isinstance(speed, float) and speed > 0}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, features
 from torch import Tensor
 
+from steadygan.files import BINARY, read_whole
 from steadygan.runs.folder import SAMPLES
 from steadygan.runs.sinks.landscapes import LANDSCAPES, SavedLandscape, read_landscape
 
@@ -78,10 +79,10 @@ def _steps(folder: Path, ending: str) -> list[Path]:
 @lru_cache(maxsize=512)
 def _picture(path: Path, changed: int, size: int) -> tuple[str, float]:
     """A picture unchanged if it is small enough, else shrunk until it is; empty if it cannot be read."""
-    whole = path.read_bytes()
     try:
+        whole = read_whole(path, BINARY)
         image = Image.open(io.BytesIO(whole)).convert("RGB")
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return "", 1.0
     ratio = image.width / image.height
     if len(whole) <= size:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from steadygan import config
 from steadygan.diagnostics import Events, History
 from steadygan.errors import UsageError
-from steadygan.files import read_json
+from steadygan.files import LARGEST, lines, read_json
 from steadygan.metrics import Card
 from steadygan.runs import score_cards as cards
 from steadygan.runs.folder import EVALUATION, EVENTS, read_config
@@ -75,12 +75,11 @@ class Reader:
             self.config = read_config(self.path) if self.path.is_dir() else {}
             self._again()
             self.inode = found.st_ino
-        with self.file.open("rb") as file:
-            file.seek(self.seen)
-            for line in file:
-                if not self.events.take(line) and not line.endswith(b"\n"):  # being written, or torn
-                    break
-                self.seen += len(line)
+        for line in lines(self.file, self.seen):
+            written = line.endswith(b"\n") or len(line) == LARGEST
+            if not self.events.take(line) and not written:  # being written, or torn
+                break
+            self.seen += len(line)
         return None
 
 
@@ -99,14 +98,10 @@ def facts(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _protocol(file: Path) -> dict[str, Any]:
     try:
-        found = read_json(file)
-    except (OSError, ValueError):
+        found: dict[str, Any] = read_json(file, {})
+    except ValueError:
         return {}
-    if not isinstance(found, dict):
-        return {}
-    return {
-        key: part for key, part in found.items() if not key.startswith("training_")
-    }  # which is no part of it
+    return {key: part for key, part in found.items() if not key.startswith("training_")}  # no part of it
 
 
 def names(runs: Sequence[Told]) -> list[str]:

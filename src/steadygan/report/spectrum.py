@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from steadygan.files import read_json
+from steadygan.files import fits, read_json
 from steadygan.report.axes import Scale, short, ticks
 
 __all__ = ["BOX", "Cloud", "clouds"]
@@ -34,15 +34,18 @@ class Cloud(NamedTuple):
 def clouds(folder: Path) -> tuple[str, list[Cloud]]:
     """The title of the spectrum, and its panels with equal axes; empty if there is none or it is damaged."""
     try:
-        raw = read_json(folder / FILE)
+        raw = read_json(folder / FILE, {"step": int, "P": int, "method": str})
         values = {
             name: torch.tensor(raw[name]["eigenvalues"], dtype=torch.float64).view(-1, 2)
             for name in NAMES
             if name in raw
         }
-        signs = {name: raw[name].get("signs") for name in values}
-        title = f"step {int(raw['step']):,}, {int(raw['P']):,} parameters, {raw['method']}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError):
+        signs = {name: raw[name].get("signs") or {} for name in values}
+        shares = {
+            name: {s: v for s, v in found.items() if fits(v, int | float)} for name, found in signs.items()
+        }
+        title = f"step {raw['step']:,}, {raw['P']:,} parameters, {raw['method']}"
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return "", []
     values = {name: v for name, v in values.items() if len(v) and v.isfinite().all()}
     if not values:
@@ -59,7 +62,7 @@ def clouds(folder: Path) -> tuple[str, list[Cloud]]:
             (round((left + right) / 2, 1), round((top + bottom) / 2, 1)),
             [(round(across(torch.tensor(t)).item(), 1), short(t, 2)) for t in ticks(across)],
             [(round(up(torch.tensor(t)).item(), 1), short(t, 2)) for t in ticks(up)],
-            _words(v, signs[name]),
+            _words(v, shares[name]),
         )
         for name, v in values.items()
     ]
@@ -70,8 +73,8 @@ def _dots(across: torch.Tensor, up: torch.Tensor) -> str:
     return "".join(f"M{u:g} {v:g}h0" for u, v in places)
 
 
-def _words(values: torch.Tensor, signs: dict[str, float] | None) -> str:
+def _words(values: torch.Tensor, signs: dict[str, float]) -> str:
     real = values[:, 0]
     text = f"{len(values):,} eigenvalues, real parts {real.min():.3g} to {real.max():.3g}"
-    shares = ", ".join(f"{share:.0%} {name}" for name, share in (signs or {}).items())
+    shares = ", ".join(f"{share:.0%} {name}" for name, share in signs.items())
     return f"{text}; {shares}" if shares else text

@@ -1,10 +1,13 @@
 """A local server for the report, which updates the page while runs train."""
 
+import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -15,6 +18,13 @@ from steadygan.report.run_summary import Reader
 __all__ = ["Watch", "serve", "server"]
 
 HOST = "127.0.0.1"
+
+CLIENTS = 32
+"""Connections that are answered at once. Further ones are closed."""
+
+SECONDS = 10.0
+"""A connection that takes longer is closed: its client sends a byte at a time, or reads none."""
+
 SEEN = ("events.jsonl", "scores.json", "spectrum.json", "config.yaml", "samples", "landscapes")
 
 
@@ -57,6 +67,7 @@ def server(watch: Watch, port: int) -> ThreadingHTTPServer:
     """The HTTP server of a page and its version, on loopback only. Raises UsageError if the port is taken."""
 
     own: set[str] = set()
+    free = threading.BoundedSemaphore(CLIENTS)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -90,6 +101,24 @@ def server(watch: Watch, port: int) -> ThreadingHTTPServer:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
+        def process_request(self, request: Any, client_address: Any) -> None:
+            """Answer in a thread of its own, or close the connection where too many are open."""
+            if free.acquire(blocking=False):
+                super().process_request(request, client_address)
+            else:
+                self.shutdown_request(request)
+
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            """Answer, and close the connection when its time has passed."""
+            late = threading.Timer(SECONDS, _hang_up, [request])
+            late.daemon = True
+            late.start()
+            try:
+                super().process_request_thread(request, client_address)
+            finally:
+                late.cancel()
+                free.release()
+
         def handle_error(self, request: object, client_address: object) -> None:
             """Ignore a browser that disconnects during an answer; report other errors as usual."""
             if not isinstance(sys.exception(), ConnectionError):
@@ -103,6 +132,12 @@ def server(watch: Watch, port: int) -> ThreadingHTTPServer:
         ) from None
     own |= {f"{name}:{found.server_port}" for name in (HOST, "localhost")}
     return found
+
+
+def _hang_up(request: socket.socket) -> None:
+    """End what a thread waits for: it then reads no more bytes, or fails to send."""
+    with suppress(OSError):  # the client has left
+        request.shutdown(socket.SHUT_RDWR)
 
 
 def serve(readers: Sequence[Reader], port: int, every: int, console: Console) -> None:

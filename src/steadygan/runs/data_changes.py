@@ -28,10 +28,10 @@ def training_data(data: Data) -> dict[str, Any]:
 def changed(folder: Path, found: dict[str, Any]) -> str | None:
     """A sentence if the training data of the run in `folder` were others than those `found` now, else None."""
     try:
-        kept = read_json(folder / EVALUATION)
-        before = int(kept["training_rows"]), kept["training_sha256"]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        kept = read_json(folder / EVALUATION, {"training_rows": int, "training_sha256": str})
+    except ValueError:
         return None  # not known: the run is of an older version
+    before = kept["training_rows"], kept["training_sha256"]
     if not found or before == (found["training_rows"], found["training_sha256"]):
         return None
     return (

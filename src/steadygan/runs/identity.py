@@ -43,6 +43,6 @@ def record_identity(folder: Path, found: str) -> None:
 def known_identity(folder: Path) -> str | None:
     """Which run a folder is; None for a folder of an older version."""
     try:
-        return str(read_json(folder / IDENTITY)["run"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(folder / IDENTITY, {"run": str})["run"])
+    except ValueError:
         return None

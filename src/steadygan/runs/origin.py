@@ -206,7 +206,6 @@ def record(folder: Path, source: Origin) -> None:
 def recorded(folder: Path) -> dict[str, Any]:
     """Where a run's first weights came from, as `record` wrote it; empty where they came from its seed."""
     try:
-        found = read_json(folder / ORIGIN)
-    except (OSError, ValueError):
+        return dict(read_json(folder / ORIGIN, {}))
+    except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}

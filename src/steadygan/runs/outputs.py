@@ -21,7 +21,7 @@ from steadygan.runs.sinks import (
     sample_sink,
     tensorboard_sink,
 )
-from steadygan.runs.sinks.jsonl import whole
+from steadygan.runs.sinks.jsonl import last_good
 from steadygan.runs.sinks.landscapes import LANDSCAPES
 from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Event, Scored, Snapshot
@@ -58,7 +58,7 @@ def loggers(
         lambda step: {**known, **stream_place(places(step))},
         last=keep.last,
         best=keep.best,
-        good=_last_good(folder / EVENTS),
+        good=last_good(folder / EVENTS),
     )
     with board as board_sink, saved as saved_sink:
         yield [
@@ -68,12 +68,6 @@ def loggers(
             saved_sink,
             board_sink,
         ]
-
-
-def _last_good(events: Path) -> list[int]:
-    """The steps of the last good states of members that diverged before a resume."""
-    found = [line.get("good_step") for _, line in whole(events) if "diverged" in line]
-    return [step for step in found if type(step) is int and step >= 0]
 
 
 def _nothing(event: Event) -> None:

@@ -137,10 +137,9 @@ def check_named(folder: Path) -> None:
 def _record(folder: Path) -> dict[str, Any]:
     """What `keep` wrote to a run folder; nothing where there is no such file."""
     try:
-        found = read_json(folder / RECORD)
-    except (OSError, ValueError):
+        return dict(read_json(folder / RECORD, {}))
+    except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def as_loss(given: Any) -> Loss:

@@ -24,15 +24,12 @@ def cards(folder: Path) -> list[Card]:
     if not file.exists():
         return []
     try:
-        raw = read_json(file)
-        listed = raw["cards"] if raw["format"] == FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{file} cannot be read ({type(error).__name__}): remove it and evaluate again"
-        ) from error
-    if not isinstance(listed, list):
+        raw = read_json(file, {"format": int, "cards": list})
+    except ValueError as error:
+        raise UsageError(f"{error}: remove it and evaluate again") from error
+    if raw["format"] != FORMAT:
         raise UsageError(f"{file} has another format version: remove it and evaluate again")
-    return [read_card(card) for card in listed]
+    return [read_card(card) for card in raw["cards"]]
 
 
 def add(folder: Path, card: Card) -> None:

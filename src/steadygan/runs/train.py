@@ -29,11 +29,12 @@ from steadygan.runs.folder import (
     EVENTS,
     Note,
     check_free,
-    claim,
+    claimed,
     locked,
     read_config,
     restore,
     stream_places,
+    tidied,
 )
 from steadygan.runs.identity import identity, record_identity, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
@@ -41,7 +42,8 @@ from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import check_tensorboard, compiling, console_sink
-from steadygan.runs.sinks.jsonl import logged, rewind, whole
+from steadygan.runs.sinks.checkpoints import thin
+from steadygan.runs.sinks.jsonl import last_good, logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.training import checkpoint
 from steadygan.training.advance import TOGETHER, Advance, advancing
@@ -99,8 +101,7 @@ def start(
             begun = evaluate(team.place.mine(run.state))  # fails here, before anything is written
 
         def begin() -> None:
-            claim(folder)
-            held.enter_context(locked(folder))
+            held.enter_context(claimed(folder))
             record_identity(
                 folder,
                 identity(
@@ -150,7 +151,9 @@ def resume(
         step = int(state.scalars["step"].flatten()[0])
         places = cluster.agreed(lambda: stream_places(folder, step) if saved else [])
         team.draws.resume(places[team.place.members.start : team.place.members.stop])
-        if ended := cluster.agreed(lambda: _ended(folder, run.stop, step, settings.steps)):
+        if ended := cluster.agreed(
+            lambda: _ended(folder, run.stop, step, settings.steps, settings.keep.last)
+        ):
             console.print(ended, markup=False, soft_wrap=True)
             return None
         if settings.steps > before.get("steps", 0):
@@ -194,6 +197,7 @@ def _restored(team: Team, folder: Path, held: ExitStack, console: Console) -> tu
 
     def read() -> bool:
         held.enter_context(locked(folder))
+        tidied(folder)
         if told := changed(folder, training_data(run.data)):
             _noter(console)(told)
         saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
@@ -205,8 +209,15 @@ def _restored(team: Team, folder: Path, held: ExitStack, console: Console) -> tu
     return team.cluster.same(found[0]), saved
 
 
-def _ended(folder: Path, rule: Stop | None, step: int, steps: int) -> str:
-    """A sentence where a run has nothing left to train, else nothing."""
+def _ended(folder: Path, rule: Stop | None, step: int, steps: int, last: int) -> str:
+    """A sentence where a run has nothing left to train, else nothing. It keeps its `last` checkpoints then."""
+    ended = _ended_by(folder, rule, step, steps)
+    if ended:  # it may have been killed between its last checkpoint and the removal of an older one
+        thin(folder / CHECKPOINTS, step, last, last_good(folder / EVENTS))
+    return ended
+
+
+def _ended_by(folder: Path, rule: Stop | None, step: int, steps: int) -> str:
     if step >= steps:
         return (
             f"{folder} is complete: it has {step:,} steps, and steps is {steps:,}; to train longer, "

@@ -5,7 +5,6 @@ A checkpoint is complete or absent: it is written under another name, and rename
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable
@@ -15,12 +14,13 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import steadygan
 from steadygan.errors import UsageError
-from steadygan.files import read_json
+from steadygan.files import clear_partial, read_json, sync
 from steadygan.game import State
 
 __all__ = ["checkpoints", "clear", "load", "load_newest", "meta", "name", "newest", "prune", "read", "save"]
@@ -74,14 +74,12 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
         }
         (partial / "meta.json").write_text(json.dumps(about, indent=1))
         for part in (file, partial / "meta.json", partial):
-            _sync(part)
+            sync(part)
         old = _retired(target)
-        if (
-            target.exists()
-        ):  # same step again; if the process is killed here, `checkpoints` restores the old one
+        if target.exists():  # same step again; if the process is killed here, `clear` restores the old one
             target.rename(old)
         partial.rename(target)
-        _sync(folder)
+        sync(folder)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -111,12 +109,13 @@ def is_name(text: str) -> bool:
 def meta(path: Path) -> dict[str, Any]:
     """The contents of meta.json of the checkpoint at `path`. Raises UsageError if it is damaged."""
     try:
-        found: dict[str, Any] = read_json(path / "meta.json")
-        form, _, _ = found["format"], found["step"] + 0, found["sha256"].encode()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
-    if form != FORMAT:
-        raise UsageError(f"checkpoint {path} has format {form}, but this version reads format {FORMAT}")
+        found: dict[str, Any] = read_json(path / "meta.json", {"format": int, "step": int, "sha256": str})
+    except ValueError as error:
+        raise UsageError(f"checkpoint {path} cannot be read: {error}") from error
+    if found["format"] != FORMAT:
+        raise UsageError(
+            f"checkpoint {path} has format {found['format']}, but this version reads format {FORMAT}"
+        )
     if is_name(path.name) and int(path.name[5:]) != found["step"]:
         raise UsageError(
             f"checkpoint {path} holds step {found['step']}, so its folder was copied or renamed: remove it, or give it "
@@ -134,7 +133,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         if _digest(path / "state.safetensors") != found["sha256"]:
             raise UsageError(f"checkpoint {path} is truncated or altered: its checksum does not match")
-        return found, load_file(path / "state.safetensors")
+        return found, _load(path / "state.safetensors")
     except UsageError:
         raise
     except (OSError, ValueError, SafetensorError) as error:
@@ -188,8 +187,7 @@ def _check_players(path: Path, found: list[str], wanted: list[str]) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The paths of the checkpoints in `folder`, oldest first."""
-    _bring_back(folder)
+    """The paths of the checkpoints in `folder`, oldest first. Nothing is changed there: another process may train."""
     found = [p for p in folder.glob("step-*") if is_name(p.name) and p.is_dir()]
     return sorted(found, key=lambda p: int(p.name[5:]))
 
@@ -237,7 +235,12 @@ def prune(folder: Path, step: int, last: int, keep: Collection[Path]) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what a killed process left of checkpoints that it wrote or removed. Only the run's own process may."""
+    """Remove what a killed process left of checkpoints that it wrote or removed, and undo what it had half replaced.
+
+    Only the run's own process may, before it reads them.
+    """
+    _bring_back(folder)
+    clear_partial(folder)
     for left in (*folder.glob(".step-*.partial"), *folder.glob(".step-*.gone")):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -257,16 +260,18 @@ def _bring_back(folder: Path) -> None:
 
 
 def _digest(file: Path) -> str:
+    if not file.is_file():  # a pipe would keep its reader waiting
+        raise ValueError(f"{file.name} is not a file")
     with file.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _load(file: Path) -> dict[str, Tensor]:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        str(file).encode()
+    except UnicodeEncodeError:  # safetensors opens no such name
+        return load_bytes(file.read_bytes())
+    return load_file(file)
 
 
 def _kind(t: Tensor) -> str:

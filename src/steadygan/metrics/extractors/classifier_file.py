@@ -11,13 +11,14 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
 from steadygan.errors import UsageError
-from steadygan.files import read_json, write_whole
+from steadygan.files import BINARY, read_json, read_whole, write_whole
 from steadygan.metrics.extractors.classifier import Classifier, cnn
 
 __all__ = ["CARD", "WEIGHTS", "load_classifier", "save_classifier"]
 
 FORMAT = 1
 CARD, WEIGHTS = "classifier.json", "classifier.safetensors"
+SHAPE = {"format": int, "sha256": str, "architecture": {"shape": [int], "classes": list, "width": int}}
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> Classifier:
@@ -47,13 +48,13 @@ def load_classifier(folder: Path) -> Classifier:
     if not (folder / CARD).is_file():
         raise UsageError(f"{folder} has no {CARD}: make one with steadygan classifier")
     try:
-        card = read_json(folder / CARD)
+        card = read_json(folder / CARD, SHAPE)
         if card["format"] != FORMAT:
             raise UsageError(
                 f"the classifier in {folder} has format {card['format']}, but this version reads {FORMAT}: "
                 "make it again with steadygan classifier"
             )
-        raw = (folder / WEIGHTS).read_bytes()
+        raw = read_whole(folder / WEIGHTS, BINARY)
         if hashlib.sha256(raw).hexdigest() != card["sha256"]:
             raise UsageError(
                 f"{folder / WEIGHTS} is truncated or changed, because its checksum is not that of {CARD}: "
@@ -65,7 +66,7 @@ def load_classifier(folder: Path) -> Classifier:
         net.load_state_dict(tensors_of(raw), assign=True)
     except UsageError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (ValueError, RuntimeError, SafetensorError) as error:
         raise UsageError(
             f"the classifier in {folder} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}): "
             "make it again with steadygan classifier"

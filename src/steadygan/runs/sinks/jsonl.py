@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from steadygan.diagnostics.history import whole
-from steadygan.files import write_whole
-from steadygan.training.events import Diverged, Event, Progress, Scored, Statistics, Stopped
+from steadygan.files import fits, sync, write_whole
+from steadygan.training.events import Diverged, Event, Progress, Scored, Snapshot, Statistics, Stopped
 
-__all__ = ["line_of", "line_sink", "logged", "rewind", "whole"]
+__all__ = ["last_good", "line_of", "line_sink", "logged", "rewind", "whole"]
 
 
 def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
@@ -23,6 +23,8 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
         if line is not None:
             with path.open("a") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
+        if isinstance(event, Snapshot) and path.exists():
+            sync(path)  # a run that is resumed from this checkpoint does not write these lines again
 
     return sink
 
@@ -56,6 +58,13 @@ def rewind(path: Path, step: int) -> float:
 def logged(path: Path, step: int) -> dict[str, Any]:
     """All values in the lines of `step`, or an empty dict if it has none."""
     return {key: v for _, values in whole(path) if values["step"] == step for key, v in values.items()}
+
+
+def last_good(path: Path, member: int | None = None) -> list[int]:
+    """The steps of the last good states of the members that have diverged, or of one of them."""
+    lost = [line for _, line in whole(path) if fits(line.get("diverged"), [int])]
+    found = [line.get("good_step") for line in lost if member is None or member in line["diverged"]]
+    return [step for step in found if type(step) is int and step >= 0]
 
 
 def _when(event: Progress | Statistics | Scored, images_per_step: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.critic_outputs import ranks
 from steadygan.diagnostics.landscape import Landscape, around, landscape
-from steadygan.files import clear_partial, write_whole
+from steadygan.files import BINARY, clear_partial, parse_json, read_whole, write_whole
 from steadygan.game import Game, State
 from steadygan.game.state import member
 from steadygan.networks import logits_of
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 LANDSCAPES = "landscapes"
-UNREADABLE = (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 SHOWN = 400  # the most generated and the most real samples in a file
 
 
@@ -104,11 +103,17 @@ def write_landscape(folder: Path, saved: SavedLandscape) -> None:
 def read_landscape(path: Path) -> SavedLandscape | None:
     """Read a file of `landscape_sink`. Returns None if it is damaged or another kind of file."""
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["seen"])
-            tensors = {name: file.get_tensor(name) for name in ("logits", "gradient", "fakes", "reals")}
-            x, y, half = (float(v) for v in facts["frame"])
-            found = Landscape((x, y, half), tensors["logits"], tensors["gradient"])
-            return SavedLandscape(int(facts["step"]), found, tensors["fakes"], tensors["reals"])
-    except (*UNREADABLE, safetensors.SafetensorError):
+        raw = read_whole(path, BINARY)
+        facts, tensors = _facts(raw), safetensors.torch.load(raw)
+        x, y, half = (float(v) for v in facts["frame"])
+        found = Landscape((x, y, half), tensors["logits"], tensors["gradient"])
+        return SavedLandscape(int(facts["step"]), found, tensors["fakes"], tensors["reals"])
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError):
         return None
+
+
+def _facts(raw: bytes) -> dict[str, Any]:
+    """What `write_landscape` wrote beside the tensors: a file begins with the length of its header, which is JSON."""
+    header = parse_json(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    found: dict[str, Any] = parse_json(header["__metadata__"]["seen"])
+    return found

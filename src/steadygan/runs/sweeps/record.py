@@ -58,6 +58,13 @@ class Sweep(NamedTuple):
         return len(self.runs) == 1
 
 
+ROW: dict[str, Any] = {
+    **{"run": str, "members": [int], "point": {}, "score": float | int | None},
+    **{"state": str, "step": int, "seconds": float | int},
+}
+"""The shape of a row in table.json."""
+
+
 class Row(NamedTuple):
     """How a point ended: the folder of its run, its members in an ensemble, and its last score, None without one."""
 
@@ -100,7 +107,7 @@ def write(folder: Path, sweep: Sweep) -> None:
 
 def read(folder: Path) -> Sweep:
     """The sweep of a folder. Raises UsageError if it has none."""
-    raw = _read(folder / SWEEP)
+    raw = _read(folder / SWEEP, {"recipe": str, "by": str, "points": [{}], "runs": [{}]})
     return Sweep(*(raw[name] for name in Sweep._fields))
 
 
@@ -108,17 +115,19 @@ def rows(folder: Path) -> list[Row]:
     """The rows of the runs that have ended so far."""
     if not (folder / TABLE).exists():
         return []
-    return [Row(*(row[name] for name in Row._fields)) for row in _read(folder / TABLE)["rows"]]
+    return [
+        Row(*(row[name] for name in Row._fields)) for row in _read(folder / TABLE, {"rows": [ROW]})["rows"]
+    ]
 
 
-def _read(file: Path) -> Any:
+def _read(file: Path, shape: dict[str, Any]) -> Any:
     try:
-        raw = read_json(file)
-        if raw["format"] != FORMAT:
-            raise ValueError("another format")
-        return raw
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file} cannot be read ({type(error).__name__}): start a new sweep") from error
+        raw = read_json(file, {"format": int, **shape})
+    except ValueError as error:
+        raise UsageError(f"{error}: start a new sweep") from error
+    if raw["format"] != FORMAT:
+        raise UsageError(f"{file} has another format version: start a new sweep")
+    return raw
 
 
 def keep(folder: Path, by: str, ended: Sequence[Row]) -> None:

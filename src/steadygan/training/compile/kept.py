@@ -14,11 +14,10 @@ from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from steadygan.files import cache_folder, read_json, write_whole
+from steadygan.files import BINARY, cache_folder, read_json, read_whole, write_whole
 from steadygan.game import Step
 from steadygan.training.compile.inductor import library_call
 from steadygan.training.compile.program import Form, as_step
@@ -42,12 +41,9 @@ def key(about: str, *parts: Hashable) -> str:
 
 
 def _rounding() -> str:
-    """How products of float32 are rounded. torch raises for the old way of asking where `cpu.products` has set it."""
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:
-        library: Any = torch.backends.mkldnn
-        return str(library.matmul.fp32_precision)
+    """How oneDNN may round float32 products. torch does not answer the older question once this one is set."""
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
+    return matmul.fp32_precision if matmul else torch.get_float32_matmul_precision()
 
 
 def found(name: str, ready: Callable[[], bool]) -> Step | None:
@@ -59,11 +55,11 @@ def found(name: str, ready: Callable[[], bool]) -> Step | None:
     try:
         if not _is_ours(library.parent):
             return None
-        content = read_json(about)
+        content = read_json(about, {"form": dict, "sha256": str})
         form = Form(**content["form"])
-        whole = content["sha256"] == _sum(library.read_bytes(), form)
+        whole = content["sha256"] == _sum(read_whole(library, BINARY), form)
         return as_step(library_call(library), form) if whole and ready() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError):
+    except (OSError, ValueError, TypeError, AttributeError, ImportError):
         return None
 
 
