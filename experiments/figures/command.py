@@ -16,7 +16,8 @@ from experiments.figures.runs import curves, described, lost, place, trained
 from experiments.records import Record
 from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe
-from steadygan.runs.folder import SAMPLES
+from steadygan.runs.folder import CHECKPOINTS, SAMPLES
+from steadygan.runs.sinks.checkpoints import best_checkpoint
 
 HOW = """
 Runs are kept in --runs, each in a folder of its own, and are not trained again; one that was interrupted is resumed.
@@ -30,6 +31,7 @@ def measured(line: Line, figure: Figure, options: argparse.Namespace) -> Record:
     raw = described(line, figure, options)
     folder = place(raw, options.runs)
     trained(raw, folder, options.data_root)
+    best = best_checkpoint(folder / CHECKPOINTS)
     pictures = sorted((folder / SAMPLES).glob("step-*.png"))
     return {
         "recipe": line.recipe,
@@ -37,6 +39,7 @@ def measured(line: Line, figure: Figure, options: argparse.Namespace) -> Record:
         "scale": options.scale,
         "data": options.data,
         "steps": raw["steps"],
+        "end": int(best.name[5:]) if best else raw["steps"],
         "seeds": options.seeds,
         "lost": len(lost(folder)),
         "published": published(line),
@@ -99,7 +102,8 @@ def _note(figure: Figure, found: Mapping[str, Record], options: argparse.Namespa
     if isinstance(figure.shown, Frames):
         return f"the first of {options.seeds} seeds{told}"
     one, all_ = ("dots", "bars") if isinstance(figure.shown, Table) else ("lines", "bands")
-    return f"{one}: median of {options.seeds} seeds; {all_}: from the lowest to the highest{told}"
+    level = "; dashed: both players at D = 1/2" if getattr(figure.shown, "levels", {}) else ""
+    return f"{one}: median of {options.seeds} seeds; {all_}: from the lowest to the highest{level}{told}"
 
 
 def arguments(text: str | None, paper: str, figures: Mapping[str, Figure]) -> argparse.ArgumentParser:

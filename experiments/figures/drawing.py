@@ -21,7 +21,7 @@ NAMES = {"adversarial/D": "loss of D, no penalty", "adversarial/G": "loss of G, 
 
 def named(panel: Panel, line: Line) -> str:
     """The name of a line's record."""
-    return f"{panel.title}: {line.label}"
+    return f"{panel.title}: {line.label}" if panel.title else line.label
 
 
 def draw(figure: Figure, found: Mapping[str, Record], title: str, note: str, out: Path) -> None:
@@ -136,9 +136,9 @@ def _band(axis: Any, rows: Sequence[Any], colour: str) -> None:
 
 
 def at_end(record: Record, key: str) -> list[float]:
-    """The values of all seeds at the last evaluation that has this score."""
+    """The values of all seeds at the end of a run, or at its best checkpoint where a score chooses one."""
     rows = record["curves"].get(key) or [(0, [])]
-    return list(rows[-1][1])
+    return list(min(rows, key=lambda row: abs(row[0] - record["end"]))[1])
 
 
 def _table(
@@ -203,11 +203,10 @@ def _frames(panels: Sequence[Panel], found: Mapping[str, Record], title: str, no
 
 def _rows(panel: Panel, found: Mapping[str, Record]) -> list[list[tuple[str, Image.Image]]]:
     """For each step the words and the picture of each line."""
-    records = {line.label: found[named(panel, line)] for line in panel.lines}
+    records = {name: found[name] for name in (named(panel, line) for line in panel.lines)}
     count = max(len(record["pictures"]) for record in records.values())
-    prefix = f"{panel.title}: " if panel.title else ""
     return [
-        [(f"{prefix}{label}, {_when(record, i)}", _cell(record, i)) for label, record in records.items()]
+        [(f"{name}, {_when(record, i)}", _cell(record, i)) for name, record in records.items()]
         for i in range(count)
     ]
 
