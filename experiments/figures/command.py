@@ -60,7 +60,8 @@ def published(line: Line) -> str:
     paper = {} if line.changes else find_recipe(line.recipe)[1].get("paper", {})
     known = {"IS": paper.get("inception_score"), "FID": paper.get("fid")}
     first = {key: v[0] if isinstance(v, list) else v for key, v in known.items() if v is not None}
-    return f" (published: {', '.join(f'{key} {v:g}' for key, v in first.items())})" if first else ""
+    words = [f"{key} {v:.2f}" if v == round(v, 2) else f"{key} {v:g}" for key, v in first.items()]
+    return f" (published: {', '.join(words)})" if words else ""
 
 
 def told(record: Record, seconds: float) -> str:
