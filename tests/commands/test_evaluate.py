@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from steadygan.build import build
 from steadygan.commands.evaluate import evaluate_images, evaluate_run
 from steadygan.config import parse
-from steadygan.data import Data, digits, image_folder, ring
+from steadygan.data import Data, as_seen, digits, image_folder, ring
 from steadygan.errors import UsageError
 from steadygan.metrics import Extractor, Protocol, Read, evaluate, evaluation
+from steadygan.metrics.extractors import registry
 from steadygan.metrics.extractors.registry import extractor
 from steadygan.runs import score_setup
 from steadygan.runs import train as run
@@ -502,6 +503,102 @@ def test_a_lost_member_is_told_and_the_others_are_scored(tmp_path):
         )
 
 
+# ------------------------------------------------------------------------------------------- the best by FID (train)
+
+STAND_IN = Extractor("inception", lambda x: Read(_numbers(x), 3 * _numbers(x)), 6, "its sha", "six numbers")
+
+
+def _numbers(x):
+    """Six numbers of an image: its rows' means, and how far they spread. They are logits as well."""
+    means = x.mean((1, 3))
+    return torch.cat([means[:, ::2], x.std((1, 2, 3))[:, None], means[:, :1].abs()], 1)
+
+
+@pytest.fixture
+def selected(monkeypatch, tmp_path):
+    """A run that keeps its best checkpoint by FID against all training images, with a stand-in for Inception."""
+    monkeypatch.setattr(registry, "inception", lambda weights, device: STAND_IN)
+    chosen = {"extractor": "inception", "images": 150, "reference": "train"}
+    lr = {"schedule": "linear", "start": 0.5, "stop": 0}
+    raw = {
+        **RAW,
+        "evaluation": chosen,
+        "keep": {"last": 1, "best": "fid"},
+        "optimizer": {"name": "sgd", "lr": lr},
+    }
+    run.start(parse({**raw, "steps": 6}), tmp_path / "selected", quiet())
+    return tmp_path / "selected"
+
+
+def scored_lines(folder):
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return {line["step"]: line for line in lines if "kd_pixels8" in line}
+
+
+def test_the_best_checkpoint_by_fid_is_kept_and_scored_by_the_same_protocol(selected):
+    found = scored_lines(selected)
+    best = min(found, key=lambda step: (found[step]["fid"], step))
+    kept = json.loads((selected / "checkpoints" / "best.json").read_text())
+    assert kept == {"checkpoint": f"step-{best:08d}", "score": "fid", "value": found[best]["fid"]}
+    (card,) = of_run(selected, Protocol("inception", generated=150), which="best")
+    assert card.subject["step"] == best
+    assert {"fid", "kid", "inception_score", "precision_inception"} <= card.scores.keys()
+    during = json.loads((selected / "evaluation.json").read_text())
+    assert (during["real"], during["generated"], during["split"]) == (1797, 150, "train")
+    same = during.keys() & card.protocol.keys() - {"seed", "depth"}
+    assert {"weights", "batch_norm", "data_sha256", "split", "real", "generated", "extractor_sha256"} <= same
+    assert {key: during[key] for key in same} == {key: card.protocol[key] for key in same}
+
+
+def test_fid_during_training_is_that_of_all_training_images(selected):
+    """By the eigenvalues of a product of two covariances, from samples at the same latents."""
+    from steadygan.commands.sample import sample
+
+    fake, *_ = sample(selected, 150, average=True, member=0, note=print)
+    a, b = (_numbers(x.float()).double().numpy() for x in (fake, as_seen(digits().rows)))
+    roots = np.sqrt(np.linalg.eigvals(np.cov(a.T) @ np.cov(b.T)).clip(min=0)).sum().real
+    apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    expected = apart + np.trace(np.cov(a.T)) + np.trace(np.cov(b.T)) - 2 * roots
+    assert scored_lines(selected)[6]["fid"] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["pixels8", "inception", "lite0"])
+def test_the_best_score_may_be_whatever_an_evaluation_writes_and_nothing_else(name, monkeypatch, tmp_path):
+    for each in ("inception", "lite0"):
+        monkeypatch.setattr(registry, each, lambda weights, device, each=each: STAND_IN._replace(name=each))
+    raw = {**RAW, "evaluation": {"extractor": name, "images": 100}, "keep": {}, "steps": 1}
+    run.start(parse(raw), tmp_path / "run", quiet())
+    written = scored_lines(tmp_path / "run")[1].keys() - {"step", "images", "wall_s"}
+    made, extra = build(parse(raw)), score_setup.extra_extractor(parse(raw).evaluation)
+    assert set(score_setup.scores_of(made, extra)) == written
+    other = "fid" if name != "inception" else "fd_inception"
+    with pytest.raises(UsageError, match=f"keep.best: a run on digits has no score '{other}'"):
+        run.start(parse({**raw, "keep": {"best": other}}), tmp_path / "other", quiet())
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_without_inception_says_how_to_train_before_it_begins(monkeypatch, tmp_path):
+    def missing(weights, device):
+        raise UsageError("the extractor inception needs torch-fidelity: pip install steadygan[fid]")
+
+    monkeypatch.setattr(registry, "inception", missing)
+    raw = {**RAW, "evaluation": {"extractor": "inception"}, "keep": {"best": "fid"}}
+    with pytest.raises(UsageError, match=r"add evaluation.extractor=lite0 keep.best=fd_lite0$"):
+        run.start(parse(raw), tmp_path / "run", quiet())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_images_of_a_set_with_test_images_are_left_out_only_where_they_were_used():
+    from steadygan.commands.evaluate import _of_split
+
+    data = Data("a", (1, 8, 8), rows=REAL, held=lambda: FAKE)
+    for split, rows in (("train", REAL), ("test", FAKE)):
+        found, protocol = _of_split(data, Protocol(split=split), 0)
+        assert torch.equal(found.rows, rows)
+        assert protocol.split == split
+    assert torch.equal(_of_split(data, Protocol(), 0)[0].held(), FAKE)
+
+
 def test_looks_of_a_set_with_test_images_are_at_those():
     settings = parse(PLAIN)
     made = build(settings)
@@ -536,7 +633,7 @@ def test_the_best_checkpoint_can_be_chosen(copied):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"which": "7"}, "one of the steps 2, 4"),
+        ({"which": "7"}, "one of the steps 0, 2, 4"),
         ({"which": "last"}, "newest, best, all"),
         ({"average": "yes"}, "--ema"),
         ({"member": 3}, "member 3"),
@@ -563,7 +660,7 @@ def test_looks_take_another_extractor(tmp_path, monkeypatch):
     run.start(parse(raw), tmp_path / "run", quiet())
     lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     found = [line for line in lines if "fd_digits" in line]
-    assert [line["step"] for line in found] == [2, 4]
+    assert [line["step"] for line in found] == [0, 2, 4]
     assert {"kd_pixels8", "kd_digits", "precision_digits", "coverage_digits"} <= found[0].keys()
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["extractor"] == "digits"
     assert toy.seen == 200 + 3 * 200  # the real ones, and a look before the first step and two more

@@ -69,7 +69,8 @@ def evaluate_run(
     if average not in AVERAGES:
         raise UsageError(f"--ema is on, off or both, not {average!r}: {nearest(average, AVERAGES)}")
     averages = AVERAGES[average] if settings.ema else (False,)
-    data, protocol = _of_split(run.data, protocol, settings.evaluation.images)
+    held_out = settings.evaluation.reference == "held_out"
+    data, protocol = _of_split(run.data, protocol, settings.evaluation.images if held_out else 0)
     protocol = _with_extractor(protocol, run.data, weights, note, run.device)
     protocol = replace(protocol, batch_norm=sampling.batch_norm(run.game.players["G"].network))
     members = range(len(run.members)) if member is None else [member]
@@ -194,7 +195,7 @@ def _of_split(data: Data, protocol: Protocol, seen: int = IMAGES) -> tuple[Data,
             )
         return data, replace(protocol, split=split_name(data, protocol.split))
     rows = unseen_samples(data, protocol.split, seen)
-    left_out = data.held is None or protocol.split == "test"
+    left_out = seen and (data.held is None or protocol.split == "test")
     held = partial(unseen_samples, data, "test", seen) if data.held and protocol.split == "train" else None
     split = split_name(data, protocol.split)
     split = f"{split}, without the images of evaluation during training" if left_out else split

@@ -15,7 +15,7 @@ from steadygan.data.folders import own_images
 from steadygan.data.image_files import folders, shape_text
 from steadygan.errors import UsageError
 from steadygan.files import user_path
-from steadygan.metrics import SCORES
+from steadygan.metrics import SCORES, score_name
 from steadygan.recipes.catalogue import plain_name
 
 __all__ = ["DEFAULT_SIDE", "OwnImages", "check_images", "on_images"]
@@ -66,11 +66,15 @@ def _without_scores(
     changed = dict(raw)
     if changed.pop("paper", None):
         left_out.append("paper")
-    if extractor in DATA:  # the classifier of a data set
+    if extractor == "inception":  # a paper's protocol
+        del changed["evaluation"]
+        left_out.append("evaluation")
+        extractor = "pixels8"
+    elif extractor in DATA:  # the classifier of a data set
         changed["evaluation"] = {k: v for k, v in changed["evaluation"].items() if k != "extractor"}
         left_out.append("evaluation.extractor")
         extractor = "pixels8"
-    if best and best not in {"kd_pixels8", *(f"{score}_{extractor}" for score in SCORES)}:
+    if best and best not in {"kd_pixels8", *(score_name(score, extractor) for score in SCORES)}:
         changed["keep"] = {k: v for k, v in changed["keep"].items() if k != "best"}
         left_out.append("keep.best")
     return changed, left_out

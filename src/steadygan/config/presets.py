@@ -41,14 +41,17 @@ def tiny(config: Config) -> dict[str, Any]:
     """Changes, derived from a recipe, that let it run in minutes on a laptop.
 
     At most 200 steps with batches of 8, on 1,000 images of side 64. Image networks have an eighth of their width (8 or
-    more). Evaluation takes 100 images. Whatever is counted in steps, rows or images shrinks with these, so that each
-    thing happens in the same part of the run. So does the memory of the average. One seed, float32, not compiled.
+    more). Evaluation takes 100 images, and no Inception network. Whatever is counted in steps, rows or images shrinks
+    with these, so that each thing happens in the same part of the run. So does the memory of the average. One seed,
+    float32, not compiled.
     """
     steps, batch = min(config.steps, STEPS), min(config.batch, BATCH)
     shorter, smaller = steps / config.steps, batch / config.batch
     tree = config.model_dump(mode="json", exclude={"paper", "scale"})
     changes: dict[str, Any] = {"steps": steps, "batch": batch, "accumulate": 1, "seeds": 1, "compile": False}
     changes |= {"every.log": "5%", "every.score": "50%", "every.checkpoint": "50%", "evaluation.images": 100}
+    if config.evaluation.extractor == "inception":  # its weights need not be there
+        changes |= {"evaluation.extractor": "pixels8", "keep.best": "kd_pixels8"}
     if config.precision in ("bfloat16", "auto"):
         changes["precision"] = "float32"
     if tree["game"].get("batch_G"):

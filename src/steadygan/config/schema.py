@@ -179,7 +179,10 @@ class Evaluation(Strict):
     """Feature extractor: pixels8, lite0, inception, or the name of a labelled data set, for its classifier."""
 
     images: Annotated[int, Field(ge=100)] = 1000
-    """Generated images of an evaluation, and real ones that they are compared with."""
+    """Generated images of an evaluation, and real ones where they are held out."""
+
+    reference: Literal["held_out", "train"] = Field("held_out", examples=["train"])
+    """Real images of an evaluation: some that final scores leave out, or all training images, as for FID (train)."""
 
 
 class Stop(Strict):

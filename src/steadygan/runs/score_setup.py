@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from steadygan.build import Run
 from steadygan.config.schema import Evaluation
+from steadygan.data import Data
 from steadygan.data.dataset import split_name
+from steadygan.errors import UsageError
 from steadygan.game import State
 from steadygan.metrics import Extractor, Protocol, describe
 from steadygan.parallel import ALONE, Processes
@@ -48,6 +50,7 @@ def evaluator(
         classifier=classifiers.load_or_train(needed, note, run.device) if needed else None,
         extractor=_extractor(run, evaluation, note),
         images=evaluation.images,
+        against_training=evaluation.reference == "train",
         sharing=sharing,
     )
 
@@ -61,18 +64,32 @@ def _extractor(run: Run, evaluation: Evaluation, note: Note) -> Extractor | None
     name = extra_extractor(evaluation)
     if name is None:
         return None
-    return classifiers.named_extractor(name, run.data.shape[0], note, device=run.device)
+    try:
+        return classifiers.named_extractor(name, run.data.shape[0], note, device=run.device)
+    except UsageError as error:
+        if name != "inception":
+            raise
+        raise UsageError(
+            f"{error}; to train without it, add evaluation.extractor=lite0 keep.best=fd_lite0"
+        ) from error
+
+
+def _generated(data: Data, evaluation: Evaluation) -> int:
+    if not data.images:
+        return generated(data)
+    assert data.rows is not None
+    return evaluation.images if evaluation.reference == "train" else len(data.rows)
 
 
 def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -> dict[str, object]:
     """The protocol of the scores in events.jsonl, with these `weights` of the generator (EMA or raw)."""
-    data, images = run.data, run.data.images
-    if images:
+    data, images, trained = run.data, run.data.images, evaluation.reference == "train"
+    if images and not trained:
         data = data._replace(rows=evaluation_samples(data, evaluation.images))
     protocol = Protocol(
         extractor=_extractor(run, evaluation, note) or "pixels8",
-        generated=len(data.rows) if images and data.rows is not None else generated(data),
-        split="test" if images and data.held else split_name(run.data, "train"),
+        generated=_generated(data, evaluation),
+        split="test" if images and data.held and not trained else split_name(run.data, "train"),
         weights=weights,
         batch_norm=sampling.batch_norm(run.game.players["G"].network),
     )

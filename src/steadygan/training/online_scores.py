@@ -12,7 +12,8 @@ from steadygan.data import Data, as_seen
 from steadygan.errors import UsageError
 from steadygan.game import Game, State
 from steadygan.game.state import member
-from steadygan.metrics.feature_scores import BLOCKS
+from steadygan.metrics.evaluation import real_summary
+from steadygan.metrics.feature_scores import BLOCKS, KEPT
 from steadygan.metrics.transport import sliced_wasserstein2
 from steadygan.networks import logits_of
 from steadygan.parallel import ALONE, Processes, by_rows
@@ -74,6 +75,7 @@ def make_evaluator(
     classifier: metrics.Classifier | None = None,
     extractor: metrics.Extractor | None = None,
     images: int = IMAGES,
+    against_training: bool = False,
     sharing: Processes = ALONE,
 ) -> Callable[[State], Evaluated]:
     """Make the function that evaluates a state: its samples and its scores.
@@ -83,8 +85,10 @@ def make_evaluator(
     - Other samples, such as signals, video and tables: `sliced_w2`, the sliced distance between their values.
     - Images: `kd_pixels8`, the kernel distance of 8x8-pooled pixels between `images` samples and as many real
       images of `evaluation_samples`.
-    - With an extractor: all `metrics.scores` of its features. With a classifier: `modes` and `mode_kl` of 5,000
-      stacked images.
+    - With an extractor: all `metrics.scores` of its features, under the names of `metrics.score_name`. With a
+      classifier: `modes` and `mode_kl` of 5,000 stacked images.
+
+    `against_training` compares `images` samples with all training images, and up to 10,000 of both by their pixels.
 
     The averaged generator is used where there is one. With `classes`, the scores are those of random labels; the
     pictured samples are others, with one class per row. Processes that are `sharing` the run make its samples
@@ -92,12 +96,13 @@ def make_evaluator(
     """
     wide = columns(GRID, classes) if data.images else None
     pictured = GRID // wide * wide if wide else 0  # only whole rows
-    target = as_seen(evaluation_samples(data, images)) if data.images else reference(data, generated(data))
-    count = max(len(target), STACKED if classifier else 0)
-    if extractor:
-        extractor = extractor._replace(read=partial(by_rows, extractor.read, sharing=sharing))
+    target = _target(data, images, against_training)
+    made = images if against_training and data.images else len(target)
+    count = max(made, STACKED if classifier else 0)
     with gpu.options(device):
-        seen = metrics.summarised(target, extractor) if extractor else None
+        seen = _summary(data, target, extractor, against_training, sharing) if extractor else None
+    if extractor:
+        extractor = _shared(extractor, sharing)
 
     def look(one: State, seed: int) -> tuple[Tensor, dict[str, float]]:
         z = latents(seed, "look", count, latent, one.params["G"].dtype)
@@ -110,8 +115,9 @@ def make_evaluator(
             return shown, {}
         scores = _scores(game, data, one, found, target, classifier)
         if extractor and seen:
-            fake = metrics.summarised(found[: len(target)], extractor, blocks=BLOCKS)
-            scores |= {f"{key}_{extractor.name}": s.value for key, s in metrics.scores(fake, seen).items()}
+            fake = metrics.summarised(found[:made], extractor, blocks=BLOCKS)
+            through = metrics.scores(fake, seen)
+            scores |= {metrics.score_name(key, extractor.name): s.value for key, s in through.items()}
         return shown, scores
 
     def evaluate(state: State) -> Evaluated:
@@ -123,6 +129,32 @@ def make_evaluator(
         return Evaluated(drawn, {key: values if ensemble else values[0] for key, values in rows.items()})
 
     return evaluate
+
+
+def _target(data: Data, images: int, against_training: bool) -> Tensor:
+    """The real samples that are compared one by one."""
+    if not data.images:
+        return reference(data, generated(data))
+    return (
+        reference(data, min(images, KEPT)) if against_training else as_seen(evaluation_samples(data, images))
+    )
+
+
+def _summary(
+    data: Data, target: Tensor, extractor: metrics.Extractor, against_training: bool, sharing: Processes
+) -> metrics.Summary:
+    """The features of the real images: of `target`, or of all training images.
+
+    Those of the training images are kept in the cache folder, where final scores find them. So each process reads them
+    alone: its machine may have them already.
+    """
+    if against_training:
+        return real_summary(data, None, extractor)
+    return metrics.summarised(target, _shared(extractor, sharing))
+
+
+def _shared(extractor: metrics.Extractor, sharing: Processes) -> metrics.Extractor:
+    return extractor._replace(read=partial(by_rows, extractor.read, sharing=sharing))
 
 
 def score_names(data: Data, game: Game, extractor: str | None = None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import torch
 from steadygan.build import build
 from steadygan.config import parse
 from steadygan.runs.identity import same_steps
-from steadygan.training.compile import compiled_step, kept
+from steadygan.training.compile import compiled_step, cpu, kept
 from steadygan.training.compile.compiled_step import compiled
 from steadygan.training.compile.program import Form
 
@@ -127,6 +127,17 @@ def test_a_program_of_other_circumstances_has_another_name(what, monkeypatch):
     assert before == name()
     OTHERS[what](monkeypatch)
     assert name() != before
+
+
+def test_large_products_may_be_set_to_another_library(monkeypatch):
+    """torch then raises for the old way of asking how products are rounded."""
+    if not hasattr(torch.backends.mkldnn, "matmul"):
+        pytest.skip("torch before 2.9 has no such setting")
+    monkeypatch.setattr(cpu, "_exact", lambda: True)
+    before = kept.key("a run")
+    with cpu.products(cpu.LARGE):
+        assert kept.key("a run") != before
+    assert kept.key("a run") == before
 
 
 def test_another_run_or_layout_has_another_name():

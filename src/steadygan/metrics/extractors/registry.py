@@ -130,8 +130,9 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
     Source: Salimans 2016, Heusel 2017; Obukhov 2020 (torch-fidelity).
     """
     module = _torch_fidelity()
-    remedy = f"download {URL} and pass the file as weights"
-    place = weights or Path(torch.hub.get_dir()) / "checkpoints" / URL.rpartition("/")[2]
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / URL.rpartition("/")[2]
+    remedy = f"download {URL} to {cached}, or pass the file as weights"
+    place = weights or cached
     if weights or place.exists():
         checked(place, SHA256, remedy)
     try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,9 +36,18 @@ def key(about: str, *parts: Hashable) -> str:
     named = sorted(
         (k, v) for k, v in os.environ.items() if k == "CXX" or k.startswith(("TORCH", "ATEN", "AOT_"))
     )
-    now = [torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.is_grad_enabled()]
+    now = [torch.get_num_threads(), _rounding(), torch.is_grad_enabled()]
     asked = [torch.__version__, machine, python, named, now, _package(), about, parts]
     return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
+
+
+def _rounding() -> str:
+    """How products of float32 are rounded. torch raises for the old way of asking where `cpu.products` has set it."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        library: Any = torch.backends.mkldnn
+        return str(library.matmul.fp32_precision)
 
 
 def found(name: str, ready: Callable[[], bool]) -> Step | None:
