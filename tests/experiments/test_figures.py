@@ -37,13 +37,13 @@ def lines(figure: Figure) -> list[Line]:
 def named(row: str) -> set[str]:
     """The figures and the table that a recipe's row names, as the commands call them.
 
-    >>> sorted(named("Fig. 6 and 7")), named("Table IV, Standard CNN, GN-GAN"), named("Fig. 1 (a, e)")
-    (['fig6', 'fig7'], {'table4'}, {'fig1'})
+    >>> sorted(named("Fig. 6, 7 and 9")), named("Table IV, Standard CNN, GN-GAN"), named("Fig. 9, 25 Gaussians")
+    (['fig6', 'fig7', 'fig9'], {'table4'}, {'fig9'})
     """
     if found := re.match(r"Table (\w+)", row):
         return {f"table{ROMAN.get(found[1], found[1])}"}
-    numbers = re.match(r"Fig\. ([\d, and]+)", row)
-    return {f"fig{n}" for n in re.findall(r"\d+", numbers[1])} if numbers else set()
+    numbers = re.match(r"Fig\. \d+((?:, \d+)* and \d+)?", row)
+    return {f"fig{n}" for n in re.findall(r"\d+", numbers[0])} if numbers else set()
 
 
 @pytest.mark.parametrize("paper", PAPERS)
