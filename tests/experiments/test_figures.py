@@ -144,6 +144,15 @@ def test_other_images_are_no_row_of_a_paper_and_points_stay():
     assert runs.described(point, figure, options(data="digits"))["data"]["name"] == "gaussian"
 
 
+def test_missing_images_are_a_sentence_that_offers_others(tmp_path, monkeypatch):
+    monkeypatch.delenv("STEADYGAN_DATA", raising=False)
+    figure = fargan.FIGURES["fig8"]
+    given = options(scale="tiny", runs=tmp_path, data_root=tmp_path)
+    with pytest.raises(UsageError, match=r"^imagenet64-far-resnet-0gp-tiny: ImageNet-64 .*--data NAME"):
+        command.measured(figure.panels[0].lines[0], figure, given)
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.mark.parametrize("name", ["ring8", "fashion-mnits"])
 def test_other_images_must_be_images(name):
     with pytest.raises(UsageError, match="--data names a set of images"):
