@@ -32,21 +32,29 @@ def measured(line: Line, figure: Figure, options: argparse.Namespace) -> Record:
     folder = place(raw, options.runs)
     trained(raw, folder, options.data_root)
     best = best_checkpoint(folder / CHECKPOINTS)
-    pictures = sorted((folder / SAMPLES).glob("step-*.png"))
+    end = int(best.name[5:]) if best else raw["steps"]
     return {
         "recipe": line.recipe,
         "changes": [*line.changes, *options.words],
         "scale": options.scale,
         "data": options.data,
         "steps": raw["steps"],
-        "end": int(best.name[5:]) if best else raw["steps"],
+        "end": end,
         "seeds": options.seeds,
         "lost": len(lost(folder)),
         "published": published(line),
         "folder": str(folder),
-        "pictures": [(int(p.stem[5:]), str(p)) for p in pictures] if isinstance(figure.shown, Frames) else [],
+        "pictures": pictures(figure, folder, end),
         "curves": curves(folder),
     }
+
+
+def pictures(figure: Figure, folder: Path, end: int) -> list[tuple[int, str]]:
+    """The steps and the pictures of a run's samples that a figure shows."""
+    if not isinstance(figure.shown, Frames):
+        return []
+    drawn = [(int(path.stem[5:]), str(path)) for path in sorted((folder / SAMPLES).glob("step-*.png"))]
+    return drawn if figure.shown.at else [one for one in drawn if one[0] == end]
 
 
 def published(line: Line) -> str:

@@ -221,7 +221,7 @@ def _frames(panels: Sequence[Panel], found: Mapping[str, Record], title: str, no
 def _rows(panel: Panel, found: Mapping[str, Record]) -> list[list[tuple[str, Image.Image]]]:
     """For each step the words and the picture of each line."""
     records = {name: found[name] for name in (named(panel, line) for line in panel.lines)}
-    count = max(len(record["pictures"]) for record in records.values())
+    count = max(1, *(len(record["pictures"]) for record in records.values()))
     return [
         [(f"{name}, {_when(record, i)}", _cell(record, i)) for name, record in records.items()]
         for i in range(count)

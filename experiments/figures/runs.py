@@ -46,8 +46,9 @@ def described(line: Line, figure: Figure, options: argparse.Namespace) -> dict[s
 
 
 def frames(figure: Figure) -> tuple[str, ...]:
-    """What lets a run draw its samples at the steps of a figure."""
-    return (f"every.score=[{', '.join(figure.shown.at)}]",) if isinstance(figure.shown, Frames) else ()
+    """What lets a run draw its samples at the steps of a figure. It does so at its end anyway."""
+    at = figure.shown.at if isinstance(figure.shown, Frames) else ()
+    return (f"every.score=[{', '.join(at)}]",) if at else ()
 
 
 def substituted(raw: Mapping[str, Any], name: str) -> dict[str, Any]:

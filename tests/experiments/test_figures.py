@@ -10,7 +10,7 @@ from PIL import Image
 
 from experiments import fargan, numerics, pgn, records
 from experiments.figures import command, drawing, runs
-from experiments.figures.declared import LOSSES, Figure, Line, Panel, Table
+from experiments.figures.declared import LOSSES, Figure, Frames, Line, Panel, Table
 from paths import ROOT
 from steadygan import config
 from steadygan.errors import UsageError
@@ -254,11 +254,29 @@ def test_frames_show_the_first_seed_at_each_step(tmp_path):
     assert [words for (words, _) in drawing._rows(panels[0], found)[1]] == ["FARGAN, step 7"]
 
 
+@pytest.mark.parametrize(("at", "shown"), [((), [10]), (("0", "100%"), [0, 10, 20])])
+def test_samples_are_those_at_the_figures_steps_or_of_the_checkpoint_that_is_shown(at, shown, tmp_path):
+    (tmp_path / "samples").mkdir()
+    for step in (0, 10, 20):
+        stripes(tmp_path / "samples" / f"step-{step:08d}.png", "red")
+    assert [step for step, _ in command.pictures(Figure("", (), Frames(at)), tmp_path, 10)] == shown
+
+
+def test_samples_of_the_end_are_those_of_the_run_that_a_table_has():
+    """A figure of samples asks for no evaluations of its own, so days of training serve both."""
+    line = fargan.FIGURES["fig13"].panels[0].lines[0]
+    made = [runs.described(line, fargan.FIGURES[name], options()) for name in ("fig13", "fig5", "table2")]
+    assert made[0] == made[1] == made[2]
+
+
 def test_a_run_that_diverged_before_a_step_has_an_empty_cell(tmp_path):
     one = stripes(tmp_path / "a.png", "red", "green", "blue")
     found = {"a": record(pictures=[(0, one), (7, one)]), "b": record(pictures=[(0, one)])}
     rows = drawing._rows(Panel("", (Line("a", "x"), Line("b", "x"))), found)
     assert [words for words, _ in rows[1]] == ["a, step 7", "b, diverged before"]
+    assert [
+        [words for words, _ in row] for row in drawing._rows(Panel("", (Line("a", "x"),)), {"a": record()})
+    ] == [["a, diverged before"]]
 
 
 def test_a_figure_of_which_nothing_is_there_is_refused(tmp_path):
