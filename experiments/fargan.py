@@ -117,6 +117,21 @@ FIGURES = {
     "fig8": Figure(
         "FARGAN Fig. 8: ImageNet, ResNet", (Panel("ImageNet 64x64", twins("imagenet64-far-resnet")),)
     ),
+    "fig9": Figure(
+        "FARGAN Fig. 9: 25 Gaussians and the swiss roll",
+        tuple(
+            Panel(
+                title,
+                (
+                    Line("the paper's settings", f"{name}-fargan-paper"),
+                    Line("ours", f"{name}-fargan"),
+                ),
+            )
+            for title, name in (("25 Gaussians", "grid25"), ("swiss roll", "swissroll"))
+        ),
+        Frames(),
+        POINTS,
+    ),
     "fig10": Figure("FARGAN Fig. 10: DCGAN-like networks", sets("dcgan")),
     "fig11": Figure(
         "FARGAN Fig. 11: losses without penalties, ResNet",

@@ -16,7 +16,8 @@ from experiments.figures.runs import curves, described, lost, place, trained
 from experiments.records import Record
 from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe
-from steadygan.runs.folder import SAMPLES
+from steadygan.runs.folder import CHECKPOINTS, SAMPLES
+from steadygan.runs.sinks.checkpoints import best_checkpoint
 
 HOW = """
 Runs are kept in --runs, each in a folder of its own, and are not trained again; one that was interrupted is resumed.
@@ -30,20 +31,30 @@ def measured(line: Line, figure: Figure, options: argparse.Namespace) -> Record:
     raw = described(line, figure, options)
     folder = place(raw, options.runs)
     trained(raw, folder, options.data_root)
-    pictures = sorted((folder / SAMPLES).glob("step-*.png"))
+    best = best_checkpoint(folder / CHECKPOINTS)
+    end = int(best.name[5:]) if best else raw["steps"]
     return {
         "recipe": line.recipe,
         "changes": [*line.changes, *options.words],
         "scale": options.scale,
         "data": options.data,
         "steps": raw["steps"],
+        "end": end,
         "seeds": options.seeds,
         "lost": len(lost(folder)),
         "published": published(line),
         "folder": str(folder),
-        "pictures": [(int(p.stem[5:]), str(p)) for p in pictures] if isinstance(figure.shown, Frames) else [],
+        "pictures": pictures(figure, folder, end),
         "curves": curves(folder),
     }
+
+
+def pictures(figure: Figure, folder: Path, end: int) -> list[tuple[int, str]]:
+    """The steps and the pictures of a run's samples that a figure shows."""
+    if not isinstance(figure.shown, Frames):
+        return []
+    drawn = [(int(path.stem[5:]), str(path)) for path in sorted((folder / SAMPLES).glob("step-*.png"))]
+    return drawn if figure.shown.at else [one for one in drawn if one[0] == end]
 
 
 def published(line: Line) -> str:
@@ -57,7 +68,8 @@ def published(line: Line) -> str:
     paper = {} if line.changes else find_recipe(line.recipe)[1].get("paper", {})
     known = {"IS": paper.get("inception_score"), "FID": paper.get("fid")}
     first = {key: v[0] if isinstance(v, list) else v for key, v in known.items() if v is not None}
-    return f" (published: {', '.join(f'{key} {v:g}' for key, v in first.items())})" if first else ""
+    words = [f"{key} {v:.2f}" if v == round(v, 2) else f"{key} {v:g}" for key, v in first.items()]
+    return f" (published: {', '.join(words)})" if words else ""
 
 
 def told(record: Record, seconds: float) -> str:
@@ -99,7 +111,8 @@ def _note(figure: Figure, found: Mapping[str, Record], options: argparse.Namespa
     if isinstance(figure.shown, Frames):
         return f"the first of {options.seeds} seeds{told}"
     one, all_ = ("dots", "bars") if isinstance(figure.shown, Table) else ("lines", "bands")
-    return f"{one}: median of {options.seeds} seeds; {all_}: from the lowest to the highest{told}"
+    level = "; dashed: both players at D = 1/2" if getattr(figure.shown, "levels", {}) else ""
+    return f"{one}: median of {options.seeds} seeds; {all_}: from the lowest to the highest{level}{told}"
 
 
 def arguments(text: str | None, paper: str, figures: Mapping[str, Figure]) -> argparse.ArgumentParser:

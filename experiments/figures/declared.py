@@ -34,9 +34,9 @@ class Curves(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """Samples at these steps, which are shares of a run."""
+    """Samples at these steps, which are shares of a run; at its end, or its best checkpoint, where none are given."""
 
-    at: tuple[str, ...] = ("100%",)
+    at: tuple[str, ...] = ()
 
 
 class Table(NamedTuple):

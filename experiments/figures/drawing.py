@@ -1,5 +1,7 @@
 """The picture of a figure: curves with bands over seeds, scores at the end of each run, or samples at some steps."""
 
+import itertools
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ NAMES = {"adversarial/D": "loss of D, no penalty", "adversarial/G": "loss of G, 
 
 def named(panel: Panel, line: Line) -> str:
     """The name of a line's record."""
-    return f"{panel.title}: {line.label}"
+    return f"{panel.title}: {line.label}" if panel.title else line.label
 
 
 def draw(figure: Figure, found: Mapping[str, Record], title: str, note: str, out: Path) -> None:
@@ -66,44 +68,59 @@ def _pyplot() -> Any:
 
 
 def _curves(
-    panels: Sequence[Panel],
-    shown: Curves,
-    found: Mapping[str, Record],
-    title: str,
-    note: str,
-    out: Path,
+    panels: Sequence[Panel], shown: Curves, found: Mapping[str, Record], title: str, note: str, out: Path
 ) -> None:
+    """A row of axes for each key, a column for each panel."""
     pyplot, keys = _pyplot(), shown_keys(shown.keys, found)
-    labels = [line.label for line in panels[0].lines]
     size = (max(7.5, 3.6 * len(panels)), 2.7 * len(keys) + 1.3)
-    sheet, axes = pyplot.subplots(
-        len(keys), len(panels), figsize=size, sharex="col", sharey="row", squeeze=False
-    )
+    shape = {"sharex": "col", "sharey": "row", "squeeze": False}
+    sheet, axes = pyplot.subplots(len(keys), len(panels), figsize=size, **shape)
     for row, key in zip(axes, keys):
         for axis, panel in zip(row, panels):
-            for line, colour in zip(panel.lines, COLOURS, strict=False):
-                _band(axis, found[named(panel, line)]["curves"].get(key, []), colour)
-            if key in shown.levels:
-                axis.axhline(shown.levels[key], color="grey", linestyle="--", linewidth=1)
-            axis.grid(alpha=0.25)
+            _panel(axis, panel, found, key, shown.levels.get(key))
+        row[0].set_ylabel(words_of(key), fontsize=9)
         if spans_decades([record["curves"].get(key, []) for record in found.values()]):
             row[0].set_yscale("log")
-        row[0].set_ylabel(words_of(key), fontsize=9)
-    shared = all([line.label for line in panel.lines] == labels for panel in panels)
-    for axis, panel in zip(axes[0], panels):
-        axis.set_title(panel.title, fontsize=10)
-        if not shared:
-            axis.legend(handles=_marks(panel), fontsize=7, ncols=2)
-    for axis in axes[-1]:
-        axis.set_xlabel("step", fontsize=9)
-    sheet.suptitle(textwrap.fill(title, int(11 * size[0])), fontsize=11)
-    below = 0.28 * -(-len(labels) // 4) / size[1] if shared else 0
-    if shared:
+    for top, bottom, panel in zip(axes[0], axes[-1], panels):
+        top.set_title(panel.title, fontsize=10)
+        bottom.set_xlabel("step", fontsize=9)
+        bottom.locator_params(axis="x", nbins=5)
+        bottom.xaxis.set_major_formatter(
+            lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
+        )
+    lines = _legend(sheet, axes[-1], panels)
+    _finished(sheet, title, note, out, 0.28 * lines)
+
+
+def _panel(axis: Any, panel: Panel, found: Mapping[str, Record], key: str, level: float | None) -> None:
+    """The curves of a panel's lines, and a dashed line at the level."""
+    for line, colour in zip(panel.lines, COLOURS, strict=False):
+        _band(axis, found[named(panel, line)]["curves"].get(key, []), colour)
+    if level is not None:
+        axis.axhline(level, color="grey", linestyle="--", linewidth=1)
+    axis.grid(alpha=0.25)
+
+
+def _legend(sheet: Any, axes: Sequence[Any], panels: Sequence[Panel]) -> int:
+    """One legend at the foot where all panels have the same lines, else one under each; how many lines the foot has."""
+    labels = [[line.label for line in panel.lines] for panel in panels]
+    if all(each == labels[0] for each in labels):
         sheet.legend(handles=_marks(panels[0]), loc="lower center", ncols=4, fontsize=9, frameon=False)
-    sheet.text(0.5, below + 0.1 / size[1], note, ha="center", fontsize=8, color="grey")
-    sheet.tight_layout(rect=(0, below + 0.3 / size[1], 1, 1))
+        return math.ceil(len(labels[0]) / 4)
+    for axis, panel in zip(axes, panels):
+        under = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+        axis.legend(handles=_marks(panel), fontsize=8, ncols=3, frameon=False, **under)
+    return 0
+
+
+def _finished(sheet: Any, title: str, note: str, out: Path, below: float) -> None:
+    """Write the sheet with a title above and a note under it, over so many inches of legend."""
+    across, up = sheet.get_size_inches()
+    sheet.suptitle(textwrap.fill(title, int(11 * across)), fontsize=11)
+    sheet.text(0.5, (below + 0.1) / up, note, ha="center", fontsize=8, color="grey")
+    sheet.tight_layout(rect=(0, (below + 0.3) / up, 1, 1))
     sheet.savefig(out, dpi=120)
-    pyplot.close(sheet)
+    _pyplot().close(sheet)
 
 
 def spans_decades(curves: Sequence[Any]) -> bool:
@@ -136,39 +153,39 @@ def _band(axis: Any, rows: Sequence[Any], colour: str) -> None:
 
 
 def at_end(record: Record, key: str) -> list[float]:
-    """The values of all seeds at the last evaluation that has this score."""
+    """The values of all seeds at the end of a run, or at its best checkpoint where a score chooses one."""
     rows = record["curves"].get(key) or [(0, [])]
-    return list(rows[-1][1])
+    return list(min(rows, key=lambda row: abs(row[0] - record["end"]))[1])
 
 
 def _table(
     panels: Sequence[Panel], shown: Table, found: Mapping[str, Record], title: str, note: str, out: Path
 ) -> None:
+    """A column of axes for each key, a row for each line under the title of its panel."""
     pyplot, keys = _pyplot(), shown_keys(shown.keys, found)
-    rows = [(panel, line) for panel in panels for line in panel.lines]
-    size = (3.6 + 3.2 * len(keys), 0.3 * (len(rows) + len(panels)) + 1.6)
+    rows = len(panels) + sum(len(panel.lines) for panel in panels)
+    size = (3.6 + 3.2 * len(keys), 0.3 * rows + 1.6)
     sheet, axes = pyplot.subplots(1, len(keys), figsize=size, sharey=True, squeeze=False)
     for axis, key in zip(axes[0], keys):
-        place, ticks = 0, {}
-        for panel in panels:
-            axis.text(
-                0.01, -place, panel.title, transform=axis.get_yaxis_transform(), va="center", fontsize=9
-            )
-            for line in panel.lines:
-                place += 1
-                record = found[named(panel, line)]
-                ticks[-place] = f"{line.label}{record['published']}"
-                _dot(axis, at_end(record, key), -place)
-            place += 1
+        ticks = _rows_of(axis, panels, found, key)
         axis.set_yticks(list(ticks), ticks.values(), fontsize=8)
-        axis.set_ylim(-place + 0.4, 0.7)
+        axis.set_ylim(0.4 - rows, 0.7)
         axis.set_xlabel(words_of(key), fontsize=9)
         axis.grid(axis="x", alpha=0.25)
-    sheet.suptitle(textwrap.fill(title, int(10 * size[0])), fontsize=11)
-    sheet.text(0.5, 0.1 / size[1], note, ha="center", fontsize=8, color="grey")
-    sheet.tight_layout(rect=(0, 0.25 / size[1], 1, 1))
-    sheet.savefig(out, dpi=120)
-    pyplot.close(sheet)
+    _finished(sheet, title, note, out, 0)
+
+
+def _rows_of(axis: Any, panels: Sequence[Panel], found: Mapping[str, Record], key: str) -> dict[int, str]:
+    """Draw a score of all lines, from the top down; the words at the left of each row, by its place."""
+    places, ticks = itertools.count(), {}
+    for panel in panels:
+        heading = -next(places)
+        axis.text(0.01, heading, panel.title, transform=axis.get_yaxis_transform(), va="center", fontsize=9)
+        for line in panel.lines:
+            record, place = found[named(panel, line)], -next(places)
+            ticks[place] = f"{line.label}{record['published']}"
+            _dot(axis, at_end(record, key), place)
+    return ticks
 
 
 def _dot(axis: Any, values: Sequence[float], place: float) -> None:
@@ -203,11 +220,10 @@ def _frames(panels: Sequence[Panel], found: Mapping[str, Record], title: str, no
 
 def _rows(panel: Panel, found: Mapping[str, Record]) -> list[list[tuple[str, Image.Image]]]:
     """For each step the words and the picture of each line."""
-    records = {line.label: found[named(panel, line)] for line in panel.lines}
-    count = max(len(record["pictures"]) for record in records.values())
-    prefix = f"{panel.title}: " if panel.title else ""
+    records = {name: found[name] for name in (named(panel, line) for line in panel.lines)}
+    count = max(1, *(len(record["pictures"]) for record in records.values()))
     return [
-        [(f"{prefix}{label}, {_when(record, i)}", _cell(record, i)) for label, record in records.items()]
+        [(f"{name}, {_when(record, i)}", _cell(record, i)) for name, record in records.items()]
         for i in range(count)
     ]
 

@@ -46,8 +46,9 @@ def described(line: Line, figure: Figure, options: argparse.Namespace) -> dict[s
 
 
 def frames(figure: Figure) -> tuple[str, ...]:
-    """What lets a run draw its samples at the steps of a figure."""
-    return (f"every.score=[{', '.join(figure.shown.at)}]",) if isinstance(figure.shown, Frames) else ()
+    """What lets a run draw its samples at the steps of a figure. It does so at its end anyway."""
+    at = figure.shown.at if isinstance(figure.shown, Frames) else ()
+    return (f"every.score=[{', '.join(at)}]",) if at else ()
 
 
 def substituted(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -69,12 +70,11 @@ def substituted(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
 def place(raw: Mapping[str, Any], runs: Path) -> Path:
     """The folder of a run: figures, and recipes on other images, share what they have in common.
 
-    Its name ends in a digest of all settings, so another number of steps or seeds is another run.
+    Its name ends in a digest of its settings, so another number of steps or seeds is another run.
     """
-    made = config.in_steps(config.parse(dict(raw)))
-    text = json.dumps(made.model_dump(mode="json", exclude={"name", "paper"}), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return next(runs.glob(f"*-{digest}"), runs / f"{made.name}-{digest}")
+    settings = {key: part for key, part in raw.items() if key not in ("name", "paper")}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return next(runs.glob(f"*-{digest}"), runs / f"{raw['name']}-{digest}")
 
 
 def trained(raw: dict[str, Any], folder: Path, root: Path | None) -> None:
@@ -103,12 +103,16 @@ def lost(folder: Path) -> set[int]:
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, list[float]]]]:
-    """Scores, and losses without penalties, by their names: steps, and the values of all seeds that have one."""
+    """Scores, and losses without penalties, by their names: steps, and the values of all seeds that have one.
+
+    A player without penalties logs its whole loss alone.
+    """
     found: dict[str, list[tuple[int, list[float]]]] = {}
     for _, line in whole(folder / EVENTS):
         for key in (*SCORES, *LEVELS):
-            if key in line:
-                values = line[key] if isinstance(line[key], list) else [line[key]]
+            value = line.get(key, line.get(key.replace("adversarial", "loss")))
+            if value is not None:
+                values = value if isinstance(value, list) else [value]
                 found.setdefault(key, []).append((line["step"], [v for v in values if v is not None]))
     return {key: thinned(rows) for key, rows in found.items()}
 
