@@ -154,6 +154,7 @@ NETWORKS = st.one_of(
         part(name, latent=leaf("count"), width=leaf("count"))
         for name in ("far_resnet", "far_resnet_deep", "gn_cnn", "gn_resnet", "biggan32")
     ],
+    part("mlp_dcgan", width=leaf("count"), hidden=leaf("count"), depth=leaf("count")),
     part("far_conventional", latent=leaf("count"), width=leaf("count")),
     part("r3gan", width=leaf("count"), depth=leaf("count"), group=leaf("count")),
     part("numerics_dcgan", layers=leaf("layers"), batch_norm=leaf("flag"), constant_filters=leaf("flag")),

@@ -131,6 +131,7 @@ def test_the_source_is_python_that_needs_torch_alone(run, tmp_path):
 ARCHITECTURES = {
     "mlp": ((2,), {"width": 8}),
     "dcgan": ((3, 8, 8), {"width": 4}),
+    "mlp_dcgan": ((3, 8, 8), {"width": 4, "hidden": 8}),
     "far_conventional": ((3, 8, 8), {"width": 4}),
     "far_resnet": ((3, 8, 8), {"width": 4}),
     "far_resnet_deep": ((3, 8, 8), {"width": 4}),

@@ -1,0 +1,99 @@
+"""The survey's study: what it measures of runs, by hand; its page and pictures; and that a tiny one ends."""
+
+import math
+
+import pytest
+import torch
+
+from experiments import records
+from experiments.survey import hopping, pictures, quality
+from experiments.survey.__main__ import FIGURES, PAGE, main
+from experiments.survey.page import page
+from experiments.survey.settings import SCALES, recipes
+from steadygan import config
+from steadygan.data import Modes
+from steadygan.recipes.catalogue import find_recipe
+
+
+def test_each_sample_near_a_mode_counts_for_the_nearest():
+    modes = Modes(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), 0.1)
+    x = torch.tensor([[0.29, 0.0], [0.31, 0.0], [0.75, 0.0], [1.0, 0.2]])
+    assert hopping.shares(x, modes).tolist() == [0.25, 0.5]
+
+
+def test_hopping_by_hand():
+    # five checkpoints of three modes; the second half begins at the third. A mode needs 1/30 of the samples
+    found = torch.tensor([[0, 0, 0], [0.9, 0, 0], [0.5, 0.5, 0], [0.5, 0.03, 0.2], [0.2, 0.03, 0.2]])
+    one = hopping.hopping(found)
+    assert one["modes"] == [0, 1, 2, 2, 2]
+    assert one["changed"] == 0.5  # {0, 1} -> {0, 2} -> {0, 2}
+    assert one["moved"] == pytest.approx((0.47 + 0.2 + 0.3) / 2 / 2)
+
+
+def test_an_estimate_is_the_mean_since_the_last_evaluation():
+    lines = [
+        {"step": 0, "kd_pixels8": [9.0, 9.0]},
+        {"step": 1, "loss/D": [1.0, 2.0]},
+        {"step": 2, "loss/D": [3.0, 4.0]},
+        {"step": 2, "kd_pixels8": [0.5, 0.7]},
+        {"step": 3, "loss/D": [5.0, None]},
+        {"step": 3, "kd_pixels8": [0.25, None]},
+    ]
+    assert quality.curves(lines, 0) == {"steps": [2, 3], "estimate": [-2.0, -5.0], "score": [0.5, 0.25]}
+    assert quality.curves(lines, 1) == {"steps": [2], "estimate": [-3.0], "score": [0.7]}
+
+
+def test_a_correlation_is_one_of_ranks():
+    # 1 - 6 sum d^2 / (n (n^2 - 1)), d = (0, 1, -1) of n = 3: 1 - 12/24
+    assert quality.correlation([1.0, 2.0, 300.0], [0.0, 7.0, 5.0]) == pytest.approx(0.5)
+
+
+def test_images_that_are_all_one_are_at_distance_zero():
+    x = torch.zeros(3, 1, 2, 2)
+    assert quality.distance_between(x) == 0
+    x[0] = 1  # at sqrt(4) from both others
+    assert quality.distance_between(x) == pytest.approx(2 * 2 / 3)
+
+
+def test_a_grid_is_filled_row_by_row():
+    x = torch.tensor([-1.0, 0.0, 1.0, 3.0]).view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    found = pictures.grid(x, 2)[:, :, 0]
+    assert found[::3, ::3].tolist() == [[0.0, 0.5], [1.0, 1.0]]
+    assert found[2].tolist() == [0.5] * 6
+
+
+@pytest.mark.parametrize("data", SCALES["full"].seeds)
+def test_pairs_of_recipes_differ_in_nothing_but_what_the_survey_compares(data):
+    made = [config.parse(find_recipe(name)[1]).model_dump(mode="json") for name in recipes(data)]
+    varied = {"dynamics"} if data == "ring8" else {"game", "critic", "dynamics", "optimizer", "networks"}
+    kept = [{key: value for key, value in one.items() if key not in {*varied, "name"}} for one in made]
+    assert all(one == kept[0] for one in kept)
+
+
+def test_the_page_shows_the_figures():
+    text = PAGE.read_text()
+    assert page(records.read(FIGURES), text) == text
+
+
+def test_the_sentences_hold_in_the_figures():
+    """What docs/survey.md says was seen, from the figures themselves."""
+    found = records.read(FIGURES)
+    assert found.keys() <= {name for data in SCALES["full"].seeds for name in recipes(data)}
+    inner_D, inner_G = found["ring8-min-max"], found["ring8-max-min"]
+    assert min(m[-1] for m in inner_D["modes"]) > max(max(m) for m in inner_G["modes"])
+    assert max(inner_D["moved"]) < min(inner_G["moved"]) / 5
+    for name, one in found.items():
+        if "correlation" in one:
+            assert all(math.isfinite(value) for value in one["correlation"]), name
+
+
+@pytest.mark.slow
+def test_a_tiny_study_ends_with_its_tables_and_pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+    main(["ring8", "digits", "--scale", "tiny", "--runs", str(tmp_path)])
+    made = {path.name for path in (tmp_path / "tiny").iterdir() if path.is_file()}
+    kinds = {"ring8", "modes", "digits", "digits-critic"}
+    assert made == {"figures.jsonl", "survey.md", *(f"survey-{kind}.png" for kind in kinds)}
+    before = (tmp_path / "tiny" / "figures.jsonl").read_text()
+    main(["ring8", "--scale", "tiny", "--runs", str(tmp_path)])  # nothing is trained again
+    assert (tmp_path / "tiny" / "figures.jsonl").read_text() == before
