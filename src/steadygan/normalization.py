@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from steadygan import parallel
 from steadygan.critic_outputs import AnyCritic, Reading, check_twice_differentiable, differentiated
 from steadygan.errors import UsageError
 from steadygan.noise import HiddenNoise
-from steadygan.penalties import Critic, input_gradient, norm
+from steadygan.penalties import Critic, input_gradient, norm, squared_norm
 
 __all__ = [
     "READINGS",
@@ -26,8 +27,10 @@ __all__ = [
     "check_piecewise_linear",
     "clip_weights",
     "gradient_normalized",
+    "gradient_size",
     "is_piecewise_linear",
     "penalty_gradient_normalized",
+    "scaled_gradient",
     "spectral_normalized",
     "tangent",
 ]
@@ -339,3 +342,30 @@ def clip_weights(params: Tensor, c: float) -> Tensor:
     if not c > 0:
         raise UsageError(f"weights are clipped to [-c, c] with a positive c, not {c}")
     return params.clamp(-c, c)
+
+
+def scaled_gradient(x: Tensor, scale: float | Tensor) -> Tensor:
+    """Return x, whose gradient arrives multiplied by `scale`: a linear map in the backward pass alone.
+
+    Between G and D it normalizes the gradient that G receives: D(scaled_gradient(G(z), 1 / size)), with `size` a
+    running mean of `gradient_size`. So the step of G does not follow how steep D is.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> scaled_gradient(x, 0.5).sum().backward()
+    >>> x.grad
+    tensor([0.5000, 0.5000])
+    """
+    fixed = x.detach()
+    return fixed + scale * (x - fixed)
+
+
+def gradient_size(gradient: Tensor) -> Tensor:
+    """Return the root mean square of |N dL/dx_i| over the N samples, of the gradient dL/dx [N, ...] of a mean loss.
+
+    It is that of a sample's own loss, so it does not depend on N. Processes that share a batch have one number, of
+    all its samples.
+
+    >>> gradient_size(torch.tensor([[3.0, 4.0], [3.0, 4.0]]) / 2)
+    tensor(5.)
+    """
+    return parallel.mean(squared_norm(len(gradient) * gradient)).sqrt()

@@ -86,6 +86,10 @@ def registered() -> Iterator[tuple[str, Raw]]:
 def combined() -> Iterator[tuple[str, Raw]]:
     """What is no entry of a table, and what meets."""
     yield "weights clipped", {**POINTS, "critic": {"clip": {"bound": 0.1}}}
+    yield (
+        "gradient that G receives",
+        {**POINTS, "critic": {"generator_gradient": {"norm": 0.5, "decay": 0.5}}},
+    )
     yield "weights clipped before", {**POINTS, "critic": {"clip": {"bound": 0.1, "when": "before"}}}
     yield "fake-as-real", FAR
     yield "fake-as-real, falling", {**FAR, "fake_as_real": {"count": FALLING, "pool": 3}}

@@ -64,6 +64,7 @@ def constraints(
         ),
         "cheap": cheap and tangent,
         "clip": settings.clip,
+        "received": settings.received,
         "far": settings.fake_as_real,
     }
 

@@ -17,7 +17,7 @@ from steadygan.config.records import Choice
 from steadygan.config.schema import Config
 from steadygan.critic_outputs import Reduction
 from steadygan.errors import UsageError
-from steadygan.games import Clip, FakeAsReal
+from steadygan.games import Clip, FakeAsReal, Received
 from steadygan.schedules import Number
 from steadygan.training.events import Every, Stop
 
@@ -50,6 +50,7 @@ class Constraints(NamedTuple):
     logit_penalties: tuple[Choice, ...]
     consistency: tuple[Choice, ...]
     clip: Clip | None
+    received: Received | None
     reduce: Reduction | None
     piecewise_linear: bool | None
     augment: Choice
@@ -67,7 +68,9 @@ class Constraints(NamedTuple):
     def plain(self) -> bool:
         """Whether neither samples nor logits are changed. Gradient penalties and clipping do not count."""
         noisy = self.instance_noise is not None or any(self.hidden_noise)
-        altered = self.logit_penalties or self.consistency or self.augment.name != "none" or noisy
+        altered = (
+            self.logit_penalties or self.received or self.consistency or self.augment.name != "none" or noisy
+        )
         return not altered and self.normalization.name == "none" and self.fake_as_real is None
 
 
@@ -134,6 +137,7 @@ def resolve(config: Config) -> Resolved:
             logit_penalties=numbers.choices(critic.logit_penalties, "critic.logit_penalties"),
             consistency=numbers.choices(critic.consistency, "critic.consistency"),
             clip=Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
+            received=_received(critic.generator_gradient, numbers),
             reduce=critic.reduce,
             piecewise_linear=critic.piecewise_linear,
             augment=numbers.choice(config.augment, "augment"),
@@ -255,6 +259,13 @@ def _fake_as_real(given: schema.FakeAsReal, batch: int, parts: int, numbers: _Nu
     return FakeAsReal(
         count, most // parts, given.pool, scoring, numbers.number(given.weight, "fake_as_real.weight")
     )
+
+
+def _received(given: schema.GeneratorGradient | None, numbers: _Numbers) -> Received | None:
+    if not given:
+        return None
+    path = "critic.generator_gradient"
+    return Received(numbers.number(given.norm, f"{path}.norm"), numbers.number(given.decay, f"{path}.decay"))
 
 
 def _share(count: Number, parts: int) -> Number:

@@ -15,6 +15,7 @@ from steadygan.config.field_types import (
     NonNegative,
     Positive,
     Real,
+    Share,
     Span,
     Strict,
     Times,
@@ -49,6 +50,16 @@ class Clip(Strict):
         return {"bound": raw} if isinstance(raw, int | float) and not isinstance(raw, bool) else raw
 
 
+class GeneratorGradient(Strict):
+    """Normalizes the gradient that G receives from D: its size, over the samples, is that of a running mean."""
+
+    norm: value(above=0) = Field(1.0, examples=[0.1])  # type: ignore[valid-type]
+    """Size of the gradient of a sample's own loss, to which it is brought."""
+
+    decay: Share = Field(0.99, examples=[0.9])
+    """Share of the running mean of its square that a step keeps."""
+
+
 class Critic(Strict):
     """What constrains the critic: normalization, penalties, consistency, clipping."""
 
@@ -71,6 +82,8 @@ class Critic(Strict):
     """
 
     clip: Clip | None = None
+
+    generator_gradient: GeneratorGradient | None = None
 
     piecewise_linear: bool | None = Field(None, examples=[False])
     """Whether the critic is piecewise linear: the generator's gradient through a normalized critic is then cheap.

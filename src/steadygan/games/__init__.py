@@ -2,7 +2,7 @@
 
 from steadygan.games._began import began
 from steadygan.games._ebgan import ebgan
-from steadygan.games._gan import Clip, FakeAsReal, Term, gan
+from steadygan.games._gan import Clip, FakeAsReal, Received, Term, gan
 from steadygan.games._infogan import infogan
 from steadygan.games._mdgan import mdgan
 from steadygan.games._quadratic import bilinear, quadratic
@@ -15,6 +15,7 @@ __all__ = [
     "Clip",
     "FakeAsReal",
     "LogitTerm",
+    "Received",
     "Term",
     "View",
     "adaptive",

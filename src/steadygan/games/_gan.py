@@ -29,11 +29,13 @@ from steadygan.games.logit_terms import LogitTerm
 from steadygan.losses import Loss
 from steadygan.networks import latent_labels
 from steadygan.noise import HiddenNoise
-from steadygan.normalization import clip_weights
+from steadygan.normalization import clip_weights, gradient_size
 from steadygan.penalties import Critic, Paired, Penalty, interpolate, perturb
 from steadygan.schedules import Number, at
 
-__all__ = ["Clip", "FakeAsReal", "Term", "gan"]
+__all__ = ["Clip", "FakeAsReal", "Received", "Term", "gan"]
+
+SQUARE, RECEIVED = "received/square", "gradient/x_fake"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,17 @@ class Clip:
     when: str = "after"
 
 
+@dataclass(frozen=True)
+class Received:
+    """The gradient that G receives at its samples, brought to the size `norm`, of which a running mean follows it.
+
+    `decay` is the share of the mean square that a step keeps.
+    """
+
+    norm: Number = 1.0
+    decay: Number = 0.99
+
+
 def gan(
     G: Network,
     D: Network,
@@ -70,6 +83,7 @@ def gan(
     far: FakeAsReal | None = None,
     classes: int = 0,
     batch_G: int | None = None,
+    received: Received | None = None,
 ) -> Game:
     """Build the game: D minimises loss.discriminator + sum of weight * penalty, G minimises loss.generator.
 
@@ -81,6 +95,9 @@ def gan(
     `classes` numbers of its latent (`networks.Classed`). A row that is made from others, such as an
     interpolate, has the label of its real one. `batch_G` gives G a batch of latents of its own, of another
     size than the critic's.
+
+    With `received` the gradient of G's loss of D at G's samples is scaled to a size of its own, a constant of the
+    step. It takes one more backward pass through D.
 
     Both losses see the critic through `view`. Fake-as-real scores its candidates without noise and
     augmentation. `cheap` lets G's step use the tangent plane of D, which is exact for a piecewise linear one.
@@ -95,7 +112,7 @@ def gan(
     >>> {name: field.shape for name, field in game.fields.items()}
     {'x_real': (64, 2), 'z': (64, 2), 'z_pool': (128, 2)}
     """
-    _check(D.module, loss, batch, penalties, view, far, clip)
+    _check(D.module, loss, batch, penalties, view, far, clip, received)
     if len(shape) != 3 and (view.augment or any(agreement.images for agreement in agreements)):
         raise UsageError(
             "augmentation and flip_and_shift change images, but these data are points: choose augment=none, "
@@ -114,13 +131,15 @@ def gan(
         joint,
         batch,
         classes,
+        received,
     )
     fields = _fields(shape, batch, latent, parts)
     if batch_G:
         _check_own_batch(parts)
         fields["z_G"] = Field("normal", (batch_G, latent))
+    kept = [each.scalars for each in (view.augment, *logit_terms) if each]
     scalars = {
-        key: value for each in (view.augment, *logit_terms) if each for key, value in each.scalars.items()
+        key: value for part in (*kept, {SQUARE: 0.0} if received else {}) for key, value in part.items()
     }
     return Game(
         players={
@@ -155,6 +174,7 @@ class _Parts:
     joint: bool  # whether D sees real and fake in one pass, as GN-GAN does
     batch: int
     classes: int
+    received: Received | None
 
 
 def _check(
@@ -165,6 +185,7 @@ def _check(
     view: View,
     far: FakeAsReal | None,
     clip: Clip | None,
+    received: Received | None,
 ) -> None:
     if any(term.interval < 1 for term in penalties):
         raise UsageError("a penalty's interval must be at least 1")
@@ -177,7 +198,7 @@ def _check(
     if far and far.weight != 1:
         _check_weighs(loss)
     mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules())
-    if mixes and (_places(penalties) or view.normalize):
+    if mixes and (_places(penalties) or _nearby(penalties) or view.normalize or received):
         raise UsageError(
             "penalties and gradient normalization differentiate each sample's logit alone, but batch norm in the "
             "critic mixes samples: use a critic without batch norm, or leave penalties and normalization out"
@@ -277,7 +298,15 @@ def _adapted(parts: _Parts, scalars: Mapping[str, Tensor], logs: Logs, repeats: 
         found |= change.adapt(scalars, logs, repeats, batch=parts.batch)
     for term in parts.logit_terms:
         found |= term.adapt(scalars, logs) if term.adapt else {}
+    if parts.received:
+        found[SQUARE] = _mean_square(parts.received, scalars, logs[RECEIVED])
     return found
+
+
+def _mean_square(received: Received, scalars: Mapping[str, Tensor], size: Tensor) -> Tensor:
+    """The running mean of size^2 with this step's, started at 0."""
+    kept = at(received.decay, scalars)
+    return kept * scalars[SQUARE] + (1 - kept) * size.square()
 
 
 def _direction(where: str) -> str:
@@ -451,13 +480,37 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
         critic = _critic(parts, nets, draw, scalars, labels, side, cheap=parts.cheap)
         return answer(critic, parts.view.samples(x, side, draw, scalars))
 
+    def adversarial(x_fake: Tensor) -> Tensor:
+        real_logits = logits(draw["x_real"], "real") if parts.loss.pairs else None
+        return parts.loss.generator(logits(x_fake, "fake"), real_logits)
+
     x_fake = nets["G"](z)
-    real_logits = logits(draw["x_real"], "real") if parts.loss.pairs else None
-    total = parts.loss.generator(logits(x_fake, "fake"), real_logits)
-    logs = {"adversarial/G": total} if any(agreement.G for agreement in parts.agreements) else {}
+    total, logs = _scaled(parts.received, adversarial, x_fake, scalars)
+    if any(agreement.G for agreement in parts.agreements):
+        logs["adversarial/G"] = total
     for agreement in parts.agreements:
         if agreement.G:
             total = total + agreement.G(
                 x_fake, same_classes(nets["G"], draw["z"], parts.classes), draw, scalars
             )
     return total, logs
+
+
+def _scaled(
+    received: Received | None,
+    adversarial: Callable[[Tensor], Tensor],
+    x_fake: Tensor,
+    scalars: Mapping[str, Tensor],
+) -> tuple[Tensor, Logs]:
+    """G's loss of D, with its own value, whose gradient at x_fake has the wanted size on the mean of steps."""
+    if not received:
+        return adversarial(x_fake), {}
+    value, pull_back, *_ = torch.func.vjp(adversarial, x_fake)
+    (gradient,) = pull_back(torch.ones_like(value))
+    size = gradient_size(gradient.detach())
+    square = _mean_square(received, scalars, size)
+    kept = at(received.decay, scalars)
+    started = 1 - kept ** (scalars["step"] + 1).to(size.dtype)  # Adam's correction of a mean that starts at 0
+    rms = (square / started).sqrt()
+    scale = at(received.norm, scalars) / torch.where(rms == 0, 1.0, rms)
+    return value + (scale.detach() - 1) * (value - value.detach()), {RECEIVED: size}
