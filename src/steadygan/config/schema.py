@@ -399,7 +399,10 @@ def in_steps(config: Config) -> Config:
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    try:
+        first = error.errors(include_url=False)[0]
+    except UnicodeEncodeError:  # pydantic takes such text from Python, and cannot give it back
+        return "a key is no text in UTF-8: correct it"
     kind, context, given = first["type"], first.get("ctx", {}), first["input"]
     path = _path(first["loc"])
     if kind == "unknown_key":
