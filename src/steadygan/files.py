@@ -21,6 +21,7 @@ __all__ = [
     "read_text",
     "read_whole",
     "require_file",
+    "sync",
     "user_path",
     "write_whole",
 ]
@@ -38,18 +39,34 @@ DEEPEST = 64
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write bytes, or text as UTF-8, to a temporary name beside `path` and rename it.
 
-    A reader sees the old file or the new one. Raises OSError when it cannot write; the file is then as
-    before.
+    A reader sees the old file or the new one, also after a power loss. Raises OSError when it cannot write; the file
+    is then as before.
     """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        sync(partial)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, written to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def clear_partial(folder: Path) -> None:
     """Remove the temporary files in a folder that a killed process did not rename. Nobody else may be writing there."""
     for left in folder.glob(".*.partial"):
-        left.unlink()
+        if not left.is_dir():
+            left.unlink()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from experiments import records
 from paths import ROOT
 
 SCRIPTS = sorted(
-    ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
     for folder in ("benchmarks", "experiments")
     for file in (ROOT / folder).rglob("*.py")
     if "__main__" in file.read_text()

@@ -95,6 +95,7 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         5,
     ),
     "many critic steps": ({**POINTS, "dynamics": {"name": "alternating", "n_critic": 3}}, 4),
+    "many generator steps": ({**POINTS, "dynamics": {"name": "alternating", "n_generator": 3}}, 4),
     "simultaneous, an optimizer each, float64": (
         {
             **POINTS,
@@ -378,19 +379,21 @@ def test_what_a_run_folder_holds(whole):
         "step-00000012",
     ]
     assert sorted(p.name for p in (folder / "samples").iterdir()) == [
+        "step-00000000.png",
         "step-00000006.png",
         "step-00000012.png",
     ]
     assert [e["step"] for e in events(folder) if "loss/G" in e] == [2, 4, 6, 8, 10, 12]
-    assert [e["step"] for e in events(folder) if "kd_pixels8" in e] == [6, 12]
+    assert [e["step"] for e in events(folder) if "kd_pixels8" in e] == [0, 6, 12]
     for event in events(folder):
         assert event["images"] == event["step"] * 8
         assert all(isinstance(value, int | float) and math.isfinite(value) for value in event.values())
 
 
 def test_the_images_of_a_step_are_those_that_its_rounds_read(whole):
-    """n_critic 3: three batches of real images a step, none for the generator."""
+    """n_critic 3: three batches of real images a step, none for the generator. n_generator 3: one batch."""
     assert all(event["images"] == event["step"] * 3 * 8 for event in events(whole("many critic steps")))
+    assert all(event["images"] == event["step"] * 8 for event in events(whole("many generator steps")))
 
 
 def test_an_ensembles_numbers_are_lists_over_its_members(whole):
@@ -434,7 +437,7 @@ def test_the_layout_in_a_checkpoint_suffices_to_read_it_without_us(whole):
 def test_the_best_checkpoint_is_kept_and_named(whole):
     folder = whole("the best is kept") / "checkpoints"
     scores = {e["step"]: e["kd_pixels8"] for e in events(folder.parent) if "kd_pixels8" in e}
-    assert len(set(scores.values())) == 6
+    assert len(set(scores.values())) == 7
     best = json.loads((folder / "best.json").read_text())
     step = min(scores, key=lambda step: (scores[step], step))  # lower is better; the first of equals
     assert best == {"checkpoint": f"step-{step:08d}", "score": "kd_pixels8", "value": scores[step]}
@@ -809,22 +812,47 @@ def test_a_resumed_run_removes_what_a_killed_one_left(tmp_path, whole, quiet):
     assert_same_run(tmp_path / "run", whole(name))
 
 
+def test_a_run_that_was_killed_after_its_last_checkpoint_keeps_no_more_than_it_should(tmp_path, quiet, whole):
+    name = "points, fake-as-real"
+    shutil.copytree(whole(name), tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    older = shutil.copytree(checkpoints / "step-00000009", checkpoints / "step-00000003")
+    meta = json.loads((older / "meta.json").read_text())
+    (older / "meta.json").write_text(json.dumps({**meta, "step": 3}))
+    (checkpoints / ".best.json.partial").write_text("{")
+    train.resume(tmp_path / "run", [], quiet)
+    assert_same_run(tmp_path / "run", whole(name))
+
+
 @pytest.mark.parametrize("written", ["nothing", "half a configuration", "the first weights"])
-def test_a_run_that_was_killed_before_its_configuration_says_how_to_go_on(written, tmp_path, quiet, whole):
+def test_a_folder_in_which_a_run_was_killed_before_its_configuration_is_trained_in(
+    written, tmp_path, quiet, whole
+):
     folder = tmp_path / "run"
     folder.mkdir()
     if written == "half a configuration":
         (folder / ".config.yaml.partial").write_text("data: ri")
+        (folder / "own.py").write_text("")  # perhaps the only copy of what the run was given
     if written == "the first weights":
         run = build(parse(POINTS))
         checkpoint.save(folder / "checkpoints", run.state, {})
+        (folder / "checkpoints" / ".step-00000000.partial").mkdir()
         (folder / "origin.json").write_text("{}")
-    if written == "nothing":
-        assert go(POINTS, folder, quiet) is None
-        return
-    for act in (lambda: go(POINTS, folder, quiet), lambda: train.resume(folder, [], quiet)):
-        with pytest.raises(UsageError, match=r"nothing to resume: remove .*, and train again"):
-            act()
+    if written != "nothing":
+        with pytest.raises(UsageError, match=r"nothing to resume: train it again, with --out "):
+            train.resume(folder, [], quiet)
+    assert go(POINTS, folder, quiet) is None
+    (folder / "own.py").unlink(missing_ok=True)
+    go(POINTS, tmp_path / "peace", quiet)
+    assert_same_run(folder, tmp_path / "peace")
+
+
+def test_a_folder_with_a_file_that_is_no_runs_is_not_trained_in(tmp_path, quiet):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not empty"):
+        go(POINTS, tmp_path, quiet)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_trained_run_without_its_configuration_is_not_to_be_removed(tmp_path, quiet, whole):

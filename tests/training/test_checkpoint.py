@@ -318,6 +318,20 @@ def test_an_unfinished_checkpoint_is_none(tmp_path):
     assert hidden(tmp_path) == [], "and it is in nobody's way later"
 
 
+def test_a_reader_changes_nothing_while_another_process_writes(tmp_path):
+    """What is set aside while a checkpoint is replaced belongs to the process that replaces it."""
+    checkpoint.save(tmp_path, state(3), FACTS)
+    checkpoint.save(tmp_path, state(6), FACTS).rename(tmp_path / ".step-00000006.old")
+    copy(tmp_path / "step-00000003", tmp_path / ".step-00000009.partial")
+    before = sorted(tmp_path.rglob("*"))
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000003"]
+    checkpoint.load_newest(tmp_path, state(), print)
+    assert sorted(tmp_path.rglob("*")) == before
+    checkpoint.clear(tmp_path)
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000003", "step-00000006"]
+    assert hidden(tmp_path) == []
+
+
 def test_pruning_keeps_the_last_ones_and_the_best(tmp_path):
     paths = {step: checkpoint.save(tmp_path, state(step), FACTS) for step in (10, 20, 30, 40, 50)}
     checkpoint.prune(tmp_path, 50, 2, [paths[20]])
@@ -411,7 +425,7 @@ def stop_at(monkeypatch, place: int, error: BaseException, spared: str = "") -> 
     monkeypatch.setattr(
         Path, "write_text", breaking("write_text", Path.write_text, lambda path, text: path.write_bytes(b"{"))
     )
-    monkeypatch.setattr(checkpoint, "_sync", breaking("sync", checkpoint._sync))
+    monkeypatch.setattr(checkpoint, "sync", breaking("sync", checkpoint.sync))
     monkeypatch.setattr(shutil, "rmtree", breaking("rmtree", shutil.rmtree, half_removed))
     monkeypatch.setattr(Path, "rename", breaking("rename", Path.rename))
     return done
@@ -442,6 +456,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(tmp_path, agai
             with suppress(Killed):
                 checkpoint.save(folder, new, FACTS)
         notes: list[str] = []
+        checkpoint.clear(folder)
         try:
             found = checkpoint.load_newest(folder, state(), notes.append)
         except UsageError as error:

@@ -19,7 +19,7 @@ from steadygan.errors import UsageError, nearest
 from steadygan.files import write_whole
 from steadygan.report.page import page
 from steadygan.report.run_summary import Reader
-from steadygan.runs.folder import CONFIG, claim, locked
+from steadygan.runs.folder import CONFIG, claimed, locked
 from steadygan.runs.score_setup import extra_extractor, scores_of
 from steadygan.runs.sweeps import record
 from steadygan.runs.sweeps.ray_tune import on_ray
@@ -54,8 +54,7 @@ def sweep(
     _check_alone()
     record.check_new(folder)
     made = plan(raw, assignments, samples=samples, by=by, seed=seed, source=source, root=root)
-    claim(folder)
-    with locked(folder):
+    with claimed(folder):
         record.write(folder, made)
         return _train(folder, made, console)
 

@@ -47,6 +47,7 @@ class Constraints(NamedTuple):
 
     normalization: Choice
     penalties: tuple[Choice, ...]
+    logit_penalties: tuple[Choice, ...]
     consistency: tuple[Choice, ...]
     clip: Clip | None
     reduce: Reduction | None
@@ -64,9 +65,9 @@ class Constraints(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether neither samples nor logits are changed. Penalties and clipping do not count."""
+        """Whether neither samples nor logits are changed. Gradient penalties and clipping do not count."""
         noisy = self.instance_noise is not None or any(self.hidden_noise)
-        altered = self.consistency or self.augment.name != "none" or noisy
+        altered = self.logit_penalties or self.consistency or self.augment.name != "none" or noisy
         return not altered and self.normalization.name == "none" and self.fake_as_real is None
 
 
@@ -130,6 +131,7 @@ def resolve(config: Config) -> Resolved:
         constraints=Constraints(
             normalization=numbers.choice(critic.normalization, "critic.normalization"),
             penalties=numbers.choices(critic.penalties, "critic.penalties"),
+            logit_penalties=numbers.choices(critic.logit_penalties, "critic.logit_penalties"),
             consistency=numbers.choices(critic.consistency, "critic.consistency"),
             clip=Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
             reduce=critic.reduce,
@@ -139,7 +141,7 @@ def resolve(config: Config) -> Resolved:
                 numbers.number(noise.instance, "noise.instance") if max(ends(noise.instance)) > 0 else None
             ),
             hidden_noise=HiddenNoise(noise.D, noise.G),
-            fake_as_real=_fake_as_real(config.fake_as_real, config.accumulate, numbers),
+            fake_as_real=_fake_as_real(config.fake_as_real, config.batch, config.accumulate, numbers),
         ),
         dynamics=numbers.choice(config.dynamics, "dynamics"),
         optimizers=(
@@ -161,7 +163,7 @@ def resolve(config: Config) -> Resolved:
         device=device,
         every=Every(
             log=max(1, numbers.steps(config.every.log)),
-            score=max(1, numbers.steps(config.every.score)),
+            score=numbers.times(config.every.score),
             checkpoint=max(1, numbers.steps(config.every.checkpoint)),
             diagnostics=max(1, numbers.steps(config.every.diagnostics)),
         ),
@@ -186,6 +188,12 @@ class _Numbers(NamedTuple):
 
     def steps(self, span: int | str) -> int:
         return steps_of(span, self.total)
+
+    def times(self, given: int | str | tuple[int | str, ...]) -> int | tuple[int, ...]:
+        """An interval of at least one step, or the listed steps."""
+        if isinstance(given, tuple):
+            return tuple(self.steps(span) for span in given)
+        return max(1, self.steps(given))
 
     def choices(self, chosen: tuple[Any, ...], path: str) -> tuple[Choice, ...]:
         return tuple(self.choice(each, f"{path}.{index}") for index, each in enumerate(chosen))
@@ -225,7 +233,7 @@ class _Numbers(NamedTuple):
         return make(**given)
 
 
-def _fake_as_real(given: schema.FakeAsReal, parts: int, numbers: _Numbers) -> FakeAsReal | None:
+def _fake_as_real(given: schema.FakeAsReal, batch: int, parts: int, numbers: _Numbers) -> FakeAsReal | None:
     """Fake-as-real for one gradient. With gradient accumulation each part of the batch takes its share of the count."""
     most = round(max(ends(given.count)))
     if not most:
@@ -235,11 +243,18 @@ def _fake_as_real(given: schema.FakeAsReal, parts: int, numbers: _Numbers) -> Fa
             f"accumulate={parts} does not divide the {most} fakes of fake_as_real.count, and each part of the batch "
             "takes an equal share of them: choose one that does"
         )
+    if most == batch and min(ends(given.weight)) == 0:
+        raise UsageError(
+            f"fake_as_real.weight falls to 0 while all {batch} rows of the real batch are fakes, so nothing is left in "
+            "the real part of the loss: choose a weight above 0, or a smaller count"
+        )
     count: Number = numbers.number(given.count, "fake_as_real.count")
     if parts > 1:
         count = _share(count, parts)
     scoring = torch.bfloat16 if given.scoring == "bfloat16" else None
-    return FakeAsReal(count, most // parts, given.pool, scoring)
+    return FakeAsReal(
+        count, most // parts, given.pool, scoring, numbers.number(given.weight, "fake_as_real.weight")
+    )
 
 
 def _share(count: Number, parts: int) -> Number:

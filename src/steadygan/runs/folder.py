@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +28,7 @@ __all__ = [
     "SAMPLES",
     "Note",
     "check_free",
-    "claim",
+    "claimed",
     "fresh_folder",
     "locked",
     "opened",
@@ -35,6 +36,7 @@ __all__ = [
     "restore",
     "restore_member",
     "stream_places",
+    "tidied",
 ]
 
 Note = Callable[[str], None]
@@ -56,41 +58,65 @@ def fresh_folder(name: str) -> Path:
     raise AssertionError("there is always a next number")
 
 
-_UNBEGUN = (
-    "the run in {0} was stopped before its first step and has nothing to resume: remove {0}, and train again"
-)
+_UNBEGUN = "the run in {0} was stopped before its first step and has nothing to resume: train it again, with --out {0}"
+_BEGINNINGS = {CHECKPOINTS, IDENTITY, "origin.json", "own.json"}
+"""What a run writes before its configuration, and the text of a file of the user's own."""
 
 
 def unbegun(folder: Path) -> bool:
-    """Whether a folder has only what a run writes before its configuration: no events, and no step that was trained."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    """Whether a folder has only what a run writes before its configuration, and no step that was trained."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir() if path.suffix != ".py"}
+    partial = {name for name in names if name.startswith(".") and name.endswith(".partial")}
     trained = any(path.name != checkpoint.name(0) for path in checkpoint.checkpoints(folder / CHECKPOINTS))
-    begins = names & {CHECKPOINTS, IDENTITY, "origin.json", "own.json", f".{CONFIG}.partial"}
-    return bool(begins) and not trained and not names & {CONFIG, EVENTS, EVALUATION}
+    return bool(names) and names <= _BEGINNINGS | partial and not trained
 
 
 def check_free(folder: Path) -> None:
     """Raise UsageError if a new run cannot take this folder, because something is there."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: choose another --out")
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or not any(folder.iterdir()) or unbegun(folder):
         return
     if (folder / CONFIG).exists():
         raise UsageError(
             f"{folder} is not empty: continue its run with steadygan resume {folder}, or choose another --out"
         )
-    if unbegun(folder):
-        raise UsageError(_UNBEGUN.format(folder))
     raise UsageError(f"{folder} is not empty, and it is no run folder (no {CONFIG}): choose another --out")
 
 
-def claim(folder: Path) -> None:
-    """Create a folder for a new run. Raises UsageError if it is not empty or cannot be written."""
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Create and lock the folder of a new run, without what one has left there that was stopped before its first step.
+
+    Raises UsageError if something else is there, if it cannot be written, or if another process has it.
+    """
     check_free(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {folder} ({error.strerror}): choose another --out") from None
+    with locked(folder):
+        check_free(folder)  # again, because another process may have had the lock
+        for left in folder.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.suffix != ".py":
+                left.unlink()
+        yield
+
+
+def tidied(folder: Path) -> None:
+    """Remove what a killed process left in a run folder that this one has locked."""
+    for name in (
+        CONFIG,
+        EVENTS,
+        EVALUATION,
+        *_BEGINNINGS,
+    ):  # not what another command may be writing, as a report
+        (folder / f".{name}.partial").unlink(missing_ok=True)
+    checkpoint.clear(folder / CHECKPOINTS)
 
 
 @contextmanager

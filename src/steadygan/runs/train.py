@@ -29,11 +29,12 @@ from steadygan.runs.folder import (
     EVENTS,
     Note,
     check_free,
-    claim,
+    claimed,
     locked,
     read_config,
     restore,
     stream_places,
+    tidied,
 )
 from steadygan.runs.identity import identity, record_identity, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
@@ -41,7 +42,8 @@ from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import check_tensorboard, compiling, console_sink
-from steadygan.runs.sinks.jsonl import logged, rewind, whole
+from steadygan.runs.sinks.checkpoints import thin
+from steadygan.runs.sinks.jsonl import last_good, logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.training import checkpoint
 from steadygan.training.advance import TOGETHER, Advance, advancing
@@ -96,13 +98,10 @@ def start(
         settings = settings.model_copy(update={"compile": compiles})
         evaluate = _evaluator(team, settings.evaluation, console)
         with _own_words("an evaluation", own):
-            evaluate(
-                team.place.mine(run.state)
-            )  # a run that cannot be scored fails here, before anything is written
+            begun = evaluate(team.place.mine(run.state))  # fails here, before anything is written
 
         def begin() -> None:
-            claim(folder)
-            held.enter_context(locked(folder))
+            held.enter_context(claimed(folder))
             record_identity(
                 folder,
                 identity(
@@ -119,7 +118,7 @@ def start(
             )  # last: a folder that has it is a run
 
         cluster.agreed(begin)
-        return _train(settings, team, run.state, evaluate, folder, 0.0, console, sinks, own)
+        return _train(settings, team, run.state, evaluate, begun, folder, 0.0, console, sinks, own)
 
 
 def resume(
@@ -152,7 +151,9 @@ def resume(
         step = int(state.scalars["step"].flatten()[0])
         places = cluster.agreed(lambda: stream_places(folder, step) if saved else [])
         team.draws.resume(places[team.place.members.start : team.place.members.stop])
-        if ended := cluster.agreed(lambda: _ended(folder, run.stop, step, settings.steps)):
+        if ended := cluster.agreed(
+            lambda: _ended(folder, run.stop, step, settings.steps, settings.keep.last)
+        ):
             console.print(ended, markup=False, soft_wrap=True)
             return None
         if settings.steps > before.get("steps", 0):
@@ -167,13 +168,14 @@ def resume(
         def begin() -> float:
             if assignments or root or undecided:
                 write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
-            return rewind(folder / EVENTS, step)
+            return rewind(folder / EVENTS, step or -1)  # a run that starts again evaluates its step 0 again
 
         wall_s = cluster.agreed(begin)
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
         evaluate = _evaluator(team, settings.evaluation, console)
-        return _train(settings, team, state, evaluate, folder, wall_s, console, sinks, own)
+        begun = None if step else evaluate(team.place.mine(state))
+        return _train(settings, team, state, evaluate, begun, folder, wall_s, console, sinks, own)
 
 
 def _changed_settings(folder: Path, assignments: list[str]) -> tuple[dict, dict]:
@@ -195,6 +197,7 @@ def _restored(team: Team, folder: Path, held: ExitStack, console: Console) -> tu
 
     def read() -> bool:
         held.enter_context(locked(folder))
+        tidied(folder)
         if told := changed(folder, training_data(run.data)):
             _noter(console)(told)
         saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
@@ -206,8 +209,15 @@ def _restored(team: Team, folder: Path, held: ExitStack, console: Console) -> tu
     return team.cluster.same(found[0]), saved
 
 
-def _ended(folder: Path, rule: Stop | None, step: int, steps: int) -> str:
-    """A sentence where a run has nothing left to train, else nothing."""
+def _ended(folder: Path, rule: Stop | None, step: int, steps: int, last: int) -> str:
+    """A sentence where a run has nothing left to train, else nothing. It keeps its `last` checkpoints then."""
+    ended = _ended_by(folder, rule, step, steps)
+    if ended:  # it may have been killed between its last checkpoint and the removal of an older one
+        thin(folder / CHECKPOINTS, step, last, last_good(folder / EVENTS))
+    return ended
+
+
+def _ended_by(folder: Path, rule: Stop | None, step: int, steps: int) -> str:
     if step >= steps:
         return (
             f"{folder} is complete: it has {step:,} steps, and steps is {steps:,}; to train longer, "
@@ -322,6 +332,7 @@ def _train(
     team: Team,
     state: State,
     evaluate: Callable[[State], Evaluated],
+    begun: Evaluated | None,
     folder: Path,
     wall_s: float,
     console: Console,
@@ -390,6 +401,7 @@ def _train(
             advance,
             state,
             evaluate=whole_batches(evaluate),
+            begun=begun,
             statistics=watched and whole_batches(watched),
             trace=partial(_traced, team, advance),
             steps=settings.steps,

@@ -5,7 +5,6 @@ A checkpoint is complete or absent: it is written under another name, and rename
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable
@@ -21,7 +20,7 @@ from torch import Tensor
 
 import steadygan
 from steadygan.errors import UsageError
-from steadygan.files import read_json, require_file
+from steadygan.files import clear_partial, read_json, require_file, sync
 from steadygan.game import State
 
 __all__ = ["checkpoints", "clear", "load", "load_newest", "meta", "name", "newest", "prune", "read", "save"]
@@ -75,14 +74,12 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
         }
         (partial / "meta.json").write_text(json.dumps(about, indent=1))
         for part in (file, partial / "meta.json", partial):
-            _sync(part)
+            sync(part)
         old = _retired(target)
-        if (
-            target.exists()
-        ):  # same step again; if the process is killed here, `checkpoints` restores the old one
+        if target.exists():  # same step again; if the process is killed here, `clear` restores the old one
             target.rename(old)
         partial.rename(target)
-        _sync(folder)
+        sync(folder)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -190,8 +187,7 @@ def _check_players(path: Path, found: list[str], wanted: list[str]) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The paths of the checkpoints in `folder`, oldest first."""
-    _bring_back(folder)
+    """The paths of the checkpoints in `folder`, oldest first. Nothing is changed there: another process may train."""
     found = [p for p in folder.glob("step-*") if is_name(p.name) and p.is_dir()]
     return sorted(found, key=lambda p: int(p.name[5:]))
 
@@ -239,7 +235,12 @@ def prune(folder: Path, step: int, last: int, keep: Collection[Path]) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what a killed process left of checkpoints that it wrote or removed. Only the run's own process may."""
+    """Remove what a killed process left of checkpoints that it wrote or removed, and undo what it had half replaced.
+
+    Only the run's own process may, before it reads them.
+    """
+    _bring_back(folder)
+    clear_partial(folder)
     for left in (*folder.glob(".step-*.partial"), *folder.glob(".step-*.gone")):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -270,14 +271,6 @@ def _load(file: Path) -> dict[str, Tensor]:
     except UnicodeEncodeError:  # safetensors opens no such name
         return load_bytes(file.read_bytes())
     return load_file(file)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _kind(t: Tensor) -> str:

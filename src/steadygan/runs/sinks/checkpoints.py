@@ -15,7 +15,7 @@ from steadygan.training.beside import beside
 from steadygan.training.events import Diverged, Event, Scored, Snapshot
 from steadygan.training.online_scores import lower_is_better
 
-__all__ = ["best_checkpoint", "checkpoint_sink"]
+__all__ = ["best_checkpoint", "checkpoint_sink", "thin"]
 
 BEST = "best.json"
 
@@ -35,15 +35,13 @@ def checkpoint_sink(
     folder/best.json names the best checkpoint. The last good state of a member that diverged is kept too, also those of
     the steps `good` before a resume. The block ends when all is on disk, and raises OSError where it is full.
     """
-    lost = [folder / checkpoint.name(step) for step in good]
+    lost = list(good)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.clear(folder)
     record = folder / BEST
 
     def newest(step: int, about: dict[str, object], state: State) -> None:
         checkpoint.save(folder, state, about)
-        kept = best_checkpoint(folder)
-        checkpoint.prune(folder, step, last, [*lost, *([kept] if kept else [])])
+        thin(folder, step, last, lost)
 
     def better(step: int, score: str, value: float, about: dict[str, object], state: State) -> None:
         name = checkpoint.name(step)
@@ -58,11 +56,18 @@ def checkpoint_sink(
             if isinstance(event, Snapshot):
                 write(event.state, partial(newest, event.step, facts(event.step)))
             elif isinstance(event, Diverged):
-                lost.append(folder / checkpoint.name(event.good_step))
+                lost.append(event.good_step)
             elif isinstance(event, Scored) and best:
                 write(event.state, partial(better, event.step, best, _score(event, best), facts(event.step)))
 
         yield sink
+
+
+def thin(folder: Path, step: int, last: int, good: Collection[int]) -> None:
+    """Keep the newest `last` checkpoints up to `step`, the best one, and those of the steps `good`."""
+    best = best_checkpoint(folder)
+    kept = [folder / checkpoint.name(each) for each in good]
+    checkpoint.prune(folder, step, last, [*kept, *([best] if best else [])])
 
 
 def _score(event: Scored, name: str) -> float:

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from steadygan.diagnostics.history import whole
-from steadygan.files import write_whole
-from steadygan.training.events import Diverged, Event, Progress, Scored, Statistics, Stopped
+from steadygan.files import sync, write_whole
+from steadygan.training.events import Diverged, Event, Progress, Scored, Snapshot, Statistics, Stopped
 
 __all__ = ["last_good", "line_of", "line_sink", "logged", "rewind", "whole"]
 
@@ -23,6 +23,8 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
         if line is not None:
             with path.open("a") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
+        if isinstance(event, Snapshot) and path.exists():
+            sync(path)  # a run that is resumed from this checkpoint does not write these lines again
 
     return sink
 

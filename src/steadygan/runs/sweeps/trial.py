@@ -1,6 +1,5 @@
 """One run of a sweep: started or resumed in its folder, with its end in words. And all runs, one after the other."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from rich.console import Console
 from steadygan import config
 from steadygan.errors import UsageError, said
 from steadygan.runs import train as runs
-from steadygan.runs.folder import CONFIG, unbegun
+from steadygan.runs.folder import CONFIG
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis
 from steadygan.runs.sweeps.record import FAILED, Sweep, run_name
 from steadygan.training.events import Event
@@ -45,8 +44,6 @@ def train_run(
 def _trained(folder: Path, raw: dict[str, Any], console: Console, sinks: Any) -> Any:
     if (folder / CONFIG).is_file():
         return runs.resume(folder, [], console, sinks=sinks)
-    if unbegun(folder):
-        shutil.rmtree(folder)  # it was killed before its first step
     return runs.start(config.parse(raw), folder, console, sinks=sinks)
 
 
