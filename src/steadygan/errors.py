@@ -1,6 +1,7 @@
 """The one exception that bad input raises on its way to exit code 2."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -27,6 +28,15 @@ def nearest(word: str, known: Iterable[str], otherwise: str | None = None) -> st
     if close:
         return f"did you mean {(swapped + close)[0]!r}?"
     return otherwise or f"known are {', '.join(names)}"
+
+
+def cut(text: str, most: int = 40) -> str:
+    """Text with each word cut to `most` characters, for a sentence that repeats what a user gave.
+
+    >>> cut("not 'aaaaaaaaaaaaaaaaaaaa'", most=10)
+    "not 'aaaaaa..."
+    """
+    return re.sub(rf"\S{{{most + 1},}}", lambda word: f"{word[0][: most - 3]}...", text)
 
 
 def said(error: BaseException) -> str:

@@ -559,6 +559,12 @@ def test_any_file_is_read_or_refused(tmp_path_factory, content):
         assert isinstance(raw, dict)
 
 
+def test_a_key_that_is_no_text_is_refused():
+    """YAML has an escape for half a surrogate pair, which no encoding has."""
+    with pytest.raises(UsageError, match="a key is no text in UTF-8"):
+        config.parse({**BASE, "\ud800": 1})
+
+
 BASE = {
     "data": "ring8",
     "networks": "mlp",
@@ -1031,3 +1037,12 @@ def test_an_override_under_the_new_name_wins_over_a_file_with_the_old_one(tmp_pa
     assert made == {"every": {"diagnostics": 7, "log": 2}, "evaluation": {"images": 300}}
     with pytest.warns(FutureWarning):
         assert config.current(config.override(raw, ["looks.images=400"]))["evaluation"] == {"images": 400}
+
+
+@pytest.mark.parametrize(
+    "assignment", ["steps={}", "data={}", "{}=1", "a..{}=1", "{}", "optimizer.lr.schedule={}"]
+)
+def test_a_long_value_is_not_repeated_whole(assignment):
+    with pytest.raises(UsageError) as caught:
+        config.parse(config.override(BASE, [assignment.format("x" * 10_000)]), "base")
+    assert len(str(caught.value)) <= 300

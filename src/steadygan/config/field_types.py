@@ -46,6 +46,10 @@ __all__ = [
 ]
 
 
+LISTED = 20
+"""The most keys that an error names."""
+
+
 class Words(NamedTuple):
     """What the reference calls a type, where the type itself does not say it: `Annotated[TYPE, Words("steps")]`."""
 
@@ -84,10 +88,11 @@ class Strict(BaseModel):
     def _known_keys(cls, raw: Any) -> Any:
         for key in raw if isinstance(raw, dict) else ():
             if key not in cls.model_fields:
+                many = "list them with steadygan list config" if len(cls.model_fields) > LISTED else None
                 raise PydanticCustomError(
                     "unknown_key",
                     "is not a key here: {hint}",
-                    {"key": str(key), "hint": nearest(str(key), cls.model_fields)},
+                    {"key": str(key), "hint": nearest(str(key), cls.model_fields, many)},
                 )
         return raw
 

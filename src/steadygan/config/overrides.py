@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, cut
 
 __all__ = ["as_text", "assigned", "override", "read_yaml", "split", "value_of"]
 
@@ -29,7 +29,7 @@ def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
 
 def value_of(path: str, text: str) -> Any:
     """The value of `path=text`, read as YAML."""
-    return read_yaml(text, f"the value of {_cut(f'{path}={text}')!r}")
+    return read_yaml(text, f"the value of {cut(f'{path}={text}')!r}")
 
 
 def split(assignment: str) -> tuple[str, str]:
@@ -40,9 +40,9 @@ def split(assignment: str) -> tuple[str, str]:
     """
     path, equals, text = assignment.partition("=")
     if not equals or not path:
-        raise UsageError(f"{assignment!r} is not an override: write key=value, such as steps=1000")
+        raise UsageError(f"{cut(assignment)!r} is not an override: write key=value, such as steps=1000")
     if not all(path.split(".")):
-        raise UsageError(f"{path!r} in {assignment!r} is no key: write a.b=value")
+        raise UsageError(f"{cut(path)!r} in {cut(assignment)!r} is no key: write a.b=value")
     return path, text
 
 
@@ -89,12 +89,8 @@ def read_yaml(text: str, source: str) -> Any:
     except UsageError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = _cut(" ".join(str(error).split()) or type(error).__name__, 120)
+        reason = cut(" ".join(str(error).split()) or type(error).__name__)
         raise UsageError(f"{source} is not YAML ({reason}): quote or correct it") from None
-
-
-def _cut(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _unfolded(node: yaml.Node | None, known: dict[int, int]) -> int:
