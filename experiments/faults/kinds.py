@@ -2,12 +2,13 @@
 
 from functools import partial
 
-from experiments.faults import damaged, kills
+from experiments.faults import damaged, disk, kills
 from experiments.faults.trials import Kind
 
 __all__ = ["KINDS"]
 
 TAKEN = "refused in one sentence, passed over with a note, or the same result; at most 10 s"
+ROOM = "one sentence, and the same bits after a resume with room"
 SAME = "the same bits after a resume, nothing left over"
 
 KINDS: dict[str, Kind] = {
@@ -26,4 +27,6 @@ KINDS: dict[str, Kind] = {
     ),
     "damaged checkpoints": Kind(TAKEN, 30, 10_000, damaged.checkpoints),
     "other damaged files": Kind(TAKEN, 30, 5_000, damaged.files),
+    "full disk at each change of a run": Kind(ROOM, 6, 1000, partial(disk.full_disk, "best")),
+    "full disk at each change of an ensemble": Kind(ROOM, 0, 1000, partial(disk.full_disk, "ensemble")),
 }
