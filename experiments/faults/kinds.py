@@ -2,12 +2,14 @@
 
 from functools import partial
 
-from experiments.faults import damaged, disk, kills
+from experiments.faults import configurations, damaged, disk, kills, machine
 from experiments.faults.trials import Kind
 
 __all__ = ["KINDS"]
 
 TAKEN = "refused in one sentence, passed over with a note, or the same result; at most 10 s"
+RUNS = "run, or one sentence"
+SENTENCE = "taken, or one sentence of at most 300 characters; at most 10 s"
 ROOM = "one sentence, and the same bits after a resume with room"
 SAME = "the same bits after a resume, nothing left over"
 
@@ -29,4 +31,13 @@ KINDS: dict[str, Kind] = {
     "other damaged files": Kind(TAKEN, 30, 5_000, damaged.files),
     "full disk at each change of a run": Kind(ROOM, 6, 1000, partial(disk.full_disk, "best")),
     "full disk at each change of an ensemble": Kind(ROOM, 0, 1000, partial(disk.full_disk, "ensemble")),
+    "overrides": Kind(SENTENCE, 60, 4_000, configurations.overrides),
+    "configurations": Kind(SENTENCE, 30, 1_000, configurations.files),
+    "little memory": Kind(RUNS, 3, 100, machine.little_memory),
+    "another umask, a clock set back, closed outputs": Kind("the same bits", 3, 50, machine.odd),
+    "other locales, encodings and widths": Kind(RUNS, 0, 40, machine.places),
+    "an image folder of 100,000 files": Kind(RUNS, 0, 100_000, machine.tiny_files),
+    "compiled programs: no compiler, bad caches": Kind(
+        "run, or one sentence; a damaged cache gives the same bits", 0, 34, machine.compiled
+    ),
 }

@@ -20,6 +20,7 @@ __all__ = [
     "read_json",
     "read_text",
     "read_whole",
+    "require_file",
     "sync",
     "user_path",
     "write_whole",
@@ -99,8 +100,7 @@ def read_whole(path: Path, most: int = LARGEST) -> bytes:
     Traceback (most recent call last):
     ValueError: /dev/zero is not a file
     """
-    if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
-        raise ValueError(f"{path} is not a file")
+    require_file(path)
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)
@@ -109,6 +109,12 @@ def read_whole(path: Path, most: int = LARGEST) -> bytes:
     if len(content) > most:
         raise ValueError(f"{path} has more than {most:,} bytes")
     return content
+
+
+def require_file(path: Path) -> None:
+    """Raise ValueError for a pipe, a device or a folder. A pipe would keep its reader waiting."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a file")
 
 
 def read_text(path: Path, most: int = LARGEST) -> str:

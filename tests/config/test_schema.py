@@ -558,6 +558,12 @@ def test_any_file_is_read_or_refused(tmp_path_factory, content):
         assert isinstance(raw, dict)
 
 
+def test_a_key_that_is_no_text_is_refused():
+    """YAML has an escape for half a surrogate pair, which no encoding has."""
+    with pytest.raises(UsageError, match="a key is no text in UTF-8"):
+        config.parse({**BASE, "\ud800": 1})
+
+
 BASE = {
     "data": "ring8",
     "networks": "mlp",

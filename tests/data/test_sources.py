@@ -587,6 +587,36 @@ def test_a_damaged_cache_is_never_used(harm, source, tmp_path):
     assert torch.equal(data.image_folder(source[0]).rows, expected)
 
 
+HEADER = (
+    b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000000,), }"
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", HEADER.ljust(128), b"PK\x05\x06" + bytes(18), [0.0, 1.0], [0, 2], [-1, 0]],
+    ids=["empty", "huge", "zip", "floats", "no class", "negative"],
+)
+def test_damaged_labels_in_the_cache_are_never_used(content, tmp_path):
+    path = write_folder(tmp_path / "set", {"a/a.png": png(noise(4, 4)), "b/b.png": png(noise(4, 4, seed=1))})
+    data.image_folder(path)
+    file = cached(tmp_path, "labels.npy")
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.save(file, np.array(content))
+    assert data.image_folder(path).labels.tolist() == [0, 1]
+
+
+def test_pipes_in_the_cache_keep_no_reader_waiting(source, tmp_path):
+    expected = data.image_folder(source[0]).rows.clone()
+    for suffix in ("npy", "json"):
+        file = cached(tmp_path, suffix)
+        file.unlink()
+        os.mkfifo(file)
+        assert torch.equal(data.image_folder(source[0]).rows, expected)
+
+
 def test_rows_are_mapped_and_writing_to_them_changes_no_file(source, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # torch warns of arrays it must not write to

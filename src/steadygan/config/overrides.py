@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, short
 
 __all__ = ["as_text", "assigned", "override", "read_yaml", "split", "value_of"]
 
@@ -40,9 +40,9 @@ def split(assignment: str) -> tuple[str, str]:
     """
     path, equals, text = assignment.partition("=")
     if not equals or not path:
-        raise UsageError(f"{assignment!r} is not an override: write key=value, such as steps=1000")
+        raise UsageError(short(f"{assignment!r} is not an override: write key=value, such as steps=1000"))
     if not all(path.split(".")):
-        raise UsageError(f"{path!r} in {assignment!r} is no key: write a.b=value")
+        raise UsageError(short(f"{path!r} in {assignment!r} is no key: write a.b=value"))
     return path, text
 
 
@@ -55,7 +55,7 @@ def assigned(raw: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[st
     tree = _copy(raw)
     for path, new in changes:
         if not all(path.split(".")):
-            raise UsageError(f"{path!r} is no key: write a.b=value")
+            raise UsageError(short(f"{path!r} is no key: write a.b=value"))
         _assign(tree, path.split("."), new, path)
     return tree
 
@@ -129,12 +129,14 @@ def _assign(tree: Any, keys: list[str], new: Any, path: str) -> None:
         last = depth == len(keys) - 1
         if isinstance(tree, list):
             if not key.isdecimal() or int(key) >= len(tree):
-                raise UsageError(f"{path}: there is no item {key!r} among {len(tree)}: number them from 0")
+                raise UsageError(
+                    short(f"{path}: there is no item {key!r} among {len(tree)}: number them from 0")
+                )
             index: Any = int(key)
         elif isinstance(tree, dict):
             index = key
         else:
-            raise UsageError(f"{path}: {'.'.join(keys[:depth])} has no keys of its own")
+            raise UsageError(short(f"{path}: {'.'.join(keys[:depth])} has no keys of its own"))
         if last:
             tree[index] = new
             return

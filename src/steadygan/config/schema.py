@@ -27,7 +27,7 @@ from steadygan.config.field_types import (
 from steadygan.config.overrides import LONGEST, read_yaml
 from steadygan.config.paper import Paper
 from steadygan.diagnostics import VERDICTS, WELL
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, nearest, short
 from steadygan.files import read_text, user_path
 
 __all__ = ["Config", "current", "dump", "in_steps", "load", "parse", "with_root"]
@@ -319,7 +319,7 @@ def parse(raw: Any, source: str = "the configuration") -> Config:
     try:
         return Config.model_validate(current(raw))
     except ValidationError as error:
-        raise UsageError(f"{source}: {_sentence(error)}") from None
+        raise UsageError(f"{source}: {short(_sentence(error))}") from None
 
 
 def current(raw: dict[str, Any]) -> dict[str, Any]:
@@ -399,7 +399,10 @@ def in_steps(config: Config) -> Config:
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    try:
+        first = error.errors(include_url=False)[0]
+    except UnicodeEncodeError:  # pydantic takes such text from Python, and cannot give it back
+        return "a key is no text in UTF-8: correct it"
     kind, context, given = first["type"], first.get("ctx", {}), first["input"]
     path = _path(first["loc"])
     if kind == "unknown_key":

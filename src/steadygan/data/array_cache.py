@@ -28,7 +28,7 @@ from steadygan.data.dataset import Data
 from steadygan.data.image_files import named, printable
 from steadygan.data.sources import Source
 from steadygan.errors import DataNote, UsageError
-from steadygan.files import alone, cache_folder, read_json
+from steadygan.files import alone, cache_folder, read_json, require_file
 
 __all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "where", "with_test"]
 
@@ -173,7 +173,7 @@ def _read(source: Source, skip: bool | None) -> Prepared | None:
     try:
         manifest = _manifest(place.with_suffix(".json"))
         rows = map_rows(place)
-        labels = torch.from_numpy(np.load(_labels(place))) if manifest["labels"] else None
+        labels = _read_labels(_labels(place), source.classes) if manifest["labels"] else None
         same = manifest == _manifest(place.with_suffix(".json"))
         whole = [manifest["count"], *manifest["shape"]] == list(rows.shape)
         skipped = manifest["skipped"]
@@ -194,11 +194,23 @@ def _manifest(file: Path) -> dict[str, Any]:
     return found
 
 
+def _read_labels(file: Path, classes: int) -> Tensor:
+    """Read the labels. Raises ValueError if they are incomplete, another kind, or not of 0 to `classes` - 1."""
+    require_file(file)
+    found = np.lib.format.open_memmap(
+        file, mode="r"
+    )  # which, unlike np.load, makes no room that a header asks for
+    if found.dtype != np.int64 or found.min(initial=0) < 0 or found.max(initial=0) >= classes:
+        raise ValueError(f"{file} has no labels of 0 to {classes - 1}")
+    return torch.from_numpy(np.array(found))
+
+
 def map_rows(place: Path) -> Tensor:
     """Map an .npy file of bytes into memory, copy-on-write. Raises ValueError if it is incomplete or another kind.
 
     The mapping reserves no memory. Otherwise Linux refuses a writable map of a file larger than the machine's memory.
     """
+    require_file(place)
     with place.open("rb") as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("another version of npy")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import steadygan
 from steadygan.errors import UsageError
-from steadygan.files import clear_partial, read_json, sync
+from steadygan.files import clear_partial, read_json, require_file, sync
 from steadygan.game import State
 
 __all__ = ["checkpoints", "clear", "load", "load_newest", "meta", "name", "newest", "prune", "read", "save"]
@@ -260,8 +260,7 @@ def _bring_back(folder: Path) -> None:
 
 
 def _digest(file: Path) -> str:
-    if not file.is_file():  # a pipe would keep its reader waiting
-        raise ValueError(f"{file.name} is not a file")
+    require_file(file)
     with file.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
