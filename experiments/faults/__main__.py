@@ -2,8 +2,8 @@
 
     python -m experiments.faults [--seed 0] [--trials KIND ...] [--scale small|full] [--out FOLDER]
 
-A kind that has figures of this seed and scale is not tried again. The figures are kept in figures.jsonl of the folder;
-the full ones make the table of docs/reliability.md. Exit code 0 when all held.
+The figures are kept in figures.jsonl of the folder after each block of trials. Trials of this seed and scale that are
+there are not made again. The full ones make the table of docs/reliability.md. Exit code 0 when all held.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from benchmarks import script
 from experiments import records
 from experiments.faults.commands import load
 from experiments.faults.kinds import KINDS
-from experiments.faults.trials import Kind, as_record, table
+from experiments.faults.trials import NONE, Kind, as_record, joined, table
 from experiments.pages import DOCS, replaced
 from steadygan.errors import UsageError, nearest
 
@@ -34,11 +34,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
         prepare(Path(scratch))
         for name in chosen:
-            count = getattr(KINDS[name], options.scale)
-            known = records.read(figures).get(name, {})
-            if count and (known.get("seed"), known.get("scale")) != (options.seed, options.scale):
-                found = tried(KINDS[name], Random(f"{options.seed} {name}"), count, Path(scratch))
-                records.put(figures, name, {"seed": options.seed, "scale": options.scale, **found})
+            try_kind(name, options.seed, options.scale, figures, Path(scratch))
     found = {name: figure for name, figure in records.read(figures).items() if name in chosen}
     print(table(KINDS, found))
     for name, figure in found.items():
@@ -67,6 +63,20 @@ def prepare(scratch: Path) -> None:
     os.environ["STEADYGAN_CACHE"] = str(scratch / "cache")
     os.environ.pop("WORLD_SIZE", None)
     load(scratch)
+
+
+def try_kind(name: str, seed: int, scale: str, figures: Path, scratch: Path) -> None:
+    """Make the trials of a kind that its figures lack, block by block."""
+    kind, of = KINDS[name], {"seed": seed, "scale": scale}
+    count = getattr(kind, scale)
+    known = records.read(figures).get(name, {})
+    if not of.items() <= known.items():
+        known = {**of, "blocks": 0, **NONE}
+    while known["trials"] < count:
+        chance = Random(f"{seed} {name} {known['blocks']}")
+        found = tried(kind, chance, min(kind.block, count - known["trials"]), scratch)
+        known = {**of, "blocks": known["blocks"] + 1, **joined(known, found)}
+        records.put(figures, name, known)
 
 
 def tried(kind: Kind, chance: Random, count: int, scratch: Path) -> dict:

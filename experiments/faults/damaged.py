@@ -48,7 +48,7 @@ def base(folder: Path) -> Base:
     states = _states(run)
     shutil.rmtree(run / "checkpoints" / runs.LAST)
     pictures = []
-    whole = shutil.copytree(run, folder / "whole")
+    whole = shutil.copytree(run, folder / "run")  # its name is in the picture
     for path in sorted((whole / "checkpoints").glob("step-*"), reverse=True):
         call(["sample", str(whole), "-n", "4", "--out", str(folder / "s.png")], folder / "log")
         pictures.append(_digest(folder / "s.png"))

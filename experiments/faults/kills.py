@@ -15,7 +15,7 @@ from experiments.faults import moments, runs
 from experiments.faults.commands import Child, Ended, call, fork, judged, real, wait
 from experiments.faults.trials import Outcome
 
-__all__ = ["kills", "pairs", "processes", "stops"]
+__all__ = ["Peace", "following", "in_peace", "kills", "pairs", "processes", "stops"]
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 QUIET = (0, 1, 2, 130, *(-number for number in SIGNALS))
@@ -60,18 +60,18 @@ def _killed(peace: Peace, chance: Random, folder: Path) -> Outcome:
     shutil.rmtree(run, ignore_errors=True)
     fell, slowest, count = "", 0.0, 0
     for _ in range(EACH):
-        ended = _kill(_next(peace, run), run, peace, chance, folder)
+        ended = _kill(following(peace, run), run, peace, chance, folder)
         slowest = max(slowest, ended.seconds)
         if ended.code in (0, 1):
             break
         count += 1
         fell = fell or judged(ended, QUIET) or _read(run, chance, folder)
-    last = call(_next(peace, run), folder / "log")
+    last = call(following(peace, run), folder / "log")
     fell = fell or judged(last, (0, 1)) or runs.differ(peace.held, runs.held(run))
     return Outcome(fell, max(slowest, last.seconds), max(count, 1))
 
 
-def _next(peace: Peace, run: Path) -> list[str]:
+def following(peace: Peace, run: Path) -> list[str]:
     """Resume what is a run; train what was killed before it was one."""
     return ["resume", str(run)] if (run / "config.yaml").exists() else [*peace.words, "--out", str(run)]
 
@@ -152,14 +152,14 @@ def _killed_pair(peace: Peace, chance: Random, folder: Path) -> Outcome:
             time.sleep(late)
             os.kill(pair[which].pid, how)
 
-        ended = _both(_next(peace, run), folder, kill)
+        ended = _both(following(peace, run), folder, kill)
         slowest = max(slowest, *(each.seconds for each in ended))
         if [each.code for each in ended] == [0, 0]:
             break
         count += 1
         # The one that is left says so, or has done its work already.
         fell = fell or judged(ended[which], QUIET, 60) or judged(ended[1 - which], (0, 2), 60)
-    last = _both(_next(peace, run), folder, lambda pair: None)
+    last = _both(following(peace, run), folder, lambda pair: None)
     fell = fell or judged(last[0], (0,), 60) or judged(last[1], (0,), 60)
     fell = fell or runs.differ(peace.held, runs.held(run))
     return Outcome(fell, slowest, max(count, 1))
@@ -203,7 +203,7 @@ def processes(name: str, chance: Random, count: int, folder: Path) -> Iterator[O
         fell, killed = "", 0
         for _ in range(EACH):
             how = chance.choice(SIGNALS)
-            child = real(_next(peace, run), folder / "log")
+            child = real(following(peace, run), folder / "log")
             time.sleep(chance.uniform(0.3, 1.0) * peace.seconds)
             os.kill(child.pid, how)
             ended = wait(child)
@@ -211,7 +211,7 @@ def processes(name: str, chance: Random, count: int, folder: Path) -> Iterator[O
                 break
             killed += 1
             fell = fell or judged(ended, QUIET, 60)
-        last = wait(real(_next(peace, run), folder / "log"))
+        last = wait(real(following(peace, run), folder / "log"))
         fell = fell or judged(last, (0,), 60) or runs.differ(peace.held, runs.held(run))
         done += max(killed, 1)
         yield Outcome(fell, last.seconds, max(killed, 1))

@@ -2,28 +2,42 @@
 
 from functools import partial
 
-from experiments.faults import damaged, kills
+from experiments.faults import configurations, damaged, disk, kills, machine
 from experiments.faults.trials import Kind
 
 __all__ = ["KINDS"]
 
 TAKEN = "refused in one sentence, passed over with a note, or the same result; at most 10 s"
+RUNS = "run, or one sentence"
+SENTENCE = "taken, or one sentence of at most 300 characters; at most 10 s"
+ROOM = "one sentence, and the same bits after a resume with room"
 SAME = "the same bits after a resume, nothing left over"
 
 KINDS: dict[str, Kind] = {
-    "kills of a run": Kind(SAME, 9, 400, partial(kills.kills, "single")),
+    "kills of a run": Kind(SAME, 3, 400, partial(kills.kills, "single")),
     "kills of an ensemble": Kind(SAME, 3, 150, partial(kills.kills, "ensemble")),
-    "kills of a run that keeps its best": Kind(SAME, 9, 200, partial(kills.kills, "best")),
-    "kills of a run that loses a member": Kind(SAME, 3, 100, partial(kills.kills, "lost")),
-    "kills of a run of images": Kind(SAME, 3, 50, partial(kills.kills, "digits")),
-    "kills of one of two processes": Kind(SAME, 3, 60, partial(kills.pairs, "ensemble")),
+    "kills of a run that keeps its best": Kind(SAME, 3, 200, partial(kills.kills, "best")),
+    "kills of a run that loses a member": Kind(SAME, 0, 100, partial(kills.kills, "lost")),
+    "kills of a run of images": Kind(SAME, 0, 50, partial(kills.kills, "digits")),
+    "kills of one of two processes": Kind(SAME, 1, 60, partial(kills.pairs, "ensemble")),
     "kills of real processes": Kind(SAME, 0, 40, partial(kills.processes, "best")),
     "stops of a run": Kind(
         "the same bits after SIGCONT; readers and a second `resume` disturb nothing",
-        2,
+        1,
         100,
         partial(kills.stops, "best"),
     ),
-    "damaged checkpoints": Kind(TAKEN, 30, 10_000, damaged.checkpoints),
-    "other damaged files": Kind(TAKEN, 30, 5_000, damaged.files),
+    "damaged checkpoints": Kind(TAKEN, 12, 10_000, damaged.checkpoints),
+    "other damaged files": Kind(TAKEN, 12, 5_000, damaged.files),
+    "full disk at each change of a run": Kind(ROOM, 3, 340, partial(disk.full_disk, "best"), 340),
+    "full disk at each change of an ensemble": Kind(ROOM, 0, 180, partial(disk.full_disk, "ensemble"), 180),
+    "overrides": Kind(SENTENCE, 20, 4_000, configurations.overrides),
+    "configurations": Kind(SENTENCE, 10, 1_000, configurations.files),
+    "little memory": Kind(RUNS, 2, 100, machine.little_memory),
+    "another umask, a clock set back, closed outputs": Kind("the same bits", 3, 50, machine.odd),
+    "other locales, encodings and widths": Kind(RUNS, 0, 40, machine.places),
+    "an image folder of 100,000 files": Kind(RUNS, 0, 1, machine.tiny_files),
+    "compiled programs: no compiler, bad caches": Kind(
+        "run, or one sentence; a damaged cache gives the same bits", 0, 34, machine.compiled
+    ),
 }

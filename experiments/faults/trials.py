@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-__all__ = ["HEADER", "Kind", "Outcome", "as_record", "table"]
+__all__ = ["HEADER", "NONE", "Kind", "Outcome", "as_record", "joined", "table"]
 
 SHOWN = 20
 """So many failures of a kind are kept with their words."""
@@ -21,12 +21,16 @@ class Outcome(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A kind of trial. `trials(chance, count, folder)` makes at least `count` of them in an empty folder."""
+    """A kind of trial. `trials(chance, count, folder)` makes at least `count` of them in an empty folder.
+
+    There are `small` or `full` of them. Figures are kept after each `block`.
+    """
 
     promise: str
     small: int
     full: int
     trials: Callable[[Random, int, Path], Iterator[Outcome]]
+    block: int = 50
 
 
 def as_record(outcomes: Iterable[Outcome]) -> dict[str, Any]:
@@ -45,14 +49,32 @@ def as_record(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     return {"trials": trials, "held": held, "worst_s": round(worst, 2), "fell": dict(fell.most_common(SHOWN))}
 
 
+def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of two blocks of a kind as one.
+
+    >>> joined(as_record([Outcome("late", 2.0)]), as_record([Outcome("", 1.0), Outcome("late", 1.0)]))
+    {'trials': 3, 'held': 1, 'worst_s': 2.0, 'fell': {'late': 2}}
+    """
+    return {
+        "trials": one["trials"] + other["trials"],
+        "held": one["held"] + other["held"],
+        "worst_s": max(one["worst_s"], other["worst_s"]),
+        "fell": dict((Counter(one["fell"]) + Counter(other["fell"])).most_common(SHOWN)),
+    }
+
+
+NONE = as_record([])
+"""The figures of a kind before its first block."""
+
 HEADER = ["| kind | trials | promised | held | worst, s |", "|---|--:|---|--:|--:|"]
 
 
 def table(kinds: Mapping[str, Kind], figures: Mapping[str, Mapping[str, Any]]) -> str:
     """The table of all kinds that have figures, as Markdown."""
     rows = [
-        f"| {name} | {found['trials']:,} | {kinds[name].promise} | {found['held']:,} | {found['worst_s']:.1f} |"
-        for name, found in figures.items()
-        if name in kinds
+        f"| {name} | {figures[name]['trials']:,} | {kind.promise} | {figures[name]['held']:,} "
+        f"| {figures[name]['worst_s']:.1f} |"
+        for name, kind in kinds.items()
+        if name in figures
     ]
     return "\n".join([*HEADER, *rows])

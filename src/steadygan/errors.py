@@ -1,8 +1,7 @@
 """The one exception that bad input raises on its way to exit code 2."""
 
 import difflib
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class DataNote(Warning):
@@ -27,16 +26,29 @@ def nearest(word: str, known: Iterable[str], otherwise: str | None = None) -> st
     swapped = [name for name in close if name in swaps]  # of which difflib thinks little
     if close:
         return f"did you mean {(swapped + close)[0]!r}?"
-    return otherwise or f"known are {', '.join(names)}"
+    return otherwise or f"known are {_listed(names)}"
 
 
-def cut(text: str, most: int = 40) -> str:
-    """Text with each word cut to `most` characters, for a sentence that repeats what a user gave.
+def _listed(names: Sequence[str], most: int = 150) -> str:
+    """Names as far as a sentence has room for them."""
+    room = 0
+    for count, name in enumerate(names):
+        room += len(name) + 2
+        if room > most:
+            return f"{', '.join(names[:count])} and {len(names) - count} more"
+    return ", ".join(names)
 
-    >>> cut("not 'aaaaaaaaaaaaaaaaaaaa'", most=10)
-    "not 'aaaaaa..."
+
+def short(sentence: str, most: int = 250) -> str:
+    """A sentence with a user's own words, of which long ones are cut, and the middle where it is too long then.
+
+    >>> short("steps takes: whole number >= 1, not " + 300 * "9")
+    'steps takes: whole number >= 1, not 9999999999999999999999999999999999999999...'
     """
-    return re.sub(rf"\S{{{most + 1},}}", lambda word: f"{word[0][: most - 3]}...", text)
+    words = [word if len(word) <= 60 else f"{word[:40]}..." for word in sentence.split()]
+    text = " ".join(words)
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half].rstrip()} ... {text[-half:].lstrip()}"
 
 
 def said(error: BaseException) -> str:

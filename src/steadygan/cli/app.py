@@ -52,6 +52,9 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 """The base class of typer's usage errors, which typer does not export."""
 
 
+NO_MEMORY = "allocate memory|out of memory|bad_alloc|create a primitive|start new thread"
+"""What the errors of torch, oneDNN and threads say where memory is short."""
+
 SPREAD = ("train", "resume", "sample", "evaluate")
 """The commands that several processes can do together."""
 
@@ -395,7 +398,7 @@ def main() -> None:
         reason = f"{error.strerror or error} ({error.filename or 'while writing the run'})"
         sentence = f"{reason}: free some space or choose another folder, then continue with steadygan resume"
     except (MemoryError, OverflowError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", str(error)):
+        if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
             raise
         sentence = (
             f"the run is too large for this machine ({str(error).splitlines()[0]}): "

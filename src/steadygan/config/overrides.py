@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from steadygan.errors import UsageError, cut
+from steadygan.errors import UsageError, short
 
 __all__ = ["as_text", "assigned", "override", "read_yaml", "split", "value_of"]
 
@@ -29,7 +29,7 @@ def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
 
 def value_of(path: str, text: str) -> Any:
     """The value of `path=text`, read as YAML."""
-    return read_yaml(text, f"the value of {cut(f'{path}={text}')!r}")
+    return read_yaml(text, f"the value of {short(f'{path}={text}', 80)!r}")
 
 
 def split(assignment: str) -> tuple[str, str]:
@@ -40,9 +40,9 @@ def split(assignment: str) -> tuple[str, str]:
     """
     path, equals, text = assignment.partition("=")
     if not equals or not path:
-        raise UsageError(f"{cut(assignment)!r} is not an override: write key=value, such as steps=1000")
+        raise UsageError(short(f"{assignment!r} is not an override: write key=value, such as steps=1000"))
     if not all(path.split(".")):
-        raise UsageError(f"{cut(path)!r} in {cut(assignment)!r} is no key: write a.b=value")
+        raise UsageError(short(f"{path!r} in {assignment!r} is no key: write a.b=value"))
     return path, text
 
 
@@ -55,7 +55,7 @@ def assigned(raw: dict[str, Any], changes: Iterable[tuple[str, Any]]) -> dict[st
     tree = _copy(raw)
     for path, new in changes:
         if not all(path.split(".")):
-            raise UsageError(f"{path!r} is no key: write a.b=value")
+            raise UsageError(short(f"{path!r} is no key: write a.b=value"))
         _assign(tree, path.split("."), new, path)
     return tree
 
@@ -89,7 +89,7 @@ def read_yaml(text: str, source: str) -> Any:
     except UsageError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = cut(" ".join(str(error).split()) or type(error).__name__)
+        reason = short(" ".join(str(error).split()) or type(error).__name__, 150)
         raise UsageError(f"{source} is not YAML ({reason}): quote or correct it") from None
 
 
@@ -125,12 +125,14 @@ def _assign(tree: Any, keys: list[str], new: Any, path: str) -> None:
         last = depth == len(keys) - 1
         if isinstance(tree, list):
             if not key.isdecimal() or int(key) >= len(tree):
-                raise UsageError(f"{path}: there is no item {key!r} among {len(tree)}: number them from 0")
+                raise UsageError(
+                    short(f"{path}: there is no item {key!r} among {len(tree)}: number them from 0")
+                )
             index: Any = int(key)
         elif isinstance(tree, dict):
             index = key
         else:
-            raise UsageError(f"{path}: {'.'.join(keys[:depth])} has no keys of its own")
+            raise UsageError(short(f"{path}: {'.'.join(keys[:depth])} has no keys of its own"))
         if last:
             tree[index] = new
             return

@@ -16,7 +16,7 @@ from steadygan.config.field_types import Strict, Sweep, ends, steps_of
 from steadygan.config.records import Choice
 from steadygan.config.schema import Config
 from steadygan.critic_outputs import Reduction
-from steadygan.errors import UsageError, cut
+from steadygan.errors import UsageError, short
 from steadygan.games import Clip, FakeAsReal, Received
 from steadygan.schedules import Number
 from steadygan.training.events import Every, Stop
@@ -326,12 +326,12 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in DEVICES:
         raise UsageError(
-            f"device {cut(name)!r} is not known: choose auto, {', '.join(DEVICES)} or one by number, as cuda:1"
+            f"device {short(name, 80)!r} is not known: choose auto, {', '.join(DEVICES)} or one by number, as cuda:1"
         )
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
-            f"device {cut(name)!r} cannot be used here ({str(error).splitlines()[0]}): try device=cpu"
+            f"device {short(name)!r} cannot be used here ({str(error).splitlines()[0]}): try device=cpu"
         ) from None
     return torch.device(name)

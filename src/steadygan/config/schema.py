@@ -29,7 +29,7 @@ from steadygan.config.field_types import (
 from steadygan.config.overrides import LONGEST, read_yaml
 from steadygan.config.paper import Paper
 from steadygan.diagnostics import VERDICTS, WELL
-from steadygan.errors import UsageError, cut, nearest
+from steadygan.errors import UsageError, nearest, short
 from steadygan.files import read_text, user_path
 
 __all__ = ["Config", "current", "dump", "in_steps", "load", "parse", "with_root"]
@@ -345,7 +345,7 @@ def parse(raw: Any, source: str = "the configuration") -> Config:
     try:
         return Config.model_validate(current(raw))
     except ValidationError as error:
-        raise UsageError(f"{source}: {cut(_sentence(error))}") from None
+        raise UsageError(f"{source}: {short(_sentence(error))}") from None
 
 
 def current(raw: dict[str, Any]) -> dict[str, Any]:
