@@ -35,6 +35,7 @@ IMAGES: Raw = {**POINTS, "data": "digits", "networks": {"name": "dcgan", "width"
 NORMED: Raw = {**IMAGES, "networks": {**IMAGES["networks"], "batch_norm": True}}
 BARE: Raw = {**POINTS, "data": "none", "networks": {"name": "point", "G": [1.0], "D": [0.5]}}
 FAR: Raw = {**POINTS, "fake_as_real": {"count": 3, "pool": 3}}
+DELTA = 2.0  # so that about half of the pairs are close
 FALLING = {"schedule": "linear", "start": 4, "stop": 0, "over": "90%"}
 
 
@@ -66,7 +67,7 @@ def registered() -> Iterator[tuple[str, Raw]]:
     for name in (name for name in LOSSES if name != "own"):
         yield f"loss: {name}", {**POINTS, "game": {"name": "gan", "loss": name}}
     for name, part in PENALTIES.items():
-        yield from named(POINTS, "critic.penalties[]", name, part.options, weight=0.3)
+        yield from named(POINTS, "critic.penalties[]", name, part.options, weight=0.3, delta=DELTA)
     for name, part in LOGIT_PENALTIES.items():
         yield from named(POINTS, "critic.logit_penalties[]", name, part.options, decay=0.5)
     for name, part in NORMALIZATIONS.items():
@@ -81,6 +82,10 @@ def registered() -> Iterator[tuple[str, Raw]]:
         yield from named(POINTS, "dynamics", name, part.options, gamma=0.1)
     for name, game in GAMES.items():
         yield from named(BARE if game.bare else DIGITS, "game", name, game.options)
+
+
+def _penalty(name: str, part: Options) -> Raw:
+    return {"name": name, "weight": 0.3} | ({"delta": DELTA} if "delta" in part else {})
 
 
 def combined() -> Iterator[tuple[str, Raw]]:
@@ -132,7 +137,7 @@ def combined() -> Iterator[tuple[str, Raw]]:
         "all penalties",
         {
             **POINTS,
-            "critic": {"penalties": [{"name": name, "weight": 0.3} for name in PENALTIES]},
+            "critic": {"penalties": [*(_penalty(name, part.options) for name, part in PENALTIES.items())]},
         },
     )
     yield (
@@ -203,6 +208,7 @@ CASES: dict[str, Raw] = dict([*registered(), *combined()])
 """Runs by a name that says what is in them."""
 
 COMPILED = (
+    "fake-as-real, weighed",
     "ensemble, batch norm, largest",
     "all penalties",
     "fake-as-real, ADA",
