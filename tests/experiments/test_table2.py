@@ -229,7 +229,7 @@ def test_a_run_is_done_when_it_has_its_steps_and_else_goes_on(tiny, tmp_path):
         "equal seconds": 4,
     }
     assert few["at"]["end"]["steps"] == 9
-    assert [step for step, _ in few["curve"]] == [6, 9]
+    assert [step for step, _ in few["curve"]] == [0, 6, 9]
 
 
 def test_a_run_that_diverges_has_figures_without_scores(tiny, tmp_path, monkeypatch):
