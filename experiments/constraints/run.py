@@ -46,6 +46,9 @@ CONSTRAINTS = [
     "diffaugment",
     "ada",
     "r3gan",
+    "r3gan-approximated",
+    "r3gan-centering",
+    "lecam",
 ]
 SCORES = {"ring8": ("modes", "high_quality"), "digits": ("kd_pixels8",)}
 

@@ -24,6 +24,7 @@ TABLES = {
     "networks": registry.NETWORKS,
     "critic.normalization": registry.NORMALIZATIONS,
     "critic.penalties": registry.PENALTIES,
+    "critic.logit_penalties": registry.LOGIT_PENALTIES,
     "critic.consistency": registry.CONSISTENCY,
     "augment": registry.AUGMENTATIONS,
     "dynamics": registry.DYNAMICS,
