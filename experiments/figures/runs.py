@@ -88,7 +88,8 @@ def trained(raw: dict[str, Any], folder: Path, root: Path | None) -> None:
             shutil.rmtree(folder, ignore_errors=True)  # it was stopped before its first step
             train.start(config.parse(config.with_root(raw, root)), folder, QUIET)
     except UsageError as error:
-        raise UsageError(f"{raw['name']}: {error} (--data NAME trains a figure on other images)") from None
+        others = " (--data NAME trains a figure on other images)" if "was not found" in str(error) else ""
+        raise UsageError(f"{raw['name']}: {error}{others}") from None
 
 
 def finished(folder: Path, raw: Mapping[str, Any]) -> bool:
