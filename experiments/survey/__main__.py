@@ -4,8 +4,8 @@
 
 ring8: D or G in the inner loop. digits, fashion-mnist: WGAN and GAN, each with three generators. The seeds of a recipe
 train as one ensemble; a run that is there already and finished is not repeated. Figures go to figures.jsonl, from which
-the tables and pictures are drawn anew. --scale tiny takes a fiftieth of the steps of ring8 and digits and writes beside
-its runs: a minute or two, to see that all of it works.
+the tables and pictures are drawn anew. --scale tiny takes a hundredth of the steps of ring8 and digits, and
+writes beside its runs: a minute or two, to see that all of it works.
 """
 
 from collections.abc import Sequence

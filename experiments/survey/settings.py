@@ -25,7 +25,7 @@ class Scale(NamedTuple):
 
 SCALES = {
     "full": Scale({"ring8": 5, "digits": 5, "fashion-mnist": 3}),
-    "tiny": Scale({"ring8": 2, "digits": 2}, 50),
+    "tiny": Scale({"ring8": 2, "digits": 2}, 100),
 }
 
 
