@@ -1016,3 +1016,23 @@ def test_an_override_under_the_new_name_wins_over_a_file_with_the_old_one(tmp_pa
     assert made == {"every": {"diagnostics": 7, "log": 2}, "evaluation": {"images": 300}}
     with pytest.warns(FutureWarning):
         assert config.current(config.override(raw, ["looks.images=400"]))["evaluation"] == {"images": 400}
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "steps=" + "9" * 400,
+        "steps=" + "x" * 100_000,
+        "steps=[" + "1, " * 5_000 + "1]",
+        "evaluatio" + "x" * 3_000 + "=1",
+        "data grid25.seed=1",
+        "networks.gn_c" + "x" * 3_000 + "=1",
+        "optimizer.lr.0." + "x" * 3_000 + "=1",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_sentence_about_long_words_is_short(assignment):
+    raw = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9}
+    with pytest.raises(UsageError) as caught:
+        config.parse(config.override(raw, [assignment]))
+    assert len(str(caught.value)) <= 300
