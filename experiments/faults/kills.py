@@ -40,10 +40,10 @@ class Peace(NamedTuple):
 def in_peace(name: str, folder: Path) -> Peace:
     """Train a recipe once."""
     words, counter = ["train", runs.recipe(name, folder)], moments.Counter()
-    run = folder / "peace"
+    run, began = folder / "peace", time.perf_counter()
     ended = call([*words, "--out", str(run)], folder / "log", moments.at(run, None, str, counter))
     assert ended.code in (0, 1), ended.err
-    found = Peace(words, runs.held(run), ended.seconds, counter.value)
+    found = Peace(words, runs.held(run), time.perf_counter() - began, counter.value)
     shutil.rmtree(run)
     return found
 
