@@ -1,5 +1,6 @@
 """Files that several processes make: one at a time makes them, and the others find them."""
 
+import errno
 import os
 import time
 from multiprocessing import get_context
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from steadygan.files import LARGEST, alone, lines, read_json, read_whole
+from steadygan.files import LARGEST, alone, lines, read_json, read_whole, write_whole
 from steadygan.runs import classifiers
 
 
@@ -31,6 +32,33 @@ def together(job, given: Path) -> None:
     for one in several:
         one.join(60)
     assert [one.exitcode for one in several] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("place", ["write_bytes", "replace"])
+def test_a_disk_that_is_full_leaves_the_file_as_it_was_and_nothing_else(place, tmp_path, monkeypatch):
+    write_whole(tmp_path / "file", "before")
+
+    def full(*args: object) -> None:
+        if place == "write_bytes":
+            (tmp_path / ".file.partial").touch()
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(Path if place == "write_bytes" else os, place, full)
+    with pytest.raises(OSError, match="no room"):
+        write_whole(tmp_path / "file", "after")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "before"
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_end(tmp_path, monkeypatch):
+    """Else a power loss may leave an empty file under the name, or the old one after the call."""
+    done, sync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (done.append(os.path.realpath(f"/proc/self/fd/{file}")), sync(file))
+    )
+    monkeypatch.setattr(os, "replace", lambda old, new: (done.append("renamed"), replace(old, new)))
+    write_whole(tmp_path / "file", "text")
+    assert done == [str(tmp_path / ".file.partial"), "renamed", str(tmp_path)]
 
 
 def test_several_processes_make_a_file_once(tmp_path):

@@ -169,16 +169,14 @@ def call(
 
 
 def real(words: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Child:
-    """Start a real `python -m steadygan`, or with `torch.distributed.run` as the first word several of them."""
+    """Start a real `python -m steadygan`."""
     out, err = log.with_suffix(".out"), log.with_suffix(".err")
-    module = words if words[0] == "torch.distributed.run" else ["steadygan", *words]
     with out.open("wb") as first, err.open("wb") as second:
         process = subprocess.Popen(
-            [sys.executable, "-m", *module],
+            [sys.executable, "-m", "steadygan", *words],
             stdout=first,
             stderr=second,
             env={**os.environ, **(environment or {})},
-            start_new_session=True,
         )
     return Child(process.pid, out, err, time.perf_counter())
 

@@ -21,6 +21,9 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 QUIET = (0, 1, 2, 130, *(-number for number in SIGNALS))
 """Exit codes of a command that was killed, or had ended before."""
 
+SLOW = 600.0
+"""Seconds that a real process may take: it loads torch."""
+
 EACH = 3
 """Kills of one run, before it is left in peace."""
 
@@ -37,10 +40,10 @@ class Peace(NamedTuple):
 def in_peace(name: str, folder: Path) -> Peace:
     """Train a recipe once."""
     words, counter = ["train", runs.recipe(name, folder)], moments.Counter()
-    run = folder / "peace"
+    run, began = folder / "peace", time.perf_counter()
     ended = call([*words, "--out", str(run)], folder / "log", moments.at(run, None, str, counter))
     assert ended.code in (0, 1), ended.err
-    found = Peace(words, runs.held(run), ended.seconds, counter.value)
+    found = Peace(words, runs.held(run), time.perf_counter() - began, counter.value)
     shutil.rmtree(run)
     return found
 
@@ -193,8 +196,11 @@ def _free_port() -> int:
 
 def processes(name: str, chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
     """Kill real processes of `python -m steadygan` at random times, those of torchrun among them."""
-    words, run = ["train", runs.recipe(name, folder), "steps=400", "every.checkpoint=20"], folder / "run"
-    ended = wait(real([*words, "--out", str(run)], folder / "log"))
+    words, run = (
+        ["train", runs.recipe(name, folder), "steps=400", "every={log: 20, score: 100, checkpoint: 20}"],
+        folder / "run",
+    )
+    ended = wait(real([*words, "--out", str(run)], folder / "log"), SLOW)
     assert ended.code == 0, ended.err
     peace = Peace(words, runs.held(run), ended.seconds, 0)
     done = 0
@@ -206,12 +212,12 @@ def processes(name: str, chance: Random, count: int, folder: Path) -> Iterator[O
             child = real(following(peace, run), folder / "log")
             time.sleep(chance.uniform(0.3, 1.0) * peace.seconds)
             os.kill(child.pid, how)
-            ended = wait(child)
+            ended = wait(child, SLOW)
             if ended.code == 0:
                 break
             killed += 1
             fell = fell or judged(ended, QUIET, 60)
-        last = wait(real(following(peace, run), folder / "log"))
+        last = wait(real(following(peace, run), folder / "log"), SLOW)
         fell = fell or judged(last, (0,), 60) or runs.differ(peace.held, runs.held(run))
         done += max(killed, 1)
         yield Outcome(fell, last.seconds, max(killed, 1))

@@ -1040,9 +1040,23 @@ def test_an_override_under_the_new_name_wins_over_a_file_with_the_old_one(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "assignment", ["steps={}", "data={}", "{}=1", "a..{}=1", "{}", "optimizer.lr.schedule={}"]
+    "assignment",
+    [
+        "steps=" + "9" * 400,
+        "steps=" + "x" * 100_000,
+        "steps=[" + "1, " * 5_000 + "1]",
+        "evaluatio" + "x" * 3_000 + "=1",
+        "data grid25.seed=1",
+        "networks.gn_c" + "x" * 3_000 + "=1",
+        "optimizer.lr.0." + "x" * 3_000 + "=1",
+        "a.." + "x" * 3_000 + "=1",
+        "x" * 10_000,
+        "optimizer.lr.schedule=" + "x" * 10_000,
+    ],
+    ids=lambda text: text[:20],
 )
-def test_a_long_value_is_not_repeated_whole(assignment):
+def test_a_sentence_about_long_words_is_short(assignment):
+    raw = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9}
     with pytest.raises(UsageError) as caught:
-        config.parse(config.override(BASE, [assignment.format("x" * 10_000)]), "base")
+        config.parse(config.override(raw, [assignment]))
     assert len(str(caught.value)) <= 300

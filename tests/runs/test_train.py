@@ -812,6 +812,26 @@ def test_a_resumed_run_removes_what_a_killed_one_left(tmp_path, whole, quiet):
     assert_same_run(tmp_path / "run", whole(name))
 
 
+def test_the_lines_before_a_checkpoint_are_on_the_disk_with_it(tmp_path, quiet, monkeypatch):
+    """A run that is resumed from a checkpoint does not write them again: a power loss must not take them."""
+    lines, synced, save, sync = tmp_path / "run" / "events.jsonl", [], checkpoint.save, os.fsync
+
+    def syncing(file: int) -> None:
+        sync(file)
+        if lines.exists() and os.path.samestat(os.fstat(file), lines.stat()):
+            synced.append(lines.read_text().count("\n"))
+
+    def saving(folder: Path, state: State, facts: dict[str, object]) -> Path:
+        step = int(state.scalars["step"].flatten()[0])
+        assert not step or synced[-1] >= step, "every step is a line"
+        return save(folder, state, facts)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(checkpoint, "save", saving)
+    go({**POINTS, "every": {**POINTS["every"], "log": 1}}, tmp_path / "run", quiet)
+    assert len(synced) > 1
+
+
 def test_a_run_that_was_killed_after_its_last_checkpoint_keeps_no_more_than_it_should(tmp_path, quiet, whole):
     name = "points, fake-as-real"
     shutil.copytree(whole(name), tmp_path / "run")
