@@ -1,0 +1,116 @@
+"""What users install: the oldest torch allowed is a tested one, and the wheel works where nobody may write to it."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paths import ROOT
+
+OTHER: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+"""A user who owns nothing. Only root can start its processes: others test as themselves."""
+
+COMMANDS = {
+    "steadygan list": "",
+    "steadygan train digits-fargan": "steps=20 compile=false",
+    "steadygan train digits-0gp": "steps=20 compile=true",
+    "steadygan resume runs/digits-fargan": "steps=30",
+    "steadygan sample runs/digits-fargan -n 64 --out grid.png": "",
+    "steadygan export runs/digits-fargan": "",
+    "steadygan evaluate runs/digits-fargan -n 2000": "-n 100 --extractor pixels8",
+    "steadygan diagnose runs/digits-fargan": "",
+    "steadygan report runs/digits-fargan runs/digits-0gp": "",
+}
+"""Commands of the README, with what makes them short."""
+
+
+def test_the_oldest_torch_that_is_allowed_is_the_one_that_is_tested():
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = re.findall(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert [f"torch>={version}" for version in pinned] == [
+        name for name in needed if name.startswith("torch")
+    ]
+
+
+def built(kind: str, source: Path, into: Path) -> Path:
+    """The distribution of a source tree."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", into], cwd=source, check=True
+    )
+    (made,) = into.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    return made
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every user can enter, as pytest's own cannot be."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def site(folder: Path) -> Path:
+    """The wheel that the sdist makes, unpacked where nobody may write."""
+    pytest.importorskip("hatchling")
+    with tarfile.open(built("sdist", ROOT, folder)) as archive:
+        archive.extractall(folder, filter="data")
+    (source,) = (path for path in folder.iterdir() if path.is_dir())
+    place = folder / "site"
+    with zipfile.ZipFile(built("wheel", source, folder)) as archive:
+        archive.extractall(place)
+    for path in [place, *place.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield place
+    for path in [place, *place.rglob("*")]:
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def run(folder: Path, site: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run("-m", "steadygan", ...)`: an interpreter with the wheel, as the other user, in a home of its own."""
+    home = folder / "home"
+    home.mkdir()
+    if OTHER:
+        os.chown(home, OTHER["user"], OTHER["group"])
+    paths = f"{site}{os.pathsep}{sysconfig.get_path('purelib')}"
+    fixed = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    environment = {**fixed, "HOME": str(home), "TMPDIR": str(home)}
+
+    def call(python: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [python, *words], cwd=home, env=environment, capture_output=True, text=True, **OTHER
+        )
+
+    for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
+        try:
+            if call(python, "-c", "import numpy, torch").returncode == 0:
+                return lambda *words: call(python, *words)
+        except OSError:  # in a folder that the other user may not enter
+            continue
+    pytest.skip("another user can start no interpreter that has torch")
+
+
+@pytest.mark.slow
+def test_the_readmes_commands_work_for_another_user_from_a_wheel_that_is_read_only(run, site):
+    assert str(site) in run("-c", "import steadygan; print(steadygan.__file__)").stdout
+    before = sorted(site.rglob("*"))
+    readme = (ROOT / "README.md").read_text()
+    for command, short in COMMANDS.items():
+        assert re.search(rf"^{re.escape(command)}(  |$)", readme, re.MULTILINE), command
+        done = run("-m", *shlex.split(command), *shlex.split(short))
+        accepted = (0, 1) if "diagnose" in command else (0,)  # 1: a problem was found
+        assert done.returncode in accepted, f"{command}: {done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr, command
+    assert sorted(site.rglob("*")) == before
