@@ -407,6 +407,16 @@ def test_features_that_do_not_pair_are_refused(real, words):
         losses.feature_matching(real, [torch.zeros(2, 2)])
 
 
+def test_matching_of_means_by_hand():
+    # a mean over features, paired rows, a distance without the square
+    real, fake = torch.tensor([[[0.0, 1.0]], [[4.0, 1.0]]]), torch.tensor([[[1.0, 4.0]]])
+    assert losses.mean_feature_matching(real, fake).item() == (2 - 1) ** 2 + (1 - 4) ** 2
+    with pytest.raises(UsageError, match=r"\[2, 1, 2\].*\[2, 1, 3\]"):
+        losses.mean_feature_matching(real, torch.zeros(2, 1, 3))
+    with pytest.raises(UsageError, match=r"\[0, 1, 2\]"):
+        losses.mean_feature_matching(real, fake[:0])
+
+
 # ------------------------------------------------------------------------------------------- terms of logits
 
 

@@ -112,6 +112,7 @@ def compiled(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
 def statistics() -> Found:
     x = whole(3)
     yield "mean", gap(parallel.mean(mine(x)), x.sum() / x.numel())
+    yield "mean of rows", gap(parallel.mean_row(mine(whole(2, 3))), sum(whole(2, 3)) / COUNT)
     yield "deviation", gap(parallel.std(mine(x)), ((x - x.mean()) ** 2).mean().sqrt())
     yield "largest", gap(parallel.largest(mine(x)), x.max())
     yield "gathered", gap(parallel.gathered(mine(x), COUNT), x)
@@ -129,6 +130,10 @@ def statistics() -> Found:
     yield "largest's gradient where two are equal", gap(w.grad, torch.tensor(2.0))
     half = torch.full((COUNT * 301,), 0.1).bfloat16()  # more rows than bfloat16 can count
     yield "deviation in bfloat16", float(parallel.std(mine(half)).abs() > 1e-2)
+    yield (
+        "mean of rows in bfloat16",
+        float(abs(parallel.mean_row(mine(half[:, None])).item() / 0.1 - 1) > 1e-2),
+    )
     yield "mean in bfloat16", float(abs(parallel.mean(mine(half)).item() / 0.1 - 1) > 1e-2)
 
 
