@@ -27,6 +27,7 @@ class FeatureMatching:
 def inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
     """Inside the block, the list gets the first argument of every call of `layer`.
 
+    >>> import torch
     >>> net = nn.Sequential(nn.ReLU(), nn.Linear(1, 1))
     >>> with inputs_of(net[1]) as seen:
     ...     _ = net(torch.tensor([[-2.0]])), net(torch.tensor([[3.0]]))
@@ -44,6 +45,7 @@ def inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
 def passed(D: Critic, layers: Sequence[nn.Module], x: Tensor) -> list[nn.Module]:
     """Return those of the critic's layers that the samples x [N, ...] pass once. A layer of labels is none.
 
+    >>> import torch
     >>> net = nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1))
     >>> [layer.in_features for layer in passed(net, [*net, nn.Linear(3, 3)], torch.zeros(1, 1))]
     [1, 2]
