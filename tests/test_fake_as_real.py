@@ -3,6 +3,7 @@
 The comment in a test names the wrong implementation it is there to catch.
 """
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from steadygan import losses, penalties
 from steadygan.errors import UsageError
-from steadygan.fake_as_real import lowest, mix, select
+from steadygan.fake_as_real import lowest, mix, select, weights
 from steadygan.game import Game, Network
 from steadygan.games import FakeAsReal, Term, gan
 from steadygan.networks import mlp
@@ -168,6 +169,43 @@ def test_mix_of_more_than_the_batch_holds_is_refused():
         mix(torch.zeros(3, 2), torch.ones(4, 2), 1)
 
 
+# --------------------------------------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize(
+    ("count", "weight", "expected"),
+    [
+        (2, 0.5, [4 / 3, 4 / 3, 2 / 3, 2 / 3]),
+        (1, 3.0, [2 / 3, 2 / 3, 2 / 3, 2.0]),
+        (2, 0.0, [2.0, 2.0, 0.0, 0.0]),
+        (3, 1.0, [1.0, 1.0, 1.0, 1.0]),
+        (0, 7.0, [1.0, 1.0, 1.0, 1.0]),
+        (4, 0.2, [1.0, 1.0, 1.0, 1.0]),
+        (1.6, 0.5, [4 / 3, 4 / 3, 2 / 3, 2 / 3]),
+    ],
+)
+def test_weights_worked_by_hand(count, weight, expected):
+    # divided by N (the real part is no mean), the first rows, a count that is rounded down
+    x = torch.zeros(4, 3, dtype=torch.float64)
+    for given in ((count, weight), (torch.tensor(count), torch.tensor(weight, dtype=torch.float64))):
+        found = weights(x, *given)
+        assert found.tolist() == pytest.approx(expected, rel=1e-15)
+        assert found.dtype == torch.float64
+
+
+def test_weights_under_vmap_are_each_members_own():
+    x, counts, lambdas = torch.zeros(4, 1), torch.tensor([1.0, 3.0]), torch.tensor([2.0, 0.5])
+    together = torch.vmap(lambda n, weight: weights(x, n, weight))(counts, lambdas)
+    for i in range(2):
+        torch.testing.assert_close(together[i], weights(x, counts[i].item(), lambdas[i].item()))
+
+
+@pytest.mark.parametrize(("count", "weight"), [(2, -0.1), (4, 0.0), (0, math.nan)])
+def test_weights_of_nothing_are_refused(count, weight):
+    with pytest.raises(UsageError, match=rf"{count} of 4 rows.*{weight}"):
+        weights(torch.zeros(4, 1), count, weight)
+
+
 # ------------------------------------------------------------------------- in the discriminator's loss
 
 
@@ -190,7 +228,8 @@ def networks() -> tuple[nn.Module, nn.Module]:
 
 def game(far: FakeAsReal | None, loss: losses.Loss = losses.non_saturating, weight: float = 10.0) -> Game:
     G, D = networks()
-    listed = [Term(make(), weight) for make in penalties.PENALTIES.values()]
+    exact = [make() for make in penalties.PENALTIES.values() if make().sigma is None]
+    listed = [Term(penalty, weight) for penalty in exact]
     options = {"shape": (2,), "batch": N, "latent": LATENT, "penalties": listed, "far": far}
     return gan(Network(G), Network(D), loss, **options)
 
@@ -325,9 +364,70 @@ def test_a_count_of_zero_is_the_baseline(loss, most, dtype):
         assert torch.equal(found, baseline)
 
 
-def test_equilibrium_is_kept():
+def weighed(weight: float | Callable, count: float | Callable = N0) -> FakeAsReal:
+    return FakeAsReal(count, N0, POOL, weight=weight)
+
+
+@each_loss
+@pytest.mark.parametrize("weight", [0.3, 2.5])
+def test_the_real_part_is_the_mean_of_the_weighed_rows(loss, weight):
+    """(N1 L(x) + lambda N0 L(y~)) / (N1 + lambda N0): L of each kind of rows alone, as all losses are means."""
+    # (1/N)(sum + lambda sum), which is no mean; weights for the reals; the fakes weighed too
+    G, D = networks()
+    given = draw()
+    selected, y = select(D, G(given["z_pool"]), N0), D(G(given["z"]))
+    n1 = N - N0
+    real = loss.discriminator(D(given["x_real"][:n1]), y[:n1] if loss.pairs else y)
+    fake = loss.discriminator(D(selected), y[n1:] if loss.pairs else y)
+    expected = (n1 * real + weight * N0 * fake) / (n1 + weight * N0)
+    for given_weight in (weight, lambda scalars: torch.tensor(weight, dtype=torch.float64)):
+        found = loss_of(game(weighed(given_weight), loss, weight=0.0), D)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_weight_of_zero_leaves_the_selected_out_of_the_loss_and_not_out_of_the_penalty():
+    """Eqn 8: lambda multiplies the logarithm. The penalty of Eqn 11 is of all N rows c."""
+
+    def bowl(x: Tensor) -> Tensor:
+        return x.square().sum(1) / 2
+
+    G, _ = networks()
+    given, r1 = draw(), Term(penalties.PENALTIES["r1"](), 10.0)
+    nets = Network(G), Network(networks()[1])
+    options = {"shape": (2,), "batch": N, "latent": LATENT, "far": weighed(0.0)}
+    made = gan(*nets, losses.non_saturating, penalties=[r1], **options)
+    x, selected = given["x_real"][: N - N0], select(bowl, G(given["z_pool"]), N0)
+    alone = losses.non_saturating.discriminator(bowl(x), bowl(G(given["z"])))
+    penalty = 10 * torch.cat([x, selected]).square().sum(1).mean()
+    torch.testing.assert_close(loss_of(made, bowl), alone + penalty)
+
+
+def test_the_mean_logit_that_is_logged_is_the_losses_own():
+    # the plain mean of all N rows: by Jensen's inequality the loss is bounded by its terms at the mean logits
+    G, D = networks()
+    selected = select(D, G(draw()["z_pool"]), N0)
+    logs = game(weighed(0.25)).players["D"].loss({"G": G, "D": D}, draw(), {})[1]
+    rows = [*D(draw()["x_real"][: N - N0]).tolist(), *(0.25 * D(selected)).tolist()]
+    assert logs["logit/real"].item() == pytest.approx(sum(rows) / (N - N0 + 0.25 * N0), rel=1e-12)
+
+
+def test_a_weight_of_one_is_todays_loss_bit_for_bit():
+    D = networks()[1]
+    found, today = (loss_of(game(far), D) for far in (weighed(1), FakeAsReal(N0, N0, POOL)))
+    assert torch.equal(found, today)
+
+
+def test_a_loss_that_takes_no_weights_is_refused():
+    own = losses.Loss(lambda real, fake: (fake - real).mean(), lambda fake, real=None: -fake.mean())
+    assert game(weighed(1), own).players
+    with pytest.raises(UsageError, match=r"fake_as_real\.weight.*weights=None"):
+        game(weighed(0.5), own)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.2, 5.0])
+def test_equilibrium_is_kept(weight):
     """Spec A1: a critic that cannot tell still has the losses 2 log 2 and log 2 under fake-as-real."""
-    made = game(FakeAsReal(N0, N0, POOL))
+    made = game(weighed(weight))
     flat = {"G": networks()[0], "D": lambda x: 0 * x.sum(1)}
     assert made.players["D"].loss(flat, draw(), {})[0].item() == pytest.approx(
         1.3862943611 + 2 * 10

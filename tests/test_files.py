@@ -127,3 +127,9 @@ def test_a_pipe_does_not_keep_its_reader_waiting(tmp_path):
 def test_a_long_line_comes_in_pieces(tmp_path):
     (tmp_path / "file").write_bytes(b"a" * (LARGEST + 3) + b"\nb\n")
     assert [len(line) for line in lines(tmp_path / "file")] == [LARGEST, 4, 2]
+
+
+def test_a_name_that_no_file_can_have_is_a_value_error(tmp_path):
+    for path in (tmp_path / "none", tmp_path / ("x" * 300), tmp_path):
+        with pytest.raises(ValueError, match=r"cannot be read|not a file"):
+            read_whole(path)

@@ -190,6 +190,23 @@ def test_softplus_is_exact_where_torchs_own_turns_linear():
     assert t.grad.tolist() == pytest.approx([1 - math.exp(-25), math.exp(-40), 0.5], rel=1e-14)
 
 
+@each_loss
+def test_a_whole_weight_is_a_sample_that_comes_so_often(name):
+    # weights for the fakes too, a mean that is divided by the sum of the weights, a weight inside the function
+    (real, fake), often = logits(name, seed=3), [3, 0, 1]
+    expected = ORACLES[name].d(
+        [r for r, n in zip(real, often, strict=True) for _ in range(n)],
+        [f for f, n in zip(fake, often, strict=True) for _ in range(n)] if LOSSES[name].pairs else fake,
+    )
+    weights = float64(*often) * 3 / 4
+    found = LOSSES[name].discriminator(float64(*real), float64(*fake), weights=weights)
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+    maps = [float64(*values)[:, None, None].expand(-1, 1, 3) for values in (real, fake)]
+    assert LOSSES[name].discriminator(*maps, weights=weights).item() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(UsageError, match=r"\[3\], not \[2\]"):
+        LOSSES[name].discriminator(float64(*real), float64(*fake), weights=weights[:2])
+
+
 # ------------------------------------------------------------------------------------------------ theory
 
 
@@ -388,3 +405,35 @@ def test_feature_matching_moves_the_fakes_alone():
 def test_features_that_do_not_pair_are_refused(real, words):
     with pytest.raises(UsageError, match=words):
         losses.feature_matching(real, [torch.zeros(2, 2)])
+
+
+# ------------------------------------------------------------------------------------------- terms of logits
+
+
+def test_centering_pairs_rows_and_fixes_the_common_level():
+    """Its gradient in a shift of all logits is 2 mean (r + f), where a relativistic loss has none."""
+    # (mean r + mean f)^2, which pairs nothing; r^2 + f^2
+    real, fake = torch.tensor([1.0, 3.0, -2.0]), torch.tensor([0.5, -1.0, 2.0])
+    assert losses.centering(real, fake).item() == pytest.approx((1.5**2 + 2**2 + 0) / 3)
+    shift = torch.zeros((), requires_grad=True)
+    (slope,) = torch.autograd.grad(losses.centering(real + shift, fake + shift), shift)
+    assert slope.item() == pytest.approx(4 * (1.5 + 2 + 0) / 3)
+    (none,) = torch.autograd.grad(losses.relativistic.discriminator(real + shift, fake + shift), shift)
+    assert none.abs().item() < 1e-6
+    maps = [torch.ones(2, 1, 3, 3), torch.zeros(2)], [torch.ones(2, 1, 3, 3), torch.ones(2)]
+    assert losses.centering(*maps).item() == 5  # a mean over a critic's logits, summed over critics
+    with pytest.raises(UsageError, match=r"centering pairs .*\[3\] and \[2\]"):
+        losses.centering(real, fake[:2])
+
+
+def test_lecam_pulls_each_side_to_the_other_sides_average():
+    # each side to its own average; averages of which one is differentiated
+    real, fake = torch.tensor([2.0, 4.0]), torch.tensor([-1.0, 0.0, 1.0])
+    a_real, a_fake = torch.tensor(1.5), torch.tensor(-0.5)
+    by_hand = (2.5**2 + 4.5**2) / 2 + (2.5**2 + 1.5**2 + 0.5**2) / 3
+    assert losses.lecam(real, fake, a_real, a_fake).item() == pytest.approx(by_hand)
+    both = losses.lecam([real, 2 * real], [fake, fake], [1.5, 0.0], [-0.5, 1.0])
+    second = ((2 * real - 1) ** 2).mean() + (fake**2).mean()
+    assert both.item() == pytest.approx(by_hand + second.item())
+    with pytest.raises(UsageError, match="one average of each side for each critic, of 2 here, not 1 and 1"):
+        losses.lecam([real, real], [fake, fake], 0.0, 0.0)

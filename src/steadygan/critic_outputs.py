@@ -5,6 +5,7 @@ each scale or period. Of a tuple or dict with features, `logits` takes the logit
 
 - A loss is the mean over all logits of a critic, summed over critics.
 - A gradient needs one number for each sample. `reduce` says which: the sum or the mean of a sample's own logits.
+  So does the slope along one direction, which two forward passes give without a gradient.
 - A rank among samples is the mean of a sample's own logits, summed over critics.
 """
 
@@ -28,6 +29,7 @@ __all__ = [
     "Logits",
     "Reading",
     "Reduction",
+    "along",
     "answer",
     "check_twice_differentiable",
     "critics",
@@ -36,6 +38,7 @@ __all__ = [
     "one_each",
     "paired",
     "ranks",
+    "slopes",
     "total",
 ]
 
@@ -311,6 +314,55 @@ def _slope(logits: Tensor, x: Tensor) -> Tensor:
             raise UsageError(_COMPILED) from error
         raise
     return gradient
+
+
+def along(
+    critic: AnyCritic,
+    x: Tensor,
+    direction: Tensor,
+    sigma: float,
+    *,
+    y: Condition | None = None,
+    logits: Callable[[Any], Logits] | None = None,
+    reduce: Reduction | None = None,
+) -> Differentiated:
+    """Return what the critic answers at x [N, ...], with the slopes along `direction` [N, 1] in place of gradients.
+
+    One pass of 2 N rows, x and x + sigma direction. So both see the same weights, also under spectral norm, whose
+    every pass changes them. The rows of y come twice. Errors are those of `answer` and `slopes`. It also raises
+    UsageError for a direction of another shape than x.
+
+    >>> along(lambda x: x.square().sum(1), torch.ones(1, 2), torch.tensor([[1.0, 0.0]]), sigma=0.5).gradients
+    [tensor([[2.5000]])]
+    """
+    if direction.shape != x.shape:
+        raise UsageError(
+            f"a direction is shaped like the samples, {list(x.shape)}, not {list(direction.shape)}: draw one a sample"
+        )
+    twice = None if y is None else tuple(torch.cat([part, part]) for part in _rows_of(x, y))
+    both = answer(critic, torch.cat([x, x + sigma * direction]), y=twice, logits=logits)
+    for part in critics(both):
+        one_each(part, 2 * len(x), "mean")  # says which critic lost its rows
+    here, there = ([part[rows] for part in critics(both)] for rows in (slice(len(x)), slice(len(x), None)))
+    if isinstance(both, Tensor):
+        return slopes(here[0], there[0], sigma, reduce)
+    return slopes(here, there, sigma, reduce)
+
+
+def slopes(here: Logits, there: Logits, sigma: float, reduce: Reduction | None = None) -> Differentiated:
+    """Return (D(x') - D(x)) / sigma [N, 1] for each critic, from its logits `here` at x and `there` at x'.
+
+    Raises UsageError as `one_each` does.
+
+    >>> slopes(torch.zeros(2), torch.tensor([1.0, 2.0]), sigma=0.5).gradients
+    [tensor([[2.],
+            [4.]])]
+    """
+    rows = len(critics(here)[0])
+    each = [one_each(part, rows, reduce) for part in critics(here)]
+    moved = [one_each(part, rows, reduce) for part in critics(there)]
+    found = [((b - a) / sigma).unsqueeze(1) for a, b in zip(each, moved, strict=True)]
+    return Differentiated(here if isinstance(here, Tensor) else list(here), each, found)
 
 
 _COMPILED = (

@@ -1,6 +1,7 @@
 """The one exception that bad input raises on its way to exit code 2."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -39,15 +40,22 @@ def _listed(names: Sequence[str], most: int = 150) -> str:
     return ", ".join(names)
 
 
-def short(sentence: str, most: int = 250) -> str:
-    """A sentence with a user's own words, of which long ones are cut, and the middle where it is too long then.
+def cut(text: str, most: int = 40) -> str:
+    """Text with each word cut to `most` characters, for a sentence that repeats what a user gave.
 
-    >>> short("steps takes: whole number >= 1, not " + 300 * "9")
-    'steps takes: whole number >= 1, not 9999999999999999999999999999999999999999...'
+    >>> cut("not 'aaaaaaaaaaaaaaaaaaaa'", most=10)
+    "not 'aaaaaa..."
     """
-    words = [word if len(word) <= 60 else f"{word[:40]}..." for word in sentence.split()]
-    text = " ".join(words)
-    half = most // 2
+    return re.sub(rf"\S{{{most + 1},}}", lambda word: f"{word[0][: most - 3]}...", text)
+
+
+def short(sentence: str, most: int = 250) -> str:
+    """A sentence whose long words are cut, and its middle where it has more than `most` characters then.
+
+    >>> short("steps must be less than 10, not " + 300 * "9")
+    'steps must be less than 10, not 9999999999999999999999999999999999999...'
+    """
+    text, half = cut(" ".join(sentence.split())), most // 2
     return text if len(text) <= most else f"{text[:half].rstrip()} ... {text[-half:].lstrip()}"
 
 

@@ -11,7 +11,7 @@ from steadygan import parallel
 from steadygan.critic_outputs import AnyCritic, Condition, Logits, ranks
 from steadygan.errors import UsageError
 
-__all__ = ["lowest", "mix", "rounded", "select"]
+__all__ = ["lowest", "mix", "rounded", "select", "weights"]
 
 
 def select(
@@ -96,6 +96,36 @@ def mix(x_real: Tensor, selected: Tensor, count: float | Tensor, total: int | No
         return x_real
     taken = selected[(place - first).clamp(0, len(selected) - 1).long()]
     return torch.where((place >= first).view(-1, *[1] * (x_real.ndim - 1)), taken, x_real)
+
+
+def weights(
+    x_real: Tensor, count: float | Tensor, weight: float | Tensor, total: int | None = None
+) -> Tensor:
+    """Return how much each of the mixed rows x_real [N, ...] weighs in the critic's loss: [N], of mean 1.
+
+    The last `count` (N0) rows are selected fakes and weigh `weight` (lambda) times as much as a real one. All are
+    divided by their mean (N - N0 + lambda N0) / N. So the real part of the loss stays a mean, and D = 1/2 stays the
+    equilibrium, whatever lambda is. 1 is Algorithm 1. 0 leaves the mean over the N - N0 real rows. Penalties do not
+    take these weights: in Eqn 8 lambda multiplies the logarithm alone.
+
+    `count` and `weight` may be tensors that change from step to step, and `total` is as in `mix`. Raises UsageError
+    for a negative weight, and where nothing weighs anything. Source: Tao and Wang 2020 (FARGAN), Eqn 8.
+
+    >>> weights(torch.zeros(4, 2), 2, 0.5)
+    tensor([1.3333, 1.3333, 0.6667, 0.6667])
+    """
+    total = parallel.whole(len(x_real), total)
+    fakes = rounded(count, total)
+    mean = (total - fakes + weight * fakes) / total
+    known = [(value, least) for value, least in ((weight, 0), (mean, 1e-12)) if not isinstance(value, Tensor)]
+    if not all(value >= least for value, least in known):
+        raise UsageError(
+            f"{fakes} of {total} rows are fakes of weight {weight}: choose a weight of 0 or more, and above 0 where no "
+            "row is real"
+        )
+    place = parallel.rows(total).start + torch.arange(len(x_real), device=x_real.device)
+    ones = torch.ones(len(x_real), dtype=x_real.dtype, device=x_real.device)
+    return torch.where(place >= total - fakes, weight * ones, ones) / mean
 
 
 def rounded(count: float | Tensor, most: float = math.inf) -> float | Tensor:

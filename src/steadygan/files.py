@@ -100,8 +100,8 @@ def read_whole(path: Path, most: int = LARGEST) -> bytes:
     Traceback (most recent call last):
     ValueError: /dev/zero is not a file
     """
-    require_file(path)
     try:
+        require_file(path)
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:

@@ -2,6 +2,9 @@
 
 A high logit means real, everywhere. Logits are [N], one number for each sample, or a map [N, ...] of patches. A
 list or tuple of such is several critics. A loss is the mean over all logits of a critic, summed over critics.
+
+A discriminator's loss takes `weights` [N] of the real samples: each one's term is multiplied by its own, in the same
+mean. With weights of mean 1 it is a weighted mean (`fake_as_real.weights`).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +21,13 @@ from steadygan.errors import UsageError
 __all__ = [
     "LOSSES",
     "Loss",
+    "centering",
     "feature_matching",
     "hinge",
     "indicator",
     "kl",
     "least_squares",
+    "lecam",
     "minimax",
     "non_saturating",
     "pull_away",
@@ -35,6 +40,7 @@ __all__ = [
 class Loss(NamedTuple):
     """An objective: `discriminator(real_logits, fake_logits)` and `generator(fake_logits, real_logits=None)`, scalars.
 
+    `discriminator` may take `weights` of the real samples, too.
     `pairs` says that the generator's loss compares its fakes with real samples. It then needs `real_logits`.
     `meaning` says in a sentence what it is, for lists and the reference of configuration keys.
 
@@ -60,11 +66,25 @@ def softplus(t: Tensor) -> Tensor:
 def _means(
     real_term: Callable[[Tensor], Tensor], fake_term: Callable[[Tensor], Tensor]
 ) -> Callable[..., Tensor]:
-    def discriminator(real_logits: Logits, fake_logits: Logits) -> Tensor:
+    def discriminator(real_logits: Logits, fake_logits: Logits, weights: Tensor | None = None) -> Tensor:
         pairs = paired(real_logits, fake_logits)
-        return total(real_term(real).mean() + fake_term(fake).mean() for real, fake in pairs)
+        return total(
+            _weighed(real_term(real), weights).mean() + fake_term(fake).mean() for real, fake in pairs
+        )
 
     return discriminator
+
+
+def _weighed(terms: Tensor, weights: Tensor | None) -> Tensor:
+    """The terms [N, ...] of samples, each times the weight [N] of its sample."""
+    if weights is None:
+        return terms
+    if weights.shape != terms.shape[:1]:
+        raise UsageError(
+            f"weights are one number for each real sample, [{len(terms)}], not {list(weights.shape)}: pass those of "
+            "these samples"
+        )
+    return terms * weights.view(-1, *[1] * (terms.ndim - 1))
 
 
 def _mean(term: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -130,8 +150,12 @@ tensor(2.)
 """
 
 
-def _least_squares_discriminator(real_logits: Logits, fake_logits: Logits, scale: float = 0.5) -> Tensor:
-    return scale * _means(lambda real: (real - 1) ** 2, lambda fake: fake**2)(real_logits, fake_logits)
+def _least_squares_discriminator(
+    real_logits: Logits, fake_logits: Logits, weights: Tensor | None = None, scale: float = 0.5
+) -> Tensor:
+    return scale * _means(lambda real: (real - 1) ** 2, lambda fake: fake**2)(
+        real_logits, fake_logits, weights
+    )
 
 
 def _least_squares_generator(
@@ -154,8 +178,11 @@ tensor(0.5000)
 """
 
 
-def _relativistic_discriminator(real_logits: Logits, fake_logits: Logits) -> Tensor:
-    return total(softplus(_margin(fake, real)).mean() for real, fake in paired(real_logits, fake_logits))
+def _relativistic_discriminator(
+    real_logits: Logits, fake_logits: Logits, weights: Tensor | None = None
+) -> Tensor:
+    pairs = paired(real_logits, fake_logits)
+    return total(_weighed(softplus(_margin(fake, real)), weights).mean() for real, fake in pairs)
 
 
 def _relativistic_generator(fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:
@@ -164,10 +191,10 @@ def _relativistic_generator(fake_logits: Logits, real_logits: Logits | None = No
     return _relativistic_discriminator(fake_logits, real_logits)
 
 
-def _margin(a: Tensor, b: Tensor) -> Tensor:
+def _margin(a: Tensor, b: Tensor, term: str = "the relativistic loss") -> Tensor:
     if a.shape != b.shape:
         raise UsageError(
-            "the relativistic loss pairs each fake logit with a real one, but their shapes are "
+            f"{term} pairs each fake logit with a real one, but their shapes are "
             f"{list(a.shape)} and {list(b.shape)}: draw as many of each"
         )
     return a - b
@@ -226,6 +253,48 @@ Mescheder 2017.
 >>> indicator.generator(torch.ones(3))
 tensor(-1.)
 """
+
+
+def centering(real_logits: Logits, fake_logits: Logits) -> Tensor:
+    """Return mean_i (r_i + f_i)^2 on pairs of one real and one fake, a term of D's loss: it keeps the logits about 0.
+
+    A relativistic loss sees r - f alone, so nothing else holds the logits' common level. The source's weight is 0.01.
+    Raises UsageError on unequal numbers of logits. Source: Hyun 2025 (Scalable GANs with
+    transformers, GAT).
+
+    >>> centering(torch.tensor([1.0, 3.0]), torch.tensor([-1.0, -1.0]))
+    tensor(2.)
+    """
+    return total(
+        _margin(real, -fake, "centering").square().mean() for real, fake in paired(real_logits, fake_logits)
+    )
+
+
+Average = Tensor | float | Sequence[Tensor | float]
+"""The running mean of a critic's logits on one side, or those of several critics."""
+
+
+def lecam(real_logits: Logits, fake_logits: Logits, real_average: Average, fake_average: Average) -> Tensor:
+    """Return mean (r - a_F)^2 + mean (f - a_R)^2, a term of D's loss that keeps the two sides' logits together.
+
+    a_R and a_F are running means of the real and the fake logits, `real_average` and `fake_average`. They are
+    constants here: after each step let a <- decay a + (1 - decay) mean logit, with a decay of 0.99. Several critics
+    have a list of each. The authors' code leaves out the squares of r < a_F and f > a_R. This is the paper's formula.
+    Raises UsageError where the numbers of averages and of critics differ.
+    Source: Tseng 2021 (Regularizing GANs under limited data).
+
+    >>> lecam(torch.tensor([1.0, 3.0]), torch.tensor([-1.0]), real_average=2.0, fake_average=-1.0)
+    tensor(19.)
+    """
+    averages = [list(a) if isinstance(a, list | tuple) else [a] for a in (real_average, fake_average)]
+    pairs = paired(real_logits, fake_logits)
+    if {len(each) for each in averages} != {len(pairs)}:
+        raise UsageError(
+            f"lecam takes one average of each side for each critic, of {len(pairs)} here, not "
+            f"{' and '.join(str(len(each)) for each in averages)}: pass lists with one for each critic"
+        )
+    found = zip(pairs, *averages, strict=True)
+    return total((r - below).square().mean() + (f - above).square().mean() for (r, f), above, below in found)
 
 
 def pull_away(codes: Tensor, count: int | None = None) -> Tensor:

@@ -13,23 +13,43 @@ A critic is any callable x [N, ...] -> logits [N]. Critics of other forms take k
 - `y=labels` calls D(x, y), with the rows of x. At interpolates it is the y of the real samples. A tuple is
   D(x, *y).
 
+The approximated penalties take no gradient: they compare the logits at a sample and at a near one, drawn at random.
+
 Batch norm in the critic breaks a per-sample term, because its gradient mixes samples. These functions cannot
 see that. The trainer refuses it.
+
+`difference` differentiates nothing. It compares the logits of close real and fake samples.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
 from steadygan import parallel
-from steadygan.critic_outputs import AnyCritic, Asked, check_twice_differentiable, differentiated, total
+from steadygan.critic_outputs import (
+    AnyCritic,
+    Asked,
+    Logits,
+    along,
+    check_twice_differentiable,
+    differentiated,
+    each_rank,
+    total,
+)
 from steadygan.errors import UsageError
 
 __all__ = [
+    "PAIRED",
     "PENALTIES",
+    "SIGMA",
+    "Paired",
     "Penalty",
+    "approximated_r1",
+    "approximated_r2",
+    "difference",
     "dragan",
     "input_gradient",
     "interpolate",
@@ -77,8 +97,11 @@ def squared_norm(gradient: Tensor) -> Tensor:
     >>> squared_norm(torch.ones(2, 3, 4))
     tensor([12., 12.])
     """
-    wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
-    return wide.square().reshape(len(wide), -1).sum(1)
+    return _wide(gradient).square().reshape(len(gradient), -1).sum(1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def norm(gradient: Tensor) -> Tensor:
@@ -148,6 +171,8 @@ class Penalty(NamedTuple):
     `where` is `real`, `fake`, `between` (interpolates) or `around` (perturbed real samples). Split like this,
     a step takes the critic's gradient at one place once for all penalties there.
     `meaning` says in a sentence what it is, for lists and the reference of configuration keys.
+    With `sigma` the term gets no gradient. It gets the slope [N, 1] along a direction e ~ N(0, I) of each sample's
+    own, (D(x + sigma e) - D(x)) / sigma.
     """
 
     name: str
@@ -155,6 +180,11 @@ class Penalty(NamedTuple):
     term: Callable[[Tensor, Tensor], Tensor]
     reduce: Callable[[Tensor], Tensor] = torch.mean
     meaning: str = ""
+    sigma: float | None = None
+
+
+SIGMA = 0.01
+"""How far the approximated penalties look, in the units of samples in [-1, 1] (Lin et al. 2025, for images)."""
 
 
 def _on_logit(logits: Tensor, gradient: Tensor) -> Tensor:
@@ -177,11 +207,14 @@ def _squared(of: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _looked(
-    penalty: Penalty, critic: AnyCritic, x: Tensor, **how: Unpack[Asked]
+    penalty: Penalty, critic: AnyCritic, x: Tensor, direction: Tensor | None = None, **how: Unpack[Asked]
 ) -> tuple[Tensor | list[Tensor], Tensor]:
     """The critic's logits at x, and the penalty there, summed over critics."""
-    seen = differentiated(critic, x, **how)
-    check_twice_differentiable(seen.gradients)
+    if penalty.sigma is None:
+        seen = differentiated(critic, x, **how)
+        check_twice_differentiable(seen.gradients)
+    else:
+        seen = along(critic, x, torch.randn_like(x) if direction is None else direction, penalty.sigma, **how)
     terms = [penalty.term(*pair) for pair in zip(seen.logits, seen.gradients)]
     return seen.raw, total([penalty.reduce(term) for term in terms])
 
@@ -208,6 +241,50 @@ def r2(critic: AnyCritic, x_fake: Tensor, of: str = "logit", **how: Unpack[Asked
     8.0
     """
     return _looked(PENALTIES["r2"](of), critic, x_fake, **how)[1]
+
+
+def approximated_r1(
+    critic: AnyCritic,
+    x_real: Tensor,
+    sigma: float = SIGMA,
+    direction: Tensor | None = None,
+    **how: Unpack[Asked],
+) -> Tensor:
+    """Return mean_i ((D(x_i + sigma e_i) - D(x_i)) / sigma)^2, e_i ~ N(0, I): R1 without a double backward.
+
+    Its mean over e is R1 + O(sigma^2), so a weight means what it means for `r1`. The source leaves out the division:
+    its weight lambda is lambda sigma^2 here (100 and sigma 0.01 are 0.01). One direction a sample gives a noisy
+    estimate: for a linear critic its deviation is sqrt(2) |grad D|^2 a sample.
+
+    `direction` is shaped like x_real, and drawn unless given. One forward pass of 2 N rows and one backward pass: no
+    gradient is differentiated. So critics that torch.compile made, attention kernels without a second derivative and
+    sharded modules work. The two logits must differ in x alone: with dropout or noise in the critic they do not. In
+    bfloat16 a sigma below 0.1 leaves rounding only. Keywords are those of `input_gradient`. Raises UsageError for a
+    sigma that is not positive, and as `input_gradient` does for logits. Source: Lin 2025 (Adversarial
+    Post-Training, APT), approximated R1.
+
+    >>> e = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> approximated_r1(lambda x: x @ torch.tensor([3.0, 4.0]), torch.zeros(2, 2), sigma=0.5, direction=e)
+    tensor(12.5000)
+    """
+    return _looked(PENALTIES["approximated_r1"](sigma), critic, x_real, direction, **how)[1]
+
+
+def approximated_r2(
+    critic: AnyCritic,
+    x_fake: Tensor,
+    sigma: float = SIGMA,
+    direction: Tensor | None = None,
+    **how: Unpack[Asked],
+) -> Tensor:
+    """Return mean_i ((D(y_i + sigma e_i) - D(y_i)) / sigma)^2 at fakes x_fake [M, ...]: R2 without a double backward.
+
+    Everything else is as in `approximated_r1`. Source: Lin 2025 (APT), whose R1 this is at fakes.
+
+    >>> approximated_r2(lambda x: 2 * x[:, 0], torch.zeros(4, 1), sigma=0.5, direction=torch.ones(4, 1))
+    tensor(4.)
+    """
+    return _looked(PENALTIES["approximated_r2"](sigma), critic, x_fake, direction, **how)[1]
 
 
 def zero_centered(
@@ -312,6 +389,57 @@ def max_gradient(
     return _looked(PENALTIES["max_gradient"](), critic, interpolate(x_real, x_fake, alpha), **how)[1]
 
 
+def difference(
+    x_real: Tensor,
+    x_fake: Tensor,
+    real_logits: Logits,
+    fake_logits: Logits,
+    delta: float,
+    total: int | None = None,
+) -> Tensor:
+    """Return the mean of (D(x_i) - D(y_j))^2 over all pairs with |x_i - y_j| <= delta: a scalar, 0 without pairs.
+
+    x_real [N, ...] and x_fake [M, ...] are the samples of these logits, which the loss has computed already. The
+    distance is the Euclidean one over all dimensions of a sample. A sample with several logits has their mean, summed
+    over critics. With one real point in all pairs this is Eqn 6's mean over its m0 close fakes.
+
+    Choose a delta far below the distances of real points from each other (Definition 1). Pairs that are not close
+    teach D to rate fakes by their neighbours. Inside `parallel.over` the pairs are those of all processes' rows, where
+    `total` is the number of fakes (as many as here on each process unless given). Raises UsageError unless delta is
+    positive, and where the two kinds of samples have different shapes. Source: Tao and Wang 2020 (FARGAN), Eqn 6.
+
+    >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.1], [0.2], [3.0]])
+    >>> difference(x, y, torch.tensor([2.0, 5.0]), torch.tensor([1.0, -1.0, 0.0]), delta=0.3)
+    tensor(5.)
+    """
+    if not delta > 0:
+        raise UsageError(f"a pair is close up to a positive distance delta, not {delta}")
+    if x_real.shape[1:] != x_fake.shape[1:]:
+        raise UsageError(
+            f"real and fake samples have one shape, not {list(x_real.shape[1:])} and {list(x_fake.shape[1:])}"
+        )
+    sides = ((real_logits, x_real), (fake_logits, x_fake))
+    real, fake = (_wide(each_rank(raw, len(x))) for raw, x in sides)
+    near = close(x_real, parallel.gathered(x_fake.detach(), total), delta)
+    squares = torch.where(near, (real.unsqueeze(1) - parallel.gathered(fake, total)).square(), 0.0)
+    found, count = parallel.together(torch.stack([squares.sum(), near.sum().to(squares.dtype)])).unbind()
+    return found / count.clamp_min(1)
+
+
+def close(x: Tensor, y: Tensor, delta: float) -> Tensor:
+    """Which (x_i, y_j) of x [N, ...], y [M, ...] lie at most delta apart: bool [N, M], without a gradient.
+
+    >>> close(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.9]]), 0.2)
+    tensor([[False],
+            [ True]])
+    """
+    # Not by products of matrices, whose rounding is larger than the distances of close pairs.
+    far = torch.cdist(
+        x.detach().flatten(1), y.detach().flatten(1), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    return far <= delta
+
+
 def value_and(
     penalty: Callable[..., Tensor],
     critic: AnyCritic,
@@ -319,6 +447,8 @@ def value_and(
     of: str = "logit",
     alpha: Tensor | None = None,
     noise: Tensor | None = None,
+    sigma: float = SIGMA,
+    direction: Tensor | None = None,
     **how: Unpack[Asked],
 ) -> tuple[Any, Tensor]:
     """Return (logits, penalty): what the critic answers where the penalty looks, of the same forward pass.
@@ -337,8 +467,10 @@ def value_and(
             "for a penalty of your own take logits and gradient from input_gradient"
         )
     record = PENALTIES[name]() if of == "logit" else PENALTIES[name](of=of)
+    if record.sigma is not None:
+        record = PENALTIES[name](sigma)
     draws = {key: value for key, value in {"alpha": alpha, "noise": noise}.items() if value is not None}
-    return _looked(record, critic, PLACES[record.where](*points, **draws), **how)
+    return _looked(record, critic, PLACES[record.where](*points, **draws), direction, **how)
 
 
 def lazy(penalty: Callable[..., Tensor], interval: int) -> Callable[..., Tensor | float]:
@@ -355,6 +487,12 @@ def lazy(penalty: Callable[..., Tensor], interval: int) -> Callable[..., Tensor 
     if interval < 1 or interval % 1:
         raise UsageError(f"a lazy penalty's interval must be a whole number, 1 or more, not {interval}")
     return lambda step, *args, **kwargs: interval * penalty(*args, **kwargs) if step % interval == 0 else 0.0
+
+
+def _approximated(name: str, where: str, meaning: str, sigma: float) -> Penalty:
+    if not sigma > 0:
+        raise UsageError(f"an approximated penalty looks a positive sigma away from a sample, not {sigma}")
+    return Penalty(name, where, _on_logit, meaning=meaning, sigma=sigma)
 
 
 PENALTIES: dict[str, Callable[..., Penalty]] = {
@@ -395,5 +533,35 @@ PENALTIES: dict[str, Callable[..., Penalty]] = {
         parallel.largest,
         meaning="Largest squared gradient between real and generated samples of a batch (Zhou et al. 2019).",
     ),
+    "approximated_r1": lambda sigma=SIGMA: _approximated(
+        "approximated_r1",
+        "real",
+        "R1 without a double backward: squared slope along a random direction (Lin et al. 2025).",
+        sigma,
+    ),
+    "approximated_r2": lambda sigma=SIGMA: _approximated(
+        "approximated_r2", "fake", "R2 without a double backward (Lin et al. 2025).", sigma
+    ),
 }
 """Every penalty under the name a recipe uses."""
+
+
+class Paired(NamedTuple):
+    """A penalty of pairs of samples: `term(x_real, x_fake, real_logits, fake_logits, total=None)`, a scalar.
+
+    It differentiates no critic, and takes the logits that the loss has.
+    """
+
+    name: str
+    term: Callable[..., Tensor]
+    meaning: str = ""
+
+
+PAIRED: dict[str, Callable[..., Paired]] = {
+    "difference": lambda delta=0.1: Paired(
+        "difference",
+        partial(difference, delta=delta),
+        meaning="Squared difference of the logits of a real and a generated sample that are close (Tao and Wang 2020).",
+    ),
+}
+"""Every penalty of pairs under the name a recipe uses."""

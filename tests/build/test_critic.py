@@ -20,7 +20,7 @@ from steadygan.config.records import NetworkPart
 from steadygan.data import ring
 from steadygan.dynamics import alternating
 from steadygan.errors import UsageError
-from steadygan.game import Game, Network, State, flatten
+from steadygan.game import Draw, Game, Network, State, flatten
 from steadygan.game import batches as of_draws
 from steadygan.game import optimizers as optim
 from steadygan.game.batches import BLOCK, Draws
@@ -51,6 +51,7 @@ class Setting(NamedTuple):
     when: str = "after"
     activation: Callable[[], nn.Module] = partial(nn.LeakyReLU, 0.2)
     n_critic: int = 1
+    n_generator: int = 1
 
 
 NORMALIZE: dict[str, Any] = {
@@ -93,7 +94,8 @@ def prepared(
     setting: Setting, nets: Nets, seeds: Sequence[int] = (0,), members: bool = False, **options: Any
 ) -> tuple[Step, Draws]:
     made = game(setting, nets, **options)
-    rule = alternating(made, dict.fromkeys(nets, optim.adam(0.01)), n_critic=setting.n_critic)
+    counts = {"n_critic": setting.n_critic, "n_generator": setting.n_generator}
+    rule = alternating(made, dict.fromkeys(nets, optim.adam(0.01)), **counts)
     draws = Draws(made, rule.rounds, ring(size=None), seeds, members=members, dtype=torch.float64)
     return complete(rule, made), draws
 
@@ -134,6 +136,8 @@ PENALISED: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "one_sided": ("between", lambda slope: (slope - 1).clamp_min(0).square().mean()),
     "dragan": ("around", lambda slope: (slope - 1).square().mean()),
     "max_gradient": ("between", lambda slope: slope.max().square()),
+    "approximated_r1": ("along real", lambda slope: slope.square().mean()),
+    "approximated_r2": ("along fake", lambda slope: slope.square().mean()),
 }
 
 
@@ -152,31 +156,49 @@ def plain(setting: Setting, nets: Nets, draws: Draws) -> None:
     G, D = nets["G"], nets["D"]
     optimizers = {name: torch.optim.Adam(net.parameters(), 0.01) for name, net in nets.items()}
     critic = normalized(setting.normalize, D)
-    for number in range(STEPS):
-        *for_D, for_G = draws(number)
-        for given in for_D:
-            with torch.no_grad():
-                x, y = given["x_real"], G(given["z"])
-            places = {"real": x, "fake": y}
-            if "alpha" in given:
-                alpha = given["alpha"][:, None]
-                places["between"] = alpha * x + (1 - alpha) * y
-            if "noise" in given:
-                places["around"] = x + x.std(correction=0) / 2 * alpha * given["noise"]
-            if setting.when == "before":
-                clamp(D, setting)
-            value = LOSS.discriminator(critic(x), critic(y))
-            for name in setting.penalties if number % setting.interval == 0 else ():
-                where, term = PENALISED[name]
-                value = value + setting.interval * WEIGHT * term(slope(critic, places[where])[1].norm(dim=1))
-            optimizers["D"].zero_grad()
-            value.backward()
-            optimizers["D"].step()
-            if setting.when == "after":
-                clamp(D, setting)
+
+    def step_D(number: int, given: Draw) -> None:
+        with torch.no_grad():
+            x, y = given["x_real"], G(given["z"])
+        places = {"real": x, "fake": y}
+        if "alpha" in given:
+            alpha = given["alpha"][:, None]
+            places["between"] = alpha * x + (1 - alpha) * y
+        if "noise" in given:
+            places["around"] = x + x.std(correction=0) / 2 * alpha * given["noise"]
+        if setting.when == "before":
+            clamp(D, setting)
+        value = LOSS.discriminator(critic(x), critic(y))
+        for name in setting.penalties if number % setting.interval == 0 else ():
+            where, term = PENALISED[name]
+            if side := where.removeprefix("along ") if where.startswith("along") else "":
+                near = places[side] + 0.01 * given[f"direction/{side}"]
+                steep = (critic(near) - critic(places[side])) / 0.01
+            else:
+                steep = slope(critic, places[where])[1].norm(dim=1)
+            value = value + setting.interval * WEIGHT * term(steep)
+        optimizers["D"].zero_grad()
+        value.backward()
+        optimizers["D"].step()
+        if setting.when == "after":
+            clamp(D, setting)
+
+    def step_G(given: Draw) -> None:
         optimizers["G"].zero_grad()
-        LOSS.generator(critic(G(for_G["z"]))).backward()
+        LOSS.generator(critic(G(given["z"]))).backward()
         optimizers["G"].step()
+
+    for number in range(STEPS):
+        given = iter(draws(number))
+        if setting.n_generator > 1:
+            for _ in range(setting.n_generator):
+                step_G(next(given))
+            step_D(number, next(given))
+        else:
+            for _ in range(setting.n_critic):
+                step_D(number, next(given))
+            step_G(next(given))
+        assert next(given, None) is None
 
 
 SETTINGS = {
@@ -188,6 +210,8 @@ SETTINGS = {
     "clipped before": Setting(clip=0.3, when="before"),
     "clipped and two critic steps": Setting(["r1"], clip=0.3, n_critic=2),
     "lazy and two critic steps": Setting(["one_centered"], 3, n_critic=2),
+    "clipped and two generator steps": Setting(["r1"], clip=0.3, n_generator=2),
+    "lazy and two generator steps": Setting(["one_centered"], 3, n_generator=2),
     "all penalties": Setting(list(PENALTIES)),
     "a penalty on a normalized critic": Setting(["one_centered"], 2, "gn", activation=nn.Softplus),
 }
@@ -314,7 +338,10 @@ def test_lazy_penalties_leave_the_other_draws_as_they_were():
 
 
 def test_a_lazy_penalty_is_logged_as_it_is_and_only_when_due():
-    """loss/D holds interval * weight * penalty on a step that is due, penalty/NAME the bare mean."""
+    """loss/D holds interval * weight * penalty on a step that is due, penalty/NAME the bare mean.
+
+    adversarial/D is the loss of the game without penalties, at every step.
+    """
     bare, often, seldom = Setting(), Setting(["r1"]), Setting(["r1"], 4)
     nets, logs = networks(bare), []
     for setting in (bare, often, seldom):
@@ -325,6 +352,9 @@ def test_a_lazy_penalty_is_logged_as_it_is_and_only_when_due():
         added = each["loss/D"] - plain["loss/D"]
         torch.testing.assert_close(added, WEIGHT * each["penalty/r1"])
         assert ("penalty/r1" in lazy) == due
+        assert "adversarial/D" not in plain
+        for found in (each, lazy):
+            torch.testing.assert_close(found["adversarial/D"], plain["loss/D"])
         torch.testing.assert_close(lazy["loss/D"] - plain["loss/D"], 4 * due * added)
         if due:
             torch.testing.assert_close(lazy["penalty/r1"], each["penalty/r1"])

@@ -22,7 +22,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from small import RING
-from steadygan import config, penalties, schedules
+from steadygan import config, schedules
 from steadygan.cli import analysis, app
 from steadygan.commands import dry_run
 from steadygan.config import registry
@@ -608,7 +608,7 @@ def test_a_run_that_does_not_fit_is_told_in_a_sentence(words, place, command, mo
 
 LISTS = {
     "losses": registry.LOSSES,
-    "penalties": penalties.PENALTIES,
+    "penalties": registry.PENALTIES,
     "optimizers": registry.OPTIMIZERS,
     "networks": registry.NETWORKS,
     "data": registry.DATA,

@@ -217,7 +217,7 @@ VALID = st.fixed_dictionaries(
         ),
         "augment": AUGMENTATION,
         "noise": group(instance=NUMBER, D=leaf("noise"), G=leaf("noise")),
-        "fake_as_real": group(count=NUMBER, pool=leaf("count")),
+        "fake_as_real": group(count=NUMBER, pool=leaf("count"), weight=NUMBER),
         "dynamics": st.one_of(part("simultaneous"), part("alternating", n_critic=leaf("count"))),
         "ema": group(decay=DECAY, start=leaf("span")),
         "batch": leaf("count"),
@@ -827,6 +827,26 @@ def test_intervals_are_spans_of_the_run_and_never_nothing():
     assert tuple(made(every=nothing).every) == (1, 1, 1, 1)
 
 
+def test_evaluations_may_be_at_chosen_steps():
+    """The step 0 is among them where it is listed. Shares are turned into steps once, as everywhere."""
+    raw = {**BASE, "steps": 500, "every": {"score": [0, "20%", 335.0, "100%"]}}
+    assert made(**raw).every.score == (0, 100, 335, 500)
+    written = config.in_steps(config.parse(raw))
+    assert yaml.safe_load(config.dump(written))["every"]["score"] == [0, 100, 335, 500]
+    assert config.parse(yaml.safe_load(config.dump(written))) == written
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [([], "not an empty list"), ([0, "half"], "not 'half'"), ([[3]], r"not \[3\]"), ([-1], "not -1")],
+    ids=str,
+)
+def test_what_is_no_list_of_steps_is_refused(score, words):
+    sentence = refusal({**BASE, "every": {"score": score}})
+    assert names(sentence, "every.score")
+    assert re.search(words, sentence)
+
+
 def at_step(run: Any, step: int) -> Any:
     """The run's first state, with the clock set."""
     return run.state._replace(scalars={**run.state.scalars, "step": torch.tensor(step)})
@@ -1035,4 +1055,13 @@ def test_a_sentence_about_long_words_is_short(assignment):
     raw = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9}
     with pytest.raises(UsageError) as caught:
         config.parse(config.override(raw, [assignment]))
+    assert len(str(caught.value)) <= 300
+
+
+@pytest.mark.parametrize(
+    "assignment", ["steps={}", "data={}", "{}=1", "a..{}=1", "{}", "optimizer.lr.schedule={}"]
+)
+def test_a_long_value_is_not_repeated_whole(assignment):
+    with pytest.raises(UsageError) as caught:
+        config.parse(config.override(BASE, [assignment.format("x" * 10_000)]), "base")
     assert len(str(caught.value)) <= 300

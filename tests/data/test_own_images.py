@@ -189,6 +189,24 @@ def test_sizes_are_counted_and_a_size_is_offered(tmp_path):
         data.image_folder(path)
 
 
+def test_a_central_square_is_cut_out_before_the_image_is_resized(tmp_path):
+    """A white square of side 4 in the middle of a black image of 10 x 6 is all that cut=4 leaves."""
+    # the largest square, resized to 4; the upper left corner
+    image = Image.new("L", (10, 6), 0)
+    image.paste(255, (3, 1, 7, 5))
+    raw = encoded(image, "PNG")
+    assert (decode(raw, Fit(2, "box", cut=4)) == 255).all()
+    assert decode(raw, Fit(cut=4)).shape == (1, 4, 4)
+    assert (decode(raw, Fit(6, "box")) == 255).mean() < 0.5
+    path = folder(tmp_path / "set", {"a.png": raw, "b.png": raw, "c.png": shade(1, (3, 9), "L")})
+    with pytest.warns(DataNote, match=r"c\.png.*3x9 pixels, smaller than the 4x4 of data\.cut"):
+        found = data.image_folder(path, size=2, filter="box", cut=4)
+    assert (len(found.rows), found.rows.min()) == (2, 255)
+    assert data.image_folder(path, size=2, filter="box").rows.min() < 255  # not what was prepared for the cut
+    with pytest.raises(UsageError, match="cut is 0"):
+        data.image_folder(path, cut=0)
+
+
 def test_padding_keeps_the_whole_image(tmp_path):
     image = Image.new("L", (8, 4), 255)
     rows = decode(encoded(image, "PNG"), Fit(8, "box", "pad"))

@@ -64,6 +64,10 @@ CASES: dict[str, list[Case]] = {
         for betas in [(0.9, 0.999), (0.0, 0.9), (0.5, 0.99), (0.0, 0.0), (0.9, 0.0)]
         for eps in (1e-8, 1e-2)
     ],
+    "adamw": [
+        ({"lr": 0.01}, torch.optim.AdamW),
+        ({"lr": 0.01, "betas": (0.0, 0.9), "eps": 1e-2, "weight_decay": 2.0}, torch.optim.AdamW),
+    ],
 }
 
 each_case = pytest.mark.parametrize(
@@ -164,6 +168,14 @@ def test_under_vmap_each_member_walks_alone_at_its_own_rate(name, options, oracl
     together = torch.vmap(three_steps)(starts, rates)
     for i in range(2):
         torch.testing.assert_close(together[i], three_steps(starts[i], rates[i]), rtol=1e-12, atol=1e-12)
+
+
+def test_weight_decay_is_decoupled_and_may_follow_a_schedule():
+    """Without a gradient p falls by the factor 1 - lr wd; as a term of the loss (L2) Adam would step by lr."""
+    optimizer = OPTIMIZERS["adamw"](lr=0.1, weight_decay=lambda scalars: 0.5 / (1 + scalars["step"]))
+    found = walk(optimizer, 3, f=torch.zeros_like)
+    factors = torch.tensor([1 - 0.1 * 0.5 / (1 + step) for step in range(3)], dtype=torch.float64).cumprod(0)
+    torch.testing.assert_close(found, factors[:, None] * START)
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.9), (0.5, 0.99999)])

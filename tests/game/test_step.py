@@ -83,6 +83,8 @@ def draw(seed: int = 0) -> Draw:
     g = torch.Generator().manual_seed(seed)
     shapes = {"x_real": (BATCH, 2), "z": (BATCH, LATENT), "z_pool": (FAR.pool * FAR.most, LATENT)}
     made = {name: torch.randn(*shape, generator=g, dtype=torch.float64) for name, shape in shapes.items()}
+    for name in ("direction/real", "direction/fake"):
+        made[name] = torch.randn(BATCH, 2, generator=g, dtype=torch.float64)
     uniform = {"alpha": (BATCH,), "noise": (BATCH, 2)}
     return made | {
         name: torch.rand(*shape, generator=g, dtype=torch.float64) for name, shape in uniform.items()
@@ -107,8 +109,10 @@ LOOKS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "one_sided": ("between", lambda slope: (slope - 1).clamp_min(0).square().mean()),
     "dragan": ("around", lambda slope: (slope - 1).square().mean()),
     "max_gradient": ("between", lambda slope: slope.max().square()),
+    "approximated_r1": ("along real", lambda slope: slope.square().mean()),
+    "approximated_r2": ("along fake", lambda slope: slope.square().mean()),
 }
-"""Where each penalty looks, and what it makes of the slopes |grad| [N] there."""
+"""Where each penalty looks, and what it makes of the slopes |grad| [N] there, or of those along the directions."""
 
 
 def plain_discriminator(
@@ -136,6 +140,9 @@ def plain_discriminator(
         if place in where.values():
             (gradient,) = torch.autograd.grad(logits[place].sum(), point, create_graph=True)
             slopes[place] = gradient.norm(dim=1)
+        if f"along {place}" in where.values():
+            near = D(point + 0.01 * given[f"direction/{place}"])
+            slopes[f"along {place}"] = (near - logits[place]) / 0.01
     total = loss.discriminator(logits["real"], logits["fake"])
     return total + sum(WEIGHT * LOOKS[name][1](slopes[where[name]]) for name in names)
 
@@ -233,8 +240,14 @@ def test_a_penalty_on_a_critic_with_batch_norm_is_refused():
 # --------------------------------------------------------------------------------------------- update rules
 
 
-def plain_rule(nets: Nets, batches: list[list[Draw]], name: str, n_critic: int = 1) -> None:
-    """Update rules with torch.optim.SGD: D's steps then G's against the new D, or both from one point."""
+def plain_rule(
+    nets: Nets, batches: list[list[Draw]], name: str, n_critic: int = 1, n_generator: int = 1
+) -> None:
+    """Update rules with torch.optim.SGD: D's steps then G's against the new D, or both from one point.
+
+    With n_generator > 1, G's steps come first and then D's one against the new G.
+    """
+    order = "G" * n_generator + "D" if n_generator > 1 else "D" * n_critic + "G"
     optimizers = {player: torch.optim.SGD(net.parameters(), 0.1) for player, net in nets.items()}
 
     def gradients(player: str, given: Draw) -> None:
@@ -253,11 +266,9 @@ def plain_rule(nets: Nets, batches: list[list[Draw]], name: str, n_critic: int =
             optimizers["D"].step()
             optimizers["G"].step()
         else:
-            for given in batch[:n_critic]:
-                gradients("D", given)
-                optimizers["D"].step()
-            gradients("G", batch[n_critic])
-            optimizers["G"].step()
+            for player, given in zip(order, batch, strict=True):
+                gradients(player, given)
+                optimizers[player].step()
 
 
 def run(rule: Rule, state: State, batches: list[list[Draw]]) -> State:
@@ -266,7 +277,10 @@ def run(rule: Rule, state: State, batches: list[list[Draw]]) -> State:
     return state
 
 
-OPTIONS: dict[str, list[dict[str, Any]]] = {"alternating": [{}, {"n_critic": 3}], "simultaneous": [{}]}
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "alternating": [{}, {"n_critic": 3}, {"n_generator": 3}],
+    "simultaneous": [{}],
+}
 """What `plain_rule` knows to do, a rule at a time; the others' loops are in test_dynamics.py."""
 
 
@@ -309,9 +323,15 @@ def test_rounds_give_every_critic_step_a_draw_of_its_own():
     optimizers = dict.fromkeys("GD", optim.sgd(0.1))
     made = game(networks())
     assert alternating(made, optimizers, n_critic=3).rounds == (("D",), ("D",), ("D",), ("G",))
+    assert alternating(made, optimizers, n_generator=3).rounds == (("G",), ("G",), ("G",), ("D",))
     assert simultaneous(made, optimizers).rounds == (("D", "G"),)
     with pytest.raises(ValueError):
         alternating(made, optimizers, n_critic=3).step(start(networks()), [draw(), draw()])
+
+
+def test_only_one_side_is_in_the_inner_loop():
+    with pytest.raises(UsageError, match="n_critic=2 and n_generator=3"):
+        alternating(game(networks()), dict.fromkeys("GD", optim.sgd(0.1)), n_critic=2, n_generator=3)
 
 
 def test_each_player_has_its_own_optimizer_and_moments():

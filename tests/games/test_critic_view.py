@@ -127,6 +127,9 @@ def plain(
             value = setting.loss.discriminator(real_logits, fake_logits)
             if "r1" in setting.penalties:
                 value = value + 0.7 * slope(on_real, x).square().sum(1).mean()
+            if "approximated_r1" in setting.penalties:
+                near = on_real(x + 0.01 * given["direction/real"])
+                value = value + 0.7 * ((near - real_logits) / 0.01).square().mean()
             if "zero_centered" in setting.penalties:
                 alpha = given["alpha"].view(-1, 1, 1, 1)
                 value = value + 0.7 * slope(on_real, alpha * x + (1 - alpha) * y).square().sum(1).mean()
@@ -163,7 +166,7 @@ def same(states: list, nets: dict[str, nn.Module]) -> None:
 
 
 @pytest.mark.parametrize("loss", [losses.non_saturating, losses.relativistic])
-@pytest.mark.parametrize("penalties", [(), ("r1",), ("zero_centered",)])
+@pytest.mark.parametrize("penalties", [(), ("r1",), ("zero_centered",), ("approximated_r1",)])
 def test_instance_noise_is_on_real_and_fake_in_both_steps(loss, penalties):
     # noise on the reals only, in D's step only, one noise for both sides, penalties at the clean samples
     setting = Setting(View(noise=SIGMA), penalties=penalties, loss=loss)
@@ -194,7 +197,7 @@ def test_without_noise_nothing_is_drawn_for_it():
 # -------------------------------------------------------------------------------------------------- augmentation
 
 
-@pytest.mark.parametrize("penalties", [(), ("r1",), ("zero_centered",)])
+@pytest.mark.parametrize("penalties", [(), ("r1",), ("zero_centered",), ("approximated_r1",)])
 @pytest.mark.parametrize("loss", [losses.non_saturating, losses.relativistic])
 def test_diffaugment_is_before_the_critic_on_both_sides_and_in_both_steps(loss, penalties):
     # augmentation of the reals only, none in G's step, a penalty on the gradient behind the augmentation

@@ -178,7 +178,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def plain_loop(made: Run, steps: int, lr: float, n_critic: int) -> dict[str, Tensor]:
+def plain_loop(made: Run, steps: int, lr: float, n_critic: int, n_generator: int) -> dict[str, Tensor]:
     """MDGAN on modules, `.backward()` and p -= lr g, written from the algorithm; what moves has its own block."""
     nets = {name: player.network.module.double() for name, player in made.game.players.items()}
     for name, net in nets.items():
@@ -198,25 +198,27 @@ def plain_loop(made: Run, steps: int, lr: float, n_critic: int) -> dict[str, Ten
         for _ in range(n_critic):
             x = next(draws)["x_real"]
             descend(-log(D1(x)) - (1 - torch.sigmoid(D1(G(E(x))))).log().mean(), D1)
-        x = next(draws)["x_real"]
-        again = G(E(x))
-        descend(-0.5 * log(D1(again)) + ((x - again) ** 2).sum(1).mean(), G, E)
+        for _ in range(n_generator):
+            x = next(draws)["x_real"]
+            again = G(E(x))
+            descend(-0.5 * log(D1(again)) + ((x - again) ** 2).sum(1).mean(), G, E)
         for _ in range(n_critic):
             draw = next(draws)
             real, fake = D2(G(E(draw["x_real"]))), D2(G(draw["z"]))
             descend(-log(real) - (1 - torch.sigmoid(fake)).log().mean(), D2)
-        descend(-log(D2(G(next(draws)["z"]))), G)
+        for _ in range(n_generator):
+            descend(-log(D2(G(next(draws)["z"]))), G)
         assert next(draws, None) is None
     return {name: nn.utils.parameters_to_vector(net.parameters()).detach() for name, net in nets.items()}
 
 
-@pytest.mark.parametrize("n_critic", [1, 3])
-def test_the_turns_are_those_of_the_algorithm(n_critic):
+@pytest.mark.parametrize(("n_critic", "n_generator"), [(1, 1), (3, 1), (1, 3)])
+def test_the_turns_are_those_of_the_algorithm(n_critic, n_generator):
     """A D1 or D2 from before its turn, E moved before G, all on one draw; n_critic that repeats G's turns."""
-    dynamics = {"name": "alternating", "n_critic": n_critic}
+    dynamics = {"name": "alternating", "n_critic": n_critic, "n_generator": n_generator}
     made = build(parse({**POINTS, "dynamics": dynamics, "optimizer": {"name": "sgd", "lr": 0.05}}))
     found = ended(made.step, made, made.state)
-    for name, wanted in plain_loop(made, 20, 0.05, n_critic).items():
+    for name, wanted in plain_loop(made, 20, 0.05, n_critic, n_generator).items():
         assert (wanted - made.state.params[name]).norm() > 0.01
         torch.testing.assert_close(found.params[name], wanted, rtol=0, atol=1e-9)
 

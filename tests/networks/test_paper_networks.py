@@ -16,6 +16,7 @@ from steadygan import config
 from steadygan.build import build
 from steadygan.config import registry
 from steadygan.errors import UsageError
+from steadygan.networks import biggan32, gn_cnn
 from steadygan.networks._numerics import _down, _up
 from steadygan.normalization import check_piecewise_linear, is_piecewise_linear
 from steadygan.penalties import r1
@@ -58,6 +59,10 @@ CASES = [
         Case("numerics_dcgan", shape, {"latent": 3, "width": 2, "layers": layers, **kind})
         for shape, layers in (((1, 8, 8), 3), ((3, 32, 32), 3), ((1, 16, 16), 4), ((3, 32, 32), 4))
         for kind in ({}, PLAIN, CONSTANT)
+    ],
+    *[
+        Case("numerics_dcgan", (1, 16, 16), {"latent": 3, "width": 2, "layers": 4, "hidden": 5, **kind})
+        for kind in ({}, CONSTANT)
     ],
     *[
         Case("numerics_conv", (1, 16, 16), {"latent": 3, "width": 2, "hidden": 5, "layers": layers})
@@ -309,7 +314,10 @@ def numerics_dcgan_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tenso
     x = leaky(down(x, D))
     for _ in range(layers - 1):
         x = leaky(norm(down(x, D, bias=not normed), D))
-    return fake, linear(x.flatten(1), D)[:, 0]
+    x = x.flatten(1)
+    if "hidden" in case.options:
+        x = leaky(linear(x, D))
+    return fake, linear(x, D)[:, 0]
 
 
 def numerics_conv_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -388,6 +396,13 @@ def test_convolutions_are_padded_as_tensorflow_pads_them(side):
     [
         # N(0, 0.02^2) of GN-GAN
         *[(Case("gn_cnn", (3, 32, 32), {"latent": 128, "width": 16}), lambda W: 0.02)],
+        # Kaiming of PGN's text; torch counts a transposed convolution's fan by its outputs
+        *[
+            (
+                Case("gn_cnn", (3, 32, 32), {"latent": 128, "width": 16, "init": "kaiming"}),
+                lambda W: (2 / W[0].numel()) ** 0.5,
+            )
+        ],
         # Kaiming, fan in, of its ResNets
         *[
             (
@@ -408,7 +423,7 @@ def test_convolutions_are_padded_as_tensorflow_pads_them(side):
     ],
     ids=lambda given: getattr(given, "name", ""),
 )
-def test_initialisation_is_the_papers_codes(case: Case, spread: Callable[[Tensor], float]):
+def test_initialisation_is_the_papers(case: Case, spread: Callable[[Tensor], float]):
     # torch's own; biases left at theirs; the fans of a transposed convolution's kernel left out
     for net in made(case):
         for name, p in net.named_parameters():
@@ -543,3 +558,21 @@ def test_an_ensembles_step_is_each_members_step(name):
             for key, buffer in own.buffers[player].items():
                 torch.testing.assert_close(state.buffers[player][key][seed], buffer)
                 assert torch.equal(buffer, run.state.buffers[player][key]) == key.endswith("weight")
+
+
+def test_biggans_weights_start_as_the_code_or_as_the_text_says():
+    """Glorot uniform has the variance 2 / (fan in + fan out), Kaiming normal 2 / fan in and a tail."""
+    for init, spread in (("xavier", lambda W: 1 / len(W)), ("kaiming", lambda W: 2 / W.shape[1])):
+        torch.manual_seed(0)
+        _, D = biggan32((3, 32, 32), width=64, classes=10, init=init)
+        body = [p for p in D.parameters() if p.shape == (64, 64, 3, 3)]
+        assert len(body) == 7
+        for W in body:
+            assert W.var().item() == pytest.approx(spread(W) / 9, rel=0.05)
+        wide = max((W.abs().max() / W.std()).item() for W in body)
+        assert (wide > 2) == (init == "kaiming")
+
+
+def test_weights_start_in_a_known_way_only():
+    with pytest.raises(UsageError, match=r"'he'.*kaiming"):
+        gn_cnn((3, 32, 32), init="he")

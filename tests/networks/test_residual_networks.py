@@ -57,6 +57,11 @@ F9 = [
     Row("numerics_dcgan", 32, {"batch_norm": False}, (4_832_387, 4_308_609)),
     Row("numerics_dcgan", 32, {**CONSTANT, "layers": 3}, (472_899, 210_817)),
     Row("numerics_dcgan", 32, CONSTANT, (377_987, 312_513)),
+    # 2,048 + 1 weights of the last layer make way for (2,048 + 1) 512 and 512 + 1
+    Row("numerics_dcgan", 32, {"hidden": 512}, (4_832_899, 4_308_609 - 2_049 + 2_049 * 512 + 513)),
+    # conv4's D, and conv3's (F9); their own G
+    Row("numerics_dcgan", 32, {**CONSTANT, "hidden": 512}, (377_987, 444_353)),
+    Row("numerics_dcgan", 32, {**CONSTANT, "layers": 3, "hidden": 512}, (472_899, 735_105)),
     Row("numerics_conv", 32, {"layers": 3}, (472_899, 735_105)),
     Row("numerics_conv", 32, {"layers": 4}, (575_107, 444_353)),
     Row("numerics_resnet", 64, {}, (2_208_067, 1_979_073)),

@@ -58,6 +58,16 @@ CASES = {
             (1280 + 2056 + 516 + 130 + 99, 98 + 132 + 520 + 2064 + 257),
         ),
     ],
+    "mlp_dcgan": [
+        # G of Arjovsky 2017, Figure 7: 128-512x4-1024; D is that of dcgan
+        Case((1, 32, 32), {}, (128 * 512 + 512 + 3 * (512 * 512 + 512) + 513 * 1024, 660_929)),
+        # G 5-7-64, D 1 -> 6 -> 1
+        Case(
+            (1, 8, 8),
+            {"latent": 5, "width": 6, "hidden": 7, "depth": 1},
+            (5 * 7 + 7 + 7 * 64 + 64, 16 * 6 + 6 + 97),
+        ),
+    ],
     "far_resnet": [
         Case((3, 32, 32), {}, (3_627_715, 2_505_793)),  # FARGAN's Tables 7 and 8 (spec F9)
         # one stage. G: linear 5 -> 4 x 16; block 4 -> 2 -> 2 and its shortcut; block 2 -> 2 -> 2; 2 -> 1.
@@ -228,7 +238,15 @@ def dcgan_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -> tup
     return fake, (x.flatten(1) @ weight.T + bias)[:, 0]
 
 
-BY_HAND = {"mlp": mlp_by_hand, "dcgan": dcgan_by_hand}
+def mlp_dcgan_by_hand(case: Case, G: Params, D: Params, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    fake = through(z, G, lambda out: out.view(-1, *case.shape))
+    *layers, (weight, bias) = zip(D[::2], D[1::2], strict=True)
+    for W, b in layers:
+        x = F.leaky_relu(F.conv2d(x, W, b, stride=2, padding=1), 0.2)
+    return fake, (x.flatten(1) @ weight.T + bias)[:, 0]
+
+
+BY_HAND = {"mlp": mlp_by_hand, "dcgan": dcgan_by_hand, "mlp_dcgan": mlp_dcgan_by_hand}
 """The others' are in test_paper_networks.py."""
 
 
@@ -263,7 +281,7 @@ def test_samples_look_like_data_and_the_critic_gives_one_logit_each(name, case):
         fake = G.eval()(latents(case, name, count))
         assert fake.shape == (count, *case.shape)
         assert D.eval()(fake).shape == (count,)
-        assert name in ("mlp", "r3gan") or fake.abs().max() <= 1
+        assert name in ("mlp", "mlp_dcgan", "r3gan") or fake.abs().max() <= 1
 
 
 @each_case
@@ -283,7 +301,7 @@ def test_the_critic_treats_samples_apart(name, case):
     ("name", "case"),
     [
         (name, case)
-        for name in ("mlp", "dcgan", "far_conventional", "far_resnet", "far_resnet_deep")
+        for name in ("mlp", "dcgan", "mlp_dcgan", "far_conventional", "far_resnet", "far_resnet_deep")
         for case in CASES[name]
     ],
     ids=str,

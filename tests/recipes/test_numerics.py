@@ -28,6 +28,14 @@ SHAPES = {"cifar10": (3, 32, 32), "fashion-mnist": (1, 32, 32)}
 OBJECTIVE_NAMES = {"standard": "standard", "js": "zero-sum JS", "indicator": "indicator"}
 NETWORKS = ["dcgan3", "dcgan3-nobn", "dcgan3-nobn-cf", "dcgan4", "dcgan4-nobn", "dcgan4-nobn-cf"]
 NETWORKS += ["conv3", "conv4", "resnet"]
+FIG_7 = [
+    ("dcgan4", "standard"),
+    ("dcgan4-nobn", "standard"),
+    ("dcgan4-nobn-cf", "standard"),
+    ("dcgan4-nobn-cf", "js"),
+]
+FIG_8 = [(f"{net}-fc", objective) for net, objective in FIG_7]
+"""The networks of figure 7 with one more linear layer in D."""
 
 each_recipe = pytest.mark.parametrize("name", NAMES)
 each_file = pytest.mark.parametrize("name", FILES)
@@ -77,11 +85,15 @@ def test_the_network_is_the_one_of_the_name(name):
     norms = [m for m in D.modules() if isinstance(m, nn.BatchNorm2d)]
     strided = [m for m in D.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
     widths = [m.out_channels for m in strided]
-    assert bool(norms) == (net in ("dcgan3", "dcgan4"))
+    assert bool(norms) == (net in ("dcgan3", "dcgan4", "dcgan4-fc"))
     assert len(strided) == (4 if net == "resnet" else int(net.removeprefix("dcgan").removeprefix("conv")[0]))
-    doubling = net.startswith("dcgan") and not net.endswith("-cf")
+    doubling = net.startswith("dcgan") and "-cf" not in net
     assert widths == [4 << k if doubling else 4 for k in range(len(widths))]
-    assert sum(isinstance(m, nn.Linear) for m in D.modules()) == (2 if net.startswith("conv") else 1)
+    linear = [m for m in D.modules() if isinstance(m, nn.Linear)]
+    assert len(linear) == (2 if net.startswith("conv") or net.endswith("-fc") else 1)
+    assert sum(isinstance(m, nn.Linear) for m in run.game.players["G"].network.module.modules()) == (
+        2 if net == "conv4" else 1
+    ), "G stays as it is"
 
 
 def softplus(t: Tensor) -> Tensor:
@@ -126,14 +138,24 @@ def test_settings_are_the_papers(name):
 
 @pytest.mark.parametrize("data", SHAPES)
 def test_every_network_and_every_objective_of_a_dcgan_are_there(data):
-    """All three objectives on each network."""
+    """All three objectives on each network; with a linear layer more, those that figure 8 has."""
     named = {parts(name)[1:] for name in NAMES if parts(name)[0] == data}
-    assert named == {(net, objective) for net in NETWORKS for objective in OBJECTIVES}
+    assert named == {(net, objective) for net in NETWORKS for objective in OBJECTIVES} | {*FIG_8}
+
+
+@pytest.mark.parametrize(("net", "objective"), FIG_7)
+def test_a_recipe_of_figure_8_is_that_of_figure_7_with_a_layer_of_512_units(net, objective):
+    wanted = find_recipe(f"cifar10-numerics-{net}-{objective}")[1]
+    made = find_recipe(f"cifar10-numerics-{net}-fc-{objective}")[1]
+    assert made.pop("paper") == {"source": "Mescheder 2017", "row": "Fig. 8"}
+    assert "7" in wanted.pop("paper")["row"]
+    assert made["networks"].pop("hidden") == 512
+    assert made == wanted
 
 
 @each_file
 def test_a_header_claims_figures_of_what_the_paper_has_alone(name):
-    """Fig. 6 and 7 have JS, and figure 9 all three objectives, with dcgan4-nobn-cf and with nothing else."""
+    """Fig. 6 to 8 have JS, and figure 9 all three objectives, with dcgan4-nobn-cf and with nothing else."""
     _, net, objective = parts(name)
     header = " ".join(
         line.lstrip("# ") for line in recipe_files()[name].read_text().splitlines() if line.startswith("#")
@@ -141,5 +163,5 @@ def test_a_header_claims_figures_of_what_the_paper_has_alone(name):
     assert f"steadygan train {name} " in header + " "
     assert OBJECTIVE_NAMES[objective] in header.split(" Command:")[0]
     if objective != "standard":
-        shown = net == "dcgan4-nobn-cf"
+        shown = net.removesuffix("-fc") == "dcgan4-nobn-cf"
         assert ("Fig." in header, "nothing is published" in header) == (shown, not shown)

@@ -1,6 +1,7 @@
 """The report: what it reads of a run folder, and what its page then says."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import yaml
 from PIL import Image
 
 from reporting import CONFIG, made
+from steadygan.report import panels
 from steadygan.report.image_sliders import landscapes, samples
 from steadygan.report.page import differences, page
 from steadygan.report.run_summary import Reader, names
@@ -92,6 +94,17 @@ def test_large_pictures_are_shrunk_to_their_share(tmp_path):
 
 
 # What the page says
+
+
+def test_losses_without_penalties_are_drawn_beside_the_total_with_theory_s_lines():
+    """Also where several runs have a chart for each scalar."""
+    keys = ["loss/D", "adversarial/D", "loss/G"]
+    facts = [{"game": "gan", "loss": "non_saturating"}]
+    (both,) = panels.panels(keys, apart=False)
+    assert both.keys == tuple(keys)
+    assert [rule.value for rule in panels.rules(both, facts)] == [2 * math.log(2), math.log(2)]
+    apart = [panels.rules(panel, facts) for panel in panels.panels(keys, apart=True)]
+    assert [[rule.name for rule in each] for each in apart] == [["2 log 2"], ["2 log 2"], ["log 2"]]
 
 
 def test_a_page_has_theory_s_lines_scores_and_their_protocol(tmp_path):

@@ -95,6 +95,7 @@ RECIPES: dict[str, tuple[dict[str, Any], int]] = {
         5,
     ),
     "many critic steps": ({**POINTS, "dynamics": {"name": "alternating", "n_critic": 3}}, 4),
+    "many generator steps": ({**POINTS, "dynamics": {"name": "alternating", "n_generator": 3}}, 4),
     "simultaneous, an optimizer each, float64": (
         {
             **POINTS,
@@ -378,19 +379,21 @@ def test_what_a_run_folder_holds(whole):
         "step-00000012",
     ]
     assert sorted(p.name for p in (folder / "samples").iterdir()) == [
+        "step-00000000.png",
         "step-00000006.png",
         "step-00000012.png",
     ]
     assert [e["step"] for e in events(folder) if "loss/G" in e] == [2, 4, 6, 8, 10, 12]
-    assert [e["step"] for e in events(folder) if "kd_pixels8" in e] == [6, 12]
+    assert [e["step"] for e in events(folder) if "kd_pixels8" in e] == [0, 6, 12]
     for event in events(folder):
         assert event["images"] == event["step"] * 8
         assert all(isinstance(value, int | float) and math.isfinite(value) for value in event.values())
 
 
 def test_the_images_of_a_step_are_those_that_its_rounds_read(whole):
-    """n_critic 3: three batches of real images a step, none for the generator."""
+    """n_critic 3: three batches of real images a step, none for the generator. n_generator 3: one batch."""
     assert all(event["images"] == event["step"] * 3 * 8 for event in events(whole("many critic steps")))
+    assert all(event["images"] == event["step"] * 8 for event in events(whole("many generator steps")))
 
 
 def test_an_ensembles_numbers_are_lists_over_its_members(whole):
@@ -434,7 +437,7 @@ def test_the_layout_in_a_checkpoint_suffices_to_read_it_without_us(whole):
 def test_the_best_checkpoint_is_kept_and_named(whole):
     folder = whole("the best is kept") / "checkpoints"
     scores = {e["step"]: e["kd_pixels8"] for e in events(folder.parent) if "kd_pixels8" in e}
-    assert len(set(scores.values())) == 6
+    assert len(set(scores.values())) == 7
     best = json.loads((folder / "best.json").read_text())
     step = min(scores, key=lambda step: (scores[step], step))  # lower is better; the first of equals
     assert best == {"checkpoint": f"step-{step:08d}", "score": "kd_pixels8", "value": scores[step]}

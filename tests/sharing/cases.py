@@ -9,6 +9,7 @@ from steadygan.config.registry import (
     CONSISTENCY,
     DYNAMICS,
     GAMES,
+    LOGIT_PENALTIES,
     LOSSES,
     NORMALIZATIONS,
     PENALTIES,
@@ -66,6 +67,8 @@ def registered() -> Iterator[tuple[str, Raw]]:
         yield f"loss: {name}", {**POINTS, "game": {"name": "gan", "loss": name}}
     for name, part in PENALTIES.items():
         yield from named(POINTS, "critic.penalties[]", name, part.options, weight=0.3)
+    for name, part in LOGIT_PENALTIES.items():
+        yield from named(POINTS, "critic.logit_penalties[]", name, part.options, decay=0.5)
     for name, part in NORMALIZATIONS.items():
         yield from named(POINTS, "critic.normalization", name, part.options)
     for name, part in CONSISTENCY.items():
@@ -86,6 +89,10 @@ def combined() -> Iterator[tuple[str, Raw]]:
     yield "weights clipped before", {**POINTS, "critic": {"clip": {"bound": 0.1, "when": "before"}}}
     yield "fake-as-real", FAR
     yield "fake-as-real, falling", {**FAR, "fake_as_real": {"count": FALLING, "pool": 3}}
+    yield (
+        "fake-as-real, weighed",
+        {**FAR, "fake_as_real": {"count": FALLING, "weight": {**FALLING, "stop": 0.2}}},
+    )
     yield "fake-as-real, scored in bfloat16", {**FAR, "fake_as_real": {"count": 3, "scoring": "bfloat16"}}
     yield "fake-as-real, fewer candidates than processes", {**FAR, "fake_as_real": {"count": 1, "pool": 1}}
     yield "fake-as-real, batch norm", {**NORMED, "fake_as_real": {"count": 3, "pool": 3}}
@@ -153,6 +160,7 @@ def combined() -> Iterator[tuple[str, Raw]]:
     )
     yield "average", {**NORMED, "ema": {"decay": 0.9, "start": 5}}
     yield "critics step twice", {**POINTS, "dynamics": {"name": "alternating", "n_critic": 2}}
+    yield "G steps twice", {**POINTS, "dynamics": {"name": "alternating", "n_generator": 2}}
     yield "ensemble", {**FAR, "seeds": 2, "critic": {"penalties": [{"name": "r1", "weight": [0.1, 1.0]}]}}
     yield (
         "ensemble, batch norm, largest",

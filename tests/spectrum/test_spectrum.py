@@ -392,6 +392,9 @@ BAD = {
     "rule's option": lambda: spectrum.rule_cloud(torch.eye(2), "consensus", 1, 0.1, gama=1.0),
     "rule without options": lambda: spectrum.rule_cloud(torch.eye(2), "simultaneous", 1, 0.1, gamma=1.0),
     "rule's count": lambda: spectrum.rule_cloud(torch.eye(2), "alternating", 1, 0.1, n_critic=-1),
+    "rule's two inner loops": lambda: spectrum.rule_cloud(
+        torch.eye(2), "alternating", 1, 0.1, n_critic=2, n_generator=2
+    ),
     "rule of more than all": lambda: spectrum.rule_cloud(torch.eye(2), "alternating", 3, 0.1),
     "rule of fewer than none": lambda: spectrum.rule_cloud(torch.eye(2), "alternating", -1, 0.1),
     "rule of no square": lambda: spectrum.rule_cloud(torch.ones(2, 3), "simultaneous", 1, 0.1),

@@ -213,6 +213,36 @@ def test_theorem6_gradient_against_finite_differences(reading):
     assert float(found) == pytest.approx(np.linalg.norm(numeric), rel=1e-8)
 
 
+@pytest.mark.parametrize("printed", [True, False])
+def test_eqn11_by_hand(printed):
+    """D = 2 x - 1 at c = (1, 0), y = -1: logits 1, -1 and -3, |grad D|^2 = 4."""
+
+    def log_sigmoid(t):
+        return -math.log1p(math.exp(-t))
+
+    gain = (log_sigmoid(1) + log_sigmoid(-1)) / 2 + log_sigmoid(3)
+    found = theory.eqn11(lambda x: 2 * x[:, 0] - 1, tensor([1.0], [0.0]), tensor([-1.0]), 0.3, printed)
+    assert float(found) == pytest.approx(gain + (1.2 if printed else -1.2), rel=1e-12)
+
+
+def test_eqn14_is_the_derivative_by_the_weight_of_a_line():
+    """f = w x at x = .2, w = 1.5: f^ = (1 - w x)/(|w| + |1 - w x|), as in the counterexample of spec G."""
+
+    def normalized(w):
+        return (1 - 0.2 * w) / (abs(w) + abs(1 - 0.2 * w))
+
+    numeric = (normalized(1.5 + 1e-6) - normalized(1.5 - 1e-6)) / 2e-6
+    found = [float(theory.eqn14(*tensor(0.3, 1.5, 0.2, 1.0), printed=p)) for p in (False, True)]
+    assert found[0] == pytest.approx(numeric, abs=1e-9)
+    assert found == pytest.approx([-1 / 4.84, -0.4 / 4.84], rel=1e-12)
+
+
+@pytest.mark.parametrize(("f", "c"), [(0.25, 1.0), (0.5, 3.0), (2.0, 0.5), (-1.0, 2.0)])
+def test_eqn26_is_the_difference_of_the_chains_ends(f, c):
+    ends = (c + abs(f)) ** 2, (c + abs(1 - f)) ** 2
+    assert float(theory.eqn26(*tensor(f, c))) == pytest.approx(ends[0] - ends[1], abs=1e-12)
+
+
 def test_lemma3_on_a_sine():
     x, y = tensor([2.0]), tensor([-1.0])
     quotient, slope, largest = theory.lemma3(lambda x: torch.sin(x[:, 0]), x, y)

@@ -26,6 +26,7 @@ from steadygan.theory import (
     numerics_rules,
     numerics_steps,
     pgn,
+    pgn_proof,
     statements,
     survey_divergences,
     survey_wasserstein,
@@ -42,7 +43,7 @@ def verdicts():
 
 def test_every_verdict_is_the_expected_one(verdicts):
     assert statements.surprises(verdicts) == []
-    assert len({(v.name, v.source) for v in verdicts}) == len(verdicts) == 36
+    assert len({(v.name, v.source) for v in verdicts}) == len(verdicts) == 39
     assert [(v.name, v.source) for v in verdicts] == [(s.name, s.source) for s in statements.STATEMENTS]
     assert {v.verdict for v in verdicts} == {HOLDS, AS_CORRECTED, FALSE}
     assert all(v.cases >= 20 and re.search(r"\d", v.measured) for v in verdicts)
@@ -60,7 +61,7 @@ def test_every_statement_is_one_public_function():
     public = {name for name in theory.__all__ if name.startswith("check_")}
     assert {check.__name__ for check in checks} == public
     assert all(getattr(theory, check.__name__) is check for check in checks)
-    assert len(public) == 34  # Theorem 6 has three readings
+    assert len(public) == 37  # Theorem 6 has three readings
 
 
 def test_other_seeds_draw_other_cases_and_the_same_seed_the_same():
@@ -143,6 +144,20 @@ WRONG = {
         "proposition3",
     ),
     "eqn 30 as printed": (fargan_optimum, "eqn30", always(fargan_optimum.eqn30, printed=True), "eqn30"),
+    "eqn 11 as printed": (fargan, "eqn11", always(fargan.eqn11, printed=True), "eqn11"),
+    "eqn 11 with a 1/2": (
+        fargan,
+        "eqn11",
+        lambda D, c, y, k, f=fargan.eqn11, **how: f(D, c, y, k / 2, **how),
+        "eqn11",
+    ),
+    "eqn 14 as printed": (pgn_proof, "eqn14", always(pgn_proof.eqn14, printed=True), "eqn14"),
+    "eqn 26 with |grad f| once": (
+        pgn_proof,
+        "eqn26",
+        lambda f, c, g=pgn_proof.eqn26: g(f, c / 2),
+        "eqn26",
+    ),
     "lemma 3 with half the gradient": (
         pgn,
         "lemma3",
@@ -422,6 +437,8 @@ def test_a_wrong_formula_fails(wrong, monkeypatch):
 
 
 NOTHING_TO_CORRECT = {
+    "eqn 11": (fargan, "eqn11", "eqn11"),
+    "eqn 14": (pgn_proof, "eqn14", "eqn14"),
     "eqn 30": (fargan_optimum, "eqn30", "eqn30"),
     "lemma 9": (numerics_consensus, "lemma9_bound", "lemma9"),
     "eqn 41": (numerics_modified, "eqn41", "eqn41"),

@@ -104,6 +104,42 @@ def test_every_kind_of_event_comes_at_its_interval_and_all_at_the_end():
     ]
 
 
+@pytest.mark.parametrize(
+    ("score", "evaluated"), [(4, [0, 4, 7]), ((0, 3, 50), [0, 3, 7]), ((3, 5), [3, 5, 7])], ids=str
+)
+def test_evaluations_come_at_an_interval_from_step_0_on_or_at_chosen_steps(score, evaluated):
+    """Step 0 is not evaluated a second time: what was found of it is handed on."""
+    first, seen = state(), []
+
+    def evaluate(now: State) -> Evaluated:
+        seen.append(int(value(now)))
+        return look(now)
+
+    begun, toy = look(first), Toy()
+    events = list(
+        train(
+            advancing(toy, toy.draws),
+            first,
+            evaluate=evaluate,
+            begun=begun,
+            steps=7,
+            every=Every(9, score, 9),
+        )
+    )
+    scored = [event for event in events if isinstance(event, Scored)]
+    assert [event.step for event in scored] == evaluated
+    assert all(value(event.state) == event.step for event in scored)
+    assert seen == [step for step in evaluated if step]
+    assert (scored[0].evaluated is begun) == (evaluated[0] == 0)
+
+
+def test_a_run_that_goes_on_does_not_evaluate_where_it_starts():
+    assert [event.step for event in run(Toy(), 6, Every(9, 2, 9), state(2)) if isinstance(event, Scored)] == [
+        4,
+        6,
+    ]
+
+
 @pytest.mark.parametrize("every", [Every(1, 1, 1), Every(3, 2, 5), Every(100, 100, 100)], ids=str)
 def test_an_event_holds_the_state_of_its_own_step(every):
     for event in run(Toy(), 11, every):

@@ -29,6 +29,7 @@ RULES: list[dict[str, Any]] = [
     {"name": "simultaneous"},
     {"name": "alternating"},
     {"name": "alternating", "n_critic": 3},
+    {"name": "alternating", "n_generator": 3},
     {"name": "consensus", "gamma": 0.7},
     {"name": "smoothing", "gamma": 0.7},
     {"name": "smoothing", "gamma": 0.7, "reading": "full"},
@@ -39,6 +40,7 @@ RULES: list[dict[str, Any]] = [
     {"name": "lookahead", "steps": 3, "alpha": 0.4},
     {"name": "lookahead", "steps": 2, "alpha": 0.4, "inner": "simultaneous"},
     {"name": "lookahead", "steps": 2, "alpha": 0.4, "n_critic": 2},
+    {"name": "lookahead", "steps": 2, "alpha": 0.4, "n_generator": 2},
 ]
 
 

@@ -8,7 +8,14 @@ import torch
 
 from steadygan import normalization
 from steadygan.config.records import Choice, make
-from steadygan.config.registry import AUGMENTATIONS, CONSISTENCY, GAMES, NORMALIZATIONS, PENALTIES
+from steadygan.config.registry import (
+    AUGMENTATIONS,
+    CONSISTENCY,
+    GAMES,
+    LOGIT_PENALTIES,
+    NORMALIZATIONS,
+    PENALTIES,
+)
 from steadygan.config.resolve import Constraints
 from steadygan.data.dataset import Data
 from steadygan.errors import UsageError
@@ -50,6 +57,7 @@ def constraints(
     normalize, cheap = _normalize(settings, data, nets["D"], labels)
     return {
         "penalties": [_term(chosen) for chosen in settings.penalties],
+        "logit_terms": [make(LOGIT_PENALTIES, chosen) for chosen in settings.logit_penalties],
         "agreements": [make(CONSISTENCY, chosen) for chosen in settings.consistency],
         "view": View(
             normalize, make(AUGMENTATIONS, settings.augment), settings.instance_noise, settings.reduce

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, NamedTuple, Protocol
 
 from pydantic import (
@@ -33,6 +34,7 @@ __all__ = [
     "Span",
     "Strict",
     "Sweep",
+    "Times",
     "Words",
     "bounded",
     "choice",
@@ -42,6 +44,10 @@ __all__ = [
     "steps_of",
     "value",
 ]
+
+
+LISTED = 20
+"""The most keys that an error names."""
 
 
 class Words(NamedTuple):
@@ -82,10 +88,11 @@ class Strict(BaseModel):
     def _known_keys(cls, raw: Any) -> Any:
         for key in raw if isinstance(raw, dict) else ():
             if key not in cls.model_fields:
+                many = "list them with steadygan list config" if len(cls.model_fields) > LISTED else None
                 raise PydanticCustomError(
                     "unknown_key",
                     "is not a key here: {hint}",
-                    {"key": str(key), "hint": nearest(str(key), cls.model_fields)},
+                    {"key": str(key), "hint": nearest(str(key), cls.model_fields, many)},
                 )
         return raw
 
@@ -119,25 +126,33 @@ NonNegative = Annotated[float, Field(ge=0), _Number]
 Share = Annotated[float, Field(ge=0, lt=1), _Number]
 
 
-def _span(least: int) -> Any:
-    def read(raw: Any) -> Any:
-        wanted = f"takes a number of steps ({least} or more) or a share of the run such as 50%, not {raw!r}"
-        if isinstance(raw, str) and raw.endswith("%"):
-            try:
-                if least / 1e9 <= float(raw[:-1]) <= 100:
-                    return raw
-            except ValueError:
-                pass
-            raise ValueError(wanted)
-        if isinstance(raw, float) and raw.is_integer():
-            raw = int(raw)
-        if isinstance(raw, bool) or not isinstance(raw, int) or raw < least:
-            raise ValueError(wanted)
-        return raw
+def _read_span(least: int, raw: Any) -> int | str:
+    wanted = f"takes a number of steps ({least} or more) or a share of the run such as 50%, not {raw!r}"
+    if isinstance(raw, str) and raw.endswith("%"):
+        try:
+            if least / 1e9 <= float(raw[:-1]) <= 100:
+                return raw
+        except ValueError:
+            pass
+        raise ValueError(wanted)
+    if isinstance(raw, float) and raw.is_integer():
+        raw = int(raw)
+    if isinstance(raw, bool) or not isinstance(raw, int) or raw < least:
+        raise ValueError(wanted)
+    return raw
 
-    return Annotated[
-        int | str, BeforeValidator(read), Words(f"steps{' >= 1' * least}, or a share of the run")
-    ]
+
+def _span(least: int) -> Any:
+    read = BeforeValidator(partial(_read_span, least))
+    return Annotated[int | str, read, Words(f"steps{' >= 1' * least}, or a share of the run")]
+
+
+def _read_times(raw: Any) -> int | str | tuple[int | str, ...]:
+    if not isinstance(raw, list | tuple):
+        return _read_span(0, raw)
+    if not raw:
+        raise ValueError("takes an interval or a list of one step or more, not an empty list")
+    return tuple(_read_span(0, each) for each in raw)
 
 
 Span: Any = _span(0)
@@ -145,6 +160,14 @@ Span: Any = _span(0)
 
 Length: Any = _span(1)
 """A span of at least one step."""
+
+
+Times: Any = Annotated[
+    int | str | tuple[int | str, ...],
+    BeforeValidator(_read_times),
+    Words("steps, or a share of the run, or a list of such"),
+]
+"""An interval: a span. Or the steps themselves: a list of spans."""
 
 
 def steps_of(span: int | str, total: int) -> int:

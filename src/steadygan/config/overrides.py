@@ -29,7 +29,7 @@ def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
 
 def value_of(path: str, text: str) -> Any:
     """The value of `path=text`, read as YAML."""
-    return read_yaml(text, f"the value of {_cut(f'{path}={text}')!r}")
+    return read_yaml(text, f"the value of {short(f'{path}={text}', 60)!r}")
 
 
 def split(assignment: str) -> tuple[str, str]:
@@ -89,12 +89,8 @@ def read_yaml(text: str, source: str) -> Any:
     except UsageError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = _cut(" ".join(str(error).split()) or type(error).__name__, 120)
+        reason = short(str(error) or type(error).__name__, 120)
         raise UsageError(f"{source} is not YAML ({reason}): quote or correct it") from None
-
-
-def _cut(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _unfolded(node: yaml.Node | None, known: dict[int, int]) -> int:

@@ -99,7 +99,7 @@ def _narrower(networks: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     if networks["name"] == "mlp":
         return
     for key in ("width", "hidden"):
-        if key in networks:
+        if networks.get(key):
             yield f"networks.{key}", min(networks[key], max(LEAST_WIDTH, networks[key] // NARROWER))
     if "group" in networks:
         yield "networks.group", max(1, networks["group"] // NARROWER)

@@ -41,11 +41,13 @@ from steadygan.games import (
     bcr,
     began,
     bilinear,
+    centering,
     cr,
     differentiable,
     ebgan,
     gan,
     infogan,
+    lecam,
     mdgan,
     quadratic,
     reg_gan,
@@ -61,6 +63,7 @@ __all__ = [
     "DATA",
     "DYNAMICS",
     "GAMES",
+    "LOGIT_PENALTIES",
     "LOSSES",
     "NETWORKS",
     "NORMALIZATIONS",
@@ -230,6 +233,12 @@ DATA: dict[str, DataPart] = {
                 "Value of 16-bit images that becomes white. null: 65535, which they must come near.",
                 4095,
             ),
+            "cut": Option(
+                Count | None,
+                None,
+                "Side in pixels of the central square that is cut out first. null: the whole image.",
+                160,
+            ),
             **_limit,
         },
     ),
@@ -309,9 +318,46 @@ _squared = {
     ),
 }
 
+_approximated = {
+    **_penalty,
+    "sigma": Option(Positive, penalties.SIGMA, "Standard deviation of the step to the near sample.", 0.1),
+}
+_of_penalty = {
+    **dict.fromkeys(("r1", "r2", "zero_centered"), _squared),
+    **dict.fromkeys(("approximated_r1", "approximated_r2"), _approximated),
+}
+
 PENALTIES = {
-    name: Part(make, make().meaning, _squared if name in ("r1", "r2", "zero_centered") else _penalty)
+    name: Part(make, make().meaning, _of_penalty.get(name, _penalty))
     for name, make in penalties.PENALTIES.items()
+}
+PENALTIES["difference"] = Part(
+    penalties.PAIRED["difference"],
+    penalties.PAIRED["difference"]().meaning,
+    {
+        **_penalty,
+        "delta": Option(
+            Positive, ..., "Distance up to which a pair is close, over all dimensions of a sample.", 0.1
+        ),
+    },
+)
+
+_share = Option(value(low=0, high=1), 0.99, "Share of the running means that a step keeps.", 0.999)
+
+LOGIT_PENALTIES = {
+    "centering": Part(
+        centering,
+        "Squared sum of a real and a fake logit, which keeps them about 0 (Hyun et al. 2025).",
+        {"weight": Option(value(low=0), 0.01, "Factor of the term in the critic's loss.", 0.1)},
+    ),
+    "lecam": Part(
+        lecam,
+        "LeCam: squared distance of the logits to the other side's running mean (Tseng et al. 2021).",
+        {
+            "weight": Option(value(low=0), 0.3, "Factor of the term in the critic's loss.", 0.01),
+            "decay": _share,
+        },
+    ),
 }
 
 _eps = {
@@ -421,6 +467,14 @@ _layers = Option(Literal[3, 4], 4, "Stages, of which each halves or doubles the 
 _numerics = {"latent": _latent._replace(default=256), "width": _width}
 
 
+def _init(released: str, meaning: str) -> Option:
+    return Option(
+        Literal[released, "kaiming"],
+        released,
+        f"First weights. {released}: {meaning}. kaiming: Kaiming normal, as PGN's text says.",
+    )
+
+
 def _code_roles(pair: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     """The networks that share the critic's layers with InfoGAN's code head."""
     return {
@@ -456,6 +510,15 @@ NETWORKS: dict[str, NetworkPart] = {
         },
         conditional=True,
     ),
+    "mlp_dcgan": NetworkPart(
+        networks.mlp_dcgan,
+        "A fully connected generator against the critic of dcgan (Arjovsky et al. 2017, Figure 7).",
+        {
+            **_sizes,
+            "hidden": Option(Count, 512, "Units of a hidden layer of G."),
+            "depth": Option(Count, 4, "Hidden layers of G."),
+        },
+    ),
     "far_conventional": NetworkPart(
         networks.far_conventional,
         "Two convolutions for each side: FARGAN's conventional networks (Tables 9 and 10).",
@@ -470,7 +533,9 @@ NETWORKS: dict[str, NetworkPart] = {
         {**_sizes, "latent": _latent._replace(default=256)},
     ),
     "gn_cnn": NetworkPart(
-        networks.gn_cnn, "Three stages of stride 2, batch norm in G: GN-GAN's CNN (Wu et al. 2021).", _sizes
+        networks.gn_cnn,
+        "Three stages of stride 2, batch norm in G: GN-GAN's CNN (Wu et al. 2021).",
+        {**_sizes, "init": _init("normal", "N(0, .02^2), as in the released code")},
     ),
     "gn_resnet": NetworkPart(
         networks.gn_resnet, "Residual networks, batch norm in G: GN-GAN's ResNet (Wu et al. 2021).", _sizes
@@ -484,6 +549,9 @@ NETWORKS: dict[str, NetworkPart] = {
             "batch_norm": Option(bool, True, "Batch norm in G and D. No gradient penalty goes with it."),
             "constant_filters": Option(
                 bool, False, "The same number of channels in all layers, instead of doubling them."
+            ),
+            "hidden": Option(
+                Count | None, None, "Units of one more fully connected layer in D. null: none.", 512
             ),
         },
     ),
@@ -505,7 +573,11 @@ NETWORKS: dict[str, NetworkPart] = {
     "biggan32": NetworkPart(
         networks.biggan32,
         "Class-conditional residual networks after BigGAN, as in GN-GAN's code. They need game.conditional=true.",
-        {"latent": _latent, "width": _constant},
+        {
+            "latent": _latent,
+            "width": _constant,
+            "init": _init("xavier", "Xavier uniform, as in the released code"),
+        },
         conditional=True,
     ),
     "r3gan": NetworkPart(
@@ -560,21 +632,29 @@ NETWORKS: dict[str, NetworkPart] = {
 _gamma = Option(value(low=0), 10.0, "Weight of the regulariser.")
 
 
-def _lookahead(game: Game, optimizers: Any, inner: str, n_critic: int, **given: Any) -> Rule:
-    if inner == "simultaneous" and n_critic > 1:
-        raise UsageError("dynamics.n_critic is for alternating steps: choose dynamics.inner=alternating")
-    rule = partial(dynamics.alternating, n_critic=n_critic)
+def _lookahead(
+    game: Game, optimizers: Any, inner: str, n_critic: int, n_generator: int, **given: Any
+) -> Rule:
+    if inner == "simultaneous" and max(n_critic, n_generator) > 1:
+        key = "n_critic" if n_critic > 1 else "n_generator"
+        raise UsageError(f"dynamics.{key} is for alternating steps: choose dynamics.inner=alternating")
+    rule = partial(dynamics.alternating, n_critic=n_critic, n_generator=n_generator)
     chosen = rule if inner == "alternating" else dynamics.simultaneous
     return dynamics.lookahead(game, optimizers, inner=chosen, **given)
 
 
-_n_critic = Option(Count, 1, "Updates of the critic for each update of the generator.", 5)
+_inner = {
+    "n_critic": Option(Count, 1, "Updates of the critic for each update of the generator.", 5),
+    "n_generator": Option(
+        Count, 1, "Updates of the generator for each update of the critic. Above 1 the generator is first.", 5
+    ),
+}
 
 DYNAMICS: dict[str, RulePart] = {
     "alternating": RulePart(
         dynamics.alternating,
         "The critic steps first, then G against the new critic (Goodfellow et al. 2014).",
-        {"n_critic": _n_critic},
+        _inner,
     ),
     "simultaneous": RulePart(dynamics.simultaneous, "All players step at once, from the same point."),
     "consensus": RulePart(
@@ -636,12 +716,23 @@ DYNAMICS: dict[str, RulePart] = {
             "steps": Option(Count, 5, "Steps of the inner rule between two returns."),
             "alpha": Option(value(low=0, high=1), 0.5, "Share of the way that is kept."),
             "inner": Option(Literal["alternating", "simultaneous"], "alternating", "The inner rule."),
-            "n_critic": _n_critic,
+            **_inner,
         },
     ),
 }
 
 _lr = {"lr": Option(value(low=0), ..., "Learning rate.", 0.001)}
+
+_adam = {
+    **_lr,
+    "betas": Option(
+        tuple[Share, Share],
+        (0.9, 0.999),
+        "Decay of the averages of gradients and of their squares.",
+        (0.0, 0.99),
+    ),
+    "eps": Option(Positive, 1e-8, "Added to the root of the second average.", 1e-6),
+}
 
 OPTIMIZERS = {
     "sgd": Part(
@@ -667,19 +758,11 @@ OPTIMIZERS = {
             "eps": Option(Positive, 1e-10, "Added to that average, inside the root.", 1e-6),
         },
     ),
-    "adam": Part(
-        optim.adam,
-        "Adam (Kingma and Ba 2015).",
-        {
-            **_lr,
-            "betas": Option(
-                tuple[Share, Share],
-                (0.9, 0.999),
-                "Decay of the averages of gradients and of their squares.",
-                (0.0, 0.99),
-            ),
-            "eps": Option(Positive, 1e-8, "Added to the root of the second average.", 1e-6),
-        },
+    "adam": Part(optim.adam, "Adam (Kingma and Ba 2015).", _adam),
+    "adamw": Part(
+        optim.adamw,
+        "Adam with decoupled weight decay (Loshchilov and Hutter 2019).",
+        {**_adam, "weight_decay": Option(value(low=0), 0.01, "Share of a weight that goes, times lr.", 0.1)},
     ),
 }
 

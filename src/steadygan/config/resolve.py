@@ -16,7 +16,7 @@ from steadygan.config.field_types import Strict, Sweep, ends, steps_of
 from steadygan.config.records import Choice
 from steadygan.config.schema import Config
 from steadygan.critic_outputs import Reduction
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, cut
 from steadygan.games import Clip, FakeAsReal
 from steadygan.schedules import Number
 from steadygan.training.events import Every, Stop
@@ -47,6 +47,7 @@ class Constraints(NamedTuple):
 
     normalization: Choice
     penalties: tuple[Choice, ...]
+    logit_penalties: tuple[Choice, ...]
     consistency: tuple[Choice, ...]
     clip: Clip | None
     reduce: Reduction | None
@@ -64,9 +65,9 @@ class Constraints(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether neither samples nor logits are changed. Penalties and clipping do not count."""
+        """Whether neither samples nor logits are changed. Gradient penalties and clipping do not count."""
         noisy = self.instance_noise is not None or any(self.hidden_noise)
-        altered = self.consistency or self.augment.name != "none" or noisy
+        altered = self.logit_penalties or self.consistency or self.augment.name != "none" or noisy
         return not altered and self.normalization.name == "none" and self.fake_as_real is None
 
 
@@ -130,6 +131,7 @@ def resolve(config: Config) -> Resolved:
         constraints=Constraints(
             normalization=numbers.choice(critic.normalization, "critic.normalization"),
             penalties=numbers.choices(critic.penalties, "critic.penalties"),
+            logit_penalties=numbers.choices(critic.logit_penalties, "critic.logit_penalties"),
             consistency=numbers.choices(critic.consistency, "critic.consistency"),
             clip=Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
             reduce=critic.reduce,
@@ -139,7 +141,7 @@ def resolve(config: Config) -> Resolved:
                 numbers.number(noise.instance, "noise.instance") if max(ends(noise.instance)) > 0 else None
             ),
             hidden_noise=HiddenNoise(noise.D, noise.G),
-            fake_as_real=_fake_as_real(config.fake_as_real, config.accumulate, numbers),
+            fake_as_real=_fake_as_real(config.fake_as_real, config.batch, config.accumulate, numbers),
         ),
         dynamics=numbers.choice(config.dynamics, "dynamics"),
         optimizers=(
@@ -161,7 +163,7 @@ def resolve(config: Config) -> Resolved:
         device=device,
         every=Every(
             log=max(1, numbers.steps(config.every.log)),
-            score=max(1, numbers.steps(config.every.score)),
+            score=numbers.times(config.every.score),
             checkpoint=max(1, numbers.steps(config.every.checkpoint)),
             diagnostics=max(1, numbers.steps(config.every.diagnostics)),
         ),
@@ -186,6 +188,12 @@ class _Numbers(NamedTuple):
 
     def steps(self, span: int | str) -> int:
         return steps_of(span, self.total)
+
+    def times(self, given: int | str | tuple[int | str, ...]) -> int | tuple[int, ...]:
+        """An interval of at least one step, or the listed steps."""
+        if isinstance(given, tuple):
+            return tuple(self.steps(span) for span in given)
+        return max(1, self.steps(given))
 
     def choices(self, chosen: tuple[Any, ...], path: str) -> tuple[Choice, ...]:
         return tuple(self.choice(each, f"{path}.{index}") for index, each in enumerate(chosen))
@@ -225,7 +233,7 @@ class _Numbers(NamedTuple):
         return make(**given)
 
 
-def _fake_as_real(given: schema.FakeAsReal, parts: int, numbers: _Numbers) -> FakeAsReal | None:
+def _fake_as_real(given: schema.FakeAsReal, batch: int, parts: int, numbers: _Numbers) -> FakeAsReal | None:
     """Fake-as-real for one gradient. With gradient accumulation each part of the batch takes its share of the count."""
     most = round(max(ends(given.count)))
     if not most:
@@ -235,11 +243,18 @@ def _fake_as_real(given: schema.FakeAsReal, parts: int, numbers: _Numbers) -> Fa
             f"accumulate={parts} does not divide the {most} fakes of fake_as_real.count, and each part of the batch "
             "takes an equal share of them: choose one that does"
         )
+    if most == batch and min(ends(given.weight)) == 0:
+        raise UsageError(
+            f"fake_as_real.weight falls to 0 while all {batch} rows of the real batch are fakes, so nothing is left in "
+            "the real part of the loss: choose a weight above 0, or a smaller count"
+        )
     count: Number = numbers.number(given.count, "fake_as_real.count")
     if parts > 1:
         count = _share(count, parts)
     scoring = torch.bfloat16 if given.scoring == "bfloat16" else None
-    return FakeAsReal(count, most // parts, given.pool, scoring)
+    return FakeAsReal(
+        count, most // parts, given.pool, scoring, numbers.number(given.weight, "fake_as_real.weight")
+    )
 
 
 def _share(count: Number, parts: int) -> Number:
@@ -300,12 +315,12 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in DEVICES:
         raise UsageError(
-            f"device {name!r} is not known: choose auto, {', '.join(DEVICES)} or one by number, as cuda:1"
+            f"device {cut(name)!r} is not known: choose auto, {', '.join(DEVICES)} or one by number, as cuda:1"
         )
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
-            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try device=cpu"
+            f"device {cut(name)!r} cannot be used here ({str(error).splitlines()[0]}): try device=cpu"
         ) from None
     return torch.device(name)

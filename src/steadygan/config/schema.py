@@ -17,6 +17,7 @@ from steadygan.config.field_types import (
     Real,
     Span,
     Strict,
+    Times,
     Words,
     choice,
     schedule_form,
@@ -57,6 +58,9 @@ class Critic(Strict):
     penalties: tuple[choice(registry.PENALTIES), ...] = ()  # type: ignore[valid-type]
     """Terms of the critic's loss that penalise its gradient with respect to the samples."""
 
+    logit_penalties: tuple[choice(registry.LOGIT_PENALTIES), ...] = ()  # type: ignore[valid-type]
+    """Terms of the critic's loss that penalise its logits alone."""
+
     consistency: tuple[choice(registry.CONSISTENCY), ...] = ()  # type: ignore[valid-type]
     """Terms that pull the logits of a sample and of its slightly changed copy together."""
 
@@ -96,6 +100,12 @@ class FakeAsReal(Strict):
 
     pool: Count = 8
     """f: the N0 samples with the lowest logits are taken out of f N0 candidates."""
+
+    weight: value(low=0) = Field(1, examples=[0.5])  # type: ignore[valid-type]
+    """lambda: how much a generated sample that counts as real weighs in D's loss, where a real one weighs 1.
+
+    The real part stays a weighted mean. Penalties count all N rows alike.
+    """
 
     scoring: Literal["same", "bfloat16"] = "same"
     """Precision in which candidates are made and scored: that of the run, or bfloat16, which is cheaper."""
@@ -151,8 +161,8 @@ class Every(Strict):
     log: Span = Field("0.5%", examples=[100])
     """Lines of losses and gradient norms in events.jsonl."""
 
-    score: Span = Field("5%", examples=[1000])
-    """Evaluation during training, with a picture of samples."""
+    score: Times = Field("5%", examples=[[0, 500, "50%"]])
+    """Evaluation during training, with a picture of samples: at step 0 and at this interval, or at the listed steps."""
 
     checkpoint: Span = Field("10%", examples=[1000])
     """Checkpoints."""

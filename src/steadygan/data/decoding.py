@@ -55,7 +55,7 @@ class Fit(NamedTuple):
     """How images get one shape: cropped and resized to size x size, unless `size` is None.
 
     `colour` is the kind that all are turned to, one of COLOURS, or None. `white` is the value of 16-bit images that
-    becomes 255, or None for 65535.
+    becomes 255, or None for 65535. `cut` is the side of the central square that is cut out first, or None.
     """
 
     size: int | None = None
@@ -63,16 +63,18 @@ class Fit(NamedTuple):
     crop: str = "center"
     colour: str | None = None
     white: int | None = None
+    cut: int | None = None
 
     def check(self) -> "Fit":
-        """Returns itself. Raises UsageError for a size or white below 1 and for an unknown filter, crop or colour.
+        """Returns itself. Raises UsageError for a size, cut or white below 1 and for an unknown filter, crop or colour.
 
         >>> Fit(8, filter="cubic").check()
         Traceback (most recent call last):
         steadygan.errors.UsageError: there is no filter 'cubic'; did you mean 'bicubic'?
         """
-        if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
-            raise UsageError(f"size is {self.size}; give a whole number, 1 or more")
+        for side in ("size", "cut"):
+            if (given := getattr(self, side)) is not None and (not isinstance(given, int) or given < 1):
+                raise UsageError(f"{side} is {given}; give a whole number, 1 or more")
         if self.white is not None and (not isinstance(self.white, int) or not 1 <= self.white <= FULL):
             raise UsageError(f"white is {self.white}; give a whole number from 1 to {FULL}")
         known = {"filter": FILTERS, "crop": CROPS} | ({"colour": COLOURS} if self.colour is not None else {})
@@ -93,21 +95,34 @@ class Fit(NamedTuple):
         """The options as a manifest records them. Filter and crop are None where nothing is resized."""
         used = self.size is not None
         resized = {"filter": self.filter if used else None, "crop": self.crop if used else None}
-        return {"size": self.size, **resized, "colour": self.colour, "white": self.white}
+        cut = {} if self.cut is None else {"cut": self.cut}  # what was prepared without one keeps its name
+        return {"size": self.size, **resized, "colour": self.colour, "white": self.white, **cut}
 
 
 def fit(image: Image.Image, how: Fit) -> Image.Image:
     """The image, cropped and resized. An image that has the size already is unchanged, bit for bit.
 
+    Raises ValueError for an image smaller than the square that is cut out.
+
     >>> fit(Image.new("L", (8, 4)), Fit(2)).size
     (2, 2)
     """
+    if how.cut is not None:
+        image = _central(image, how.cut)
     if how.size is None:
         return image
     size = (how.size, how.size)
     if how.crop == "center":
         return ImageOps.fit(image, size, FILTERS[how.filter])
     return _padded(image, how) if how.crop == "pad" else image.resize(size, FILTERS[how.filter])
+
+
+def _central(image: Image.Image, side: int) -> Image.Image:
+    width, height = image.size
+    if min(width, height) < side:
+        raise ValueError(f"{width}x{height} pixels, smaller than the {side}x{side} of data.cut")
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def _padded(image: Image.Image, how: Fit) -> Image.Image:

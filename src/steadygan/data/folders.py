@@ -36,13 +36,15 @@ def image_folder(
     crop: str = "center",
     colour: str | None = None,
     white: int | None = None,
+    cut: int | None = None,
 ) -> Data:
     """Load all images that Pillow can read in a folder or zip, including subfolders, sorted by path.
 
     Grey images have 1 channel, all others 3; `colour` "rgb" or "grey" turns all to one kind. Transparent images get a
     white background. With `size` each image is cropped to its central square and resized by `filter` to size x size.
     With `crop` "pad" the whole image gets black borders instead, and with "none" it is squeezed to a square. Without
-    `size` all images must have one size. `split` takes only the images in that subfolder.
+    `size` all images must have one size. `split` takes only the images in that subfolder. `cut` first cuts out the
+    central square of that side, as CelebA's 160 pixels.
 
     The value v of a 16-bit image becomes 255 v / `white`, rounded (default 65535). If no 16-bit image reaches a quarter
     of 65535, `white` must be given. Floating point from 0 to 1 becomes 0 to 255.
@@ -56,7 +58,7 @@ def image_folder(
     Traceback (most recent call last):
     steadygan.errors.UsageError: /no/such/folder does not exist; give a folder or a zip of images
     """
-    return load(image_folder_source(path, size, split, filter, crop, colour, white))
+    return load(image_folder_source(path, size, split, filter, crop, colour, white, cut))
 
 
 def image_folder_source(
@@ -67,9 +69,10 @@ def image_folder_source(
     crop: str = "center",
     colour: str | None = None,
     white: int | None = None,
+    cut: int | None = None,
 ) -> Source:
     """Find the images of a folder or zip. Raises UsageError if there are none."""
-    how = Fit(size, filter, crop, colour, white).check()
+    how = Fit(size, filter, crop, colour, white, cut).check()
     listing = own_images(path, split)
     return image_source(listing.source.stem, listing, how, forgiving=True)
 

@@ -165,6 +165,8 @@ def _is_written(key: str, value: Any) -> bool:
     """
     if key == "wall_s":
         return isinstance(value, int | float) and math.isfinite(value)
+    if key == "diverged":
+        return _are_members(value)
     if key in ("stopped", "tensor"):
         return value is None or isinstance(value, str)
     listed = value if isinstance(value, list) else [value]

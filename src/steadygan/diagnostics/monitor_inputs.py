@@ -16,7 +16,7 @@ from steadygan.diagnostics.monitor_probe import WRAPPERS, Shown, Told, check_who
 from steadygan.errors import UsageError, nearest
 from steadygan.files import write_whole
 from steadygan.losses import LOSSES, Loss
-from steadygan.penalties import PENALTIES
+from steadygan.penalties import PAIRED, PENALTIES
 from steadygan.rng import generator as stream
 
 __all__ = [
@@ -64,7 +64,7 @@ def check(critic: object, generator: object, every: object, start: object, facts
             kinds = {"penalties": "a list of names: penalties=['r1']", "steps": "a number"}
             raise UsageError(f"{name} must be {kinds.get(name, 'a name')}, not {value!r}")
     for name in facts.get("penalties") or ():
-        if name not in PENALTIES:
+        if name not in PENALTIES | PAIRED:
             raise UsageError(
                 f"steadygan has no penalty {name!r}, {_meant(name)}; leave out a penalty that is none of these"
             )
@@ -76,7 +76,7 @@ ALIASES = {"gp": "one_centered", "wgan_gp": "one_centered", "0gp": "zero_centere
 
 def _meant(name: str) -> str:
     known = ALIASES.get(name.lower().replace("-", "_"))
-    return f"did you mean {known!r}?" if known else nearest(name, PENALTIES)
+    return f"did you mean {known!r}?" if known else nearest(name, PENALTIES | PAIRED)
 
 
 def objective(loss: str | Loss | Callable[[Tensor], Tensor] | None) -> tuple[str | None, Told | None]:

@@ -1,27 +1,34 @@
-"""Alternating gradient steps: the critics first, then everyone else against the updated critics."""
+"""Alternating gradient steps: one side of the game first, then the other side against the updated first one."""
 
 from collections.abc import Mapping, Sequence
 
 from steadygan.dynamics.player_steps import update
+from steadygan.errors import UsageError
 from steadygan.game import Draw, Game, Logs, Player, Rule, State
 from steadygan.game.optimizers import Optimizer
 
-__all__ = ["alternating"]
+__all__ = ["alternating", "check_inner"]
 
 
-def alternating(game: Game, optimizers: Mapping[str, Optimizer], *, n_critic: int = 1) -> Rule:
+def alternating(
+    game: Game, optimizers: Mapping[str, Optimizer], *, n_critic: int = 1, n_generator: int = 1
+) -> Rule:
     """phi <- phi - h grad_phi L_D(phi, theta); then theta <- theta - h grad_theta L_G(phi_new, theta).
 
     The critics take `n_critic` steps. Then each other player takes one in turn. Each step has a fresh draw.
-    Some games define their own order of updates (`Game.turns`). The rule then follows it, and repeats those
-    of critics alone `n_critic` times. Each optimizer may be of its own kind.
+    With `n_generator` > 1 the generator is in the inner loop: each other player takes `n_generator` steps first,
+    then the critics take one. Some games define their own order of updates (`Game.turns`). The rule then follows
+    it, and repeats those of critics alone `n_critic` times and all others `n_generator` times. Each optimizer may
+    be of its own kind.
 
-    Source: Goodfellow 2014, Algorithm 1; Mescheder 2017, Algorithm 3 (AltGA).
+    Raises UsageError where both counts are above 1. Source: Goodfellow 2014, Algorithm 1; Mescheder 2017,
+    Algorithm 3 (AltGA). The generator in the inner loop: Goodfellow 2016 (tutorial), section 5.1.1.
     """
+    check_inner(n_critic, n_generator)
     turns = [
         turn
-        for turn in game.turns or _in_turn(game)
-        for _ in range(n_critic if all(player.critic for player in turn.values()) else 1)
+        for turn in game.turns or _in_turn(game, generator_first=n_generator > 1)
+        for _ in range(n_critic if all(player.critic for player in turn.values()) else n_generator)
     ]
 
     def step(state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
@@ -35,7 +42,15 @@ def alternating(game: Game, optimizers: Mapping[str, Optimizer], *, n_critic: in
     return Rule(step, tuple(turn if game.turns else tuple(turn) for turn in turns))
 
 
-def _in_turn(game: Game) -> list[dict[str, Player]]:
-    """The critics at once, then each other player alone."""
+def check_inner(n_critic: int, n_generator: int) -> None:
+    """Raise UsageError where both sides of the game would be in the inner loop."""
+    if n_critic > 1 and n_generator > 1:
+        given = f"n_critic={n_critic} and n_generator={n_generator}"
+        raise UsageError(f"one side of the game can be in the inner loop: set one of {given} to 1")
+
+
+def _in_turn(game: Game, *, generator_first: bool) -> list[dict[str, Player]]:
+    """The critics at once, then each other player alone; or those first."""
     critics = {name: player for name, player in game.players.items() if player.critic}
-    return [critics, *({name: player} for name, player in game.players.items() if not player.critic)]
+    others = [{name: player} for name, player in game.players.items() if not player.critic]
+    return [*others, critics] if generator_first else [critics, *others]

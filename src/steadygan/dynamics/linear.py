@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steadygan.dynamics._alternating import check_inner
 from steadygan.dynamics._smoothing import READINGS
 from steadygan.errors import UsageError, nearest
 
@@ -25,11 +26,17 @@ def simultaneous(V: Tensor, n: int, h: float) -> Cycle:
     return _eye(V) + h * V, 1
 
 
-def alternating(V: Tensor, n: int, h: float, n_critic: int = 1) -> Cycle:
-    """(1 + h V_theta) (1 + h V_phi)^n_critic: V_phi keeps the critic's rows of V, and V_theta the others."""
-    critic = _rows(V, n)
-    first, last = _eye(V) + h * critic, _eye(V) + h * (V - critic)
-    return last @ torch.linalg.matrix_power(first, n_critic), 1
+def alternating(V: Tensor, n: int, h: float, n_critic: int = 1, n_generator: int = 1) -> Cycle:
+    """(1 + h V_theta) (1 + h V_phi)^n_critic: V_phi keeps the critic's rows of V, and V_theta the others.
+
+    With n_generator > 1, (1 + h V_phi) (1 + h V_theta)^n_generator.
+    """
+    check_inner(n_critic, n_generator)
+    critic = _eye(V) + h * _rows(V, n)
+    other = _eye(V) + h * (V - _rows(V, n))
+    if n_generator > 1:
+        return critic @ torch.linalg.matrix_power(other, n_generator), 1
+    return other @ torch.linalg.matrix_power(critic, n_critic), 1
 
 
 def consensus(V: Tensor, n: int, h: float, gamma: float = 10.0, debiased: bool = False) -> Cycle:
@@ -69,10 +76,12 @@ def lookahead(
     alpha: float = 0.5,
     inner: str = "alternating",
     n_critic: int = 1,
+    n_generator: int = 1,
 ) -> Cycle:
     """1 - alpha + alpha M^steps, a cycle of `steps` steps, with M the matrix of the inner rule."""
     _one_of("inner", inner, INNER)
-    M, _ = alternating(V, n, h, n_critic) if inner == "alternating" else simultaneous(V, n, h)
+    counts = n_critic, n_generator
+    M, _ = alternating(V, n, h, *counts) if inner == "alternating" else simultaneous(V, n, h)
     return (1 - alpha) * _eye(V) + alpha * torch.linalg.matrix_power(M, steps), steps
 
 
@@ -100,12 +109,12 @@ MATRICES: dict[str, Callable[..., Cycle]] = {
 
 STEPS = {**MATRICES, "momentum": momentum}
 OPTIONS = {
-    "alternating": ("n_critic",),
+    "alternating": ("n_critic", "n_generator"),
     "consensus": ("gamma", "debiased"),
     "smoothing": ("gamma", "reading"),
     "extragradient": ("past",),
     "symplectic": ("weight", "align"),
-    "lookahead": ("steps", "alpha", "inner", "n_critic"),
+    "lookahead": ("steps", "alpha", "inner", "n_critic", "n_generator"),
     "momentum": ("beta",),
 }
 
@@ -114,7 +123,7 @@ def step_matrix(rule: str, V: Tensor, n: int, h: float, **options: Any) -> Cycle
     """Return the matrix of the update rule `rule`, and its period; also of "momentum", simultaneous steps with it.
 
     Raises UsageError on an unknown rule or option, unless V is square and 0 <= n <= d, and on counts
-    (n_critic, steps) below 1.
+    (n_critic, n_generator, steps) below 1, or where n_critic and n_generator are both above 1.
 
     >>> step_matrix("momentum", torch.tensor([[-1.0]]), 1, 0.1, beta=0.5)[0]
     tensor([[ 0.9000, -0.0500],
@@ -127,7 +136,7 @@ def step_matrix(rule: str, V: Tensor, n: int, h: float, **options: Any) -> Cycle
         if name not in known:
             hint = nearest(name, known) if known else "it has none"
             raise UsageError(f"{rule} has no option {name!r}: {hint}")
-        if name in ("n_critic", "steps") and value < 1:
+        if name in ("n_critic", "n_generator", "steps") and value < 1:
             raise UsageError(f"{rule} takes a {name} of 1 or more, not {value}")
     if V.ndim != 2 or V.shape[0] != V.shape[1]:
         raise UsageError(f"v' must be a square matrix, not {list(V.shape)}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.schedules import Number, Scalars, at
 
-__all__ = ["Optimizer", "adam", "rmsprop", "sgd", "tf_rmsprop"]
+__all__ = ["Optimizer", "adam", "adamw", "rmsprop", "sgd", "tf_rmsprop"]
 
 Moments = dict[str, Tensor]
 
@@ -114,6 +114,30 @@ def adam(lr: Number, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-
         size = at(lr, scalars) / _started(beta1, count)
         step = size * mean / ((square / _started(beta2, count)).sqrt() + eps)
         return params - step, {"mean": mean, "square": square, "count": count}
+
+    return Optimizer(init, update)
+
+
+def adamw(
+    lr: Number,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: Number = 0.01,
+) -> Optimizer:
+    """p <- (1 - lr weight_decay) p, and then the step of `adam`: weight decay that Adam does not rescale.
+
+    All parameters decay, biases too. Source: Loshchilov and Hutter 2019, Algorithm 2.
+
+    >>> optimizer = adamw(lr=0.1, weight_decay=0.5)
+    >>> p = torch.ones(1)
+    >>> optimizer.update(torch.ones(1), optimizer.init(p), p, {})[0]
+    tensor([0.8500])
+    """
+    init, step = adam(lr, betas, eps)
+
+    def update(g: Tensor, moments: Moments, params: Tensor, scalars: Scalars) -> tuple[Tensor, Moments]:
+        kept = 1 - at(lr, scalars) * at(weight_decay, scalars)
+        return step(g, moments, kept * params, scalars)
 
     return Optimizer(init, update)
 

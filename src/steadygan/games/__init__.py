@@ -9,21 +9,25 @@ from steadygan.games._quadratic import bilinear, quadratic
 from steadygan.games._reg_gan import reg_gan
 from steadygan.games.consistency_terms import bcr, cr, zcr
 from steadygan.games.critic_view import View, adaptive, differentiable
+from steadygan.games.logit_terms import LogitTerm, centering, lecam
 
 __all__ = [
     "Clip",
     "FakeAsReal",
+    "LogitTerm",
     "Term",
     "View",
     "adaptive",
     "bcr",
     "began",
     "bilinear",
+    "centering",
     "cr",
     "differentiable",
     "ebgan",
     "gan",
     "infogan",
+    "lecam",
     "mdgan",
     "quadratic",
     "reg_gan",

@@ -71,4 +71,4 @@ def _generator(
     if weight is None:
         return total, {}
     pulled = pulled_away(codes, batch)
-    return total + at(weight, scalars) * pulled, {"pull_away": pulled}
+    return total + at(weight, scalars) * pulled, {"adversarial/G": total, "pull_away": pulled}

@@ -1,5 +1,6 @@
 """The two-player game of generator and discriminator, with penalties and fake-as-real."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,17 +10,27 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from steadygan import parallel
-from steadygan.critic_outputs import Differentiated, Logits, Reduction, answer, differentiated, each_rank
+from steadygan.critic_outputs import (
+    Differentiated,
+    Logits,
+    Reduction,
+    answer,
+    differentiated,
+    each_rank,
+    slopes,
+)
 from steadygan.critic_outputs import total as total_of
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
 from steadygan.games.consistency_terms import Agreement, Seen
 from steadygan.games.critic_batch import FakeAsReal, Labels, labelled, same_classes, shown
 from steadygan.games.critic_view import PLAIN, View
+from steadygan.games.logit_terms import LogitTerm
 from steadygan.losses import Loss
 from steadygan.networks import latent_labels
+from steadygan.noise import HiddenNoise
 from steadygan.normalization import clip_weights
-from steadygan.penalties import Critic, Penalty, interpolate, perturb
+from steadygan.penalties import Critic, Paired, Penalty, interpolate, perturb
 from steadygan.schedules import Number, at
 
 __all__ = ["Clip", "FakeAsReal", "Term", "gan"]
@@ -29,7 +40,7 @@ __all__ = ["Clip", "FakeAsReal", "Term", "gan"]
 class Term:
     """A penalty in the critic's loss: weight * interval * penalty on every `interval`-th step."""
 
-    penalty: Penalty
+    penalty: Penalty | Paired
     weight: Number
     interval: int = 1
 
@@ -51,6 +62,7 @@ def gan(
     batch: int,
     latent: int,
     penalties: Sequence[Term] = (),
+    logit_terms: Sequence[LogitTerm] = (),
     agreements: Sequence[Agreement] = (),
     view: View = PLAIN,
     cheap: bool = False,
@@ -72,6 +84,8 @@ def gan(
 
     Both losses see the critic through `view`. Fake-as-real scores its candidates without noise and
     augmentation. `cheap` lets G's step use the tangent plane of D, which is exact for a piecewise linear one.
+
+    A player whose loss has more terms logs its loss without them as `adversarial/NAME`.
     Raises UsageError for a critic with batch norm where each sample's gradient is taken alone.
 
     >>> from steadygan.losses import non_saturating
@@ -81,7 +95,7 @@ def gan(
     >>> {name: field.shape for name, field in game.fields.items()}
     {'x_real': (64, 2), 'z': (64, 2), 'z_pool': (128, 2)}
     """
-    _check(D.module, batch, penalties, view, far, clip)
+    _check(D.module, loss, batch, penalties, view, far, clip)
     if len(shape) != 3 and (view.augment or any(agreement.images for agreement in agreements)):
         raise UsageError(
             "augmentation and flip_and_shift change images, but these data are points: choose augment=none, "
@@ -90,13 +104,24 @@ def gan(
     pure = bufferless(D.module)
     joint = pure and view.augment is None and view.normalize is not None
     parts = _Parts(
-        loss, tuple(penalties), tuple(agreements), view, cheap and pure, far, joint, batch, classes
+        loss,
+        tuple(penalties),
+        tuple(logit_terms),
+        tuple(agreements),
+        view,
+        cheap and pure,
+        far,
+        joint,
+        batch,
+        classes,
     )
     fields = _fields(shape, batch, latent, parts)
     if batch_G:
         _check_own_batch(parts)
         fields["z_G"] = Field("normal", (batch_G, latent))
-    change = view.augment
+    scalars = {
+        key: value for each in (view.augment, *logit_terms) if each for key, value in each.scalars.items()
+    }
     return Game(
         players={
             "D": Player(
@@ -110,8 +135,8 @@ def gan(
             "G": Player(G, partial(_generator, parts), _read_by_G(fields, parts)),
         },
         fields=fields,
-        scalars=dict(change.scalars) if change else {},
-        adapt=partial(change.adapt, batch=batch) if change and change.adapt else None,
+        scalars=scalars,
+        adapt=partial(_adapted, parts) if scalars else None,
         normalize=view.normalize,
     )
 
@@ -122,6 +147,7 @@ class _Parts:
 
     loss: Loss
     penalties: tuple[Term, ...]
+    logit_terms: tuple[LogitTerm, ...]
     agreements: tuple[Agreement, ...]
     view: View
     cheap: bool
@@ -133,6 +159,7 @@ class _Parts:
 
 def _check(
     critic: nn.Module,
+    loss: Loss,
     batch: int,
     penalties: Sequence[Term],
     view: View,
@@ -147,12 +174,31 @@ def _check(
         )
     if clip and not clip.bound > 0:
         raise UsageError(f"weights are clipped to [-bound, bound] with a positive bound, not {clip.bound}")
+    if far and far.weight != 1:
+        _check_weighs(loss)
     mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules())
-    if mixes and (penalties or view.normalize):
+    if mixes and (_places(penalties) or view.normalize):
         raise UsageError(
             "penalties and gradient normalization differentiate each sample's logit alone, but batch norm in the "
             "critic mixes samples: use a critic without batch norm, or leave penalties and normalization out"
         )
+    noisy = any(isinstance(m, HiddenNoise | nn.modules.dropout._DropoutNd) for m in critic.modules())
+    if noisy and _nearby(penalties):
+        raise UsageError(
+            "approximated penalties compare the critic's logits at two near samples, but noise or dropout in its "
+            "layers differs between the two: leave it out, or take r1 and r2 instead"
+        )
+
+
+def _check_weighs(loss: Loss) -> None:
+    """Raise UsageError where D's loss takes no weights of its real samples, as a function of the caller may not."""
+    try:
+        loss.discriminator(torch.zeros(1), torch.zeros(1), weights=torch.ones(1))
+    except TypeError:
+        raise UsageError(
+            "fake_as_real.weight needs a loss discriminator(real_logits, fake_logits, weights=None), whose mean over "
+            "real samples takes their weights [N]: add that argument, or leave the weight at 1"
+        ) from None
 
 
 def _check_own_batch(parts: _Parts) -> None:
@@ -171,7 +217,7 @@ def bufferless(module: nn.Module) -> bool:
 
 
 def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> dict[str, Field]:
-    places = {term.penalty.where for term in parts.penalties}
+    places = _places(parts.penalties)
     fields = {"x_real": Field("real", (batch, *shape)), "z": Field("normal", (batch, latent))}
     if parts.classes:
         fields["y_real"] = Field("label", (batch,))
@@ -181,6 +227,10 @@ def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> d
         fields["alpha"] = Field("uniform", (batch,))
     if "around" in places:
         fields["noise"] = Field("uniform", (batch, *shape))
+    near = _nearby(parts.penalties)
+    for where, _, _ in near:
+        every = math.gcd(*(interval for place, _, interval in near if place == where))
+        fields[_direction(where)] = Field("normal", (batch, *shape), every)
     for interval in sorted({term.interval for term in parts.penalties} - {1}):
         fields[_due(interval)] = Field("due", (), every=interval)
     fields |= parts.view.fields(shape, batch)
@@ -201,9 +251,48 @@ def _read_by_G(fields: Mapping[str, Field], parts: _Parts) -> tuple[str, ...]:
     return tuple(name for name in fields if name in wanted)
 
 
+def _places(terms: Sequence[Term]) -> set[str]:
+    """Where the penalties differentiate the critic."""
+    return {
+        term.penalty.where for term in terms if isinstance(term.penalty, Penalty) and not term.penalty.sigma
+    }
+
+
+def _nearby(terms: Sequence[Term]) -> list[tuple[str, float, int]]:
+    """Where the approximated penalties look, how far from there they look again, and every how many steps."""
+    found = ((term.penalty, term.interval) for term in terms if isinstance(term.penalty, Penalty))
+    return [(penalty.where, penalty.sigma, interval) for penalty, interval in found if penalty.sigma]
+
+
 def _due(interval: int) -> str:
     """The field whose presence in a draw says that penalties of this interval are due."""
     return f"due/{interval}"
+
+
+def _adapted(parts: _Parts, scalars: Mapping[str, Tensor], logs: Logs, repeats: int) -> dict[str, Tensor]:
+    """The next values of what augmentation and terms of the logits keep in the state."""
+    change = parts.view.augment
+    found: dict[str, Tensor] = {}
+    if change and change.adapt:
+        found |= change.adapt(scalars, logs, repeats, batch=parts.batch)
+    for term in parts.logit_terms:
+        found |= term.adapt(scalars, logs) if term.adapt else {}
+    return found
+
+
+def _direction(where: str) -> str:
+    """The field with the directions in which the approximated penalties at this place look."""
+    return f"direction/{where}"
+
+
+def _near(where: str, sigma: float) -> str:
+    """The name of the points that lie sigma times their direction from those of this name."""
+    return f"{where} + {sigma} e"
+
+
+def _place(point: str) -> str:
+    """The name of the point itself, of one that is near it."""
+    return point.partition(" ")[0]
 
 
 def _discriminator(
@@ -216,28 +305,35 @@ def _discriminator(
     }
     points = {"real": noisy["real"](rows.real), "fake": noisy["fake"](rows.fake)}
     due = [term for term in parts.penalties if term.interval == 1 or _due(term.interval) in draw]
-    places = {term.penalty.where for term in due}
+    places = _places(due)
     if "between" in places:
         points["between"] = interpolate(points["real"], points["fake"], draw["alpha"])
     if "around" in places:
         points["around"] = perturb(points["real"], draw["noise"], draw["alpha"])
+    for where, sigma, _ in _nearby(due):
+        points[_near(where, sigma)] = points[where] + sigma * draw[_direction(where)]
     seen = _seen(critic, points, places, parts.view.reduce, joint=parts.joint)
     real_logits, fake_logits = seen["real"].raw, seen["fake"].raw
 
-    total = parts.loss.discriminator(real_logits, fake_logits)
+    weights = {} if rows.weights is None else {"weights": rows.weights}
+    total = parts.loss.discriminator(real_logits, fake_logits, **weights)
     real_ranks, fake_ranks = (each_rank(raw, len(points["real"])) for raw in (real_logits, fake_logits))
-    logs = {"logit/real": real_ranks.mean(), "logit/fake": fake_ranks.mean()}
+    weighed = real_ranks if rows.weights is None else real_ranks * rows.weights  # by Jensen, the loss's bound
+    logs = {"logit/real": weighed.mean(), "logit/fake": fake_ranks.mean()}
+    if parts.penalties or parts.agreements:
+        logs["adversarial/D"] = total
     if parts.view.augment and parts.view.augment.adapt:
         whole = parallel.whole(len(real_ranks), parts.batch)
         logs["sign/real"] = _sureness(parts.loss, real_ranks, fake_ranks, rows.kept, whole)
     for term in due:
-        there = seen[term.penalty.where]
-        value = total_of(
-            term.penalty.reduce(term.penalty.term(*pair)) for pair in zip(there.logits, there.gradients)
-        )
+        value = _penalised(term.penalty, seen, points, parts.view.reduce, rows.kept, parts.batch)
         key = f"penalty/{term.penalty.name}"
         logs[key] = logs.get(key, 0.0) + value
         total = total + term.interval * at(term.weight, scalars) * value
+    for each in parts.logit_terms:
+        value = each.value(real_logits, fake_logits, scalars)
+        logs[f"penalty/{each.name}"] = value
+        total = total + at(each.weight, scalars) * value
     real = Seen(points["real"], critic("real"), real_logits, noisy["real"])
     fake = Seen(points["fake"], critic("fake"), fake_logits, noisy["fake"])
     for agreement in parts.agreements:
@@ -246,6 +342,14 @@ def _discriminator(
         logs[key] = logs.get(key, 0.0) + value
         total = total + value
     return total, logs
+
+
+def _looked(penalty: Penalty, seen: Mapping[str, Differentiated], reduce: Reduction | None) -> Differentiated:
+    """What the penalty is of: logits and gradients where it looks, or the slopes from there to the near points."""
+    if not penalty.sigma:
+        return seen[penalty.where]
+    near = seen[_near(penalty.where, penalty.sigma)]
+    return slopes(seen[penalty.where].raw, near.raw, penalty.sigma, reduce)
 
 
 def _critic(
@@ -258,9 +362,9 @@ def _critic(
     cheap: bool = False,
 ) -> Critic:
     """The critic of the points at these places, end to end. All but the fakes are seen, and labelled, as reals."""
-    sides = ["fake" if place == "fake" else "real" for place in places]
+    sides = ["fake" if _place(point) == "fake" else "real" for point in places]
     D = labelled(nets["D"], labels, *sides)
-    return parts.view.critic(D, "fake" if places == ("fake",) else "real", draw, scalars, cheap=cheap)
+    return parts.view.critic(D, "fake" if "real" not in sides else "real", draw, scalars, cheap=cheap)
 
 
 def _seen(
@@ -271,11 +375,17 @@ def _seen(
     *,
     joint: bool,
 ) -> dict[str, Differentiated]:
-    """Logits at each of `points`, and the critic's gradient there for `places`; with `joint` in one pass each."""
+    """Logits at each of `points`, and the critic's gradient there for `places`; with `joint` in one pass each.
+
+    A point and those near it are always seen in one pass: spectral norm changes the weights a little at each.
+    """
     seen: dict[str, Differentiated] = {}
     for sloped in (True, False):
-        names = [where for where in points if (where in places) == sloped]
-        for group in [names] if joint and names else [[name] for name in names]:
+        names = [point for point in points if (_place(point) in places) == sloped]
+        apart = [
+            [near for near in names if _place(near) == point] for point in names if point == _place(point)
+        ]
+        for group in [names] if joint and names else apart:
             D = critic(*group)
             x = torch.cat([points[name] for name in group]) if len(group) > 1 else points[group[0]]
             found = differentiated(D, x, reduce=reduce) if sloped else Differentiated(answer(D, x), [], [])
@@ -291,6 +401,30 @@ def _split(found: Differentiated, sizes: list[int]) -> list[Differentiated]:
     return [tree_unflatten(list(part), layout) for part in zip(*(leaf.split(sizes) for leaf in leaves))]
 
 
+def _penalised(
+    penalty: Penalty | Paired,
+    seen: Mapping[str, Differentiated],
+    points: Mapping[str, Tensor],
+    reduce: Reduction | None,
+    kept: float | Tensor,
+    batch: int,
+) -> Tensor:
+    """A penalty's value: of the gradients where it looks, or of pairs, in which a selected fake is no real sample."""
+    if isinstance(penalty, Penalty):
+        there = _looked(penalty, seen, reduce)
+        return total_of(penalty.reduce(penalty.term(*pair)) for pair in zip(there.logits, there.gradients))
+    x = points["real"]
+    real = _truly_real(x, kept, parallel.whole(len(x), batch)).view(-1, *[1] * (x.ndim - 1))
+    x = torch.where(real, x, torch.inf)  # infinitely far from all fakes
+    return penalty.term(x, points["fake"], seen["real"].raw, seen["fake"].raw, total=batch)
+
+
+def _truly_real(rows: Tensor, kept: float | Tensor, whole: int) -> Tensor:
+    """Which of this process's rows [n, ...] of `whole` real ones are among the first `kept`: bool [n]."""
+    first = parallel.rows(whole).start
+    return torch.arange(first, first + len(rows), device=rows.device) < kept
+
+
 def _sureness(
     loss: Loss, real_logits: Tensor, fake_logits: Tensor, kept: float | Tensor, whole: int
 ) -> Tensor:
@@ -300,9 +434,11 @@ def _sureness(
     A relativistic loss does not fix D's zero, so there it is measured from the mean of the fakes.
     """
     signs = (real_logits - (parallel.mean(fake_logits) if loss.pairs else 0.0)).sign()
-    first = parallel.rows(whole).start
-    real = torch.arange(first, first + len(signs), device=signs.device) < kept
-    return torch.where(real, signs, 0.0).mean() * whole / (signs.new_zeros(()) + kept).clamp_min(1)
+    return (
+        torch.where(_truly_real(signs, kept, whole), signs, 0.0).mean()
+        * whole
+        / (signs.new_zeros(()) + kept).clamp_min(1)
+    )
 
 
 def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:
@@ -318,9 +454,10 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
     x_fake = nets["G"](z)
     real_logits = logits(draw["x_real"], "real") if parts.loss.pairs else None
     total = parts.loss.generator(logits(x_fake, "fake"), real_logits)
+    logs = {"adversarial/G": total} if any(agreement.G for agreement in parts.agreements) else {}
     for agreement in parts.agreements:
         if agreement.G:
             total = total + agreement.G(
                 x_fake, same_classes(nets["G"], draw["z"], parts.classes), draw, scalars
             )
-    return total, {}
+    return total, logs

@@ -60,7 +60,7 @@ def infogan(
     _check(codes, latent)
     base = gan(G, D, loss, shape=shape, batch=batch, latent=latent, **constraints)
     players = {
-        name: player._replace(loss=partial(_with_information, player.loss, weight, codes))
+        name: player._replace(loss=partial(_with_information, name, player.loss, weight, codes))
         for name, player in base.players.items()
     }
     players["Q"] = Player(Q, partial(_reader, codes), ("z",), critic=True)
@@ -86,7 +86,13 @@ def _check(codes: _Codes, latent: int) -> None:
 
 
 def _with_information(
-    base: Loss, weight: Number, codes: _Codes, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]
+    name: str,
+    base: Loss,
+    weight: Number,
+    codes: _Codes,
+    nets: Nets,
+    draw: Draw,
+    scalars: Mapping[str, Tensor],
 ) -> tuple[Tensor, Logs]:
     """A player's loss in the two-player game, where the critic is D's logits, plus weight * L_I."""
     z = draw["z"]
@@ -98,7 +104,7 @@ def _with_information(
     }
     total, logs = base({**nets, **known}, draw, scalars)
     bound = sum(_bounds(codes, nets["Q"](features), z).values())
-    return total - at(weight, scalars) * bound, logs
+    return total - at(weight, scalars) * bound, {f"adversarial/{name}": total, **logs}
 
 
 def _reader(codes: _Codes, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:

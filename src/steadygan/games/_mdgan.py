@@ -94,5 +94,6 @@ def _diffusion(nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[T
 
 def _both(weight: Number, nets: Nets, draw: Draw, scalars: Mapping[str, Tensor]) -> tuple[Tensor, Logs]:
     """The sum of G's two losses, for rules in which all players move at once."""
-    total, logs = _manifold(weight, nets, draw, scalars)
-    return total + _diffusion(nets, draw, scalars)[0], logs
+    manifold, logs = _manifold(weight, nets, draw, scalars)
+    diffusion, _ = _diffusion(nets, draw, scalars)
+    return manifold + diffusion, {"adversarial/G": diffusion, **logs}

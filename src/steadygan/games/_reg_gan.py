@@ -91,7 +91,7 @@ def _generator(
 ) -> tuple[Tensor, Logs]:
     total, logs = own.loss(nets, draw, scalars)
     more, new = bracket(nets, draw, scalars)
-    return total + more, {**logs, **new}
+    return total + more, {"adversarial/G": total, **logs, **new}
 
 
 def reconstruct(nets: Nets, x_real: Tensor) -> Tensor:

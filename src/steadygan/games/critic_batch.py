@@ -26,22 +26,28 @@ class FakeAsReal:
     """`count` (N0) of the N real rows are fakes, the lowest of `pool` (f) x `most` candidates.
 
     `most` is the largest value of `count`. They differ when the count follows a schedule. With `scoring`,
-    candidates are made and scored in that precision, and the selected ones are made again in the run's own.
+    candidates are made and scored in that precision, and the selected ones are made again in the run's own. `weight`
+    (lambda) is how much a selected fake weighs in the critic's loss, where a real row weighs 1.
     """
 
     count: Number
     most: int
     pool: int
     scoring: torch.dtype | None = None
+    weight: Number = 1.0
 
 
 class Rows(NamedTuple):
-    """The rows that D is shown as real and as fake. Of the whole batch's, the first `kept` are truly real."""
+    """The rows that D is shown as real and as fake. Of the whole batch's, the first `kept` are truly real.
+
+    `weights` [N] are those of the real rows in the loss. None: all weigh 1.
+    """
 
     real: Tensor
     fake: Tensor
     kept: float | Tensor
     labels: Labels
+    weights: Tensor | None = None
 
 
 def labelled(D: Callable[..., Tensor], labels: Labels, *sides: str) -> Critic:
@@ -105,7 +111,10 @@ def shown(
     if classes:
         theirs_taken = parallel.taken(theirs["pool"], lowest, candidates_in_all)
         labels["real"] = fake_as_real.mix(labels["real"], theirs_taken, count, batch)
-    return Rows(rows, x_fake, parallel.whole(len(x_real), batch) - count, labels)
+    weight = at(far.weight, scalars)
+    even = not isinstance(weight, Tensor) and weight == 1
+    weights = None if even else fake_as_real.weights(x_real, count, weight, batch)
+    return Rows(rows, x_fake, parallel.whole(len(x_real), batch) - count, labels, weights)
 
 
 def _among_first(critic: Critic, count: float | Tensor) -> Critic:

@@ -113,4 +113,6 @@ PLAIN = View()
 
 
 def _changed(D: Critic, change: Augmentation, u: Tensor, scalars: Scalars, x: Tensor) -> Tensor:
+    if len(x) != len(u):  # several samples of each row, end to end, are changed alike
+        u = u.repeat(len(x) // len(u), 1)
     return D(change.apply(x, u, scalars))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from steadygan.networks._far_resnet import far_resnet, far_resnet_deep
     from steadygan.networks._gn import gn_cnn, gn_resnet
     from steadygan.networks._mlp import mlp, mlp_encoder
+    from steadygan.networks._mlp_dcgan import mlp_dcgan
     from steadygan.networks._numerics import numerics_conv, numerics_dcgan, numerics_resnet
     from steadygan.networks._r3gan import r3gan
     from steadygan.networks._toy import dirac, point
@@ -42,6 +43,7 @@ __all__ = [
     "logits_of",
     "mlp",
     "mlp_autoencoder",
+    "mlp_dcgan",
     "mlp_encoder",
     "numerics_conv",
     "numerics_dcgan",

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from steadygan.errors import UsageError
-from steadygan.networks.blocks import Down, Same, base
+from steadygan.networks.blocks import Down, Same, base, initialised
 from steadygan.networks.conditional import ClassBatchNorm, Labelled, Projection
 from steadygan.normalization import spectral_normalized
 
@@ -11,7 +11,7 @@ __all__ = ["biggan32"]
 
 
 def biggan32(
-    shape: tuple[int, ...], latent: int = 128, width: int = 256, classes: int = 0
+    shape: tuple[int, ...], latent: int = 128, width: int = 256, classes: int = 0, init: str = "xavier"
 ) -> tuple[nn.Module, nn.Module]:
     """Return G(z, y) and D(x, y) for labelled square images whose side is a multiple of 8, of constant `width`.
 
@@ -20,8 +20,9 @@ def biggan32(
     D: a `Down` that starts with the image itself, a second one, and two blocks that keep the side. Then ReLU,
     a sum over all pixels, and a `Projection`. D has no spectral norm.
 
-    Weights and embeddings start Xavier-uniform, biases at 0. Raises UsageError for other shapes and without
-    classes. Source: Wu 2021 (GN-GAN), appendix and code: (3, 32, 32) and 10 classes for CIFAR-10.
+    Biases start at 0, weights and embeddings Xavier-uniform as in the released code of GN-GAN and PGN-GAN. With
+    `init` "kaiming" they start Kaiming-normal (fan in, gain of ReLU), as PGN's text says. Raises UsageError for other
+    shapes and without classes. Source: Wu 2021 (GN-GAN), appendix and code: (3, 32, 32) and 10 classes for CIFAR-10.
 
     >>> G, D = biggan32((3, 32, 32), classes=10)
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -45,7 +46,7 @@ def biggan32(
     )
     blocks = [Down(channels, width, first=True), Down(width, width), Same(width), Same(width)]
     D = Projection(nn.Sequential(*blocks, nn.ReLU(), SumPool()), width, classes)
-    return spectral_normalized(_initialised(G), eps=1e-6), _initialised(D)
+    return spectral_normalized(initialised(G, init), eps=1e-6), initialised(D, init)
 
 
 class Up(nn.Module):
@@ -85,12 +86,3 @@ class SumPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the sums of x."""
         return x.sum((2, 3))
-
-
-def _initialised(net: nn.Module) -> nn.Module:
-    for part in net.modules():
-        if isinstance(part, nn.Linear | nn.Conv2d | nn.Embedding):
-            nn.init.xavier_uniform_(part.weight)
-        if isinstance(part, nn.Linear | nn.Conv2d) and part.bias is not None:
-            nn.init.zeros_(part.bias)
-    return net

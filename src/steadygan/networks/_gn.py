@@ -1,17 +1,18 @@
 """The convolutional and residual networks of gradient normalization (GN-GAN and PGN-GAN)."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 from steadygan.errors import UsageError
-from steadygan.networks.blocks import Down, Same, base
+from steadygan.networks.blocks import Down, Same, base, initialised
 
 __all__ = ["gn_cnn", "gn_resnet"]
 
 
-def gn_cnn(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tuple[nn.Module, nn.Module]:
+def gn_cnn(
+    shape: tuple[int, ...], latent: int = 128, width: int = 64, init: str = "normal"
+) -> tuple[nn.Module, nn.Module]:
     """Return generator and discriminator for square images whose side is a multiple of 8: three stages of stride 2.
 
     - G: linear to side/8 with 8 `width` channels. Then three transposed convolutions (kernel 4, stride 2,
@@ -20,8 +21,9 @@ def gn_cnn(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tuple[
     - D: convolutions 3x3 and (4x4, stride 2) in turn, which double the channels from `width`. Leaky ReLU 0.1
       follows each. Then linear to one logit. No batch norm.
 
-    Weights start at N(0, 0.02^2), biases at 0. Raises UsageError for any other shape. Source: Wu 2021
-    (GN-GAN), appendix: (3, 32, 32) for CIFAR-10, (3, 48, 48) for STL-10.
+    Biases start at 0, weights at N(0, 0.02^2) as in the released code of GN-GAN and PGN-GAN. With `init` "kaiming" they
+    start Kaiming-normal (fan in, gain of ReLU), as PGN's text says. Raises UsageError for any other shape. Source: Wu
+    2021 (GN-GAN), appendix: (3, 32, 32) for CIFAR-10, (3, 48, 48) for STL-10; Xia 2023.
 
     >>> G, D = gn_cnn((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
@@ -40,7 +42,7 @@ def gn_cnn(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tuple[
     for i, o in pairwise(widths):
         D += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(0.1), nn.Conv2d(o, o, 3, 1, 1), nn.LeakyReLU(0.1)]
     D += [nn.Flatten(1), nn.Linear(top * side**2, 1), nn.Flatten(0)]
-    return _initialised(nn.Sequential(*G), _normal), _initialised(nn.Sequential(*D), _normal)
+    return initialised(nn.Sequential(*G), init), initialised(nn.Sequential(*D), init)
 
 
 def gn_resnet(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tuple[nn.Module, nn.Module]:
@@ -86,7 +88,7 @@ def gn_resnet(shape: tuple[int, ...], latent: int = 128, width: int = 64) -> tup
         nn.Linear(falling[-1], 1),
         nn.Flatten(0),
     ]
-    return _initialised(nn.Sequential(*G), _kaiming), _initialised(nn.Sequential(*D), _kaiming)
+    return initialised(nn.Sequential(*G), "kaiming"), initialised(nn.Sequential(*D), "kaiming")
 
 
 def _plan(shape: tuple[int, ...]) -> tuple[int, int, list[int], list[int], int]:
@@ -130,20 +132,3 @@ class Up(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [N, inputs, H, W] to [N, outputs, 2H, 2W]."""
         return self.shortcut(x) + self.body(x)
-
-
-def _normal(weight: Tensor) -> None:
-    nn.init.normal_(weight, std=0.02)
-
-
-def _kaiming(weight: Tensor) -> None:
-    nn.init.kaiming_normal_(weight, nonlinearity="relu")
-
-
-def _initialised(net: nn.Module, fill: Callable[[Tensor], None]) -> nn.Module:
-    for part in net.modules():
-        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            fill(part.weight)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-    return net

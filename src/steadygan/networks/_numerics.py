@@ -25,18 +25,22 @@ def numerics_dcgan(
     layers: int = 4,
     batch_norm: bool = True,
     constant_filters: bool = False,
+    hidden: int | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """Return DCGANs of 3 or 4 stages, for square images whose side is a multiple of 2^layers.
 
+    With `hidden`, D has one more linear layer of so many units before its logit, as in the paper's Fig. 8.
     The channels double with each halving of the side from `width`, or stay there with `constant_filters`.
     `batch_norm` is in G after all but its last layer, and in D after all but its first. No gradient penalty
-    works with it. Activations are leaky ReLU 0.2, but ReLU in G of three stages without constant filters. G
-    ends in tanh. With three stages, G's first batch norm normalizes each unit; with four, each channel.
-    Raises UsageError for other shapes.
+    works with it. (The layer of `hidden` units has none.) Activations are leaky ReLU 0.2, but ReLU in G of
+    three stages without constant filters. G ends in tanh. With three stages, G's first batch norm normalizes
+    each unit; with four, each channel. Raises UsageError for other shapes.
 
     >>> G, D = numerics_dcgan((3, 32, 32))
     >>> [sum(p.numel() for p in net.parameters()) for net in (G, D)]
     [4832899, 4308609]
+    >>> sum(p.numel() for p in numerics_dcgan((3, 32, 32), hidden=512)[1].parameters())
+    5356161
     """
     channels, side = base(shape, _three_or_four(layers, "numerics_dcgan"), "numerics_dcgan")
     widths = [width if constant_filters else width << k for k in range(layers)]
@@ -57,7 +61,7 @@ def numerics_dcgan(
     D: list[nn.Module] = [*_down(channels, width), _leaky()]
     for i, o in pairwise(widths):
         D += [*_down(i, o, bias=not batch_norm), *norm(o), _leaky()]
-    return _made(G, [*D, nn.Flatten(1), nn.Linear(units, 1)])
+    return _made(G, [*D, nn.Flatten(1), *_logit(units, hidden)])
 
 
 def numerics_conv(
@@ -81,7 +85,7 @@ def numerics_conv(
         G += [*_up(width, width), _leaky()]
         D += [*_down(width, width), _leaky()]
     G += [*_up(width, channels), nn.Tanh()]
-    return _made(G, [*D, nn.Flatten(1), nn.Linear(units, hidden), _leaky(), nn.Linear(hidden, 1)])
+    return _made(G, [*D, nn.Flatten(1), *_logit(units, hidden)])
 
 
 def numerics_resnet(
@@ -116,6 +120,13 @@ def _three_or_four(layers: int, name: str) -> int:
     if layers not in (3, 4):
         raise UsageError(f"networks.name={name} has 3 or 4 layers, not {layers}")
     return layers
+
+
+def _logit(units: int, hidden: int | None) -> list[nn.Module]:
+    """The last layer of D, after one of `hidden` units where there is one."""
+    if hidden is None:
+        return [nn.Linear(units, 1)]
+    return [nn.Linear(units, hidden), _leaky(), nn.Linear(hidden, 1)]
 
 
 def _leaky() -> nn.Module:

@@ -1,10 +1,38 @@
-"""Shared by several architectures: how they read the data's shape, and the residual blocks."""
+"""Shared by several architectures: how they read the data's shape, the residual blocks, and the first weights."""
+
+from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, nearest
 
-__all__ = ["Down", "Residual", "Same", "base", "stages"]
+__all__ = ["INITS", "Down", "Residual", "Same", "base", "initialised", "stages"]
+
+INITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": partial(nn.init.normal_, std=0.02),
+    "kaiming": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+    "xavier": nn.init.xavier_uniform_,
+}
+"""How weights start: N(0, 0.02^2), Kaiming-normal (fan in, gain of ReLU), or Xavier-uniform."""
+
+
+def initialised(net: nn.Module, init: str) -> nn.Module:
+    """Return the module, with the weights of its layers and embeddings drawn by one of INITS, and biases of 0.
+
+    Raises UsageError for another name.
+
+    >>> initialised(nn.Linear(2, 3), "kaiming").bias.tolist()
+    [0.0, 0.0, 0.0]
+    """
+    if init not in INITS:
+        raise UsageError(f"weights cannot start as {init!r}: {nearest(init, INITS)}")
+    for part in net.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+            INITS[init](part.weight)
+            if not isinstance(part, nn.Embedding) and part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return net
 
 
 def stages(shape: tuple[int, ...], name: str) -> tuple[int, int]:

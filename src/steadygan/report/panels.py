@@ -49,7 +49,12 @@ CRITIC, TOLD, FAKES, GAME, PLACE = (
 )
 
 KNOWN = (
-    Panel(FIRST, "losses", ("loss/*",), "what each player minimises, with penalties"),
+    Panel(
+        FIRST,
+        "losses",
+        ("loss/*", "adversarial/*"),
+        "what each player minimises; adversarial: without penalties",
+    ),
     Panel(FIRST, "gradients", ("gradient/*",), "norm of the gradient of each player's parameters"),
     Panel(FIRST, "update ratios", ("update/*",), "norm of a step over norm of the parameters"),
     Panel(CRITIC, "mean logits", ("logit/real", "logit/fake"), "high means real"),
@@ -134,11 +139,12 @@ def rules(panel: Panel, facts: Sequence[dict[str, Any]]) -> list[Rule]:
     [Rule(value=1.3862943611198906, name='2 log 2')]
     """
     logistic = {each.get("loss") for each in facts if each.get("game") == "gan"}
+    D, G = ({f"loss/{name}", f"adversarial/{name}"} & set(panel.keys) for name in "DG")
     found = []
-    if "loss/D" in panel.keys and logistic & {"non_saturating", "minimax"}:
+    if D and logistic & {"non_saturating", "minimax"}:
         found.append(Rule(2 * math.log(2), "2 log 2"))
-    if "loss/G" in panel.keys and "non_saturating" in logistic:
+    if G and "non_saturating" in logistic:
         found.append(Rule(math.log(2), "log 2"))
-    if "loss/G" in panel.keys and "minimax" in logistic:
+    if G and "minimax" in logistic:
         found.append(Rule(-math.log(2), "−log 2"))
     return found

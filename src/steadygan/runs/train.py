@@ -98,9 +98,7 @@ def start(
         settings = settings.model_copy(update={"compile": compiles})
         evaluate = _evaluator(team, settings.evaluation, console)
         with _own_words("an evaluation", own):
-            evaluate(
-                team.place.mine(run.state)
-            )  # a run that cannot be scored fails here, before anything is written
+            begun = evaluate(team.place.mine(run.state))  # fails here, before anything is written
 
         def begin() -> None:
             held.enter_context(claimed(folder))
@@ -120,7 +118,7 @@ def start(
             )  # last: a folder that has it is a run
 
         cluster.agreed(begin)
-        return _train(settings, team, run.state, evaluate, folder, 0.0, console, sinks, own)
+        return _train(settings, team, run.state, evaluate, begun, folder, 0.0, console, sinks, own)
 
 
 def resume(
@@ -170,13 +168,14 @@ def resume(
         def begin() -> float:
             if assignments or root or undecided:
                 write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
-            return rewind(folder / EVENTS, step)
+            return rewind(folder / EVENTS, step or -1)  # a run that starts again evaluates its step 0 again
 
         wall_s = cluster.agreed(begin)
         how = "resuming from" if saved else "no checkpoint found: starting at"
         console.print(f"{how} step {step:,} of {settings.steps:,}", markup=False)
         evaluate = _evaluator(team, settings.evaluation, console)
-        return _train(settings, team, state, evaluate, folder, wall_s, console, sinks, own)
+        begun = None if step else evaluate(team.place.mine(state))
+        return _train(settings, team, state, evaluate, begun, folder, wall_s, console, sinks, own)
 
 
 def _changed_settings(folder: Path, assignments: list[str]) -> tuple[dict, dict]:
@@ -333,6 +332,7 @@ def _train(
     team: Team,
     state: State,
     evaluate: Callable[[State], Evaluated],
+    begun: Evaluated | None,
     folder: Path,
     wall_s: float,
     console: Console,
@@ -401,6 +401,7 @@ def _train(
             advance,
             state,
             evaluate=whole_batches(evaluate),
+            begun=begun,
             statistics=watched and whole_batches(watched),
             trace=partial(_traced, team, advance),
             steps=settings.steps,

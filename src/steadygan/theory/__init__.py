@@ -12,9 +12,11 @@ if TYPE_CHECKING:
         check_definition1,
         check_eqn3,
         check_eqn5,
+        check_eqn11,
         check_proposition1,
         definition1,
         eqn5,
+        eqn11,
         proposition1,
     )
     from steadygan.theory.fargan_optimum import (
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
         theorem6_bound,
         theorem6_gradient,
     )
+    from steadygan.theory.pgn_proof import check_eqn14, check_eqn26, eqn14, eqn26
     from steadygan.theory.statements import STATEMENTS, Statement, surprises, verify
     from steadygan.theory.survey_divergences import (
         check_jensen_shannon,
@@ -97,6 +100,9 @@ __all__ = [
     "check_definition1",
     "check_eqn3",
     "check_eqn5",
+    "check_eqn11",
+    "check_eqn14",
+    "check_eqn26",
     "check_eqn30",
     "check_eqn41",
     "check_hinge",
@@ -128,6 +134,9 @@ __all__ = [
     "debiased",
     "definition1",
     "eqn5",
+    "eqn11",
+    "eqn14",
+    "eqn26",
     "eqn30",
     "eqn41",
     "jensen_shannon",

@@ -7,11 +7,13 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from steadygan.errors import UsageError
+from steadygan.losses import non_saturating
 from steadygan.metrics import close_pairs, generator_gradient, smallest_gap
-from steadygan.penalties import Critic, input_gradient
+from steadygan.penalties import Critic, input_gradient, r1, squared_norm
 from steadygan.theory import cases
 from steadygan.theory.verdicts import AS_CORRECTED, FARGAN, Verdict, judge
 
@@ -20,9 +22,11 @@ __all__ = [
     "check_definition1",
     "check_eqn3",
     "check_eqn5",
+    "check_eqn11",
     "check_proposition1",
     "definition1",
     "eqn5",
+    "eqn11",
     "proposition1",
     "proposition1_objective",
 ]
@@ -245,4 +249,62 @@ def check_proposition1(seed: int = 0) -> Verdict:
         f"{max(weights):.1e}",
         judge((error <= 1e-9) & (gain > 0)),
         len(errors),
+    )
+
+
+def eqn11(critic: Critic, c: Tensor, y: Tensor, k: float, printed: bool = False) -> Tensor:
+    """The objective that the critic ascends: mean log s(D(c)) + mean log s(-D(y)) - k mean |grad D(c)|^2.
+
+    c are the N rows that count as real, y the fakes, D logits and s the sigmoid. The `printed` form adds the penalty.
+    Eqns 6 and 21 subtract theirs. Tao and Wang 2020 (FARGAN), Eqn 11.
+
+    >>> c, y = torch.ones(1, 1), -torch.ones(1, 1)
+    >>> [round(float(eqn11(lambda x: 2 * x[:, 0], c, y, 1.0, printed=p)), 4) for p in (True, False)]
+    [3.7461, -4.2539]
+    """
+    logits, gradient = input_gradient(critic, c)
+    penalty = k * squared_norm(gradient).mean()
+    gain = F.logsigmoid(logits).mean() + F.logsigmoid(-critic(y)).mean()
+    return (gain + penalty if printed else gain - penalty).detach()
+
+
+def scaled(critic: Critic, by: float) -> Critic:
+    """The critic times a number."""
+    return lambda x: by * critic(x)
+
+
+def check_eqn11(seed: int = 0) -> Verdict:
+    """Random critics, each made steeper and steeper: does the objective rise with the steepness?
+
+    The package's loss for D, with its penalty R1, is minimised. It should be the objective with the other sign.
+
+    >>> check_eqn11().verdict
+    'false as printed'
+    """
+    g = cases.generator(seed)
+    steepness = [2.0**power for power in range(11)]
+    bounded: dict[bool, list[bool]] = {True: [], False: []}
+    errors = []
+    for _ in range(100):
+        n, k = cases.integers(g, 1, 4), float(cases.log_uniform(g, 0.1, 10, 1))
+        net, c, y = cases.network(g, (n, 16, 1), torch.tanh), cases.normal(g, 16, n), cases.normal(g, 16, n)
+        for form, held in bounded.items():
+            values = [float(eqn11(scaled(net, by), c, y, k, printed=form)) for by in steepness]
+            held.append(max(values) <= 0 and values[-1] < values[0])
+        loss = non_saturating.discriminator(net(c), net(y)) + k * r1(net, c)
+        errors.append(float((loss + eqn11(net, c, y, k)).detach().abs()))
+    one = torch.ones(1, 1, dtype=torch.float64)
+    steep = [
+        float(eqn11(scaled(lambda x: x[:, 0], by), one, -one, 1.0, printed=True)) for by in (1.0, 10.0, 100.0)
+    ]
+    printed, corrected = (torch.tensor(bounded[form]) for form in (True, False))
+    return Verdict(
+        "Eqn 11",
+        FARGAN,
+        "D ascends mean log s(D(c)) + mean log s(-D(y)) + k mean |grad D(c)|^2, a penalty on its gradient",
+        f"D = s x, real 1, fake -1, k = 1: {steep[0]:.3g}, {steep[1]:.3g} and {steep[2]:.4g} at s = 1, 10 and 100, so "
+        f"nothing bounds D; the same for {int((~printed).sum())} of 100 critics. With a minus it is at most 0 and "
+        f"falls; the package's loss is minus that to {max(errors):.0e}",
+        judge(printed, corrected & (torch.tensor(errors) <= 1e-12)),
+        100,
     )

@@ -18,16 +18,39 @@ __all__ = [
     "Statistics",
     "Stop",
     "Stopped",
+    "coming",
+    "due",
 ]
 
 
 class Every(NamedTuple):
-    """The interval in steps of each kind of event. The last step has all kinds."""
+    """The interval in steps of each kind of event. The last step has all kinds.
+
+    The evaluations may be at chosen steps instead.
+    """
 
     log: int
-    score: int
+    score: int | tuple[int, ...]
     checkpoint: int
     diagnostics: int | None = None  # None: never
+
+
+def due(step: int, when: int | tuple[int, ...]) -> bool:
+    """Whether a step is a multiple of a number, or one of the chosen steps.
+
+    >>> due(6, 3), due(6, (0, 3)), due(0, 3)
+    (True, False, True)
+    """
+    return step in when if isinstance(when, tuple) else step % when == 0
+
+
+def coming(step: int, when: int | tuple[int, ...]) -> list[int]:
+    """The next multiple of a number after `step`, or all chosen steps after it.
+
+    >>> coming(6, 3), coming(6, (0, 7, 9))
+    ([9], [7, 9])
+    """
+    return [each for each in when if each > step] if isinstance(when, tuple) else [step - step % when + when]
 
 
 class Stop(NamedTuple):

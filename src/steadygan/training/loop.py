@@ -23,6 +23,8 @@ from steadygan.training.events import (
     Statistics,
     Stop,
     Stopped,
+    coming,
+    due,
 )
 
 __all__ = ["lost_members", "train"]
@@ -33,6 +35,7 @@ def train(
     state: State,
     *,
     evaluate: Callable[[State], Evaluated],
+    begun: Evaluated | None = None,
     statistics: Callable[[State, State], Logs] | None = None,
     trace: Callable[[State, int, int], tuple[int, str] | None] | None = None,
     steps: int,
@@ -43,8 +46,9 @@ def train(
 ) -> Iterator[Event]:
     """Advance from the state's own step counter up to `steps`, and yield an event for everything that happens.
 
-    `evaluate(state)` evaluates a state; `statistics(before, state)` is the diagnostics pass, and also gets the previous
-    state. `trace(good, until, member)` finds the step and the tensor at which a member diverged: `good` is the
+    `evaluate(state)` evaluates a state. `begun` is what it has returned for the first state of a run, and makes the
+    first event if that step is to be evaluated. `statistics(before, state)` is the diagnostics pass, and also gets the
+    previous state. `trace(good, until, member)` finds the step and the tensor at which a member diverged: `good` is the
     last finite state, `until` the step at which NaN was seen. `wall_s` is the time spent before a resume.
 
     The run ends early in two ways. `stop` can end it: its last step then has all events of a last step. A NaN or
@@ -58,6 +62,8 @@ def train(
     first = int(state.scalars["step"].flatten()[0])
     diverged, state = lost_members(state), place.mine(state)
     good = (first, state)
+    if begun and due(first, every.score):
+        yield Scored(first, time.perf_counter() - began, place.state(state), place.evaluated(begun))
     while good[0] < steps:
         done = _next(good[0], every, steps)
         before, state, logs = advance(state, good[0], done)
@@ -81,7 +87,7 @@ def train(
             yield Progress(done, time.perf_counter() - began, logs)
         if statistics and (last or (every.diagnostics and done % every.diagnostics == 0)):
             yield Statistics(done, time.perf_counter() - began, place.logs(statistics(before, state)))
-        if last or done % every.score == 0:
+        if last or due(done, every.score):
             found = place.evaluated(evaluate(state))
             yield Scored(done, time.perf_counter() - began, place.state(state), found)
         if last or done % every.checkpoint == 0:
@@ -95,7 +101,7 @@ def train(
 
 def _next(done: int, every: Every, steps: int) -> int:
     """The next step that has an event."""
-    return min(steps, *(done - done % each + each for each in every if each))
+    return min([steps, *(step for each in every if each for step in coming(done, each))])
 
 
 def lost_members(state: State) -> set[int]:

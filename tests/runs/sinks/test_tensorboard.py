@@ -77,7 +77,7 @@ def test_a_run_writes_what_its_lines_say(tmp_path, quiet):
     train.start(config.parse(POINTS), tmp_path / "run", quiet)
     check(tmp_path / "run" / "tensorboard", tmp_path / "run")
     assert pictures(tmp_path / "run") == files(tmp_path / "run")
-    assert files(tmp_path / "run").keys() == {6, 12}
+    assert files(tmp_path / "run").keys() == {0, 6, 12}
 
 
 def test_an_ensemble_is_a_run_for_each_member(tmp_path, quiet):
@@ -99,7 +99,7 @@ def test_resume_has_each_step_once(tmp_path, quiet):
     steps = [step for step, _ in scalars(folder / "tensorboard")["loss/D"]]
     assert steps == sorted(set(steps)) == [2, 4, 6, 8, 10, 12, 14, 16, 18]
     assert pictures(folder) == files(folder)
-    assert files(folder).keys() == {6, 12, 18}
+    assert files(folder).keys() == {0, 6, 12, 18}
 
 
 def test_event_files_may_come_late(tmp_path, quiet):

@@ -93,8 +93,8 @@ def scored(folder):
 def test_a_run_reports_its_evaluations_and_at_the_end_its_state(reports, tmp_path):
     ray_tune._trial(str(tmp_path / "r"), RAW, "mode_kl", True)
     assert [(each["step"], each["score"]) for each in reports] == scored(tmp_path / "r")
-    assert [each["step"] for each in reports] == [2, 4, 6]
-    assert [each.get("state") for each in reports] == [None, None, "done"]
+    assert [each["step"] for each in reports] == [0, 2, 4, 6]
+    assert [each.get("state") for each in reports] == [None, None, None, "done"]
 
 
 def test_a_run_that_goes_on_reports_what_it_had_and_then_what_is_new(reports, tmp_path, quiet):
@@ -102,7 +102,7 @@ def test_a_run_that_goes_on_reports_what_it_had_and_then_what_is_new(reports, tm
     text = (tmp_path / "r" / "config.yaml").read_text()
     (tmp_path / "r" / "config.yaml").write_text(text.replace("steps: 4", "steps: 6"))  # as if it was killed
     ray_tune._trial(str(tmp_path / "r"), RAW, "mode_kl", True)
-    assert [each["step"] for each in reports] == [2, 4, 6]
+    assert [each["step"] for each in reports] == [0, 2, 4, 6]
     assert [(each["step"], each["score"]) for each in reports] == scored(tmp_path / "r")
 
 
@@ -110,7 +110,7 @@ def test_a_run_that_has_ended_only_reports(reports, tmp_path, quiet):
     train.start(train.config.parse(RAW), tmp_path / "r", quiet)
     before = (tmp_path / "r" / "events.jsonl").read_bytes()
     ray_tune._trial(str(tmp_path / "r"), RAW, "mode_kl", False)
-    assert [each["step"] for each in reports] == [2, 4, 6]
+    assert [each["step"] for each in reports] == [0, 2, 4, 6]
     assert (tmp_path / "r" / "events.jsonl").read_bytes() == before
 
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from steadygan.runs.sweeps.record import Row, Sweep, keep, ranked, rows, rows_of
+from steadygan.errors import UsageError
+from steadygan.runs.sweeps.record import Row, Sweep, keep, ranked, read, rows, rows_of
 
 LINES = [
     {"step": 5, "wall_s": 1.0, "fd_lite0": [4.0, 3.0, 9.0, 9.0, None, 9.0]},
@@ -66,3 +67,23 @@ def test_rows_are_read_as_they_were_kept(tmp_path):
         "run-001,,{name: ring8},2.0,done,4,1.0",
         'run-000,,{name: grid25},,"failed: a, b",0,0.0',
     ]
+
+
+def test_a_line_on_divergence_without_members_is_passed_over(folder):
+    with (folder / "run-000" / "events.jsonl").open("a") as file:
+        file.write(
+            "".join(json.dumps({"step": 10, "diverged": odd}) + "\n" for odd in (None, 3, True, [0.5]))
+        )
+    points = [{"optimizer.lr": lr} for lr in (1e-3, 1.0, 1e-2)]
+    found = rows_of(folder, Sweep("it", "fd_lite0", points, [{}]), 0, "done")
+    assert [row.score for row in found] == [1.5, None, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("points", "runs"), [([], [{}]), ([{}], []), ([{}], [{}, {}]), ([None], [{}]), ("a", [{}])]
+)
+def test_a_sweep_with_other_runs_than_points_is_damaged(points, runs, tmp_path):
+    raw = {"format": 1, "recipe": "it", "by": "fd_lite0", "points": points, "runs": runs}
+    (tmp_path / "sweep.json").write_text(json.dumps(raw))
+    with pytest.raises(UsageError, match=r"sweep.json is damaged.*start a new sweep"):
+        read(tmp_path)

@@ -15,6 +15,7 @@ from steadygan.config import parse
 from steadygan.runs.identity import same_steps
 from steadygan.training.compile import compiled_step, kept
 from steadygan.training.compile.compiled_step import compiled
+from steadygan.training.compile.cpu import LARGE, products
 from steadygan.training.compile.program import Form
 
 FORM = Form(1, {"params": {"D": 1}, "buffers": {}, "moments": {}, "average": {}, "scalars": {}}, {})
@@ -127,6 +128,12 @@ def test_a_program_of_other_circumstances_has_another_name(what, monkeypatch):
     assert before == name()
     OTHERS[what](monkeypatch)
     assert name() != before
+
+
+def test_a_program_has_a_name_while_onednn_multiplies():
+    # torch refuses get_float32_matmul_precision() there, and large ensembles could not be compiled
+    with products(LARGE):
+        assert name() == name()
 
 
 def test_another_run_or_layout_has_another_name():

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from steadygan.diagnostics.history import whole
-from steadygan.files import fits, sync, write_whole
+from steadygan.files import sync, write_whole
 from steadygan.training.events import Diverged, Event, Progress, Scored, Snapshot, Statistics, Stopped
 
 __all__ = ["last_good", "line_of", "line_sink", "logged", "rewind", "whole"]
@@ -62,7 +62,7 @@ def logged(path: Path, step: int) -> dict[str, Any]:
 
 def last_good(path: Path, member: int | None = None) -> list[int]:
     """The steps of the last good states of the members that have diverged, or of one of them."""
-    lost = [line for _, line in whole(path) if fits(line.get("diverged"), [int])]
+    lost = [line for _, line in whole(path) if "diverged" in line]
     found = [line.get("good_step") for line in lost if member is None or member in line["diverged"]]
     return [step for step in found if type(step) is int and step >= 0]
 

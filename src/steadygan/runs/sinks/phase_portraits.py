@@ -51,7 +51,7 @@ def _path(events: Path) -> Tensor:
     """The first parameters of D and G at each logged step, [t, 2], of the first member. NaN where not finite."""
     places = []
     for _, values in whole(events):
-        if "at/D" in values:
+        if "at/D" in values and values["step"]:  # the path begins at the start anyway
             each = [values["at/D"], values["at/G"]]
             firsts = [v[0] if isinstance(v, list) else v for v in each]
             places.append([float("nan") if v is None else v for v in firsts])

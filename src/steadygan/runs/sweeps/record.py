@@ -108,7 +108,10 @@ def write(folder: Path, sweep: Sweep) -> None:
 def read(folder: Path) -> Sweep:
     """The sweep of a folder. Raises UsageError if it has none."""
     raw = _read(folder / SWEEP, {"recipe": str, "by": str, "points": [{}], "runs": [{}]})
-    return Sweep(*(raw[name] for name in Sweep._fields))
+    sweep = Sweep(*(raw[name] for name in Sweep._fields))
+    if not sweep.points or len(sweep.runs) not in (1, len(sweep.points)):
+        raise UsageError(f"{folder / SWEEP} is damaged: start a new sweep")
+    return sweep
 
 
 def rows(folder: Path) -> list[Row]:
@@ -179,7 +182,7 @@ def rows_of(folder: Path, sweep: Sweep, number: int, state: str) -> list[Row]:
     """
     name = run_name(number)
     lines = [line for _, line in whole(folder / name / EVENTS)]
-    lost = {member for line in lines for member in line.get("diverged", ())}
+    lost = {member for line in lines for member in line.get("diverged") or ()}
     step = max((line["step"] for line in lines), default=0)
     seconds = max((line.get("wall_s", 0.0) for line in lines), default=0.0)
     last = (scores(folder / name, sweep.by) or [(0, [])])[-1][1]

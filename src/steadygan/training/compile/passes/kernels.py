@@ -53,7 +53,7 @@ def load(note: Callable[[str], None]) -> bool:
 
 @cache
 def _load() -> None:
-    """Compile the kernels unless the cache folder has them intact; register them, with the shapes of their results."""
+    """Compile the kernels unless the cache folder has them intact; load them, which registers them with torch."""
     vectors = VECTORS[torch.backends.cpu.get_cpu_capability()]
     words = [*shlex.split(os.environ.get("CXX", "g++")), *FLAGS, *vectors]
     asked = [torch.__version__, platform.machine(), *words, torch.Tag.needs_exact_strides, SOURCE.read_text()]
@@ -62,6 +62,12 @@ def _load() -> None:
     if not _is_whole(file):
         _make(words, file)
     CDLL(str(file), mode=RTLD_GLOBAL)  # global, because programs call it by its name in C
+    _register_shapes()
+
+
+@cache
+def _register_shapes() -> None:
+    """Tell torch the shapes of the kernels' results, once: torch before 2.13 refuses to be told again."""
     torch.library.register_fake("steadygan::product")(_product)
     torch.library.register_fake("steadygan::fold")(_fold)
 

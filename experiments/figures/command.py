@@ -1,0 +1,130 @@
+"""The command of a paper: train a figure's runs, keep its values in a .jsonl file, draw it."""
+
+import argparse
+import textwrap
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from benchmarks import script
+from experiments import records
+from experiments.figures.declared import Figure, Frames, Line, Table
+from experiments.figures.drawing import at_end, draw, named
+from experiments.figures.runs import curves, described, lost, place, trained
+from experiments.records import Record
+from steadygan.errors import UsageError
+from steadygan.recipes.catalogue import find_recipe
+from steadygan.runs.folder import SAMPLES
+
+HOW = """
+Runs are kept in --runs, each in a folder of its own, and are not trained again; one that was interrupted is resumed.
+Beside them FIGURE-SCALE.jsonl has the values of each run, and FIGURE-SCALE.png is the picture. Curves go through the
+median of the seeds, and bands reach from the lowest to the highest. Samples are those of the first seed.
+"""
+
+
+def measured(line: Line, figure: Figure, options: argparse.Namespace) -> Record:
+    """Train a line of a figure unless it is there; its values, its pictures, and what is published of it."""
+    raw = described(line, figure, options)
+    folder = place(raw, options.runs)
+    trained(raw, folder, options.data_root)
+    pictures = sorted((folder / SAMPLES).glob("step-*.png"))
+    return {
+        "recipe": line.recipe,
+        "changes": [*line.changes, *options.words],
+        "scale": options.scale,
+        "data": options.data,
+        "steps": raw["steps"],
+        "seeds": options.seeds,
+        "lost": len(lost(folder)),
+        "published": published(line),
+        "folder": str(folder),
+        "pictures": [(int(p.stem[5:]), str(p)) for p in pictures] if isinstance(figure.shown, Frames) else [],
+        "curves": curves(folder),
+    }
+
+
+def published(line: Line) -> str:
+    """What a paper publishes of a line, in words; nothing where it has other settings, or none are published.
+
+    >>> published(Line("FARGAN", "cifar10-far-resnet-fargan"))
+    ' (published: IS 6.81, FID 17.82)'
+    >>> published(Line("N0 = 8", "cifar10-far-resnet-fargan-n8"))
+    ''
+    """
+    paper = {} if line.changes else find_recipe(line.recipe)[1].get("paper", {})
+    known = {"IS": paper.get("inception_score"), "FID": paper.get("fid")}
+    first = {key: v[0] if isinstance(v, list) else v for key, v in known.items() if v is not None}
+    return f" (published: {', '.join(f'{key} {v:g}' for key, v in first.items())})" if first else ""
+
+
+def told(record: Record, seconds: float) -> str:
+    """A run in a line: its last scores, as medians over the seeds."""
+    ends = {key: at_end(record, key) for key in record["curves"] if not key.startswith("adversarial")}
+    scores = [f"{key} {sorted(values)[len(values) // 2]:.4g}" for key, values in ends.items() if values]
+    gone = [f"{record['lost']} of {record['seeds']} seeds lost"] if record["lost"] else []
+    return ", ".join([*scores, *gone, f"{seconds:.0f} s"])
+
+
+def made(name: str, figure: Figure, options: argparse.Namespace) -> Path:
+    """Train and draw a figure; the file of its picture."""
+    ending = f"-{options.data}" if options.data else ""
+    out = options.runs / f"{name}-{options.scale}{ending}.png"
+    found: dict[str, Record] = {}
+    for panel in figure.panels:
+        for line in panel.lines:
+            began = time.monotonic()
+            record = measured(line, figure, options)
+            found[named(panel, line)] = record
+            records.write(out.with_suffix(".jsonl"), found)
+            print(f"{named(panel, line)}: {told(record, time.monotonic() - began)}", flush=True)
+    draw(figure, found, f"{figure.title}{_where(options)}", _note(figure, found, options), out)
+    return out
+
+
+def _where(options: argparse.Namespace) -> str:
+    """What is not as in the paper, for the title."""
+    scale = f", at the scale {options.scale}" if options.scale != "paper" else ""
+    data = f", on {options.data} instead of its own images" if options.data else ""
+    words = f", {' '.join(options.words)}" if options.words else ""
+    return f"{scale}{data}{words}"
+
+
+def _note(figure: Figure, found: Mapping[str, Record], options: argparse.Namespace) -> str:
+    """What is drawn of the seeds, and which were lost."""
+    gone = sum(record["lost"] for record in found.values())
+    told = f"; {gone} of {options.seeds * len(found)} members became NaN and are left out" if gone else ""
+    if isinstance(figure.shown, Frames):
+        return f"the first of {options.seeds} seeds{told}"
+    one, all_ = ("dots", "bars") if isinstance(figure.shown, Table) else ("lines", "bands")
+    return f"{one}: median of {options.seeds} seeds; {all_}: from the lowest to the highest{told}"
+
+
+def arguments(text: str | None, paper: str, figures: Mapping[str, Figure]) -> argparse.ArgumentParser:
+    shown = "\n".join(
+        textwrap.fill(f"{name:8}{figure.title}", 118, subsequent_indent=" " * 8)
+        for name, figure in figures.items()
+    )
+    parser = script.parser(f"{text}\n{shown}\n{HOW}")
+    parser.add_argument("figure", choices=list(figures), metavar="FIGURE", help="one of those above")
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="overrides of all its runs")
+    parser.add_argument("--scale", default="paper", help="paper (full size, default), or a preset: tiny")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--data", default=None, help="another set of images for all its runs: fashion_mnist, digits, ..."
+    )
+    parser.add_argument("--data-root", type=Path, default=None, help="folder of the images")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=Path("runs") / paper)
+    return parser
+
+
+def main(text: str | None, paper: str, figures: Mapping[str, Figure]) -> None:
+    """Make the figure that the command line names."""
+    options = arguments(text, paper, figures).parse_intermixed_args()
+    if strange := [word for word in options.words if "=" not in word]:
+        raise UsageError(f"an override is KEY=VALUE, not {strange[0]!r}: one figure is made at a time")
+    torch.set_num_threads(options.threads)
+    print(made(options.figure, figures[options.figure], options))
