@@ -186,7 +186,7 @@ def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = 
     events = Events(facts)
     try:
         if isinstance(lines, Path):
-            lines.stat()
+            lines.stat()  # raises where nothing is there; what is no ordinary file has no lines
         for line in lines_of(lines) if isinstance(lines, Path) else lines:
             events.take(line)
     except OSError as error:
