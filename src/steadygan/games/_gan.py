@@ -59,8 +59,8 @@ class Clip:
 class Received:
     """The gradient that G receives at its samples, brought to the size `norm`, of which a running mean follows it.
 
-    `decay` is the share of the mean square that a step keeps. Source: Lin 2025 (AFM). Its released code has a decay of 0.9
-    and a norm of 1 / sqrt(d) for samples of d numbers.
+    `decay` is the share of the mean square that a step keeps. Source: Lin 2025 (AFM). Its released code has a decay of
+    0.9 and a norm of 1 / sqrt(d) for samples of d numbers.
     """
 
     norm: Number = 1.0
