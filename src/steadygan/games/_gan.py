@@ -35,7 +35,7 @@ from steadygan.schedules import Number, at
 
 __all__ = ["Clip", "FakeAsReal", "Received", "Term", "gan"]
 
-SQUARE, RECEIVED = "received/square", "gradient/x_fake"
+SQUARE, RECEIVED = "received/square", "signal/rms"
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ def gan(
     {'x_real': (64, 2), 'z': (64, 2), 'z_pool': (128, 2)}
     """
     _check(D.module, loss, batch, penalties, view, far, clip, received)
+    _check_once(logit_terms)
     if len(shape) != 3 and (view.augment or any(agreement.images for agreement in agreements)):
         raise UsageError(
             "augmentation and flip_and_shift change images, but these data are points: choose augment=none, "
@@ -210,6 +211,16 @@ def _check(
             "approximated penalties compare the critic's logits at two near samples, but noise or dropout in its "
             "layers differs between the two: leave it out, or take r1 and r2 instead"
         )
+
+
+def _check_once(terms: Sequence[LogitTerm]) -> None:
+    """Raise UsageError for two terms of one name: they would share a log, and averages in the state."""
+    names = [term.name for term in terms]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"critic.logit_penalties has {name} twice: give it once, with the sum of the weights"
+            )
 
 
 def _check_weighs(loss: Loss) -> None:
