@@ -139,10 +139,7 @@ def gan(
     if batch_G:
         _check_own_batch(parts)
         fields["z_G"] = Field("normal", (batch_G, latent))
-    kept = [each.scalars for each in (view.augment, *logit_terms) if each]
-    scalars = {
-        key: value for part in (*kept, {SQUARE: 0.0} if received else {}) for key, value in part.items()
-    }
+    scalars = _scalars(parts)
     return Game(
         players={
             "D": Player(
@@ -297,6 +294,14 @@ def _nearby(terms: Sequence[Term]) -> list[tuple[str, float, int]]:
     return [(penalty.where, penalty.sigma, interval) for penalty, interval in found if penalty.sigma]
 
 
+def _scalars(parts: _Parts) -> dict[str, float]:
+    """What augmentation, terms of the logits and the gradient that G receives keep in the state, at its start."""
+    found = {SQUARE: 0.0} if parts.received else {}
+    for each in (parts.view.augment, *parts.logit_terms):
+        found |= dict(each.scalars) if each else {}
+    return found
+
+
 def _due(interval: int) -> str:
     """The field whose presence in a draw says that penalties of this interval are due."""
     return f"due/{interval}"
@@ -344,16 +349,9 @@ def _discriminator(
     noisy = {
         side: partial(parts.view.samples, side=side, draw=draw, scalars=scalars) for side in ("real", "fake")
     }
-    points = {"real": noisy["real"](rows.real), "fake": noisy["fake"](rows.fake)}
     due = [term for term in parts.penalties if term.interval == 1 or _due(term.interval) in draw]
-    places = _places(due)
-    if "between" in places:
-        points["between"] = interpolate(points["real"], points["fake"], draw["alpha"])
-    if "around" in places:
-        points["around"] = perturb(points["real"], draw["noise"], draw["alpha"])
-    for where, sigma, _ in _nearby(due):
-        points[_near(where, sigma)] = points[where] + sigma * draw[_direction(where)]
-    seen = _seen(critic, points, places, parts.view.reduce, joint=parts.joint)
+    points = _points(noisy["real"](rows.real), noisy["fake"](rows.fake), due, draw)
+    seen = _seen(critic, points, _places(due), parts.view.reduce, joint=parts.joint)
     real_logits, fake_logits = seen["real"].raw, seen["fake"].raw
 
     weights = {} if rows.weights is None else {"weights": rows.weights}
@@ -383,6 +381,18 @@ def _discriminator(
         logs[key] = logs.get(key, 0.0) + value
         total = total + value
     return total, logs
+
+
+def _points(real: Tensor, fake: Tensor, due: Sequence[Term], draw: Draw) -> dict[str, Tensor]:
+    """Where the critic is seen: at both kinds of samples, and wherever else a penalty that is due looks."""
+    points, places = {"real": real, "fake": fake}, _places(due)
+    if "between" in places:
+        points["between"] = interpolate(real, fake, draw["alpha"])
+    if "around" in places:
+        points["around"] = perturb(real, draw["noise"], draw["alpha"])
+    for where, sigma, _ in _nearby(due):
+        points[_near(where, sigma)] = points[where] + sigma * draw[_direction(where)]
+    return points
 
 
 def _looked(penalty: Penalty, seen: Mapping[str, Differentiated], reduce: Reduction | None) -> Differentiated:
