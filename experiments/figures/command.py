@@ -5,6 +5,7 @@ import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -75,7 +76,7 @@ def published(line: Line) -> str:
 def told(record: Record, seconds: float) -> str:
     """A run in a line: its last scores, as medians over the seeds."""
     ends = {key: at_end(record, key) for key in record["curves"] if not key.startswith("adversarial")}
-    scores = [f"{key} {sorted(values)[len(values) // 2]:.4g}" for key, values in ends.items() if values]
+    scores = [f"{key} {median(values):.4g}" for key, values in ends.items() if values]
     gone = [f"{record['lost']} of {record['seeds']} seeds lost"] if record["lost"] else []
     return ", ".join([*scores, *gone, f"{seconds:.0f} s"])
 
