@@ -166,7 +166,9 @@ def test_features_of_labelled_samples_are_not_the_labels():
     _, D, G, draw = of_G(raw(**digits, game={"name": "gan", "conditional": True}))
     assert [name for name, _ in D.named_modules()][-1] == "embed"
     _, _, logs = trained(raw(**digits, game={"name": "gan", "conditional": True}, dynamics="simultaneous"))
-    (draw,) = build(parse(raw(**digits, game={"name": "gan", "conditional": True}, dynamics="simultaneous"))).draws(0)
+    (draw,) = build(
+        parse(raw(**digits, game={"name": "gan", "conditional": True}, dynamics="simultaneous"))
+    ).draws(0)
     value = squared_distance(D.body(draw["x_real"]), D.body(G(draw["z"])))
     torch.testing.assert_close(logs[0]["feature_matching/G"], value)
 

@@ -356,7 +356,7 @@ _share = Option(value(low=0, high=1), 0.99, "Share of the running means that a s
 LOGIT_PENALTIES = {
     "centering": Part(
         centering,
-        "Squared sum of a real and a fake logit, which keeps them about 0 (Hyun et al. 2025).",
+        "Squared sum of a real and a fake logit, which keeps them about 0 (Lin et al. 2025, AFM).",
         {"weight": Option(value(low=0), 0.01, "Factor of the term in the critic's loss.", 0.1)},
     ),
     "lecam": Part(
