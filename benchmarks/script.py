@@ -13,6 +13,13 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
+def positive(text: str) -> int:
+    """A count on the command line, 1 or more."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"takes a whole number of 1 or more, not {text!r}")
+    return int(text)
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Call main and exit with its code (None: 0); with code 2 and a sentence where its input is wrong or missing."""
     try:

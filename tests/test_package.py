@@ -25,7 +25,7 @@ COMMANDS = {
     "steadygan list": "",
     "steadygan train digits-fargan": "steps=20 compile=false",
     "steadygan train digits-0gp": "steps=20 compile=true",
-    "steadygan resume runs/digits-fargan": "steps=30",
+    "steadygan resume runs/digits-fargan": "",
     "steadygan sample runs/digits-fargan -n 64 --out grid.png": "",
     "steadygan export runs/digits-fargan": "",
     "steadygan evaluate runs/digits-fargan -n 2000": "-n 100 --extractor pixels8",

@@ -63,7 +63,7 @@ def load(folder: Path) -> None:
             ["resume", str(run)],
             ["sample", str(run), "-n", "4"],
             ["evaluate", str(run), "-n", "100"],
-            ["report", str(run)],
+            ["report", str(run), "--out", str(folder / "loading.html")],
             ["diagnose", str(run)],
             ["compare", str(run), str(run)],
             ["train", str(folder / "loading.yaml"), "--dry-run"],

@@ -101,7 +101,7 @@ def places(chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
         ["train", recipe, "--out", str(run)],
         *(
             ["sample", str(run)],
-            ["report", str(run)],
+            ["report", str(run), "--out", str(folder / "☃.html")],
             ["diagnose", str(run)],
             ["evaluate", str(run), "-n", "100"],
         ),

@@ -5,6 +5,7 @@ import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -75,7 +76,7 @@ def published(line: Line) -> str:
 def told(record: Record, seconds: float) -> str:
     """A run in a line: its last scores, as medians over the seeds."""
     ends = {key: at_end(record, key) for key in record["curves"] if not key.startswith("adversarial")}
-    scores = [f"{key} {sorted(values)[len(values) // 2]:.4g}" for key, values in ends.items() if values]
+    scores = [f"{key} {median(values):.4g}" for key, values in ends.items() if values]
     gone = [f"{record['lost']} of {record['seeds']} seeds lost"] if record["lost"] else []
     return ", ".join([*scores, *gone, f"{seconds:.0f} s"])
 
@@ -124,12 +125,12 @@ def arguments(text: str | None, paper: str, figures: Mapping[str, Figure]) -> ar
     parser.add_argument("figure", choices=list(figures), metavar="FIGURE", help="one of those above")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="overrides of all its runs")
     parser.add_argument("--scale", default="paper", help="paper (full size, default), or a preset: tiny")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=script.positive, default=3)
     parser.add_argument(
         "--data", default=None, help="another set of images for all its runs: fashion_mnist, digits, ..."
     )
     parser.add_argument("--data-root", type=Path, default=None, help="folder of the images")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=script.positive, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs") / paper)
     return parser
 

@@ -108,7 +108,7 @@ def _legend(sheet: Any, axes: Sequence[Any], panels: Sequence[Panel]) -> int:
         sheet.legend(handles=_marks(panels[0]), loc="lower center", ncols=4, fontsize=9, frameon=False)
         return math.ceil(len(labels[0]) / 4)
     for axis, panel in zip(axes, panels):
-        under = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+        under = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.28)}
         axis.legend(handles=_marks(panel), fontsize=8, ncols=3, frameon=False, **under)
     return 0
 

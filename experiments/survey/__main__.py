@@ -17,6 +17,7 @@ from experiments.pages import DOCS
 from experiments.survey import hopping, pictures, quality
 from experiments.survey.page import page
 from experiments.survey.settings import SCALES, Scale, recipes, trained
+from steadygan.errors import UsageError, nearest
 
 FIGURES, PAGE = Path(__file__).parent / "figures.jsonl", DOCS / "survey.md"
 
@@ -29,6 +30,22 @@ def studied(data: str, only: Sequence[str], scale: Scale, runs: Path, figures: P
             measure = hopping.measured if data == "ring8" else quality.measured
             records.put(figures, name, {"data": data, **measure(folder)})
             print(name, "done", flush=True)
+
+
+def chosen(sets: Sequence[str], only: Sequence[str], scale: Scale) -> list[str]:
+    """Those of the sets that have one of these recipes. Raises UsageError for an unknown set or recipe.
+
+    >>> chosen(["ring8", "digits"], ["digits-gan-bn"], SCALES["tiny"])
+    ['digits']
+    """
+    for name in sets:
+        if name not in scale.seeds:
+            raise UsageError(f"there is no {name!r} at this scale: {nearest(name, scale.seeds)}")
+    known = [recipe for name in sets for recipe in recipes(name)]
+    for recipe in only:
+        if recipe not in known:
+            raise UsageError(f"--only {recipe!r} is no recipe of {', '.join(sets)}: {nearest(recipe, known)}")
+    return [name for name in sets if not only or set(only) & {*recipes(name)}]
 
 
 def drawn(data: str, runs: Path, found: dict[str, records.Record], out: Path) -> None:
@@ -54,12 +71,10 @@ def main(words: Sequence[str] | None = None) -> None:
     given = parser.parse_args(words)
     scale = SCALES[given.scale]._replace(compiled=given.compile and given.scale == "full")
     runs = given.runs if given.scale == "full" else given.runs / given.scale
-    unknown = [name for name in given.data if name not in scale.seeds]
-    if unknown:
-        parser.error(f"there is no {unknown[0]} at this scale: choose from {', '.join(scale.seeds)}")
+    sets = chosen(given.data or list(scale.seeds), given.only, scale)
     full = given.scale == "full"
     out, figures = given.out or (DOCS if full else runs), FIGURES if full else runs / "figures.jsonl"
-    for data in given.data or scale.seeds:
+    for data in sets:
         studied(data, given.only, scale, runs, figures)
         found = records.read(figures)
         drawn(data, runs, found, out)

@@ -40,7 +40,7 @@ def saved(figure: Any, file: Path) -> None:
 def draw_ring(folders: Mapping[str, Path], file: Path) -> None:
     """The data, and seed 0's samples from step 0 to the last, a row for each order."""
     figure, axes = plots().subplots(
-        len(folders), SHOWN + 1, figsize=(11, 1.9 * len(folders)), layout="constrained"
+        len(folders), SHOWN + 1, figsize=(11, 1.9 * len(folders)), layout="constrained", squeeze=False
     )
     for row, (name, folder) in zip(axes, folders.items()):
         run, states = opened(folder)
@@ -61,7 +61,8 @@ def draw_ring(folders: Mapping[str, Path], file: Path) -> None:
 
 def draw_modes(found: Mapping[str, Record], file: Path) -> None:
     """The number of covered modes over the steps, a line for each seed."""
-    figure, axes = plots().subplots(1, len(found), figsize=(11, 2.4), sharey=True, layout="constrained")
+    shape = {"sharey": True, "squeeze": False, "layout": "constrained"}
+    figure, (axes,) = plots().subplots(1, len(found), figsize=(11, 2.4), **shape)
     for axis, (name, one) in zip(axes, found.items()):
         for modes in one["modes"]:
             axis.plot(one["steps"], modes, linewidth=0.9)

@@ -260,8 +260,7 @@ def centering(real_logits: Logits, fake_logits: Logits) -> Tensor:
     """Return mean_i (r_i + f_i)^2 on pairs of one real and one fake, a term of D's loss: it keeps the logits about 0.
 
     A relativistic loss sees r - f alone, so nothing else holds the logits' common level. The source's weight is 0.01.
-    Raises UsageError on unequal numbers of logits. Source: Hyun 2025 (Scalable GANs with
-    transformers, GAT).
+    Raises UsageError on unequal numbers of logits. Source: Lin 2025 (Adversarial Flow Models, AFM).
 
     >>> centering(torch.tensor([1.0, 3.0]), torch.tensor([-1.0, -1.0]))
     tensor(2.)
@@ -280,7 +279,8 @@ def lecam(real_logits: Logits, fake_logits: Logits, real_average: Average, fake_
 
     a_R and a_F are running means of the real and the fake logits, `real_average` and `fake_average`. They are
     constants here: after each step let a <- decay a + (1 - decay) mean logit, with a decay of 0.99. Several critics
-    have a list of each. The authors' code leaves out the squares of r < a_F and f > a_R. This is the paper's formula.
+    have a list of each. The authors' code leaves out the squares of r < a_F and f > a_R, and its StyleGAN2 divides
+    averages that start at 0 by 1 - decay^step. This is the paper's formula.
     Raises UsageError where the numbers of averages and of critics differ.
     Source: Tseng 2021 (Regularizing GANs under limited data).
 

@@ -184,7 +184,7 @@ class Penalty(NamedTuple):
 
 
 SIGMA = 0.01
-"""How far the approximated penalties look, in the units of samples in [-1, 1] (Lin et al. 2025, for images)."""
+"""How far the approximated penalties look, in the units of the samples (Lin et al. 2025, for latents of images)."""
 
 
 def _on_logit(logits: Tensor, gradient: Tensor) -> Tensor:

@@ -252,7 +252,7 @@ def test_a_folder_that_is_taken_stays_as_it_is(command, ring, tmp_path):
 
 def test_a_damaged_record_is_one_sentence(tmp_path, quiet):
     (tmp_path / "sweep.json").write_text("{")
-    with pytest.raises(UsageError, match=r"sweep.json cannot be read .*: start a new sweep"):
+    with pytest.raises(UsageError, match=r"sweep.json is not JSON .*: start a new sweep"):
         resume_sweep(tmp_path, quiet)
 
 

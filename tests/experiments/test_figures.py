@@ -317,6 +317,16 @@ def test_a_figures_name_and_its_overrides_may_stand_anywhere(tmp_path):
     assert (given.figure, given.words, given.scale, given.seeds) == ("fig5", ["steps=3"], "tiny", 2)
 
 
+@pytest.mark.parametrize(
+    "words", [("--seeds", "0"), ("--seeds", "-1"), ("--threads", "0"), ("--seeds", "two")]
+)
+def test_counts_are_one_or_more(words, tmp_path, capsys):
+    # no seed at all: every run counted as finished, since all of its 0 members were lost
+    with pytest.raises(SystemExit):
+        called(tmp_path, *words)
+    assert "1 or more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("page", ["docs/paper.md", "experiments/README.md"])
 def test_the_commands_of_a_page_name_figures_and_their_overrides_are_known(page):
     text = (ROOT / page).read_text()

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from rich.console import Console
 
 from experiments import records
 from experiments.survey import hopping, pictures, quality
@@ -12,7 +13,19 @@ from experiments.survey.page import page
 from experiments.survey.settings import SCALES, recipes
 from steadygan import config
 from steadygan.data import Modes
+from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe
+from steadygan.runs import train
+
+RING = {
+    "data": {"name": "ring8", "scale": 2.0},
+    "networks": {"name": "mlp", "width": 4, "depth": 1},
+    "optimizer": {"name": "sgd", "lr": 0.01},
+    "steps": 2,
+    "seeds": 2,
+    "batch": 8,
+    "compile": False,
+}
 
 
 def test_each_sample_near_a_mode_counts_for_the_nearest():
@@ -85,6 +98,26 @@ def test_the_sentences_hold_in_the_figures():
     for name, one in found.items():
         if "correlation" in one:
             assert all(math.isfinite(value) for value in one["correlation"]), name
+
+
+@pytest.mark.parametrize(
+    "words", [["nonsense"], ["ring8", "--only", "digits-gan-bn"], ["--only", "nonsense"]]
+)
+def test_unknown_sets_and_recipes_are_refused_before_training(words, tmp_path):
+    # recipes that no set has: nothing was trained, and drawing nothing was a traceback
+    with pytest.raises(UsageError, match=words[-1]):
+        main([*words, "--scale", "tiny", "--runs", str(tmp_path)])
+    assert not any(tmp_path.iterdir())
+
+
+def test_one_recipe_alone_has_a_picture(tmp_path):
+    # a sheet of one row or column: matplotlib then returns no list of axes
+    one = {"steps": [0, 5], "modes": [[1, 2], [3, 4]]}
+    pictures.draw_modes({"ring8-max-min": one}, tmp_path / "modes.png")
+    folder = tmp_path / "run"
+    train.start(config.parse(RING), folder, Console(quiet=True))
+    pictures.draw_ring({"ring8-max-min": folder}, tmp_path / "ring.png")
+    assert {path.name for path in tmp_path.glob("*.png")} == {"modes.png", "ring.png"}
 
 
 @pytest.mark.slow

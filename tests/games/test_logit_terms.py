@@ -114,6 +114,13 @@ def test_lecam_beside_adaptive_augmentation_moves_both():
     assert state.scalars["lecam/real"] != 0
 
 
+@pytest.mark.parametrize("name", TERMS)
+def test_a_term_is_given_once(name):
+    # LeCam's averages would follow the decay of the last one alone, and the log would have one of the two
+    with pytest.raises(UsageError, match=rf"{name} twice.*sum of the weights"):
+        build(parse({**RAW, "critic": {"logit_penalties": [TERMS[name], {**TERMS[name], "weight": 1.0}]}}))
+
+
 def test_several_critics_are_refused_with_what_to_do():
     class Two(nn.Module):
         def __init__(self) -> None:

@@ -69,7 +69,7 @@ def test_the_pure_step_is_a_loop_with_a_hook(loss):
         value = losses.LOSSES[loss].generator(D(y), reals)
         descend(G, value)
         torch.testing.assert_close(logs[number]["loss/G"], value.detach())
-        assert logs[number]["gradient/x_fake"].item() == pytest.approx((sum(sizes) / 6) ** 0.5)
+        assert logs[number]["signal/rms"].item() == pytest.approx((sum(sizes) / 6) ** 0.5)
     for name, net in nets.items():
         torch.testing.assert_close(state.params[name], flatten(net), rtol=0, atol=1e-10)
     assert state.scalars["received/square"].item() == pytest.approx(square, rel=1e-9)

@@ -149,3 +149,10 @@ def test_half_a_million_steps_fit_into_five_megabytes(tmp_path):
     text = page([reader.read()])
     assert len(text.encode()) < 5_000_000
     assert "99.5 at 123,857" in text
+
+
+def test_the_size_of_the_gradient_that_G_receives_is_beside_the_others_of_its_kind():
+    # among the norms of the players' own gradients, whose note says: of their parameters
+    own, told = panels.panels(["gradient/G", "signal/mean", "signal/rms"], apart=False)
+    assert told.keys == ("signal/mean", "signal/rms")
+    assert own.keys == ("gradient/G",)

@@ -844,6 +844,17 @@ def test_a_run_that_was_killed_after_its_last_checkpoint_keeps_no_more_than_it_s
     assert_same_run(tmp_path / "run", whole(name))
 
 
+@pytest.mark.parametrize(
+    "theirs", ["checkpoints/model.pt", "checkpoints/step-00000400/model.pt", ".notes.partial"]
+)
+def test_a_folder_of_somebody_else_is_not_trained_in(theirs, tmp_path, quiet):
+    (tmp_path / theirs).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / theirs).write_text("theirs")
+    with pytest.raises(UsageError, match="is not empty, and it is no run folder"):
+        train.start(parse(POINTS), tmp_path, quiet)
+    assert (tmp_path / theirs).read_text() == "theirs"
+
+
 @pytest.mark.parametrize("written", ["nothing", "half a configuration", "the first weights"])
 def test_a_folder_in_which_a_run_was_killed_before_its_configuration_is_trained_in(
     written, tmp_path, quiet, whole
@@ -865,14 +876,6 @@ def test_a_folder_in_which_a_run_was_killed_before_its_configuration_is_trained_
     (folder / "own.py").unlink(missing_ok=True)
     go(POINTS, tmp_path / "peace", quiet)
     assert_same_run(folder, tmp_path / "peace")
-
-
-def test_a_folder_with_a_file_that_is_no_runs_is_not_trained_in(tmp_path, quiet):
-    (tmp_path / "run.json").write_text("{}")
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="not empty"):
-        go(POINTS, tmp_path, quiet)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_trained_run_without_its_configuration_is_not_to_be_removed(tmp_path, quiet, whole):

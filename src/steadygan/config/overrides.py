@@ -29,7 +29,7 @@ def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
 
 def value_of(path: str, text: str) -> Any:
     """The value of `path=text`, read as YAML."""
-    return read_yaml(text, f"the value of {short(f'{path}={text}', 80)!r}")
+    return read_yaml(text, f"the value of {short(f'{path}={text}', 60)!r}")
 
 
 def split(assignment: str) -> tuple[str, str]:
@@ -89,7 +89,7 @@ def read_yaml(text: str, source: str) -> Any:
     except UsageError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = short(" ".join(str(error).split()) or type(error).__name__, 150)
+        reason = short(str(error) or type(error).__name__, 120)
         raise UsageError(f"{source} is not YAML ({reason}): quote or correct it") from None
 
 

@@ -51,7 +51,10 @@ class Clip(Strict):
 
 
 class GeneratorGradient(Strict):
-    """Normalizes the gradient that G receives from D: its size, over the samples, is that of a running mean."""
+    """Normalizes the gradient that G receives from D by a running mean of its size over the samples.
+
+    With gradient accumulation each part of a batch has a size of its own.
+    """
 
     norm: value(above=0) = Field(1.0, examples=[0.1])  # type: ignore[valid-type]
     """Size of the gradient of a sample's own loss, to which it is brought."""

@@ -185,6 +185,8 @@ def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = 
     name = str(lines) if isinstance(lines, Path) else "the lines"
     events = Events(facts)
     try:
+        if isinstance(lines, Path):
+            lines.stat()  # raises where nothing is there; what is no ordinary file has no lines
         for line in lines_of(lines) if isinstance(lines, Path) else lines:
             events.take(line)
     except OSError as error:

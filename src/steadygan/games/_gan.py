@@ -37,7 +37,7 @@ from steadygan.schedules import Number, at
 
 __all__ = ["Clip", "FakeAsReal", "Received", "Term", "gan"]
 
-SQUARE, RECEIVED = "received/square", "gradient/x_fake"
+SQUARE, RECEIVED = "received/square", "signal/rms"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Clip:
 class Received:
     """The gradient that G receives at its samples, brought to the size `norm`, of which a running mean follows it.
 
-    `decay` is the share of the mean square that a step keeps.
+    `decay` is the share of the mean square that a step keeps. Source: Lin 2025 (AFM). Its released code has a decay of
+    0.9 and a norm of 1 / sqrt(d) for samples of d numbers.
     """
 
     norm: Number = 1.0
@@ -119,6 +120,7 @@ def gan(
     {'x_real': (64, 2), 'z': (64, 2), 'z_pool': (128, 2)}
     """
     _check(D.module, loss, batch, penalties, view, far, clip, received)
+    _check_once(logit_terms)
     if len(shape) != 3 and (view.augment or any(agreement.images for agreement in agreements)):
         raise UsageError(
             "augmentation and flip_and_shift change images, but these data are points: choose augment=none, "
@@ -144,10 +146,7 @@ def gan(
     if batch_G:
         _check_own_batch(parts)
         fields["z_G"] = Field("normal", (batch_G, latent))
-    kept = [each.scalars for each in (view.augment, *logit_terms) if each]
-    scalars = {
-        key: value for part in (*kept, {SQUARE: 0.0} if received else {}) for key, value in part.items()
-    }
+    scalars = _scalars(parts)
     return Game(
         players={
             "D": Player(
@@ -224,6 +223,16 @@ def _check(
         )
 
 
+def _check_once(terms: Sequence[LogitTerm]) -> None:
+    """Raise UsageError for two terms of one name: they would share a log, and averages in the state."""
+    names = [term.name for term in terms]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"critic.logit_penalties has {name} twice: give it once, with the sum of the weights"
+            )
+
+
 def _check_weighs(loss: Loss) -> None:
     """Raise UsageError where D's loss takes no weights of its real samples, as a function of the caller may not."""
     try:
@@ -298,6 +307,14 @@ def _nearby(terms: Sequence[Term]) -> list[tuple[str, float, int]]:
     return [(penalty.where, penalty.sigma, interval) for penalty, interval in found if penalty.sigma]
 
 
+def _scalars(parts: _Parts) -> dict[str, float]:
+    """What augmentation, terms of the logits and the gradient that G receives keep in the state, at its start."""
+    found = {SQUARE: 0.0} if parts.received else {}
+    for each in (parts.view.augment, *parts.logit_terms):
+        found |= dict(each.scalars) if each else {}
+    return found
+
+
 def _due(interval: int) -> str:
     """The field whose presence in a draw says that penalties of this interval are due."""
     return f"due/{interval}"
@@ -345,16 +362,9 @@ def _discriminator(
     noisy = {
         side: partial(parts.view.samples, side=side, draw=draw, scalars=scalars) for side in ("real", "fake")
     }
-    points = {"real": noisy["real"](rows.real), "fake": noisy["fake"](rows.fake)}
     due = [term for term in parts.penalties if term.interval == 1 or _due(term.interval) in draw]
-    places = _places(due)
-    if "between" in places:
-        points["between"] = interpolate(points["real"], points["fake"], draw["alpha"])
-    if "around" in places:
-        points["around"] = perturb(points["real"], draw["noise"], draw["alpha"])
-    for where, sigma, _ in _nearby(due):
-        points[_near(where, sigma)] = points[where] + sigma * draw[_direction(where)]
-    seen = _seen(critic, points, places, parts.view.reduce, joint=parts.joint)
+    points = _points(noisy["real"](rows.real), noisy["fake"](rows.fake), due, draw)
+    seen = _seen(critic, points, _places(due), parts.view.reduce, joint=parts.joint)
     real_logits, fake_logits = seen["real"].raw, seen["fake"].raw
 
     weights = {} if rows.weights is None else {"weights": rows.weights}
@@ -384,6 +394,18 @@ def _discriminator(
         logs[key] = logs.get(key, 0.0) + value
         total = total + value
     return total, logs
+
+
+def _points(real: Tensor, fake: Tensor, due: Sequence[Term], draw: Draw) -> dict[str, Tensor]:
+    """Where the critic is seen: at both kinds of samples, and wherever else a penalty that is due looks."""
+    points, places = {"real": real, "fake": fake}, _places(due)
+    if "between" in places:
+        points["between"] = interpolate(real, fake, draw["alpha"])
+    if "around" in places:
+        points["around"] = perturb(real, draw["noise"], draw["alpha"])
+    for where, sigma, _ in _nearby(due):
+        points[_near(where, sigma)] = points[where] + sigma * draw[_direction(where)]
+    return points
 
 
 def _looked(penalty: Penalty, seen: Mapping[str, Differentiated], reduce: Reduction | None) -> Differentiated:

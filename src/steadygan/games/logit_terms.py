@@ -33,7 +33,7 @@ class LogitTerm(NamedTuple):
 
 
 def centering(weight: Number = 0.01) -> LogitTerm:
-    """Return the term with `losses.centering`. Source: Hyun 2025 (GAT).
+    """Return the term with `losses.centering`. Source: Lin 2025 (AFM).
 
     >>> centering(0.1).weight
     0.1

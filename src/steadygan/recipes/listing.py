@@ -45,8 +45,8 @@ SOURCES = {
     '"Consistency Regularization for Generative Adversarial Networks". bCR and zCR: Zhao et al. 2021, '
     '"Improved Consistency Regularization for GANs". LeCam: Tseng et al. 2021, '
     '"Regularizing Generative Adversarial Networks under Limited Data". Approximated R1: Lin et al. 2025, '
-    '"Diffusion Adversarial Post-Training for One-Step Video Generation". Centering: Hyun et al. 2025, '
-    '"Scalable GANs with Transformers".',
+    '"Diffusion Adversarial Post-Training for One-Step Video Generation". Centering: Lin et al. 2025, '
+    '"Adversarial Flow Models".',
     "conditional": 'Conditional GANs: Mirza and Osindero 2014, "Conditional Generative Adversarial Nets"; '
     'Miyato and Koyama 2018, "cGANs with Projection Discriminator".',
     "stacked_digits": '1,000 modes to count: Che et al. 2017, "Mode Regularized Generative Adversarial Networks"; '

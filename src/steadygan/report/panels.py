@@ -63,7 +63,12 @@ KNOWN = (
     Panel(CRITIC, "saturated", ("critic/saturated",), "share of fakes for which D is 99 % certain"),
     Panel(CRITIC, "held-out gap", ("critic/held",), "0: held-out samples score as reals, 1: as fakes"),
     Panel(CRITIC, "slopes", ("slope/*",), "norm of the critic's input gradient"),
-    Panel(TOLD, "norms", ("signal/mean", "signal/median", "signal/max"), "|N dL_G/dG(z)| per sample"),
+    Panel(
+        TOLD,
+        "norms",
+        ("signal/mean", "signal/median", "signal/max", "signal/rms"),
+        "|N dL_G/dG(z)| per sample",
+    ),
     Panel(TOLD, "largest share", ("signal/top",), "of the gradient, in one sample"),
     Panel(TOLD, "close pairs", ("close/pairs",), "share of fakes that nearly touch a training sample"),
     Panel(TOLD, "norms at close pairs", ("close/signal",), "both rising: FARGAN's vicious circle"),

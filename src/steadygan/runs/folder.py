@@ -64,13 +64,18 @@ _BEGINNINGS = {CHECKPOINTS, IDENTITY, "origin.json", "own.json"}
 
 
 def unbegun(folder: Path) -> bool:
-    """Whether a folder has only what a run writes before its configuration, and no step that was trained."""
+    """Whether a folder has only what a run writes before its configuration: nothing of anybody else may be lost."""
     if not folder.is_dir():
         return False
-    names = {path.name for path in folder.iterdir() if path.suffix != ".py"}
-    partial = {name for name in names if name.startswith(".") and name.endswith(".partial")}
-    trained = any(path.name != checkpoint.name(0) for path in checkpoint.checkpoints(folder / CHECKPOINTS))
-    return bool(names) and names <= _BEGINNINGS | partial and not trained
+    known = _BEGINNINGS | {f".{name}.partial" for name in (CONFIG, *_BEGINNINGS)}
+    names = {path.name for path in folder.iterdir() if not path.name.endswith((".py", ".py.partial"))}
+    saved = (folder / CHECKPOINTS).iterdir() if (folder / CHECKPOINTS).is_dir() else ()
+    first = checkpoint.name(0)
+    return (
+        bool(names)
+        and names <= known
+        and all(p.name == first or p.name.startswith(f".{first}.") for p in saved)
+    )
 
 
 def check_free(folder: Path) -> None:
