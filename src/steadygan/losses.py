@@ -28,6 +28,7 @@ __all__ = [
     "kl",
     "least_squares",
     "lecam",
+    "mean_feature_matching",
     "minimax",
     "non_saturating",
     "pull_away",
@@ -348,6 +349,24 @@ def feature_matching(
         )
     pairs = (zip(*layers, strict=True) for layers in zip(real, fake, strict=True))
     return total(torch.stack([(a.detach() - b).abs().mean() for a, b in pair]).mean() for pair in pairs)
+
+
+def mean_feature_matching(real_features: Tensor, fake_features: Tensor) -> Tensor:
+    """Return |mean f(x) - mean f(G(z))|^2 of features [N, ...] and [M, ...]: the norm is over all that a sample has.
+
+    G minimises it. The means are those of the whole batch where processes share it. The reals are not detached: compute
+    them under torch.no_grad in your own training loop. Raises UsageError on features of unlike shapes. Source:
+    Salimans 2016, section 3.1.
+
+    >>> mean_feature_matching(torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    tensor(5.)
+    """
+    if real_features.shape[1:] != fake_features.shape[1:] or not (len(real_features) and len(fake_features)):
+        raise UsageError(
+            f"feature matching compares one layer's features, but their shapes are {list(real_features.shape)} (real) "
+            f"and {list(fake_features.shape)} (fake): pass rows [N, ...] and [M, ...] of the same layer"
+        )
+    return (parallel.mean_row(real_features) - parallel.mean_row(fake_features)).square().sum()
 
 
 def _layers(features: Any) -> list[list[Tensor]]:

@@ -33,6 +33,7 @@ __all__ = [
     "joined",
     "largest",
     "mean",
+    "mean_row",
     "moments",
     "over",
     "processes",
@@ -192,6 +193,19 @@ def mean(x: Tensor) -> Tensor:
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # which counts all rows
     total, count = together(torch.stack([wide.sum(), wide.new_full((), x.numel())])).unbind()
     return (total / count).to(x.dtype)
+
+
+def mean_row(x: Tensor) -> Tensor:
+    """Return the mean of the rows of x [n, ...] on all processes, which may have unlike numbers of them.
+
+    >>> mean_row(torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
+    tensor([2., 2.])
+    """
+    if _now.size == 1:
+        return x.mean(0)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    told = together(torch.cat([wide.sum(0).flatten(), wide.new_full((1,), len(x))]))
+    return (told[:-1] / told[-1]).view(x.shape[1:]).to(x.dtype)
 
 
 def std(x: Tensor) -> Tensor:

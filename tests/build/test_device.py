@@ -43,6 +43,7 @@ CASES = {
     "digits-0gp": ["seeds=2", "critic.penalties.0.interval=2", "ema={decay: 0.99, start: 1}"],
     "grid25-conditional": ["seeds=2", "optimizer.lr=[0.001,0.002]"],
     "ring8-gn": ["optimizer.name=adamw", "seeds=2"],
+    "digits-r3gan": ["optimizer.name=muon", "seeds=2"],
     "grid25-fargan": [f"optimizer.lr={SCHEDULE}", f"ema.decay={SCHEDULE}"],
 }
 """Recipes with what they do not have: schedules, several members, lazy penalties, gradient accumulation, flips."""

@@ -90,3 +90,10 @@ def test_a_run_in_which_nobody_moves_is_refused():
     check_moves(made(optimizer=both), 9)
     check_moves(made(optimizer={"G": sgd(line()), "D": sgd(0.1)}), 10)
     check_moves(made(optimizer=sgd(0)), 10)
+
+
+def test_a_second_rate_that_moves_a_part_of_the_parameters_counts():
+    muon = {"name": "muon", "lr": line(), "adamw_lr": 0.1}
+    check_moves(made(optimizer=muon), 10)
+    with pytest.raises(UsageError, match=r"optimizer.lr and optimizer.adamw_lr are 0 from step 10 on"):
+        check_moves(made(optimizer={**muon, "adamw_lr": line()}), 10)

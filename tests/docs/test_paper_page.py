@@ -58,7 +58,7 @@ def test_a_recipe_of_the_table_is_there(command):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m ")])
 def test_a_study_of_the_table_is_there(command):
     module, *figure = command.removeprefix("python -m ").split()
-    found = pytest.importorskip(module)
+    found = importlib.import_module(module)
     assert not figure or figure[0] in found.FIGURES
 
 

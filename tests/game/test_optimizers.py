@@ -6,6 +6,7 @@ an optimizer without cases here fails with a KeyError under its name.
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from steadygan import schedules
 from steadygan.config import registry
-from steadygan.game.optimizers import Optimizer
+from steadygan.game.optimizers import Optimizer, orthogonalized
 from steadygan.schedules import at
 
 OPTIMIZERS = {name: part.make for name, part in registry.OPTIMIZERS.items()}
@@ -46,6 +47,53 @@ class NumpyTensorFlowRMSProp:
             self.p -= torch.from_numpy(self.lr * g / np.sqrt(self.ms + self.eps))
 
 
+class TorchMuonAndAdamW:
+    """torch's Muon on the flattened matrices and torch's AdamW on what is left.
+
+    `exact` leaves out torch's rounding to bfloat16, so that all else is compared to float64's last digits.
+    """
+
+    def __init__(
+        self,
+        params: list[Tensor],
+        lr: float,
+        shapes: list[tuple[int, ...]],
+        exact: bool = True,
+        adamw_lr: float = 3e-4,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        **adam: Any,
+    ) -> None:
+        self.p, self.lr, self.exact = params[0], lr, exact
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        self.parts = [part.clone().requires_grad_() for part in self.p.detach().split(sizes)]
+        self.views = [
+            part.view(shape[0] if shape else 1, -1).detach() for part, shape in zip(self.parts, shapes)
+        ]
+        self.hidden = [
+            len(s) > 1 and view.shape[0] > 1 < view.shape[1] for s, view in zip(shapes, self.views)
+        ]
+        inner = [view for view, hidden in zip(self.views, self.hidden) if hidden]
+        outer = [part for part, hidden in zip(self.parts, self.hidden) if not hidden]
+        options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        self.muon = torch.optim.Muon(inner, **options) if inner else None
+        self.adamw = (
+            torch.optim.AdamW(outer, lr=adamw_lr, weight_decay=weight_decay, **adam) if outer else None
+        )
+
+    def step(self) -> None:
+        for part, view, g in zip(self.parts, self.views, self.p.grad.split([len(p) for p in self.parts])):
+            part.grad, view.grad = g, g.view_as(view)
+        if self.muon:
+            self.muon.param_groups[0]["lr"] = self.lr
+            kept = (lambda t: t.clone()) if self.exact else torch.Tensor.bfloat16
+            with mock.patch.object(torch.Tensor, "bfloat16", kept):
+                self.muon.step()
+        if self.adamw:
+            self.adamw.step()
+        self.p.data = torch.cat([part.detach() for part in self.parts])  # a matrix is a view of its part
+
+
 Case = tuple[dict[str, Any], Callable[..., Any]]
 
 # An eps of 1e-2 shows where it stands: inside or outside the root, before or after the correction.
@@ -67,6 +115,14 @@ CASES: dict[str, list[Case]] = {
     "adamw": [
         ({"lr": 0.01}, torch.optim.AdamW),
         ({"lr": 0.01, "betas": (0.0, 0.9), "eps": 1e-2, "weight_decay": 2.0}, torch.optim.AdamW),
+    ],
+    # a wide, a tall and a kernel's matrix; vectors before and after one; a last weight of one row is a vector
+    "muon": [
+        ({"lr": 0.01, "shapes": [(2, 3)]}, TorchMuonAndAdamW),
+        ({"lr": 0.01, "shapes": [(3, 2)], "momentum": 0.5, "weight_decay": 0.0}, TorchMuonAndAdamW),
+        ({"lr": 0.01, "shapes": [(3, 1, 2)], "weight_decay": 2.0}, TorchMuonAndAdamW),
+        ({"lr": 0.01, "shapes": [(1,), (2, 2), (1, 1)], "adamw_lr": 0.02}, TorchMuonAndAdamW),
+        ({"lr": 0.01, "shapes": [(1, 5), ()], "betas": (0.0, 0.9), "eps": 1e-2}, TorchMuonAndAdamW),
     ],
 }
 
@@ -189,6 +245,44 @@ def test_adams_first_steps_in_float32_agree_with_float64(betas):
     steps = path.diff(dim=0, prepend=torch.zeros(1, 3)).double()
     expected = (-g / (g.abs() + 1e-8)).double().expand(20, 3)
     torch.testing.assert_close(steps, expected, rtol=3e-6, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5), (7, 7)])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_orthogonalized_maps_singular_values_by_the_polynomial(shape, size):
+    """In float64, by a decomposition: the singular vectors stay, and s / |M| goes five times through the polynomial."""
+    matrix = size * torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    s = s / s.square().sum().sqrt()
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    torch.testing.assert_close(orthogonalized(matrix), u * s @ v, rtol=1e-10, atol=1e-10)
+    assert 0.68 < s.min() < s.max() < 1.21
+
+
+def test_a_matrix_without_a_gradient_takes_no_step():
+    # 0 / 0 where nothing bounds the norm from below
+    assert torch.equal(orthogonalized(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+def test_muon_equals_torchs_to_the_rounding_of_bfloat16():
+    """A step has the norm lr sqrt(rank) or so. Rounding the five iterations to 8 bits leaves some 2^-7 of it."""
+    shapes = [(16, 24), (8, 3, 3, 3), (40,)]
+    generator = torch.Generator().manual_seed(0)
+    p = torch.randn(16 * 24 + 8 * 27 + 40, generator=generator)
+    found, other = p.clone(), torch.nn.Parameter(p.clone())
+    ours, theirs = (
+        OPTIMIZERS["muon"](lr=0.1, shapes=shapes),
+        TorchMuonAndAdamW([other], 0.1, shapes, exact=False),
+    )
+    moments = ours.init(found)
+    for _ in range(5):
+        g = torch.randn(len(p), generator=generator)
+        (found, moments), before = ours.update(g, moments, found, {}), (found, other.detach().clone())
+        other.grad = g
+        theirs.step()
+        steps = found - before[0], other.detach() - before[1]
+        assert (steps[0] - steps[1]).norm() < 0.05 * steps[1].norm()
 
 
 def test_at_reads_numbers_and_functions():

@@ -95,6 +95,17 @@ def combined() -> Iterator[tuple[str, Raw]]:
         "gradient that G receives",
         {**POINTS, "critic": {"generator_gradient": {"norm": 0.5, "decay": 0.5}}},
     )
+    yield "feature matching", {**NORMED, "critic": {"feature_matching": {"weight": 0.3, "layer": 1}}}
+    yield (
+        "feature matching, labels, GN, accumulation",
+        {
+            **DIGITS,
+            "game": {"name": "gan", "conditional": True},
+            "batch": 14,
+            "accumulate": 2,
+            "critic": {"feature_matching": {"weight": 0.3}, "normalization": "gradient_normalized"},
+        },
+    )
     yield "weights clipped before", {**POINTS, "critic": {"clip": {"bound": 0.1, "when": "before"}}}
     yield "fake-as-real", FAR
     yield "fake-as-real, falling", {**FAR, "fake_as_real": {"count": FALLING, "pool": 3}}

@@ -1,6 +1,6 @@
 """Build a run from a configuration: make every object that it names and put them together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from steadygan.config.resolve import Resolved, resolve
 from steadygan.data.dataset import Data, subset
 from steadygan.data.seeding import seeded_globals
 from steadygan.errors import UsageError
-from steadygan.game import Draw, Draws, Game, Logs, Network, Rule, State, Step
+from steadygan.game import Draw, Draws, Game, Logs, Network, Player, Rule, State, Step
 from steadygan.game.optimizers import Optimizer
 from steadygan.game.state import complete, initial, stack
 from steadygan.game.vector_field import accumulated
@@ -75,7 +75,7 @@ def build(config: Config, own: Own = NOTHING, fill: Fill | None = None) -> Run:
     eager = _reason_to_stay_eager(parts, made, data, classes, latent) if parts.networks.name == "own" else ""
     ensemble, averaged = len(parts.members) > 1, ("G",) if parts.ema else ()
     game = _whole_game(parts, made, data, classes, latent, own.loss)
-    optimizers = _optimizers(parts.optimizers, tuple(game.players))
+    optimizers = _optimizers(parts.optimizers, game.players)
     rule = make(DYNAMICS, parts.dynamics, game=game, optimizers=optimizers)
     dtype, device = parts.precision.dtype, parts.device
     states = [
@@ -234,14 +234,18 @@ def _share(batch: int, parts: int, key: str) -> int:
     return batch // parts
 
 
-def _optimizers(chosen: Choice | dict[str, Choice], players: tuple[str, ...]) -> dict[str, Optimizer]:
-    if isinstance(chosen, Choice):
-        return dict.fromkeys(players, make(OPTIMIZERS, chosen))
-    if set(chosen) != set(players):
+def _optimizers(chosen: Choice | dict[str, Choice], players: Mapping[str, Player]) -> dict[str, Optimizer]:
+    each = dict.fromkeys(players, chosen) if isinstance(chosen, Choice) else chosen
+    if set(each) != set(players):
         raise UsageError(
-            f"optimizer names {', '.join(chosen)}: give one optimizer for each of the players {', '.join(players)}"
+            f"optimizer names {', '.join(each)}: give one optimizer for each of the players {', '.join(players)}"
         )
-    return {name: make(OPTIMIZERS, part) for name, part in chosen.items()}
+    return {name: _optimizer(part, players[name].network) for name, part in each.items()}
+
+
+def _optimizer(chosen: Choice, network: Network) -> Optimizer:
+    given = {"shapes": network.shapes.values()} if OPTIMIZERS[chosen.name].shaped else {}
+    return make(OPTIMIZERS, chosen, **given)
 
 
 def _filled(fresh: Callable[[], dict[str, nn.Module]], index: int, fill: Fill | None) -> dict[str, nn.Module]:

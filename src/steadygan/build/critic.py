@@ -5,8 +5,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from steadygan import normalization
+from steadygan.build.players import weighted_layers
 from steadygan.config.records import Choice, make
 from steadygan.config.registry import (
     AUGMENTATIONS,
@@ -19,10 +21,11 @@ from steadygan.config.registry import (
 from steadygan.config.resolve import Constraints
 from steadygan.data.dataset import Data
 from steadygan.errors import UsageError
-from steadygan.game import Network
-from steadygan.games import Term, View
+from steadygan.game import Network, carried, flatten
+from steadygan.games import FeatureMatching, Term, View, passed
 from steadygan.games.critic_batch import labelled
 from steadygan.networks import logits_of
+from steadygan.penalties import Critic
 from steadygan.rng import generator
 
 __all__ = ["constraints"]
@@ -65,6 +68,7 @@ def constraints(
         "cheap": cheap and tangent,
         "clip": settings.clip,
         "received": settings.received,
+        "matching": _matching(settings, data, nets["D"], labels),
         "far": settings.fake_as_real,
     }
 
@@ -81,9 +85,42 @@ def _normalize(settings: Constraints, data: Data, D: Network, labels: bool) -> t
     if chosen.name in ("none", "spectral_normalized"):
         return None, False
     if declared:
-        x = torch.randn(4, *data.shape, generator=generator("piecewise linear"))
-        some = {"real": torch.zeros(4, dtype=torch.int64)} if labels else {}
-        normalization.check_piecewise_linear(labelled(logits_of(D.module), some, "real"), x)
+        critic = _labelled(logits_of(D.module), labels)
+        normalization.check_piecewise_linear(critic, _samples(data, "piecewise linear"))
     # A tangent plane has no derivative in D, but second-order rules and the Dirac-GAN's phase portrait need one.
     cheap = normalization.is_piecewise_linear(D.module) if declared is None else declared
     return partial(make(NORMALIZATIONS, chosen), reduce=settings.reduce), cheap
+
+
+def _matching(settings: Constraints, data: Data, D: Network, labels: bool) -> FeatureMatching | None:
+    """Feature matching with the layer of D that its features enter. Raises UsageError where D has no such layer."""
+    if not settings.matching:
+        return None
+    weight, count = settings.matching
+    bound = D.bound(flatten(D.module), dict(carried(D.module)))  # which leaves the module's own buffers alone
+    every = [D.module.get_submodule(name) for name in weighted_layers(D.module)]
+    layers = passed(_labelled(bound, labels), every, _samples(data, "feature matching"))
+    if not layers:
+        raise UsageError(
+            "critic.feature_matching compares what enters a layer of D, but no layer with weights of this critic is "
+            "called once in a forward pass: leave it out"
+        )
+    if count is not None and count >= len(layers):
+        raise UsageError(
+            f"critic.feature_matching.layer={count} leaves no layer that the features enter, as samples pass "
+            f"{len(layers)} layers of D: choose at most {len(layers) - 1}"
+        )
+    return FeatureMatching(layers[-1 if count is None else count], weight)
+
+
+ROWS = 4
+
+
+def _samples(data: Data, purpose: str) -> Tensor:
+    """Random samples by which a critic is checked."""
+    return torch.randn(ROWS, *data.shape, generator=generator(purpose))
+
+
+def _labelled(critic: Any, labels: bool) -> Critic:
+    """The critic of these samples, which all have the first label if there are labels."""
+    return labelled(critic, {"real": torch.zeros(ROWS, dtype=torch.int64)} if labels else {}, "real")

@@ -14,7 +14,7 @@ from steadygan.data.dataset import Data, check_labels
 from steadygan.errors import UsageError, nearest
 from steadygan.networks import Classed
 
-__all__ = ["class_count", "frozen", "modules"]
+__all__ = ["class_count", "frozen", "modules", "weighted_layers"]
 
 
 def modules(
@@ -74,8 +74,7 @@ def frozen(nets: dict[str, nn.Module], layers: Mapping[str, int]) -> dict[str, n
     for player, count in layers.items():
         if player not in nets:
             raise UsageError(f"freeze.{player}: {nearest(player, nets)}")
-        owned = _by_layer(nets[player])
-        weighted = [name for name, parts in owned.items() if any(p.ndim > 1 for p in parts)]
+        owned, weighted = _by_layer(nets[player]), weighted_layers(nets[player])
         if count >= len(weighted):
             raise UsageError(
                 f"freeze.{player}={count} leaves nothing of {player} to train, which has {len(weighted)} layers: "
@@ -85,6 +84,15 @@ def frozen(nets: dict[str, nn.Module], layers: Mapping[str, int]) -> dict[str, n
         for parameter in (p for name in first for p in owned[name]):
             parameter.requires_grad_(False)
     return nets
+
+
+def weighted_layers(net: nn.Module) -> list[str]:
+    """The names of the layers with a weight of at least two dimensions, in the order in which the network holds them.
+
+    >>> weighted_layers(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Linear(3, 1)))
+    ['0', '2']
+    """
+    return [name for name, parts in _by_layer(net).items() if any(p.ndim > 1 for p in parts)]
 
 
 def _by_layer(net: nn.Module) -> dict[str, list[nn.Parameter]]:

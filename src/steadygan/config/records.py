@@ -6,7 +6,18 @@ from typing import Any, NamedTuple
 
 from steadygan.data.sources import DataSet
 
-__all__ = ["Choice", "DataPart", "GamePart", "NetworkPart", "Option", "Options", "Part", "RulePart", "make"]
+__all__ = [
+    "Choice",
+    "DataPart",
+    "GamePart",
+    "NetworkPart",
+    "OptimizerPart",
+    "Option",
+    "Options",
+    "Part",
+    "RulePart",
+    "make",
+]
 
 
 class Option(NamedTuple):
@@ -29,11 +40,23 @@ NONE: Options = MappingProxyType({})
 
 
 class Part(NamedTuple):
-    """A loss, a penalty, an optimizer, ...: what makes it, what it is in a sentence, and its options."""
+    """A loss, a penalty, ...: what makes it, what it is in a sentence, and its options."""
 
     make: Callable[..., Any]
     meaning: str
     options: Options = NONE
+
+
+class OptimizerPart(NamedTuple):
+    """An optimizer: `make(**options)`, what it is in a sentence, and its options.
+
+    `shaped`: whether it also takes `shapes`, those of a player's parameters in the order of its vector.
+    """
+
+    make: Callable[..., Any]
+    meaning: str
+    options: Options = NONE
+    shaped: bool = False
 
 
 class RulePart(NamedTuple):

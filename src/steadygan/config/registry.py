@@ -18,7 +18,16 @@ from steadygan.config.field_types import (
     choice,
     value,
 )
-from steadygan.config.records import DataPart, GamePart, NetworkPart, Option, Options, Part, RulePart
+from steadygan.config.records import (
+    DataPart,
+    GamePart,
+    NetworkPart,
+    OptimizerPart,
+    Option,
+    Options,
+    Part,
+    RulePart,
+)
 from steadygan.data import synthetic
 from steadygan.data.cifar import CIFAR10, CIFAR100
 from steadygan.data.decoding import COLOURS, CROPS, FILTERS
@@ -741,14 +750,15 @@ _adam = {
     ),
     "eps": Option(Positive, 1e-8, "Added to the root of the second average.", 1e-6),
 }
+_decay = Option(value(low=0), 0.01, "Share of a weight that goes, times lr.", 0.1)
 
 OPTIMIZERS = {
-    "sgd": Part(
+    "sgd": OptimizerPart(
         optim.sgd,
         "Gradient descent.",
         {**_lr, "momentum": Option(Share, 0.0, "Share of the last step that is kept.", 0.9)},
     ),
-    "rmsprop": Part(
+    "rmsprop": OptimizerPart(
         optim.rmsprop,
         "RMSProp as torch has it.",
         {
@@ -757,7 +767,7 @@ OPTIMIZERS = {
             "eps": Option(Positive, 1e-8, "Added to the root of that average.", 1e-6),
         },
     ),
-    "tf_rmsprop": Part(
+    "tf_rmsprop": OptimizerPart(
         optim.tf_rmsprop,
         "RMSProp as TensorFlow 1 has it, which starts with smaller steps.",
         {
@@ -766,11 +776,28 @@ OPTIMIZERS = {
             "eps": Option(Positive, 1e-10, "Added to that average, inside the root.", 1e-6),
         },
     ),
-    "adam": Part(optim.adam, "Adam (Kingma and Ba 2015).", _adam),
-    "adamw": Part(
+    "adam": OptimizerPart(optim.adam, "Adam (Kingma and Ba 2015).", _adam),
+    "adamw": OptimizerPart(
         optim.adamw,
         "Adam with decoupled weight decay (Loshchilov and Hutter 2019).",
-        {**_adam, "weight_decay": Option(value(low=0), 0.01, "Share of a weight that goes, times lr.", 0.1)},
+        {**_adam, "weight_decay": _decay},
+    ),
+    "muon": OptimizerPart(
+        optim.muon,
+        "Muon for matrices and kernels (Jordan 2024); AdamW for vectors, biases and norms.",
+        {
+            "lr": _lr["lr"]._replace(meaning="Learning rate of matrices and kernels.", example=0.02),
+            "momentum": Option(
+                Share, 0.95, "Share of the averaged gradient that is kept, in Nesterov's form.", 0.9
+            ),
+            "weight_decay": _decay._replace(default=0.1, example=0.0),
+            "adamw_lr": Option(
+                value(low=0), 3e-4, "Learning rate of AdamW, for all other parameters.", 0.001
+            ),
+            "betas": _adam["betas"]._replace(meaning="Those of AdamW."),
+            "eps": _adam["eps"]._replace(meaning="That of AdamW."),
+        },
+        shaped=True,
     ),
 }
 

@@ -25,6 +25,7 @@ __all__ = [
     "Constraints",
     "Ema",
     "HiddenNoise",
+    "Matching",
     "Precision",
     "Resolved",
     "device_of",
@@ -42,6 +43,13 @@ class HiddenNoise(NamedTuple):
     G: float
 
 
+class Matching(NamedTuple):
+    """Feature matching: its weight, and how many layers of the critic its features have passed."""
+
+    weight: Number
+    layer: int | None
+
+
 class Constraints(NamedTuple):
     """What constrains the critic. `instance_noise` is None where samples never get noise."""
 
@@ -51,6 +59,7 @@ class Constraints(NamedTuple):
     consistency: tuple[Choice, ...]
     clip: Clip | None
     received: Received | None
+    matching: Matching | None
     reduce: Reduction | None
     piecewise_linear: bool | None
     augment: Choice
@@ -68,9 +77,8 @@ class Constraints(NamedTuple):
     def plain(self) -> bool:
         """Whether neither samples nor logits are changed. Gradient penalties and clipping do not count."""
         noisy = self.instance_noise is not None or any(self.hidden_noise)
-        altered = (
-            self.logit_penalties or self.received or self.consistency or self.augment.name != "none" or noisy
-        )
+        more = self.logit_penalties or self.consistency or self.received or self.matching
+        altered = more or self.augment.name != "none" or noisy
         return not altered and self.normalization.name == "none" and self.fake_as_real is None
 
 
@@ -138,6 +146,7 @@ def resolve(config: Config) -> Resolved:
             consistency=numbers.choices(critic.consistency, "critic.consistency"),
             clip=Clip(critic.clip.bound, critic.clip.when) if critic.clip else None,
             received=_received(critic.generator_gradient, numbers),
+            matching=_matching(critic.feature_matching, numbers),
             reduce=critic.reduce,
             piecewise_linear=critic.piecewise_linear,
             augment=numbers.choice(config.augment, "augment"),
@@ -266,6 +275,12 @@ def _received(given: schema.GeneratorGradient | None, numbers: _Numbers) -> Rece
         return None
     path = "critic.generator_gradient"
     return Received(numbers.number(given.norm, f"{path}.norm"), numbers.number(given.decay, f"{path}.decay"))
+
+
+def _matching(given: schema.FeatureMatching | None, numbers: _Numbers) -> Matching | None:
+    if not given:
+        return None
+    return Matching(numbers.number(given.weight, "critic.feature_matching.weight"), given.layer)
 
 
 def _share(count: Number, parts: int) -> Number:

@@ -63,6 +63,19 @@ class GeneratorGradient(Strict):
     """Share of the running mean of its square that a step keeps."""
 
 
+class FeatureMatching(Strict):
+    """Adds to G's loss the squared distance of real and generated samples' mean features in D."""
+
+    weight: value(low=0) = Field(1.0, examples=[0.1])  # type: ignore[valid-type]
+    """Factor of the squared distance (Salimans et al. 2016), which is summed over all features."""
+
+    layer: Natural | None = Field(None, examples=[2])
+    """How many layers of D the features have passed: they are what enters the next one. 0: the samples themselves.
+
+    Counted are layers with weights that samples pass, in the order in which the network holds them. null: all but one.
+    """
+
+
 class Critic(Strict):
     """What constrains the critic: normalization, penalties, consistency, clipping."""
 
@@ -87,6 +100,8 @@ class Critic(Strict):
     clip: Clip | None = None
 
     generator_gradient: GeneratorGradient | None = None
+
+    feature_matching: FeatureMatching | None = None
 
     piecewise_linear: bool | None = Field(None, examples=[False])
     """Whether the critic is piecewise linear: the generator's gradient through a normalized critic is then cheap.

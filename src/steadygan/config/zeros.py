@@ -65,7 +65,10 @@ def check_moves(zeros: Iterable[AtZero], optimizer: Any, step: int) -> None:
 
 def _rates(chosen: Any) -> dict[str, Any]:
     each = {f"optimizer.{name}": part for name, part in chosen.items()} if isinstance(chosen, Mapping) else {}
-    return {f"{path}.lr": part.lr for path, part in (each or {"optimizer": chosen}).items()}
+    parts = each or {"optimizer": chosen}
+    return {
+        f"{path}.{key}": value for path, part in parts.items() for key, value in part if key.endswith("lr")
+    }
 
 
 def _remedy(path: str, model: Any, steps: int) -> str:

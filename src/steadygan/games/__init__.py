@@ -9,11 +9,13 @@ from steadygan.games._quadratic import bilinear, quadratic
 from steadygan.games._reg_gan import reg_gan
 from steadygan.games.consistency_terms import bcr, cr, zcr
 from steadygan.games.critic_view import View, adaptive, differentiable
+from steadygan.games.feature_terms import FeatureMatching, passed
 from steadygan.games.logit_terms import LogitTerm, centering, lecam
 
 __all__ = [
     "Clip",
     "FakeAsReal",
+    "FeatureMatching",
     "LogitTerm",
     "Received",
     "Term",
@@ -30,6 +32,7 @@ __all__ = [
     "infogan",
     "lecam",
     "mdgan",
+    "passed",
     "quadratic",
     "reg_gan",
     "zcr",

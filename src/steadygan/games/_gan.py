@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from steadygan import parallel
+from steadygan import losses, parallel
 from steadygan.critic_outputs import (
     Differentiated,
     Logits,
@@ -25,6 +26,7 @@ from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
 from steadygan.games.consistency_terms import Agreement, Seen
 from steadygan.games.critic_batch import FakeAsReal, Labels, labelled, same_classes, shown
 from steadygan.games.critic_view import PLAIN, View
+from steadygan.games.feature_terms import FeatureMatching, inputs_of
 from steadygan.games.logit_terms import LogitTerm
 from steadygan.losses import Loss
 from steadygan.networks import latent_labels
@@ -85,6 +87,7 @@ def gan(
     classes: int = 0,
     batch_G: int | None = None,
     received: Received | None = None,
+    matching: FeatureMatching | None = None,
 ) -> Game:
     """Build the game: D minimises loss.discriminator + sum of weight * penalty, G minimises loss.generator.
 
@@ -99,6 +102,9 @@ def gan(
 
     With `received` the gradient of G's loss of D at G's samples is scaled to a size of its own, a constant of the
     step. It takes one more backward pass through D.
+
+    `matching` adds feature matching to G's loss. The features of the fakes are those of the pass that G's loss makes.
+    The reals take a pass of their own, unless the loss is relativistic.
 
     Both losses see the critic through `view`. Fake-as-real scores its candidates without noise and
     augmentation. `cheap` lets G's step use the tangent plane of D, which is exact for a piecewise linear one.
@@ -128,12 +134,13 @@ def gan(
         tuple(logit_terms),
         tuple(agreements),
         view,
-        cheap and pure,
+        cheap and pure and not matching,  # a tangent plane has no features
         far,
         joint,
         batch,
         classes,
         received,
+        matching,
     )
     fields = _fields(shape, batch, latent, parts)
     if batch_G:
@@ -174,6 +181,12 @@ class _Parts:
     batch: int
     classes: int
     received: Received | None
+    matching: FeatureMatching | None
+
+    @property
+    def reals_for_G(self) -> bool:
+        """Whether G's loss sees real samples, too."""
+        return self.loss.pairs or self.matching is not None
 
 
 def _check(
@@ -233,11 +246,11 @@ def _check_weighs(loss: Loss) -> None:
 
 def _check_own_batch(parts: _Parts) -> None:
     """Raise UsageError where G's loss needs more of a draw than latents: those fields have the critic's batch."""
-    paired = parts.loss.pairs or any(agreement.G for agreement in parts.agreements)
+    paired = parts.reals_for_G or any(agreement.G for agreement in parts.agreements)
     if paired or parts.view.augment or parts.view.noise is not None:
         raise UsageError(
-            "game.batch_G needs a generator's loss of its samples alone: leave it out with a relativistic loss, zcr, "
-            "augmentation and instance noise"
+            "game.batch_G needs a generator's loss of its samples alone: leave it out with a relativistic loss, "
+            "feature_matching, zcr, augmentation and instance noise"
         )
 
 
@@ -270,11 +283,11 @@ def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> d
 
 
 def _read_by_G(fields: Mapping[str, Field], parts: _Parts) -> tuple[str, ...]:
-    """The fields of G's loss: fakes, with a relativistic loss also reals, each with its noise and augmentation."""
-    sides = ("real", "fake") if parts.loss.pairs else ("fake",)
+    """The fields of G's loss: fakes, and reals where it sees them, each with its noise and augmentation."""
+    sides = ("real", "fake") if parts.reals_for_G else ("fake",)
     wanted = {f"{kind}/{side}" for kind in ("instance", "augment") for side in sides}
     wanted.add("z_G" if "z_G" in fields else "z")
-    if parts.loss.pairs:
+    if parts.reals_for_G:
         wanted |= {"x_real", "y_real"}
     if any(agreement.G for agreement in parts.agreements):
         wanted.add("z_step")
@@ -498,7 +511,7 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
     if "y_real" in draw:
         labels["real"] = draw["y_real"]
 
-    def logits(x: Tensor, side: str) -> Logits:
+    def logits(x: Tensor, side: str, parts: _Parts = parts) -> Logits:
         critic = _critic(parts, nets, draw, scalars, labels, side, cheap=parts.cheap)
         return answer(critic, parts.view.samples(x, side, draw, scalars))
 
@@ -506,16 +519,28 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
         real_logits = logits(draw["x_real"], "real") if parts.loss.pairs else None
         return parts.loss.generator(logits(x_fake, "fake"), real_logits)
 
-    x_fake = nets["G"](z)
-    total, logs = _scaled(parts.received, adversarial, x_fake, scalars)
-    if any(agreement.G for agreement in parts.agreements):
+    x_fake, matching = nets["G"](z), parts.matching
+    with _features(matching) as features:
+        if matching and not parts.loss.pairs:  # for the features alone: nothing has to normalize the logits
+            logits(draw["x_real"], "real", replace(parts, view=replace(parts.view, normalize=None)))
+        total, logs = _scaled(parts.received, adversarial, x_fake, scalars)
+    if matching or any(agreement.G for agreement in parts.agreements):
         logs["adversarial/G"] = total
+    if matching:
+        real, fake = (part.to(x_fake.dtype) for part in features)
+        logs["feature_matching/G"] = value = losses.mean_feature_matching(real, fake)
+        total = total + at(matching.weight, scalars) * value
     for agreement in parts.agreements:
         if agreement.G:
             total = total + agreement.G(
                 x_fake, same_classes(nets["G"], draw["z"], parts.classes), draw, scalars
             )
     return total, logs
+
+
+def _features(matching: FeatureMatching | None) -> AbstractContextManager[list[Tensor]]:
+    """Inside the block, the list gets the features of every pass through the critic."""
+    return inputs_of(matching.layer) if matching else nullcontext([])
 
 
 def _scaled(

@@ -58,6 +58,11 @@ def infogan(
     """
     codes = _Codes(tuple(categorical), continuous)
     _check(codes, latent)
+    if constraints.get("matching"):
+        raise UsageError(
+            "infogan has no feature matching, because G and Q share D's pass: leave critic.feature_matching out, or "
+            "choose the game gan"
+        )
     base = gan(G, D, loss, shape=shape, batch=batch, latent=latent, **constraints)
     players = {
         name: player._replace(loss=partial(_with_information, name, player.loss, weight, codes))

@@ -279,7 +279,7 @@ def _differences(
     found: dict[str, tuple[Tensor, str]] = {}
     for name, start in before.params.items():
         wanted, moved = eager.params[name] - start, fast.params[name] - began.params[name]
-        weights = _weights(eager.moments[name], fast.moments[name])
+        weights = _weights(eager.moments[name], fast.moments[name], start.shape)
         # One norm per member, so that a small member's error does not hide behind a large member.
         gap, far, reach = (
             each.norm(dim=-1) for each in ((moved - wanted) * weights, wanted * weights, start * weights)
@@ -313,7 +313,7 @@ def _ratio(gap: Tensor, allowed: Tensor) -> Tensor:
     return torch.where(gap == 0, 0.0, gap / allowed).nan_to_num(torch.inf)
 
 
-def _weights(eager: Moments, fast: Moments) -> Tensor:
+def _weights(eager: Moments, fast: Moments, shape: torch.Size) -> Tensor:
     """The weight of each parameter in the comparison: min(1, s / (.3 r)).
 
     s is the larger of both steps' root of the squares' average; r is the root mean square of the eager one alone, so
@@ -321,8 +321,9 @@ def _weights(eager: Moments, fast: Moments) -> Tensor:
 
     Adam and RMSProp divide by s. A gradient near zero then makes a full step, whose sign is decided by rounding. Such
     parameters are .02 of a GN critic's first update in float32, .16 of its generator's, and half of it in bfloat16.
+    Muon divides so for its vectors only, a small part of an update, and has the weight 1 for all.
     """
-    if "square" not in eager:
+    if "square" not in eager or eager["square"].shape != shape:
         return torch.ones(())
     s = torch.maximum(eager["square"], fast["square"]).sqrt()
     typical = eager["square"].mean(-1, keepdim=True).sqrt()
