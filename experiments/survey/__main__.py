@@ -49,9 +49,13 @@ def chosen(sets: Sequence[str], only: Sequence[str], scale: Scale) -> list[str]:
 
 
 def drawn(data: str, runs: Path, found: dict[str, records.Record], out: Path) -> None:
-    """The two pictures of one data set, of the recipes that are there."""
+    """The two pictures of one data set, of the recipes that have figures. Raises UsageError where a run is gone."""
     mine = {name: found[name] for name in recipes(data) if name in found}
     folders = {name: runs / name for name in mine}
+    if gone := [name for name, folder in folders.items() if not folder.is_dir()]:
+        raise UsageError(
+            f"the pictures of {data} also show {', '.join(gone)}, not in {runs}: train without --only"
+        )
     if data == "ring8":
         pictures.draw_ring(folders, out / "survey-ring8.png")
         pictures.draw_modes(mine, out / "survey-modes.png")
@@ -77,8 +81,8 @@ def main(words: Sequence[str] | None = None) -> None:
     for data in sets:
         studied(data, given.only, scale, runs, figures)
         found = records.read(figures)
-        drawn(data, runs, found, out)
         (out / PAGE.name).write_text(page(found, PAGE.read_text()))
+        drawn(data, runs, found, out)
 
 
 if __name__ == "__main__":

@@ -259,9 +259,9 @@ def approximated_r1(
     `direction` is shaped like x_real, and drawn unless given. One forward pass of 2 N rows and one backward pass: no
     gradient is differentiated. So critics that torch.compile made, attention kernels without a second derivative and
     sharded modules work. The two logits must differ in x alone: with dropout or noise in the critic they do not. In
-    bfloat16 a sigma below 0.1 leaves rounding only. Keywords are those of `input_gradient`. Raises UsageError for a
-    sigma that is not positive, and as `input_gradient` does for logits. Source: Lin 2025 (Adversarial
-    Post-Training, APT), approximated R1.
+    bfloat16 take a sigma of 0.1 or more: at 0.01 rounding is a fifth of the value. Keywords are those of
+    `input_gradient`. Raises UsageError for a sigma that is not positive, and as `input_gradient` does for logits.
+    Source: Lin 2025 (Adversarial Post-Training, APT), approximated R1.
 
     >>> e = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> approximated_r1(lambda x: x @ torch.tensor([3.0, 4.0]), torch.zeros(2, 2), sigma=0.5, direction=e)

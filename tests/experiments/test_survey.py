@@ -8,7 +8,7 @@ from rich.console import Console
 
 from experiments import records
 from experiments.survey import hopping, pictures, quality
-from experiments.survey.__main__ import FIGURES, PAGE, main
+from experiments.survey.__main__ import FIGURES, PAGE, drawn, main
 from experiments.survey.page import page
 from experiments.survey.settings import SCALES, recipes
 from steadygan import config
@@ -108,6 +108,12 @@ def test_unknown_sets_and_recipes_are_refused_before_training(words, tmp_path):
     with pytest.raises(UsageError, match=words[-1]):
         main([*words, "--scale", "tiny", "--runs", str(tmp_path)])
     assert not any(tmp_path.iterdir())
+
+
+def test_pictures_of_runs_that_are_gone_are_refused(tmp_path):
+    # the figures of the repository name runs that another machine has made
+    with pytest.raises(UsageError, match=r"also show ring8-min-max, not in .*without --only"):
+        drawn("ring8", tmp_path, {"ring8-min-max": {}}, tmp_path)
 
 
 def test_one_recipe_alone_has_a_picture(tmp_path):

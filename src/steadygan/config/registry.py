@@ -329,7 +329,12 @@ _squared = {
 
 _approximated = {
     **_penalty,
-    "sigma": Option(Positive, penalties.SIGMA, "Standard deviation of the step to the near sample.", 0.1),
+    "sigma": Option(
+        Positive,
+        penalties.SIGMA,
+        "Standard deviation of the step to the near sample; in bfloat16 0.1 or more.",
+        0.1,
+    ),
 }
 _of_penalty = {
     **dict.fromkeys(("r1", "r2", "zero_centered"), _squared),
@@ -655,7 +660,10 @@ def _lookahead(
 _inner = {
     "n_critic": Option(Count, 1, "Updates of the critic for each update of the generator.", 5),
     "n_generator": Option(
-        Count, 1, "Updates of the generator for each update of the critic. Above 1 the generator is first.", 5
+        Count,
+        1,
+        "Updates of the generator for each update of the critic. Above 1 G is first, unless a game has its own order.",
+        5,
     ),
 }
 
