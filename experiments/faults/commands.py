@@ -134,27 +134,28 @@ def _leave() -> None:
 
 
 def wait(child: Child, patience: float = PATIENCE) -> Ended:
-    """Wait for the end of a command; kill it where it takes longer than `patience`, and what it has started."""
+    """Wait for the end of a command; kill it where it takes more seconds of its own than `patience`."""
     handle = os.pidfd_open(child.pid)
     try:
-        left = max(0.0, child.began + patience - time.perf_counter())
-        hung = not select.select([handle], [], [], left)[0]
+        while not (ended := select.select([handle], [], [], 1.0)[0]) and _seconds(child) < patience:
+            pass
     finally:
         os.close(handle)
-    seconds = time.perf_counter() - child.began - _waited(child.pid)
-    if hung:
+    seconds = _seconds(child)
+    if hung := not ended:
         os.kill(child.pid, signal.SIGKILL)
     _, status = os.waitpid(child.pid, 0)
     code = None if hung else os.waitstatus_to_exitcode(status)
     return Ended(code, _text(child.out), _text(child.err), seconds)
 
 
-def _waited(pid: int) -> float:
-    """The seconds that a process was ready to run while others had the processors."""
+def _seconds(child: Child) -> float:
+    """The seconds since a command began, without those in which its first thread could run and others did."""
     try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+        waited = int(Path(f"/proc/{child.pid}/schedstat").read_text().split()[1]) / 1e9
     except OSError:
-        return 0.0
+        waited = 0.0
+    return time.perf_counter() - child.began - waited
 
 
 def _text(path: Path) -> str:

@@ -19,7 +19,7 @@ KINDS: dict[str, Kind] = {
     "kills of a run that keeps its best": Kind(SAME, 3, 200, partial(kills.kills, "best")),
     "kills of a run that loses a member": Kind(SAME, 0, 100, partial(kills.kills, "lost")),
     "kills of a run of images": Kind(SAME, 0, 50, partial(kills.kills, "digits")),
-    "kills of one of two processes": Kind(SAME, 1, 60, partial(kills.pairs, "ensemble")),
+    "kills of one of two processes": Kind(SAME, 0, 60, partial(kills.pairs, "ensemble")),
     "kills of real processes": Kind(SAME, 0, 40, partial(kills.processes, "best")),
     "stops of a run": Kind(
         "the same bits after SIGCONT; readers and a second `resume` disturb nothing",

@@ -5,6 +5,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from ctypes import CDLL, c_uint32
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -23,8 +24,8 @@ __all__ = ["compiled", "little_memory", "odd", "places", "tiny_files"]
 SLOW = 900.0
 """Seconds that a process may take here which loads torch and compiles."""
 
-NOBODY = 65534
-"""A user who owns nothing, for whom a folder of another one is read-only."""
+CAPABILITIES, OVERRIDE, DROP = (0x20080522, 0), 1, 24
+"""Linux's numbers: the version of capabilities of this process, to write where one may not, and PR_CAPBSET_DROP."""
 
 
 def little_memory(chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
@@ -149,7 +150,7 @@ def compiled(chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
     )
     yield from _two_at_once(words, folder)
     peace = runs.held(folder / "run-0")
-    yield _compiled("a read-only cache", words, folder, cache="shut", first=_as_nobody)
+    yield _compiled("a read-only cache", words, folder, cache="shut", first=_shut)
     programs = [path for path in sorted((folder / "both").rglob("*")) if path.is_file()]
     for _ in range(max(0, count - 4)):
         path, damage = chance.choice(programs), chance.choice((cut, flip, noise))
@@ -200,13 +201,15 @@ def _two_at_once(words: list[str], folder: Path) -> Iterator[Outcome]:
     yield Outcome(f"a cold cache that is shared: {fell}" if fell else "", 0.0, 0)
 
 
-def _as_nobody() -> None:
-    """Go on as a user who may write to nothing but the run's folder."""
+def _shut() -> None:
+    """Go on with a cache folder in which nobody may write, root neither."""
     cache = Path(os.environ["STEADYGAN_CACHE"])
     cache.mkdir(exist_ok=True)
     cache.chmod(0o555)
-    cache.parent.chmod(0o777)
-    cache.parents[1].chmod(0o755)  # the temporary folder of these trials
-    if os.getuid() == 0:
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+    libc, head, held = CDLL(None, use_errno=True), (c_uint32 * 2)(*CAPABILITIES), (c_uint32 * 6)()
+    libc.prctl(DROP, OVERRIDE, 0, 0, 0)  # of processes that this one starts
+    libc.capget(head, held)
+    for place in range(3):  # effective, permitted, inherited
+        held[place] &= ~(1 << OVERRIDE)
+    libc.capset(head, held)
+    assert not os.access(cache, os.W_OK, effective_ids=True), "root may still write everywhere"

@@ -149,9 +149,10 @@ def refused(path: Path, like: State | None = None) -> str:
 
 
 def resign(path: Path) -> None:
-    """Make the checksum fit again: what is left to find the damage is the format itself."""
+    """Make size and checksum fit again: what is left to find the damage is the format itself."""
     meta = json.loads((path / "meta.json").read_text())
     meta["sha256"] = checkpoint._digest(path / "state.safetensors")
+    meta["bytes"] = (path / "state.safetensors").stat().st_size
     (path / "meta.json").write_text(json.dumps(meta))
 
 
@@ -164,6 +165,22 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, part, signed):
     if signed:
         resign(path)
     refused(path)
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_read(tmp_path):
+    """To read a TiB, of nothing here, would take a quarter of an hour."""
+    path = checkpoint.save(tmp_path, state(), FACTS)
+    with (path / "state.safetensors").open("r+b") as file:
+        file.truncate(2**40)
+    assert "size" in refused(path)
+
+
+def test_a_checkpoint_from_before_sizes_were_kept_is_loaded(tmp_path):
+    path = checkpoint.save(tmp_path, state(), FACTS)
+    meta = json.loads((path / "meta.json").read_text())
+    del meta["bytes"]
+    (path / "meta.json").write_text(json.dumps(meta))
+    assert_same(checkpoint.load(path, state()), state())
 
 
 def test_a_flipped_bit_is_refused_wherever_it_is(tmp_path):

@@ -45,8 +45,8 @@ def tensors(state: State) -> dict[str, Tensor]:
 def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
     """Write `state` to folder/step-XXXXXXXX and return that path. The checkpoint is complete, or absent.
 
-    meta.json gets `facts` (the layout of parameter vectors, the seeds), the step, the versions and the SHA-256 of
-    the tensors. Raises OSError when the disk is full; the folder is then unchanged.
+    meta.json gets `facts` (the layout of parameter vectors, the seeds), the step, the versions, and the size and
+    SHA-256 of the tensors. Raises OSError when the disk is full; the folder is then unchanged.
     """
     step = int(state.scalars["step"].flatten()[0])
     target = folder / name(step)
@@ -70,6 +70,7 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
             "torch": torch.__version__,
             "step": step,
             "sha256": _digest(file),
+            "bytes": file.stat().st_size,
             **facts,
         }
         (partial / "meta.json").write_text(json.dumps(about, indent=1))
@@ -131,9 +132,16 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     found = meta(path)
     try:
-        if _digest(path / "state.safetensors") != found["sha256"]:
+        file = path / "state.safetensors"
+        require_file(file)
+        size = file.stat().st_size
+        if size != found.get(
+            "bytes", size
+        ):  # first, since a checksum reads it all; old checkpoints have no size
+            raise UsageError(f"checkpoint {path} is truncated or altered: its size does not match")
+        if _digest(file) != found["sha256"]:
             raise UsageError(f"checkpoint {path} is truncated or altered: its checksum does not match")
-        return found, _load(path / "state.safetensors")
+        return found, _load(file)
     except UsageError:
         raise
     except (OSError, ValueError, SafetensorError) as error:
@@ -260,7 +268,6 @@ def _bring_back(folder: Path) -> None:
 
 
 def _digest(file: Path) -> str:
-    require_file(file)
     with file.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 

@@ -263,6 +263,21 @@ def test_where_compiling_fails_the_step_runs_as_it_is_and_says_so_once(monkeypat
     ]
 
 
+def test_where_the_compiler_may_write_no_cache_the_step_runs_as_it_is_and_says_so(monkeypatch):
+    """torch makes its cache folder while it is loaded, here for the first time."""
+
+    def refused(job: Any) -> Any:
+        raise PermissionError("no cache")
+
+    monkeypatch.setattr(compiled_step.inductor, "beside", refused)
+    notes: list[str] = []
+    programs_of(monkeypatch, kept)
+    state = holding(ONE)
+    after, _ = compiled(kept, notes.append)(state, [])
+    assert after.params == state.params
+    assert notes == ["the step could not be compiled and runs uncompiled, only slower (no cache)"]
+
+
 def test_where_only_the_passes_fail_the_step_is_compiled_without_them(monkeypatch):
     """Torch's graphs are no public interface: another version may have other ones."""
     given: list[bool] = []

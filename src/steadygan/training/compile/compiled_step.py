@@ -176,7 +176,10 @@ def _maker(
     def fresh(state: State, batch: Sequence[Draw]) -> tuple[Step, Callable[[str], None]]:
         """A new program, without passes from then on where torch cannot compile what they make."""
         nonlocal passes
-        rewritten = _passes(note, kernels=inductor.beside(ready)) if passes else {}
+        try:
+            rewritten = _passes(note, kernels=inductor.beside(ready)) if passes else {}
+        except OSError as error:  # torch's compiler wants a cache folder when it is loaded
+            raise NotCompiled(str(error)) from error
         passes = bool(rewritten)
         try:
             return _program(step, options | rewritten, state, batch)
