@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from benchmarks import script
 from experiments import records
@@ -31,10 +32,15 @@ def main() -> int:
     for name in chosen:
         if name not in KINDS:
             raise UsageError(f"--trials {name!r} is no kind of trial: {nearest(name, KINDS)}")
-    with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
-        prepare(Path(scratch))
-        for name in chosen:
-            try_kind(name, options.seed, options.scale, figures, Path(scratch))
+    of = {"seed": options.seed, "scale": options.scale}
+    lacking = [
+        name for name in chosen if known(name, of, figures)["trials"] < getattr(KINDS[name], options.scale)
+    ]
+    if lacking:
+        with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
+            prepare(Path(scratch))
+            for name in lacking:
+                try_kind(name, of, figures, Path(scratch))
     found = {name: figure for name, figure in records.read(figures).items() if name in chosen}
     print(table(KINDS, found))
     for name, figure in found.items():
@@ -65,18 +71,21 @@ def prepare(scratch: Path) -> None:
     load(scratch)
 
 
-def try_kind(name: str, seed: int, scale: str, figures: Path, scratch: Path) -> None:
+def known(name: str, of: dict[str, Any], figures: Path) -> dict[str, Any]:
+    """The figures of a kind that are kept, if they are of this seed and scale."""
+    found = records.read(figures).get(name, {})
+    return found if of.items() <= found.items() else {**of, "blocks": 0, **NONE}
+
+
+def try_kind(name: str, of: dict[str, Any], figures: Path, scratch: Path) -> None:
     """Make the trials of a kind that its figures lack, block by block."""
-    kind, of = KINDS[name], {"seed": seed, "scale": scale}
-    count = getattr(kind, scale)
-    known = records.read(figures).get(name, {})
-    if not of.items() <= known.items():
-        known = {**of, "blocks": 0, **NONE}
-    while known["trials"] < count:
-        chance = Random(f"{seed} {name} {known['blocks']}")
-        found = tried(kind, chance, min(kind.block, count - known["trials"]), scratch)
-        known = {**of, "blocks": known["blocks"] + 1, **joined(known, found)}
-        records.put(figures, name, known)
+    kind, now = KINDS[name], known(name, of, figures)
+    count = getattr(kind, of["scale"])
+    while now["trials"] < count:
+        chance = Random(f"{of['seed']} {name} {now['blocks']}")
+        found = tried(kind, chance, min(kind.block, count - now["trials"]), scratch)
+        now = {**of, "blocks": now["blocks"] + 1, **joined(now, found)}
+        records.put(figures, name, now)
 
 
 def tried(kind: Kind, chance: Random, count: int, scratch: Path) -> dict:
