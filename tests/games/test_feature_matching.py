@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from small import FLOAT64, stepped
 from steadygan import losses
 from steadygan.augment import diffaugment
 from steadygan.build import Own, build
@@ -16,19 +17,10 @@ from steadygan.errors import UsageError
 from steadygan.game import Network, flatten
 from steadygan.games import FeatureMatching, gan
 from steadygan.normalization import gradient_normalized
-from steadygan.training.compile.compiled_step import vectorised
 from tracing import traced
 
 STEPS, WEIGHT = 4, 0.3
-RAW = {
-    "data": "ring8",
-    "networks": {"name": "mlp", "width": 8, "depth": 3},
-    "optimizer": {"name": "sgd", "lr": 0.1},
-    "batch": 7,
-    "steps": STEPS,
-    "precision": "float64",
-    "compile": False,
-}
+RAW = {**FLOAT64, "networks": {"name": "mlp", "width": 8, "depth": 3}, "steps": STEPS}
 
 
 def raw(layer: int | None = None, critic: dict | None = None, **changes) -> dict:
@@ -37,15 +29,6 @@ def raw(layer: int | None = None, critic: dict | None = None, **changes) -> dict
         "critic": {"feature_matching": {"weight": WEIGHT, "layer": layer}, **(critic or {})},
         **changes,
     }
-
-
-def trained(settings: dict) -> tuple:
-    run = build(parse(settings))
-    step, state, logs = vectorised(run.step) if run.ensemble else run.step, run.state, []
-    for number in range(STEPS):
-        state, log = step(state, run.draws(number))
-        logs.append(log)
-    return run, state, logs
 
 
 def descend(net: nn.Module, loss: Tensor) -> None:
@@ -75,7 +58,7 @@ def test_the_pure_step_is_a_loop_with_hooks(loss, layer, view):
     # place of the distance of means; on a tangent plane no gradient at all; D's own loss changed
     critic, seen_as = VIEWS[view]
     settings = {"game": {"name": "gan", "loss": loss}}
-    matched, state, logs = trained(raw(layer, critic, **settings))
+    matched, state, logs = stepped(raw(layer, critic, **settings))
     begun = build(parse({**RAW, "critic": critic, **settings}))
     nets = {name: player.network.module.double() for name, player in begun.game.players.items()}
     for name, net in nets.items():
@@ -165,7 +148,7 @@ def test_features_of_labelled_samples_are_not_the_labels():
     digits = {"data": "digits", "networks": {"name": "dcgan", "width": 2, "latent": 3}}
     _, D, G, draw = of_G(raw(**digits, game={"name": "gan", "conditional": True}))
     assert [name for name, _ in D.named_modules()][-1] == "embed"
-    _, _, logs = trained(raw(**digits, game={"name": "gan", "conditional": True}, dynamics="simultaneous"))
+    _, _, logs = stepped(raw(**digits, game={"name": "gan", "conditional": True}, dynamics="simultaneous"))
     (draw,) = build(
         parse(raw(**digits, game={"name": "gan", "conditional": True}, dynamics="simultaneous"))
     ).draws(0)
@@ -180,9 +163,9 @@ def test_features_of_labelled_samples_are_not_the_labels():
 )
 def test_members_of_an_ensemble_are_single_runs(critic):
     matching = {"weight": [0.1, 1.0]}
-    _, together, logs = trained({**RAW, "critic": {**critic, "feature_matching": matching}})
+    _, together, logs = stepped({**RAW, "critic": {**critic, "feature_matching": matching}})
     for i, weight in enumerate(matching["weight"]):
-        _, alone, log = trained({**RAW, "critic": {**critic, "feature_matching": {"weight": weight}}})
+        _, alone, log = stepped({**RAW, "critic": {**critic, "feature_matching": {"weight": weight}}})
         torch.testing.assert_close(together.params["G"][i], alone.params["G"], rtol=0, atol=1e-10)
         torch.testing.assert_close(logs[-1]["feature_matching/G"][i], log[-1]["feature_matching/G"])
 
@@ -192,7 +175,7 @@ def test_its_gradient_is_not_that_which_is_normalized():
     found = []
     for weight in (0.5, 1.0):
         critic = {"generator_gradient": {"norm": 1e-12}, "feature_matching": {"weight": weight}}
-        run, *_ = trained({**RAW, "critic": critic})
+        run, *_ = stepped({**RAW, "critic": critic})
         draws = run.draws(0)
         found.append(run.step(run.state, draws)[0].params["G"] - run.state.params["G"])
     torch.testing.assert_close(2 * found[0], found[1], rtol=1e-6, atol=1e-12)
@@ -211,7 +194,7 @@ SEEN = {
 @pytest.mark.parametrize("name", SEEN)
 def test_the_features_are_those_of_samples_as_the_critic_sees_them(name):
     # reals that are clean where fakes are not
-    run, *_ = trained(raw(0, **SEEN[name]))
+    run, *_ = stepped(raw(0, **SEEN[name]))
     state, (_, draw) = run.state, run.draws(0)
     kind = "instance" if name == "instance noise" else "augment"
     assert {f"{kind}/real", f"{kind}/fake"} <= draw.keys()
@@ -239,7 +222,7 @@ def test_the_traced_step_is_the_eager_one():
 
 
 def test_in_mixed_precision_means_are_of_the_parameters_precision():
-    _, _, logs = trained(raw(precision="bfloat16"))
+    _, _, logs = stepped(raw(precision="bfloat16"))
     assert logs[-1]["feature_matching/G"].dtype == torch.float32
 
 

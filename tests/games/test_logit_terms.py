@@ -7,24 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from small import FLOAT64, stepped
 from steadygan import losses
 from steadygan.build import build
 from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.game import Network, flatten
 from steadygan.games import gan, lecam
-from steadygan.training.compile.compiled_step import vectorised
 
 STEPS, WEIGHT, DECAY = 6, 0.3, 0.5
-RAW = {
-    "data": "ring8",
-    "networks": {"name": "mlp", "width": 8, "depth": 2},
-    "optimizer": {"name": "sgd", "lr": 0.1},
-    "batch": 7,
-    "steps": STEPS,
-    "precision": "float64",
-    "compile": False,
-}
+RAW = {**FLOAT64, "steps": STEPS}
 TERMS = {
     "centering": {"name": "centering", "weight": WEIGHT},
     "lecam": {"name": "lecam", "weight": WEIGHT, "decay": DECAY},
@@ -33,15 +25,6 @@ TERMS = {
 
 def raw(*names: str, **changes) -> dict:
     return {**RAW, "critic": {"logit_penalties": [TERMS[name] for name in names]}, **changes}
-
-
-def trained(settings: dict) -> tuple:
-    run = build(parse(settings))
-    step, state, logs = vectorised(run.step) if run.ensemble else run.step, run.state, []
-    for number in range(STEPS):
-        state, log = step(state, run.draws(number))
-        logs.append(log)
-    return run, state, logs
 
 
 def value(name: str, r: Tensor, f: Tensor, means: list[float]) -> Tensor:
@@ -55,7 +38,7 @@ def value(name: str, r: Tensor, f: Tensor, means: list[float]) -> Tensor:
 def test_the_pure_step_is_the_training_written_out(names, loss):
     # averages that are learned through, swapped, moved before the step, of the sums; a term in G's loss
     settings = raw(*names, game={"name": "gan", "loss": loss})
-    _, state, logs = trained(settings)
+    _, state, logs = stepped(settings)
     begun = build(parse(settings))
     nets = {name: player.network.module.double() for name, player in begun.game.players.items()}
     for name, net in nets.items():
@@ -93,23 +76,23 @@ def descend(net: nn.Module, loss: Tensor) -> None:
 def test_members_of_an_ensemble_have_averages_of_their_own():
     """Weights may be swept; a member is the run of its seed and weight alone."""
     swept = [{**TERMS["lecam"], "weight": [0.1, 1.0]}]
-    _, together, _ = trained({**RAW, "critic": {"logit_penalties": swept}})
+    _, together, _ = stepped({**RAW, "critic": {"logit_penalties": swept}})
     for i, weight in enumerate((0.1, 1.0)):
-        _, alone, _ = trained({**RAW, "critic": {"logit_penalties": [{**TERMS["lecam"], "weight": weight}]}})
+        _, alone, _ = stepped({**RAW, "critic": {"logit_penalties": [{**TERMS["lecam"], "weight": weight}]}})
         torch.testing.assert_close(together.params["D"][i], alone.params["D"], rtol=0, atol=1e-11)
         torch.testing.assert_close(together.scalars["lecam/real"][i], alone.scalars["lecam/real"])
 
 
 def test_a_schedule_may_give_the_weight():
     falling = {"schedule": "linear", "start": 1.0, "stop": 0.0, "over": 2}
-    _, _, logs = trained({**RAW, "critic": {"logit_penalties": [{**TERMS["centering"], "weight": falling}]}})
-    _, _, plain = trained(RAW)
+    _, _, logs = stepped({**RAW, "critic": {"logit_penalties": [{**TERMS["centering"], "weight": falling}]}})
+    _, _, plain = stepped(RAW)
     assert logs[0]["loss/D"] - plain[0]["loss/D"] == pytest.approx(logs[0]["penalty/centering"].item())
 
 
 def test_lecam_beside_adaptive_augmentation_moves_both():
     images = {"data": "digits", "networks": {"name": "dcgan", "width": 4, "latent": 4}}
-    _, state, _ = trained(raw("lecam", **images, augment={"name": "ada", "target": 0.0, "over": 70.0}))
+    _, state, _ = stepped(raw("lecam", **images, augment={"name": "ada", "target": 0.0, "over": 70.0}))
     assert state.scalars["augment/p"] > 0
     assert state.scalars["lecam/real"] != 0
 

@@ -7,34 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from small import FLOAT64, stepped
 from steadygan import losses
 from steadygan.build import build
 from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.game import flatten
 from steadygan.normalization import gradient_size, scaled_gradient
-from steadygan.training.compile.compiled_step import vectorised
 
 STEPS, NORM, DECAY = 5, 0.5, 0.8
-RAW = {
-    "data": "ring8",
-    "networks": {"name": "mlp", "width": 8, "depth": 2},
-    "optimizer": {"name": "sgd", "lr": 0.1},
-    "batch": 6,
-    "steps": STEPS,
-    "precision": "float64",
-    "compile": False,
-}
+RAW = {**FLOAT64, "batch": 6, "steps": STEPS}
 CRITIC = {"generator_gradient": {"norm": NORM, "decay": DECAY}}
-
-
-def trained(settings: dict) -> tuple:
-    run = build(parse(settings))
-    step, state, logs = vectorised(run.step) if run.ensemble else run.step, run.state, []
-    for number in range(STEPS):
-        state, log = step(state, run.draws(number))
-        logs.append(log)
-    return state, logs
 
 
 def descend(net: nn.Module, loss: Tensor) -> None:
@@ -49,7 +32,7 @@ def test_the_pure_step_is_a_loop_with_a_hook(loss):
     # the size of the batch's gradient (which falls with N), a mean of sizes and not of squares, no correction of
     # the start, D's own step scaled too, a scale that is learned through
     settings = {**RAW, "game": {"name": "gan", "loss": loss}}
-    state, logs = trained({**settings, "critic": CRITIC})
+    _, state, logs = stepped({**settings, "critic": CRITIC})
     begun = build(parse(settings))
     nets = {name: player.network.module.double() for name, player in begun.game.players.items()}
     for name, net in nets.items():
@@ -94,15 +77,15 @@ def test_a_step_of_G_does_not_follow_how_steep_its_loss_is():
 
 
 def test_members_of_an_ensemble_have_means_of_their_own():
-    together, _ = trained({**RAW, "critic": {"generator_gradient": {"norm": [0.5, 2.0], "decay": DECAY}}})
+    _, together, _ = stepped({**RAW, "critic": {"generator_gradient": {"norm": [0.5, 2.0], "decay": DECAY}}})
     for i, norm in enumerate((0.5, 2.0)):
-        alone, _ = trained({**RAW, "critic": {"generator_gradient": {"norm": norm, "decay": DECAY}}})
+        _, alone, _ = stepped({**RAW, "critic": {"generator_gradient": {"norm": norm, "decay": DECAY}}})
         torch.testing.assert_close(together.params["G"][i], alone.params["G"], rtol=0, atol=1e-10)
         torch.testing.assert_close(together.scalars["received/square"][i], alone.scalars["received/square"])
 
 
 def test_spectral_norm_keeps_its_vectors_and_batch_norm_is_refused():
-    state, _ = trained({**RAW, "critic": {**CRITIC, "normalization": "spectral_normalized"}})
+    _, state, _ = stepped({**RAW, "critic": {**CRITIC, "normalization": "spectral_normalized"}})
     assert all(b.isfinite().all() for b in state.buffers["D"].values())
     normed = {"name": "numerics_dcgan", "width": 2, "latent": 4, "layers": 3}
     with pytest.raises(UsageError, match="batch norm"):
