@@ -50,9 +50,15 @@ def in_peace(name: str, folder: Path) -> Peace:
 
 def kills(name: str, chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
     """Kill a run of a recipe at its changes and at random times, by each signal, until there were `count` kills."""
-    peace, done = in_peace(name, folder), 0
+    peace = in_peace(name, folder)
+    yield from _until(count, lambda: _killed(peace, chance, folder))
+
+
+def _until(count: int, trial: Callable[[], Outcome]) -> Iterator[Outcome]:
+    """Repeat a trial until there were `count` kills in all."""
+    done = 0
     while done < count:
-        outcome = _killed(peace, chance, folder)
+        outcome = trial()
         done += outcome.count
         yield outcome
 
@@ -136,11 +142,8 @@ def pairs(name: str, chance: Random, count: int, folder: Path) -> Iterator[Outco
     ended = _both([*words, "--out", str(run)], folder, lambda pair: None)
     assert [each.code for each in ended] == [0, 0], [each.err for each in ended]
     seconds = time.perf_counter() - began
-    peace, done = Peace(words, runs.held(run), seconds, 0), 0
-    while done < count:
-        outcome = _killed_pair(peace, chance, folder)
-        done += outcome.count
-        yield outcome
+    peace = Peace(words, runs.held(run), seconds, 0)
+    yield from _until(count, lambda: _killed_pair(peace, chance, folder))
 
 
 def _killed_pair(peace: Peace, chance: Random, folder: Path) -> Outcome:
