@@ -209,6 +209,7 @@ def test_the_features_are_those_of_samples_as_the_critic_sees_them(name):
     torch.testing.assert_close(value, squared_distance(*seen))
 
 
+@pytest.mark.slow
 def test_the_traced_step_is_the_eager_one():
     # a hook that a graph has lost
     run = build(parse(raw(critic={"normalization": "gradient_normalized"})))
