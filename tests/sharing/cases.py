@@ -219,13 +219,9 @@ CASES: dict[str, Raw] = dict([*registered(), *combined()])
 """Runs by a name that says what is in them."""
 
 COMPILED = (
-    "fake-as-real, weighed",
     "ensemble, batch norm, largest",
     "all penalties",
     "fake-as-real, ADA",
-    "accumulation, fake-as-real, batch norm",
-    "labels, batch norm of classes",
     "batch norm, consensus",
-    "dynamics: symplectic",
 )
 """Cases that are compiled too: those that join most."""
