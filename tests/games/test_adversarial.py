@@ -17,6 +17,7 @@ BASE = {
 }
 GAMES = {
     "cr": ({"critic": {"consistency": [{"name": "cr", "move": "jitter"}]}}, {"critic": {}}),
+    "centering": ({"critic": {"logit_penalties": ["centering"]}}, {"critic": {}}),
     "zcr": ({"critic": {"consistency": ["zcr"]}}, {"critic": {}}),
     "reg_gan": (
         {"game": {"name": "reg_gan"}},
@@ -31,7 +32,7 @@ GAMES = {
         {"game": {"name": "ebgan", "margin": 1, "pull_away": 0}},
     ),
 }
-PLAYERS = {"cr": "D", "zcr": "DG", "reg_gan": "G", "infogan": "DG", "ebgan": "G"}
+PLAYERS = {"cr": "D", "centering": "D", "zcr": "DG", "reg_gan": "G", "infogan": "DG", "ebgan": "G"}
 
 
 def first_logs(raw):

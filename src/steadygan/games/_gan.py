@@ -31,7 +31,7 @@ from steadygan.games.logit_terms import LogitTerm
 from steadygan.losses import Loss
 from steadygan.networks import latent_labels
 from steadygan.noise import HiddenNoise
-from steadygan.normalization import clip_weights, gradient_size
+from steadygan.normalization import clip_weights, gradient_size, scaled_gradient
 from steadygan.penalties import Critic, Paired, Penalty, interpolate, perturb
 from steadygan.schedules import Number, at
 
@@ -372,7 +372,7 @@ def _discriminator(
     real_ranks, fake_ranks = (each_rank(raw, len(points["real"])) for raw in (real_logits, fake_logits))
     weighed = real_ranks if rows.weights is None else real_ranks * rows.weights  # by Jensen, the loss's bound
     logs = {"logit/real": weighed.mean(), "logit/fake": fake_ranks.mean()}
-    if parts.penalties or parts.agreements:
+    if parts.penalties or parts.logit_terms or parts.agreements:
         logs["adversarial/D"] = total
     if parts.view.augment and parts.view.augment.adapt:
         whole = parallel.whole(len(real_ranks), parts.batch)
@@ -560,4 +560,4 @@ def _scaled(
     started = 1 - kept ** (scalars["step"] + 1).to(size.dtype)  # Adam's correction of a mean that starts at 0
     rms = (square / started).sqrt()
     scale = at(received.norm, scalars) / torch.where(rms == 0, 1.0, rms)
-    return value + (scale.detach() - 1) * (value - value.detach()), {RECEIVED: size}
+    return scaled_gradient(value, scale.detach()), {RECEIVED: size}
