@@ -135,9 +135,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         file = path / "state.safetensors"
         require_file(file)
         size = file.stat().st_size
-        if size != found.get(
-            "bytes", size
-        ):  # first, since a checksum reads it all; old checkpoints have no size
+        # The size first, since a checksum reads all of it. Old checkpoints have none.
+        if size != found.get("bytes", size):
             raise UsageError(f"checkpoint {path} is truncated or altered: its size does not match")
         if _digest(file) != found["sha256"]:
             raise UsageError(f"checkpoint {path} is truncated or altered: its checksum does not match")
