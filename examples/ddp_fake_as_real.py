@@ -4,6 +4,7 @@ Each process has its rows of every batch. Inside `parallel.over` the fakes that 
 processes' candidates. So the losses are those of one process with whole batches: python ddp_fake_as_real.py [steps].
 """
 
+import gc
 import os
 import sys
 
@@ -48,10 +49,7 @@ def train(G, D, optimizer_G, optimizer_D, steps):
         yield parallel.mean(loss_D.detach()).item(), parallel.mean(loss_G.detach()).item()
 
 
-if __name__ == "__main__":
-    several = "RANK" in os.environ  # torchrun sets it
-    if several:
-        dist.init_process_group("gloo")  # "nccl" on GPUs
+def main(steps, several):
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)  # so that all digits of the losses are equal
     nets = [[nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, n)] for n in (2, 1)]
@@ -59,8 +57,16 @@ if __name__ == "__main__":
     G, D = (DistributedDataParallel(net) if several else net for net in (G, D))
     optimizers = [torch.optim.Adam(net.parameters(), 1e-3, (0.0, 0.99)) for net in (G, D)]
     with parallel.over():
-        found = list(train(G, D, *optimizers, int(sys.argv[1]) if sys.argv[1:] else 500))
+        found = list(train(G, D, *optimizers, steps))
         if parallel.processes().rank == 0:
             print("\n".join(f"{loss_D:.9f} {loss_G:.9f}" for loss_D, loss_G in found[-20:]))
+
+
+if __name__ == "__main__":
+    several = "RANK" in os.environ  # torchrun sets it
     if several:
+        dist.init_process_group("gloo")  # "nccl" on GPUs
+    main(int(sys.argv[1]) if sys.argv[1:] else 500, several)
+    if several:
+        gc.collect()  # the networks hold the group, whose threads must end before Python does
         dist.destroy_process_group()

@@ -54,6 +54,13 @@ def test_one_process_is_alone_and_works_on_ordinary_tensors() -> None:
     assert parallel.whole(4) == 4
 
 
+@pytest.mark.slow
+def test_no_thread_of_a_group_outlives_it(tmp_path: Path) -> None:
+    """Threads that go on while Python ends abort the process, once in dozens of times."""
+    left = started(HERE / "threads.py", 2, tmp_path, seconds=100)
+    assert [said.split() for said in left] == [["['python']"]] * 2
+
+
 def test_a_block_ends_with_what_was_before_it() -> None:
     outer = parallel.Processes(1, 3)
     with parallel.over(outer):

@@ -24,6 +24,10 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.utils._pytree import tree_map_only
 
+if dist.is_available():
+    # Imported while a process group exists, this keeps it alive in its defaults. Its threads then outlive Python.
+    import torch.distributed.nn
+
 __all__ = [
     "ALONE",
     "SUM",
