@@ -343,8 +343,11 @@ def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
     return raw
 
 
-HINTS = dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}')
-"""What to write for options that other trainers have."""
+HINTS = {
+    **dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}'),
+    "tensorboard": 'write trackers=["tensorboard"]',
+}
+"""What to write for options that other trainers have, or an older version."""
 
 
 def _joined(section: Any, home: str, key: str, value: Any) -> Any:
