@@ -181,4 +181,5 @@ def _messages() -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # where processors are short, training comes first
     follow(sys.argv[1], Path(sys.argv[2]), _messages())
