@@ -88,13 +88,13 @@ def untracked(tmp_path_factory) -> Path:
     [
         ("start", r"has failed \(ConnectionError: no network\)"),
         ("middle", r"has failed \(ConnectionError: the line is dead\)"),
-        ("hang", r"has not ended within 2 s"),
+        ("hang", r"has not ended within 1 s"),
     ],
 )
 def test_a_tracker_that_fails_leaves_the_run_as_it_is(mode, words, stub, untracked, tmp_path, monkeypatch):
     """Also one whose server never answers: a tracker in the trainer's thread would wait for it for ever."""
     stub(mode)
-    monkeypatch.setattr(started, "PATIENCE", 2.0 if mode == "hang" else 60.0)
+    monkeypatch.setattr(started, "PATIENCE", 1.0 if mode == "hang" else 60.0)
     out = io.StringIO()
     assert train.start(config.parse(TRACKED), tmp_path / "run", Console(file=out, width=400)) is None
     assert bits(tmp_path / "run") == bits(untracked)
@@ -125,6 +125,7 @@ def test_a_tracker_gets_all_of_a_run_once_also_when_it_is_resumed(stub, tmp_path
     assert [code for _, code in entries(book, "finish")] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_tracker_that_comes_late_gets_what_was_before(stub, untracked, tmp_path, quiet):
     """Two members here, each a run of its own with its own numbers."""
     book, folder = stub(), tmp_path / "run"
