@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 import steadygan
+from paths import ROOT
 from runs.hub.stand_in import TOKEN, served
 from steadygan import config
 from steadygan.errors import UsageError
@@ -234,11 +237,15 @@ def test_weights_that_do_not_fit_are_refused(trained, hub, tmp_path):
             steadygan.load("ann/gan")
 
 
-def test_a_repository_that_was_loaded_once_needs_no_network(trained, hub, monkeypatch):
+def test_a_repository_that_was_loaded_once_needs_no_network(trained, hub, tmp_path):
     steadygan.push(trained("points"), "ann/gan")
     first = samples(steadygan.load("ann/gan"))
+    (tmp_path / "copy").mkdir()
+    for name, data in hub.repositories["ann/gan"].items():
+        (tmp_path / "copy" / name).write_bytes(data)
     hub.shutdown()
     hub.server_close()
+    torch.testing.assert_close(samples(steadygan.load(tmp_path / "copy")), first, rtol=0, atol=0)
     torch.testing.assert_close(samples(steadygan.load("ann/gan")), first, rtol=0, atol=0)
 
 
@@ -283,6 +290,17 @@ def test_wrong_turns_of_a_push_are_sentences(trained, command, hub, tmp_path, mo
     monkeypatch.setattr(client, "find_spec", lambda name: None)
     assert "pip install 'steadygan[hub]'" in refused(trained("points"), "ann/gan")
     assert hub.repositories == {}
+
+
+def test_the_page_s_command_and_code_do_what_they_say(trained, hub, command, tmp_path):
+    """Those for a network of one's own are in the test of trust."""
+    page = (ROOT / "docs" / "hub.md").read_text()
+    (words,) = re.findall(r"^steadygan (push runs/ring8-fargan .*?)(?: +#.*)?$", page, re.M)
+    done = command(*shlex.split(words.replace("runs/ring8-fargan", str(trained("points")))))
+    assert done.code == 0, done.err
+    names: dict = {}
+    exec(re.findall(r"```py\n(.*?)```", page, re.S)[0], names)
+    assert names["x"].shape == (64, 2)
 
 
 END_TO_END = """

@@ -155,8 +155,9 @@ def test_messages_wait_in_memory_where_a_tracker_does_not_read(stub, tmp_path):
     assert time.monotonic() - began < 30
     assert len(one.left) > 50_000
     os.kill(one.process.pid, signal.SIGCONT)
-    one.close()
-    assert said == [
+    one.end(time.monotonic() + 30)
+    one.wait(time.monotonic() + 30)
+    assert said[-1:] == [
         f"wandb: http://stub/{json.loads((tmp_path / 'trackers/wandb.json').read_text())['ids'][0]}"
     ]
 

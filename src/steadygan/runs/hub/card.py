@@ -20,8 +20,8 @@ __all__ = ["card"]
 TEXT = """
 # {title}
 
-A generator of a {game} game on {data}, trained with
-[steadygan](https://pypi.org/project/steadygan). It maps latents z [N, {latent}] of N(0, 1){labels} to samples {shape}.
+A generator trained with steadygan on {data} (game: {game}). It maps latents z [N, {latent}] of N(0, 1){labels} to
+samples {shape}.
 
 ![64 samples](samples.png)
 
@@ -53,6 +53,9 @@ Without steadygan, `G.py` and `G.safetensors` need torch alone: `from G import l
 SHOWN = ("game", "networks", "critic", "fake_as_real", "dynamics", "optimizer", "ema", "augment", "precision")
 """The settings that stand on the card."""
 
+NO_SCORES = ("step", "images", "wall_s", "diverged", "good_step", "began", "tensor", "stopped")
+"""Keys without a slash in events.jsonl that are no scores."""
+
 
 class Scores(NamedTuple):
     """Scores by name with their errors, the step at which they were taken, and the protocol."""
@@ -82,7 +85,9 @@ def card(folder: Path, raw: Mapping[str, Any], G: Generator, name: str, member: 
         "seed": G.seed,
         "weights": "moving average (EMA)" if weights == "EMA" else "raw",
         "settings": "\n".join(
-            f"| {key} | `{as_text(raw[key]).replace('|', chr(92) + '|')}` |" for key in SHOWN if raw.get(key)
+            f"| {key} | `{as_text(told).replace('|', chr(92) + '|')}` |"
+            for key in SHOWN
+            if (told := _told(raw.get(key)))
         ),
     }
     return f"---\n{_header(raw, G, name, found)}\n---\n{TEXT.format(**parts)}"
@@ -129,9 +134,8 @@ def _during_training(folder: Path, member: int) -> Scores | None:
         values = {
             key: value[member] if isinstance(value, list) else value
             for key, value in line.items()
-            if "/" not in key and key not in ("step", "images", "wall_s", "diverged", "good_step", "stopped")
+            if "/" not in key and key not in NO_SCORES
         }
-        values.pop("began", None), values.pop("tensor", None)
         if values:
             known = {key: (value, None) for key, value in values.items() if value is not None}
             return Scores(line["step"], known, _protocol(folder / EVALUATION))
@@ -143,7 +147,7 @@ def _protocol(file: Path) -> dict[str, Any]:
         found = dict(read_json(file, {}))
     except ValueError:
         return {}
-    return {key: value for key, value in found.items() if not key.startswith("training_")}
+    return {key: value for key, value in found.items() if not key.startswith("training_") and key != "format"}
 
 
 def _table(found: Scores) -> str:
@@ -162,6 +166,19 @@ def _table(found: Scores) -> str:
         + "\n\nScores compare under the same protocol only:\n\n| protocol | |\n|---|---|\n"
         + protocol
     )
+
+
+def _told(part: Any) -> Any:
+    """A setting without what is off: null, false, zero, nothing, the name none, or a count of 0.
+
+    >>> _told({"penalties": [], "clip": None, "consistency": {"name": "none"}, "reduce": "mean"})
+    {'reduce': 'mean'}
+    """
+    if not isinstance(part, Mapping):
+        return part
+    if part.get("name") == "none" or part.get("count", 1) == 0:
+        return None
+    return {key: found for key, value in part.items() if (found := _told(value))}
 
 
 def _plain(value: Any) -> str:

@@ -18,6 +18,9 @@ from steadygan.training.events import Diverged, Event, Progress, Scored, Statist
 
 __all__ = ["followed"]
 
+SILENT = 2.0
+"""Seconds of waiting for a tracker without a word."""
+
 Judged = Callable[[int, Sequence[Sequence[Verdict]]], None]
 """Gets the step of an evaluation, and the verdicts on each member."""
 
@@ -39,7 +42,7 @@ def followed(
     resumes. A tracker that fails, or does not end within a minute, costs a note.
     """
     about = {"name": folder.resolve().name, "members": [dict(m) for m in members], "first": first}
-    others = [_Follower(name, folder, about, note) for name in names]
+    others = [_Follower(name, folder, about, note) for name in dict.fromkeys(names)]
 
     def tell(message: Mapping[str, Any]) -> None:
         for other in others:
@@ -58,8 +61,11 @@ def followed(
         yield sink, judged
         tell({"ended": True})
     finally:
+        last = time.monotonic() + PATIENCE
         for other in others:
-            other.close()
+            other.end(last)
+        for other in others:
+            other.wait(last)
 
 
 def _words(verdict: Verdict) -> str:
@@ -104,16 +110,18 @@ class _Follower:
         except BrokenPipeError:
             self._failed()
 
-    def close(self) -> None:
-        """Give the tracker its time to end, and say how it ended."""
-        last = time.monotonic() + PATIENCE
+    def end(self, last: float) -> None:
+        """Say that there is no more to come, as soon as the pipe has taken what waits, and by the time `last`."""
+        while self.left and not self.told and (rest := last - time.monotonic()) > 0:
+            if select.select([], [self.pipe], [], rest)[1]:
+                self._push()
+        with suppress(OSError):
+            self.process.stdin.close()  # type: ignore[union-attr]
+
+    def wait(self, last: float) -> None:
+        """Wait until the process has ended, no longer than to the time `last`, and say how it ended."""
         try:
-            while self.left and not self.told and (rest := last - time.monotonic()) > 0:
-                if select.select([], [self.pipe], [], rest)[1]:
-                    self._push()
-            with suppress(OSError):
-                self.process.stdin.close()  # type: ignore[union-attr]
-            self.process.wait(max(last - time.monotonic(), 0.0))
+            self._wait(last - time.monotonic())
         except subprocess.TimeoutExpired:
             self._say(f"has not ended within {PATIENCE:.0f} s")
         finally:
@@ -123,6 +131,15 @@ class _Follower:
             self._failed()
         elif not self.told:
             self.note(f"{self.name}: {record_of(self.folder, self.name)['place']}")
+
+    def _wait(self, rest: float) -> None:
+        try:
+            self.process.wait(max(min(rest, SILENT), 0.0))
+        except subprocess.TimeoutExpired:
+            if rest <= SILENT:
+                raise
+            self.note(f"waiting for {self.name} to send what is left, at most {rest:.0f} s")
+            self.process.wait(rest - SILENT)
 
     def _failed(self) -> None:
         self.process.wait()
