@@ -59,7 +59,7 @@ def products(largest: int) -> Iterator[None]:
     (AMX) it never rounds: a test product checks this first. Nothing changes if the `largest` product has less than
     2^20 multiplications, or on other devices than the CPU.
     """
-    setting = torch.backends.mkldnn.matmul
+    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     if largest < LARGE or setting.fp32_precision != "none":
         yield
         return

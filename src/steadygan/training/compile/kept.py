@@ -35,7 +35,7 @@ def key(about: str, *parts: Hashable) -> str:
     named = sorted(
         (k, v) for k, v in os.environ.items() if k == "CXX" or k.startswith(("TORCH", "ATEN", "AOT_"))
     )
-    rounding = torch.backends.mkldnn.matmul.fp32_precision  # of float32 products in oneDNN
+    rounding = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
     now = [torch.get_num_threads(), rounding, torch.is_grad_enabled()]
     asked = [torch.__version__, machine, python, named, now, _package(), about, parts]
     return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]

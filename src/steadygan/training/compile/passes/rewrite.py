@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch._inductor.config import aot_inductor
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph
 
