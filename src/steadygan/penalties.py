@@ -23,6 +23,7 @@ see that. The trainer refuses it.
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple, Unpack
 
 import torch
@@ -466,6 +467,8 @@ def value_and(
             f"value_and takes one of {', '.join(PENALTIES)} of steadygan.penalties, not {name or penalty!r}: "
             "for a penalty of your own take logits and gradient from input_gradient"
         )
+    if of != "logit" and "of" not in signature(penalty).parameters:
+        raise UsageError(f"{name} looks at the logit alone: leave out of={of!r}")
     record = PENALTIES[name]() if of == "logit" else PENALTIES[name](of=of)
     if record.sigma is not None:
         record = PENALTIES[name](sigma)
