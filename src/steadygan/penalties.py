@@ -255,7 +255,8 @@ def approximated_r1(
 
     Its mean over e is R1 + O(sigma^2), so a weight means what it means for `r1`. The source leaves out the division:
     its weight lambda is lambda sigma^2 here (100 and sigma 0.01 are 0.01). One direction a sample gives a noisy
-    estimate: for a linear critic its deviation is sqrt(2) |grad D|^2 a sample.
+    estimate: for a linear critic its deviation is sqrt(2) |grad D|^2 a sample. Where D has kinks (ReLU), its gradient
+    has what that of `r1` leaves out: parameters move kinks.
 
     `direction` is shaped like x_real, and drawn unless given. One forward pass of 2 N rows and one backward pass: no
     gradient is differentiated. So critics that torch.compile made, attention kernels without a second derivative and
