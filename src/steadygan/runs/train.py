@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from steadygan.runs.sinks import compiling, console_sink
 from steadygan.runs.sinks.checkpoints import thin
 from steadygan.runs.sinks.jsonl import last_good, logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
-from steadygan.runs.trackers import SERVICES, check_trackers, followed
+from steadygan.runs.trackers import SERVICES, Judged, check_trackers, followed
 from steadygan.training import checkpoint
 from steadygan.training.advance import TOGETHER, Advance, advancing
 from steadygan.training.cluster import here
@@ -156,6 +156,9 @@ def resume(
             lambda: _ended(folder, run.stop, step, settings.steps, settings.keep.last)
         ):
             console.print(ended, markup=False, soft_wrap=True)
+            if cluster.first:
+                with _followed(settings.trackers, run, folder, step, console):
+                    return None  # a tracker may lack the end of the run
             return None
         if settings.steps > before.get("steps", 0):
             zeros = at_zero(scheduled(config.in_steps(settings)), step, settings.steps)
@@ -465,15 +468,7 @@ def _told(
         first=first,
         wall_s=wall_s,
     )
-    followers = followed(
-        [name for name in trackers if name in SERVICES],
-        folder,
-        run.members,
-        drawn=drawn(run),
-        first=first,
-        note=_noter(console),
-    )
-    with opened as sinks, followers as (seen, judged), show as shown:
+    with opened as sinks, _followed(trackers, run, folder, first, console) as (seen, judged), show as shown:
         stop_early = early_stopping(events, images, stop_on, _noter(console), judged)
 
         def tell(event: Event) -> StoppedByDiagnosis | None:
@@ -482,6 +477,14 @@ def _told(
             return stop_early(event)
 
         yield tell
+
+
+def _followed(
+    trackers: Collection[str], run: Run, folder: Path, first: int, console: Console
+) -> AbstractContextManager[tuple[Sink, Judged]]:
+    """The trackers that follow the folder in processes of their own. They begin with what they lack up to `first`."""
+    names = [name for name in trackers if name in SERVICES]
+    return followed(names, folder, run.members, drawn=drawn(run), first=first, note=_noter(console))
 
 
 def _traced(team: Team, advance: Advance, good: State, until: int, index: int) -> Began | None:

@@ -125,8 +125,20 @@ def test_a_tracker_gets_all_of_a_run_once_also_when_it_is_resumed(stub, tmp_path
     assert [code for _, code in entries(book, "finish")] == [0, 0]
 
 
+def test_a_complete_run_sends_what_a_tracker_lacks(stub, untracked, tmp_path, quiet):
+    """The line died after step 4, and the run has ended: what the note says of resume is so."""
+    book, folder = stub("middle"), tmp_path / "run"
+    shutil.copytree(untracked, folder)
+    train.resume(folder, ["trackers=[wandb]"], quiet)
+    assert {step for _, step, *_ in scalars(book)} == {0, 2, 4}
+    stub()
+    train.resume(folder, ["trackers=[wandb]"], quiet)
+    assert [each[1:] for each in scalars(book)] == logged(folder)
+    assert [step for step, _ in pictures(book)] == [0, 6, 12]
+
+
 @pytest.mark.slow
-def test_a_tracker_that_comes_late_gets_what_was_before(stub, untracked, tmp_path, quiet):
+def test_a_tracker_that_comes_late_gets_what_was_before(stub, tmp_path, quiet):
     """Two members here, each a run of its own with its own numbers."""
     book, folder = stub(), tmp_path / "run"
     train.start(config.parse({**POINTS, "seeds": 2}), folder, quiet)

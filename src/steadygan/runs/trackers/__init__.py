@@ -6,8 +6,8 @@ from steadygan._lazy import lazy
 
 if TYPE_CHECKING:
     from steadygan.runs.trackers.services import SERVICES, check_trackers
-    from steadygan.runs.trackers.started import followed
+    from steadygan.runs.trackers.started import Judged, followed
 
-__all__ = ["SERVICES", "check_trackers", "followed"]
+__all__ = ["SERVICES", "Judged", "check_trackers", "followed"]
 
 __getattr__, __dir__ = lazy(__name__)

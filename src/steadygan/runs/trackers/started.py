@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from steadygan.runs.folder import Note
 from steadygan.runs.trackers.follower import PATIENCE, record_of
 from steadygan.training.events import Diverged, Event, Progress, Scored, Statistics
 
-__all__ = ["followed"]
+__all__ = ["Judged", "followed"]
 
 SILENT = 2.0
 """Seconds of waiting for a tracker without a word."""
@@ -123,6 +124,7 @@ class _Follower:
         try:
             self._wait(last - time.monotonic())
         except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)  # with what the tracker has started
             self._say(f"has not ended within {PATIENCE:.0f} s")
         finally:
             self.process.kill()
