@@ -250,7 +250,7 @@ def test_a_repository_that_was_loaded_once_needs_no_network(trained, hub, tmp_pa
 
 
 def test_wrong_turns_of_a_load_are_sentences(trained, hub, tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="no folder and no repository 'ann/none'"):
+    with pytest.raises(UsageError, match="no folder ann/none, and there is no repository"):
         steadygan.load("ann/none")
     hub.repositories["ann/other"] = {"README.md": b"hello"}
     with pytest.raises(UsageError, match=r"holds no generator of steadygan \(no generator.json\)"):

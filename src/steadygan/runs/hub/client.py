@@ -48,8 +48,8 @@ def check_token() -> None:
 
 
 @contextmanager
-def hub_errors(name: str) -> Iterator[None]:
-    """Inside the block, what the Hub or the network refuses becomes a UsageError."""
+def hub_errors(name: str, before: str = "") -> Iterator[None]:
+    """Inside the block, what the Hub or the network refuses becomes a UsageError. Its sentence starts with `before`."""
     from huggingface_hub import errors
 
     try:
@@ -58,17 +58,17 @@ def hub_errors(name: str) -> Iterator[None]:
         raise
     except errors.RepositoryNotFoundError:
         raise UsageError(
-            f"there is no folder and no repository {name!r} that you may read: check the name, or run hf auth login "
-            "for a private one"
+            f"{before}there is no repository {name!r} that you may read: check the name, or run hf auth login for a "
+            "private one"
         ) from None
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         refused = "the token may not do this: take one that may write there"
         other = "try again later"
         raise UsageError(
-            f"the Hub refuses {name} (status {status}): {refused if status in (401, 403) else other}"
+            f"{before}the Hub refuses {name} (status {status}): {refused if status in (401, 403) else other}"
         ) from error
     except Exception as error:  # whatever the client or the network raises
         raise UsageError(
-            f"the Hub cannot be reached for {name!r} ({said(error)}): check the name and the network"
+            f"{before}the Hub cannot be reached for {name!r} ({said(error)}): check the name and the network"
         ) from error

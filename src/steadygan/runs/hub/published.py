@@ -52,11 +52,12 @@ def pulled(name: str, trust_code: bool) -> Generator:
 
     Only data is downloaded, and the source file only where `trust_code` says so.
     """
-    check_hub(f"there is no folder {name}, and to load it from the Hugging Face Hub")
+    before = f"there is no folder {name}, and "
+    check_hub(f"{before}to load it from the Hugging Face Hub")
     from huggingface_hub import snapshot_download
 
     wanted = [FACTS, CONFIG, WEIGHTS, *([SOURCE] if trust_code else [])]
-    with hub_errors(name):
+    with hub_errors(name, before):
         folder = Path(snapshot_download(name, allow_patterns=wanted, library_name="steadygan"))
     if not is_published(folder):
         raise UsageError(
