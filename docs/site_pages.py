@@ -28,6 +28,9 @@ PACKAGE = ROOT / "src" / "steadygan"
 COPIED = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 """Pages of the repository's root, and what they are on the site."""
 
+SHOWN = COPIED | {"src/steadygan": "api/index.md", "src/steadygan/recipes": "gallery.md"}
+"""The pages of the site that show what lies elsewhere in the repository."""
+
 NO_REFERENCE = {"steadygan.cli"}
 """Packages whose users type commands."""
 
@@ -58,6 +61,7 @@ def exported(file: Path) -> list[str]:
     return []
 
 
+@cache
 def public() -> dict[str, list[str]]:
     """The public modules and their names: packages' faces, modules at the root, and what documents import from.
 
@@ -115,8 +119,8 @@ def gallery() -> str:
 
 INTRODUCTION = """`steadygan train NAME` trains a recipe, and `steadygan train NAME --scale tiny` tries it in minutes.
 `steadygan list recipes WORD` finds one. A name with *of* is the recipe named there with one key changed. The
-score is what to expect, or what the paper published. The time is that of the recipe's header, or the cost of the whole run
-in floating-point operations (FLOP)."""
+score is what to expect, or what the paper published. The time is that of the recipe's header, or the cost of the whole
+run in floating-point operations (FLOP)."""
 
 HEADS = ["recipe", "what it is", "data, networks", "expected score", "time"]
 
@@ -235,22 +239,29 @@ def relinked(markdown: str, folder: str) -> str:
 
     `folder` is where the document lies in the repository.
 
-    >>> relinked("[a](docs/fit.md), [b](src/x.py), [c](https://c.org)", ".")
-    '[a](fit.md), b, [c](https://c.org)'
-    >>> relinked("[figures](../README.md) and [g](games.md#labels)", "docs")
-    '[figures](index.md) and [g](games.md#labels)'
+    >>> relinked("[a](docs/fit.md), [b](src/steadygan/losses.py), [c](Makefile), [d](https://d.org)", ".")
+    '[a](fit.md), [b](api/steadygan.losses.md), c, [d](https://d.org)'
+    >>> relinked("[figures](../README.md), [recipes](../src/steadygan/recipes) and [g](games.md#labels)", "docs")
+    '[figures](index.md), [recipes](gallery.md) and [g](games.md#labels)'
     """
 
     def changed(found: re.Match[str]) -> str:
         mark, text, target = found[1], found[2], found[3]
         if target is None or target.startswith(("https://", "#")):
             return found[0]
-        place = posixpath.normpath(posixpath.join(folder, target))
-        on_site = COPIED.get(place) or (place.removeprefix("docs/") if place.startswith("docs/") else None)
+        on_site = _on_site(posixpath.normpath(posixpath.join(folder, target)))
         text = relinked(text, folder)
         return f"{mark}[{text}]({on_site})" if on_site else text
 
     return LINK.sub(changed, markdown)
+
+
+def _on_site(place: str) -> str | None:
+    """The page or picture of the site that shows a file or folder of the repository; None where none does."""
+    if place.startswith("docs/"):
+        return place.removeprefix("docs/")
+    module = place.removeprefix("src/").removesuffix(".py").replace("/", ".")
+    return SHOWN.get(place, f"api/{module}.md" if place.endswith(".py") and module in public() else None)
 
 
 # ------------------------------------------------------------------------------------------------------- citations
