@@ -13,11 +13,14 @@ LONGEST = 80
 
 
 def fenced(text: str) -> str:
-    """A docstring with its doctests as blocks of code, as `>>>` is a quotation in Markdown.
+    """A docstring with its doctests as blocks of code, as `>` begins a quotation in Markdown.
 
     >>> fenced("Twice.\\n\\n>>> 2 * 2\\n4").splitlines()
     ['Twice.', '', '```pycon', '>>> 2 * 2', '4', '```']
+    >>> fenced("every\\n> 1")
+    'every\\n\\\\> 1'
     """
+    text = re.sub(r"^( *)>(?!>>)", r"\1\\>", text, flags=re.M)
     return DOCTEST.sub(lambda found: f"{found[1]}```pycon\n{found[0]}\n{found[1]}```", text)
 
 
