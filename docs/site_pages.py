@@ -1,10 +1,12 @@
 """Pages of the documentation site that no one writes by hand, made while mkdocs builds it (`make site`).
 
 The home page is README.md, and the changelog is CHANGELOG.md. The gallery comes from the catalogue of recipes, the
-API reference from the `__all__` of each public module. Links to files that are not on the site become plain text.
+commands from their help, the API reference from the `__all__` of each public module. Links to files that are not on
+the site become plain text.
 """
 
 import ast
+import inspect
 import json
 import posixpath
 import re
@@ -14,11 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import typer.main
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from steadygan.cli.app import app
 from steadygan.recipes.catalogue import COSTS, Override, overrides, recipe_files, recipe_names
 from steadygan.recipes.listing import SOURCES, figure, first_sentence, prefixed
 
@@ -102,6 +106,42 @@ def reference_index(found: dict[str, list[str]]) -> str:
 def _summary(file: Path) -> str:
     """The first paragraph of a module's docstring."""
     return " ".join((ast.get_docstring(ast.parse(file.read_text())) or "").split("\n\n")[0].split())
+
+
+# ------------------------------------------------------------------------------------------------- the command line
+
+
+def command_line() -> str:
+    """The page of all commands with their arguments and options."""
+    commands = typer.main.get_command(app)
+    lines = [
+        "# Command line",
+        "",
+        "What `steadygan COMMAND --help` prints. [First steps](start.md) has examples.",
+    ]
+    return "\n".join([*lines, *_commands("steadygan", commands)]) + "\n"
+
+
+def _commands(called: str, command: Any) -> Iterator[str]:
+    """The parts of a command, or of each command below it."""
+    for name, below in sorted(getattr(command, "commands", {}).items()):
+        yield from _commands(f"{called} {name}", below)
+    if not hasattr(command, "commands"):
+        rows = [[_spelled(part), _meaning(part)] for part in command.params if not part.hidden]
+        yield from ("", f"## {called}", "", inspect.cleandoc(command.help or ""), "")
+        yield from rows_of(["", "meaning"], rows) if rows else ()
+
+
+def _meaning(part: Any) -> str:
+    """The help of an option or an argument, with the default that it does not say itself."""
+    plain = part.default is None or part.default is False
+    return (part.help or "") + ("" if plain else f" Default: {part.default}.")
+
+
+def _spelled(part: Any) -> str:
+    """How an option or an argument is written."""
+    names = part.opts if part.param_type_name == "option" else [part.metavar or part.name.upper()]
+    return ", ".join(f"`{name}`" for name in names)
 
 
 # --------------------------------------------------------------------------------------------- gallery of recipes
@@ -327,7 +367,7 @@ def on_config(config: MkDocsConfig) -> None:
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the pages that are made."""
     found = public()
-    made = {"api/index.md": reference_index(found), "gallery.md": gallery()}
+    made = {"api/index.md": reference_index(found), "gallery.md": gallery(), "cli.md": command_line()}
     made |= {f"api/{name}.md": reference_page(name, names) for name, names in found.items()}
     made |= {target: relinked((ROOT / source).read_text(), ".") for source, target in COPIED.items()}
     for target, text in made.items():

@@ -134,6 +134,17 @@ def test_the_gallery_has_every_recipe(texts, site):
 
 
 @pytest.mark.slow
+def test_the_page_of_the_command_line_has_the_readmes_commands_and_their_options(texts, site):
+    text = re.sub(r"<[^>]+>", "", texts[site / "cli.html"])
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    commands = set(re.findall(r"^steadygan (\w+(?: gamma)?)", "".join(blocks), re.M))
+    assert {"train", "resume", "evaluate", "probe gamma"} <= commands
+    assert [name for name in commands if not re.search(rf"steadygan {name}\b", text)] == []
+    assert {"--dry-run", "--against", "--samples"} <= set(re.findall(r"--[\w-]+", text))
+    assert "Checkpoint to score: newest, best, all or a step number. Default: newest." in text
+
+
+@pytest.mark.slow
 def test_pages_from_the_disk_ask_nobody_fit_a_phone_and_can_be_searched(browser, site):
     for width, page in ((390, "gallery"), (390, "configuration"), (390, "constraints"), (1280, "index")):
         browser.execute_cdp_cmd(
