@@ -35,6 +35,9 @@ COPIED = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING
 SHOWN = COPIED | {"src/steadygan": "api/index.md", "src/steadygan/recipes": "gallery.md"}
 """The pages of the site that show what lies elsewhere in the repository."""
 
+LISTS = ("api/", "changelog", "gallery", "papers")
+"""Pages that name everything, and explain little."""
+
 NO_REFERENCE = {"steadygan.cli"}
 """Packages whose users type commands."""
 
@@ -375,7 +378,9 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Mend the links of the documents that are written by hand."""
+    """Mend the links of the documents that are written by hand, and rank lists behind explanations in the search."""
+    if page.file.src_uri.startswith(LISTS):
+        page.meta["search"] = {"boost": 0.1}
     return markdown if page.file.generated_by else relinked(markdown, "docs")
 
 
