@@ -9,7 +9,9 @@ import yaml
 from PIL import Image
 
 from reporting import CONFIG, made
+from steadygan.plots.samples import grid, save, scatter
 from steadygan.report import panels
+from steadygan.report.charts import Curve, chart
 from steadygan.report.image_sliders import landscapes, samples
 from steadygan.report.page import differences, page
 from steadygan.report.run_summary import Reader, names
@@ -93,6 +95,12 @@ def test_large_pictures_are_shrunk_to_their_share(tmp_path):
     assert frame.ratio == pytest.approx(1.4)
 
 
+def test_what_is_drawn_on_white_is_a_plot_and_a_grid_of_white_images_is_none(tmp_path):
+    save(grid(torch.ones(4, 1, 8, 8)), tmp_path / "samples" / "step-00000001.png")
+    save(scatter(torch.zeros(3, 2), torch.randn(9, 2)), tmp_path / "samples" / "step-00000002.png")
+    assert [frame.plot for frame in samples(tmp_path, 4, 10**6)] == [False, True]
+
+
 # What the page says
 
 
@@ -129,6 +137,29 @@ def test_an_ensemble_shows_its_median_and_range(tmp_path):
     text = page([Reader(made(tmp_path / "run", members=3)).read()])
     assert "4.1 (4 to 4.2)" in text
     assert 'class="band f0 b0"' in text
+
+
+@pytest.mark.parametrize("stop", [0.0, 0.002])
+def test_the_last_update_ratio_is_explained_where_the_rate_ends_near_zero(tmp_path, stop):
+    config = {
+        **CONFIG,
+        "optimizer": {"name": "sgd", "lr": {"schedule": "linear", "start": 0.003, "stop": stop}},
+    }
+    folder = made(tmp_path / "run", config=config, pictures=False)
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 400, "update/D": 1e-6}) + "\n")
+    assert ("the last point is far below" in page([Reader(folder).read()])) == (stop == 0)
+
+
+def test_a_download_of_a_thinned_curve_has_its_bounds():
+    """Means of 3 and of 2 steps, by hand."""
+    values = torch.tensor([0.0, 9.0, 3.0, -7.0, math.nan, 1.0])
+    drawn = chart("a", [Curve("loss, D", 0, torch.arange(6.0), values)], buckets=2)
+    assert drawn.csv.splitlines() == [
+        'step,"loss, D","loss, D lowest","loss, D highest"',
+        "1,4,0,9",
+        "4,-3,-7,1",
+    ]
 
 
 def test_a_file_of_events_is_a_run_without_settings(tmp_path):

@@ -15,7 +15,7 @@ from steadygan.diagnostics import VERDICTS, WELL, Verdict, diagnose
 from steadygan.metrics import Card
 from steadygan.report import charts, image_sliders, panels
 from steadygan.report import spectrum as cloud
-from steadygan.report.run_summary import Told, names
+from steadygan.report.run_summary import Told, names, rate_fades
 from steadygan.runs.origin import recorded
 
 __all__ = ["page"]
@@ -27,8 +27,11 @@ STYLES = 6
 CURVES, PICTURES, FRAMES = 1.5e6, 1.2e6, 72
 """Limits of a page: bytes of its curves, bytes of its pictures, frames of its sliders."""
 
-POINT = 12
-"""Bytes of one point of a curve in the page."""
+POINT = 20
+"""Bytes of one point of a curve in the page, and of its number for the download."""
+
+FADING = "; the learning rate ends near 0, so the last point is far below the others"
+"""The note on update ratios where a learning rate falls to 0: the last point is that of the last, smallest step."""
 
 
 class Opinion(NamedTuple):
@@ -96,7 +99,6 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
         box=(charts.WIDTH, charts.HEIGHT),
         plot=(charts.LEFT, charts.TOP, charts.RIGHT, charts.BOTTOM),
         plane=cloud.BOX,
-        side=image_sliders.SIDE,
         refresh=refresh,
         version=version,
         style=style,
@@ -218,6 +220,7 @@ def _sections(runs: Sequence[Told], labels: Sequence[str]) -> dict[str, list[cha
     lines = sum(len(panel.keys) for panel in wanted) * len(runs) * (3 if len(runs[0].histories) > 1 else 1)
     buckets = int(max(20, min(300, CURVES / POINT / 3 / max(1, lines))))
     found: dict[str, list[charts.Chart]] = {}
+    fading = any(rate_fades(run.config) for run in runs)
     for panel in wanted:
         curves = [
             curve
@@ -227,9 +230,8 @@ def _sections(runs: Sequence[Told], labels: Sequence[str]) -> dict[str, list[cha
         ]
         rules = panels.rules(panel, [run.histories[0].facts for run in runs])
         linear = panels.SHARES.issuperset(panel.keys)
-        drawn = charts.chart(
-            panel.title, curves, buckets=buckets, note=panel.note, rules=rules, linear=linear
-        )
+        note = panel.note + (FADING if fading and panel.keys[0].startswith("update/") else "")
+        drawn = charts.chart(panel.title, curves, buckets=buckets, note=note, rules=rules, linear=linear)
         found.setdefault(panel.section, []).append(drawn)
     return found
 
