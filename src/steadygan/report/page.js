@@ -71,15 +71,20 @@
     return new XMLSerializer().serializeToString(svg);
   };
   document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (link && location.protocol === "about:") { // in a notebook's frame a link would load the notebook
+      event.preventDefault();
+      document.getElementById(link.hash.slice(1)).scrollIntoView();
+    }
     const { save, csv } = event.target.dataset;
     if (!save) return;
     const figure = event.target.closest("figure");
     const content = save === "csv" ? new Blob([csv], { type: "text/csv" }) : new Blob([svgOf(figure)], { type: "image/svg+xml" });
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(content);
-    link.download = `${title(figure).replace(/[^\p{L}\p{N}._-]+/gu, "-")}.${save}`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    const file = document.createElement("a");
+    file.href = URL.createObjectURL(content);
+    file.download = `${title(figure).replace(/[^\p{L}\p{N}._-]+/gu, "-")}.${save}`;
+    file.click();
+    setTimeout(() => URL.revokeObjectURL(file.href), 10000);
   });
 
   const refresh = Number(document.documentElement.dataset.refresh);
