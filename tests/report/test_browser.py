@@ -15,7 +15,7 @@ from PIL import Image
 
 from reporting import CONFIG, EVIL, browser, made, opened, requests, write_events
 from steadygan.errors import UsageError
-from steadygan.report.page import page
+from steadygan.report.page import Page, page
 from steadygan.report.run_summary import Reader
 from steadygan.report.watch import Watch, server
 
@@ -144,6 +144,17 @@ def test_figures_are_downloaded_from_a_file_as_csv_and_svg(browser, pages, tmp_p
     assert {"losses", "loss/D", "loss/G"} <= {each.text for each in drawn.iter()}
     assert browser.get_log("browser") == []
     assert requests(browser) == []
+
+
+def test_a_link_in_a_notebook_s_frame_moves_the_frame(browser, pages, tmp_path):
+    """Without care a link to a part of the page would load the notebook into the frame."""
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(Page(pages["one"].read_text())._repr_html_())
+    opened(browser, notebook.as_uri())
+    browser.switch_to.frame(0)
+    browser.execute_script("document.querySelector('nav a[href=\"#settings\"]').click()")
+    assert browser.execute_script("return [location.href, scrollY > 500]") == ["about:srcdoc", True]
+    browser.switch_to.default_content()
 
 
 def test_names_and_settings_are_text(browser, pages):

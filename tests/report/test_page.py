@@ -2,18 +2,20 @@
 
 import json
 import math
+from html.parser import HTMLParser
 
 import pytest
 import torch
 import yaml
 from PIL import Image
 
-from reporting import CONFIG, made
+from reporting import CONFIG, EVIL, made
+from steadygan.metrics import Card, Score
 from steadygan.plots.samples import grid, save, scatter
 from steadygan.report import panels
 from steadygan.report.charts import Curve, chart
 from steadygan.report.image_sliders import landscapes, samples
-from steadygan.report.page import differences, page
+from steadygan.report.page import differences, page, report
 from steadygan.report.run_summary import Reader, names
 
 # Reading runs
@@ -187,3 +189,31 @@ def test_the_size_of_the_gradient_that_G_receives_is_beside_the_others_of_its_ki
     own, told = panels.panels(["gradient/G", "signal/mean", "signal/rms"], apart=False)
     assert told.keys == ("signal/mean", "signal/rms")
     assert own.keys == ("gradient/G",)
+
+
+# In a notebook
+
+
+class Frames(HTMLParser):
+    """The documents of the frames in a text of HTML."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.found: list[str | None] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [dict(attributes)["srcdoc"]] if tag == "iframe" else []
+
+
+def test_a_notebook_shows_the_page_of_a_run_in_a_frame(tmp_path):
+    """Whatever the page contains: quotes and tags do not end the attribute that holds it."""
+    shown = report([made(tmp_path / "run", config={**CONFIG, "name": f"\"'{EVIL}"})])
+    assert Frames(shown._repr_html_()).found == [shown]
+    assert len(repr(shown)) < 50
+
+
+def test_scores_in_a_notebook_are_text():
+    shown = Card({"weights": EVIL}, {}, {EVIL: Score(1.5, 0.25)})._repr_html_()
+    assert "<script" not in shown
+    assert "1.5 ± 0.25" in shown
