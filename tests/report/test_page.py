@@ -208,7 +208,7 @@ class Frames(HTMLParser):
 
 def test_a_notebook_shows_the_page_of_a_run_in_a_frame(tmp_path):
     """Whatever the page contains: quotes and tags do not end the attribute that holds it."""
-    shown = report([made(tmp_path / "run", config={**CONFIG, "name": f"\"'{EVIL}"})])
+    shown = report(str(made(tmp_path / "run", config={**CONFIG, "name": f"\"'{EVIL}"})))
     assert Frames(shown._repr_html_()).found == [shown]
     assert len(repr(shown)) < 50
 

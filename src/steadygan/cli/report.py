@@ -26,7 +26,7 @@ def report(
     from steadygan.files import write_whole
     from steadygan.report import report as page_on
 
-    text = page_on(folders)
+    text = page_on(*folders)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, text)

@@ -120,12 +120,12 @@ class Fitted:
     def _reported(self, path: Path) -> Path:
         path = path / "report.html" if path.is_dir() else path
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, report([self.folder]))
+        write_whole(path, report(self.folder))
         return path
 
     def _repr_html_(self) -> str:
         """The report, which a notebook shows where it would print the run."""
-        return report([self.folder])._repr_html_()
+        return report(self.folder)._repr_html_()
 
     def load(self, *, member: int = 0, raw: bool = False) -> Generator:
         """Return the generator as a module: averaged weights unless `raw`, standing statistics, evaluation mode."""

@@ -74,12 +74,12 @@ class Shown(NamedTuple):
         return bool(self.ground or self.frames)
 
 
-def report(folders: Sequence[Path]) -> Page:
+def report(*folders: str | Path) -> Page:
     """The report on run folders or files of a Monitor. Raises UsageError where there is no run, or no event yet.
 
-    report([Path("runs/ring8-fargan")])  # a notebook shows the page
+    report("runs/ring8-fargan", "runs/ring8-0gp")  # a notebook shows the page
     """
-    runs = [Reader(folder).read() for folder in folders]
+    runs = [Reader(Path(folder)).read() for folder in folders]
     for run in runs:
         if not run.keys and not run.diverged:
             raise UsageError(f"{run.folder} has no events yet: make its report after some training steps")
