@@ -328,7 +328,8 @@ def _whole(latent: Any) -> int | list[int]:
 
 def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options at their places in a configuration: those of the critic's section and of the game may stand alone."""
-    raw = {key: options[key] for key in options if key in Config.model_fields.keys() - {"networks", "data"}}
+    keys = (Config.model_fields.keys() | {"tensorboard"}) - {"networks", "data"}  # the older name of trackers
+    raw = {key: options[key] for key in options if key in keys}
     game = raw.get("game", "gan")
     part = GAMES.get(str(game.get("name", "gan") if isinstance(game, Mapping) else game))
     homes = {"critic": Critic.model_fields.keys(), "game": part.options.keys() if part else ()}
@@ -348,7 +349,6 @@ def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
 
 HINTS = {
     **dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}'),
-    "tensorboard": 'write trackers=["tensorboard"]',
 }
 """What to write for options that other trainers have, or an older version."""
 
