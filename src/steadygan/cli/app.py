@@ -35,6 +35,7 @@ from steadygan.cli.analysis import (
 )
 from steadygan.cli.data import data
 from steadygan.cli.export import export
+from steadygan.cli.init import init
 from steadygan.cli.streams import unbroken
 from steadygan.cli.sweep import ended, sweep
 from steadygan.cli.wrong_turns import right_form
@@ -294,6 +295,7 @@ def list_(
 
 
 for command in (
+    init,
     sweep,
     export,
     analysis.evaluate,
