@@ -36,6 +36,7 @@ from steadygan.cli.analysis import (
 from steadygan.cli.data import data
 from steadygan.cli.export import export
 from steadygan.cli.init import init
+from steadygan.cli.runs import runs
 from steadygan.cli.streams import unbroken
 from steadygan.cli.sweep import ended, sweep
 from steadygan.cli.wrong_turns import right_form
@@ -296,6 +297,7 @@ def list_(
 
 for command in (
     init,
+    runs,
     sweep,
     export,
     analysis.evaluate,
