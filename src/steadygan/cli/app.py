@@ -33,6 +33,7 @@ from steadygan.cli.analysis import (
     named_recipe,
     note,
 )
+from steadygan.cli.bars import bars
 from steadygan.cli.data import data
 from steadygan.cli.export import export
 from steadygan.cli.init import init
@@ -412,7 +413,8 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:  # torch reports a lost connection with its stack
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        sys.exit(app(prog_name="steadygan", standalone_mode=False) or 0)
+        with bars(console):
+            sys.exit(app(prog_name="steadygan", standalone_mode=False) or 0)
     except UsageError as error:
         if rank and type(error) is not UsageError:  # SaidByFirst
             sys.exit(2)

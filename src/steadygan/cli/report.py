@@ -25,10 +25,14 @@ def report(
     """
     from steadygan.files import write_whole
     from steadygan.report.page import page
+    from steadygan.progress import report as progress
     from steadygan.report.run_summary import Reader
 
-    runs = [Reader(folder).read() for folder in folders]
-    for run in runs:
+    runs = []
+    for folder in folders:
+        run = Reader(folder).read()
+        runs.append(run)
+        progress("reading runs", len(runs), len(folders), "runs")
         if not run.keys and not run.diverged:
             raise UsageError(f"{run.folder} has no events yet: make its report after some training steps")
     text = page(runs)

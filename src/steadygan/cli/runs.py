@@ -30,8 +30,8 @@ def runs(
 ) -> None:
     """List run folders with step, state, diagnosis, best score and size.
 
-    A stopped run can be resumed. A failed one diverged, or a verdict in stop_on ended it. --clean needs --state or named
-    folders.
+    A stopped run can be resumed. A failed one diverged, or a verdict in stop_on ended it.
+    --clean needs a selection: --state, or named run folders.
     """
     from steadygan.commands import runs as command
 

@@ -1,14 +1,16 @@
 """The command `steadygan runs`: a line for each run folder, and the removal of those that are selected."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from steadygan.commands.data import size_text
 from steadygan.errors import UsageError, nearest
+from steadygan.progress import report
 from steadygan.runs.overview import STATES, Overview, is_run, overview, remove, run_folders
 
-__all__ = ["check_selected", "clean", "print_runs", "size_text"]
+__all__ = ["check_selected", "clean", "print_runs"]
 
 HEADS = ("run", "recipe", "step", "state", "diagnosis", "best score", "size")
 
@@ -25,7 +27,7 @@ def print_runs(places: Sequence[Path], states: Sequence[str], console: Console) 
         if state not in STATES:
             raise UsageError(f"--state {state!r} is none of the states: {nearest(state, STATES)}")
     folders = list(dict.fromkeys(folder for place in places for folder in run_folders(place)))
-    found = [run for folder in folders if (run := overview(folder)).state in (states or STATES)]
+    found = [run for run in _overviews(folders) if run.state in (states or STATES)]
     if not found:
         where = ", ".join(map(str, places))
         kind = f" that is {' or '.join(states)}" if states else ""
@@ -33,6 +35,12 @@ def print_runs(places: Sequence[Path], states: Sequence[str], console: Console) 
     for line in _lines(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return found
+
+
+def _overviews(folders: Sequence[Path]) -> Iterator[Overview]:
+    for count, folder in enumerate(folders, 1):
+        yield overview(folder)
+        report("reading runs", count, len(folders), "runs")
 
 
 def check_selected(places: Sequence[Path]) -> None:
@@ -91,20 +99,6 @@ def _lines(found: Sequence[Overview]) -> list[str]:
 def _cells(run: Overview) -> tuple[str, ...]:
     step = f"{run.step:,} of {run.steps:,}" if run.steps else f"{run.step:,}"
     return (str(run.folder), run.recipe, step, run.state, run.verdict, run.score, size_text(run.bytes))
-
-
-def size_text(count: int) -> str:
-    """A size in bytes, in a unit that suits it.
-
-    >>> size_text(512), size_text(1_234_567), size_text(98_765_432_100)
-    ('512 B', '1.2 MB', '98.8 GB')
-    """
-    size, units = float(count), ("B", "kB", "MB", "GB", "TB")
-    for unit in units[:-1]:
-        if size < 999.5:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} {units[-1]}"
 
 
 def _print(console: Console, line: str) -> None:

@@ -1,0 +1,94 @@
+"""Progress bars: what is shown of a loop, when, and that nothing is where nobody can see it."""
+
+import io
+import re
+import time
+
+import pytest
+from rich.console import Console
+
+from steadygan import progress
+from steadygan.cli import bars
+from steadygan.metrics.extractors import classifier
+from steadygan.theory import statements
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """The seconds that have passed: a list of one number."""
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+def terminal() -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=100)
+
+
+def text(console: Console) -> str:
+    return console.file.getvalue()
+
+
+def test_a_loop_of_seconds_shows_its_speed_and_the_time_left(clock):
+    console = terminal()
+    with bars.bars(console):
+        for done in range(100, 1100, 100):
+            progress.report("generated images", done, 1000)
+            if done == 500:
+                assert "generated images" in text(console)
+            clock[0] += 0.5
+    assert "generated images" in text(console)
+    assert "200 images/s" in text(console)  # 100 in half a second
+    # after 1 s 300 are done: 700 are left, at 200 in a second
+    assert "300/1,000 200 images/s, 0:00:04 left" in text(console)  # 3.5 s to even
+
+
+def test_a_short_loop_and_one_that_is_done_at_once_show_nothing(clock):
+    console = terminal()
+    with bars.bars(console):
+        for done in range(1, 11):
+            progress.report("quick", done, 10)
+            clock[0] += 0.05
+        progress.report("at once", 5, 5)
+    assert text(console) == ""
+
+
+def test_nothing_is_shown_where_there_is_no_terminal(clock):
+    for console in (
+        Console(file=io.StringIO()),
+        Console(file=io.StringIO(), force_terminal=True, quiet=True),
+    ):
+        with bars.bars(console):
+            for done in range(10):
+                progress.report("generated images", done, 1000)
+                clock[0] += 1
+        assert text(console) == ""
+
+
+def test_a_loop_that_raises_leaves_no_bar(clock):
+    console = terminal()
+    with pytest.raises(ZeroDivisionError), bars.bars(console):
+        for done in range(3):
+            progress.report("broken", done, 10)
+            clock[0] += 1
+        1 / 0  # noqa: B018
+    console.print("after")
+    assert text(console).endswith("after\n")
+    progress.report("broken", 4, 10)  # nobody shows it any more
+
+
+def test_what_takes_seconds_reports_to_its_end(monkeypatch):
+    import torch
+
+    seen = []
+    monkeypatch.setattr(statements, "STATEMENTS", statements.STATEMENTS[:2])
+    rows = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    with progress.shown_by(lambda *told: seen.append(told)):
+        statements.verify(0)
+        classifier.train(rows, torch.tensor([0, 1, 0, 1]), 2, steps=2, width=4, batch=8)
+    assert seen == [
+        ("checked statements", 1, 2, "statements"),
+        ("checked statements", 2, 2, "statements"),
+        ("training the classifier", 8, 16, "images"),
+        ("training the classifier", 16, 16, "images"),
+    ]
