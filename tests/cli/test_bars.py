@@ -34,13 +34,10 @@ def test_a_loop_of_seconds_shows_its_speed_and_the_time_left(clock):
     with bars.bars(console):
         for done in range(100, 1100, 100):
             progress.report("generated images", done, 1000)
-            if done == 500:
-                assert "generated images" in text(console)
             clock[0] += 0.5
-    assert "generated images" in text(console)
-    assert "200 images/s" in text(console)  # 100 in half a second
-    # after 1 s 300 are done: 700 are left, at 200 in a second
-    assert "300/1,000 200 images/s, 0:00:04 left" in text(console)  # 3.5 s to even
+    # At the third report 1 s has passed and 300 are done: 200 since the first, and 700 are left for 3.5 s.
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text(console))
+    assert re.search("generated images .* 300/1,000 200 images/s, 0:00:04 left", plain)
 
 
 def test_a_short_loop_and_one_that_is_done_at_once_show_nothing(clock):
@@ -67,11 +64,16 @@ def test_nothing_is_shown_where_there_is_no_terminal(clock):
 
 def test_a_loop_that_raises_leaves_no_bar(clock):
     console = terminal()
-    with pytest.raises(ZeroDivisionError), bars.bars(console):
-        for done in range(3):
-            progress.report("broken", done, 10)
-            clock[0] += 1
-        1 / 0  # noqa: B018
+
+    def broken():
+        with bars.bars(console):
+            for done in range(3):
+                progress.report("broken", done, 10)
+                clock[0] += 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
     console.print("after")
     assert text(console).endswith("after\n")
     progress.report("broken", 4, 10)  # nobody shows it any more

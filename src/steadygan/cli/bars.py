@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 from rich.errors import LiveError
 
-from steadygan.progress import Show, shown_by
+from steadygan.progress import shown_by
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 __all__ = ["bars", "told"]
 
@@ -59,7 +59,7 @@ class Bars:
         """Start with no bar."""
         self.console = console
         self.began: dict[str, Began] = {}
-        self.tasks: dict[str, int] = {}
+        self.tasks: dict[str, TaskID] = {}
         self.updated = 0.0
         self.live: Progress | None = None
 

@@ -24,8 +24,8 @@ def report(
     The page is self-contained: it needs no network and no other file.
     """
     from steadygan.files import write_whole
-    from steadygan.report.page import page
     from steadygan.progress import report as progress
+    from steadygan.report.page import page
     from steadygan.report.run_summary import Reader
 
     runs = []
