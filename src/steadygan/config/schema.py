@@ -346,7 +346,7 @@ class Config(Strict):
     """Early stopping: the run ends when two evaluations in a row give one of these verdicts."""
 
     tensorboard: bool = False
-    """Log to TensorBoard too, in the run folder. It needs `pip install steadygan[tensorboard]`."""
+    """Log to TensorBoard too, in the run folder. It needs `pip install 'steadygan[tensorboard]'`."""
 
     scale: Annotated[dict[str, dict[str, Any]], Words("mapping of names to overrides")] = Field(
         default_factory=dict, examples=[{"small": {"networks.width": 16, "steps": 500}}]
