@@ -139,6 +139,13 @@ def test_a_missing_package_is_one_sentence_with_its_extra(module, monkeypatch):
     assert len(str(told.value).splitlines()) == 1
 
 
+def test_the_page_lists_every_extra_of_users_with_its_packages():
+    rows = re.findall(r"^\| `([\w-]+)` \| .* \| (.*) \|$", (ROOT / "docs" / "install.md").read_text(), re.M)
+    shown = {name: packages.split(", ") for name, packages in rows}
+    users = EXTRAS.keys() - {"bench", "docs", "dev"}
+    assert shown == {name: [re.split("[<>=]", line)[0] for line in EXTRAS[name]] for name in users}
+
+
 def test_the_conda_recipe_needs_what_the_wheel_needs():
     text = (ROOT / "packaging" / "conda" / "meta.yaml").read_text()
     run = re.search(r"\n  run:\n((?:    - .*\n)+)", text)[1]
