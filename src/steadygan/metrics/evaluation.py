@@ -172,6 +172,8 @@ def _made(
     After the last one, their range is checked.
     """
     done, count, ranges = 0, protocol.samples(data), []
+    kind = "images" if data.images else "samples"
+    report(f"generated {kind}", 0, count, kind)
     with torch.random.fork_rng():
         torch.manual_seed(protocol.seed)
         while done < count:
@@ -184,7 +186,6 @@ def _made(
             state = torch.random.get_rng_state()
             yield x
             torch.random.set_rng_state(state)  # whatever was drawn in between
-            kind = "images" if data.images else "samples"
             report(f"generated {kind}", done, count, kind)
     if ranges and value_range is None and not _all_bright(data):
         lows, highs = zip(*ranges)
@@ -279,6 +280,7 @@ def summarised(images: Tensor, extract: Extractor, batch: int = 500, blocks: int
     need them.
     """
     summary = Summary(extract.size, blocks=blocks)
+    report("features of images", 0, len(images))
     for part in images.split(batch):
         summary.add(*extract.read(as_seen(part)))
         report("features of images", summary.count, len(images))
