@@ -80,13 +80,12 @@ def wanted_modules(tree: ast.AST) -> set[str]:
     return {name.partition(".")[0] for name in found}
 
 
-FILES = sorted((ROOT / "src").rglob("*.py"))
+FILES = {file: file.read_text() for file in sorted((ROOT / "src").rglob("*.py"))}
 
 
 def test_every_package_is_a_dependency_or_is_missed_with_its_extra():
     known = CORE | WITH_CORE | {"steadygan"} | set(sys.stdlib_module_names)
-    for file in FILES:
-        text = file.read_text()
+    for file, text in FILES.items():
         for module in wanted_modules(ast.parse(text)) - known - ELSEWHERE.keys():
             assert module in PACKAGES, f"{file} imports {module}: which extra installs it?"
             having = {name for name in named_extras(text) if PACKAGES[module] in installed(name)}
@@ -98,7 +97,7 @@ def _said_by_its_check(module: str) -> bool:
     """Whether another file looks for the module first, and names its extra."""
     return any(
         f'"{module}"' in text and any(PACKAGES[module] in installed(name) for name in named_extras(text))
-        for text in (file.read_text() for file in FILES)
+        for text in FILES.values()
     )
 
 

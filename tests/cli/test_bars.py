@@ -5,11 +5,13 @@ import re
 import time
 
 import pytest
+import torch
 from rich.console import Console
 
 from steadygan import progress
 from steadygan.cli import bars
-from steadygan.metrics.extractors import classifier
+from steadygan.metrics import evaluation
+from steadygan.metrics.extractors import registry
 from steadygan.theory import statements
 
 
@@ -80,17 +82,16 @@ def test_a_loop_that_raises_leaves_no_bar(clock):
 
 
 def test_what_takes_seconds_reports_to_its_end(monkeypatch):
-    import torch
-
     seen = []
     monkeypatch.setattr(statements, "STATEMENTS", statements.STATEMENTS[:2])
-    rows = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
     with progress.shown_by(lambda *told: seen.append(told)):
         statements.verify(0)
-        classifier.train(rows, torch.tensor([0, 1, 0, 1]), 2, steps=2, width=4, batch=8)
+        evaluation.summarised(images, registry.extractor("pixels8", channels=1), batch=2)
     assert seen == [
         ("checked statements", 1, 2, "statements"),
         ("checked statements", 2, 2, "statements"),
-        ("training the classifier", 8, 16, "images"),
-        ("training the classifier", 16, 16, "images"),
+        ("features of images", 0, 4, "images"),
+        ("features of images", 2, 4, "images"),
+        ("features of images", 4, 4, "images"),
     ]
