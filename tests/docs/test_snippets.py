@@ -53,7 +53,7 @@ def python_snippets() -> Iterator[Any]:
             yield pytest.param(code, id=f"{page.stem}-{number}", marks=marks)
 
 
-@pytest.mark.parametrize("code", python_snippets())
+@pytest.mark.parametrize("code", list(python_snippets()))
 def test_python_snippet_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # for the run folders
     torch.manual_seed(0)

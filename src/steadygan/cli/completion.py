@@ -8,8 +8,8 @@ __all__ = ["keys", "recipe_or_key", "recipes"]
 def recipes(incomplete: str) -> list[str]:
     """The recipes whose names begin so.
 
-    >>> recipes("ring8-far")
-    ['ring8-fargan']
+    >>> recipes("ring8-al")
+    ['ring8-alternating']
     """
     return [name for name in recipe_names() if name.startswith(incomplete)]
 

@@ -1,5 +1,6 @@
 """Options that other tools have and a command lacks, with what to write instead."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Sequence
@@ -29,7 +30,9 @@ TRAINING = {
     "device=cpu": ("cpu", "no-cuda"),
     "torchrun --nproc-per-node N -m steadygan train": ("gpus", "n-gpus", "num-gpus", "world-size", "devices"),
     "precision=bfloat16": ("amp", "fp16", "bf16", "mixed-precision"),
-    "tensorboard=true": ("tb", "use-tensorboard"),
+    "trackers=[tensorboard]": ("tb", "tensorboard", "use-tensorboard"),
+    "trackers=[wandb]": ("wandb", "use-wandb"),
+    "trackers=[mlflow]": ("mlflow",),
 }
 """What to write in `train` and `resume`: a capital word stands for the option's value."""
 
@@ -120,7 +123,7 @@ def _is_path(value: str) -> bool:
 
 def _value(option: str, words: Sequence[str]) -> str:
     """The value that an option was given: after its `=`, or the next word."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in itertools.zip_longest(words, words[1:], fillvalue=""):
         if word.startswith(f"{option}="):
             return word.removeprefix(f"{option}=")
         if word == option and not after.startswith("-"):
