@@ -1,0 +1,5 @@
+"""The papers' own rows."""
+
+
+def sitting(options):
+    pass
