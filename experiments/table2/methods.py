@@ -47,19 +47,19 @@ PGN = "penalty_gradient_normalized"
 METHODS: dict[str, Method] = {
     "nsgan": Method("NSGAN", "Goodfellow 2014, Radford 2015", True),
     "0gp": Method("0GP (R1)", "Mescheder 2018", False, penalized(r1=10)),
-    "fargan": Method("FARGAN, f = 8", "Tao and Wang 2020", False, far(0.5, 8)),
-    "sn": Method("SN", "Miyato 2018", True, normalized("spectral_normalized")),
     "gn": Method("GN", "Wu 2021", True, normalized("gradient_normalized")),
     "pgn": Method("PGN, elementwise", "Xia 2023", True, normalized(PGN, reading="elementwise")),
+    "sn": Method("SN", "Miyato 2018", True, normalized("spectral_normalized")),
+    "fargan": Method("FARGAN, f = 8", "Tao and Wang 2020", False, far(0.5, 8)),
     "r3gan": Method("R3GAN's loss", "Huang 2024", False, R3),
     "wgan-gp": Method("WGAN-GP", "Gulrajani 2017", True, GP),
     "nsgan-nobn": Method("NSGAN, no batch norm", "Mescheder 2017", False),
     "consensus": Method("consensus, no batch norm", "Mescheder 2017", False, CONSENSUS),
-    "consensus-bn": Method("consensus, batch norm", "Mescheder 2017", True, CONSENSUS),
-    "fargan-f1": Method("FARGAN, f = 1", "Tao and Wang 2020", False, far(0.5, 1)),
-    "fargan-n75": Method("FARGAN, N0 = 3/4 of a batch", "Tao and Wang 2020", False, far(0.75, 8)),
     "pgn-proof": Method("PGN, proof", "Xia 2023", True, normalized(PGN, reading="proof")),
+    "fargan-f1": Method("FARGAN, f = 1", "Tao and Wang 2020", False, far(0.5, 1)),
+    "consensus-bn": Method("consensus, batch norm", "Mescheder 2017", True, CONSENSUS),
     "pgn-scalar": Method("PGN, scalar", "Xia 2023", True, normalized(PGN, reading="scalar")),
+    "fargan-n75": Method("FARGAN, N0 = 3/4 of a batch", "Tao and Wang 2020", False, far(0.75, 8)),
 }
 """In the order in which they are run."""
 
