@@ -1,7 +1,4 @@
-"""The program of experiments.table2.run under the study's own name.
-
-    python -m experiments.table2 [--paper] [--only PATTERN] [--minutes N] [--page]
-"""
+"""The command of the study: `python -m experiments.table2`, see experiments.table2.run."""
 
 from benchmarks import script
 from experiments.table2.run import main

@@ -1,4 +1,4 @@
-"""The methods of experiments.table2.run: each with the generator normalization and the weights of its source."""
+"""The methods of experiments.table2: each with the generator normalization and the weights of its source."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

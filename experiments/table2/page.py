@@ -1,5 +1,317 @@
-"""The page docs/results.md."""
+"""The page docs/results.md, made from the figures of experiments.table2: verdicts, tables and pictures."""
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from experiments.pages import spread
+from experiments.table2 import paper, pictures
+from experiments.table2.claims import ALL, CLAIMS, ELSEWHERE, verdict
+from experiments.table2.figures import Figures, finals, grid, hours, rate, scores, untrained
+from experiments.table2.methods import METHODS, RATES
+from experiments.table2.tables import LATE_TABLE, MEMBERS, SEEDS, TABLES, Table
+
+__all__ = ["page", "written"]
+
+TITLES = {"fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+NETWORKS = {"dcgan": "the small DCGAN", "gn_cnn": "GN's CNN"}
+
+INTRO = """# Results: which method, and which claims hold
+
+Use this page to choose a method for a small image GAN, and to see which claims of the papers hold at this size. Each
+method runs at its own best learning rate, with the generator that its source uses. All methods have the same budget.
+
+```bash
+python -m experiments.table2                          # all missing runs; stop and restart it at any time
+python -m experiments.table2 --only all-dcgan --minutes 60   # one table for an hour
+python -m experiments.table2 --page                   # write this page from the finished runs
+python -m experiments.table2 --paper                  # the papers' own rows at full size, for a GPU
+```
+
+**The runs are short.** They show how fast a small network learns, on one core of a busy machine. No number here is
+comparable with a number of a paper. The protocol, `experiments/table2/protocol.md`, was written before the runs. This
+page is made from `experiments/table2/figures.jsonl`.
+
+- **Score**: the kernel distance (kd, [Bińkowski 2018](https://arxiv.org/abs/1801.01401)) between 1,000 samples of the
+  averaged generator and 2,000 held-out images. Its features are those of a classifier of the data set. Lower is better.
+- **Tuning**: four learning rates for each method, on seed 0, chosen on other held-out images than the final score's.
+- **Seeds**: the final score is the mean ± standard deviation over fresh seeds.
+- **Intervals**: Welch's 95 % interval of a difference of means. They are not corrected for the number of comparisons.
+"""
+
+LIMITS = """## Limits
+
+- Training is a fraction of what the papers do: see *steps* in each table. A method that starts slowly and ends well
+  looks bad here. FARGAN's claims are about long runs.
+- The networks have few channels, and one core trains them. D has no batch norm anywhere.
+- Only the learning rate is tuned. Penalty weights are those of the sources, whose networks are larger.
+- A chosen rate at an end of the grid (marked *edge*) may not be that method's best.
+- One optimizer for all: Adam with betas (0, 0.9). FARGAN and Numerics use RMSProp.
+- SN, GN and PGN use the hinge loss, with one update of D for each update of G. No method has consistency (CR).
+- R3GAN is its loss alone, with gamma = 1: no schedules, and not its networks.
+- The score uses features of one classifier. Another extractor may order methods differently.
+- The interval of a difference covers the seeds. It does not cover the choice of the rate, which used one seed.
+"""
 
 
-def written(figures, out):
-    pass
+FEW = """## Few images
+
+FARGAN's claim is about late training: the critic overfits, and fake-as-real prevents it. It is testable only where the
+critic of 0GP knows its training images. Its *gap* is then far above 0, and the *spread* of its logits is not 0. The gap
+is the mean logit on training images minus that on held-out images, in units of the spread.
+"""
+
+PAPERS = """## The papers' own rows, at full size
+
+`python -m experiments.table2 --paper --data-root FOLDER` trains these on a GPU and resumes after a stop. Their scores
+then stand here. Hours are of one seed: the FLOPs of the recipe at 100 TFLOP a second. That speed is an assumption.
+`--only 'Table 2'` selects rows.
+"""
+
+
+def written(figures: Figures, out: Path) -> None:
+    """Write the page, and its pictures beside it."""
+    out.write_text(page(figures))
+    for table in TABLES:
+        if len(finals(figures, str(table))) > 1:
+            draw = pictures.draw_critics if table == LATE_TABLE else pictures.draw_scores
+            draw(figures, str(table), out.with_name(f"results-{table}.png"))
+
+
+def page(figures: Figures) -> str:
+    """The whole page."""
+    parts = [INTRO, claims(figures)]
+    parts += [section(figures, table) for table in TABLES if finals(figures, str(table))]
+    parts += [few(figures), tuning(figures), missing(figures), papers(figures), LIMITS]
+    return "\n".join(part for part in parts if part)
+
+
+# ------------------------------------------------------------------------------------------------------------- verdicts
+
+
+def claims(figures: Figures) -> str:
+    """A row for each claim of a paper: its verdict, its effect and what limits it."""
+    found = scores(figures, ALL, "equal steps", "kd_fashion_mnist")
+    rows = [
+        "## Which claims hold here",
+        "",
+        "On Fashion-MNIST, all images, at equal steps. *Effect* is the difference of kd, first minus second, with its",
+        "interval. It is also given as a share of the second.",
+        "",
+        "| claim of | claim | verdict | effect | limits |",
+        "|---|---|---|---|---|",
+    ]
+    for claim in CLAIMS:
+        word, effect = verdict(claim, found)
+        rows.append(f"| {claim.paper} | {claim.text} | {word} | {effect} | {claim.limits} |")
+    rows += [f"| {paper} | {text} | {word} | | {why} |" for paper, text, word, why in ELSEWHERE]
+    return "\n".join(rows) + "\n"
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+def section(figures: Figures, table: Table) -> str:
+    """A table of final scores, its sentences and its picture."""
+    name = str(table)
+    images = f"{table.images:,} images" if table.images else "all images"
+    rows = [f"## {TITLES[table.data]}, {images}, {NETWORKS[table.network]}", ""]
+    heads = (
+        "method",
+        "batch norm in G",
+        "rate",
+        "kd, equal steps",
+        "kd, equal seconds",
+        "steps there",
+        "ms a step",
+        "lost",
+    )
+    rows += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows += [method_row(figures, table, method) for method in table.methods]
+    rows += [plain_row(label, text, len(heads)) for label, text in references(figures, table)]
+    lines = next(iter(finals(figures, name).values()))
+    rows += ["", f"{lines[0]['steps']:,} steps. {sentences(figures, table)}", ""]
+    if len(finals(figures, name)) > 1:
+        rows += [f"![Scores over steps]({picture(table)})", "", caption(table), ""]
+    return "\n".join(rows)
+
+
+def picture(table: Table) -> str:
+    return f"results-{table}.png"
+
+
+def caption(table: Table) -> str:
+    if table == LATE_TABLE:
+        return "Lines are medians of the seeds, and bands reach from the lowest to the highest."
+    return (
+        "Scores on the validation split over steps. Lines are medians of the seeds, and bands reach from the lowest to "
+        "the highest. The dashed line is the untrained generator."
+    )
+
+
+def method_row(figures: Figures, table: Table, method: str) -> str:
+    """The final scores of a method; or that it has none yet."""
+    lines = finals(figures, str(table)).get(method, [])
+    norm = "yes" if METHODS[method].batch_norm or table.network == "gn_cnn" else "no"
+    if not lines:
+        return plain_row(f"{METHODS[method].name} | {norm}", "not run yet", 7)
+    steps = scores(figures, str(table), "equal steps", table.score).get(method, [])
+    seconds = scores(figures, str(table), "equal seconds", table.score).get(method, [])
+    where = lines[0]["at"]["equal seconds"]["step"]
+    cells = [
+        METHODS[method].name,
+        norm,
+        edge(lines[0]["rate"]),
+        spread(steps, 2),
+        spread(seconds, 2),
+        f"{where:,}",
+    ]
+    cells += [f"{1000 * lines[0]['seconds_a_step']:.1f}", f"{len(lines) - len(steps)} of {len(lines)}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def plain_row(label: str, text: str, columns: int) -> str:
+    return f"| {label} | {text} {'| ' * (columns - 2)}|"
+
+
+def edge(rate: float) -> str:
+    """A learning rate, marked where it is at an end of the grid.
+
+    >>> edge(1e-3), edge(2e-4)
+    ('0.001, edge', '0.0002')
+    """
+    return f"{rate:g}{', edge' if rate in (RATES[0], RATES[-1]) else ''}"
+
+
+def references(figures: Figures, table: Table) -> Iterator[tuple[str, str]]:
+    """The scores of the untrained generators and of training images."""
+    yield "untrained generators, validation split | | ", spread(untrained(figures, str(table)), 2)
+    real = figures.get(f"{table}-real")
+    if real:
+        yield "training images | | ", f"{real['card']['scores'][table.score]['value']:.2f}"
+
+
+def sentences(figures: Figures, table: Table) -> str:
+    """Which method has the lowest score, which are worse than an untrained generator, and which diverge."""
+    found = scores(figures, str(table), "equal steps", table.score)
+    means = {method: statistics.fmean(values) for method, values in found.items()}
+    start = statistics.fmean(untrained(figures, str(table)))
+    best = min(means, key=lambda method: means[method])
+    text = f"{METHODS[best].name} has the lowest mean, {means[best]:.2f}, of {len(means)} methods. "
+    worse = [METHODS[method].name for method, mean in means.items() if mean >= start]
+    text += (
+        f"**Worse than the untrained generator** ({start:.2f}): {', '.join(worse)}."
+        if worse
+        else f"Every method is better than the untrained generator ({start:.2f})."
+    )
+    return text
+
+
+# ---------------------------------------------------------------------------------------------------------- few images
+
+
+def few(figures: Figures) -> str:
+    """What the table of few images says of FARGAN's claim."""
+    rows = [FEW]
+    lines = finals(figures, str(LATE_TABLE))
+    if not lines:
+        need = hours(figures, str(LATE_TABLE), LATE_TABLE.methods, MEMBERS)
+        rows += [f"**Not run yet**, and so *not testable here*. {lasting(need)}", ""]
+        rows += ["```bash", f"python -m experiments.table2 --only {LATE_TABLE}", "```", ""]
+        return "\n".join(rows)
+    rows += ["| method | gap at the end | spread of D at the end | kd at the end |", "|---|---|---|---|"]
+    for method, each in lines.items():
+        critics = [line["at"]["equal steps"]["critic"] for line in each]
+        gaps = [critic["over_held"]["value"] for critic in critics]
+        last = scores(figures, str(LATE_TABLE), "equal steps", "kd_fashion_mnist").get(method, [])
+        cells = [spread(gaps, 2), spread([c["spread"] for c in critics], 3), spread(last, 2)]
+        rows.append(f"| {METHODS[method].name} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def lasting(need: float) -> str:
+    return "Its time is not known." if math.isnan(need) else f"It needs about {need:.1f} hours of one core."
+
+
+# --------------------------------------------------------------------------------------------------------------- tuning
+
+
+def tuning(figures: Figures) -> str:
+    """The score of each method at each rate, on the validation split."""
+    rows = [
+        "## Tuning: each method's grid",
+        "",
+        "kd on the validation split at the last step, seed 0. Bold is the rate that was chosen. Each method had these",
+        "four runs and no others.",
+        "",
+    ]
+    for table in TABLES:
+        found = grid(figures, str(table))
+        if found:
+            rows += [f"{TITLES[table.data]}, {table.images or 'all'} images, {NETWORKS[table.network]}:", ""]
+            rows += [
+                f"| method | {' | '.join(f'{rate:g}' for rate in RATES)} |",
+                "|---" * (1 + len(RATES)) + "|",
+            ]
+            rows += [grid_row(figures, table, method, each) for method, each in found.items()]
+            rows.append("")
+    return "\n".join(rows)
+
+
+def grid_row(figures: Figures, table: Table, method: str, found: Mapping[float, float | None]) -> str:
+    chosen = rate(figures, str(table), method)
+    cells = ["NaN" if (score := found.get(each)) is None else f"{score:.2f}" for each in RATES]
+    marked = [f"**{cell}**" if each == chosen else cell for each, cell in zip(RATES, cells)]
+    return f"| {METHODS[method].name} | {' | '.join(marked)} |"
+
+
+# ------------------------------------------------------------------------------------------------------ what is missing
+
+
+def missing(figures: Figures) -> str:
+    """The tables that lack runs, with the hours that these need."""
+    rows = [
+        "## Not run yet",
+        "",
+        "The same command goes on with these. Hours are of one core of this machine: the FLOPs of the steps over the",
+        "speed that the finished runs reached.",
+        "",
+        "| table | methods to run | runs each | hours |",
+        "|---|---|---|---|",
+    ]
+    for table in TABLES:
+        gone = [method for method in table.methods if method not in finals(figures, str(table))]
+        if gone:
+            need = hours(figures, str(table), gone, MEMBERS)
+            cells = (
+                f"`{table}`",
+                f"{len(gone)} of {len(table.methods)}",
+                f"4 rates, {SEEDS} seeds",
+                f"{need:.1f}",
+            )
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n" if len(rows) > 7 else ""
+
+
+def papers(figures: Figures) -> str:
+    """The papers' own rows: published scores, ours, and the hours that a row is expected to take."""
+    rows = [
+        PAPERS,
+        "| table | row | recipe | hours | published | here |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in paper.rows():
+        ours = figures.get(str(row), {}).get("scores")
+        text = ", ".join(f"{key} {value:.2f}" for key, value in ours.items()) if ours else "not run yet"
+        known = paper.published(row.line).strip(" ()").removeprefix("published: ")
+        cells = (
+            row.table,
+            row.place,
+            f"`{row.line.recipe}`",
+            f"{paper.expected_hours(row.line):.1f}",
+            known,
+            text,
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"

@@ -1,8 +1,8 @@
 """Methods for small image GANs, each at its own learning rate: the runs and the figures of docs/results.md.
 
-    python -m experiments.table2.run [--only PATTERN] [--minutes N] [--steps 1000] [--data-root DIR]
-    python -m experiments.table2.run --page
-    python -m experiments.table2 --paper [--only PATTERN]
+    python -m experiments.table2 [--only PATTERN] [--minutes N] [--steps 500] [--data-root DIR]
+    python -m experiments.table2 --page
+    python -m experiments.table2 --paper [--only PATTERN] [--minutes N] [--data-root DIR]
 
 protocol.md, beside this file, says what is compared with what; it was written before the runs. A table is one set of
 images, a number of training images and an architecture. In it each method has a grid of learning rates on seed 0, of
@@ -20,7 +20,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -31,9 +31,10 @@ from experiments.out_of_time import OutOfTime, ending
 from experiments.pages import DOCS
 from experiments.table2 import paper
 from experiments.table2.choice import chosen_rate
-from experiments.table2.methods import FALLING, METHODS, RATES, WIDTHS, configured
+from experiments.table2.methods import FALLING, RATES, WIDTHS, configured
 from experiments.table2.page import written
-from experiments.table2.scores import curves, finals, of_real, seconds_a_step
+from experiments.table2.scores import VALIDATION, curves, finals, of_real, seconds_a_step, work
+from experiments.table2.tables import SEEDS, TABLES, Table
 from steadygan import config
 from steadygan.errors import UsageError
 from steadygan.metrics import Extractor
@@ -47,37 +48,6 @@ QUIET = Console(quiet=True)
 STEPS = 500
 LOOKS, SAVED = 4, 20
 """Evaluations of a run after its step 0, and checkpoints."""
-SEEDS = 4
-"""Fresh seeds at the chosen rate: 1, 2, 3 and 4. The grid has seed 0."""
-
-
-class Table(NamedTuple):
-    """A table of the page: its images, how many of them there are to train on (None: all), and the architecture.
-
-    `longer` multiplies the steps. `methods` are those of the table.
-    """
-
-    data: str
-    images: int | None
-    network: str
-    longer: int = 1
-    methods: Sequence[str] = tuple(METHODS)
-
-    def __str__(self) -> str:
-        return f"{self.data}-{self.images or 'all'}-{self.network}"
-
-
-LATE = ("nsgan", "0gp", "fargan", "fargan-f1")
-TABLES = (
-    Table("fashion-mnist", None, "dcgan"),
-    Table("fashion-mnist", 100, "dcgan", 4, LATE),
-    Table("fashion-mnist", 1000, "dcgan"),
-    Table("cifar10", None, "dcgan"),
-    Table("cifar10", 1000, "dcgan"),
-    Table("fashion-mnist", None, "gn_cnn"),
-    Table("cifar10", None, "gn_cnn"),
-)
-"""In the order in which they are run."""
 
 
 def described(table: Table, method: str, rates: Sequence[float], seeds: range, steps: int) -> dict[str, Any]:
@@ -99,10 +69,15 @@ def described(table: Table, method: str, rates: Sequence[float], seeds: range, s
             "diagnostics": total,
         },
         "keep": {"last": SAVED + 1},
-        "evaluation": {"extractor": table.data, "images": 1000},
+        "evaluation": evaluated(table),
         "compile": True,
         "threads": 1,
     }
+
+
+def evaluated(table: Table) -> dict[str, Any]:
+    """Evaluation during training: on the validation split."""
+    return {"extractor": table.data, "images": VALIDATION}
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs
@@ -129,11 +104,12 @@ def grid(table: Table, method: str, options: argparse.Namespace) -> None:
     raw = described(table, method, RATES, range(1), options.steps)
     folder = options.runs / f"{raw['name']}-grid"
     trained(config.with_root(raw, options.data_root), folder)
-    score = f"kd_{table.data.replace('-', '_')}"
-    for rate, curve in zip(RATES, curves(folder, score, len(RATES)), strict=True):
+    for rate, curve in zip(RATES, curves(folder, table.score, len(RATES)), strict=True):
         record = {**about(table, method, raw), "part": "grid", "rate": rate, "seed": 0, "curve": curve}
         records.put(options.figures, f"{raw['name']}-grid-{rate:g}", record)
-    records.put(options.figures, f"{raw['name']}-grid", {**about(table, method, raw), "part": "config", "config": raw})
+    records.put(
+        options.figures, f"{raw['name']}-grid", {**about(table, method, raw), "part": "config", "config": raw}
+    )
 
 
 def fresh(table: Table, method: str, rate: float, options: argparse.Namespace) -> None:
@@ -145,14 +121,17 @@ def fresh(table: Table, method: str, rate: float, options: argparse.Namespace) -
     trained(rooted, folder)
     each = seconds_a_step(rooted) / SEEDS
     points = scored_at(raw["steps"], each, budget(table, records.read(options.figures)), table.longer > 1)
-    score = f"kd_{table.data.replace('-', '_')}"
     made = opened(folder, options.data_root)[1]
     scored = finals(folder, made, points, extractor(table), options.images, method in FALLING)
-    for seed, curve, found in zip(seeds, curves(folder, score, SEEDS), scored, strict=True):
+    for seed, curve, found in zip(seeds, curves(folder, table.score, SEEDS), scored, strict=True):
         record = {**about(table, method, raw), "part": "final", "rate": rate, "seed": seed}
         record |= {"seconds_a_step": each, "curve": curve, "at": found}
         records.put(options.figures, f"{raw['name']}-final-{seed}", record)
-    records.put(options.figures, f"{raw['name']}-final", {**about(table, method, raw), "part": "config", "config": raw})
+    records.put(
+        options.figures,
+        f"{raw['name']}-final",
+        {**about(table, method, raw), "part": "config", "config": raw},
+    )
 
 
 def budget(table: Table, figures: dict[str, records.Record]) -> float:
@@ -168,7 +147,9 @@ def scored_at(steps: int, each: float, seconds: float, curve: bool) -> dict[str,
     {'equal steps': 500, 'equal seconds': 250}
     """
     every = max(1, steps // SAVED)
-    affordable = min(steps, max(every, math.floor(seconds / each / every) * every)) if seconds < math.inf else steps
+    affordable = (
+        min(steps, max(every, math.floor(seconds / each / every) * every)) if seconds < math.inf else steps
+    )
     looks = {f"step {step}": step for step in range(steps // LOOKS, steps, steps // LOOKS)} if curve else {}
     return {"equal steps": steps, "equal seconds": affordable, **looks}
 
@@ -206,6 +187,24 @@ def reals(table: Table, name: str, options: argparse.Namespace) -> None:
     folder = next(options.runs.glob(f"{table}-nsgan-final-*"))
     found = of_real(opened(folder, options.data_root)[1], extractor(table), options.images)
     records.put(options.figures, name, {"table": str(table), "part": "real", **found})
+
+
+def counted(options: argparse.Namespace) -> None:
+    """Count the FLOPs of a member's step of all runs, for the hours that are still needed; once."""
+    known = records.read(options.figures)
+    for table in TABLES:
+        for method in table.methods:
+            raw = described(table, method, RATES[:1], range(1), options.steps)
+            name, steps = f"{raw['name']}-cost", raw["steps"]
+            if known.get(name, {}).get("steps") != steps:
+                cost = {
+                    "part": "cost",
+                    "table": str(table),
+                    "method": method,
+                    "steps": steps,
+                    "flops": work(raw),
+                }
+                records.put(options.figures, name, cost)
 
 
 def there(name: str, table: Table, options: argparse.Namespace) -> bool:
@@ -258,9 +257,6 @@ def main() -> None:
     if options.paper:
         paper.sitting(options)
     elif not options.page:
+        counted(options)
         sitting(options)
     written(records.read(options.figures), options.out)
-
-
-if __name__ == "__main__":
-    script.run(main)

@@ -1,4 +1,4 @@
-"""The figures of the members of a run of experiments.table2.run: curves, final score cards, the critic's gap, seconds."""
+"""The figures of the members of a run of experiments.table2: curves, final score cards, the critic's gap, seconds."""
 
 import json
 import math
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from steadygan import config
-from steadygan.build import Run, build
+from steadygan.build import Own, Run, build
+from steadygan.commands.step_cost import step_cost
 from steadygan.data import Data, as_seen
 from steadygan.game import State
 from steadygan.metrics import Extractor, Protocol, Score, evaluate
 from steadygan.networks import logits_of
 from steadygan.rng import generator
-from steadygan.runs.folder import CHECKPOINTS, EVENTS, restore_member
+from steadygan.runs.folder import EVENTS, restore_member
 from steadygan.runs.identity import same_steps
-from steadygan.training import checkpoint
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.online_scores import unseen_samples
 from steadygan.training.sampling import batch_norm, latents, sampler, weights
@@ -40,7 +40,10 @@ def curves(folder: Path, score: str, members: int) -> list[Curve]:
     lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
     found = [(line["step"], line[score]) for line in lines if score in line]
     return [
-        [[step, v if (v := values[index]) is not None and math.isfinite(v) else None] for step, values in found]
+        [
+            [step, v if (v := values[index]) is not None and math.isfinite(v) else None]
+            for step, values in found
+        ]
         for index in range(members)
     ]
 
@@ -59,6 +62,15 @@ def seconds_a_step(raw: dict[str, Any], stretches: int = 6, each: int = 3) -> fl
             state, _ = step(state, made.draws(done))
         taken.append((time.process_time() - began) / each)
     return min(taken[1:])
+
+
+def work(raw: dict[str, Any]) -> int:
+    """The FLOPs of one step of one member, counted on paper: no images are read."""
+    side, channels = 32, 3 if raw["data"]["name"] == "cifar10" else 1
+    rows = torch.zeros(1, channels, side, side, dtype=torch.uint8).expand(1000, -1, -1, -1)
+    blank = Data("blank", (channels, side, side), rows)
+    raw = {**raw, "data": "own", "evaluation": {}, "compile": False}
+    return step_cost(build(config.parse(raw), Own(data=blank))).flops
 
 
 # --------------------------------------------------------------------------------------------------------- final scores
