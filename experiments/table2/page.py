@@ -33,8 +33,8 @@ python -m experiments.table2 --paper                  # the papers' own rows at 
 comparable with a number of a paper. The protocol, `experiments/table2/protocol.md`, was written before the runs. This
 page is made from `experiments/table2/figures.jsonl`.
 
-- **Score**: the kernel distance (kd, [Bińkowski 2018](https://arxiv.org/abs/1801.01401)) between 1,000 samples of the
-  averaged generator and 2,000 held-out images. Its features are those of a classifier of the data set. Lower is better.
+- **Score**: the kernel distance (kd, [Bińkowski 2018](https://arxiv.org/abs/1801.01401)) between 2,000 samples of the
+  averaged generator and 4,000 held-out images. Its features are those of a classifier of the data set. Lower is better.
 - **Tuning**: four learning rates for each method, on seed 0, chosen on other held-out images than the final score's.
 - **Seeds**: the final score is the mean ± standard deviation over fresh seeds.
 - **Intervals**: Welch's 95 % interval of a difference of means. They are not corrected for the number of comparisons.
@@ -65,8 +65,9 @@ is the mean logit on training images minus that on held-out images, in units of 
 PAPERS = """## The papers' own rows, at full size
 
 `python -m experiments.table2 --paper --data-root FOLDER` trains these on a GPU and resumes after a stop. Their scores
-then stand here. Hours are of one seed: the FLOPs of the recipe at 100 TFLOP a second. That speed is an assumption.
-`--only 'Table 2'` selects rows.
+then stand here. Hours are of one seed: the FLOPs of the recipe at 30 TFLOP a second. That speed is an assumption,
+and scoring comes on top. `--only 'Table 2'` selects rows. Scores need Inception's weights, against the training images:
+10,000 samples for FARGAN's table, and 50,000 for PGN's tables, of the best checkpoint by FID.
 """
 
 

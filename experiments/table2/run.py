@@ -1,6 +1,6 @@
 """Methods for small image GANs, each at its own learning rate: the runs and the figures of docs/results.md.
 
-    python -m experiments.table2 [--only PATTERN] [--minutes N] [--steps 500] [--data-root DIR]
+    python -m experiments.table2 [--only PATTERN] [--minutes N] [--steps 1500] [--data-root DIR]
     python -m experiments.table2 --page
     python -m experiments.table2 --paper [--only PATTERN] [--minutes N] [--data-root DIR]
 
@@ -45,7 +45,7 @@ from steadygan.training.compile.cpu import threads
 
 FIGURES = Path(__file__).parent / "figures.jsonl"
 QUIET = Console(quiet=True)
-STEPS = 500
+STEPS = 1500
 LOOKS, SAVED = 4, 20
 """Evaluations of a run after its step 0, and checkpoints."""
 
@@ -241,7 +241,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--data-root", type=Path, default=None, help="where CIFAR-10 lies")
     parser.add_argument("--only", default="", help="a part of the names of the runs that are wanted")
     parser.add_argument("--minutes", type=float, default=None, help="end the sitting after so long")
-    parser.add_argument("--images", type=script.positive, default=1000, help="samples of a final score")
+    parser.add_argument("--images", type=script.positive, default=2000, help="samples of a final score")
     parser.add_argument("--steps", type=script.positive, default=STEPS, help="of all runs")
     parser.add_argument("--runs", type=Path, default=Path("runs/results"))
     parser.add_argument("--figures", type=Path, default=FIGURES, help="where figures are kept")

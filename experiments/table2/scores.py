@@ -27,7 +27,7 @@ from steadygan.training.online_scores import unseen_samples
 from steadygan.training.sampling import batch_norm, latents, sampler, weights
 
 BATCH = 500  # images that are scored at once
-VALIDATION, FINAL = 1000, 2000
+VALIDATION, FINAL = 1000, 4000
 """Held-out images of the validation split, on which evaluations during training are made, and of the final score, which
 are others."""
 

@@ -87,7 +87,7 @@ def test_fake_as_real_takes_its_share_of_the_batch():
 
 
 def test_the_final_score_has_no_image_of_the_validation_split_and_none_of_training():
-    pixels = torch.arange(4000).view(-1, 1, 1, 1)
+    pixels = torch.arange(7000).view(-1, 1, 1, 1)
     rows = torch.cat([pixels // 256, pixels % 256], 3).to(torch.uint8)
     data = Data("distinct", (1, 1, 2), rows=rows[:1000], held=lambda: rows[1000:])
     images = table2.described(FIRST, "gn", RATES, range(1), 500)["evaluation"]["images"]
@@ -99,7 +99,7 @@ def test_the_final_score_has_no_image_of_the_validation_split_and_none_of_traini
     numbers = [
         {(256 * int(x[0, 0, 0]) + int(x[0, 0, 1])) for x in part} for part in (seen, final, rows[:1000])
     ]
-    assert [len(part) for part in numbers] == [1000, 2000, 1000]
+    assert [len(part) for part in numbers] == [1000, 5000, 1000]
     assert not numbers[0] & numbers[1]
     assert not numbers[2] & (numbers[0] | numbers[1])
 
@@ -298,6 +298,10 @@ def test_the_papers_rows_are_those_of_their_tables_and_are_run_once(tmp_path: Pa
     listed = paper.rows()
     assert len({str(row) for row in listed}) == len(listed)
     assert {"FARGAN, Table 2", "PGN, Table II"} <= {row.table for row in listed}
+    for table in paper.TABLES:  # at full size, and all rows scored alike
+        made = [config.parse(paper.configuration(row)) for row in listed if row.table == table]
+        assert len({str(one.evaluation) + str(one.keep.best) for one in made}) == 1
+        assert min(one.steps for one in made) >= 100_000
     options = table2.arguments().parse_args(
         ["--paper", "--only", "Table II:.*PGN-GAN$", "--figures", str(tmp_path / "figures.jsonl")]
     )
