@@ -51,6 +51,8 @@ LIMITS = """## Limits
 - SN, GN and PGN use the hinge loss, with one update of D for each update of G. No method has consistency (CR).
 - R3GAN is its loss alone, with gamma = 1: no schedules, and not its networks.
 - The score uses features of one classifier. Another extractor may order methods differently.
+- An earlier version of this page called GN and PGN the worst by far. It had trained them without batch norm in G, at
+  five times the rate of their sources. That was a fault of the comparison, and says nothing of the methods.
 - The interval of a difference covers the seeds. It does not cover the choice of the rate, which used one seed.
 """
 
