@@ -33,7 +33,7 @@ from experiments.table2 import paper
 from experiments.table2.choice import chosen_rate
 from experiments.table2.methods import FALLING, RATES, WIDTHS, configured
 from experiments.table2.page import written
-from experiments.table2.scores import VALIDATION, curves, finals, of_real, seconds_a_step, work
+from experiments.table2.scores import VALIDATION, curves, finals, of_real, seconds_a_step, timed, work
 from experiments.table2.tables import SEEDS, TABLES, Table
 from steadygan import config
 from steadygan.errors import UsageError
@@ -44,7 +44,7 @@ from steadygan.training import checkpoint
 from steadygan.training.compile.cpu import threads
 
 FIGURES = Path(__file__).parent / "figures.jsonl"
-QUIET = Console(quiet=True)
+QUIET, SECONDS = Console(quiet=True), "seconds.jsonl"
 STEPS = 1500
 LOOKS, SAVED = 4, 20
 """Evaluations of a run after its step 0, and checkpoints."""
@@ -88,9 +88,9 @@ def trained(raw: dict[str, Any], folder: Path) -> None:
     if (folder / CHECKPOINTS / checkpoint.name(raw["steps"])).exists():
         return
     if (folder / CONFIG).exists():
-        train.resume(folder, [], QUIET)
+        train.resume(folder, [], QUIET, sinks=[timed(folder / SECONDS)])
     else:
-        train.start(config.parse(raw), folder, QUIET)
+        train.start(config.parse(raw), folder, QUIET, sinks=[timed(folder / SECONDS)])
 
 
 def extractor(table: Table) -> Extractor:
@@ -119,7 +119,7 @@ def fresh(table: Table, method: str, rate: float, options: argparse.Namespace) -
     folder = options.runs / f"{raw['name']}-final-{rate:g}"
     rooted = config.with_root(raw, options.data_root)
     trained(rooted, folder)
-    each = seconds_a_step(rooted) / SEEDS
+    each = seconds_a_step(folder / SECONDS) / SEEDS
     points = scored_at(raw["steps"], each, budget(table, records.read(options.figures)), table.longer > 1)
     made = opened(folder, options.data_root)[1]
     scored = finals(folder, made, points, extractor(table), options.images, method in FALLING)

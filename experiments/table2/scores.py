@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,7 @@ from steadygan.metrics import Extractor, Protocol, Score, evaluate
 from steadygan.networks import logits_of
 from steadygan.rng import generator
 from steadygan.runs.folder import EVENTS, restore_member
-from steadygan.runs.identity import same_steps
-from steadygan.training.compile.compiled_step import compiled, vectorised
+from steadygan.training.events import Event
 from steadygan.training.online_scores import unseen_samples
 from steadygan.training.sampling import batch_norm, latents, sampler, weights
 
@@ -48,20 +47,26 @@ def curves(folder: Path, score: str, members: int) -> list[Curve]:
     ]
 
 
-def seconds_a_step(raw: dict[str, Any], stretches: int = 6, each: int = 3) -> float:
-    """The processor's seconds of one step of an ensemble with its draws, in the quickest of some stretches."""
-    settings = config.parse(raw)
-    made = build(settings)
-    about = same_steps(config.in_steps(settings).model_dump(mode="json"))
-    step = vectorised(made.step) if made.ensemble else made.step
-    step = compiled(step, print, about=about) if raw["compile"] else step
-    state, taken = made.state, []
-    for stretch in range(stretches + 1):  # the first one compiles
-        began = time.process_time()
-        for done in range(stretch * each, (stretch + 1) * each):
-            state, _ = step(state, made.draws(done))
-        taken.append((time.process_time() - began) / each)
-    return min(taken[1:])
+def timed(file: Path) -> Callable[[Event], None]:
+    """A logger of the processor's seconds between two events of a run; a line for each stretch of steps."""
+    since = (0, math.nan)
+
+    def sink(event: Event) -> None:
+        nonlocal since
+        step, now = event.step, time.process_time()
+        steps = step - since[0]
+        if steps and not math.isnan(since[1]):
+            with file.open("a") as lines:
+                lines.write(json.dumps({"steps": steps, "seconds": now - since[1]}) + "\n")
+        since = step, time.process_time()
+
+    return sink
+
+
+def seconds_a_step(file: Path) -> float:
+    """The processor's seconds of one step, with its draws, in the quickest stretch that `timed` has seen."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return min(line["seconds"] / line["steps"] for line in lines)
 
 
 def work(raw: dict[str, Any]) -> int:

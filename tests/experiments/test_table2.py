@@ -24,6 +24,7 @@ from steadygan.config import registry
 from steadygan.data import Data
 from steadygan.game import Network, flatten
 from steadygan.metrics.extractors.registry import extractor
+from steadygan.training.events import Progress
 from steadygan.training.online_scores import evaluation_samples
 
 FIRST = TABLES[0]
@@ -161,6 +162,17 @@ def test_critics_that_fall_are_those_whose_raw_output_is_low_on_reals():
             shown[method] = high > low
     assert shown["gn"]
     assert {method for method, rises in shown.items() if not rises} == set(FALLING)
+
+
+def test_seconds_are_the_quickest_stretch_of_the_processor(tmp_path, monkeypatch):
+    # the processor's clock at the end of an event and of the logger: the first stretch has no beginning
+    readings = iter([0, 90, 100, 104, 150, 158, 200, 203])
+    monkeypatch.setattr(scores_of_runs.time, "process_time", lambda: next(readings))
+    sink = scores_of_runs.timed(tmp_path / "seconds")
+    for step in (0, 2, 2, 4):  # two events at step 2: from 104 to 150 no step was taken
+        sink(Progress(step, 0.0, {}))
+    # from 90 to 100 two steps, and from 158 to 200 two steps
+    assert scores_of_runs.seconds_a_step(tmp_path / "seconds") == 5.0
 
 
 # ----------------------------------------------------------------------------------------------------------------- runs
