@@ -39,7 +39,7 @@ CLAIMS = (
     ),
     Claim("PGN, Table II", "PGN is better than GN", "pgn", "gn", "Without consistency (CR)"),
     Claim("PGN, Table II", "PGN is better than SN", "pgn", "sn", "Without consistency (CR)"),
-    Claim("GN, Table 1", "GN is better than SN", "gn", "sn", "Without consistency (CR)"),
+    Claim("PGN, Table II", "GN is better than SN", "gn", "sn", "Without consistency (CR)"),
     Claim(
         "PGN",
         "the elementwise reading is better than the proof's",
