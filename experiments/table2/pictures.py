@@ -1,5 +1,6 @@
 """The pictures of docs/results.md: scores over steps, with a band over the seeds, a panel for each question."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ QUESTIONS = {
     "Numerics: consensus": ("nsgan", "nsgan-nobn", "consensus", "consensus-bn"),
     "Losses and penalties": ("nsgan", "0gp", "r3gan", "wgan-gp"),
 }
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito's
+BLUE, RED, GREEN, PINK, YELLOW, BLACK = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#000000"
+COLOURS = {
+    **{"nsgan": BLUE, "0gp": RED, "sn": BLACK},
+    **{"fargan": GREEN, "fargan-f1": PINK, "fargan-n75": YELLOW},
+    **{"gn": BLUE, "pgn": GREEN, "pgn-proof": PINK, "pgn-scalar": YELLOW},
+    **{"nsgan-nobn": RED, "consensus": GREEN, "consensus-bn": PINK},
+    **{"r3gan": GREEN, "wgan-gp": PINK},
+}
+"""Okabe and Ito's, different within a panel."""
 
 
 def draw_scores(figures: Figures, table: str, out: Path) -> None:
@@ -24,13 +33,13 @@ def draw_scores(figures: Figures, table: str, out: Path) -> None:
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 7), sharex=True, sharey=True)
     start = sum(untrained(figures, table)) / len(untrained(figures, table))
     for axis, (title, methods) in zip(axes.flatten(), QUESTIONS.items()):
-        for colour, method in zip(COLOURS, methods):
-            _band(axis, [line["curve"] for line in finals(figures, table).get(method, ())], method, colour)
+        for method in methods:
+            _band(axis, [line["curve"] for line in finals(figures, table).get(method, ())], method)
         axis.axhline(start, color="grey", linestyle="--", linewidth=1)
         axis.set_title(title, fontsize=10)
-        axis.set_yscale("log")
+        axis.set_ylim(bottom=0)
         axis.legend(fontsize=8, loc="lower left")
-        axis.grid(alpha=0.2, which="both")
+        axis.grid(alpha=0.2)
     for axis in axes[1]:
         axis.set_xlabel("steps")
     for axis in axes[:, 0]:
@@ -50,9 +59,9 @@ def draw_critics(figures: Figures, table: str, out: Path) -> None:
         "kernel distance",
     )
     for axis, title, key in zip(axes, titles, ("gap", "spread", "score")):
-        for colour, (method, lines) in zip(COLOURS, finals(figures, table).items()):
+        for method, lines in finals(figures, table).items():
             rows = [[[p["step"], _value(p, key)] for p in line["at"].values()] for line in lines]
-            _band(axis, [line["curve"] for line in lines] if key == "score" else rows, method, colour)
+            _band(axis, [line["curve"] for line in lines] if key == "score" else rows, method)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("steps")
         axis.grid(alpha=0.2, which="both")
@@ -70,7 +79,7 @@ def _value(point: dict[str, Any], key: str) -> float:
     return critic["spread"] if key == "spread" else critic["over_held"]["value"]
 
 
-def _band(axis: Any, curves: Sequence[Any], method: str, colour: str) -> None:
+def _band(axis: Any, curves: Sequence[Any], method: str) -> None:
     """The median of curves of (step, value), and a band from the lowest to the highest; a None ends a curve."""
     if not curves:
         return
@@ -80,7 +89,8 @@ def _band(axis: Any, curves: Sequence[Any], method: str, colour: str) -> None:
             if value is not None and value == value:
                 by_step.setdefault(step, []).append(value)
     steps = sorted(by_step)
-    middle = [sorted(by_step[step])[len(by_step[step]) // 2] for step in steps]
+    middle = [statistics.median(by_step[step]) for step in steps]
+    colour = COLOURS[method]
     axis.plot(steps, middle, color=colour, label=METHODS[method].name, linewidth=1.5)
     ends = ([min(by_step[step]) for step in steps], [max(by_step[step]) for step in steps])
     axis.fill_between(steps, *ends, color=colour, alpha=0.15, linewidth=0)
