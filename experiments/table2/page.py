@@ -36,6 +36,8 @@ page is made from `experiments/table2/figures.jsonl`.
 - **Score**: the kernel distance (kd, [Bińkowski 2018](https://arxiv.org/abs/1801.01401)) between 2,000 samples of the
   averaged generator and 4,000 held-out images. Its features are those of a classifier of the data set. Lower is better.
   The Fréchet distance (fd) of the same features stands beside it; no choice used it.
+- **Spread of D**: the standard deviation of the critic's raw logits over held-out images. Near 0 the critic is dead: it
+  gives all images the same logit.
 - **Tuning**: four learning rates for each method, on seed 0, chosen on other held-out images than the final score's.
 - **Seeds**: the final score is the mean ± standard deviation over fresh seeds.
 - **Intervals**: Welch's 95 % interval of a difference of means. They are not corrected for the number of comparisons.
@@ -136,6 +138,7 @@ def section(figures: Figures, table: Table) -> str:
         "kd, equal seconds",
         "steps there",
         "ms a step",
+        "spread of D",
         "lost",
     )
     rows += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -168,7 +171,7 @@ def method_row(figures: Figures, table: Table, method: str) -> str:
     if not lines:
         tried = len(grid(figures, str(table)).get(method, {})) == len(RATES)
         gone = tried and rate(figures, str(table), method) is None
-        return row([METHODS[method].name, norm, "diverges at every rate" if gone else "not run yet"], 9)
+        return row([METHODS[method].name, norm, "diverges at every rate" if gone else "not run yet"], 10)
     steps = scores(figures, str(table), "equal steps", table.score).get(method, [])
     seconds = scores(figures, str(table), "equal seconds", table.score).get(method, [])
     other = scores(figures, str(table), "equal steps", table.score.replace("kd", "fd", 1)).get(method, [])
@@ -182,7 +185,12 @@ def method_row(figures: Figures, table: Table, method: str) -> str:
         spread(seconds, 2),
         f"{where:,}",
     ]
-    cells += [f"{1000 * lines[0]['seconds_a_step']:.1f}", f"{len(lines) - len(steps)} of {len(lines)}"]
+    critics = [line["at"]["equal steps"]["critic"]["spread"] for line in lines]
+    cells += [
+        f"{1000 * lines[0]['seconds_a_step']:.1f}",
+        spread(critics, 3),
+        f"{len(lines) - len(steps)} of {len(lines)}",
+    ]
     return row(cells)
 
 
