@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow lint check bench clean
+.PHONY: demo test slow lint check bench site clean
 
 demo: .venv/installed                 ## train on points and on images, and write a report of both
 	rm -rf runs/demo
@@ -36,5 +36,9 @@ check: lint test slow
 bench: .venv/installed                ## speed, side by side with a naive loop
 	$(BIN)/python -m benchmarks.step
 
+site: .venv/installed                 ## the documentation site, in the folder site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html in a browser."
+
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -52,6 +52,32 @@ def by_hand(A: Tensor, b: Tensor, sigma: float) -> Tensor:
     return gradient.square().sum(1).mean() + sigma**2 / 4 * (A.trace() ** 2 + 2 * (A @ A).trace())
 
 
+def test_at_kinks_its_gradient_is_that_of_the_mean_over_the_data_and_r1s_is_not():
+    """D = v relu(w x + b), x uniform on [-1, 1]: R1 is v^2 w (w + b) / 2, because a share (1 + b / w) / 2 is active.
+
+    A change of b or w moves the kink. Both penalties have the value, but a double backward takes the kink as fixed.
+    """
+    w, b, v = (torch.tensor(number, dtype=torch.float64, requires_grad=True) for number in (1.5, 0.4, 0.7))
+
+    def kinked(x: Tensor) -> Tensor:
+        return v * (w * x[:, 0] + b).relu()
+
+    def gradient(value: Tensor) -> list[float]:
+        parts = torch.autograd.grad(value, (w, b, v), allow_unused=True, materialize_grads=True)
+        return [part.item() for part in parts]
+
+    x = (torch.arange(2000, dtype=torch.float64) + 0.5) / 1000 - 1
+    e = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(200, dtype=torch.float64) + 0.5) / 200)
+    every, direction = (part[:, None] for part in torch.cartesian_prod(x, e).T)
+    value = penalties.approximated_r1(kinked, every, 0.02, direction)
+    W, B, V = w.item(), b.item(), v.item()
+    assert value.item() == pytest.approx(V**2 * W * (W + B) / 2, rel=0.02)
+    assert gradient(value) == pytest.approx([V**2 * (2 * W + B) / 2, V**2 * W / 2, V * W * (W + B)], rel=0.02)
+    exact = penalties.r1(kinked, x[:, None])
+    assert exact.item() == pytest.approx(V**2 * W * (W + B) / 2, rel=0.001)
+    assert gradient(exact) == pytest.approx([V**2 * (W + B), 0.0, V * W * (W + B)], rel=0.001)
+
+
 @each_name
 @pytest.mark.parametrize("sigma", [0.01, 0.5, 2.0])
 def test_the_mean_over_directions_of_a_quadratic_critic_is_known(name, sigma):

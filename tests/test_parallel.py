@@ -113,7 +113,7 @@ def test_sums_and_statistics_are_those_of_the_whole_batch(size: int, tmp_path: P
 
 @pytest.mark.slow
 def test_every_method_trains_as_on_one_process(tmp_path: Path) -> None:
-    """20 steps on three processes, whose rows are not even: every tensor of the state, and every log."""
+    """Twelve steps on three processes, whose rows are not even: every tensor of the state, and every log."""
     found = of_cases(3, tmp_path)
     assert found.keys() == CASES.keys()
     assert {name: gaps for name, gaps in found.items() if not max(gaps) < EQUAL} == {}

@@ -531,6 +531,12 @@ def test_the_logits_beside_a_penalty_of_the_probability(name):
     torch.testing.assert_close(found[1], public(name, logit, at, of="probability"))
 
 
+@pytest.mark.parametrize("name", ["max_gradient", "dragan", "approximated_r1"])
+def test_a_penalty_of_logits_alone_has_no_other_output_to_look_at(name):
+    with pytest.raises(UsageError, match=f"{name} looks at the logit alone: leave out of='probability'"):
+        penalties.value_and(getattr(penalties, name), lambda x: x[:, 0], torch.ones(4, 2), of="probability")
+
+
 def test_value_and_of_something_else_is_refused():
     def r1(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return critic(x).sum()

@@ -48,6 +48,7 @@ CONSTRAINTS = [
     "r3gan",
     "r3gan-approximated",
     "r3gan-centering",
+    "r3gan-generator-gradient",
     "lecam",
 ]
 SCORES = {"ring8": ("modes", "high_quality"), "digits": ("kd_pixels8",)}

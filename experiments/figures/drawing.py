@@ -88,8 +88,7 @@ def _curves(
         bottom.xaxis.set_major_formatter(
             lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
         )
-    lines = _legend(sheet, axes[-1], panels)
-    _finished(sheet, title, note, out, 0.28 * lines)
+    _finished(sheet, title, note, out, *_legend(sheet, axes[-1], panels))
 
 
 def _panel(axis: Any, panel: Panel, found: Mapping[str, Record], key: str, level: float | None) -> None:
@@ -101,24 +100,31 @@ def _panel(axis: Any, panel: Panel, found: Mapping[str, Record], key: str, level
     axis.grid(alpha=0.25)
 
 
-def _legend(sheet: Any, axes: Sequence[Any], panels: Sequence[Panel]) -> int:
-    """One legend at the foot where all panels have the same lines, else one under each; how many lines the foot has."""
+def _legend(sheet: Any, axes: Sequence[Any], panels: Sequence[Panel]) -> tuple[float, float]:
+    """One legend at the foot where all panels have the same lines, else one under each; the inches of both."""
+    from matplotlib.transforms import ScaledTranslation
+
     labels = [[line.label for line in panel.lines] for panel in panels]
     if all(each == labels[0] for each in labels):
         sheet.legend(handles=_marks(panels[0]), loc="lower center", ncols=4, fontsize=9, frameon=False)
-        return math.ceil(len(labels[0]) / 4)
+        return 0.28 * math.ceil(len(labels[0]) / 4), 0
+    below_words = ScaledTranslation(0, -0.45, sheet.dpi_scale_trans)
     for axis, panel in zip(axes, panels):
-        under = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.28)}
-        axis.legend(handles=_marks(panel), fontsize=8, ncols=3, frameon=False, **under)
-    return 0
+        under = {"bbox_to_anchor": (0.5, 0), "bbox_transform": axis.transAxes + below_words}
+        legend = axis.legend(
+            handles=_marks(panel), loc="upper center", fontsize=8, ncols=3, frameon=False, **under
+        )
+        legend.set_in_layout(False)
+    return 0, 0.2 * max(math.ceil(len(each) / 3) for each in labels)
 
 
-def _finished(sheet: Any, title: str, note: str, out: Path, below: float) -> None:
-    """Write the sheet with a title above and a note under it, over so many inches of legend."""
-    across, up = sheet.get_size_inches()
+def _finished(sheet: Any, title: str, note: str, out: Path, below: float = 0, above: float = 0) -> None:
+    """Write the sheet with a title and a note, with so many inches of legend below the note and above it."""
+    across, up = sheet.get_figwidth(), sheet.get_figheight() + above
+    sheet.set_figheight(up)
     sheet.suptitle(textwrap.fill(title, int(11 * across)), fontsize=11)
     sheet.text(0.5, (below + 0.1) / up, note, ha="center", fontsize=8, color="grey")
-    sheet.tight_layout(rect=(0, (below + 0.3) / up, 1, 1))
+    sheet.tight_layout(rect=(0, (below + 0.3 + above) / up, 1, 1))
     sheet.savefig(out, dpi=120)
     _pyplot().close(sheet)
 
@@ -172,7 +178,7 @@ def _table(
         axis.set_ylim(0.4 - rows, 0.7)
         axis.set_xlabel(words_of(key), fontsize=9)
         axis.grid(axis="x", alpha=0.25)
-    _finished(sheet, title, note, out, 0)
+    _finished(sheet, title, note, out)
 
 
 def _rows_of(axis: Any, panels: Sequence[Panel], found: Mapping[str, Record], key: str) -> dict[int, str]:

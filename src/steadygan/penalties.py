@@ -23,6 +23,7 @@ see that. The trainer refuses it.
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple, Unpack
 
 import torch
@@ -254,7 +255,8 @@ def approximated_r1(
 
     Its mean over e is R1 + O(sigma^2), so a weight means what it means for `r1`. The source leaves out the division:
     its weight lambda is lambda sigma^2 here (100 and sigma 0.01 are 0.01). One direction a sample gives a noisy
-    estimate: for a linear critic its deviation is sqrt(2) |grad D|^2 a sample.
+    estimate: for a linear critic its deviation is sqrt(2) |grad D|^2 a sample. Where D has kinks (ReLU), its gradient
+    has what that of `r1` leaves out: parameters move kinks.
 
     `direction` is shaped like x_real, and drawn unless given. One forward pass of 2 N rows and one backward pass: no
     gradient is differentiated. So critics that torch.compile made, attention kernels without a second derivative and
@@ -466,6 +468,8 @@ def value_and(
             f"value_and takes one of {', '.join(PENALTIES)} of steadygan.penalties, not {name or penalty!r}: "
             "for a penalty of your own take logits and gradient from input_gradient"
         )
+    if of != "logit" and "of" not in signature(penalty).parameters:
+        raise UsageError(f"{name} looks at the logit alone: leave out of={of!r}")
     record = PENALTIES[name]() if of == "logit" else PENALTIES[name](of=of)
     if record.sigma is not None:
         record = PENALTIES[name](sigma)

@@ -149,6 +149,7 @@ class Killed(BaseException):
     """Ends a process between two steps."""
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on_where_it_was(tmp_path, quiet, monkeypatch):
     """Killed in run 1, after its checkpoint of step 4: run 0 is kept, run 1 resumed, run 2 started."""
     how = ["batch=[4, 8, 16]"]

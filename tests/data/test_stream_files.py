@@ -1,5 +1,6 @@
 """Shards of WebDataset and data sets of Hugging Face on the disk: the samples are those that were put in."""
 
+import gzip
 import io
 import itertools
 import re
@@ -16,7 +17,7 @@ from paths import ROOT
 from steadygan import config
 from steadygan.build import build
 from steadygan.cli import app
-from steadygan.data import digits, hugging_face, stream, webdataset
+from steadygan.data import archives, digits, hugging_face, stream, webdataset
 from steadygan.data.own_streams import chosen
 from steadygan.data.streams import Reader
 from steadygan.errors import UsageError
@@ -156,6 +157,26 @@ def test_wrong_shards_are_refused(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         webdataset("pipe:touch /tmp/streams-ran")
     assert not Path("/tmp/streams-ran").exists()
+
+
+def test_a_packed_shard_has_the_samples_of_a_plain_one(tmp_path):
+    pytest.importorskip("webdataset")
+    plain = write_shards(tmp_path, [0, 40])
+    with gzip.open(tmp_path / "packed.tar", "wb") as file:
+        file.write((tmp_path / "digits-000.tar").read_bytes())
+    assert torch.equal(webdataset(str(tmp_path / "packed.tar")).rows, webdataset(plain).rows)
+
+
+@pytest.mark.parametrize("kind", ["sample", "name"])
+def test_a_shard_of_zeros_is_refused_before_they_fill_the_memory(kind, tmp_path, monkeypatch):
+    """A megabyte of zeros takes a thousand bytes, as a file or as the long name of one."""
+    pytest.importorskip("webdataset")
+    monkeypatch.setattr(archives, "UNPACKED", 2**19)
+    with tarfile.open(tmp_path / "a.tar", "w:gz", format=tarfile.GNU_FORMAT) as shard:
+        add(shard, "1.png" if kind == "sample" else "n" * 2**20, b"\0" * (2**20 if kind == "sample" else 1))
+    assert (tmp_path / "a.tar").stat().st_size < 2**20 / archives.RATIO / 2
+    with pytest.raises(UsageError, match="unpacks to more than 524,288 bytes"):
+        webdataset(str(tmp_path / "a.tar"))
 
 
 # ---------------------------------------------------------------------------------------------------- Hugging Face

@@ -2,7 +2,9 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +42,18 @@ COMMANDS = list(
 """Each of them once, on however many pages it stands; with torchrun, what each process runs."""
 
 
-@pytest.mark.parametrize("code", snippets("python"))
+TRAINING = ("export", "fit", "streams", "sweep")
+"""Pages whose Python trains, or starts processes, for seconds."""
+
+
+def python_snippets() -> Iterator[Any]:
+    for page in PAGES:
+        for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S)):
+            marks = pytest.mark.slow if page.stem in TRAINING else ()
+            yield pytest.param(code, id=f"{page.stem}-{number}", marks=marks)
+
+
+@pytest.mark.parametrize("code", python_snippets())
 def test_python_snippet_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # for the run folders
     torch.manual_seed(0)

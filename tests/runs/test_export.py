@@ -204,6 +204,7 @@ def test_noise_inputs_have_no_onnx(tmp_path, monkeypatch):
         steadygan.export(Styled(), "onnx", tmp_path / "G", latent=4)
 
 
+@pytest.mark.slow
 def test_a_module_s_door(tmp_path):
     """Any module of z with its latent's length; shapes are those of its samples."""
     made = steadygan.export(Styled(), out=tmp_path / "G", latent=4)
@@ -246,6 +247,7 @@ def test_a_file_that_makes_other_samples_is_not_left(run, tmp_path, monkeypatch)
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_run_is_a_sentence(tmp_path):
     (tmp_path / "G.py").write_text("import steadygan")
     (tmp_path / "G.safetensors").write_bytes(b"")
@@ -278,6 +280,7 @@ def test_tensors_of_every_kind_are_read_back(tmp_path):
         assert torch.equal(found[name], tensor), name
 
 
+@pytest.mark.slow
 def test_the_command(run, command):
     done = command("export", run, "--raw")
     assert (done.code, done.err) == (0, "")

@@ -19,7 +19,7 @@ __all__ = ["CASES", "COMPILED", "STEPS"]
 
 Raw = dict[str, Any]
 
-STEPS = 20
+STEPS = 12
 
 POINTS: Raw = {
     "data": "ring8",

@@ -94,6 +94,7 @@ def test_blocks_are_of_one_size_and_leave_nobody_out(members, together):
     assert sum(map(len, found)) < members + len(found), "less than one member a block is computed twice"
 
 
+@pytest.mark.slow
 def test_an_ensemble_in_blocks_is_the_ensemble_and_goes_on_wherever_it_was_interrupted():
     run = build(parse({**RING, "seeds": MEMBERS, "compile": False}))
     step = vectorised(run.step)

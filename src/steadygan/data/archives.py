@@ -1,4 +1,4 @@
-"""Read files from a data set's archive (.tar.gz or .tgz) without unpacking it, or from its unpacked folder."""
+"""Read files of a data set: from its archive (.tar.gz, .tgz), without unpacking, its unpacked folder, or tar shards."""
 
 import gzip
 import tarfile
@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from steadygan.errors import UsageError
 
-__all__ = ["contents", "reading"]
+__all__ = ["contents", "reading", "shard_files"]
 
 CHUNK = 2**20
 
@@ -21,9 +21,9 @@ UNPACKED, RATIO = 2**30, 20
 class Bounded:
     """A file for tarfile that raises UsageError after `most` bytes: zeros unpack to a thousand times their size."""
 
-    def __init__(self, file: gzip.GzipFile, most: int, place: Path) -> None:
-        """Start where the file is."""
-        self.file, self.most, self.place = file, most, place
+    def __init__(self, file: Any, place: Path) -> None:
+        """Start where the file is, which is `place` or what that unpacks to."""
+        self.file, self.most, self.place = file, max(UNPACKED, RATIO * place.stat().st_size), place
 
     def read(self, count: int) -> bytes:
         """Read at most `count` bytes."""
@@ -66,7 +66,7 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
             raise UsageError(f"{place} is not a file; download the archive again")
         else:
             with gzip.open(place) as packed:
-                whole: Any = Bounded(packed, max(UNPACKED, RATIO * place.stat().st_size), place)
+                whole: Any = Bounded(packed, place)
                 with tarfile.open(fileobj=whole, mode="r:") as archive:
                     yield lambda name: _in_archive(archive, place, f"{top}/{name}")
                     while whole.read(CHUNK):  # read to the end, where the checksum is
@@ -76,6 +76,26 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
         raise UsageError(f"{place} is a damaged archive ({reason}); download it again") from error
     except OSError as error:
         raise UsageError(f"{place} cannot be read ({error.strerror or error}); download it again") from error
+
+
+def shard_files(shard: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and contents of each regular file of a tar file, plain or packed by gzip, in their order.
+
+    Raises UsageError where it unpacks to more than an archive of data does, and tarfile's errors where it is none.
+
+    >>> next(shard_files(Path("/no/such.tar")))  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    FileNotFoundError: /no/such.tar
+    """
+    with shard.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(shard) if packed else shard.open("rb") as file:
+        whole: Any = Bounded(file, shard)
+        with tarfile.open(fileobj=whole, mode="r|", bufsize=CHUNK) as archive:
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
+                if member.isreg() and (found := archive.extractfile(member)):
+                    yield member.name, found.read()
 
 
 def contents(file: IO[bytes], name: str, most: int) -> bytes:

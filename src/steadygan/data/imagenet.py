@@ -31,10 +31,10 @@ def imagenet64(root: str | Path | None = None, split: str = "train") -> Data:
     """Load ImageNet-64: 1,281,167 ("train") or 50,000 validation ("test") images 3x64x64, with labels 0 to 999.
 
     It is searched in `root` and then in $STEADYGAN_DATA. Either contains the npz batches train_data_batch_1.npz to
-    _10.npz and val_data.npz, at most two folders deep, or a folder or zip imagenet64 with train/CLASS/*.png and
-    val/CLASS/*.png. Image files of another size are cropped to their central square and resized (box). The batches have
-    their own order of classes, and folders have the alphabetical order. Raises UsageError if the data set is missing,
-    incomplete, damaged or of another size. Source: Chrabaszcz, Loshchilov and Hutter 2017.
+    _10.npz and val_data.npz, at most two folders deep, or a folder or zip imagenet64 with `train/CLASS/*.png` and
+    `val/CLASS/*.png`. Image files of another size are cropped to their central square and resized (box). The batches
+    have their own order of classes, and folders have the alphabetical order. Raises UsageError if the data set is
+    missing, incomplete, damaged or of another size. Source: Chrabaszcz, Loshchilov and Hutter 2017.
 
     >>> imagenet64(split="tests")
     Traceback (most recent call last):

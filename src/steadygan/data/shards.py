@@ -1,6 +1,7 @@
 """WebDataset shards: tar files whose members of one name are a sample, such as 0001.jpg and 0001.cls."""
 
 import importlib.util
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from steadygan.data.archives import shard_files
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit
 from steadygan.data.items import sample, split
@@ -97,12 +99,23 @@ def _start(shards: Sequence[Path], seed: int, epoch: int, state: Any) -> Opened:
 
 def _samples(shard: Path) -> Iterator[dict[str, Any]]:
     """The samples of a shard: the bytes of their files by suffix. Raises UsageError for a file that is no tar."""
-    from webdataset.tariterators import tarfile_samples
+    from webdataset.tariterators import group_by_keys
 
+    files = shard_files(shard)
+    url = {"__url__": str(shard)}
     try:
-        yield from tarfile_samples(iter([{"url": str(shard)}]))
+        yield from group_by_keys(
+            {"fname": name, "data": data, **url} for name, data in files if not _is_about(name)
+        )
+    except UsageError:
+        raise
     except Exception as error:  # tarfile and webdataset raise a dozen types
         raise UsageError(f"{shard} cannot be read as a tar file ({said(error)}): copy it again") from error
+
+
+def _is_about(name: str) -> bool:
+    """Whether a file of a shard tells of the shard and is no sample: WebDataset writes such names as __this__."""
+    return re.match(r"__[^/]*__($|/)", name) is not None
 
 
 def _parts(item: dict[str, Any], how: Fit) -> tuple[Any, ...]:

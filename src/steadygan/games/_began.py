@@ -30,7 +30,7 @@ def began(
     """Build the BEGAN game of L(v), the mean of |v - D(v)|^eta, with D: x -> (reconstruction, code).
 
     D minimises L(x) - k L(G(z_D)), G minimises L(G(z_G)). k starts at 0, and after each step becomes
-    clip_[0,1](k + rate (gamma L(x) - L(G(z_G)))). The logs have `began/k`, and M = L(x) + |gamma L(x) -
+    `clip_[0,1](k + rate (gamma L(x) - L(G(z_G))))`. The logs have `began/k`, and M = L(x) + |gamma L(x) -
     L(G(z_G))| of the same step as `convergence`. Latents are N(0, I) as everywhere. For the paper's U[-1, 1],
     start G with `networks.Uniform`.
 

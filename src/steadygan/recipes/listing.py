@@ -11,7 +11,7 @@ from steadygan.errors import UsageError, nearest
 from steadygan.recipes.catalogue import COSTS, Override, overrides, paper_of, recipe_files
 from steadygan.recipes.speed import product_speed
 
-__all__ = ["SOURCES", "START", "WIDTH", "first_sentence", "listed", "prefixed"]
+__all__ = ["SOURCES", "START", "WIDTH", "figure", "first_sentence", "listed", "prefixed"]
 
 WIDTH = 100
 """Columns of a printed line, at most."""
@@ -191,7 +191,7 @@ def _legend(speed: float) -> str:
 def _scored(entries: list[Entry], speed: float) -> Iterator[str]:
     """Recipes of which a paper publishes scores."""
     rows = [
-        [*_costs(e, speed), *(_figure(e.paper.get(k)) for k in ("inception_score", "fid")), _row(e.paper)]
+        [*_costs(e, speed), *(figure(e.paper.get(k)) for k in ("inception_score", "fid")), _row(e.paper)]
         for e in entries
     ]
     yield from _with_overrides(
@@ -238,8 +238,12 @@ def _row(paper: dict[str, Any]) -> str:
     return row[0] if row else ""
 
 
-def _figure(found: float | list[float] | None) -> str:
-    """A published number, in as many digits as what stands after its ±."""
+def figure(found: float | list[float] | None) -> str:
+    """A published number, in as many digits as what stands after its ±.
+
+    >>> figure([5.9, 0.12]), figure(18.675), figure(None)
+    ('5.90 ± 0.12', '18.675', '')
+    """
     if not isinstance(found, list):
         return "" if found is None else str(found)
     digits = max(len(str(number).partition(".")[2]) for number in found)

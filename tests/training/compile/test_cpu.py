@@ -13,11 +13,9 @@ from steadygan.losses import non_saturating
 from steadygan.networks import mlp, point
 from steadygan.training.compile.cpu import LARGE, keep_memory, products, threads, work
 
-matmul = getattr(torch.backends.mkldnn, "matmul", None)
-needs_setting = pytest.mark.skipif(matmul is None, reason="this torch has no setting for products")
+matmul = torch.backends.mkldnn.matmul
 
 
-@needs_setting
 @pytest.mark.parametrize("shape", [(64, 512, 500), (16, 64, 64, 64), (3, 1000, 7)], ids=str)
 def test_products_keep_the_accuracy_of_float32(shape):
     """A library left to round to bfloat16 errs by 2^-9 of each term; float32's sum of k terms by less than k 2^-24."""
@@ -30,14 +28,12 @@ def test_products_keep_the_accuracy_of_float32(shape):
     assert ((found.double() - a.double() @ b.double()).abs() <= allowed).all()
 
 
-@needs_setting
 def test_a_processor_that_would_round_is_left_alone(monkeypatch):
     monkeypatch.setattr("steadygan.training.compile.cpu._exact", lambda: False)
     with products(LARGE):
         assert matmul.fp32_precision == "none"
 
 
-@needs_setting
 @pytest.mark.parametrize("largest", [0, LARGE - 1, LARGE])
 def test_the_setting_comes_back_even_when_a_run_fails(largest):
     seen = []
@@ -53,7 +49,6 @@ def test_the_setting_comes_back_even_when_a_run_fails(largest):
     assert matmul.fp32_precision == "none"
 
 
-@needs_setting
 def test_a_choice_of_the_users_stays():
     matmul.fp32_precision = "ieee"
     try:

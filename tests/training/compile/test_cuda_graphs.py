@@ -238,6 +238,7 @@ def test_only_a_run_of_one_process_on_a_gpu_has_graphs(monkeypatch):
     assert not possible(torch.device("cuda:0"))
 
 
+@pytest.mark.slow
 def test_a_run_under_graphs_ends_with_the_bits_of_one_without(tmp_path, command, monkeypatch):
     programs(monkeypatch)
     graph, ends = Graph(), []

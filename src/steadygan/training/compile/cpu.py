@@ -59,8 +59,8 @@ def products(largest: int) -> Iterator[None]:
     (AMX) it never rounds: a test product checks this first. Nothing changes if the `largest` product has less than
     2^20 multiplications, or on other devices than the CPU.
     """
-    setting = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
-    if setting is None or largest < LARGE or setting.fp32_precision != "none":
+    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    if largest < LARGE or setting.fp32_precision != "none":
         yield
         return
     setting.fp32_precision = "bf16"

@@ -32,7 +32,7 @@ def options(device: torch.device, *, tf32: bool = False, autotune: bool = False)
 
 
 def _rounded() -> tuple[bool, bool] | None:
-    """Whether matrix products and convolutions may be in TF32; None where `fp32_precision` (torch 2.9) says that."""
+    """Whether matrix products and convolutions may be in TF32; None where `fp32_precision` says that."""
     try:
         return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     except RuntimeError:  # torch allows one of the two ways of setting it

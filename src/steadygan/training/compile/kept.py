@@ -35,15 +35,10 @@ def key(about: str, *parts: Hashable) -> str:
     named = sorted(
         (k, v) for k, v in os.environ.items() if k == "CXX" or k.startswith(("TORCH", "ATEN", "AOT_"))
     )
-    now = [torch.get_num_threads(), _rounding(), torch.is_grad_enabled()]
+    rounding = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    now = [torch.get_num_threads(), rounding, torch.is_grad_enabled()]
     asked = [torch.__version__, machine, python, named, now, _package(), about, parts]
     return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
-
-
-def _rounding() -> str:
-    """How oneDNN may round float32 products. torch does not answer the older question once this one is set."""
-    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
-    return matmul.fp32_precision if matmul else torch.get_float32_matmul_precision()
 
 
 def found(name: str, ready: Callable[[], bool]) -> Step | None:

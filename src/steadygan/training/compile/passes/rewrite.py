@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch._inductor.config import aot_inductor
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph
 
@@ -23,7 +22,7 @@ __all__ = ["Rewrite", "rewrite", "share_backward"]
 def rewrite(*, kernels: bool) -> dict[str, Any]:
     """The options of torch's compiler that put the passes in, and with the kernels of a CPU let a program call them."""
     options: dict[str, Any] = {"post_grad_custom_post_pass": Rewrite(kernels=kernels)}
-    if kernels and hasattr(aot_inductor, "custom_ops_to_c_shims"):  # since torch 2.7
+    if kernels:
         # The dispatcher, which looks the kernel up by its name, takes as long as a small product.
         options["aot_inductor.custom_ops_to_c_shims"] = {torch.ops.steadygan.product.default: [DIRECT]}
     return options
