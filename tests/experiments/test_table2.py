@@ -246,7 +246,7 @@ def by_hand(method: str, values: list[float], start: float = 20.0) -> dict[str, 
     """The figures of a method's fresh seeds."""
     both = ("kd_fashion_mnist", "fd_fashion_mnist")
     card = [{"scores": {name: {"value": value, "error": 0.1} for name in both}} for value in values]
-    critic = {"spread": 1.0, "over_held": {"value": 0.1, "error": 0.1}}
+    critic = {"spread": 1.0, **{key: {"value": 0.1, "error": 0.1} for key in ("over_held", "over_fake")}}
     return {
         f"{ALL}-{method}-final-{seed}": {
             **LINE,
@@ -287,6 +287,12 @@ def test_the_page_gives_verdicts_with_intervals_and_says_what_was_not_run():
 def test_the_page_names_what_is_worse_than_an_untrained_generator():
     text = page({**by_hand("gn", [4.0, 4.2]), **by_hand("pgn", [25.0, 26.0])})
     assert "**Worse than the untrained generator** (20.00): PGN, elementwise." in text
+    assert (
+        "PGN, elementwise, seed 2, with 26.0: its critic puts fakes 0.1 spreads below training images" in text
+    )
+    single = page(by_hand("gn", [4.0, 26.0]))
+    assert "Every method is better" in single
+    assert "Single runs that are worse: GN, seed 2, with 26.0" in single
 
 
 def test_hours_are_the_work_over_the_speed_of_finished_runs():
