@@ -65,7 +65,7 @@ def draw_critics(figures: Figures, table: str, out: Path) -> None:
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("steps")
         axis.grid(alpha=0.2, which="both")
-        if key != "gap":
+        if key == "spread":
             axis.set_yscale("log")
     axes[0].axhline(0, color="grey", linewidth=1)
     axes[0].legend(fontsize=8)
