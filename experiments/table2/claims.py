@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from experiments.table2.choice import difference, read
 
-__all__ = ["CLAIMS", "ELSEWHERE", "Claim", "verdict"]
+__all__ = ["ALL", "CLAIMS", "ELSEWHERE", "SUPPORTED", "Claim", "verdict"]
 
-ALL = "fashion-mnist-all-dcgan"
+ALL, SUPPORTED = "fashion-mnist-all-dcgan", "**supported here**"
 
 
 class Claim(NamedTuple):
@@ -128,5 +128,5 @@ def verdict(claim: Claim, scores: Mapping[str, Sequence[float]]) -> tuple[str, s
     effect = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {share:+.0%}".replace("%", " %")
     if claim.unmet:
         return "not testable here", effect
-    word = {"lower": "**supported here**", "higher": "not supported here: the opposite"}
+    word = {"lower": SUPPORTED, "higher": "not supported here: the opposite"}
     return word.get(read(found), "not supported here"), effect

@@ -275,7 +275,7 @@ def test_the_page_gives_verdicts_with_intervals_and_says_what_was_not_run():
     # two standard deviations of 0.2: errors 0.2 sqrt(2 / 3), 4 degrees of freedom, t = 2.776
     wide = 2.776445 * 0.2 * math.sqrt(2 / 3)
     effect = f"-2.00 [{-2 - wide:+.2f}, {-2 + wide:+.2f}], -32 %"
-    assert f"| PGN is better than GN | **supported here** | {effect} |" in text
+    assert f"| PGN is better than GN | **supported here** | {effect} | {effect} |" in text
     assert "| PGN is better than SN | not supported here | " in text
     assert "| GN is better than SN | not supported here: the opposite | " in text
     assert "| fake-as-real is better than 0GP alone | not run yet |" in text
