@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from steadygan.commands.fit import fit
     from steadygan.diagnostics.monitor import Monitor
     from steadygan.runs.export import export
+    from steadygan.runs.hub import push
     from steadygan.runs.load import load
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "noise",
     "normalization",
     "penalties",
+    "push",
     "schedules",
     "spectrum",
     "theory",

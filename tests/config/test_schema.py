@@ -7,6 +7,7 @@ not hold or a path it garbles shows up as a difference between the two.
 import itertools
 import math
 import re
+import warnings
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -1060,3 +1061,16 @@ def test_a_sentence_about_long_words_is_short(assignment):
     with pytest.raises(UsageError) as caught:
         config.parse(config.override(raw, [assignment]))
     assert len(str(caught.value)) <= 300
+
+
+def test_the_key_tensorboard_of_older_configurations_chooses_a_tracker():
+    """Every config.yaml of an older version has this key, mostly false: then there is nothing to warn of."""
+    raw = {"data": "ring8", "networks": "mlp", "steps": 9}
+    raw["optimizer"] = {"name": "adam", "lr": 0.1}
+    with warnings.catch_warnings(action="error"):
+        assert config.parse({**raw, "tensorboard": False}).trackers == ()
+    with pytest.warns(FutureWarning, match=r"tensorboard=true is now trackers=\[tensorboard\]"):
+        both = config.current({"tensorboard": True, "trackers": ["wandb"]})
+    assert both == {"trackers": ["wandb", "tensorboard"]}
+    with pytest.raises(UsageError, match="wandb"):
+        config.parse({**raw, "trackers": ["wanbd"]})

@@ -7,6 +7,7 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from PIL import Image
 
 from reporting import CONFIG, EVIL, browser, made, opened, requests, write_events
 from steadygan.errors import UsageError
-from steadygan.report.page import page
+from steadygan.report.page import Page, page
 from steadygan.report.run_summary import Reader
 from steadygan.report.watch import Watch, server
 
@@ -58,6 +59,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     with (evil / "events.jsonl").open("a") as file:
         file.write(json.dumps({"step": 400, f"{EVIL}": 1.0, f"odd/{EVIL}": 2.0}) + "\n")
     runs = [made(folder / "one"), made(folder / "several", members=4), evil]
+    Image.new("RGB", (64, 64), "white").save(runs[1] / "samples" / "step-00000280.png")  # as plots are
     found = {"one": folder / "one.html", "three": folder / "three.html"}
     (runs[0] / "spectrum.json").write_text(
         json.dumps(
@@ -102,6 +104,59 @@ def test_the_slider_moves_the_picture_by_keyboard(browser, pages):
     assert browser.execute_script(SAID) == [["step 200"] * 2] * 2
 
 
+def test_linked_sliders_go_to_the_nearest_step_until_they_are_unlinked(browser, pages):
+    """One of three runs has a picture of step 280 too: its second frame, as step 400 is elsewhere."""
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, pages["three"].as_uri())
+    sliders = browser.find_elements("css selector", "input[type=range]")
+    assert browser.execute_script(SHOWN) == [["step 400"]] * 6
+    sliders[3].send_keys(Keys.ARROW_LEFT)
+    assert browser.execute_script(SHOWN) == [["step 200"]] * 3 + [["step 280"]] + [["step 200"]] * 2
+    browser.find_element("css selector", "#linked").click()
+    sliders[0].send_keys(Keys.ARROW_RIGHT)
+    assert browser.execute_script(SHOWN)[:2] == [["step 400"], ["step 200"]]
+
+
+def test_figures_are_downloaded_from_a_file_as_csv_and_svg(browser, pages, tmp_path):
+    """The numbers are those of the run, and the drawing needs no style sheet."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    opened(browser, pages["one"].as_uri())
+    figures = browser.find_elements("css selector", "figure.chart")
+    (losses,) = [each for each in figures if each.find_element("css selector", "h3").text == "losses"]
+    for button in losses.find_elements("css selector", "button"):
+        browser.execute_script("arguments[0].click()", button)
+    files = tmp_path / "losses.csv", tmp_path / "losses.svg"
+    WebDriverWait(browser, 20).until(lambda _: all(file.exists() for file in files))
+    rows = [line.split(",") for line in files[0].read_text().splitlines()]
+    assert rows[0] == ["step", "loss/D", "loss/G"]
+    assert [[float(part) for part in row] for row in rows[1:]] == [
+        pytest.approx([step, 1.386 + step / 400, 0.7 - step / 400], abs=1e-5) for step in range(10, 401, 10)
+    ]
+    drawn = ElementTree.parse(files[1])
+    assert not [each for each in drawn.iter() if each.get("class") or "var(" in str(each.attrib)]
+    strokes = [each.get("stroke") for each in drawn.iter() if each.get("data-mark") == "loss/D"]
+    assert strokes == ["rgb(0, 114, 178)"]
+    assert {"losses", "loss/D", "loss/G"} <= {each.text for each in drawn.iter()}
+    assert browser.get_log("browser") == []
+    assert requests(browser) == []
+
+
+def test_a_link_in_a_notebook_s_frame_moves_the_frame(browser, pages, tmp_path):
+    """Without care a link to a part of the page would load the notebook into the frame."""
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(Page(pages["one"].read_text())._repr_html_())
+    opened(browser, notebook.as_uri())
+    browser.switch_to.frame(0)
+    browser.execute_script("document.querySelector('nav a[href=\"#settings\"]').click()")
+    assert browser.execute_script("return [location.href, scrollY > 500]") == ["about:srcdoc", True]
+    browser.switch_to.default_content()
+
+
 def test_names_and_settings_are_text(browser, pages):
     opened(browser, pages["three"].as_uri())
     assert browser.title.startswith("steadygan: ")
@@ -119,19 +174,22 @@ def test_every_chart_has_a_name_and_a_table(browser, pages):
 
 
 def test_dark_print_and_light_have_their_own_ground(browser, pages):
-    opened(browser, pages["one"].as_uri())
+    opened(browser, pages["three"].as_uri())
     ground = "return getComputedStyle(document.body).backgroundColor"
-    seen_ = {}
+    plot = "return getComputedStyle(document.querySelector('img.plot')).filter"
+    seen_, plots = {}, {}
     for name, media in {
         "light": {"features": [{"name": "prefers-color-scheme", "value": "light"}]},
         "dark": {"features": [{"name": "prefers-color-scheme", "value": "dark"}]},
         "print": {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
     }.items():
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        seen_[name] = browser.execute_script(ground)
+        seen_[name], plots[name] = browser.execute_script(ground), browser.execute_script(plot)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     assert seen_["light"] == seen_["print"] == "rgb(255, 255, 255)"
     assert seen_["dark"] != seen_["light"]
+    assert plots["light"] == plots["print"] == "none"
+    assert "invert" in plots["dark"]  # white paper would glare
 
 
 # Watching
@@ -178,6 +236,7 @@ def test_a_watched_page_keeps_what_the_reader_has_moved(served, browser):
 
     folder, address = served
     opened(browser, address)
+    browser.find_element("css selector", "#linked").click()
     browser.find_element("css selector", "input[type=range]").send_keys(Keys.ARROW_LEFT)
     browser.execute_script("document.querySelector('details').open = true")
     Image.new("RGB", (64, 64)).save(folder / "samples" / "step-00000410.png")
@@ -191,6 +250,7 @@ def test_a_watched_page_keeps_what_the_reader_has_moved(served, browser):
         ["step 410"],
     ]  # the other stood at its end, and stays there
     assert browser.execute_script("return document.querySelector('details').open")
+    assert not browser.execute_script("return document.getElementById('linked').checked")
     assert browser.execute_script("return document.activeElement.id") == "ground-1"
     assert browser.get_log("browser") == []
     assert set(requests(browser)) <= {address, address + "version"}

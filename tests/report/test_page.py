@@ -2,16 +2,20 @@
 
 import json
 import math
+from html.parser import HTMLParser
 
 import pytest
 import torch
 import yaml
 from PIL import Image
 
-from reporting import CONFIG, made
+from reporting import CONFIG, EVIL, made
+from steadygan.metrics import Card, Score
+from steadygan.plots.samples import grid, save, scatter
 from steadygan.report import panels
+from steadygan.report.charts import Curve, chart
 from steadygan.report.image_sliders import landscapes, samples
-from steadygan.report.page import differences, page
+from steadygan.report.page import differences, page, report
 from steadygan.report.run_summary import Reader, names
 
 # Reading runs
@@ -93,6 +97,12 @@ def test_large_pictures_are_shrunk_to_their_share(tmp_path):
     assert frame.ratio == pytest.approx(1.4)
 
 
+def test_what_is_drawn_on_white_is_a_plot_and_a_grid_of_white_images_is_none(tmp_path):
+    save(grid(torch.ones(4, 1, 8, 8)), tmp_path / "samples" / "step-00000001.png")
+    save(scatter(torch.zeros(3, 2), torch.randn(9, 2)), tmp_path / "samples" / "step-00000002.png")
+    assert [frame.plot for frame in samples(tmp_path, 4, 10**6)] == [False, True]
+
+
 # What the page says
 
 
@@ -131,6 +141,29 @@ def test_an_ensemble_shows_its_median_and_range(tmp_path):
     assert 'class="band f0 b0"' in text
 
 
+@pytest.mark.parametrize("stop", [0.0, 0.002])
+def test_the_last_update_ratio_is_explained_where_the_rate_ends_near_zero(tmp_path, stop):
+    config = {
+        **CONFIG,
+        "optimizer": {"name": "sgd", "lr": {"schedule": "linear", "start": 0.003, "stop": stop}},
+    }
+    folder = made(tmp_path / "run", config=config, pictures=False)
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 400, "update/D": 1e-6}) + "\n")
+    assert ("the last point is far below" in page([Reader(folder).read()])) == (stop == 0)
+
+
+def test_a_download_of_a_thinned_curve_has_its_bounds():
+    """Means of 3 and of 2 steps, by hand."""
+    values = torch.tensor([0.0, 9.0, 3.0, -7.0, math.nan, 1.0])
+    drawn = chart("a", [Curve("loss, D", 0, torch.arange(6.0), values)], buckets=2)
+    assert drawn.csv.splitlines() == [
+        'step,"loss, D","loss, D lowest","loss, D highest"',
+        "1,4,0,9",
+        "4,-3,-7,1",
+    ]
+
+
 def test_a_file_of_events_is_a_run_without_settings(tmp_path):
     file = made(tmp_path / "run", pictures=False) / "events.jsonl"
     assert "All settings" not in page([Reader(file).read()])
@@ -156,3 +189,31 @@ def test_the_size_of_the_gradient_that_G_receives_is_beside_the_others_of_its_ki
     own, told = panels.panels(["gradient/G", "signal/mean", "signal/rms"], apart=False)
     assert told.keys == ("signal/mean", "signal/rms")
     assert own.keys == ("gradient/G",)
+
+
+# In a notebook
+
+
+class Frames(HTMLParser):
+    """The documents of the frames in a text of HTML."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.found: list[str | None] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [dict(attributes)["srcdoc"]] if tag == "iframe" else []
+
+
+def test_a_notebook_shows_the_page_of_a_run_in_a_frame(tmp_path):
+    """Whatever the page contains: quotes and tags do not end the attribute that holds it."""
+    shown = report(str(made(tmp_path / "run", config={**CONFIG, "name": f"\"'{EVIL}"})))
+    assert Frames(shown._repr_html_()).found == [shown]
+    assert len(repr(shown)) < 50
+
+
+def test_scores_in_a_notebook_are_text():
+    shown = Card({"weights": EVIL}, {}, {EVIL: Score(1.5, 0.25)})._repr_html_()
+    assert "<script" not in shown
+    assert "1.5 ± 0.25" in shown

@@ -32,6 +32,7 @@ from steadygan.cli.analysis import (
 )
 from steadygan.cli.data import data
 from steadygan.cli.export import export
+from steadygan.cli.hub import push
 from steadygan.cli.streams import unbroken
 from steadygan.cli.sweep import ended, sweep
 from steadygan.errors import UsageError
@@ -275,6 +276,7 @@ def list_(
 for command in (
     sweep,
     export,
+    push,
     analysis.evaluate,
     analysis.compare,
     pages.report,

@@ -24,14 +24,9 @@ def report(
     The page is self-contained: it needs no network and no other file.
     """
     from steadygan.files import write_whole
-    from steadygan.report.page import page
-    from steadygan.report.run_summary import Reader
+    from steadygan.report import report as page_on
 
-    runs = [Reader(folder).read() for folder in folders]
-    for run in runs:
-        if not run.keys and not run.diverged:
-            raise UsageError(f"{run.folder} has no events yet: make its report after some training steps")
-    text = page(runs)
+    text = page_on(*folders)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, text)

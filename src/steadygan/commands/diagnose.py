@@ -1,6 +1,7 @@
 """The command `steadygan diagnose`: verdicts on a run folder or on the file of a Monitor."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -45,7 +46,7 @@ def _line(index: int, verdicts: list[Verdict]) -> str:
     return f"member {index}: {', '.join(names)}"
 
 
-def _counted(found: list[list[Verdict]], path: Path) -> str:
+def _counted(found: Sequence[list[Verdict]], path: Path) -> str:
     """How many members have each main verdict, and the command that shows the first one with a problem."""
     counts = Counter(verdicts[0].name for verdicts in found)
     parts = [f"{counts[name]} {name}" for name in VERDICTS if name in counts]

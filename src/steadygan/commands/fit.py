@@ -26,14 +26,13 @@ from steadygan.config.schema import Config, Critic
 from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.data.reading import with_held
-from steadygan.diagnostics import Verdict, diagnose
+from steadygan.diagnostics import Verdicts, diagnose
 from steadygan.errors import UsageError, nearest, said
 from steadygan.files import write_whole
 from steadygan.game import unflatten
 from steadygan.losses import Loss
 from steadygan.metrics import Card, Protocol
-from steadygan.report.page import page
-from steadygan.report.run_summary import Reader
+from steadygan.report import report
 from steadygan.runs import own_code
 from steadygan.runs import train as runs
 from steadygan.runs.export import FORMATS, Exported, export
@@ -109,7 +108,7 @@ class Fitted:
             cluster=here(),
         )
 
-    def diagnose(self, member: int = 0) -> list[Verdict]:
+    def diagnose(self, member: int = 0) -> Verdicts:
         """Return the verdicts on the run, the cause first."""
         return diagnose(events_of(self.folder).history(member))
 
@@ -121,8 +120,12 @@ class Fitted:
     def _reported(self, path: Path) -> Path:
         path = path / "report.html" if path.is_dir() else path
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, page([Reader(self.folder).read()]))
+        write_whole(path, report(self.folder))
         return path
+
+    def _repr_html_(self) -> str:
+        """The report, which a notebook shows where it would print the run."""
+        return report(self.folder)._repr_html_()
 
     def load(self, *, member: int = 0, raw: bool = False) -> Generator:
         """Return the generator as a module: averaged weights unless `raw`, standing statistics, evaluation mode."""
@@ -325,7 +328,8 @@ def _whole(latent: Any) -> int | list[int]:
 
 def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options at their places in a configuration: those of the critic's section and of the game may stand alone."""
-    raw = {key: options[key] for key in options if key in Config.model_fields.keys() - {"networks", "data"}}
+    keys = (Config.model_fields.keys() | {"tensorboard"}) - {"networks", "data"}  # the older name of trackers
+    raw = {key: options[key] for key in options if key in keys}
     game = raw.get("game", "gan")
     part = GAMES.get(str(game.get("name", "gan") if isinstance(game, Mapping) else game))
     homes = {"critic": Critic.model_fields.keys(), "game": part.options.keys() if part else ()}
@@ -343,8 +347,10 @@ def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
     return raw
 
 
-HINTS = dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}')
-"""What to write for options that other trainers have."""
+HINTS = {
+    **dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}'),
+}
+"""What to write for options that other trainers have, or an older version."""
 
 
 def _joined(section: Any, home: str, key: str, value: Any) -> Any:

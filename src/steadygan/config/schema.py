@@ -345,8 +345,13 @@ class Config(Strict):
     stop_on: tuple[_illness, ...] = Field((), examples=[["collapse", "dead_critic"]])
     """Early stopping: the run ends when two evaluations in a row give one of these verdicts."""
 
-    tensorboard: bool = False
-    """Log to TensorBoard too, in the run folder. It needs `pip install steadygan[tensorboard]`."""
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = Field(
+        (), examples=[["tensorboard"]]
+    )
+    """Where to log besides the run folder: TensorBoard, Weights & Biases, MLflow or Trackio.
+
+    wandb needs `pip install steadygan[wandb]`, and the others the extras of their names.
+    """
 
     scale: Annotated[dict[str, dict[str, Any]], Words("mapping of names to overrides")] = Field(
         default_factory=dict, examples=[{"small": {"networks.width": 16, "steps": 500}}]
@@ -383,6 +388,11 @@ def current(raw: dict[str, Any]) -> dict[str, Any]:
         _warn_of("looks", "evaluation")
         old, new = made.pop("looks"), made.get("evaluation")
         made["evaluation"] = {**new, **old} if isinstance(old, dict) and isinstance(new, dict) else old
+    if isinstance(made.get("tensorboard"), bool):
+        chosen, others = made.pop("tensorboard"), made.get("trackers", [])
+        if chosen:  # without a warning where it is false: every config.yaml used to say so
+            _warn_of("tensorboard=true", "trackers=[tensorboard]")
+            made["trackers"] = [*others, *({"tensorboard"} - {*others})]
     return made
 
 

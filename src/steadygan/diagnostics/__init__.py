@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         spectral_norm,
         spread,
     )
-    from steadygan.diagnostics.verdicts import VERDICTS, WELL, Verdict, diagnose, said
+    from steadygan.diagnostics.verdicts import VERDICTS, WELL, Verdict, Verdicts, as_html, diagnose, said
 
 __all__ = [
     "SURE",
@@ -30,6 +30,8 @@ __all__ = [
     "History",
     "Series",
     "Verdict",
+    "Verdicts",
+    "as_html",
     "closeness",
     "compared",
     "copies",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from steadygan.errors import UsageError
 from steadygan.penalties import Critic, input_gradient
+from steadygan.plots.landscape_svg import described, svg
 
 __all__ = ["ARROWS", "CELLS", "Landscape", "around", "centres", "landscape"]
 
@@ -26,6 +27,11 @@ class Landscape(NamedTuple):
     frame: tuple[float, float, float]
     logits: Tensor
     gradient: Tensor
+
+    def _repr_html_(self) -> str:
+        """The landscape as a picture, which a notebook shows."""
+        words = described(self.logits)
+        return f'<div style="max-width: 400px">{svg(*self, label=words)}<p>{words}</p></div>'
 
 
 def around(points: Tensor) -> tuple[float, float, float]:

@@ -30,7 +30,7 @@ from steadygan.diagnostics.measures import (
 )
 from steadygan.diagnostics.monitor_probe import Shown, measured, suited, untouched, wide
 from steadygan.diagnostics.remedy_code import in_a_loop
-from steadygan.diagnostics.verdicts import Verdict, diagnose
+from steadygan.diagnostics.verdicts import Verdicts, diagnose
 from steadygan.diagnostics.warnings_once import WarnOnce
 from steadygan.errors import UsageError
 from steadygan.losses import Loss
@@ -140,7 +140,7 @@ class Monitor:
         self._began = time.perf_counter() - float(last.get("wall_s") or 0)
 
     @property
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> Verdicts:
         """The current verdicts, the cause first."""
         return diagnose(self.history())
 

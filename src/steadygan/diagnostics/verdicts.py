@@ -4,6 +4,7 @@ The signs of each problem are in `illnesses` and `mistakes`, the remedies in `re
 """
 
 import math
+from html import escape
 from typing import NamedTuple
 
 from steadygan.diagnostics.history import History
@@ -11,7 +12,7 @@ from steadygan.diagnostics.illnesses import ILLNESSES, diverged, narrow, unfinis
 from steadygan.diagnostics.remedies import remedy
 from steadygan.diagnostics.trends import Sick, known, late, one_point
 
-__all__ = ["VERDICTS", "WELL", "Verdict", "diagnose", "said"]
+__all__ = ["VERDICTS", "WELL", "Verdict", "Verdicts", "as_html", "diagnose", "said"]
 
 
 class Verdict(NamedTuple):
@@ -22,6 +23,17 @@ class Verdict(NamedTuple):
     evidence: tuple[str, ...]
     remedy: str = ""
     config: str = ""
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return as_html(self)
+
+
+class Verdicts(list[Verdict]):
+    """Verdicts, the cause first: a list that a notebook shows as text."""
+
+    def _repr_html_(self) -> str:
+        return "".join(map(as_html, self))
 
 
 VERDICTS = {
@@ -54,12 +66,16 @@ REACHED = 0.1
 """Coverage below which no run is called healthy. Calibrated: healthy runs had .3 and more."""
 
 
-def diagnose(history: History) -> list[Verdict]:
+def diagnose(history: History) -> Verdicts:
     """Every problem whose signs hold now, the cause first; else `healthy`, or `undecided` when too little is known.
 
     >>> diagnose(History({}, {}))[0].name
     'undecided'
     """
+    return Verdicts(_found(history))
+
+
+def _found(history: History) -> list[Verdict]:
     found = diverged(history)
     if found:
         return [_treated(found, history)]
@@ -153,3 +169,20 @@ def _lines(verdict: Verdict) -> list[str]:
     after = [f"  next: {verdict.remedy}"] if verdict.remedy else []
     after += [f"    {verdict.config}"] if verdict.config else []
     return [head, *(f"  {sentence}" for sentence in verdict.evidence), *after]
+
+
+def as_html(verdict: Verdict, members: str = "") -> str:
+    """A verdict as HTML, and which `members` of an ensemble have it: for the report and for notebooks.
+
+    >>> as_html(Verdict("healthy", 0, ("a < b.",))).partition("</p>")[2]
+    '<p class="small">a &lt; b.</p></div>'
+    """
+    well = verdict.name in WELL
+    since = f" since step {verdict.since:,}" if verdict.since and not well else ""
+    where = f" in {escape(members)}" if members else ""
+    name = escape(verdict.name.replace("_", " "))
+    parts = [f"<p><strong>{name}</strong>{where}{since}: {VERDICTS[verdict.name]}</p>"]
+    parts += [f'<p class="small">{escape(sentence)}</p>' for sentence in verdict.evidence]
+    config = f": <code>{escape(verdict.config)}</code>" if verdict.config else ""
+    parts += [f'<p class="small"><b>Try:</b> {escape(verdict.remedy)}{config}</p>'] if verdict.remedy else []
+    return f'<div class="verdict{" well" if well else ""}">{"".join(parts)}</div>'

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
@@ -50,6 +51,23 @@ class Card(NamedTuple):
         """The card as plain data for JSON. `read_card` reads it back."""
         scores = {name: {"value": score.value, "error": score.error} for name, score in self.scores.items()}
         return {"subject": dict(self.subject), "protocol": dict(self.protocol), "scores": scores}
+
+    def table(self) -> str:
+        """The scores with their errors as a table in HTML.
+
+        >>> Card({}, {}, {"fd": Score(1.5, 0.25)}).table()
+        '<table><tbody><tr><th scope="row">fd</th><td>1.5 ± 0.25</td></tr></tbody></table>'
+        """
+        rows = [
+            f'<tr><th scope="row">{escape(name)}</th><td>{score.value:.4g} ± {score.error:.2g}</td></tr>'
+            for name, score in self.scores.items()
+        ]
+        return f"<table><tbody>{''.join(rows)}</tbody></table>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores, and how they were made."""
+        said = "; ".join(f"{key} {value}" for key, value in {**self.subject, **self.protocol}.items())
+        return f"{self.table()}<p>{escape(said)}</p>"
 
 
 def read_card(raw: Mapping[str, Any]) -> Card:

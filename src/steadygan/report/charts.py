@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from steadygan.report.axes import Scale, fitting, ticks, written
-from steadygan.report.downsampling import thin
+from steadygan.report.comma_separated import Column, joined
+from steadygan.report.downsampling import Thin, thin
 
 __all__ = ["HEIGHT", "WIDTH", "Chart", "Curve", "Line", "Rule", "chart"]
 
@@ -50,7 +51,10 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """All that is drawn: ticks and rules as (pixel, text), and lines. `log` describes the vertical axis."""
+    """All that is drawn: ticks and rules as (pixel, text), and lines. `log` describes the vertical axis.
+
+    `csv` has the points that are drawn, with columns for the bounds of bands.
+    """
 
     title: str
     note: str
@@ -59,6 +63,7 @@ class Chart(NamedTuple):
     rules: list[tuple[float, str]]
     lines: list[Line]
     log: bool
+    csv: str
 
 
 def chart(
@@ -74,14 +79,16 @@ def chart(
     steps = torch.cat([curve.steps for curve in curves]).double()
     x = Scale(*_apart(steps.min().item(), steps.max().item()), LEFT, RIGHT)
     y = _vertical(curves, rules, linear)
+    points = [_points(curve, buckets) for curve in curves]
     return Chart(
         title,
         note,
         _marks(x),
         _marks(y),
         [(_px(y(torch.tensor(rule.value))), rule.name) for rule in rules],
-        [_line(curve, x, y, buckets) for curve in curves],
+        [_line(curve, few, x, y) for curve, few in zip(curves, points)],
         y.log,
+        joined("step", [column for curve, few in zip(curves, points) for column in _columns(curve, few)]),
     )
 
 
@@ -107,22 +114,33 @@ def _vertical(curves: Sequence[Curve], rules: Sequence[Rule], linear: bool) -> S
     return fitting(low, high, BOTTOM, TOP, positive=None if linear else low)
 
 
-def _line(curve: Curve, x: Scale, y: Scale, buckets: int) -> Line:
+def _points(curve: Curve, buckets: int) -> Thin:
+    """The points of a curve that are drawn, in the order of their steps."""
     order = curve.steps.argsort(stable=True)
-    steps, middle = curve.steps[order], curve.middle[order]
+    middle = curve.middle[order]
     low, high = (middle if part is None else part[order] for part in (curve.low, curve.high))
-    few = thin(steps, middle, low, high, buckets)
-    thinned = len(few.steps) < len(steps)
+    return thin(curve.steps[order], middle, low, high, buckets)
+
+
+def _banded(curve: Curve, few: Thin) -> bool:
+    return len(few.steps) < len(curve.steps) or curve.low is not None
+
+
+def _columns(curve: Curve, few: Thin) -> list[Column]:
+    parts = {"": few.middle} | ({" lowest": few.low, " highest": few.high} if _banded(curve, few) else {})
+    return [(curve.name + suffix, few.steps, values) for suffix, values in parts.items()]
+
+
+def _line(curve: Curve, few: Thin, x: Scale, y: Scale) -> Line:
     across = x(few.steps)
-    bands = _bands(across, y(few.low), y(few.high)) if thinned or curve.low is not None else []
     return Line(
         curve.name,
         curve.style,
         _path(across, y(few.middle)),
-        bands,
-        _lost(x(steps), ~middle.isfinite()),
-        _numbers(steps, middle),
-        thinned,
+        _bands(across, y(few.low), y(few.high)) if _banded(curve, few) else [],
+        _lost(x(curve.steps), ~curve.middle.isfinite()),
+        _numbers(curve.steps, curve.middle),
+        len(few.steps) < len(curve.steps),
     )
 
 
@@ -169,6 +187,8 @@ def _lost(across: Tensor, flag: Tensor) -> list[tuple[float, float]]:
 
 def _numbers(steps: Tensor, values: Tensor) -> dict[str, str]:
     """The row of a curve in the table of numbers: first, lowest, highest and last value with their steps."""
+    order = steps.argsort(stable=True)
+    steps, values = steps[order], values[order]
     finite = values.isfinite()
     at, seen = steps[finite], values[finite]
     found = {"points": f"{len(values):,}", "not finite": f"{len(values) - len(seen):,}"}

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +12,14 @@ import torch
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from steadygan.diagnostics import VERDICTS, WELL, Verdict, diagnose
-from steadygan.metrics import Card
+from steadygan.diagnostics import VERDICTS, Verdict, as_html, diagnose
+from steadygan.errors import UsageError
 from steadygan.report import charts, image_sliders, panels
 from steadygan.report import spectrum as cloud
-from steadygan.report.run_summary import Told, names
+from steadygan.report.run_summary import Reader, Told, names, rate_fades
 from steadygan.runs.origin import recorded
 
-__all__ = ["page"]
+__all__ = ["Page", "page", "report"]
 
 HERE = Path(__file__).parent
 STYLES = 6
@@ -27,17 +28,24 @@ STYLES = 6
 CURVES, PICTURES, FRAMES = 1.5e6, 1.2e6, 72
 """Limits of a page: bytes of its curves, bytes of its pictures, frames of its sliders."""
 
-POINT = 12
-"""Bytes of one point of a curve in the page."""
+POINT = 20
+"""Bytes of one point of a curve in the page, and of its number for the download."""
+
+FADING = "; the learning rate ends near 0, so the last point is far below the others"
+"""The note on update ratios where a learning rate falls to 0: the last point is that of the last, smallest step."""
 
 
-class Opinion(NamedTuple):
-    """A verdict, its meaning, the members that have it, and whether it names no problem."""
+class Page(str):
+    """The report as HTML. A notebook shows it in a frame of its own."""
 
-    verdict: Verdict
-    meaning: str
-    members: str
-    well: bool
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<report, {len(self.encode()) / 1e6:.1f} MB of HTML>"
+
+    def _repr_html_(self) -> str:
+        look = 'width="100%" height="700" style="border: 0"'
+        return f'<iframe title="steadygan report" srcdoc="{escape(self)}" {look}></iframe>'
 
 
 class Shown(NamedTuple):
@@ -46,10 +54,10 @@ class Shown(NamedTuple):
     name: str
     style: int
     facts: list[tuple[str, str]]
-    opinions: list[Opinion]
+    opinions: list[str]
     scores: dict[str, str]
     protocol: str
-    cards: list[tuple[str, str, list[tuple[str, str]]]]
+    cards: list[tuple[str, str, str]]
     ground: image_sliders.Landscapes
     frames: list[image_sliders.Frame]
     cloud: tuple[str, list[cloud.Cloud]]
@@ -66,7 +74,19 @@ class Shown(NamedTuple):
         return bool(self.ground or self.frames)
 
 
-def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
+def report(*folders: str | Path) -> Page:
+    """The report on run folders or files of a Monitor. Raises UsageError where there is no run, or no event yet.
+
+    report("runs/ring8-fargan", "runs/ring8-0gp")  # a notebook shows the page
+    """
+    runs = [Reader(Path(folder)).read() for folder in folders]
+    for run in runs:
+        if not run.keys and not run.diverged:
+            raise UsageError(f"{run.folder} has no events yet: make its report after some training steps")
+    return page(runs)
+
+
+def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> Page:
     """The report on runs as one HTML page that loads nothing.
 
     With `refresh`, the page asks its server for a version newer than `version` every so many seconds. Its
@@ -96,14 +116,13 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> str:
         box=(charts.WIDTH, charts.HEIGHT),
         plot=(charts.LEFT, charts.TOP, charts.RIGHT, charts.BOTTOM),
         plane=cloud.BOX,
-        side=image_sliders.SIDE,
         refresh=refresh,
         version=version,
         style=style,
         script=script,
         policy=_policy(style, script, live=bool(refresh)),
     )
-    return text.encode(errors="replace").decode()  # names of files need be no text
+    return Page(text.encode(errors="replace").decode())  # names of files need be no text
 
 
 def _policy(style: str, script: str, *, live: bool) -> str:
@@ -130,7 +149,7 @@ def _shown(run: Told, name: str, index: int, frames: int, size: int) -> Shown:
         _opinions(run),
         _scores(run),
         _words(run.protocol),
-        [_card(card) for card in run.cards],
+        [(_words(card.subject), _words(card.protocol), card.table()) for card in run.cards],
         image_sliders.landscapes(run.folder, frames),
         image_sliders.samples(run.folder, frames, size),
         cloud.clouds(run.folder),
@@ -156,20 +175,16 @@ def _facts(run: Told) -> list[tuple[str, str]]:
     return found
 
 
-def _opinions(run: Told) -> list[Opinion]:
+def _opinions(run: Told) -> list[str]:
     """The verdicts on a run: all verdicts of each member; one that several members share is listed once."""
     found: dict[str, tuple[Verdict, list[int]]] = {}
     for member, history in enumerate(run.histories):
         for verdict in diagnose(history):
             found.setdefault(verdict.name, (verdict, []))[1].append(member)
-    many = len(run.histories)
-    order = list(VERDICTS)
+    many, order = len(run.histories), list(VERDICTS)
     return [
-        Opinion(
-            verdict._replace(name=name.replace("_", " ")),
-            VERDICTS[name],
-            f"{len(members)} of {many} members ({', '.join(map(str, members))})" if many > 1 else "",
-            name in WELL,
+        as_html(
+            verdict, f"{len(members)} of {many} members ({', '.join(map(str, members))})" if many > 1 else ""
         )
         for name, (verdict, members) in sorted(found.items(), key=lambda item: order.index(item[0]))
     ]
@@ -206,11 +221,6 @@ def _words(facts: Mapping[str, Any]) -> str:
     return "; ".join(f"{key} {value}" for key, value in shown.items())
 
 
-def _card(card: Card) -> tuple[str, str, list[tuple[str, str]]]:
-    rows = [(name, f"{score.value:.4g} ± {score.error:.2g}") for name, score in card.scores.items()]
-    return _words(card.subject), _words(card.protocol), rows
-
-
 def _sections(runs: Sequence[Told], labels: Sequence[str]) -> dict[str, list[charts.Chart]]:
     """The charts by section. One run has its scalars in families; several runs have one chart per scalar."""
     several = len(runs) > 1
@@ -218,6 +228,7 @@ def _sections(runs: Sequence[Told], labels: Sequence[str]) -> dict[str, list[cha
     lines = sum(len(panel.keys) for panel in wanted) * len(runs) * (3 if len(runs[0].histories) > 1 else 1)
     buckets = int(max(20, min(300, CURVES / POINT / 3 / max(1, lines))))
     found: dict[str, list[charts.Chart]] = {}
+    fading = any(rate_fades(run.config) for run in runs)
     for panel in wanted:
         curves = [
             curve
@@ -227,9 +238,8 @@ def _sections(runs: Sequence[Told], labels: Sequence[str]) -> dict[str, list[cha
         ]
         rules = panels.rules(panel, [run.histories[0].facts for run in runs])
         linear = panels.SHARES.issuperset(panel.keys)
-        drawn = charts.chart(
-            panel.title, curves, buckets=buckets, note=panel.note, rules=rules, linear=linear
-        )
+        note = panel.note + (FADING if fading and panel.keys[0].startswith("update/") else "")
+        drawn = charts.chart(panel.title, curves, buckets=buckets, note=note, rules=rules, linear=linear)
         found.setdefault(panel.section, []).append(drawn)
     return found
 

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from steadygan import config
+from steadygan.config.resolve import schedule_of, scheduled
 from steadygan.diagnostics import Events, History
 from steadygan.errors import UsageError
 from steadygan.files import LARGEST, lines, read_json
@@ -14,7 +17,7 @@ from steadygan.runs import score_cards as cards
 from steadygan.runs.folder import EVALUATION, EVENTS, read_config
 from steadygan.runs.live_diagnosis import facts_of
 
-__all__ = ["Reader", "Told", "facts", "names"]
+__all__ = ["Reader", "Told", "facts", "names", "rate_fades"]
 
 
 class Told(NamedTuple):
@@ -54,7 +57,8 @@ class Reader:
     def _again(self) -> None:
         first = self.path / "looks.json"  # as the first version called it
         self.protocol = _protocol(first if first.exists() else self.path / EVALUATION)
-        self.events, self.seen, self.inode = Events(facts(self.config)), 0, 0
+        self.events, self.seen = Events(facts(self.config)), 0
+        self.inode = self.file.stat().st_ino if self.file.exists() else 0  # of the run with these settings
 
     def read(self) -> Told:
         """The run as it is now. Raises UsageError if its files cannot be read."""
@@ -74,7 +78,6 @@ class Reader:
         if found.st_size < self.seen or found.st_ino != self.inode:
             self.config = read_config(self.path) if self.path.is_dir() else {}
             self._again()
-            self.inode = found.st_ino
         for line in lines(self.file, self.seen):
             written = line.endswith(b"\n") or len(line) == LARGEST
             if not self.events.take(line) and not written:  # being written, or torn
@@ -94,6 +97,29 @@ def facts(raw: dict[str, Any]) -> dict[str, Any]:
         return facts_of(config.parse(raw))
     except UsageError:
         return {}
+
+
+def rate_fades(raw: dict[str, Any]) -> bool:
+    """Whether a learning rate in a run's settings ends below a tenth of its largest value; False if they are not valid.
+
+    >>> raw = {"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 99}
+    >>> rate_fades(raw)
+    False
+    >>> raw["optimizer"]["lr"] = {"schedule": "linear", "start": 0.1, "stop": 0}
+    >>> rate_fades(raw), rate_fades({})
+    (True, False)
+    """
+    try:
+        settings = config.parse(raw)
+    except UsageError:
+        return False
+    steps = torch.arange(settings.steps)
+    rates = [
+        schedule_of(model, settings.steps)(steps)
+        for path, model in scheduled(settings).items()
+        if path.startswith("optimizer.") and path.endswith("lr")
+    ]
+    return any(bool(rate[-1] < 0.1 * rate.max()) for rate in rates)
 
 
 def _protocol(file: Path) -> dict[str, Any]:

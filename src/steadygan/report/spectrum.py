@@ -7,6 +7,7 @@ import torch
 
 from steadygan.files import fits, read_json
 from steadygan.report.axes import Scale, short, ticks
+from steadygan.report.comma_separated import written_out
 
 __all__ = ["BOX", "Cloud", "clouds"]
 
@@ -21,7 +22,7 @@ NEAR = 0.02  # of the greatest modulus: so far from zero the axes are linear
 
 
 class Cloud(NamedTuple):
-    """Eigenvalues as a path of dots, the pixel of zero on both axes, ticks, and words."""
+    """Eigenvalues as a path of dots, the pixel of zero on both axes, ticks, words, and all of them as CSV."""
 
     name: str
     dots: str
@@ -29,6 +30,7 @@ class Cloud(NamedTuple):
     across: list[tuple[float, str]]
     up: list[tuple[float, str]]
     words: str
+    csv: str
 
 
 def clouds(folder: Path) -> tuple[str, list[Cloud]]:
@@ -63,6 +65,7 @@ def clouds(folder: Path) -> tuple[str, list[Cloud]]:
             [(round(across(torch.tensor(t)).item(), 1), short(t, 2)) for t in ticks(across)],
             [(round(up(torch.tensor(t)).item(), 1), short(t, 2)) for t in ticks(up)],
             _words(v, shares[name]),
+            written_out(["real", "imaginary"], [[f"{part:.6g}" for part in each] for each in v.tolist()]),
         )
         for name, v in values.items()
     ]

@@ -112,7 +112,7 @@ def _generator(
     """The generator of a source, and a title for it."""
     if isinstance(source, str | Path):
         return load(
-            source, member=member, average=average, use=use
+            user_path(source), member=member, average=average, use=use
         ), f"The generator of {user_path(source).resolve().name}."
     if isinstance(source, Generator):
         return source, "A generator."

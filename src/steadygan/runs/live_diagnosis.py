@@ -1,10 +1,10 @@
 """Diagnostics while a run trains: it warns once about each verdict, and stops the run early if asked to."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from steadygan.config import Config
-from steadygan.diagnostics import Events, Verdict, diagnose
+from steadygan.diagnostics import WELL, Events, Verdict, diagnose
 from steadygan.diagnostics.warnings_once import WarnOnce
 from steadygan.runs.sinks.jsonl import line_of
 from steadygan.training.events import Event, Scored
@@ -21,12 +21,17 @@ class StoppedByDiagnosis(NamedTuple):
 
 
 def early_stopping(
-    events: Events, images_per_step: int, stop_on: Collection[str], warn: Callable[[str], None]
+    events: Events,
+    images_per_step: int,
+    stop_on: Collection[str],
+    warn: Callable[[str], None],
+    judged: Callable[[int, Sequence[Sequence[Verdict]]], None] = lambda step, found: None,
 ) -> Callable[[Event], StoppedByDiagnosis | None]:
     """Make the callback that adds a run's events to `events` and diagnoses the run at each evaluation.
 
     A verdict counts after two evaluations in a row. Then `warn` gets it once per run, with its first evidence and the
-    remedy. The callback returns StoppedByDiagnosis when each member that still trains has a verdict in `stop_on`.
+    remedy. `judged` gets, at each evaluation, the verdicts on each member that count. The callback returns
+    StoppedByDiagnosis when each member that still trains has a verdict in `stop_on`.
     """
     # Divergence is not warned about here: it is reported as it happens.
     warnings = WarnOnce(warn, lambda v: f"{v.remedy} ({v.config})" if v.config else v.remedy, "diverged")
@@ -37,7 +42,12 @@ def early_stopping(
             events.add(line)
         if not isinstance(event, Scored):
             return None
-        sure = warnings.sure([diagnose(events.history(index)) for index in range(events.members)])
+        found = [diagnose(events.history(index)) for index in range(events.members)]
+        sure = warnings.sure(found)
+        judged(
+            event.step,
+            [[v for v in each if v.name in WELL or (i, v.name) in sure] for i, each in enumerate(found)],
+        )
         warnings.tell(event.step, sure, events.members)
         ends = [key for key in sure if key[1] in stop_on]
         lost = {index for index, name in sure if name == "diverged"}

@@ -1,6 +1,6 @@
 """The loggers of a run: events.jsonl, pictures, landscapes of the critic, checkpoints and TensorBoard files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Event, Scored, Snapshot
 from steadygan.training.online_scores import GRID, reference
 
-__all__ = ["facts", "layout", "loggers"]
+__all__ = ["drawn", "facts", "layout", "loggers"]
 
 Sink = Callable[[Event], None]
 
@@ -39,7 +39,7 @@ def loggers(
     folder: Path,
     *,
     keep: Keep,
-    tensorboard: bool,
+    trackers: Collection[str],
     images_per_step: int,
     first: int,
     wall_s: float,
@@ -51,7 +51,9 @@ def loggers(
     """
     known = facts(run, folder)
     board = (
-        _tensorboard(run, folder, images_per_step, first, wall_s) if tensorboard else nullcontext(_nothing)
+        _tensorboard(run, folder, images_per_step, first, wall_s)
+        if "tensorboard" in trackers
+        else nullcontext(_nothing)
     )
     saved = checkpoint_sink(
         folder / CHECKPOINTS,
@@ -81,11 +83,16 @@ def _tensorboard(
         folder / BOARD,
         folder / EVENTS,
         folder / SAMPLES,
-        drawn=Snapshot if run.game.rest else Scored,
+        drawn=drawn(run),
         images_per_step=images,
         first=first,
         wall_s=wall_s,
     )
+
+
+def drawn(run: Run) -> type:
+    """The event at which a run draws a picture: a toy game draws the path to a state that it saves."""
+    return Snapshot if run.game.rest else Scored
 
 
 def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,13 @@ from steadygan.runs.folder import (
 from steadygan.runs.identity import identity, record_identity, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
-from steadygan.runs.outputs import facts, loggers
+from steadygan.runs.outputs import drawn, facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
-from steadygan.runs.sinks import check_tensorboard, compiling, console_sink
+from steadygan.runs.sinks import compiling, console_sink
 from steadygan.runs.sinks.checkpoints import thin
 from steadygan.runs.sinks.jsonl import last_good, logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
+from steadygan.runs.trackers import SERVICES, Judged, check_trackers, followed
 from steadygan.training import checkpoint
 from steadygan.training.advance import TOGETHER, Advance, advancing
 from steadygan.training.cluster import here
@@ -90,7 +91,7 @@ def start(
         run = run._replace(state=cluster.same(run.state))
         team = team_of(run, cluster)
         _try_step(team, own)
-        _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
+        _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.trackers)
         for found in at_zero(scheduled(config.in_steps(settings)), 0, settings.steps):
             if found.path.startswith("optimizer."):
                 _noter(console)(sentence(found, settings.steps))
@@ -146,7 +147,7 @@ def resume(
         run = build(settings, own)
         team = team_of(run, cluster)
         _try_step(team, own)
-        _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.tensorboard)
+        _check(team, settings.keep.best, settings.evaluation, settings.threads, settings.trackers)
         state, saved = _restored(team, folder, held, console)
         step = int(state.scalars["step"].flatten()[0])
         places = cluster.agreed(lambda: stream_places(folder, step) if saved else [])
@@ -155,6 +156,9 @@ def resume(
             lambda: _ended(folder, run.stop, step, settings.steps, settings.keep.last)
         ):
             console.print(ended, markup=False, soft_wrap=True)
+            if cluster.first:
+                with _followed(settings.trackers, run, folder, step, console):
+                    return None  # a tracker may lack the end of the run
             return None
         if settings.steps > before.get("steps", 0):
             zeros = at_zero(scheduled(config.in_steps(settings)), step, settings.steps)
@@ -301,7 +305,7 @@ def _compiles(chosen: Compile, team: Team, steps: int, count: int | None, consol
 
 
 def _check(
-    team: Team, best: str | None, evaluation: Evaluation, count: int | None, tensorboard: bool
+    team: Team, best: str | None, evaluation: Evaluation, count: int | None, trackers: Collection[str]
 ) -> None:
     """Raise UsageError for what would fail only later: an unknown score or log, or a missing package."""
     if best:
@@ -309,8 +313,7 @@ def _check(
     if team.run.stop:
         with threads(count), over(team.place.sharing):
             _check_log(team.run.stop.log, team)
-    if tensorboard:
-        check_tensorboard()
+    check_trackers(trackers)
 
 
 def _check_score(name: str, run: Run, extractor: str | None) -> None:
@@ -381,7 +384,7 @@ def _train(
         console,
         facts=facts_of(settings),
         keep=settings.keep,
-        tensorboard=settings.tensorboard,
+        trackers=settings.trackers,
         stop_on=settings.stop_on,
         steps=settings.steps,
         images=images,
@@ -442,7 +445,7 @@ def _told(
     *,
     facts: dict[str, Any],
     keep: Keep,
-    tensorboard: bool,
+    trackers: Collection[str],
     stop_on: Collection[str],
     steps: int,
     images: int,
@@ -455,25 +458,33 @@ def _told(
     events = diagnostics.Events(facts)
     for _, line in whole(folder / EVENTS):  # only a resumed run has some
         events.add(line)
-    stop_early = early_stopping(events, images, stop_on, _noter(console))
     opened = loggers(
         run,
         places,
         folder,
         keep=keep,
-        tensorboard=tensorboard,
+        trackers=trackers,
         images_per_step=images,
         first=first,
         wall_s=wall_s,
     )
-    with opened as sinks, show as shown:
+    with opened as sinks, _followed(trackers, run, folder, first, console) as (seen, judged), show as shown:
+        stop_early = early_stopping(events, images, stop_on, _noter(console), judged)
 
         def tell(event: Event) -> StoppedByDiagnosis | None:
-            for sink in (*sinks, shown, *more):
+            for sink in (*sinks, seen, shown, *more):
                 sink(event)
             return stop_early(event)
 
         yield tell
+
+
+def _followed(
+    trackers: Collection[str], run: Run, folder: Path, first: int, console: Console
+) -> AbstractContextManager[tuple[Sink, Judged]]:
+    """The trackers that follow the folder in processes of their own. They begin with what they lack up to `first`."""
+    names = [name for name in trackers if name in SERVICES]
+    return followed(names, folder, run.members, drawn=drawn(run), first=first, note=_noter(console))
 
 
 def _traced(team: Team, advance: Advance, good: State, until: int, index: int) -> Began | None:

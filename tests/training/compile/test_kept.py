@@ -145,7 +145,7 @@ def test_settings_that_change_a_step_name_another_one_and_a_seed_does_not():
     def text(**changes: Any) -> str:
         return same_steps(parse({**TINY, **changes}).model_dump(mode="json"))
 
-    assert text() == text(seed=7, name="another", tensorboard=True)
+    assert text() == text(seed=7, name="another", trackers=("tensorboard",))
     others = [
         text(),
         text(batch=16),

@@ -6,10 +6,9 @@ from steadygan.runs.sinks.jsonl import line_sink
 from steadygan.runs.sinks.landscapes import landscape_sink
 from steadygan.runs.sinks.phase_portraits import portrait_sink
 from steadygan.runs.sinks.samples import sample_sink
-from steadygan.runs.sinks.tensorboard import check_tensorboard, tensorboard_sink
+from steadygan.runs.sinks.tensorboard import tensorboard_sink
 
 __all__ = [
-    "check_tensorboard",
     "checkpoint_sink",
     "compiling",
     "console_sink",

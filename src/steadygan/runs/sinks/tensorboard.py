@@ -7,25 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from steadygan.errors import UsageError
 from steadygan.runs.sinks.jsonl import line_of, whole
 from steadygan.runs.sinks.samples import sample_name
 from steadygan.training.events import Event
 
-__all__ = ["check_tensorboard", "tensorboard_sink"]
+__all__ = ["tensorboard_sink"]
 
 KEPT = ("step", "images", "wall_s")
 """Keys that are no scalars of their own: a TensorBoard event has fields for them, or they follow from its step."""
-
-
-def check_tensorboard() -> None:
-    """Raise UsageError if the package tensorboard is missing."""
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        raise UsageError(
-            "tensorboard=true needs the package tensorboard: pip install 'steadygan[tensorboard]', or leave it out"
-        ) from None
 
 
 @contextmanager
