@@ -2,13 +2,14 @@
 
     python -m docs.configuration
 
-The text around the tables is written by hand.
+The text around the tables is written by hand. The list of keys that the command line completes is written too.
 """
 
 from collections.abc import Iterator, Sequence
 
 from experiments.pages import DOCS, replaced
-from steadygan.config.reference import Key, alike, reference, schedules
+from steadygan.config.reference import Key, alike, override_paths, reference, schedules
+from steadygan.recipes.catalogue import KEYS
 
 PAGE = DOCS / "configuration.md"
 
@@ -18,6 +19,11 @@ def page(text: str) -> str:
     for mark, lines in (("schedules", _named(schedules())), ("keys", _keys())):
         text = replaced(text, mark, "\n".join(lines))
     return text
+
+
+def key_list() -> str:
+    """The file of the keys, one a line."""
+    return "\n".join(override_paths()) + "\n"
 
 
 def _keys() -> Iterator[str]:
@@ -89,3 +95,4 @@ def _plain(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(PAGE.read_text()))
+    KEYS.write_text(key_list())

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import steadygan
 from paths import ROOT
 
 OTHER: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -55,6 +56,40 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         yield Path(name)
+
+
+@pytest.mark.slow
+def test_two_builds_have_the_same_bytes_whenever_and_wherever_they_are_made(tmp_path, monkeypatch):
+    """The files' times, their modes and the folder's name do not count, and the sdist makes the same wheel."""
+    pytest.importorskip("hatchling")
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("this is no checkout")
+    made: dict[str, set[bytes]] = {"wheel": set(), "sdist": set()}
+    for name, time, mode in (("one", 1_500_000_000, 0o644), ("two", 1_700_000_001, 0o600)):
+        for file in map(Path, listed.stdout.splitlines()):
+            copy = tmp_path / name / file
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes((ROOT / file).read_bytes())
+            copy.chmod(mode)
+            os.utime(copy, (time, time))
+        for kind, seen in made.items():
+            seen.add(built(kind, tmp_path / name, tmp_path / f"dist-{name}").read_bytes())
+    with tarfile.open(next((tmp_path / "dist-one").glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    (source,) = (tmp_path / "source").iterdir()
+    wheel = built("wheel", source, tmp_path / "dist-source")
+    made["wheel"].add(wheel.read_bytes())
+    assert "steadygan/py.typed" in zipfile.ZipFile(wheel).namelist()
+    assert {kind: len(seen) for kind, seen in made.items()} == {"wheel": 1, "sdist": 1}
+
+
+def test_the_version_stands_in_one_place():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["hatch"]["version"]["path"] == "src/steadygan/__init__.py"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", steadygan.__version__)
 
 
 @pytest.fixture

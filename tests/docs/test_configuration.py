@@ -11,6 +11,7 @@ from steadygan.config import registry
 from steadygan.config.field_types import Named
 from steadygan.config.reference import NAME, RECIPE, Key, every_key, find
 from steadygan.config.schema import Config
+from steadygan.recipes.catalogue import KEYS as KEY_FILE
 from steadygan.recipes.catalogue import find_recipe
 
 TEXT = configuration.PAGE.read_text()
@@ -35,6 +36,10 @@ TABLES = {
 
 def test_the_page_is_what_the_schema_says():
     assert configuration.page(TEXT) == TEXT, "write it anew: python -m docs.configuration"
+
+
+def test_the_command_lines_keys_are_what_the_schema_says():
+    assert KEY_FILE.read_text() == configuration.key_list(), "write them anew: python -m docs.configuration"
 
 
 def sections(model, path: str = ""):

@@ -137,7 +137,7 @@ def test_too_many_samples_are_refused_before_their_costs_are_made():
 
 def test_a_missing_scipy_is_told_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(UsageError, match=r"pip install steadygan\[metrics\]"):
+    with pytest.raises(UsageError, match=r"pip install 'steadygan\[metrics\]'"):
         wasserstein1(normal(3, 2), normal(3, 2))
 
 

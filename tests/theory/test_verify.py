@@ -545,7 +545,7 @@ def test_a_check_that_raises_is_a_verdict_on_its_statement_alone(few, command, m
         "ZeroDivisionError: by nothing",
         0,
     )
-    assert rows[3]["measured"] == "optimal transport needs scipy: pip install steadygan[metrics]"
+    assert rows[3]["measured"] == "optimal transport needs scipy: pip install 'steadygan[metrics]'"
     assert "steadygan[metrics]" in done.err
     assert command("verify").code == 1
 

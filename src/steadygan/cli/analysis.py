@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from steadygan.cli import completion
 from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe, spelled_out
 
@@ -47,7 +48,9 @@ errors = Console(stderr=True)
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="KEY=VALUE", help="Configuration keys to change, e.g. steps=1000 optimizer.lr=1e-4."
+        metavar="KEY=VALUE",
+        help="Configuration keys to change, e.g. steps=1000 optimizer.lr=1e-4.",
+        autocompletion=completion.keys,
     ),
 ]
 DataRoot = Annotated[
@@ -259,7 +262,12 @@ def probe_group() -> None:
 @probe.command("gamma")
 def probe_gamma(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="Recipe name, run folder or YAML file.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="Recipe name, run folder or YAML file.",
+            autocompletion=completion.recipes,
+        ),
     ] = DEFAULT,
     overrides: Overrides = None,
     steps: Annotated[int, typer.Option(min=10, help="Training steps for each of the five weights.")] = 300,

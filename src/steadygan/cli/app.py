@@ -2,6 +2,7 @@
 
 import math
 import os
+import platform
 import re
 import signal
 import sys
@@ -9,12 +10,14 @@ import time
 import warnings
 from contextlib import suppress
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steadygan.cli import analysis
+from steadygan import __version__
+from steadygan.cli import analysis, completion
 from steadygan.cli import report as pages
 from steadygan.cli.analysis import (
     DEFAULT,
@@ -30,11 +33,15 @@ from steadygan.cli.analysis import (
     named_recipe,
     note,
 )
+from steadygan.cli.bars import bars
 from steadygan.cli.data import data
 from steadygan.cli.export import export
 from steadygan.cli.hub import push
+from steadygan.cli.init import init
+from steadygan.cli.runs import runs
 from steadygan.cli.streams import unbroken
 from steadygan.cli.sweep import ended, sweep
+from steadygan.cli.wrong_turns import right_form
 from steadygan.errors import UsageError
 from steadygan.recipes.listing import listed
 
@@ -46,7 +53,7 @@ if TYPE_CHECKING:
     from steadygan.runs.origin import Origin
     from steadygan.training.events import Diverged
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 CommandLineError: Any = typer.BadParameter.__mro__[2]
@@ -60,8 +67,24 @@ SPREAD = ("train", "resume", "sample", "evaluate")
 """The commands that several processes can do together."""
 
 
+def _version(wanted: bool) -> None:
+    """Print the versions of steadygan, torch and Python."""
+    if wanted:
+        torch, python = metadata.version("torch"), platform.python_version()
+        console.print(f"steadygan {__version__}, torch {torch}, Python {python}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
-def steadygan(context: typer.Context) -> None:
+def steadygan(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the versions of steadygan and torch."
+        ),
+    ] = False,
+) -> None:
     """Train generative adversarial networks whose gradients behave.
 
     Start with: steadygan train, then steadygan report DIR. List the recipes with: steadygan list.
@@ -81,6 +104,7 @@ def train(
         typer.Argument(
             metavar="RECIPE",
             help=f"Recipe name, run folder or YAML file. Default: {DEFAULT}; with --images, {DEFAULT_IMAGES}.",
+            autocompletion=completion.recipe_or_key,
         ),
     ] = None,
     overrides: Overrides = None,
@@ -274,6 +298,8 @@ def list_(
 
 
 for command in (
+    init,
+    runs,
     sweep,
     export,
     push,
@@ -389,13 +415,14 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:  # torch reports a lost connection with its stack
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        with bars(console):
+            sys.exit(app(prog_name="steadygan", standalone_mode=False) or 0)
     except UsageError as error:
         if rank and type(error) is not UsageError:  # SaidByFirst
             sys.exit(2)
         sentence = str(error)
     except CommandLineError as error:
-        sentence = f"{error.format_message()} (see steadygan --help)"
+        sentence = _misused(error)
     except OSError as error:
         reason = f"{error.strerror or error} ({error.filename or 'while writing the run'})"
         sentence = f"{reason}: free some space or choose another folder, then continue with steadygan resume"
@@ -409,6 +436,15 @@ def main() -> None:
     with suppress(OSError):  # where stderr is full, the exit code still says it
         _say(" ".join(sentence.split()), rank)
     sys.exit(2)
+
+
+def _misused(error: Any) -> str:
+    """The sentence for typer's own error: what to write instead where that is known, and the command's help."""
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "steadygan"
+    option = error.option_name if type(error).__name__ == "NoSuchOption" else ""
+    form = right_form(command.removeprefix("steadygan "), option, sys.argv[1:]) if option else ""
+    told = f"{command} has no option {option}: write {form}" if form else error.format_message()
+    return f"{told.rstrip('.')} (see {command} --help)"
 
 
 def _say(sentence: str, rank: int) -> None:

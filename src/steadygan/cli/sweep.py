@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steadygan.cli import completion
 from steadygan.cli.analysis import DataRoot, Seed, console, named_recipe
 from steadygan.errors import UsageError
 
@@ -20,12 +21,20 @@ Values = Annotated[
     typer.Argument(
         metavar="KEY=VALUES",
         help="Keys with [a, b, ...], log(a, b) or uniform(a, b), and keys with one value.",
+        autocompletion=completion.keys,
     ),
 ]
 
 
 def sweep(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe name, run folder or YAML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="Recipe name, run folder or YAML file.",
+            autocompletion=completion.recipes,
+        ),
+    ],
     values: Values = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Runs to draw where a key has a range. Lists alone make a grid.")

@@ -17,8 +17,9 @@ from steadygan.data.folders import any_sizes, image_folder_source
 from steadygan.data.image_files import shape_text
 from steadygan.data.sources import Source
 from steadygan.errors import UsageError, nearest
+from steadygan.progress import report
 
-__all__ = ["SETS", "checksums", "info", "prepare", "sources", "verify"]
+__all__ = ["SETS", "checksums", "info", "prepare", "size_text", "sources", "verify"]
 
 LISTED = 100
 """The most image names that are printed, one per line."""
@@ -121,13 +122,13 @@ def _shape(source: Source) -> str:
 def _size(source: Source) -> str:
     size = sum(entry.size for entry in source.entries)
     files = f" in {len(source.entries):,} files" if len(source.entries) > 1 else ""
-    return f" ({_bytes(size)}{files})" if size else ""
+    return f" ({size_text(size)}{files})" if size else ""
 
 
-def _bytes(count: int) -> str:
+def size_text(count: int) -> str:
     """A number of bytes in a readable unit.
 
-    >>> _bytes(999), _bytes(170_498_071), _bytes(2_640_397_119)
+    >>> size_text(999), size_text(170_498_071), size_text(2_640_397_119)
     ('999 bytes', '170 MB', '2.6 GB')
     """
     if count < 10**4:
@@ -224,6 +225,7 @@ def _read_all(source: Source) -> tuple[int, str, list[tuple[str, str]]]:
         count += len(block.images)
         corrupt += block.corrupt
         shape = shape_text(block.images.shape[1:]) if len(block.images) else shape
+        report(f"reading {source.name}", count + len(corrupt), source.total)
     return count, shape, corrupt
 
 
@@ -242,7 +244,7 @@ def prepare(
         else:
             began = time.perf_counter()
             manifest, place = array_cache.prepare(source, skip), array_cache.where(source)
-            size, seconds = _bytes(place.stat().st_size), time.perf_counter() - began
+            size, seconds = size_text(place.stat().st_size), time.perf_counter() - began
             _print(console, f"{part}: {_made(manifest)}: {place} ({size}, {seconds:.0f} s)")
             _print_each(console, "left out", manifest["skipped"])
 

@@ -1,7 +1,6 @@
 """The command `steadygan evaluate`: score cards of a run's checkpoints, or of images from any tool."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.progress import TimeRemainingColumn
 from torch import Tensor, nn
 
 from steadygan.build import NOTHING, Own, Run
@@ -24,7 +21,6 @@ from steadygan.errors import UsageError, nearest
 from steadygan.files import user_path
 from steadygan.game import State
 from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
-from steadygan.metrics.evaluation import Progress
 from steadygan.parallel import Processes, by_rows
 from steadygan.runs import classifiers
 from steadygan.runs.folder import CHECKPOINTS, EVENTS, Note, opened, restore_member
@@ -98,7 +94,7 @@ def evaluate_run(
                 card = cluster.agreed(partial(known, folder, subject, describe(mine, data)))
                 if card is None:
                     generate = _generate(run, state, seed, mine, averaged, cluster.sharing)
-                    with _progress_bar(console) as progress, gpu.options(run.device):
+                    with gpu.options(run.device):
                         card = evaluate(
                             generate,
                             data,
@@ -106,7 +102,6 @@ def evaluate_run(
                             value_range=(-1, 1),
                             subject=subject,
                             batch=batch,
-                            progress=progress,
                             sharing=cluster.sharing,
                         )
                     if cluster.first:
@@ -148,8 +143,8 @@ def evaluate_images(
     protocol = replace(protocol, weights="images", batch_norm="images")
     device = device_of("auto")
     protocol = _with_extractor(protocol, against, weights, note, device)
-    with _progress_bar(console) as progress, gpu.options(device):
-        card = evaluate(rows, data, protocol, subject={"images": path.name}, batch=batch, progress=progress)
+    with gpu.options(device):
+        card = evaluate(rows, data, protocol, subject={"images": path.name}, batch=batch)
     print_card(card, console)
     return card
 
@@ -277,17 +272,3 @@ def _padded(rows: Tensor, against: Data) -> Tensor:
     border = known.padding if known else 0
     padded = (rows.shape[1], *(side + 2 * border for side in rows.shape[2:]))
     return nn.functional.pad(rows, [border] * 4) if border and padded == against.shape else rows
-
-
-@contextmanager
-def _progress_bar(console: Console) -> Iterator[Progress]:
-    """Show a progress bar while an evaluation reads its samples."""
-    with Bar(*Bar.get_default_columns(), TimeRemainingColumn(), console=console, transient=True) as bar:
-        tasks = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(f"{what} samples", total=total)
-            bar.update(tasks[what], completed=done)
-
-        yield progress

@@ -15,6 +15,7 @@ from steadygan.config.registry import GAMES, LOSSES
 from steadygan.config.resolve import resolve, sweeps
 from steadygan.errors import UsageError
 from steadygan.losses import Loss
+from steadygan.progress import report
 from steadygan.training.compile.cpu import threads
 
 __all__ = ["Reading", "measure", "probe_gamma", "recommend"]
@@ -98,6 +99,7 @@ def measure(raw: dict[str, Any], source: str, places: Sequence[int], weight: flo
     with threads(settings.threads):
         for step in range(steps):
             state, logs = run.step(state, run.draws(step))
+            report(f"weight {weight:g}", step + 1, steps, "steps")
             if step >= steps // 2:
                 gap = (logs["logit/real"] - logs["logit/fake"]).item()
                 square = sum(logs[name].item() for name in names) / len(places)

@@ -14,7 +14,7 @@ from steadygan.config.overrides import as_text
 from steadygan.config.schema import Config
 from steadygan.errors import UsageError, nearest
 
-__all__ = ["NAME", "RECIPE", "Key", "alike", "every_key", "find", "reference", "schedules"]
+__all__ = ["NAME", "RECIPE", "Key", "alike", "every_key", "find", "override_paths", "reference", "schedules"]
 
 NAME = "name"
 """The type of what is no key, but a name that a key takes."""
@@ -84,6 +84,24 @@ def every_key(keys: Sequence[Key] | None = None) -> Iterator[Key]:
     for key in (*reference(), schedules()) if keys is None else keys:
         yield key
         yield from every_key(key.below)
+
+
+def override_paths() -> list[str]:
+    """The keys as overrides name them: an option of a name stands below the name's key.
+
+    >>> [path for path in override_paths() if path.startswith("ema")]
+    ['ema', 'ema.decay', 'ema.start']
+    """
+    return list(dict.fromkeys(_override_paths(reference(), "")))
+
+
+def _override_paths(keys: Sequence[Key], above: str) -> Iterator[str]:
+    for key in keys:
+        path = above if key.type == NAME else f"{above}.{key.name}".removeprefix(".")
+        if key.type != NAME:
+            yield path
+        if not key.type.startswith("list of"):  # an item of a list has no path of its own
+            yield from _override_paths(key.below, path)
 
 
 def find(path: str) -> list[Key]:

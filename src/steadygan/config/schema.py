@@ -350,7 +350,7 @@ class Config(Strict):
     )
     """Where to log besides the run folder: TensorBoard, Weights & Biases, MLflow or Trackio.
 
-    wandb needs `pip install steadygan[wandb]`, and the others the extras of their names.
+    wandb needs `pip install 'steadygan[wandb]'`, and the others the extras of their names.
     """
 
     scale: Annotated[dict[str, dict[str, Any]], Words("mapping of names to overrides")] = Field(

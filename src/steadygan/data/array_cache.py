@@ -29,6 +29,7 @@ from steadygan.data.image_files import named, printable
 from steadygan.data.sources import Source
 from steadygan.errors import DataNote, UsageError
 from steadygan.files import alone, cache_folder, read_json, require_file
+from steadygan.progress import report
 
 __all__ = ["RULES", "check_count", "load", "manifests", "map_rows", "prepare", "where", "with_test"]
 
@@ -274,6 +275,7 @@ def _fill(array: Path, labels: Path, source: Source, skip: bool) -> dict[str, An
             corrupt += block.corrupt
             if block.labels is not None:
                 classes.append(block.labels)
+            report(f"preparing {source.name}", count + len(corrupt), source.total)
         check_count(source, count, len(corrupt), *(why for _, why in corrupt[:1]))
         file.seek(0)
         file.write(_header((count, *shape)))

@@ -26,15 +26,13 @@ from steadygan.metrics.neighbours import memorisation
 from steadygan.metrics.points import EXACT, points_scores
 from steadygan.metrics.score_card import Card
 from steadygan.parallel import ALONE, Processes, by_rows
+from steadygan.progress import report
 from steadygan.rng import generator
 
-__all__ = ["Generate", "Progress", "Protocol", "describe", "evaluate", "real_summary", "summarised"]
+__all__ = ["Generate", "Protocol", "describe", "evaluate", "real_summary", "summarised"]
 
 Generate = Callable[[int], Tensor]
 """Makes the given number of samples: images [n, C, H, W] in [-1, 1], or points [n, d]."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being read, the number done, and the total number."""
 
 FORMAT = 1
 """Version of the stored statistics. Raise it when their computation changes, so that old files are not used."""
@@ -77,7 +75,6 @@ def evaluate(
     value_range: tuple[float, float] | None = None,
     subject: Mapping[str, Any] | None = None,
     batch: int = 500,
-    progress: Progress | None = None,
     sharing: Processes = ALONE,
 ) -> Card:
     """Score `protocol.generated` samples of `generate(count)` against real samples; return a score card.
@@ -108,14 +105,14 @@ def evaluate(
         generate = next_ones(rows)
     if protocol.samples(data) < 2 or batch < 1 or (protocol.real is not None and protocol.real < 2):
         raise UsageError("a score needs 2 samples or more on each side, generated 1 or more at a time")
-    made = _made(generate, data, protocol, batch, value_range, progress)
+    made = _made(generate, data, protocol, batch, value_range)
     described = describe(protocol, data)
     if not data.images:
         points = torch.cat(list(made)).flatten(1)
         found = points_scores(points, _points(data, len(points)).flatten(1), data.modes)
         return Card(dict(subject or {}), described, found)
     extract = _extractor(protocol, data)
-    real = real_summary(data, protocol.real, extract, batch, progress)
+    real = real_summary(data, protocol.real, extract, batch)
     fake = Summary(extract.size)
     pooled: list[Tensor] = []
     for x in made:
@@ -169,13 +166,14 @@ def _made(
     protocol: Protocol,
     batch: int,
     value_range: tuple[float, float] | None,
-    progress: Progress | None,
 ) -> Iterator[Tensor]:
     """Yield the generated samples batch by batch, checked. The protocol's seed starts torch's random numbers.
 
     After the last one, their range is checked.
     """
     done, count, ranges = 0, protocol.samples(data), []
+    kind = "images" if data.images else "samples"
+    report(f"generated {kind}", 0, count, kind)
     with torch.random.fork_rng():
         torch.manual_seed(protocol.seed)
         while done < count:
@@ -188,8 +186,7 @@ def _made(
             state = torch.random.get_rng_state()
             yield x
             torch.random.set_rng_state(state)  # whatever was drawn in between
-            if progress:
-                progress("generated", done, count)
+            report(f"generated {kind}", done, count, kind)
     if ranges and value_range is None and not _all_bright(data):
         lows, highs = zip(*ranges)
         _check_units("generated", torch.stack(lows).min().item(), torch.stack(highs).max().item())
@@ -256,9 +253,7 @@ def _real(data: Data | Any, value_range: tuple[float, float] | None) -> Data:
     return data._replace(rows=in_bytes(check_images(in_range(rows, value_range or (-1, 1)))))
 
 
-def real_summary(
-    data: Data, count: int | None, extract: Extractor, batch: int = 500, progress: Progress | None = None
-) -> Summary:
+def real_summary(data: Data, count: int | None, extract: Extractor, batch: int = 500) -> Summary:
     """The summary of `count` real images (None: all) that the scores need.
 
     It is kept in the user's cache folder. The file name is a hash of the images, the extractor and its
@@ -273,24 +268,22 @@ def real_summary(
     )
     kept = _read(file)
     if kept is None:
-        kept = summarised(rows, extract, batch, progress)
+        kept = summarised(rows, extract, batch)
         _write(file, kept)
     return kept
 
 
-def summarised(
-    images: Tensor, extract: Extractor, batch: int = 500, progress: Progress | None = None, blocks: int = 1
-) -> Summary:
+def summarised(images: Tensor, extract: Extractor, batch: int = 500, blocks: int = 1) -> Summary:
     """The summary of images [n, C, H, W] that the scores need.
 
     Images are uint8 or in [-1, 1], and are read `batch` at a time. Use 10 `blocks` for fakes, whose errors
     need them.
     """
     summary = Summary(extract.size, blocks=blocks)
+    report("features of images", 0, len(images))
     for part in images.split(batch):
         summary.add(*extract.read(as_seen(part)))
-        if progress:
-            progress("real", summary.count, len(images))
+        report("features of images", summary.count, len(images))
     return summary
 
 

@@ -100,7 +100,7 @@ def assigned(cost: Tensor) -> Tensor:
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
-        raise UsageError("optimal transport needs scipy: pip install steadygan[metrics]") from error
+        raise UsageError("optimal transport needs scipy: pip install 'steadygan[metrics]'") from error
     return cost[:, torch.from_numpy(linear_sum_assignment(cost.numpy())[1])]
 
 

@@ -10,10 +10,12 @@ from steadygan.errors import UsageError, nearest
 
 __all__ = [
     "COSTS",
+    "KEYS",
     "OVERRIDES",
     "RECIPES",
     "Override",
     "find_recipe",
+    "key_paths",
     "overrides",
     "paper_of",
     "plain_name",
@@ -30,6 +32,10 @@ OVERRIDES = RECIPES / "overrides.yaml"
 
 COSTS = RECIPES / "costs.json"
 """Parameters and FLOPs of each file, counted beforehand: making its networks takes too long for a list."""
+
+
+KEYS = RECIPES / "keys.txt"
+"""The keys of a configuration as overrides name them, one a line: the schema itself takes torch and seconds."""
 
 
 class Override(NamedTuple):
@@ -70,6 +76,16 @@ def overrides() -> dict[str, Override]:
 def recipe_names() -> list[str]:
     """The names of all packaged recipes: files and overrides."""
     return sorted([*recipe_files(), *overrides()])
+
+
+@cache
+def key_paths() -> tuple[str, ...]:
+    """The keys of a configuration as overrides name them; options of a name stand below its key.
+
+    >>> {"steps", "optimizer.lr", "networks.width"} <= set(key_paths())
+    True
+    """
+    return tuple(KEYS.read_text().split())
 
 
 def spelled_out(name: str) -> str | None:

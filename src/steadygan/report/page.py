@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from steadygan.diagnostics import VERDICTS, Verdict, as_html, diagnose
 from steadygan.errors import UsageError
+from steadygan.progress import report as progress
 from steadygan.report import charts, image_sliders, panels
 from steadygan.report import spectrum as cloud
 from steadygan.report.run_summary import Reader, Told, names, rate_fades
@@ -79,8 +80,11 @@ def report(*folders: str | Path) -> Page:
 
     report("runs/ring8-fargan", "runs/ring8-0gp")  # a notebook shows the page
     """
-    runs = [Reader(Path(folder)).read() for folder in folders]
-    for run in runs:
+    runs = []
+    for folder in folders:
+        run = Reader(Path(folder)).read()
+        runs.append(run)
+        progress("reading runs", len(runs), len(folders), "runs")
         if not run.keys and not run.diverged:
             raise UsageError(f"{run.folder} has no events yet: make its report after some training steps")
     return page(runs)

@@ -179,5 +179,5 @@ def _arpack() -> Any:
     try:
         import scipy.sparse.linalg as linalg
     except ImportError as error:
-        raise UsageError("leading eigenvalues need scipy: pip install steadygan[metrics]") from error
+        raise UsageError("leading eigenvalues need scipy: pip install 'steadygan[metrics]'") from error
     return linalg

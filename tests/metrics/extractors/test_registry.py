@@ -247,7 +247,9 @@ def test_weights_that_are_missing_or_others_are_told_with_the_remedy(stand_in, m
 def test_a_missing_package_is_told_with_the_remedy():
     if importlib.util.find_spec("torch_fidelity"):
         pytest.skip("torch-fidelity is installed")
-    with pytest.raises(UsageError, match=r"No module named 'torch_fidelity'\): pip install steadygan\[fid\]"):
+    with pytest.raises(
+        UsageError, match=r"No module named 'torch_fidelity'\): pip install 'steadygan\[fid\]'"
+    ):
         extractor("inception")
 
 

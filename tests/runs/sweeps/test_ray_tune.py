@@ -27,7 +27,7 @@ STORE = 100 * 2**20
 @pytest.fixture
 def cluster(monkeypatch):
     """Two nodes with a processor each, on this machine."""
-    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install steadygan[ray]")
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install 'steadygan[ray]'")
     from ray.cluster_utils import Cluster
 
     small = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UsageError
 from steadygan.metrics.extractors.base import Score, share
+from steadygan.progress import report
 
 __all__ = ["Classifier", "accuracy", "cnn", "train"]
 
@@ -106,13 +107,14 @@ def train(
         net = cnn(tuple(rows.shape[1:]), classes, width)
         optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-        for _ in range(steps):
+        for step in range(steps):
             drawn = torch.randint(len(rows), (batch,), generator=g)
             loss = F.cross_entropy(net(rows[drawn].float() / 127.5 - 1), labels[drawn])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+            report("training the classifier", (step + 1) * batch, steps * batch)
     return net.eval().requires_grad_(False)
 
 

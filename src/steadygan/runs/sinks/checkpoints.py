@@ -15,7 +15,7 @@ from steadygan.training.beside import beside
 from steadygan.training.events import Diverged, Event, Scored, Snapshot
 from steadygan.training.online_scores import lower_is_better
 
-__all__ = ["best_checkpoint", "checkpoint_sink", "thin"]
+__all__ = ["best_checkpoint", "best_score", "checkpoint_sink", "thin"]
 
 BEST = "best.json"
 
@@ -90,6 +90,12 @@ def best_checkpoint(folder: Path) -> Path | None:
     """The checkpoint with the best score, or None if the folder keeps none."""
     old = _read(folder / BEST)
     return folder / old["checkpoint"] if old else None
+
+
+def best_score(folder: Path) -> tuple[str, float] | None:
+    """The name and the value of the score that the best checkpoint has, or None if the folder keeps none."""
+    old = _read(folder / BEST)
+    return (old["score"], float(old["value"])) if old else None
 
 
 def _read(record: Path) -> dict[str, Any] | None:

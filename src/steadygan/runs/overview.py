@@ -1,0 +1,240 @@
+"""The run folders below a folder: how far each has come, what is wrong with it, and how to remove one."""
+
+import os
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from steadygan import config
+from steadygan.config import Config
+from steadygan.diagnostics import VERDICTS, Events, diagnose, read
+from steadygan.errors import UsageError, short
+from steadygan.files import read_json
+from steadygan.runs.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    EVALUATION,
+    EVENTS,
+    SAMPLES,
+    locked,
+    read_config,
+    unbegun,
+)
+from steadygan.runs.identity import IDENTITY, known_identity
+from steadygan.runs.live_diagnosis import facts_of
+from steadygan.runs.sinks.checkpoints import best_score
+from steadygan.runs.sinks.jsonl import whole
+from steadygan.runs.sinks.landscapes import LANDSCAPES
+from steadygan.training import checkpoint
+from steadygan.training.online_scores import lower_is_better
+
+__all__ = ["STATES", "Overview", "is_run", "overview", "remove", "run_folders"]
+
+STATES = ("running", "finished", "stopped", "failed", "damaged")
+"""What a run may be: `stopped` can be resumed, `failed` diverged or was ended by a verdict in stop_on."""
+
+DEEPEST = 3
+"""Levels of folders below the one named in which runs are looked for: a sweep's runs are two below runs/."""
+
+WRITTEN = {
+    *(CONFIG, EVENTS, EVALUATION, CHECKPOINTS, SAMPLES, LANDSCAPES, IDENTITY),
+    *("tensorboard", "trackers", "wandb"),
+    *(
+        "origin.json",
+        "own.json",
+        "scores.json",
+        "samples.png",
+        "spectrum.png",
+        "spectrum.json",
+        "looks.json",
+        "report.html",
+    ),
+}
+"""What steadygan itself writes to a run folder, and can write again from its configuration."""
+
+
+class Overview(NamedTuple):
+    """A run in one line: its folder, recipe, last step of `steps`, state, verdict, best score, size, and a note.
+
+    `others` are the names of files in the folder that training does not write.
+    """
+
+    folder: Path
+    recipe: str
+    step: int
+    steps: int
+    state: str
+    verdict: str
+    score: str
+    bytes: int
+    others: list[str]
+    note: str
+
+
+def run_folders(place: Path, deepest: int = DEEPEST) -> Iterator[Path]:
+    """Yield the run folders at a place and below it, sorted. Hidden folders and links to folders are not entered.
+
+    Raises UsageError for a place that is no folder.
+    """
+    if not place.is_dir():
+        raise UsageError(f"{place} is no folder: name one that holds run folders")
+    if is_run(place):
+        yield place
+    elif deepest:
+        with suppress(PermissionError):
+            for below in sorted(place.iterdir()):
+                if (
+                    not below.name.startswith(".")
+                    and below.is_dir()
+                    and (not below.is_symlink() or is_run(below))
+                ):
+                    yield from run_folders(below, deepest - 1)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether steadygan has made a folder for a run. Another program's config.yaml or checkpoints do not count."""
+    if known_identity(folder) is not None or unbegun(folder):
+        return True
+    for path in checkpoint.checkpoints(folder / CHECKPOINTS):
+        with suppress(ValueError):
+            read_json(path / "meta.json", {"steadygan": str, "step": int})
+            return True
+    return (folder / EVENTS).is_file() and _settings(folder)[0] is not None
+
+
+def overview(folder: Path) -> Overview:
+    """Return how a run stands. A damaged one has a note instead of an error."""
+    size, others = _bytes(folder), _others(folder)
+    settings, note = _settings(folder)
+    if settings is None:
+        state = "running" if _held(folder) else "stopped" if unbegun(folder) else "damaged"
+        return Overview(folder, "", _saved_step(folder), 0, state, "", "", size, others, short(note))
+    try:
+        events = read(folder / EVENTS, facts_of(settings))
+    except UsageError:
+        events = Events()  # stopped before its first line
+    verdict = _verdict(events)
+    step = max(_saved_step(folder), _last_step(events))
+    state = "running" if _held(folder) else _ended(folder, settings, events, verdict, step)
+    score = _score(folder, events)
+    return Overview(folder, settings.name, step, settings.steps, state, verdict, score, size, others, "")
+
+
+def remove(run: Overview) -> None:
+    """Remove the folder of a run that is still as `run` says. Raises UsageError where it is not, or is a link.
+
+    What names it as a run goes last: after a kill in between it is still listed, and can be removed again.
+    """
+    if run.folder.is_symlink():
+        raise UsageError(f"{run.folder} is a link, and was left: remove it by hand")
+    with locked(run.folder):
+        if not is_run(run.folder) or max(_saved_step(run.folder), _step_of_lines(run.folder)) != run.step:
+            raise UsageError(f"{run.folder} has changed meanwhile, and was left: list the runs again")
+        for path in sorted(run.folder.iterdir(), key=lambda p: (p.name == IDENTITY, p.name == CHECKPOINTS)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        run.folder.rmdir()
+
+
+def _settings(folder: Path) -> tuple[Config | None, str]:
+    """The configuration of a run folder, or None with the reason."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on keys with an old name
+            return config.parse(read_config(folder), str(folder / CONFIG)), ""
+    except UsageError as error:
+        return None, str(error)
+
+
+def _held(folder: Path) -> bool:
+    """Whether a process trains in a folder now. The lock is taken for a moment, and shared with others who ask."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _ended(folder: Path, settings: Config, events: Events, verdict: str, step: int) -> str:
+    """How a run ended that no process trains: one of `STATES`."""
+    lost = {member for line in events.diverged for member in line["diverged"]}
+    if len(lost) >= events.members or (step < settings.steps and verdict in settings.stop_on):
+        return "failed"
+    by_rule = any("stopped" in line for _, line in whole(folder / EVENTS))
+    return "finished" if by_rule or _saved_step(folder) >= settings.steps else "stopped"
+
+
+def _verdict(events: Events) -> str:
+    """The main verdict of a run; of an ensemble the number of members that have each."""
+    if not events.columns and not events.diverged:
+        return ""
+    names = Counter(diagnose(events.history(index))[0].name for index in range(events.members))
+    if events.members == 1:
+        return next(iter(names))
+    return ", ".join(f"{names[name]} {name}" for name in VERDICTS if name in names)
+
+
+def _score(folder: Path, events: Events) -> str:
+    """The score of the best checkpoint, else the best value of the first score in the events."""
+    if kept := best_score(folder / CHECKPOINTS):
+        return f"{kept[0]} {kept[1]:.4g}"
+    for name, (_, values) in events.columns.items():
+        means = [mean for value in values if (mean := _mean(value)) is not None]
+        if "/" not in name and name not in ("images", "wall_s") and means:
+            return f"{name} {(min if lower_is_better(name) else max)(means):.4g}"
+    return ""
+
+
+def _mean(value: Any) -> float | None:
+    numbers = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int | float)]
+    return fmean(numbers) if numbers else None
+
+
+def _last_step(events: Events) -> int:
+    ends = [steps[-1] for steps, _ in events.columns.values()]
+    return max([0, *ends, *(line["step"] for line in events.diverged)])
+
+
+def _step_of_lines(folder: Path) -> int:
+    return max((line["step"] for _, line in whole(folder / EVENTS)), default=0)
+
+
+def _saved_step(folder: Path) -> int:
+    found = checkpoint.checkpoints(folder / CHECKPOINTS)
+    return int(found[-1].name[5:]) if found else 0
+
+
+def _bytes(folder: Path) -> int:
+    """The size of all files in a folder. What another process removes meanwhile does not count."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
+
+
+def _others(folder: Path) -> list[str]:
+    """The names at the top of a run folder that training does not write. A file of --use belongs to the run."""
+    own = _own_name(folder)
+    names = (path.name for path in folder.iterdir() if not path.name.endswith(".partial"))
+    return sorted(name for name in names if name not in WRITTEN and name != own)
+
+
+def _own_name(folder: Path) -> str:
+    try:
+        return str(read_json(folder / "own.json", {"file": str})["file"])
+    except ValueError:
+        return ""
