@@ -1,60 +1,82 @@
-"""The methods of experiments.table2.run, as configurations."""
+"""The methods of experiments.table2: each with the generator normalization and the weights of its source."""
 
-import argparse
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-PENALTY = {"penalties": [{"name": "r1", "weight": 10}]}
-HINGE = {"game": {"name": "gan", "loss": "hinge"}}
+RATES = (1e-4, 2e-4, 5e-4, 1e-3)
+"""The learning rates of the grid, of both players, for every method."""
+
+WIDTHS = {"dcgan": 8, "gn_cnn": 4}
+"""The architectures, and their widths."""
+
+
+class Method(NamedTuple):
+    """A row of the tables: its name, whether its source has batch norm in G, and what it adds to a plain GAN."""
+
+    name: str
+    source: str
+    batch_norm: bool
+    added: Mapping[str, Any] = {}
+
+
+def penalized(**weights: float) -> dict[str, Any]:
+    return {"critic": {"penalties": [{"name": name, "weight": each} for name, each in weights.items()]}}
 
 
 def normalized(name: str, **given: Any) -> dict[str, Any]:
-    return {**HINGE, "critic": {"normalization": {"name": name, **given}}}
-
-
-METHODS: dict[str, dict[str, Any]] = {
-    "nsgan": {},
-    "0gp": {"critic": PENALTY},
-    "fargan": {"critic": PENALTY, "fake_as_real": {"pool": 8}},
-    "fargan-f1": {"critic": PENALTY, "fake_as_real": {"pool": 1}},
-    "gn": normalized("gradient_normalized"),
-    "pgn": normalized("penalty_gradient_normalized", reading="elementwise"),
-    "pgn-proof": normalized("penalty_gradient_normalized", reading="proof"),
-    "sn": normalized("spectral_normalized"),
-    "wgan-gp": {
-        "game": {"name": "gan", "loss": "wasserstein"},
-        "critic": {"penalties": [{"name": "one_centered", "weight": 10}]},
-        "dynamics": {"name": "alternating", "n_critic": 5},
-    },
-    "r3gan": {
-        "game": {"name": "gan", "loss": "relativistic"},
-        "critic": {"penalties": [{"name": "r1", "weight": 0.5}, {"name": "r2", "weight": 0.5}]},
-    },
-}
-"""What each adds to `common` and, for fake-as-real, half a batch; the first sets the seconds."""
-
-GENTLE, GENTLY = ("gn", "pgn", "pgn-proof"), 1e-3
-"""What no faster rate is for: at .002 GN collapsed on 1,000 images of CIFAR-10 within 750 steps."""
-
-FALLING = ("pgn", "pgn-proof")  # whose f is low on real images: f^ has 1 - f above
-
-
-def configured(method: str, options: argparse.Namespace, batch: int, rate: float) -> dict[str, Any]:
-    """A method's configuration, but for its data, its seed and how long it lasts."""
-    made = {**common(options, batch, min(rate, GENTLY) if method in GENTLE else rate), **METHODS[method]}
-    if "fake_as_real" in made:
-        made["fake_as_real"] = {"count": batch // 2, **made["fake_as_real"]}
-    return made
-
-
-def common(options: argparse.Namespace, batch: int, rate: float) -> dict[str, Any]:
-    """What all methods share: networks, optimizer, and the fastest settings."""
     return {
-        "networks": {"name": "dcgan", "latent": 128, "width": options.width},
-        "optimizer": {"name": "adam", "lr": rate, "betas": [0.0, 0.9]},
+        "game": {"name": "gan", "loss": "hinge"},
+        "critic": {"normalization": {"name": name, **given}},
+    }
+
+
+def far(count: float, pool: int) -> dict[str, Any]:
+    """Fake-as-real with a share of the batch as N0, and R1 at weight 10."""
+    return {**penalized(r1=10), "fake_as_real": {"count": count, "pool": pool}}
+
+
+CONSENSUS = {"dynamics": {"name": "consensus", "gamma": 0.1}}
+GP = {
+    "game": {"name": "gan", "loss": "wasserstein"},
+    "critic": {"penalties": [{"name": "one_centered", "weight": 10}]},
+    "dynamics": {"name": "alternating", "n_critic": 5},
+}
+R3 = {"game": {"name": "gan", "loss": "relativistic"}, **penalized(r1=0.5, r2=0.5)}
+PGN = "penalty_gradient_normalized"
+
+METHODS: dict[str, Method] = {
+    "nsgan": Method("NSGAN", "Goodfellow 2014, Radford 2015", True),
+    "0gp": Method("0GP (R1)", "Mescheder 2018", False, penalized(r1=10)),
+    "gn": Method("GN", "Wu 2021", True, normalized("gradient_normalized")),
+    "pgn": Method("PGN, elementwise", "Xia 2023", True, normalized(PGN, reading="elementwise")),
+    "sn": Method("SN", "Miyato 2018", True, normalized("spectral_normalized")),
+    "fargan": Method("FARGAN, f = 8", "Tao and Wang 2020", False, far(0.5, 8)),
+    "r3gan": Method("R3GAN's loss", "Huang 2024", False, R3),
+    "nsgan-nobn": Method("NSGAN, no batch norm", "Mescheder 2017", False),
+    "wgan-gp": Method("WGAN-GP", "Gulrajani 2017", True, GP),
+    "consensus": Method("consensus, no batch norm", "Mescheder 2017", False, CONSENSUS),
+    "pgn-proof": Method("PGN, proof", "Xia 2023", True, normalized(PGN, reading="proof")),
+    "fargan-f1": Method("FARGAN, f = 1", "Tao and Wang 2020", False, far(0.5, 1)),
+    "consensus-bn": Method("consensus, batch norm", "Mescheder 2017", True, CONSENSUS),
+    "pgn-scalar": Method("PGN, scalar", "Xia 2023", True, normalized(PGN, reading="scalar")),
+    "fargan-n75": Method("FARGAN, N0 = 3/4 of a batch", "Tao and Wang 2020", False, far(0.75, 8)),
+}
+"""In the order in which they are run."""
+
+FALLING = ("pgn", "pgn-proof", "pgn-scalar")  # whose f is low on real images: f^ has 1 - f above
+
+
+def configured(method: str, network: str, batch: int, width: int) -> dict[str, Any]:
+    """A method's configuration, but for its data, its rates, its seeds and how long it lasts."""
+    known = METHODS[method]
+    norm = {"batch_norm": known.batch_norm} if network == "dcgan" else {}
+    made = {
+        "networks": {"name": network, "latent": 64, "width": width, **norm},
         "ema": {"decay": 0.995},
         "batch": batch,
-        "precision": "bfloat16",
-        "channels_last": True,
-        "compile": options.compile,
-        "threads": options.threads,
+        **known.added,
     }
+    if "fake_as_real" in made:
+        share = made["fake_as_real"]["count"]
+        made["fake_as_real"] = {**made["fake_as_real"], "count": round(share * batch)}
+    return made

@@ -1,8 +1,9 @@
-"""The figures of a run of experiments.table2.run: seconds, score cards, the critic's gap, memorisation."""
+"""The figures of the members of a run of experiments.table2: curves, final score cards, the critic's gap, seconds."""
 
+import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,41 +13,122 @@ import torch
 from torch import Tensor
 
 from steadygan import config
-from steadygan.build import Run, build
+from steadygan.build import Own, Run, build
+from steadygan.commands.step_cost import step_cost
 from steadygan.data import Data, as_seen
 from steadygan.game import State
-from steadygan.metrics import Extractor, Protocol, Score, evaluate, memorisation, pooled_pixels
+from steadygan.metrics import Extractor, Protocol, Score, evaluate
 from steadygan.networks import logits_of
 from steadygan.rng import generator
-from steadygan.runs.folder import restore_member
-from steadygan.training.compile.compiled_step import compiled
-from steadygan.training.sampling import latents, sampler, weights
+from steadygan.runs.folder import EVENTS, restore_member
+from steadygan.training.events import Event
+from steadygan.training.online_scores import unseen_samples
+from steadygan.training.sampling import batch_norm, latents, sampler, weights
 
 BATCH = 500  # images that are scored at once
+VALIDATION, FINAL = 1000, 4000
+"""Held-out images of the validation split, on which evaluations during training are made, and of the final score, which
+are others."""
+
+Curve = list[list[float | None]]
+"""Steps, and a score at each; None where it is not finite."""
 
 
-def seconds_a_step(raw: dict[str, Any], stretches: int = 8, each: int = 5) -> float:
-    """The processor's seconds of one step with its draws, in the quickest of some stretches."""
-    made = build(config.parse(raw))
-    step = compiled(made.step, print, raw["precision"]) if raw["compile"] else made.step
-    state, taken, done = made.state, [], 0
-    for stretch in range(stretches + 1):  # the first one compiles
-        began = time.process_time()
-        for done in range(stretch * each, (stretch + 1) * each):
-            state, _ = step(state, made.draws(done))
-        taken.append((time.process_time() - began) / each)
-    return min(taken[1:])
+def curves(folder: Path, score: str, members: int) -> list[Curve]:
+    """The evaluations of each member of an ensemble."""
+    lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
+    found = [(line["step"], line[score]) for line in lines if score in line]
+    return [
+        [
+            [step, v if (v := values[index]) is not None and math.isfinite(v) else None]
+            for step, values in found
+        ]
+        for index in range(members)
+    ]
 
 
-def cards(x: Tensor, held: Data, looks: Sequence[Extractor], subject: dict[str, Any]) -> list[dict]:
-    """A card through each extractor, of samples x [n, C, H, W] against held-out images."""
-    found = []
-    for look in looks:
-        parts: Iterator[Tensor] = iter(x.split(BATCH))
-        protocol = Protocol(look, len(x), None, "test", 0, subject["weights"], "none in the generator")
-        card = evaluate(lambda count, parts=parts: next(parts), held, protocol, subject=subject, batch=BATCH)
-        found.append(card.plain())
-    return found
+def timed(file: Path) -> Callable[[Event], None]:
+    """A logger of the processor's seconds between two events of a run; a line for each stretch of steps."""
+    since = (0, math.nan)
+
+    def sink(event: Event) -> None:
+        nonlocal since
+        step, now = event.step, time.process_time()
+        steps = step - since[0]
+        if steps and not math.isnan(since[1]):
+            with file.open("a") as lines:
+                lines.write(json.dumps({"steps": steps, "seconds": now - since[1]}) + "\n")
+        since = step, time.process_time()
+
+    return sink
+
+
+def seconds_a_step(file: Path) -> float:
+    """The processor's seconds of one step, with its draws, in the quickest stretch that `timed` has seen."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return min(line["seconds"] / line["steps"] for line in lines)
+
+
+def work(raw: dict[str, Any]) -> int:
+    """The FLOPs of one step of one member, counted on paper: no images are read."""
+    side, channels = 32, 3 if raw["data"]["name"] == "cifar10" else 1
+    rows = torch.zeros(1, channels, side, side, dtype=torch.uint8).expand(1000, -1, -1, -1)
+    blank = Data("blank", (channels, side, side), rows)
+    raw = {**raw, "data": "own", "evaluation": {}, "compile": False}
+    return step_cost(build(config.parse(raw), Own(data=blank))).flops
+
+
+# --------------------------------------------------------------------------------------------------------- final scores
+
+
+def final_split(data: Data) -> Data:
+    """The held-out images that no evaluation during training has used, as data of their own."""
+    rows = unseen_samples(data, "test", VALIDATION)
+    return data._replace(rows=rows, labels=None, held=None, mapped=None)
+
+
+def card(x: Tensor, data: Data, look: Extractor, subject: dict[str, Any], norm: str) -> dict[str, Any]:
+    """The card of samples x [n, C, H, W] against the final split."""
+    parts: Iterator[Tensor] = iter(x.split(BATCH))
+    protocol = Protocol(look, len(x), FINAL, "test", 0, subject["weights"], norm)
+    made = evaluate(lambda count: next(parts), final_split(data), protocol, subject=subject, batch=BATCH)
+    return made.plain()
+
+
+def of_real(made: Run, look: Extractor, count: int) -> dict[str, Any]:
+    """The card of training images: what a perfect generator would have."""
+    assert made.data.rows is not None
+    x = as_seen(some(made.data.rows, count))
+    return {"card": card(x, made.data, look, {"weights": "images"}, "images")}
+
+
+def finals(
+    folder: Path, made: Run, points: Mapping[str, int], look: Extractor, count: int, falling: bool
+) -> Iterator[dict[str, Any]]:
+    """The final figures of each member of a run at some of its checkpoints: its card and its critic's gap."""
+    for index in range(len(made.members)):
+        at = {
+            step: measured(folder, made, index, step, look, count, falling) for step in set(points.values())
+        }
+        yield {name: {"step": step, **at[step]} for name, step in points.items()}
+
+
+def measured(
+    folder: Path, made: Run, index: int, step: int, look: Extractor, count: int, falling: bool
+) -> dict[str, Any]:
+    """A member's card and its critic's gap at a checkpoint; no card where its samples are not finite."""
+    state, seed = restore_member(folder, made, index, lambda text: None, step)
+    assert made.data.rows is not None
+    G = made.game.players["G"].network
+    z = latents(seed, "score", count, made.latent, state.params["G"].dtype)
+    x, raw = (sampler(G, state, made.latent, seed=seed, average=average)(z) for average in (True, False))
+    rows = {"train": some(made.data.rows, 2000), "held": some(final_split(made.data).rows, 2000), "fake": raw}
+    subject = {"run": folder.name, "step": step, "seed": seed, "weights": "EMA"}
+    found = card(x, made.data, look, subject, batch_norm(G)) if x.isfinite().all() else None
+    return {"card": found, "critic": critic_gap(made, state, rows, falling)}
+
+
+# ----------------------------------------------------------------------------------------------------- the critic's gap
 
 
 def gap(a: Tensor, b: Tensor, unit: float) -> dict[str, float]:
@@ -80,42 +162,6 @@ def critic_gap(made: Run, state: State, rows: dict[str, Tensor], falling: bool) 
     }
 
 
-def some(rows: Tensor, count: int = 10_000) -> Tensor:
+def some(rows: Tensor, count: int) -> Tensor:
     """At most `count` rows, always the same ones."""
     return rows[torch.randperm(len(rows), generator=generator("critic's gap"))[:count]]
-
-
-def measured(
-    folder: Path, made: Run, step: int, looks: Sequence[Extractor], count: int, falling: bool
-) -> dict[str, Any]:
-    """All figures of a run at one of its checkpoints: of the averaged generator, and of the critic as it is.
-
-    `falling` says that the critic's raw output is low on real images.
-    """
-    state, seed = restore_member(folder, made, 0, lambda text: None, step)
-    assert made.data.rows is not None
-    assert made.data.held is not None
-    rows, held = made.data.rows, made.data.held()
-    z = latents(0, "score", count, made.latent, state.params["G"].dtype)
-    G = made.game.players["G"].network
-    x, raw = (sampler(G, state, made.latent, seed=seed, average=average)(z) for average in (True, False))
-    subject = {"run": folder.name, "step": step, "seed": seed, "weights": "EMA"}
-    against = made.data._replace(rows=held, labels=None, held=None, mapped=None)
-    features = [
-        torch.cat([pooled_pixels(as_seen(p)) for p in part.split(BATCH)]) for part in (x, some(rows), held)
-    ]
-    return {
-        "steps": step,
-        "cards": cards(x, against, looks, subject),
-        "critic": critic_gap(made, state, {"train": some(rows), "held": held, "fake": raw}, falling),
-        "memorised_pixels8": memorisation(*features)._asdict(),
-    }
-
-
-def real(data: Data, looks: Sequence[Extractor], count: int) -> list[dict]:
-    """The cards of as many training images as a run is scored by: what a perfect generator would have."""
-    assert data.rows is not None
-    assert data.held is not None
-    x = as_seen(some(data.rows, count))
-    against = data._replace(rows=data.held(), labels=None, held=None, mapped=None)
-    return cards(x, against, looks, {"images": "training images", "weights": "images"})

@@ -1,9 +1,6 @@
-"""Our own tables: which runs there are, what is measured of them, sittings, and what the page makes of figures."""
+"""The results page: the rules of its protocol, its runs, and what it makes of figures."""
 
 import math
-import signal
-import statistics
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,110 +9,119 @@ import torch
 from torch import nn
 
 from experiments import records
+from experiments.pages import DOCS
+from experiments.table2 import paper
 from experiments.table2 import run as table2
 from experiments.table2 import scores as scores_of_runs
+from experiments.table2.choice import chosen_rate, difference
+from experiments.table2.claims import ALL
+from experiments.table2.figures import hours, rate
+from experiments.table2.methods import FALLING, METHODS, RATES
+from experiments.table2.page import page
+from experiments.table2.tables import SEEDS, TABLES, Table
 from steadygan import config, normalization
 from steadygan.config import registry
 from steadygan.data import Data
-from steadygan.errors import UsageError
 from steadygan.game import Network, flatten
 from steadygan.metrics.extractors.registry import extractor
-from steadygan.runs import train as run
-from steadygan.training.events import Snapshot
-from steadygan.training.loop import train
+from steadygan.training.events import Progress
+from steadygan.training.online_scores import evaluation_samples
+
+FIRST = TABLES[0]
 
 
-def stand_in(root: object = None) -> Data:
-    """A set of 120 images 1x8x8 and 60 that are held out, in place of Fashion-MNIST."""
-    g = torch.Generator().manual_seed(0)
-    rows = torch.randint(0, 256, (180, 1, 8, 8), generator=g, dtype=torch.uint8)
-    return Data("fashion_mnist", (1, 8, 8), rows=rows[:120], held=lambda: rows[120:])
+# ---------------------------------------------------------------------------------------------------------------- rules
 
 
-@pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    """Options for runs of a second, and what is looked through."""
-    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(
-        registry.DATA, "fashion_mnist", registry.DATA["fashion_mnist"]._replace(make=stand_in)
-    )
-    monkeypatch.setattr(table2, "CHECKPOINT", 2)
-    for regime in ("few", "late"):
-        monkeypatch.setitem(table2.REGIMES, regime, table2.Regime(40, 6000, 32, 1e-3, False))
-    monkeypatch.setattr(
-        table2, "extractors", lambda data, channels: [extractor("pixels8", channels=channels)]
-    )
-
-    def options(folder: Path, *words: str):
-        given = [
-            "--steps",
-            "6",
-            "--width",
-            "4",
-            "--batch",
-            "8",
-            "--no-compile",
-            "--images",
-            "40",
-            "--seeds",
-            "1",
-        ]
-        given += ["--runs", str(folder / "runs"), "--figures", str(folder / "figures.jsonl")]
-        made = table2.arguments().parse_args([*given, *words])
-        costs = {f"seconds-fashion-mnist-{m}-8": 2.0 for m in table2.METHODS}
-        costs["seconds-fashion-mnist-nsgan-8"] = 1.0
-        records.write(made.figures, {name: {"seconds_a_step": cost} for name, cost in costs.items()})
-        return made
-
-    return options
+@pytest.mark.parametrize(
+    ("scores", "choice"),
+    [
+        ({1e-4: 9.0, 2e-4: 4.0, 5e-4: 5.0, 1e-3: 40.0}, 2e-4),
+        ({1e-4: 9.0, 2e-4: 4.0, 5e-4: 4.0, 1e-3: 4.0}, 2e-4),  # of equal ones the slowest
+        ({1e-4: 9.0, 2e-4: None, 5e-4: math.nan, 1e-3: math.inf}, 1e-4),  # a run without a score never wins
+        ({1e-4: 0.1, 2e-4: -0.2, 5e-4: 0.0, 1e-3: 1.0}, 2e-4),  # kd is unbiased: it may be below 0
+        ({1e-4: None, 2e-4: None}, None),
+    ],
+)
+def test_the_rate_is_the_one_with_the_lowest_validation_score(scores, choice):
+    assert chosen_rate(scores) == choice
 
 
-# --------------------------------------------------------------------------------------------------------------- runs
+def test_the_choice_reads_the_last_step_of_the_validation_split_and_needs_the_whole_grid():
+    curves = {1e-4: [[0, 9.0], [9, 5.0]], 2e-4: [[0, 9.0], [9, 6.0]], 5e-4: [[0, 9.0], [5, 1.0], [9, 7.0]]}
+    lines = {f"g{r}": {**LINE, "part": "grid", "rate": r, "curve": curve} for r, curve in curves.items()}
+    assert rate(lines, ALL, "gn") is None
+    whole = {**lines, "g": {**LINE, "part": "grid", "rate": 1e-3, "curve": [[0, 9.0], [9, None]]}}
+    assert rate(whole, ALL, "gn") == 1e-4  # not 5e-4, whose best was the lowest
 
 
-def test_a_part_of_the_runs_is_fair():
-    listed = table2.jobs(3)
-    assert len(set(listed)) == len(listed) == 3 * 2 * 3 * 10
-    assert [job.seed for job in listed] == sorted(job.seed for job in listed)
-    first = listed[:60]
-    assert [job.regime for job in first] == ["full"] * 20 + ["few"] * 20 + ["late"] * 20
-    assert {(job.data, job.method) for job in first[:20]} == {
-        (data, method) for data in table2.SETS for method in table2.METHODS
-    }
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_all_methods_of_a_table_have_the_same_budget(table):
+    grids = [table2.described(table, method, RATES, range(1), 500) for method in table.methods]
+    fresh = [table2.described(table, method, [2e-4], range(1, 1 + SEEDS), 500) for method in table.methods]
+    for runs in (grids, fresh):
+        assert (
+            len({(raw["steps"], raw["batch"], str(raw["optimizer"]), str(raw["ema"])) for raw in runs}) == 1
+        )
+        assert (
+            len({(raw["seed"], raw["seeds"], str(raw["evaluation"]), str(raw["data"])) for raw in runs}) == 1
+        )
+    for raw in (*grids, *fresh):
+        made = config.parse(raw)
+        assert made.steps == 500 * table.longer
+    seen = {grids[0]["seed"]}
+    assert seen.isdisjoint(range(fresh[0]["seed"], fresh[0]["seed"] + fresh[0]["seeds"]))
 
 
-def test_every_run_is_a_configuration_of_this_program():
-    options = table2.arguments().parse_args([])
-    for job in table2.jobs(1):
-        made = config.parse(table2.described(job, options, 250))
-        assert made.steps == table2.REGIMES[job.regime].steps
-        assert made.precision == "bfloat16"
-        assert made.channels_last
-        assert made.compile
-    for regime, count in (("full", 32), ("few", 32), ("late", 16)):
-        far = config.parse(table2.described(table2.Job(regime, "cifar10", "fargan", 1), options, 250))
-        assert (far.fake_as_real.count, far.fake_as_real.pool, far.seed) == (count, 8, 1)
-        assert far.batch == 2 * count
+def test_the_generator_has_the_normalization_of_its_source():
+    # FARGAN, R1's and R3GAN's networks have none; DCGAN's, WGAN-GP's, SN's, GN's and PGN's generators have it
+    without = {"0gp", "fargan", "fargan-f1", "fargan-n75", "r3gan", "nsgan-nobn", "consensus"}
+    for method in METHODS:
+        raw = table2.described(FIRST, method, RATES, range(1), 500)
+        assert raw["networks"]["batch_norm"] is (method not in without)
+
+
+def test_fake_as_real_takes_its_share_of_the_batch():
+    for method, count, pool in (("fargan", 16, 8), ("fargan-f1", 16, 1), ("fargan-n75", 24, 8)):
+        made = config.parse(table2.described(FIRST, method, RATES, range(1), 500))
+        assert (made.fake_as_real.count, made.fake_as_real.pool, made.batch) == (count, pool, 32)
+
+
+def test_the_final_score_has_no_image_of_the_validation_split_and_none_of_training():
+    pixels = torch.arange(7000).view(-1, 1, 1, 1)
+    rows = torch.cat([pixels // 256, pixels % 256], 3).to(torch.uint8)
+    data = Data("distinct", (1, 1, 2), rows=rows[:1000], held=lambda: rows[1000:])
+    images = table2.described(FIRST, "gn", RATES, range(1), 500)["evaluation"]["images"]
+    seen = ((evaluation_samples(data, images) + 1) * 127.5).round().to(torch.uint8)
+    if evaluation_samples(data, images).dtype == torch.uint8:
+        seen = evaluation_samples(data, images)
+    final = scores_of_runs.final_split(data).rows
+    assert final is not None
+    numbers = [
+        {(256 * int(x[0, 0, 0]) + int(x[0, 0, 1])) for x in part} for part in (seen, final, rows[:1000])
+    ]
+    assert [len(part) for part in numbers] == [1000, 5000, 1000]
+    assert not numbers[0] & numbers[1]
+    assert not numbers[2] & (numbers[0] | numbers[1])
+
+
+def test_intervals_are_those_of_welch():
+    from scipy.stats import ttest_ind
+
+    first, second = [4.1, 5.0, 4.4, 4.9], [6.0, 9.0, 5.5]
+    oracle = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    found = difference(first, second)
+    assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high), rel=1e-9)
+    assert math.isnan(difference([1.0], second).low)
 
 
 def test_equal_seconds_never_cost_more_and_meet_a_checkpoint():
-    for each in (0.03, 0.05, 0.0777, 0.1, 0.31):
-        steps, every = table2.fitting(2500, 0.05, each, 250)
-        assert steps % every == 0
-        assert steps <= 2500
-        assert steps * each <= 2500 * 0.05 * (1 + 1e-9)
-        assert steps == 2500 or (steps + math.ceil(steps / 250) + 1) * each > 2500 * 0.05  # and are no fewer
+    assert table2.scored_at(500, 0.05, 10.0, curve=False) == {"equal steps": 500, "equal seconds": 200}
+    assert table2.scored_at(500, 0.01, 10.0, curve=False)["equal seconds"] == 500
+    assert table2.scored_at(500, 0.011, math.inf, curve=True)["step 125"] == 125
 
 
-def test_seconds_are_the_quickest_stretch_of_the_processor_without_the_first(tiny, tmp_path, monkeypatch):
-    # the clock of the processor at the beginning and end of each stretch of two steps
-    readings = iter([0, 90, 100, 104, 200, 203, 300, 308])
-    monkeypatch.setattr(scores_of_runs.time, "process_time", lambda: next(readings))
-    raw = table2.described(table2.Job("full", "fashion-mnist", "nsgan", 0), tiny(tmp_path), 2)
-    assert scores_of_runs.seconds_a_step(raw, stretches=3, each=2) == 1.5
-
-
-# ------------------------------------------------------------------------------------------------------------ figures
+# -------------------------------------------------------------------------------------------------------------- figures
 
 
 def critic_of(net: nn.Module) -> tuple[SimpleNamespace, SimpleNamespace]:
@@ -147,244 +153,181 @@ def test_the_critics_gap_by_hand():
 
 def test_critics_that_fall_are_those_whose_raw_output_is_low_on_reals():
     x, shown = torch.tensor([[1.0, 0.0]]), {}
-    for method, added in table2.METHODS.items():
-        given = dict(added.get("critic", {}).get("normalization", {"name": "spectral_normalized"}))
+    for method, known in METHODS.items():
+        given = dict(known.added.get("critic", {}).get("normalization", {"name": "spectral_normalized"}))
         if given["name"] != "spectral_normalized":
             wrap = getattr(normalization, given.pop("name"))
             # what the loss sees of f(x) = x / 2 + b, which for reals is to be high
             low, high = (wrap(lambda x, b=b: x[:, 0] / 2 + b, **given)(x).item() for b in (-0.5, 0.2))
             shown[method] = high > low
-    assert shown == {"gn": True, "pgn": False, "pgn-proof": False}
-    assert {method for method, rises in shown.items() if not rises} == set(table2.FALLING)
+    assert shown["gn"]
+    assert {method for method, rises in shown.items() if not rises} == set(FALLING)
 
 
-def test_runs_are_measured_once_and_cost_what_they_may(tiny, tmp_path):
-    options = tiny(tmp_path, "--only", "(full|few)-fashion-mnist-(nsgan|fargan-f1)-s0")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(table2.METHODS["fargan-f1"], "fake_as_real", {"count": 4, "pool": 1})
-        done = table2.sitting(options, table2.extractors)
-    assert [str(job) for job in done] == [
-        f"{regime}-fashion-mnist-{method}-s0"
-        for regime in ("full", "few")
-        for method in ("nsgan", "fargan-f1")
-    ]
-    assert table2.sitting(options, table2.extractors) == []  # all have their figures
-    read = records.read(options.figures)
-    full, few = read["full-fashion-mnist-fargan-f1-s0"], read["few-fashion-mnist-fargan-f1-s0"]
-    assert (full["images"], few["images"]) == (120, 40)
-    assert {at: found["steps"] for at, found in full["at"].items()} == {"equal steps": 6, "equal seconds": 2}
-    assert few["at"].keys() == {"end"}
-    [card] = few["at"]["end"]["cards"]
-    assert (card["protocol"]["split"], card["protocol"]["real"], card["protocol"]["generated"]) == (
-        "test",
-        60,
-        40,
-    )
-    assert card["scores"].keys() >= {"kd_pixels8", "fd_pixels8"}
-    assert few["curve"][-1][0] == 6
-    first = read["full-fashion-mnist-nsgan-s0"]["at"]
-    assert first["equal seconds"] == first["equal steps"]
+def test_seconds_are_the_quickest_stretch_of_the_processor(tmp_path, monkeypatch):
+    # the processor's clock at the end of an event and of the logger: the first stretch has no beginning
+    readings = iter([0, 90, 100, 104, 150, 158, 200, 203])
+    monkeypatch.setattr(scores_of_runs.time, "process_time", lambda: next(readings))
+    sink = scores_of_runs.timed(tmp_path / "seconds")
+    for step in (0, 2, 2, 4):  # two events at step 2: from 104 to 150 no step was taken
+        sink(Progress(step, 0.0, {}))
+    # from 90 to 100 two steps, and from 158 to 200 two steps
+    assert scores_of_runs.seconds_a_step(tmp_path / "seconds") == 5.0
 
 
-def test_an_interrupted_run_ends_with_the_same_figures(tiny, tmp_path, monkeypatch):
-    whole, parts = (
-        tiny(tmp_path / name, "--only", "few-fashion-mnist-0gp-s0") for name in ("whole", "parts")
-    )
-    table2.sitting(whole, table2.extractors)
-
-    def cut(*given, **options):
-        for event in train(*given, **options):
-            yield event
-            if isinstance(event, Snapshot) and event.step == 4:
-                raise table2.OutOfTime
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "train", cut)
-        assert table2.sitting(parts, table2.extractors) == []
-    name = "few-fashion-mnist-0gp-s0"
-    assert name not in records.read(parts.figures)
-    went_on = []
-    monkeypatch.setattr(run, "resume", lambda *given, old=run.resume: (went_on.append(1), old(*given))[1])
-    table2.sitting(parts, table2.extractors)
-    assert went_on
-    assert records.read(parts.figures)[name] == records.read(whole.figures)[name]
+# ----------------------------------------------------------------------------------------------------------------- runs
 
 
-def test_a_run_is_done_when_it_has_its_steps_and_else_goes_on(tiny, tmp_path):
-    options = tiny(tmp_path, "--only", "(full|few)-fashion-mnist-sn-s0")
-    table2.sitting(options, table2.extractors)
-    options.steps = 9
-    begun = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            run, "start", lambda *given, old=run.start: (begun.append(given[1].name), old(*given))[1]
-        )
-        assert len(table2.sitting(options, table2.extractors)) == 2
-    # equal seconds are now at step 4, of which there is no checkpoint, so that one is begun again
-    assert begun == ["full-fashion-mnist-sn-s0"]
-    found = records.read(options.figures)
-    full, few = (found[f"{regime}-fashion-mnist-sn-s0"] for regime in ("full", "few"))
-    assert {at: scored["steps"] for at, scored in full["at"].items()} == {
-        "equal steps": 9,
-        "equal seconds": 4,
-    }
-    assert few["at"]["end"]["steps"] == 9
-    assert [step for step, _ in few["curve"]] == [0, 6, 9]
-
-
-def test_a_run_that_diverges_has_figures_without_scores(tiny, tmp_path, monkeypatch):
-    monkeypatch.setitem(table2.METHODS, "nsgan", {"optimizer": {"name": "sgd", "lr": 1e30}})
-    options = tiny(tmp_path, "--only", "full-fashion-mnist-nsgan-s0")
-    table2.sitting(options, table2.extractors)
-    found = records.read(options.figures)["full-fashion-mnist-nsgan-s0"]
-    assert found["diverged"] > 0
-    assert found["at"] == {}
-
-
-def test_a_run_that_fails_does_not_keep_the_others(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(table2.METHODS, "nsgan", {"critic": {"penalties": [{"name": "r3"}]}})
-    options = tiny(tmp_path, "--only", "few-fashion-mnist-(nsgan|sn)-s0")
-    assert [job.method for job in table2.sitting(options, table2.extractors)] == ["sn"]
-    assert "few-fashion-mnist-nsgan-s0 failed, UsageError" in capsys.readouterr().out
-    assert "few-fashion-mnist-nsgan-s0" not in records.read(options.figures)
-
-
-def test_a_sitting_ends_after_its_minutes_and_leaves_signals_as_they_were(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(table2, "finish", lambda *given: time.sleep(60))
-    before = signal.getsignal(signal.SIGALRM), signal.getsignal(signal.SIGTERM)
-    assert table2.sitting(tiny(tmp_path, "--minutes", "0.001"), table2.extractors) == []
-    assert (signal.getsignal(signal.SIGALRM), signal.getsignal(signal.SIGTERM)) == before
-
-
-# --------------------------------------------------------------------------------------------------------------- page
-
-
-def by_hand(regime: str, method: str, kds: list[float], at: str, **more: object) -> dict[str, records.Record]:
-    """The figures of a method's seeds."""
-    made = {}
-    for seed, kd in enumerate(kds):
-        protocol = {"extractor": "lite0", "extractor_sha256": "ab" * 32, "preprocessing": "none"}
-        protocol |= {"generated": 2500, "real": 10_000, "split": "test"} | more.get("protocol", {})
-        card = {"subject": {}, "protocol": protocol, "scores": {"kd_lite0": {"value": kd, "error": 0.001}}}
-        critic = {"spread": 1.0, **{k: {"value": kd, "error": 0.1} for k in ("over_held", "over_fake")}}
-        found = {"steps": 100, "cards": [card], "critic": critic}
-        found["memorised_pixels8"] = {"value": 0.5, "error": 0.01}
-        lost = more.get("lost")
-        figures = {
-            "seconds_a_step": 0.5,
-            "diverged": lost,
-            "curve": more.get("curve", [[100, 1.0]]),
-            **({"own_curve": more["own_curve"]} if "own_curve" in more else {}),
-            "at": {} if lost else {at: found},
-        }
-        made[f"{regime}-cifar10-{method}-s{seed}"] = figures
-    return made
+def stand_in(root: object = None, limit: int | None = None) -> Data:
+    """A set of 80 images 1x8x8 and 200 that are held out, in place of Fashion-MNIST."""
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randint(0, 256, (280, 1, 8, 8), generator=g, dtype=torch.uint8)
+    return Data("fashion_mnist", (1, 8, 8), rows=rows[:80], held=lambda: rows[80:])
 
 
 @pytest.fixture
-def paged():
-    def make(methods: dict[str, list[float]], regime="full", at="equal steps", **more: dict) -> str:
-        figures: dict[str, records.Record] = {}
-        for method, kds in methods.items():
-            figures |= by_hand(regime, method, kds, at, **more.get(method.replace("-", "_"), {}))
-        return table2.page(figures, ["cifar10"], list(table2.METHODS), 3)
+def small(monkeypatch, tmp_path):
+    """Options for runs of a second, scored on pooled pixels."""
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+    part = registry.DATA["fashion_mnist"]._replace(make=stand_in)
+    monkeypatch.setitem(registry.DATA, "fashion_mnist", part)
+    monkeypatch.setattr(Table, "score", "kd_pixels8")
+    monkeypatch.setattr(table2, "TABLES", (FIRST._replace(methods=("nsgan", "sn")),))
+    monkeypatch.setattr(table2, "evaluated", lambda table: {"images": 100})
+    monkeypatch.setattr(scores_of_runs, "VALIDATION", 100)
+    monkeypatch.setattr(scores_of_runs, "FINAL", 50)
+    monkeypatch.setattr(table2, "extractor", lambda table: extractor("pixels8", channels=1))
+    described = table2.described
+    monkeypatch.setattr(table2, "described", lambda *given: {**described(*given), "compile": False})
+    words = [
+        "--steps",
+        "4",
+        "--images",
+        "20",
+        "--runs",
+        str(tmp_path / "runs"),
+        "--out",
+        str(tmp_path / "page.md"),
+    ]
+    return table2.arguments().parse_args([*words, "--figures", str(tmp_path / "figures.jsonl")])
 
-    return make
+
+@pytest.mark.slow
+def test_runs_are_made_once_with_their_seeds_and_an_interrupted_sitting_goes_on(small, monkeypatch):
+    def cut(*given):
+        raise table2.OutOfTime
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table2, "finals", cut)
+        assert table2.sitting(small) == [f"{ALL}-nsgan-grid"]
+    assert table2.sitting(small) == [
+        f"{ALL}-nsgan-final",
+        f"{ALL}-sn-grid",
+        f"{ALL}-sn-final",
+        f"{ALL}-real",
+    ]
+    assert table2.sitting(small) == []
+    found = records.read(small.figures)
+    lines = [one for one in found.values() if one["part"] == "final" and one["method"] == "sn"]
+    assert [line["seed"] for line in lines] == [1, 2, 3, 4]
+    assert {line["rate"] for line in lines} == {rate(found, ALL, "sn")}
+    protocol = lines[0]["at"]["equal steps"]["card"]["protocol"]
+    assert (protocol["split"], protocol["real"], protocol["generated"]) == ("test", 50, 20)
+    assert lines[0]["at"]["equal steps"]["step"] == 4
+    assert lines[0]["curve"][0][0] == 0
 
 
-def test_the_page_has_means_and_deviations_over_the_seeds_that_are_there(paged):
-    text = paged({"0gp": [0.020, 0.022, 0.024], "nsgan": [0.05]})
-    assert statistics.stdev([20, 22, 24]) == 2
-    assert "| 0GP-sample | 100 | 50 | 22.0 ± 2.0 |" in text
-    assert "| NSGAN | 100 | 50 | 50.0 |" in text
-    assert "| WGAN-GP | not run yet |" in text
-    assert "| `lite0` | none | abababababab | 2,500 | 10,000 of the split test |" in text
+# ----------------------------------------------------------------------------------------------------------------- page
+
+LINE = {"table": ALL, "method": "gn", "steps": 100, "seconds_a_step": 0.01}
 
 
-def test_the_page_says_when_fargan_loses(paged):
-    text = paged(
-        {"fargan": [0.030, 0.032, 0.034], "0gp": [0.020, 0.021, 0.022], "fargan-f1": [0.040, 0.042, 0.044]}
+def by_hand(method: str, values: list[float], start: float = 20.0) -> dict[str, records.Record]:
+    """The figures of a method's fresh seeds."""
+    both = ("kd_fashion_mnist", "fd_fashion_mnist")
+    card = [{"scores": {name: {"value": value, "error": 0.1} for name in both}} for value in values]
+    critic = {"spread": 1.0, **{key: {"value": 0.1, "error": 0.1} for key in ("over_held", "over_fake")}}
+    return {
+        f"{ALL}-{method}-final-{seed}": {
+            **LINE,
+            "part": "final",
+            "method": method,
+            "rate": 5e-4,
+            "seed": seed,
+            "curve": [[0, start], [100, value]],
+            "at": {
+                point: {"step": 100, "card": one, "critic": critic}
+                for point in ("equal steps", "equal seconds")
+            },
+        }
+        for seed, (value, one) in enumerate(zip(values, card), 1)
+    }
+
+
+def test_the_page_gives_verdicts_with_intervals_and_says_what_was_not_run():
+    text = page(
+        {
+            **by_hand("pgn", [4.0, 4.2, 4.4]),
+            **by_hand("gn", [6.0, 6.2, 6.4]),
+            **by_hand("sn", [4.1, 4.3, 4.5]),
+        }
     )
-    # errors 2 and 1 over sqrt 3: 11 / sqrt(5 / 3), with Welch's 2.9 degrees of freedom
+    # two standard deviations of 0.2: errors 0.2 sqrt(2 / 3), 4 degrees of freedom, t = 2.776
+    wide = 2.776445 * 0.2 * math.sqrt(2 / 3)
+    effect = f"-2.00 [{-2 - wide:+.2f}, {-2 + wide:+.2f}], -32 %"
+    assert f"| PGN is better than GN | **supported here** | {effect} | {effect} |" in text
+    assert "| PGN is better than SN | not supported here | " in text
+    assert "| GN is better than SN | not supported here: the opposite | " in text
+    assert "| fake-as-real is better than 0GP alone | not run yet |" in text
+    assert "| PGN, elementwise | yes | 0.0005 | 4.20 ± 0.20 |" in text
+    assert "Every method is better than the untrained generator (20.00)." in text
+    assert "| NSGAN | yes | not run yet |" in text
+
+
+def test_the_page_names_what_is_worse_than_an_untrained_generator():
+    text = page({**by_hand("gn", [4.0, 4.2]), **by_hand("pgn", [25.0, 26.0])})
+    assert "**Worse than the untrained generator** (20.00): PGN, elementwise." in text
     assert (
-        "**FARGAN (f = 8) does not win**: its kd_lite0 (x 1000) is 32.0. 0GP-sample has the lowest, 21.0"
-        in text
+        "PGN, elementwise, seed 2, with 26.0: its critic puts fakes 0.1 spreads below training images" in text
     )
-    assert f"({11 / math.sqrt(5 / 3):.1f} standard errors apart, more than the noise)" in text
-    assert "32.0 is lower than the 42.0 of FARGAN, f = 1" in text
-    assert "wins**" not in text
-    assert "PGN (elementwise) has not been run yet." in text
+    single = page(by_hand("gn", [4.0, 26.0]))
+    assert "Every method is better" in single
+    assert "Single runs that are worse: GN, seed 2, with 26.0" in single
 
 
-def test_the_page_says_when_a_method_wins_and_whether_that_is_noise(paged):
-    text = paged({"pgn": [0.0200, 0.0240], "gn": [0.0210, 0.0250], "sn": [0.05, 0.06]})
-    assert "**PGN (elementwise) wins**: its kd_lite0 (x 1000) of 22.0 is the lowest of 3 methods." in text
-    # errors 2 and 2: 1 / sqrt(8)
-    assert "GN is next with 23.0 (0.4 standard errors apart, within the noise)." in text
-    assert "22.0 is lower than the 55.0 of SN" in text
+def test_hours_are_the_work_over_the_speed_of_finished_runs():
+    costs = {
+        f"{ALL}-{method}-cost": {"part": "cost", "table": ALL, "method": method, "steps": 100, "flops": flops}
+        for method, flops in (("gn", 1e9), ("pgn", 36e9))
+    }
+    figures = {**costs, **by_hand("gn", [4.0])}
+    # 1e9 FLOPs in 0.01 s; 8 members of 100 steps of 36e9 at that speed take 288 s
+    assert hours(figures, ALL, ["pgn"], 8) == pytest.approx(288 / 3600)
+    assert math.isnan(hours(figures, ALL, ["sn"], 8))
 
 
-def test_the_page_tells_of_runs_that_became_nan(paged):
-    text = paged({"fargan": [0.03], "0gp": [0.02]}, fargan={"lost": 7})
-    assert "FARGAN (f = 8) has no score, because it diverged." in text
-    assert "| FARGAN (f = 8) |  |" in text
-    assert "| 1 | 1 |" in text
+def test_the_page_shows_the_figures_that_were_measured():
+    assert (DOCS / "results.md").read_text() == page(records.read(table2.FIGURES))
 
 
-def test_the_page_of_the_docs_is_that_of_the_figures():
-    options = table2.arguments().parse_args([])
-    made = table2.page(records.read(options.figures), list(table2.SETS), list(table2.METHODS), options.seeds)
-    assert options.out.read_text() == made
+# ---------------------------------------------------------------------------------------------------------------- paper
 
 
-def test_unlike_protocols_are_refused(paged):
-    with pytest.raises(UsageError, match="generated"):
-        paged({"fargan": [0.03], "0gp": [0.02]}, fargan={"protocol": {"generated": 1000}})
-
-
-DOWN = [[250 * k, 1 / k] for k in range(1, 13)]
-UP = [[250 * k, 0.1 + abs(k - 5) / 10] for k in range(1, 13)]
-
-
-def test_the_page_says_whether_the_penalty_alone_has_turned(paged):
-    few = {"regime": "few", "at": "end"}
-    text = paged({"0gp": [0.1]}, **few, **{"0gp": {"curve": DOWN}})
-    assert (
-        "0GP-sample got worse after its best on 0 of 1 seeds. By `kd_pixels8` (x 1000) it did on 0. Best and last of "
-        "each seed: 83.3 at step" in text
+def test_the_papers_rows_are_those_of_their_tables_and_are_run_once(tmp_path: Path, monkeypatch):
+    listed = paper.rows()
+    assert len({str(row) for row in listed}) == len(listed)
+    assert {"FARGAN, Table 2", "PGN, Table II"} <= {row.table for row in listed}
+    for table in paper.TABLES:  # at full size, and all rows scored alike
+        made = [config.parse(paper.configuration(row)) for row in listed if row.table == table]
+        assert len({str(one.evaluation) + str(one.keep.best) for one in made}) == 1
+        assert min(one.steps for one in made) >= 100_000
+    options = table2.arguments().parse_args(
+        ["--paper", "--only", "Table II:.*PGN-GAN$", "--figures", str(tmp_path / "figures.jsonl")]
     )
-    text = paged({"0gp": [0.1]}, **few, **{"0gp": {"curve": UP}})
-    assert (
-        "0GP-sample got worse after its best on 1 of 1 seeds. By `kd_pixels8` (x 1000) it did on 1. Best and last of "
-        "each seed: 100.0 at step" in text
-    )
-    assert "1,250, then 800.0." in text
-    assert "classifier" not in text.partition("- 0GP-sample got worse")[2].partition("\n")[0]
-
-
-def test_the_page_says_by_which_score_it_has(paged):
-    late = {"regime": "late", "at": "end"}
-    text = paged({"0gp": [0.1, 0.1]}, **late, **{"0gp": {"curve": DOWN, "own_curve": UP}})
-    assert (
-        "0GP-sample got worse after its best on 2 of 2 seeds. By `kd_pixels8` (x 1000) it did on 0." in text
-    )
-    assert (
-        "By the distance through the set's classifier it did on 2. Best and last of each seed: 0.1 at step "
-        "1,250, then 0.8" in text
-    )
-
-
-@pytest.mark.parametrize(
-    ("gap", "word", "knows"),
-    [
-        (0.19, "as much, within the noise, as", False),
-        (0.21, "as much, within the noise, as", True),
-        (0.34, "less than", True),
-        (-0.24, "more than", False),
-    ],
-)
-def test_the_page_says_which_critic_knows_its_images(gap, word, knows, paged):
-    """One run each, whose gaps have an error of .1, so that they differ by more than noise from .2 sqrt(2) on."""
-    text = paged({"0gp": [gap], "fargan": [0.05]}, regime="few", at="end")
-    assert f"held-out images {word} that of 0GP-sample: 0.05 against {gap} standard deviations." in text
-    assert ("The critic of 0GP-sample has not memorised the training images" in text) is not knows
+    monkeypatch.setattr(paper, "made", lambda row, options: {"part": "paper", "scores": {"fid": 18.0}})
+    wanted = [row.line.recipe for row in paper.missing(options)]
+    assert set(wanted) == {"cifar10-gn-cnn-pgn", "cifar10-gn-resnet-pgn"}
+    paper.sitting(options)
+    assert list(paper.missing(options)) == []
+    [line] = [x for x in page(records.read(options.figures)).splitlines() if "`cifar10-gn-cnn-pgn`" in x]
+    assert line.endswith("| fid 18.00 |")

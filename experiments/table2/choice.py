@@ -1,0 +1,59 @@
+"""The protocol's rules as pure functions: which learning rate a method takes, and how two methods are compared."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+__all__ = ["Difference", "chosen_rate", "difference", "read"]
+
+
+def chosen_rate(scores: Mapping[float, float | None]) -> float | None:
+    """The learning rate with the lowest kernel distance on the validation split; None if no run has a score.
+
+    A run that became NaN has no score. Of equal scores the lower rate wins.
+
+    >>> chosen_rate({1e-4: 9.0, 2e-4: 4.0, 5e-4: 4.0, 1e-3: None})
+    0.0002
+    """
+    found = [(score, rate) for rate, score in scores.items() if score is not None and math.isfinite(score)]
+    return min(found)[1] if found else None
+
+
+class Difference(NamedTuple):
+    """The difference of two means, first - second, and the ends of its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """Welch's 95 % interval of mean(first) - mean(second), over seeds. Source: Welch 1947.
+
+    >>> [round(v, 3) for v in difference([1.0, 2.0, 3.0], [5.0, 6.0, 7.0])]
+    [-4.0, -6.267, -1.733]
+    """
+    value = statistics.fmean(first) - statistics.fmean(second)
+    if min(len(first), len(second)) < 2:
+        return Difference(value, math.nan, math.nan)
+    from scipy.stats import t
+
+    parts = [statistics.variance(each) / len(each) for each in (first, second)]
+    error = sum(parts)
+    if not error:
+        return Difference(value, value, value)
+    freedom = error**2 / sum(p**2 / (len(each) - 1) for p, each in zip(parts, (first, second)))
+    wide = float(t.ppf(0.975, freedom)) * math.sqrt(error)
+    return Difference(value, value - wide, value + wide)
+
+
+def read(found: Difference) -> str:
+    """What a 95 % interval says of the claim that the first is lower.
+
+    >>> read(Difference(-4.0, -6.0, -2.0)), read(Difference(1.0, -2.0, 4.0)), read(Difference(3.0, 1.0, 5.0))
+    ('lower', 'undecided', 'higher')
+    """
+    if found.high < 0:
+        return "lower"
+    return "higher" if found.low > 0 else "undecided"

@@ -1,0 +1,76 @@
+"""What the figures of experiments.table2 say of one table: scores, rates and curves by method."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.table2.choice import chosen_rate
+from experiments.table2.methods import METHODS, RATES
+
+__all__ = ["Figures", "at", "finals", "grid", "hours", "rate", "scores", "untrained"]
+
+Figures = Mapping[str, dict[str, Any]]
+"""The records of the study, by name."""
+
+
+def of(figures: Figures, table: str, part: str) -> dict[str, list[dict[str, Any]]]:
+    """The lines of one part of a table by method, in the order of METHODS."""
+    mine = [one for one in figures.values() if one.get("table") == table and one["part"] == part]
+    found = {method: [one for one in mine if one["method"] == method] for method in METHODS}
+    return {method: lines for method, lines in found.items() if lines}
+
+
+def grid(figures: Figures, table: str) -> dict[str, dict[float, float | None]]:
+    """The validation score of each method at each rate, at the last step."""
+    lines = of(figures, table, "grid")
+    return {m: {one["rate"]: one["curve"][-1][1] for one in each} for m, each in lines.items()}
+
+
+def rate(figures: Figures, table: str, method: str) -> float | None:
+    """The rate that the validation split chooses; None where the grid is not complete or has no score."""
+    found = grid(figures, table).get(method, {})
+    return chosen_rate(found) if len(found) == len(RATES) else None
+
+
+def finals(figures: Figures, table: str) -> dict[str, list[dict[str, Any]]]:
+    """The lines of the fresh seeds of each method."""
+    return of(figures, table, "final")
+
+
+def at(line: dict[str, Any], point: str, score: str) -> float:
+    """A score of a run at a point; NaN where it has none."""
+    card = line["at"].get(point, {}).get("card")
+    return card["scores"][score]["value"] if card else math.nan
+
+
+def scores(figures: Figures, table: str, point: str, score: str) -> dict[str, list[float]]:
+    """The final scores of each method over its seeds, without those that are not finite."""
+    found = {m: [at(line, point, score) for line in lines] for m, lines in finals(figures, table).items()}
+    return {m: kept for m, each in found.items() if (kept := [v for v in each if math.isfinite(v)])}
+
+
+def untrained(figures: Figures, table: str) -> list[float]:
+    """The validation scores of all generators at step 0."""
+    lines = [line for each in finals(figures, table).values() for line in each]
+    return [line["curve"][0][1] for line in lines]
+
+
+def hours(figures: Figures, table: str, methods: Sequence[str], members: int) -> float:
+    """The hours of one core that the runs of some methods take, by their FLOPs and by the speed of those that ran.
+
+    The speed is the median over the finished runs. NaN where none has run, or where a cost is not known.
+    """
+    costs = {
+        (one["table"], one["method"]): one["flops"] for one in figures.values() if one.get("part") == "cost"
+    }
+    speeds = [
+        costs[key] / one["seconds_a_step"]
+        for one in figures.values()
+        if one.get("part") == "final" and (key := (one["table"], one["method"])) in costs
+    ]
+    each = [figures.get(f"{table}-{method}-cost") for method in methods]
+    if not speeds or None in each:
+        return math.nan
+    work = sum(one["flops"] * one["steps"] for one in each if one)
+    return members * work / statistics.median(speeds) / 3600
