@@ -25,7 +25,10 @@ class Claim(NamedTuple):
     unmet: str = ""
 
 
-FRESH = "It needs a critic that knows its images. Here the gap of 0GP's critic is near 0"
+FRESH = (
+    "It needs a critic that knows its images, and here the gap of 0GP's critic is near 0. This rule was applied after "
+    "the first figures, which were against the claim"
+)
 
 CLAIMS = (
     Claim("FARGAN, Table 2", "fake-as-real is better than 0GP alone", "fargan", "0gp", unmet=FRESH),
