@@ -127,7 +127,7 @@ def test_other_damaged_files_cost_what_they_say_alone(run, command, name):
 def test_a_run_that_has_not_begun_is_stopped(run, command):
     shutil.rmtree("runs/a")
     Path("runs/b").mkdir()
-    Path("runs/b/run.json").write_text('{"run": "abc"}')
+    Path("runs/b/run.json").write_text(json.dumps({"run": 64 * "a"}))
     assert " stopped " in command("runs").out
 
 
@@ -138,17 +138,20 @@ def others(run) -> dict[str, bytes | None]:
     (hydra / "checkpoints" / "step-00000010").mkdir(parents=True)
     (hydra / "config.yaml").write_text("steps: 9\nlr: 0.1\n")
     (hydra / "checkpoints" / "step-00000010" / "meta.json").write_text('{"step": 10}')
+    for name in ("project/checkpoints", "thesis"):
+        Path("runs", name).mkdir(parents=True)
+    Path("runs/project/train.py").write_text("mine")
+    Path("runs/thesis/run.json").write_text('{"run": "foreign"}')
     notes.mkdir()
     (notes / "run.txt").write_text("mine")
-    return {**tree(hydra), **tree(notes)}
+    return {name: kept for name, kept in tree(Path("runs")).items() if name.split("/")[0] != "a"}
 
 
 def test_folders_that_are_no_runs_are_not_listed_and_not_removed(run, others, command):
     assert len(command("runs").out.splitlines()) == 2
     assert command("runs", "runs/hydra", "--clean", "--yes").code == 2
     assert command("runs", "--state", "finished", "--state", "damaged", "--clean", "--yes").code == 0
-    assert {**tree(Path("runs/hydra")), **tree(Path("runs/notes"))} == others
-    assert sorted(path.name for path in Path("runs").iterdir()) == ["hydra", "notes"]
+    assert tree(Path("runs")) == others
 
 
 def test_removal_needs_a_selection_and_a_yes(run, command, monkeypatch):
@@ -166,8 +169,35 @@ def test_removal_needs_a_selection_and_a_yes(run, command, monkeypatch):
     done = command("runs", "runs/a", "--clean")
     assert done.code == 0
     assert "to remove: runs/a" in done.out
-    assert "with G.onnx that training did not write" in done.out
+    assert "G.onnx stays" in done.out
+    assert [path.name for path in run.iterdir()] == ["G.onnx"]
+
+
+def test_what_lies_in_a_run_folder_stays_also_another_run(run, command):
+    """`runs .` from within, and a run that is named twice."""
+    shutil.copytree(run, run / "inner")
+    os.chdir(run)
+    done = command("runs", ".", str(Path.cwd()), "--clean", "--yes")
+    os.chdir("../..")
+    assert (done.code, done.out.count("to remove"), "removed 1 of 1 run" in done.out) == (0, 1, True)
+    assert [path.name for path in run.iterdir()] == ["inner"]
+    assert overview.overview(run / "inner").state == "finished"
+    os.chdir(run / "inner")
+    assert command("runs", ".", "--clean", "--yes").code == 0
+    os.chdir("../../..")
+    assert not (run / "inner").exists()
+
+
+def test_a_damaged_run_with_lines_after_its_checkpoint_can_be_removed(run, command):
+    add_line(run, step=9, stopped=1)
+    (run / "config.yaml").write_text("steps: no\n")
+    assert command("runs", "runs/a", "--clean", "--yes").code == 0
     assert not run.exists()
+
+
+def test_names_are_printed_on_one_line(run, command):
+    run.rename("runs/a\nb\x1b")
+    assert "runs/a\\nb\\x1b " in command("runs").out
 
 
 def test_a_run_that_trains_is_never_removed(run, command):

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from steadygan.commands.data import size_text
+from steadygan.data.image_files import printable
 from steadygan.errors import UsageError, nearest
 from steadygan.progress import report
 from steadygan.runs.overview import STATES, Overview, is_run, overview, remove, run_folders
@@ -26,8 +27,9 @@ def print_runs(places: Sequence[Path], states: Sequence[str], console: Console) 
     for state in states:
         if state not in STATES:
             raise UsageError(f"--state {state!r} is none of the states: {nearest(state, STATES)}")
-    folders = list(dict.fromkeys(folder for place in places for folder in run_folders(place)))
-    found = [run for run in _overviews(folders) if run.state in (states or STATES)]
+    every = [folder for place in places for folder in run_folders(place)]
+    folders = {(folder.resolve(), folder.is_symlink()): folder for folder in every}.values()
+    found = [run for run in _overviews(list(folders)) if run.state in (states or STATES)]
     if not found:
         where = ", ".join(map(str, places))
         kind = f" that is {' or '.join(states)}" if states else ""
@@ -45,9 +47,11 @@ def _overviews(folders: Sequence[Path]) -> Iterator[Overview]:
 
 def check_selected(places: Sequence[Path]) -> None:
     """Raise UsageError unless these are run folders themselves: all below a folder is no selection."""
-    if not places or not all(place.is_dir() and is_run(place) for place in places):
+    wrong = next((f"{place} is no run folder" for place in places if not is_run(place)), "")
+    if wrong or not places:
         raise UsageError(
-            "--clean needs a selection: add --state, as in --state failed, or name each run folder to remove"
+            f"--clean needs a selection{': ' if wrong else ''}{wrong}: add --state, as in --state failed, or name each "
+            "run folder to remove"
         )
 
 
@@ -61,8 +65,8 @@ def clean(found: Sequence[Overview], console: Console, agreed: Callable[[str], b
         raise UsageError("all of these runs train now: nothing is removed")
     _print(console, "")
     for run in chosen:
-        more = f", with {_named(run.others)} that training did not write" if run.others else ""
-        _print(console, f"to remove: {run.folder} ({size_text(run.bytes)}{more})")
+        more = f"; {_named(run.others)} stays" if run.others else ""
+        _print(console, f"to remove: {printable(str(run.folder))} ({size_text(run.bytes)}{more})")
     runs = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
     freed = size_text(sum(run.bytes for run in chosen))
     if agreed and not agreed(f"Remove {runs} and free {freed}?"):
@@ -74,16 +78,17 @@ def clean(found: Sequence[Overview], console: Console, agreed: Callable[[str], b
 def _removed(run: Overview, console: Console) -> bool:
     try:
         remove(run)
+        return True
     except UsageError as error:
         _print(console, f"note: {error}")
     except OSError as error:
         _print(console, f"note: {run.folder} cannot be removed whole ({error.strerror})")
-    return not run.folder.exists()
+    return False
 
 
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
+    return f"{', '.join(map(printable, names[:NAMED]))}{more}"
 
 
 def _lines(found: Sequence[Overview]) -> list[str]:
@@ -98,7 +103,15 @@ def _lines(found: Sequence[Overview]) -> list[str]:
 
 def _cells(run: Overview) -> tuple[str, ...]:
     step = f"{run.step:,} of {run.steps:,}" if run.steps else f"{run.step:,}"
-    return (str(run.folder), run.recipe, step, run.state, run.verdict, run.score, size_text(run.bytes))
+    return (
+        printable(str(run.folder)),
+        printable(run.recipe),
+        step,
+        run.state,
+        run.verdict,
+        run.score,
+        size_text(run.bytes),
+    )
 
 
 def _print(console: Console, line: str) -> None:

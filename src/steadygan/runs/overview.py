@@ -1,6 +1,7 @@
 """The run folders below a folder: how far each has come, what is wrong with it, and how to remove one."""
 
 import os
+import re
 import shutil
 import warnings
 from collections import Counter
@@ -43,25 +44,16 @@ DEEPEST = 3
 
 WRITTEN = {
     *(CONFIG, EVENTS, EVALUATION, CHECKPOINTS, SAMPLES, LANDSCAPES, IDENTITY),
-    *("tensorboard", "trackers", "wandb"),
-    *(
-        "origin.json",
-        "own.json",
-        "scores.json",
-        "samples.png",
-        "spectrum.png",
-        "spectrum.json",
-        "looks.json",
-        "report.html",
-    ),
+    *("tensorboard", "trackers", "wandb", "origin.json", "own.json", "looks.json"),
+    *("scores.json", "samples.png", "spectrum.png", "spectrum.json", "report.html"),
 }
-"""What steadygan itself writes to a run folder, and can write again from its configuration."""
+"""What steadygan itself writes to a run folder."""
 
 
 class Overview(NamedTuple):
     """A run in one line: its folder, recipe, last step of `steps`, state, verdict, best score, size, and a note.
 
-    `others` are the names of files in the folder that training does not write.
+    `bytes` are those of what steadygan wrote, `others` the names of what else is in the folder.
     """
 
     folder: Path
@@ -85,20 +77,25 @@ def run_folders(place: Path, deepest: int = DEEPEST) -> Iterator[Path]:
         raise UsageError(f"{place} is no folder: name one that holds run folders")
     if is_run(place):
         yield place
-    elif deepest:
-        with suppress(PermissionError):
-            for below in sorted(place.iterdir()):
-                if (
-                    not below.name.startswith(".")
-                    and below.is_dir()
-                    and (not below.is_symlink() or is_run(below))
-                ):
-                    yield from run_folders(below, deepest - 1)
+    elif deepest and _readable(place):
+        for below in sorted(place.iterdir()):
+            if (
+                not below.name.startswith(".")
+                and below.is_dir()
+                and (not below.is_symlink() or is_run(below))
+            ):
+                yield from run_folders(below, deepest - 1)
+
+
+def _readable(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def is_run(folder: Path) -> bool:
-    """Whether steadygan has made a folder for a run. Another program's config.yaml or checkpoints do not count."""
-    if known_identity(folder) is not None or unbegun(folder):
+    """Whether steadygan has made a folder for a run. Another program's files of these names do not count."""
+    if not _readable(folder):
+        return False
+    if re.fullmatch("[0-9a-f]{64}", known_identity(folder) or ""):
         return True
     for path in checkpoint.checkpoints(folder / CHECKPOINTS):
         with suppress(ValueError):
@@ -113,34 +110,36 @@ def overview(folder: Path) -> Overview:
     settings, note = _settings(folder)
     if settings is None:
         state = "running" if _held(folder) else "stopped" if unbegun(folder) else "damaged"
-        return Overview(folder, "", _saved_step(folder), 0, state, "", "", size, others, short(note))
+        return Overview(folder, "", _step(folder), 0, state, "", "", size, others, short(note))
     try:
         events = read(folder / EVENTS, facts_of(settings))
     except UsageError:
         events = Events()  # stopped before its first line
     verdict = _verdict(events)
-    step = max(_saved_step(folder), _last_step(events))
+    step = _step(folder)
     state = "running" if _held(folder) else _ended(folder, settings, events, verdict, step)
     score = _score(folder, events)
     return Overview(folder, settings.name, step, settings.steps, state, verdict, score, size, others, "")
 
 
 def remove(run: Overview) -> None:
-    """Remove the folder of a run that is still as `run` says. Raises UsageError where it is not, or is a link.
+    """Remove a run that is still as `run` says, and its folder. Raises UsageError where it is not, or is a link.
 
-    What names it as a run goes last: after a kill in between it is still listed, and can be removed again.
+    What steadygan did not write stays, and the folder with it. What names it as a run goes last: after a kill in
+    between it is still listed, and can be removed again.
     """
     if run.folder.is_symlink():
         raise UsageError(f"{run.folder} is a link, and was left: remove it by hand")
     with locked(run.folder):
-        if not is_run(run.folder) or max(_saved_step(run.folder), _step_of_lines(run.folder)) != run.step:
+        if not is_run(run.folder) or _step(run.folder) != run.step:
             raise UsageError(f"{run.folder} has changed meanwhile, and was left: list the runs again")
-        for path in sorted(run.folder.iterdir(), key=lambda p: (p.name == IDENTITY, p.name == CHECKPOINTS)):
+        for path in sorted(_written(run.folder), key=lambda p: (p.name == IDENTITY, p.name == CHECKPOINTS)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        run.folder.rmdir()
+        if not any(run.folder.iterdir()):
+            run.folder.resolve().rmdir()
 
 
 def _settings(folder: Path) -> tuple[Config | None, str]:
@@ -202,13 +201,9 @@ def _mean(value: Any) -> float | None:
     return fmean(numbers) if numbers else None
 
 
-def _last_step(events: Events) -> int:
-    ends = [steps[-1] for steps, _ in events.columns.values()]
-    return max([0, *ends, *(line["step"] for line in events.diverged)])
-
-
-def _step_of_lines(folder: Path) -> int:
-    return max((line["step"] for _, line in whole(folder / EVENTS)), default=0)
+def _step(folder: Path) -> int:
+    """The last step that a run has a checkpoint or a line of."""
+    return max([_saved_step(folder), *(line["step"] for _, line in whole(folder / EVENTS))])
 
 
 def _saved_step(folder: Path) -> int:
@@ -217,20 +212,24 @@ def _saved_step(folder: Path) -> int:
 
 
 def _bytes(folder: Path) -> int:
-    """The size of all files in a folder. What another process removes meanwhile does not count."""
+    """The size of what steadygan wrote. What another process removes meanwhile does not count."""
     total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
+    for path in _written(folder):
+        within = (os.path.join(place, name) for place, _, names in os.walk(path) for name in names)
+        for name in [str(path)] if path.is_file() else within:
             with suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_size
+                total += os.lstat(name).st_size
     return total
 
 
+def _written(folder: Path) -> list[Path]:
+    """What steadygan wrote at the top of a run folder. A file of --use belongs to the run."""
+    known = {*WRITTEN, _own_name(folder)}
+    return [path for path in folder.iterdir() if path.name in known or path.name.endswith(".partial")]
+
+
 def _others(folder: Path) -> list[str]:
-    """The names at the top of a run folder that training does not write. A file of --use belongs to the run."""
-    own = _own_name(folder)
-    names = (path.name for path in folder.iterdir() if not path.name.endswith(".partial"))
-    return sorted(name for name in names if name not in WRITTEN and name != own)
+    return sorted({path.name for path in folder.iterdir()} - {path.name for path in _written(folder)})
 
 
 def _own_name(folder: Path) -> str:
