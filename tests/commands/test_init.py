@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from steadygan import losses
 from steadygan.commands import starting_file
@@ -68,6 +69,16 @@ def test_nothing_is_overwritten(file, command):
     assert file.read_text() == "mine alone"
     done = command("init", "other/new.py")
     assert (done.code, Path("other/new.py").is_file()) == (0, True)
-    for name in ("mine.yaml", "my gan.py", "1.py"):
+    for name in ("mine.yaml", "my gan.py", "1.py", "torch.py", "random.py"):
         assert command("init", name).code == 2
         assert not Path(name).exists()
+
+
+def test_two_sets_of_images_are_one_too_many(file, command, tmp_path):
+    Path("images").mkdir()
+    for number in range(40):
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(f"images/{number}.png")
+    done = command(
+        "train", "--use", file, "--images", "images", "--size", "32", "networks.latent=16", "steps=1"
+    )
+    assert (done.code, "remove data() from the file, or leave out --images" in done.err) == (2, True)

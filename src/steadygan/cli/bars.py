@@ -67,6 +67,8 @@ class Bars:
         """Draw a report, unless it is the first second of it or the last update is a moment ago."""
         now = time.perf_counter()
         began = self.began.setdefault(what, Began(now, done))
+        if done < began.done:  # the same work, begun anew
+            began = self.began[what] = Began(now, done)
         if done >= total:
             self._end(what)
         elif now - began.at >= DELAY and now - self.updated >= EVERY:

@@ -20,7 +20,7 @@ TRAINING = {
     "steps=N": ("iterations", "iters", "n-iter", "niter", "max-steps", "num-steps", "train-steps"),
     "batch=N": ("batch-size", "bs", "batchsize", "train-batch-size"),
     "optimizer.lr=X": ("lr", "learning-rate"),
-    "optimizer.betas=[X, 0.999]": ("beta1", "b1", "adam-beta1"),
+    "'optimizer.betas=[X,0.999]'": ("beta1", "b1", "adam-beta1"),
     "networks.latent=N": ("latent-dim", "latent-size", "z-dim", "nz", "noise-dim"),
     "dynamics.n_critic=N": ("n-critic", "n-dis", "d-iters"),
     "game.loss=NAME": ("gan-loss", "loss", "loss-type", "adv-loss"),
@@ -30,9 +30,9 @@ TRAINING = {
     "device=cpu": ("cpu", "no-cuda"),
     "torchrun --nproc-per-node N -m steadygan train": ("gpus", "n-gpus", "num-gpus", "world-size", "devices"),
     "precision=bfloat16": ("amp", "fp16", "bf16", "mixed-precision"),
-    "trackers=[tensorboard]": ("tb", "tensorboard", "use-tensorboard"),
-    "trackers=[wandb]": ("wandb", "use-wandb"),
-    "trackers=[mlflow]": ("mlflow",),
+    "'trackers=[tensorboard]'": ("tb", "tensorboard", "use-tensorboard"),
+    "'trackers=[wandb]'": ("wandb", "use-wandb"),
+    "'trackers=[mlflow]'": ("mlflow",),
 }
 """What to write in `train` and `resume`: a capital word stands for the option's value."""
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,10 @@ class Fitted:
 
     def _repr_html_(self) -> str:
         """The report, which a notebook shows where it would print the run."""
-        return report(self.folder)._repr_html_()
+        try:
+            return report(self.folder)._repr_html_()
+        except UsageError as error:
+            return f"<p>{escape(str(error))}</p>"
 
     def load(self, *, member: int = 0, raw: bool = False) -> Generator:
         """Return the generator as a module: averaged weights unless `raw`, standing statistics, evaluation mode."""

@@ -1,12 +1,14 @@
 """The command `steadygan init`: a commented file to start one's own networks from."""
 
+import shlex
+import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from steadygan.commands import starting_file
 from steadygan.errors import UsageError
-from steadygan.files import user_path
+from steadygan.files import user_path, write_whole
 
 __all__ = ["text_of", "write_starting_file"]
 
@@ -30,17 +32,18 @@ def write_starting_file(path: Path, console: Console) -> None:
         raise UsageError(
             f"{path} cannot be the name of a Python module: use letters, digits and _, as in {NAME}.py"
         )
+    if file.stem in {*sys.stdlib_module_names, "numpy", "steadygan", "torch"}:
+        raise UsageError(f"{path} would hide the Python module {file.stem}: choose another name")
+    if file.exists():
+        raise UsageError(f"{path} is there already, and is left as it is: choose another name")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8") as new:
-            new.write(text_of(file.stem))
-    except FileExistsError:
-        raise UsageError(f"{path} is there already, and is left as it is: choose another name") from None
+        write_whole(file, text_of(file.stem))
     except OSError as error:
         raise UsageError(f"cannot write {path} ({error.strerror}): choose another place") from None
     for line in (
         f"{path}: a generator, a critic and data to change. Train it:",
-        f"  steadygan train --use {path} networks.latent={starting_file.LATENT}",
-        f"  python {path}",
+        f"  steadygan train --use {shlex.quote(str(path))} networks.latent={starting_file.LATENT} name={file.stem}",
+        f"  python {shlex.quote(str(path))}",
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -93,6 +93,11 @@ def check_images(parts: Resolved, side: int) -> None:
     Without a size all images must have one already. `side` is that of the images that the recipe was made for.
     """
     options = parts.data.options
+    if "path" not in options:
+        raise UsageError(
+            "--images and data() of the file of --use both name the data: remove data() from the file, or leave out "
+            "--images"
+        )
     listing = own_images(options["path"], options["split"])
     classes = len(set(folders(listing) or ())) if parts.game.options.get("conditional") else 0
     channels = 1 if options["colour"] == "grey" else 3

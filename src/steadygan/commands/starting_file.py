@@ -1,7 +1,7 @@
 """A generator and a critic of your own, and their data. Change what is below, and train it:
 
-    steadygan train --use my_gan.py networks.latent=16                    # as the default recipe trains
-    steadygan train digits-fargan --use my_gan.py networks.latent=16      # as another recipe trains
+    steadygan train --use my_gan.py networks.latent=16 name=my_gan        # with the default recipe's settings
+    steadygan train digits-fargan --use my_gan.py networks.latent=16      # with another recipe's, and this file's data
     python my_gan.py                                                      # as a program, with steadygan.fit
 
 The name in front of --use is a recipe: optimizer, penalties and length come from it, and KEY=VALUE changes them.

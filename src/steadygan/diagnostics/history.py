@@ -190,7 +190,9 @@ def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = 
         for line in lines_of(lines) if isinstance(lines, Path) else lines:
             events.take(line)
     except OSError as error:
-        raise UsageError(f"cannot read {name} ({error.strerror}): name a run's events.jsonl") from None
+        raise UsageError(
+            f"cannot read {name} ({error.strerror}): name a run folder, or its events.jsonl"
+        ) from None
     if not events.columns and not events.diverged:
         raise UsageError(f"{name} has no event of a run: name an events.jsonl or a Monitor's file")
     return events
