@@ -51,24 +51,26 @@ def load(
     needs `use`: the file that it was trained with, or the objects. While this process keeps the run that
     `steadygan.fit` returned, it needs nothing.
 
-    A text USER/NAME that is no folder here is a repository of the Hugging Face Hub, made by `steadygan push`. It holds
-    one generator, so it takes no `member`, `average` or `use`. No code in it is run. `trust_code` runs its source file
-    where the network is its author's own.
+    A text USER/NAME is a repository of the Hugging Face Hub, made by `steadygan push`, unless there is a folder USER
+    here. It holds one generator, so it takes no `member`, `average` or `use`. No code in it is run. `trust_code` runs
+    its source file where the network is its author's own.
 
     Raises UsageError if there is no such run, member, checkpoint or repository, and for a toy game, which has no
     samples.
     """
     named, folder = folder, user_path(folder)
-    if hub.is_published(folder) or (isinstance(named, str) and hub.is_name(named) and not folder.exists()):
+    far = isinstance(named, str) and hub.is_name(named) and not folder.exists()
+    if far and folder.parent.exists():
+        raise UsageError(
+            f"the folder {folder} does not exist: name one in {folder.parent}, or call this in another folder to load "
+            "from the Hub"
+        )
+    if far or hub.is_published(folder):
         if (member, average, use) != (0, True, None):
             raise UsageError(
                 f"{named} is a published generator, not a run: leave out member, average and use"
             )
-        return (
-            hub.read(folder, trust_code, str(named))
-            if folder.exists()
-            else hub.pulled(str(named), trust_code)
-        )
+        return hub.pulled(str(named), trust_code) if far else hub.read(folder, trust_code, str(named))
     run = _without_data(folder, _own(use, folder))
     if run.game.rest:
         raise UsageError(f"{folder} trains a toy game, which has no samples: load a run on points or images")

@@ -27,7 +27,8 @@ from steadygan.metrics.extractors.base import Score
 from steadygan.runs import score_cards, train
 from steadygan.runs.folder import read_config
 from steadygan.runs.formats import fresh_process
-from steadygan.runs.hub import client
+from steadygan.runs.formats.plain import plain, tensors
+from steadygan.runs.hub import client, published
 from steadygan.runs.hub.card import card
 from steadygan.runs.load import Generator
 
@@ -237,6 +238,81 @@ def test_weights_that_do_not_fit_are_refused(trained, hub, tmp_path):
             steadygan.load("ann/gan")
 
 
+@pytest.fixture
+def copy(trained, tmp_path):
+    """`copy({"latent": -1}, {"width": 9}, "...")`: a generator's files with other facts, networks and source."""
+    place = tmp_path / "copy"
+    place.mkdir()
+    G = steadygan.load(trained("points"))
+    raw = read_config(trained("points"))
+    save_file(tensors(plain(G.net)), place / "G.safetensors")
+
+    def changed(facts: dict, networks: dict, source: str = "") -> Path:
+        published.write_facts(place, G, raw)
+        known = json.loads((place / "generator.json").read_text())
+        (place / "generator.json").write_text(json.dumps({**known, **facts}))
+        made = {**raw, "networks": {**raw["networks"], **networks}}
+        (place / "config.yaml").write_text(yaml.safe_dump(made))
+        (place / "G.py").write_text(source)
+        return place
+
+    return changed
+
+
+DAMAGED = "generator.json is damaged: publish the generator again"
+
+
+@pytest.mark.parametrize(
+    ("facts", "networks", "words"),
+    [
+        ({"shape": []}, {}, DAMAGED),
+        ({"shape": [-1]}, {}, DAMAGED),
+        ({"shape": [0]}, {}, DAMAGED),
+        ({"shape": [10**9, 10**9]}, {}, DAMAGED),
+        ({"classes": -3}, {}, DAMAGED),
+        ({"classes": 10**12}, {}, DAMAGED),
+        ({"latent": -1}, {}, DAMAGED),
+        ({"latent": 10**12}, {}, DAMAGED),
+        ({"latent": 4}, {}, "the latent and the classes of generator.json do not fit the configuration"),
+        ({"classes": 5}, {}, "the latent and the classes of generator.json do not fit the configuration"),
+        ({}, {"width": 2**31 - 1, "latent": 2**31 - 1}, "cannot be built"),
+    ],
+)
+def test_a_hostile_generator_is_refused_in_a_sentence(facts, networks, words, copy):
+    with pytest.raises(UsageError, match=words):
+        steadygan.load(copy(facts, networks))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("raise SystemExit", "fails \\(SystemExit\\)"),
+        ("load = lambda: 3", "returns no module but int"),
+    ],
+)
+def test_a_source_that_makes_no_network_is_told_of(source, words, copy):
+    with pytest.raises(UsageError, match=words):
+        steadygan.load(copy({"own": True}, {}, source), trust_code=True)
+
+
+def test_weights_far_larger_than_the_network_are_not_downloaded(copy, hub):
+    files = {file.name: file.read_bytes() for file in copy({}, {}).iterdir()}
+    hub.repositories["ann/gan"] = {**files, "G.safetensors": bytes(2**21)}
+    with pytest.raises(UsageError, match="have 2,097,152 bytes, and its network"):
+        steadygan.load("ann/gan")
+    assert not any("GET" in line and "G.safetensors" in line for line in hub.asked)
+    hub.repositories["ann/gan"] = files
+    assert steadygan.load("ann/gan").latent == 3
+
+
+def test_a_folder_that_is_mistyped_is_not_looked_for_on_the_hub(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UsageError, match="the folder runs/typo does not exist"):
+        steadygan.load("runs/typo")
+    assert hub.asked == []
+
+
 def test_a_repository_that_was_loaded_once_needs_no_network(trained, hub, tmp_path):
     steadygan.push(trained("points"), "ann/gan")
     first = samples(steadygan.load("ann/gan"))
@@ -265,7 +341,11 @@ def test_wrong_turns_of_a_load_are_sentences(trained, hub, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "name", ["gan", "ann/my/gan", "ann/", "../gan", "ann/g an", "ann/a..b", "ann/gan.", "a/" + "b" * 99]
+    "name",
+    [
+        *("gan", "ann/my/gan", "ann/", "../gan", "ann/g an", "ann/a..b", "ann/gan.", "a/" + "b" * 99),
+        *("a--b/c", "ann/gän", "ann/gan.git"),
+    ],
 )
 def test_a_name_that_is_none_is_told_of_first(name, command, hub):
     done = command("push", "no-such-folder", name)

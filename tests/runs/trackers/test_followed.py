@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -163,15 +164,69 @@ def test_messages_wait_in_memory_where_a_tracker_does_not_read(stub, tmp_path):
     os.kill(one.process.pid, signal.SIGSTOP)
     began = time.monotonic()
     for step in range(10_000):
-        one.tell({"line": step})
+        one.tell({"picture": step})
     assert time.monotonic() - began < 30
-    assert len(one.left) > 50_000
+    waiting = len(one.left)
+    assert waiting > 50_000
+    one.tell({"line": 10_000})  # each of those that wait has it look at the lines, too
+    assert len(one.left) == waiting
     os.kill(one.process.pid, signal.SIGCONT)
     one.end(time.monotonic() + 30)
     one.wait(time.monotonic() + 30)
     assert said[-1:] == [
         f"wandb: http://stub/{json.loads((tmp_path / 'trackers/wandb.json').read_text())['ids'][0]}"
     ]
+
+
+def opened(folder: Path) -> list[str]:
+    """What is said of two trackers that follow a folder while nothing happens."""
+    said: list[str] = []
+    with started.followed(["wandb", "trackio"], folder, [{}], drawn=int, first=0, note=said.append):
+        pass
+    return said
+
+
+def test_a_tracker_that_cannot_start_costs_a_note(tmp_path):
+    (tmp_path / "trackers").write_text("a file")
+    said = opened(tmp_path)
+    assert [re.sub(r" \(.*\)", "", each) for each in said] == [
+        f"the tracker {name} cannot start, and the run goes on without it" for name in ("wandb", "trackio")
+    ]
+    assert "FileExistsError" in said[0]
+
+
+def test_the_first_tracker_is_ended_where_the_second_cannot_start(tmp_path, monkeypatch):
+    made, popen = [], started.subprocess.Popen
+
+    def once(*words: object, **options: object) -> object:
+        if made:
+            raise BlockingIOError("no more processes")
+        made.append(popen([sys.executable, "-S", "-c", "input()"], stdin=-1, stderr=-3))
+        return made[0]
+
+    monkeypatch.setattr(started.subprocess, "Popen", once)
+    assert "the tracker trackio cannot start (BlockingIOError: no more processes)" in opened(tmp_path)[0]
+    assert made[0].returncode == 0
+
+
+def test_a_file_of_the_working_folder_is_no_tracker(tmp_path, monkeypatch):
+    """A script may be called trackio.py. `python -m` and a notebook put its folder on the path."""
+    found = []
+
+    def refused(words: list[str], env: dict[str, str], **options: object) -> None:
+        found.append((words, env["PYTHONPATH"].split(os.pathsep)))
+        raise OSError("enough")
+
+    (tmp_path / "trackio.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    for here in ("", ".", str(tmp_path)):
+        monkeypatch.syspath_prepend(here)
+    monkeypatch.setattr(started.subprocess, "Popen", refused)
+    opened(tmp_path)
+    (words, places), _ = found
+    assert words[1] == "-P"  # without it, -m puts the folder there again
+    assert not any(Path(place).resolve() == tmp_path for place in places)
+    assert str(Path(started.__file__).parents[3]) in places
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow", "trackio"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from steadygan.runs.trackers.follower import follow
+from steadygan.runs.trackers.follower import follow, record_of
+from steadygan.runs.trackers.services import SERVICES, Tracker
 
 FIRST = [
     {"step": 2, "images": 16, "wall_s": 0.1, "loss/D": 1.5, "loss/G": 0.5},
@@ -66,6 +67,46 @@ def records(file: Path) -> Iterator[bytes]:
         if kind in (1, 4):  # whole, or the last part
             yield parts
             parts = b""
+
+
+def noted(monkeypatch) -> list[tuple]:
+    """What a tracker that only writes down is given, from now on: numbers and words."""
+    found: list[tuple] = []
+    tracker = Tracker(
+        "id",
+        "here",
+        lambda step, values: found.append((step, dict(values))),
+        lambda step, file: None,
+        lambda step, name, words: found.append((step, words)),
+        lambda ended: None,
+    )
+    monkeypatch.setitem(SERVICES, "wandb", lambda about, known: tracker)
+    return found
+
+
+def test_a_divergence_is_told_of_once(tmp_path, monkeypatch):
+    found, about = noted(monkeypatch), {"name": "toy", "members": [{}], "first": 0}
+    lost = {"step": 8, "diverged": [0], "good_step": 6}
+    write(tmp_path, [*FIRST, lost], 0, steps=9)
+    for _ in range(2):
+        follow("wandb", tmp_path, iter([about]))
+    assert [each for each in found if each[0] == 8] == [(8, "diverged after step 6")]
+    write(tmp_path, [*FIRST, lost, {"step": 9, "diverged": [0], "good_step": None}], 0, steps=9)
+    follow("wandb", tmp_path, iter([about]))
+    assert found[-1] == (9, "diverged")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"keys": 3}, {"keys": [3]}, {"picture": "a"}, {"place": None}, {"failed": 1}]
+)
+def test_a_damaged_record_is_that_of_a_tracker_which_has_nothing(wrong, tmp_path):
+    (tmp_path / "trackers").mkdir()
+    good = {"ids": ["a"], "place": "", "step": 3, "keys": ["x"], "picture": 2, "failed": ""}
+    file = tmp_path / "trackers" / "wandb.json"
+    file.write_text(json.dumps(good))
+    assert record_of(tmp_path, "wandb") == good
+    file.write_text(json.dumps({**good, **wrong}))
+    assert record_of(tmp_path, "wandb")["step"] == -1
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ from steadygan.errors import UsageError, said
 
 __all__ = ["check_hub", "check_name", "check_token", "hub_errors", "is_name"]
 
-PART = r"[A-Za-z0-9](?:[\w-]|\.(?!\.))*"
-"""A user's or a repository's name: letters, digits, `_`, `-`, and single dots."""
+PART = r"[A-Za-z0-9](?:\w|-(?!-)|\.(?!\.))*"
+"""A user's or a repository's name: ASCII letters, digits, `_`, and single `-` and `.`."""
 
 
 def is_name(text: str) -> bool:
@@ -19,14 +19,16 @@ def is_name(text: str) -> bool:
     >>> is_name("ann/my-gan"), is_name("my-gan"), is_name("ann/my/gan"), is_name("../gan")
     (True, False, False, False)
     """
-    return bool(re.fullmatch(f"{PART}/{PART}", text)) and len(text) <= 96 and text[-1] not in ".-"
+    known = re.fullmatch(f"{PART}/{PART}", text, re.ASCII)
+    return bool(known) and len(text) <= 96 and not text.endswith((".", "-", ".git"))
 
 
 def check_name(text: str) -> None:
     """Raise UsageError for what cannot be the name of a repository."""
     if not is_name(text):
         raise UsageError(
-            f"{text!r} is not the name of a repository: write USER/NAME, in letters, digits, '-', '_' and '.'"
+            f"{text!r} is not the name of a repository: write USER/NAME, in letters of a to z, digits, '_', and single "
+            "'-' and '.', without .git at its end"
         )
 
 

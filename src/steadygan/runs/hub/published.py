@@ -1,8 +1,9 @@
 """A published generator: weights, sizes and the configuration, read back without running code of its author."""
 
 import json
+import math
 import runpy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ SHAPE = {
     **{"format": int, "shape": [int], "latent": int, "classes": int, "seed": int},
     **{"drawn": str, "own": bool},
 }
+LARGEST = 2**30
+"""Numbers in the largest samples, one of each class, that a generator may make."""
+
+WIDEST = 2**20
+"""Numbers in the largest latent."""
+
+SLACK = 2**20
+"""Bytes that a file of weights may have beside its tensors."""
 
 
 def write_facts(folder: Path, G: Generator, raw: Mapping[str, Any]) -> None:
@@ -50,26 +59,45 @@ def is_published(folder: Path) -> bool:
 def pulled(name: str, trust_code: bool) -> Generator:
     """Download a repository's generator and load it, or take it from the Hub's cache without a network.
 
-    Only data is downloaded, and the source file only where `trust_code` says so.
+    Only data is downloaded, and the source file only where `trust_code` says so. Weights come last, where their size
+    fits the network.
     """
     before = f"there is no folder {name}, and "
     check_hub(f"{before}to load it from the Hugging Face Hub")
     from huggingface_hub import snapshot_download
 
-    wanted = [FACTS, CONFIG, WEIGHTS, *([SOURCE] if trust_code else [])]
+    wanted = [FACTS, CONFIG, *([SOURCE, WEIGHTS] if trust_code else [])]
     with hub_errors(name, before):
         folder = Path(snapshot_download(name, allow_patterns=wanted, library_name="steadygan"))
     if not is_published(folder):
         raise UsageError(
             f"the repository {name} holds no generator of steadygan (no {FACTS}): name one that steadygan push has made"
         )
-    return read(folder, trust_code, name)
+    return read(folder, trust_code, name, lambda size: _fetch(folder, name, before, size))
 
 
-def read(folder: Path, trust_code: bool, name: str) -> Generator:
+def _fetch(folder: Path, name: str, before: str, size: int) -> None:
+    """Download the weights of a network of `size` bytes to their place in the Hub's cache, unless they are there."""
+    if (folder / WEIGHTS).exists():
+        return
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    with hub_errors(name, before):
+        found = get_hf_file_metadata(hf_hub_url(name, WEIGHTS, revision=folder.name)).size or 0
+        if found > size + SLACK:
+            raise UsageError(
+                f"the weights of {name} have {found:,} bytes, and its network {size:,}: publish the generator again"
+            )
+        hf_hub_download(name, WEIGHTS, revision=folder.name, library_name="steadygan")
+
+
+def read(
+    folder: Path, trust_code: bool, name: str, fetch: Callable[[int], None] = lambda size: None
+) -> Generator:
     """The generator in a folder.
 
     A network of steadygan is built from the configuration, and its weights are read: no code of the folder runs.
+    `fetch` is called with the network's bytes before that.
     Raises UsageError for a network of its author's own code without `trust_code`, and for damaged files.
     """
     try:
@@ -78,9 +106,28 @@ def read(folder: Path, trust_code: bool, name: str) -> Generator:
         raise UsageError(f"{error}: publish the generator again") from None
     if facts["format"] != FORMAT:
         raise UsageError(f"{name} has another format version: load it with a newer steadygan")
-    net = _trusted(folder, trust_code, name) if facts["own"] else _built(folder, facts, name)
+    if not _sound(facts):
+        raise UsageError(f"{name}: {FACTS} is damaged: publish the generator again")
+    if facts["own"]:
+        net = _trusted(folder, trust_code, name)
+    else:
+        net = _built(folder, facts, name)
+        found = tensors(net)
+        fetch(sum(tensor.nbytes for tensor in found.values()))
+        _fill(found, _tensors(folder / WEIGHTS), name)
     drawn = torch.float64 if facts["drawn"] == "float64" else torch.float32
     return Generator(net, facts["latent"], tuple(facts["shape"]), facts["classes"], facts["seed"], drawn)
+
+
+def _sound(facts: Mapping[str, Any]) -> bool:
+    """Whether a generator can have these sizes."""
+    shape, classes = facts["shape"], facts["classes"]
+    return (
+        min(shape, default=0) > 0
+        and classes >= 0
+        and math.prod(shape) * max(classes, 1) <= LARGEST
+        and 0 < facts["latent"] <= WIDEST
+    )
 
 
 def _trusted(folder: Path, trust_code: bool, name: str) -> nn.Module:
@@ -92,21 +139,34 @@ def _trusted(folder: Path, trust_code: bool, name: str) -> nn.Module:
         )
     try:
         found = runpy.run_path(str(folder / SOURCE))["load"]()
-    except Exception as error:  # whatever the author's file raises
+    except (Exception, SystemExit) as error:  # whatever the author's file raises
         raise UsageError(f"{SOURCE} of {name} fails ({said(error)}): ask its author") from error
+    if not isinstance(found, nn.Module):
+        raise UsageError(
+            f"load() in {SOURCE} of {name} returns no module but {type(found).__name__}: ask its author"
+        )
     return found
 
 
 def _built(folder: Path, facts: Mapping[str, Any], name: str) -> nn.Module:
-    """The network that the configuration names, with the weights of the file."""
-    run = without_data(
-        _safe(config.load(folder / CONFIG)), tuple(facts["shape"]), facts["classes"], f"{name}: {CONFIG}"
-    )
-    if "G" not in run.game.players:
-        raise UsageError(f"the configuration of {name} has no generator: publish a run on points or images")
-    net = plain(of_labels(run.game.players["G"].network.module, run)).float().cpu()
-    _fill(tensors(net), _tensors(folder / WEIGHTS), name)
-    return net
+    """The network that the configuration names, before it has its weights."""
+    raw = _safe(config.load(folder / CONFIG))
+    try:
+        run = without_data(raw, tuple(facts["shape"]), facts["classes"], f"{name}: {CONFIG}")
+        if "G" not in run.game.players:
+            raise UsageError(
+                f"the configuration of {name} has no generator: publish a run on points or images"
+            )
+        if (facts["latent"], facts["classes"]) != (run.latent - run.classes, run.classes):
+            raise UsageError(
+                f"the latent and the classes of {FACTS} do not fit the configuration of {name}: publish the generator "
+                "again"
+            )
+        return plain(of_labels(run.game.players["G"].network.module, run)).float().cpu()
+    except (RuntimeError, MemoryError, ArithmeticError) as error:  # such as sizes that no memory holds
+        raise UsageError(
+            f"the network of {name} cannot be built ({said(error)}): publish the generator again"
+        ) from error
 
 
 def _safe(raw: dict[str, Any]) -> dict[str, Any]:

@@ -32,14 +32,15 @@ KEPT = ("step", "images", "wall_s")
 Record = dict[str, Any]
 """What a tracker has: `ids` of its runs, the last `step` with its `keys`, the last `picture`; and where to look."""
 
+SHAPE = {"ids": [str], "place": str, "step": int, "keys": [str], "picture": int, "failed": str}
+
 
 def record_of(folder: Path, name: str) -> Record:
     """The record of a tracker in a run folder, or that of one which has nothing."""
-    empty = {"ids": [], "place": "", "step": -1, "keys": [], "picture": -1, "failed": ""}
     try:
-        return {**empty, **read_json(folder / "trackers" / f"{name}.json", {"ids": [str], "step": int})}
+        return read_json(folder / "trackers" / f"{name}.json", SHAPE)
     except ValueError:
-        return empty
+        return {"ids": [], "place": "", "step": -1, "keys": [], "picture": -1, "failed": ""}
 
 
 def follow(name: str, folder: Path, messages: Iterator[dict[str, Any]]) -> None:
@@ -109,18 +110,20 @@ class _Following:
             self._write()
 
     def _line(self, step: int, line: dict[str, Any]) -> None:
-        if "diverged" in line:
-            for index in line["diverged"]:
-                self.runs[index].text(step, "verdict", f"diverged after step {line['good_step']:,}")
-            return
-        have, last = self.record["keys"], self.record["step"]
-        new = {key: line[key] for key in line if key not in KEPT and not (step == last and key in have)}
+        last = self.record["step"]
+        have = self.record["keys"] if step == last else []
+        lost = "diverged" in line
+        found = {f"diverged/{index}": index for index in line["diverged"]} if lost else line
+        new = {key: value for key, value in found.items() if key not in (*KEPT, *have)}
         if step < last or "stopped" in line or not new:
             return
-        for index, run in enumerate(self.runs):
-            run.scalars(step, {key: _number(value, index) for key, value in new.items()})
-        self.record["keys"] = [*(have if step == last else ()), *new]
-        self.record["step"] = step
+        if lost:
+            for index in new.values():
+                self.runs[index].text(step, "verdict", _lost(line["good_step"]))
+        else:
+            for index, run in enumerate(self.runs):
+                run.scalars(step, {key: _number(value, index) for key, value in new.items()})
+        self.record["keys"], self.record["step"] = [*have, *new], step
 
     def _picture(self, step: int, path: Path) -> None:
         self.runs[0].picture(step, path)
@@ -158,6 +161,10 @@ def _each(folder: Path, about: Mapping[str, Any]) -> Iterator[About]:
 def _number(value: Any, member: int) -> float:
     one = value[member] if isinstance(value, list) else value
     return float("nan") if one is None else float(one)
+
+
+def _lost(good: int | None) -> str:
+    return "diverged" if good is None else f"diverged after step {good:,}"
 
 
 def _messages() -> Iterator[dict[str, Any]]:

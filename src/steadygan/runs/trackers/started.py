@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.diagnostics import Verdict
+from steadygan.errors import said
 from steadygan.runs.folder import Note
 from steadygan.runs.trackers.follower import PATIENCE, record_of
 from steadygan.training.events import Diverged, Event, Progress, Scored, Statistics
@@ -40,10 +41,10 @@ def followed(
 
     A tracker is a process of its own, so that training keeps its time, its random numbers and its life. It is told of
     new lines, and of a new picture at each event of the type `drawn`. `first` is the step from which the run starts or
-    resumes. A tracker that fails, or does not end within a minute, costs a note.
+    resumes. A tracker that cannot start, fails, or does not end within a minute, costs a note.
     """
     about = {"name": folder.resolve().name, "members": [dict(m) for m in members], "first": first}
-    others = [_Follower(name, folder, about, note) for name in dict.fromkeys(names)]
+    others: list[_Follower] = []
 
     def tell(message: Mapping[str, Any]) -> None:
         for other in others:
@@ -59,6 +60,11 @@ def followed(
         tell({"step": step, "verdicts": [[(v.name, _words(v)) for v in each] for each in found]})
 
     try:
+        for name in dict.fromkeys(names):
+            try:
+                others.append(_Follower(name, folder, about, note))
+            except OSError as error:
+                note(f"the tracker {name} cannot start ({said(error)}), and the run goes on without it")
         yield sink, judged
         tell({"ended": True})
     finally:
@@ -76,6 +82,12 @@ def _words(verdict: Verdict) -> str:
     return f"{name}: {verdict.evidence[0]}" + (f" Try: {advice}" if advice else "")
 
 
+def _path() -> str:
+    """Where a tracker's process imports from: as here, but no file of the working folder, such as a trackio.py."""
+    here, home = Path.cwd(), Path(__file__).parents[3]
+    return os.pathsep.join(each for each in sys.path if each and Path(each).resolve() not in {here} - {home})
+
+
 class _Follower:
     """The process of one tracker. What its pipe does not take at once waits here, and training does not."""
 
@@ -85,11 +97,11 @@ class _Follower:
         self.log = folder / "trackers" / f"{name}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "steadygan.runs.trackers.follower", name, str(folder.resolve())],
+                [sys.executable, "-P", "-m", "steadygan.runs.trackers.follower", name, str(folder.resolve())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, "PYTHONPATH": _path()},
                 start_new_session=True,  # an interrupt is for the training: the tracker then ends by itself
             )
         assert self.process.stdin
@@ -98,9 +110,10 @@ class _Follower:
         self.tell(about)
 
     def tell(self, message: Mapping[str, Any]) -> None:
-        """Send a message, as far as the pipe takes it now."""
+        """Send a message, as far as the pipe takes it now. Where others wait, a line needs no message of its own."""
         if not self.told:
-            self.left += json.dumps(message).encode() + b"\n"
+            if not (self.left and "line" in message):
+                self.left += json.dumps(message).encode() + b"\n"
             self._push()
 
     def _push(self) -> None:
