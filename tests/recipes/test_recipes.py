@@ -806,15 +806,15 @@ def stepped(name: str, batch: int, steps: int = 3, *changes: str) -> State:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
-def test_a_recipe_takes_three_steps_at_full_size(name, stood_in):
+def test_a_recipe_takes_two_steps_at_full_size(name, stood_in):
     """One critic step each where the recipe has several: what they do is the same."""
     several = getattr(settings(name).dynamics, "n_critic", 1) > 1
-    state = stepped(name, FULL[name], 3, *(["dynamics.n_critic=1"] if several else []))
-    assert state.scalars["step"] == 3
+    state = stepped(name, FULL[name], 2, *(["dynamics.n_critic=1"] if several else []))
+    assert state.scalars["step"] == 2
 
 
-COMPILED = ["cifar10-gn-cnn-pgn", "cifar10-numerics-dcgan4-standard"]
-"""Architectures that compile in a minute; those of residual blocks take three."""
+COMPILED = ["cifar10-numerics-dcgan4-standard"]
+"""An architecture that compiles in a minute; those of residual blocks take three."""
 
 
 @pytest.mark.slow

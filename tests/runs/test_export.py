@@ -306,7 +306,7 @@ def test_onnx_without_its_packages_is_a_sentence(run, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dcgan", "r3gan", "biggan32", "mlp"])
+@pytest.mark.parametrize("name", ["dcgan", "biggan32"])
 def test_a_program_takes_any_number_of_samples(name, tmp_path):
     net, inputs = generator(name)
     classes = 3 * (len(inputs) - 1)

@@ -220,8 +220,6 @@ CASES: dict[str, Raw] = dict([*registered(), *combined()])
 
 COMPILED = (
     "ensemble, batch norm, largest",
-    "all penalties",
     "fake-as-real, ADA",
-    "batch norm, consensus",
 )
 """Cases that are compiled too: those that join most."""
