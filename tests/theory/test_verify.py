@@ -50,7 +50,7 @@ def test_every_verdict_is_the_expected_one(verdicts):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_other_seeds_come_to_the_same_verdicts(seed):
     found = statements.verify(seed)
     assert statements.surprises(found) == []
