@@ -166,6 +166,7 @@ def test_removal_needs_a_selection_and_a_yes(run, command, monkeypatch):
     assert tree(Path()) == before
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     (run / "G.onnx").write_text("kept by hand")
+    (run / ".half.partial").write_text("left by a kill")
     done = command("runs", "runs/a", "--clean")
     assert done.code == 0
     assert "to remove: runs/a" in done.out

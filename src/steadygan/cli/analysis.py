@@ -65,6 +65,13 @@ Use = Annotated[
 RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Run folder.")]
 Member = Annotated[int | None, typer.Option(help="Ensemble member. Default: all members.")]
 OneMember = Annotated[int, typer.Option(help="Ensemble member.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Use the raw generator. Default: its moving average (EMA).")]
+Recipe = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="Recipe name, run folder or YAML file.", autocompletion=completion.recipes
+    ),
+]
 
 
 def _checked_seed(value: int) -> int:
@@ -261,14 +268,7 @@ def probe_group() -> None:
 
 @probe.command("gamma")
 def probe_gamma(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE",
-            help="Recipe name, run folder or YAML file.",
-            autocompletion=completion.recipes,
-        ),
-    ] = DEFAULT,
+    recipe: Recipe = DEFAULT,
     overrides: Overrides = None,
     steps: Annotated[int, typer.Option(min=10, help="Training steps for each of the five weights.")] = 300,
     data_root: DataRoot = None,

@@ -25,6 +25,7 @@ from steadygan.cli.analysis import (
     DataRoot,
     OneMember,
     Overrides,
+    Raw,
     RunFolder,
     Use,
     brought,
@@ -249,9 +250,7 @@ def sample(
     out: Annotated[
         Path | None, typer.Option(help="Output picture. Default: samples.png in the run folder.")
     ] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Use the raw generator. Default: its moving average (EMA).")
-    ] = False,
+    raw: Raw = False,
     member: OneMember = 0,
     label: Annotated[int | None, typer.Option(help="Class to sample. Default: one class per row.")] = None,
     reconstruct: Annotated[

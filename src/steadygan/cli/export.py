@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.analysis import OneMember, RunFolder, Use, brought, console
+from steadygan.cli.analysis import OneMember, Raw, RunFolder, Use, brought, console
 
 __all__ = ["export"]
 
@@ -20,9 +20,7 @@ def export(
     ] = "safetensors",
     out: Annotated[Path | None, typer.Option(help="File to write. Default: G in the run folder.")] = None,
     member: OneMember = 0,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Use the raw generator. Default: its moving average (EMA).")
-    ] = False,
+    raw: Raw = False,
     use: Use = None,
 ) -> None:
     """Export a run's generator to a file that runs without steadygan.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.analysis import OneMember, RunFolder, Use, brought, console
+from steadygan.cli.analysis import OneMember, Raw, RunFolder, Use, brought, console
 
 __all__ = ["push"]
 
@@ -19,9 +19,7 @@ def push(
         str | None, typer.Option(help="Message of the commit. Default: names the run.")
     ] = None,
     member: OneMember = 0,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Use the raw generator. Default: its moving average (EMA).")
-    ] = False,
+    raw: Raw = False,
     use: Use = None,
 ) -> None:
     """Publish a run's generator on the Hugging Face Hub.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steadygan.cli import completion
-from steadygan.cli.analysis import DataRoot, Seed, console, named_recipe
+from steadygan.cli.analysis import DataRoot, Recipe, Seed, console, named_recipe
 from steadygan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,14 +27,7 @@ Values = Annotated[
 
 
 def sweep(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE",
-            help="Recipe name, run folder or YAML file.",
-            autocompletion=completion.recipes,
-        ),
-    ],
+    recipe: Recipe,
     values: Values = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Runs to draw where a key has a range. Lists alone make a grid.")

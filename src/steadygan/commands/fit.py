@@ -351,10 +351,8 @@ def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
     return raw
 
 
-HINTS = {
-    **dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}'),
-}
-"""What to write for options that other trainers have, or an older version."""
+HINTS = dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}')
+"""What to write for options that other trainers have."""
 
 
 def _joined(section: Any, home: str, key: str, value: Any) -> Any:

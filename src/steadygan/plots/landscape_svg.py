@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["SIDE", "described", "dots", "svg"]
+__all__ = ["SIDE", "data_url", "described", "dots", "svg"]
 
 SIDE = 400
 """Side of the picture in SVG units."""
@@ -44,10 +44,11 @@ def svg(
         for name, some, colour, width in points
         if some is not None
     ]
+    picture = data_url("png", _tint(logits))
     return "".join(
         [
             f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(label)}">',
-            f'<image href="{_address(_tint(logits))}" width="{SIDE}" height="{SIDE}" preserveAspectRatio="none"/>',
+            f'<image href="{picture}" width="{SIDE}" height="{SIDE}" preserveAspectRatio="none"/>',
             '<path class="arrows" data-mark="gradient" fill="none" stroke="currentColor" stroke-opacity=".6" '
             f'd="{_arrows(gradient)}"/>',
             *drawn,
@@ -77,8 +78,13 @@ def dots(points: Tensor, frame: Square) -> tuple[str, int]:
     return "".join(f"M{u:.0f} {v:.0f}h0" for u, v in inside.tolist()), len(points) - len(inside)
 
 
-def _address(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+def data_url(kind: str, content: bytes) -> str:
+    """The address of a picture that holds the picture itself.
+
+    >>> data_url("png", b"abc")
+    'data:image/png;base64,YWJj'
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _tint(logits: Tensor) -> bytes:

@@ -1,6 +1,5 @@
 """Pictures over time for the page's sliders: grids of samples, and landscapes of critics."""
 
-import base64
 import io
 import re
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from PIL import Image, features
 
 from steadygan.files import BINARY, read_whole
-from steadygan.plots.landscape_svg import described, dots, svg
+from steadygan.plots.landscape_svg import data_url, described, dots, svg
 from steadygan.runs.folder import SAMPLES
 from steadygan.runs.sinks.landscapes import LANDSCAPES, read_landscape
 
@@ -79,7 +78,7 @@ def _picture(path: Path, changed: int, size: int) -> Frame | None:
         return None
     ends = [(x, y) for x in (0, image.width - 1) for y in (0, image.height - 1)]
     plot = all(image.getpixel(end) == WHITE for end in ends)
-    source = _address("png", whole) if len(whole) <= size else _shrunk(image, size)
+    source = data_url("png", whole) if len(whole) <= size else _shrunk(image, size)
     return Frame(int(path.stem[5:]), source, image.width / image.height, plot)
 
 
@@ -96,11 +95,7 @@ def _shrunk(image: Image.Image, size: int) -> str:
         if found and stream.tell() > size:
             break
         found = stream.getvalue()
-    return _address(kind, found)
-
-
-def _address(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return data_url(kind, found)
 
 
 def landscapes(folder: Path, most: int) -> Landscapes:

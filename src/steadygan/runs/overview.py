@@ -17,6 +17,7 @@ from steadygan.diagnostics import VERDICTS, Events, diagnose, read
 from steadygan.errors import UsageError, short
 from steadygan.files import read_json
 from steadygan.runs.folder import (
+    BOARD,
     CHECKPOINTS,
     CONFIG,
     EVALUATION,
@@ -28,6 +29,9 @@ from steadygan.runs.folder import (
 )
 from steadygan.runs.identity import IDENTITY, known_identity
 from steadygan.runs.live_diagnosis import facts_of
+from steadygan.runs.origin import ORIGIN
+from steadygan.runs.own_code import RECORD, recorded
+from steadygan.runs.score_cards import SCORES
 from steadygan.runs.sinks.checkpoints import best_score
 from steadygan.runs.sinks.jsonl import whole
 from steadygan.runs.sinks.landscapes import LANDSCAPES
@@ -44,8 +48,8 @@ DEEPEST = 3
 
 WRITTEN = {
     *(CONFIG, EVENTS, EVALUATION, CHECKPOINTS, SAMPLES, LANDSCAPES, IDENTITY),
-    *("tensorboard", "trackers", "wandb", "origin.json", "own.json", "looks.json"),
-    *("scores.json", "samples.png", "spectrum.png", "spectrum.json", "report.html"),
+    *(BOARD, "trackers", "wandb", ORIGIN, RECORD, SCORES, "looks.json"),
+    *("samples.png", "spectrum.png", "spectrum.json", "report.html"),
 }
 """What steadygan itself writes to a run folder."""
 
@@ -108,16 +112,21 @@ def overview(folder: Path) -> Overview:
     """Return how a run stands. A damaged one has a note instead of an error."""
     size, others = _bytes(folder), _others(folder)
     settings, note = _settings(folder)
+    step, by_rule = _told(folder)
     if settings is None:
         state = "running" if _held(folder) else "stopped" if unbegun(folder) else "damaged"
-        return Overview(folder, "", _step(folder), 0, state, "", "", size, others, short(note))
+        return Overview(folder, "", step, 0, state, "", "", size, others, short(note))
     try:
         events = read(folder / EVENTS, facts_of(settings))
     except UsageError:
         events = Events()  # stopped before its first line
     verdict = _verdict(events)
-    step = _step(folder)
-    state = "running" if _held(folder) else _ended(folder, settings, events, verdict, step)
+    if _held(folder):
+        state = "running"
+    elif _has_failed(settings, events, verdict, step):
+        state = "failed"
+    else:
+        state = "finished" if by_rule or _saved_step(folder) >= settings.steps else "stopped"
     score = _score(folder, events)
     return Overview(folder, settings.name, step, settings.steps, state, verdict, score, size, others, "")
 
@@ -131,7 +140,7 @@ def remove(run: Overview) -> None:
     if run.folder.is_symlink():
         raise UsageError(f"{run.folder} is a link, and was left: remove it by hand")
     with locked(run.folder):
-        if not is_run(run.folder) or _step(run.folder) != run.step:
+        if not is_run(run.folder) or _told(run.folder)[0] != run.step:
             raise UsageError(f"{run.folder} has changed meanwhile, and was left: list the runs again")
         for path in sorted(_written(run.folder), key=lambda p: (p.name == IDENTITY, p.name == CHECKPOINTS)):
             if path.is_dir() and not path.is_symlink():
@@ -166,13 +175,10 @@ def _held(folder: Path) -> bool:
     return False
 
 
-def _ended(folder: Path, settings: Config, events: Events, verdict: str, step: int) -> str:
-    """How a run ended that no process trains: one of `STATES`."""
+def _has_failed(settings: Config, events: Events, verdict: str, step: int) -> bool:
+    """Whether all members of a run that no process trains are lost, or a verdict in stop_on has ended it."""
     lost = {member for line in events.diverged for member in line["diverged"]}
-    if len(lost) >= events.members or (step < settings.steps and verdict in settings.stop_on):
-        return "failed"
-    by_rule = any("stopped" in line for _, line in whole(folder / EVENTS))
-    return "finished" if by_rule or _saved_step(folder) >= settings.steps else "stopped"
+    return len(lost) >= events.members or (step < settings.steps and verdict in settings.stop_on)
 
 
 def _verdict(events: Events) -> str:
@@ -201,9 +207,12 @@ def _mean(value: Any) -> float | None:
     return fmean(numbers) if numbers else None
 
 
-def _step(folder: Path) -> int:
-    """The last step that a run has a checkpoint or a line of."""
-    return max([_saved_step(folder), *(line["step"] for _, line in whole(folder / EVENTS))])
+def _told(folder: Path) -> tuple[int, bool]:
+    """The last step that a run has a checkpoint or a line of, and whether a line says that a rule has ended it."""
+    step, by_rule = _saved_step(folder), False
+    for _, line in whole(folder / EVENTS):
+        step, by_rule = max(step, line["step"]), by_rule or "stopped" in line
+    return step, by_rule
 
 
 def _saved_step(folder: Path) -> int:
@@ -224,16 +233,9 @@ def _bytes(folder: Path) -> int:
 
 def _written(folder: Path) -> list[Path]:
     """What steadygan wrote at the top of a run folder. A file of --use belongs to the run."""
-    known = {*WRITTEN, _own_name(folder)}
-    return [path for path in folder.iterdir() if path.name in known or path.name.endswith(".partial")]
+    known = {*WRITTEN, recorded(folder).get("file")}
+    return [path for path in folder.iterdir() if path.name in known or path.match(".*.partial")]
 
 
 def _others(folder: Path) -> list[str]:
     return sorted({path.name for path in folder.iterdir()} - {path.name for path in _written(folder)})
-
-
-def _own_name(folder: Path) -> str:
-    try:
-        return str(read_json(folder / "own.json", {"file": str})["file"])
-    except ValueError:
-        return ""

@@ -20,7 +20,7 @@ from steadygan.files import read_json, user_path, write_whole
 from steadygan.losses import Loss
 from steadygan.runs.folder import Note
 
-__all__ = ["OwnFile", "as_loss", "check_named", "check_same", "keep", "own_file"]
+__all__ = ["OwnFile", "as_loss", "check_named", "check_same", "keep", "own_file", "recorded"]
 
 RECORD = "own.json"
 """The file of a run folder that says which objects came from outside: the file's name and hash."""
@@ -112,7 +112,7 @@ def keep(folder: Path, file: OwnFile | None, about: Mapping[str, Any] = {}) -> N
 
 def check_same(folder: Path, file: OwnFile | None, note: Note) -> None:
     """Note where the file that a run is resumed with is another one than it began with."""
-    before = _record(folder)
+    before = recorded(folder)
     if file and before.get("sha256") not in (None, hashlib.sha256(file.text).hexdigest()):
         note(
             f"{file.name} is not as it was when {folder} began (that text is in {folder / str(before.get('file'))}): "
@@ -122,7 +122,7 @@ def check_same(folder: Path, file: OwnFile | None, note: Note) -> None:
 
 def check_named(folder: Path) -> None:
     """Raise UsageError where a run has objects from outside: the command that it stands for has named no file."""
-    before = _record(folder)
+    before = recorded(folder)
     if "file" in before:
         raise UsageError(
             f"{folder} was trained with {before['file']}: name the file again, --use {folder / str(before['file'])}"
@@ -134,7 +134,7 @@ def check_named(folder: Path) -> None:
         )
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def recorded(folder: Path) -> dict[str, Any]:
     """What `keep` wrote to a run folder; nothing where there is no such file."""
     try:
         return dict(read_json(folder / RECORD, {}))
