@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from steadygan.game import Buffers, Network, State
 from steadygan.game.state import averaged
 from steadygan.networks import of_classes
+from steadygan.networks.few_channels import ByProducts
 from steadygan.noise import HiddenNoise
 from steadygan.normalization import SpectralNorm
 from steadygan.rng import generator
@@ -134,7 +135,10 @@ def sampler(
 
     @torch.no_grad()
     def made(z: Tensor) -> Tensor:
-        parts = [frozen(params, {n: b.clone() for n, b in buffers.items()}, part) for part in z.split(CHUNK)]
+        with ByProducts():
+            parts = [
+                frozen(params, {n: b.clone() for n, b in buffers.items()}, part) for part in z.split(CHUNK)
+            ]
         return torch.cat(parts).float()
 
     return made
