@@ -1,4 +1,4 @@
-"""Layers that make a few channels, by products: torch's own results, and torch's own layers wherever they do not pay."""
+"""Layers that make a few channels, by products: torch's own results, and its own layers wherever they do not pay."""
 
 import pytest
 import torch
@@ -63,7 +63,8 @@ def test_a_network_has_few_channels_if_each_of_its_convolutions_has():
 
 def test_own_convolutions_end_with_the_block_also_after_an_error():
     before = torch.backends.mkldnn.enabled
-    with pytest.raises(KeyError), own_convolutions():
+    with own_convolutions():
         assert not torch.backends.mkldnn.enabled
+    with pytest.raises(KeyError), own_convolutions():
         raise KeyError
     assert torch.backends.mkldnn.enabled == before
