@@ -114,7 +114,6 @@ def tasks(tiny: bool) -> list[Task]:
     points = {**RING, "precision": "float32"}
     images = {**FASHION, "data": "own", "channels_last": True}
     found = [
-        Task("ResNet + R1, float32", RESNET, "r1", three, every),
         Task(
             "ring MLP, FARGAN",
             points,
@@ -122,6 +121,8 @@ def tasks(tiny: bool) -> list[Task]:
             None,
             ("naive eager", "ours compiled", "ours, graphs", many),
         ),
+        Task("DCGAN, FARGAN", images, "far + r1", one, ("naive eager", "ours, graphs", many)),
+        Task("ResNet + R1, float32", RESNET, "r1", three, every),
         Task("GN's CNN, 5 D + 1 G, bfloat16, batch 64", GN, "gn", three, some),
         Task(
             "ResNet + R1, TF32",
@@ -132,7 +133,6 @@ def tasks(tiny: bool) -> list[Task]:
             tf32=True,
         ),
         Task("GN's CNN, 5 D + 1 G, bfloat16, batch 512", {**GN, "batch": 512}, "gn", three, some),
-        Task("DCGAN, FARGAN", images, "far + r1", one, ("naive eager", "ours, graphs", many)),
     ]
     return [task._replace(settings=_small(task.settings)) for task in found] if tiny else found
 

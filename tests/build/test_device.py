@@ -20,6 +20,7 @@ from steadygan.build import Run, build
 from steadygan.config import registry
 from steadygan.game import Draws
 from steadygan.recipes.catalogue import find_recipe
+from steadygan.training.checkpoint import tensors
 from steadygan.training.compile.compiled_step import vectorised
 
 SCHEDULE = "{schedule: linear, start: 0.01, stop: 0, over: 10}"
@@ -148,3 +149,20 @@ def test_no_step_on_a_gpu_waits_for_it(name, resident, monkeypatch):
     here, there = run.draws(139), draws(139)
     for a, b in zip(tree_leaves(here), tree_leaves(there), strict=True):
         torch.testing.assert_close(a, b.cpu(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", CASES)
+def test_steps_on_a_gpu_are_those_of_a_cpu(name):
+    """In float64 rounding is far below what a wrong number, a wrong draw or a lost update would change."""
+    run = made(name, [*CASES[name], "precision=float64"])
+    step = vectorised(run.step) if run.ensemble else run.step
+    draws = drawn_on(run, "cuda")
+    here, there = run.state, tree_map(lambda t: t.cuda(), run.state)
+    for number in range(3):
+        here, there = step(here, run.draws(number))[0], step(there, draws(number))[0]
+    before = tensors(run.state)
+    for (path, a), b in zip(tensors(here).items(), tensors(there).values(), strict=True):
+        moved = (a.double() - before[path].double()).norm() if path in before else 0
+        gap = (b.cpu().double() - a.double()).norm()
+        assert gap <= 1e-6 * moved + 1e-12, path
