@@ -1,12 +1,10 @@
 """The cost of one step: operations, their FLOPs, and peak memory, while it runs or on paper."""
 
-import operator
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -19,22 +17,6 @@ from torch.utils.flop_counter import flop_registry
 from steadygan import parallel
 
 __all__ = ["Meter", "on_paper"]
-
-
-NUMBERS: dict[str, Any] = {
-    **dict.fromkeys(("guard_or_false", "guard_or_true", "guard_size_oblivious"), bool),
-    **dict.fromkeys(("statically_known_true", "expect_true"), bool),
-    **dict.fromkeys(("is_nested_int", "has_free_symbols"), lambda size: False),
-    "has_guarding_hint": lambda size: True,
-    "guarding_hint_or_throw": int,
-    "sym_eq": operator.eq,
-    "sym_and": lambda *found: all(found),
-    "sym_or": lambda *found: any(found),
-}
-"""The answers to what torch asks of a size that may be symbolic, where all sizes are numbers."""
-
-PLAIN = {"torch.fx.experimental.symbolic_shapes": NUMBERS, "sympy": {"Basic": type("Basic", (), {})}}
-"""The modules that answer it. Of sympy torch needs the type of symbols, and nothing is one."""
 
 
 def _no(mode: type) -> bool:
@@ -106,44 +88,33 @@ def on_paper(function: Callable[..., Any], *arguments: Any) -> tuple[Meter, Any]
     """
     try:
         shapes = tree_map(partial(_shape, device="meta"), arguments)
-        with _no_compiler(PLAIN), torch.device("meta"), Meter() as meter, _Shapes():
+        with _no_compiler(), torch.device("meta"), Meter() as meter, _Shapes():
             return meter, function(*shapes)
-    except (
-        RuntimeError,
-        AttributeError,
-        ImportError,
-    ):  # fake tensors know more, but torch loads its compiler for them
+    except (RuntimeError, AttributeError):  # fake tensors know more, but torch loads its compiler for them
         return _of_fakes(function, *arguments)
 
 
 @contextmanager
-def _no_compiler(more: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Inside the block torch loads neither its compiler, only to tell it what it has to pass over, nor symbolic shapes.
-
-    Each takes seconds. The shapes here are numbers, so what torch asks of a symbolic one has a plain answer.
-    """
+def _no_compiler() -> Iterator[None]:
+    """Inside the block torch does not load its compiler, for seconds, only to tell it what it has to pass over."""
+    name = "torch._dynamo"
     marked: list[Any] = []
+    if name in sys.modules:
+        yield
+        return
 
     def disable(function: Any, *_: Any, **__: Any) -> Any:
         marked.append(function)
         return function
 
-    folder = [str(Path(torch.__file__).parent / "_dynamo")]  # of its settings, which fake tensors read
-    compiler = {
-        "disable": disable,
-        "compiled_autograd": SimpleNamespace(_disable=nullcontext),
-        "__path__": folder,
-    }
-    stand_ins = {"torch._dynamo": compiler, **more}
-    missing = [name for name in stand_ins if name not in sys.modules]
-    for name in missing:
-        sys.modules[name] = ModuleType(name)
-        vars(sys.modules[name]).update(stand_ins[name])
+    stand_in: Any = ModuleType(name)
+    stand_in.disable = disable
+    stand_in.compiled_autograd = SimpleNamespace(_disable=nullcontext)
+    sys.modules[name] = stand_in
     try:
         yield
     finally:
-        for name in [name for name in sys.modules if name.startswith(tuple(missing))] if missing else []:
-            del sys.modules[name]
+        del sys.modules[name]
         for function in marked:
             function.__dict__.pop("__dynamo_disable", None)
 
@@ -151,18 +122,11 @@ def _no_compiler(more: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
 def _of_fakes(function: Callable[..., Any], *arguments: Any) -> tuple[Meter, Any]:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    def counted() -> tuple[Meter, Any]:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            shapes = tree_map(partial(_shape, device="cpu"), arguments)
-            with Meter() as meter:
-                result = function(*shapes)
-        return meter, result
-
-    try:
-        with _no_compiler({}):
-            return counted()
-    except (AttributeError, ImportError):
-        return counted()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        shapes = tree_map(partial(_shape, device="cpu"), arguments)
+        with Meter() as meter:
+            result = function(*shapes)
+    return meter, result
 
 
 class _Shapes(TorchDispatchMode):

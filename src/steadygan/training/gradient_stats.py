@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -27,7 +26,6 @@ from steadygan.game.batches import Draws
 from steadygan.game.vector_field import field, gradient_and_value
 from steadygan.games.critic_batch import labelled
 from steadygan.networks import latent_labels, logits_of
-from steadygan.networks.few_channels import few_channels, own_convolutions
 from steadygan.penalties import Critic, input_gradient, interpolate, norm
 from steadygan.rng import generator
 
@@ -76,16 +74,11 @@ def gradient_statistics(
         if key in game.fields
     }
     shared = _shared(data, dtype, device)
-    one = partial(_measured, game, classes)
-    measure = torch.vmap(one, in_dims=(0, 0, 0, 0, None)) if ensemble else one
-    networks = [player.network for player in game.players.values()]
-    thin = few_channels([each.module for each in networks]) and not any(each.autocast for each in networks)
-
-    def statistics(before: State, state: State) -> Logs:
-        with own_convolutions() if thin else nullcontext():
-            return _detached(measure(before, state, batches[0], mine, shared))
-
-    return statistics
+    measure = partial(_measured, game, classes)
+    if not ensemble:
+        return lambda before, state: _detached(measure(before, state, batches[0], mine, shared))
+    mapped = torch.vmap(measure, in_dims=(0, 0, 0, 0, None))
+    return lambda before, state: _detached(mapped(before, state, batches[0], mine, shared))
 
 
 def _detached(found: Logs) -> Logs:

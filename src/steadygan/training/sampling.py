@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from steadygan.game import Buffers, Network, State
 from steadygan.game.state import averaged
 from steadygan.networks import of_classes
-from steadygan.networks.few_channels import ByProducts
 from steadygan.noise import HiddenNoise
 from steadygan.normalization import SpectralNorm
 from steadygan.rng import generator
@@ -135,10 +134,7 @@ def sampler(
 
     @torch.no_grad()
     def made(z: Tensor) -> Tensor:
-        with ByProducts():
-            parts = [
-                frozen(params, {n: b.clone() for n, b in buffers.items()}, part) for part in z.split(CHUNK)
-            ]
+        parts = [frozen(params, {n: b.clone() for n, b in buffers.items()}, part) for part in z.split(CHUNK)]
         return torch.cat(parts).float()
 
     return made
