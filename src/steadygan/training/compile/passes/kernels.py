@@ -28,7 +28,7 @@ FLAGS = ["-std=c++20", "-O3", "-fPIC", "-shared", "-fopenmp"]
 
 EXPORTED = "{ global: aoti_torch_cpu_product; local: *; };"
 """What other libraries may see, in the words of a linker on Linux. Else those that are loaded later take our copies of
-C++'s own functions. Where another compiler made them, that ended the process (an error's message, a convolution of cuDNN)."""
+C++'s own functions. Where another compiler made them, the process ended, at an error's message or in cuDNN."""
 
 VECTORS = {"AVX512": ["-mavx512f", "-mfma"], "AVX2": ["-mavx2", "-mfma"]}
 """Compiler flags by the CPU capability that torch found. No others: machines may share the cache folder."""
