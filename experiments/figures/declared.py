@@ -46,12 +46,17 @@ class Table(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A figure or a table of a paper. `tiny` are overrides that stand for the preset tiny: points need longer runs."""
+    """A figure or a table of a paper.
+
+    `tiny` are overrides that stand for the preset tiny: points need longer runs. `scored` are overrides of all runs, so
+    that those in one column are scored alike.
+    """
 
     title: str
     panels: tuple[Panel, ...]
     shown: Curves | Frames | Table = Curves()
     tiny: tuple[str, ...] = ()
+    scored: tuple[str, ...] = ()
 
 
 LOSSES = Curves(tuple(LEVELS), LEVELS)
