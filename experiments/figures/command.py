@@ -167,7 +167,7 @@ def _note(figure: Figure, found: Mapping[str, Record], options: argparse.Namespa
     gone = sum(record["lost"] for record in found.values())
     told = f"; {gone} of {options.seeds * len(found)} members became NaN and are left out" if gone else ""
     if isinstance(figure.shown, Frames):
-        return f"the first of {options.seeds} seeds{told}"
+        return f"{f'the first of {options.seeds} seeds' if options.seeds > 1 else 'one seed'}{told}"
     one, all_ = ("dots", "bars") if isinstance(figure.shown, Table) else ("lines", "bands")
     level = "; dashed: both players at D = 1/2" if getattr(figure.shown, "levels", {}) else ""
     return f"{one}: median of {options.seeds} seeds; {all_}: from the lowest to the highest{level}{told}"
