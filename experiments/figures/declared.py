@@ -7,7 +7,16 @@ from typing import NamedTuple
 LEVELS = {"adversarial/D": 2 * math.log(2), "adversarial/G": math.log(2)}
 """The losses of D and G, without penalties, at D = 1/2."""
 
-SCORES = ("inception_score", "fid", "kd_pixels8", "modes", "high_quality", "unbalance", "rows_covered")
+SCORES = (
+    "inception_score",
+    "fid",
+    "fd_lite0",
+    "kd_pixels8",
+    "modes",
+    "high_quality",
+    "unbalance",
+    "rows_covered",
+)
 """The scores that are kept of each run, where it has them; a picture has a row or a column for each."""
 
 

@@ -304,6 +304,11 @@ def test_curves_have_scores_and_losses_without_penalties(folder):
     assert runs.lost(folder) == {1}
 
 
+def test_the_scores_of_an_extractor_are_read(tmp_path):
+    (tmp_path / "events.jsonl").write_text(json.dumps({"step": 0, "fid": 9.0, "fd_lite0": 2.0}) + "\n")
+    assert runs.curves(tmp_path) == {"fid": [(0, [9.0])], "fd_lite0": [(0, [2.0])]}
+
+
 def test_a_run_is_finished_with_its_last_step_or_its_last_member(folder):
     raw = {"steps": 10, "seeds": 3}
     assert not runs.finished(folder, raw)
