@@ -45,6 +45,7 @@ CASES = {
     "grid25-conditional": ["seeds=2", "optimizer.lr=[0.001,0.002]"],
     "ring8-gn": ["optimizer.name=adamw", "seeds=2"],
     "digits-r3gan": ["optimizer.name=muon", "seeds=2"],
+    "digits-wgan-gp": ["networks={name: far_resnet, width: 8}", "channels_last=true"],
     "grid25-fargan": [f"optimizer.lr={SCHEDULE}", f"ema.decay={SCHEDULE}"],
 }
 """Recipes with what they do not have: schedules, several members, lazy penalties, gradient accumulation, flips."""
@@ -133,6 +134,7 @@ def no_synchronization() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("name", CASES)
@@ -151,6 +153,7 @@ def test_no_step_on_a_gpu_waits_for_it(name, resident, monkeypatch):
         torch.testing.assert_close(a, b.cpu(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", CASES)
 def test_steps_on_a_gpu_are_those_of_a_cpu(name):
