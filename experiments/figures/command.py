@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import script
 from experiments import records
-from experiments.figures.declared import Figure, Frames, Line, Panel, Table
+from experiments.figures.declared import Curves, Figure, Frames, Line, Panel, Table
 from experiments.figures.drawing import at_end, draw, named
 from experiments.figures.runs import checked, curves, described, digest_of, lost, place, trained
 from experiments.records import Record
@@ -63,6 +63,7 @@ def measured(line: Line, raw: Run, figure: Figure, options: argparse.Namespace) 
         "end": end,
         "seeds": options.seeds,
         "lost": len(lost(folder)),
+        "best": raw.get("keep", {}).get("best"),
         "published": published(line),
         "folder": str(folder),
         "pictures": pictures(figure, folder, end),
@@ -166,11 +167,19 @@ def _note(figure: Figure, found: Mapping[str, Record], options: argparse.Namespa
     """What is drawn of the seeds, and which were lost."""
     gone = sum(record["lost"] for record in found.values())
     told = f"; {gone} of {options.seeds * len(found)} members became NaN and are left out" if gone else ""
+    seeds, best = "one seed", sorted({record["best"] for record in found.values() if record["best"]})
+    told += (
+        f"; at the best checkpoint by {', '.join(best)}"
+        if best and not isinstance(figure.shown, Curves)
+        else ""
+    )
     if isinstance(figure.shown, Frames):
-        return f"{f'the first of {options.seeds} seeds' if options.seeds > 1 else 'one seed'}{told}"
+        return f"{f'the first of {options.seeds} seeds' if options.seeds > 1 else seeds}{told}"
     one, all_ = ("dots", "bars") if isinstance(figure.shown, Table) else ("lines", "bands")
+    if options.seeds > 1:
+        seeds = f"{one}: median of {options.seeds} seeds; {all_}: from the lowest to the highest"
     level = "; dashed: both players at D = 1/2" if getattr(figure.shown, "levels", {}) else ""
-    return f"{one}: median of {options.seeds} seeds; {all_}: from the lowest to the highest{level}{told}"
+    return f"{seeds}{level}{told}"
 
 
 def arguments(

@@ -425,6 +425,23 @@ def test_a_title_says_what_is_not_as_in_the_paper():
     assert command._where(options()) == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "seeds", "note"),
+    [
+        (
+            "table2",
+            3,
+            "dots: median of 3 seeds; bars: from the lowest to the highest; at the best checkpoint by fid",
+        ),
+        ("table2", 1, "one seed; at the best checkpoint by fid"),
+        ("fig3", 2, "the first of 2 seeds; at the best checkpoint by fid"),
+    ],
+)
+def test_a_note_says_how_many_seeds_and_which_checkpoint(name, seeds, note):
+    found = {"a": record(lost=0, best="fid"), "b": record(lost=0, best="fid")}
+    assert command._note(pgn.FIGURES[name], found, options(seeds=seeds)) == note
+
+
 # --------------------------------------------------------------------------------------------------------- the command
 
 
