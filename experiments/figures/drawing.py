@@ -213,8 +213,9 @@ def _frames(panels: Sequence[Panel], found: Mapping[str, Record], title: str, no
     across, head = max(len(row) for row in rows), 40
     wide = across * (CELL + GAP) + GAP
     heading = [
-        *((line, 20, INK) for line in wrapped(title, 20, wide - 2 * GAP)),
-        *((line, 14, GREY) for line in wrapped(note, 14, wide - 2 * GAP)),
+        (words, *style)
+        for text, style in ((title, (20, INK)), (note, (14, GREY)))
+        for words in wrapped(text, style[0], wide - 2 * GAP)
     ]
     top = 26 + 24 * len(heading)
     sheet = Image.new("RGB", (wide, len(rows) * (CELL + head + GAP) + top + GAP), "white")
