@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Tests run on the CPU, whatever the machine has, except those that `-m gpu` asks for. Nothing heavy is imported here:
     the process that hands tests to workers would load it before they begin.
     """
-    if "gpu" not in config.option.markexpr:
+    if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(config.rootpath / ".pytest_cache" / "inductor"))
 

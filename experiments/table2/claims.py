@@ -7,19 +7,19 @@ from typing import NamedTuple
 from experiments.table2.choice import difference, read
 from experiments.table2.tables import LATE_TABLE
 
-__all__ = ["ALL", "CLAIMS", "ELSEWHERE", "GAP", "SUPPORTED", "Claim", "verdict"]
+__all__ = ["ALL", "CLAIMS", "ELSEWHERE", "GAP", "LOGITS", "SUPPORTED", "Claim", "verdict"]
 
 ALL, FEW, SUPPORTED = "fashion-mnist-all-dcgan", str(LATE_TABLE), "**supported here**"
 
-GAP = "gap"
-"""The measure of how well a critic knows its images, in place of a score."""
+KD, GAP, LOGITS = "kd_fashion_mnist", "gap", "gap in logits"
+"""The score, and two measures of how well a critic knows its images: in spreads of its logits, and in logits."""
 
 
 class Claim(NamedTuple):
     """A claim that one method has a lower kernel distance than another; `limits` of what is tested here.
 
     `unmet` is the condition of the claim that no run here meets: then the effect is shown, and not judged. The runs are
-    those of `table`, and `measure` is what is compared.
+    those of `table`, and `measure` is what is compared, not at equal seconds where these were not `timed` well.
     """
 
     paper: str
@@ -29,7 +29,8 @@ class Claim(NamedTuple):
     limits: str = ""
     unmet: str = ""
     table: str = ALL
-    measure: str = "kd_fashion_mnist"
+    measure: str = KD
+    timed: bool = True
 
 
 FRESH = (
@@ -37,16 +38,22 @@ FRESH = (
     "was applied after the first figures, which were against the claim"
 )
 
-LATE, KNOWN = "FARGAN, late training", "100 images: 0GP's critic knows them by heart"
+LATE = "FARGAN, late training"
+KNOWN = "100 images: 0GP's critic knows them by heart. No effect at equal seconds, which were those of a busy machine"
 
 CLAIMS = (
-    Claim(
-        LATE, "f = 8 keeps the critic from knowing its images", "fargan", "0gp", KNOWN, table=FEW, measure=GAP
+    *(
+        Claim(LATE, text, first, second, KNOWN, table=FEW, measure=measure, timed=False)
+        for text, first, second, measure in (
+            ("with f = 8 the gap of D is smaller than with 0GP alone, in spreads", "fargan", "0gp", GAP),
+            ("with f = 1 the gap of D is smaller than with 0GP alone, in spreads", "fargan-f1", "0gp", GAP),
+            ("with f = 8 the gap of D is smaller than with 0GP alone, in logits", "fargan", "0gp", LOGITS),
+            ("with f = 1 the gap of D is smaller than with 0GP alone, in logits", "fargan-f1", "0gp", LOGITS),
+            ("fake-as-real with f = 8 is better than 0GP alone", "fargan", "0gp", KD),
+            ("fake-as-real with f = 1 is better than 0GP alone", "fargan-f1", "0gp", KD),
+            ("f = 8 is better than f = 1", "fargan", "fargan-f1", KD),
+        )
     ),
-    Claim(LATE, "the same for f = 1", "fargan-f1", "0gp", KNOWN, table=FEW, measure=GAP),
-    Claim(LATE, "fake-as-real with f = 8 is better than 0GP alone", "fargan", "0gp", KNOWN, table=FEW),
-    Claim(LATE, "fake-as-real with f = 1 is better than 0GP alone", "fargan-f1", "0gp", KNOWN, table=FEW),
-    Claim(LATE, "f = 8 is better than f = 1", "fargan", "fargan-f1", KNOWN, table=FEW),
     Claim("FARGAN, Table 2", "fake-as-real is better than 0GP alone", "fargan", "0gp", unmet=FRESH),
     Claim("FARGAN, Fig. 7", "f = 8 is better than f = 1", "fargan", "fargan-f1", unmet=FRESH),
     Claim(

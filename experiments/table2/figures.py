@@ -50,12 +50,14 @@ def scores(figures: Figures, table: str, point: str, score: str) -> dict[str, li
     return {m: kept for m, each in found.items() if (kept := [v for v in each if math.isfinite(v)])}
 
 
-def gaps(figures: Figures, table: str, point: str) -> dict[str, list[float]]:
-    """How well each method's critics know their images, over its seeds: the gap of held-out images, in spreads."""
-    return {
-        method: [line["at"][point]["critic"]["over_held"]["value"] for line in lines]
-        for method, lines in finals(figures, table).items()
-    }
+def gaps(figures: Figures, table: str, point: str, logits: bool = False) -> dict[str, list[float]]:
+    """How well each method's critics know their images, over its seeds: the gap, in spreads or in logits."""
+
+    def gap(critic: dict[str, Any]) -> float:
+        return critic["over_held"]["value"] * (critic["spread"] if logits else 1)
+
+    found = finals(figures, table)
+    return {method: [gap(line["at"][point]["critic"]) for line in lines] for method, lines in found.items()}
 
 
 def untrained(figures: Figures, table: str) -> list[float]:

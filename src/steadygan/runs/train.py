@@ -352,8 +352,7 @@ def _train(
             "a machine of this run has no C++ compiler, so the step runs uncompiled on all of them"
         )
     elif settings.compile.when:
-        # No CI sees a GPU's compiler: a step that differs there costs speed, and not the run.
-        strict = settings.networks.name != "own" and run.device.type == "cpu"
+        strict = settings.networks.name != "own"
         alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
         chosen = settings.gpu if alone else settings.gpu.model_copy(update={"graphs": False})
         precision = gpu.rounding(settings.precision, run.device, tf32=chosen.tf32)

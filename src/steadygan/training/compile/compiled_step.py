@@ -82,8 +82,8 @@ def compiled(
 ) -> Step:
     """Compile the whole step, double backward included, and compare its first result with that of the eager step.
 
-    Raises CompiledStepDiffers if they differ by more than rounding. Without `strict` the step then stays uncompiled,
-    and `note` gets that sentence. So it does for a step that torch cannot compile, and on a CPU without a C++
+    Raises CompiledStepDiffers if they differ by more than rounding. Without `strict`, and on a GPU, whose compiler no CI
+    sees, the step then stays uncompiled, and `note` gets that sentence. So it does for a step that torch cannot compile, and on a CPU without a C++
     compiler. Where processes share the rows of a batch, that is a UsageError, since all of them must take the same
     steps. Each layout of arguments has its own program. The `device` of the run decides how it is compiled. `passes`
     rewrite its graph; if torch cannot compile it then, they are left out, with a note. `replayed` may turn each
@@ -112,7 +112,7 @@ def compiled(
             try:
                 program, result = make(kind, state, batch)
             except (NotCompiled, CompiledStepDiffers) as error:
-                if strict and isinstance(error, CompiledStepDiffers):
+                if strict and device.type == "cpu" and isinstance(error, CompiledStepDiffers):
                     raise
                 _check_alone(str(error))
                 note(_why_uncompiled(error))

@@ -105,7 +105,7 @@ def _make(words: list[str], file: Path) -> None:
         if sys.platform == "linux":
             exported = Path(own) / "exported"
             exported.write_text(EXPORTED)
-            there.append(f"-Wl,--version-script={exported}")
+            there += ["-Xlinker", f"--version-script={exported}"]  # which may have a comma
         command = [*words, str(SOURCE), *there, "-lc10", "-ltorch_cpu", "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
         checksum = _sum(made)
