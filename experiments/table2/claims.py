@@ -39,7 +39,7 @@ FRESH = (
 )
 
 LATE = "FARGAN, late training"
-KNOWN = "100 images: 0GP's critic knows them by heart. No effect at equal seconds, which were those of a busy machine"
+KNOWN = "100 images, which 0GP's critic knows by heart; seconds were those of a busy machine"
 
 CLAIMS = (
     *(

@@ -294,8 +294,8 @@ def known(figures: Figures) -> Iterator[str]:
     if gap:
         yield (
             f"The critic of 0GP puts its 100 images {spread(gap, 2)} spreads above held-out ones. So it knows them, "
-            "and the claims of late training are judged above. Fake-as-real flattens D, so a gap that is large in spreads "
-            "is small in logits, which are what G follows.\n"
+            "and the claims of late training are judged above. Fake-as-real flattens D, so a gap that is large in "
+            "spreads is small in logits, which are what G follows.\n"
         )
 
 

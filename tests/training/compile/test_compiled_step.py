@@ -490,6 +490,16 @@ def test_in_float64_far_less_passes_as_rounding(monkeypatch):
         compiled(run.step, pytest.fail, "float64")(run.state, run.draws(0))
 
 
+def test_on_a_gpu_a_step_that_differs_costs_speed_and_not_the_run(monkeypatch):
+    run, notes = made(), []
+    compile_to(monkeypatch, scaled("D", 0.7))
+    step = compiled(run.step, notes.append, device=torch.device("cuda"))
+    for found, wanted in zip(states(step, run, 2), states(run.step, run, 2), strict=True):
+        assert_close(found, wanted, 0.0)
+    assert len(notes) == 1
+    assert notes[0].startswith("the step runs uncompiled, because the compiled step moves D by")
+
+
 HALF = {
     "data": "digits",
     "networks": {"name": "dcgan", "latent": 8, "width": 8},
