@@ -11,12 +11,13 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import script
 from experiments import records
@@ -39,13 +40,17 @@ from steadygan.training.sampling import latents
 FIGURES, PAGE = Path(__file__).parent / "claims.jsonl", DOCS / "survey.md"
 FRAMES, COUNT = 20, 1000
 """Checkpoints of a run whose critics are measured, and the samples of each."""
+AHEAD, BATCH = 1000, 256
+"""Steps of a critic alone, and its samples in each."""
 
 Measures = dict[str, list[float]]
 SHOWN = {
     "steep": ("largest over median norm of G's gradient", 1, 1),
     "uneven": ("deviation of the log of that norm", 2, 1),
-    "loss": ("loss of {}", 3, 1),
-    "received": ("gradient of log(1 − {}) at fakes", 4, 1),
+    "loss": ("loss of {}, second half", 2, 1),
+    "early": ("gradient of log(1 − {}) at fakes, first checkpoint", 3, 1),
+    "left": ("the same, with {} trained on alone", 3, 1),
+    "alone": ("loss of {} then", 3, 1),
     "modes": ("modes", 1, 1),
     "high_quality": ("near a mode, %", 1, 100),
     "kd_pixels8": ("kd_pixels8 x 1000", 1, 1000),
@@ -80,36 +85,68 @@ def gradients(folder: Path) -> Measures:
 def critic_of(D: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> tuple[float, float]:
     """The critic's loss on reals x and fakes y, 2 log 2 where it cannot tell, and the size of G's original gradient.
 
-    That is the root mean square of |d log(1 - D(y)) / dy| = sigmoid(f(y)) |df(y) / dy|.
+    That is the median over fakes of |d log(1 - D(y)) / dy| = sigmoid(f(y)) |df(y) / dy|.
     """
     loss = F.softplus(-D(x)).mean() + F.softplus(D(y)).mean()
     _, slope = input_gradient(lambda samples: -F.softplus(D(samples)), y)
-    return loss.item(), slope.flatten(1).norm(dim=1).square().mean().sqrt().item()
+    return loss.item(), slope.flatten(1).norm(dim=1).median().item()
 
 
-def seen(run: Run, state: State) -> dict[str, tuple[float, float]]:
-    """Of one member: each critic on the two sets of samples that it is trained to tell apart."""
+def sides(run: Run, state: State, count: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Of one member: the two sets of samples [count, ...] that each critic is trained to tell apart."""
     assert run.data.draw is not None
     nets = {n: p.network.bound(state.params[n], dict(state.buffers[n])) for n, p in run.game.players.items()}
-    x = run.data.draw(generator("claims"), COUNT)
-    fakes = nets["G"](latents(0, "look", COUNT, run.latent, x.dtype)).detach()
+    x = run.data.draw(generator("claims"), count)
+    fakes = nets["G"](latents(0, "look", count, run.latent, x.dtype)).detach()
     if "D1" not in nets:
-        return {"D": critic_of(nets["D"], x, fakes)}
+        return {"D": (x, fakes)}
     again = nets["G"](nets["E"](x)).detach()
-    return {"D1": critic_of(nets["D1"], x, again), "D2": critic_of(nets["D2"], again, fakes)}
+    return {"D1": (x, again), "D2": (again, fakes)}
+
+
+def module_of(run: Run, state: State, name: str) -> nn.Module:
+    """One player of one member, on its own."""
+    module = deepcopy(run.game.players[name].network.module)
+    nn.utils.vector_to_parameters(state.params[name], module.parameters())
+    return module
+
+
+def ahead(D: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Train the critic alone, while G is held, as Arjovsky and Bottou (2017) do."""
+    optimizer, numbers = torch.optim.Adam(D.parameters(), 1e-3), generator("ahead")
+    for _ in range(AHEAD):
+        rows = torch.randint(len(x), (BATCH,), generator=numbers)
+        optimizer.zero_grad()
+        (F.softplus(-D(x[rows])).mean() + F.softplus(D(y[rows])).mean()).backward()
+        optimizer.step()
 
 
 def critics(folder: Path) -> Measures:
-    """What each critic's loss is, and how large the gradient that it gives, on the mean of the second half."""
+    """Each critic's loss on the mean of the second half, and the gradient that it gives at the first checkpoint.
+
+    That gradient comes once more, and the loss with it, where the critic has trained on alone.
+    """
     run, states = opened(folder)
-    late = sorted(states)[len(states) // 2 :]
+    steps = sorted(states)
     found: Measures = {}
     for index in range(len(run.members)):
-        each = [seen(run, member(states[step], index)) for step in late]
-        for name in each[0]:
-            for key, values in zip(("loss", "received"), zip(*(one[name] for one in each)), strict=True):
-                found.setdefault(f"{key}/{name}", []).append(statistics.fmean(values))
+        first, *late = (member(states[step], index) for step in (steps[1], *steps[len(steps) // 2 :]))
+        for name in sides(run, first, 1):
+            losses = [critic_of(module_of(run, one, name), *sides(run, one, COUNT)[name])[0] for one in late]
+            D, (x, y) = module_of(run, first, name), sides(run, first, 10 * COUNT)[name]
+            _, early = critic_of(D, x[:COUNT], y[:COUNT])
+            ahead(D, x, y)
+            alone, left = critic_of(D, x[:COUNT], y[:COUNT])
+            for key, value in zip(
+                ("loss", "early", "left", "alone"), (statistics.fmean(losses), early, left, alone)
+            ):
+                found.setdefault(f"{key}/{name}", []).append(value)
     return found
+
+
+def plain(folder: Path) -> Measures:
+    """Both, of the game without an encoder."""
+    return {**gradients(folder), **critics(folder)}
 
 
 def scores(folder: Path) -> Measures:
@@ -143,13 +180,13 @@ REG_GAN = "game={name: reg_gan, weight_distance: 0.2, weight_mode: 0.1}"
 STUDIES = {
     "digits-gan-bn": Study("digits-gan-bn", 600, gradients, (EACH, EAGER)),
     "digits-wgan-bn": Study("digits-wgan-bn", 600, gradients, (EACH, EAGER)),
-    "ring8, plain": Study("ring8-mdgan", 3000, critics, ("game=gan",)),
+    "ring8, plain": Study("ring8-mdgan", 3000, plain, ("game=gan",)),
     "ring8, Reg-GAN": Study("ring8-mdgan", 3000, critics, (REG_GAN,)),
     "ring8, MDGAN": Study("ring8-mdgan", 3000, critics),
     "ring8-ebgan": Study("ring8-ebgan", 5000, scores),
     "ring8-began": Study("ring8-began", 4000, scores),
     "digits-ebgan": Study("digits-ebgan", 1200, scores, (EAGER,)),
-    "digits-began": Study("digits-began", 2000, scores, (EAGER,)),
+    "digits-began": Study("digits-began", 6000, scores, (EAGER,)),
     "stacked-digits-nsgan": Study("stacked-digits-nsgan", 5000, stacked_modes, (EAGER,)),
 }
 
@@ -161,9 +198,7 @@ def table(found: dict[str, records.Record]) -> str:
         for key, values in found.get(name, {}).get("measures", {}).items():
             kind, _, critic = key.partition("/")
             words, digits, scale = SHOWN[kind]
-            head = f"| `{name}` | {found[name]['steps']:,} | {len(values)} |".replace(
-                "`ring8, ", "`ring8-mdgan`, "
-            )
+            head = f"| `{name}` | {found[name]['steps']:,} | {len(values)} |"
             rows.append(f"{head} {words.format(critic)} | {spread(values, digits, scale)} |")
     return "\n".join(rows)
 

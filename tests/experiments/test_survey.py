@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from experiments import records
-from experiments.survey import hopping, pictures, quality
+from experiments.survey import claims, hopping, pictures, quality
 from experiments.survey.__main__ import FIGURES, PAGE, drawn, main
 from experiments.survey.page import page
 from experiments.survey.settings import SCALES, recipes
@@ -81,6 +81,28 @@ def test_pairs_of_recipes_differ_in_nothing_but_what_the_survey_compares(data):
     varied = {"dynamics"} if data == "ring8" else {"game", "critic", "dynamics", "optimizer", "networks"}
     kept = [{key: value for key, value in one.items() if key not in {*varied, "name"}} for one in made]
     assert all(one == kept[0] for one in kept)
+
+
+def test_unevenness_is_of_norms_in_proportion():
+    # a deviation of the norms themselves: e^3 would weigh more than all others
+    steep, uneven = claims.unevenness([math.e, 1.0, math.e, math.e**3])
+    assert steep == pytest.approx(math.e**2)
+    assert uneven == pytest.approx(math.sqrt(4.75 / 3))  # of the logs 1, 0, 1, 3
+
+
+def test_a_critic_of_points_by_hand():
+    # f(x) = w x with |w| = 5: at fakes in the origin G's original gradient is 5 / 2, the loss of D there log 2
+    D = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False), torch.nn.Flatten(0))
+    with torch.no_grad():
+        D[0].weight.copy_(torch.tensor([[3.0, 4.0]]))
+    loss, size = claims.critic_of(D, torch.tensor([[1.0, 1.0]]), torch.zeros(3, 2))
+    assert loss == pytest.approx(math.log(1 + math.exp(-7)) + math.log(2))
+    assert size == pytest.approx(2.5)
+
+
+def test_the_page_shows_the_claims():
+    text = claims.PAGE.read_text()
+    assert claims.page(records.read(claims.FIGURES), text) == text
 
 
 def test_the_page_shows_the_figures():
