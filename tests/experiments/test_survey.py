@@ -105,6 +105,19 @@ def test_the_page_shows_the_claims():
     assert claims.page(records.read(claims.FIGURES), text) == text
 
 
+def test_the_sentences_on_claims_hold_in_the_figures():
+    found = {name: one["measures"] for name, one in records.read(claims.FIGURES).items()}
+    assert all(len(values) >= 4 for one in found.values() for values in one.values())
+    plain, encoded, mdgan = (found[f"ring8, {name}"] for name in ("plain", "Reg-GAN", "MDGAN"))
+    assert max(found["digits-gan-bn"]["steep"]) < min(found["digits-wgan-bn"]["steep"])
+    assert min(plain["steep"]) > max(found["digits-wgan-bn"]["steep"])
+    assert max(plain["left/D"]) < 1e-5 and max(encoded["left/D"]) < 1e-3
+    assert sorted(b > a for a, b in zip(mdgan["early/D1"], mdgan["left/D1"])) == [False, True, True, True]
+    assert min(mdgan["loss/D1"]) > max(plain["loss/D"])
+    assert sum(value < 0.011 for value in found["digits-ebgan"]["kd_pixels8"]) == 3
+    assert set(found["ring8-began"]["modes"]) == {0}
+
+
 def test_the_page_shows_the_figures():
     text = PAGE.read_text()
     assert page(records.read(FIGURES), text) == text
@@ -129,6 +142,12 @@ def test_unknown_sets_and_recipes_are_refused_before_training(words, tmp_path):
     # recipes that no set has: nothing was trained, and drawing nothing was a traceback
     with pytest.raises(UsageError, match=words[-1]):
         main([*words, "--scale", "tiny", "--runs", str(tmp_path)])
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_unknown_run_of_the_claims_is_refused_before_training(tmp_path):
+    with pytest.raises(UsageError, match="digits-gan-bn"):
+        claims.main(["--only", "digits-gan-b", "--scale", "tiny", "--runs", str(tmp_path)])
     assert not any(tmp_path.iterdir())
 
 
