@@ -190,7 +190,7 @@ def _draw(task: Task, batch: int, latent: int, real: Callable[[int], Tensor], de
     return found | ({"z_pool": torch.randn(far["count"] * POOL, latent, device=device)} if far else {})
 
 
-def images(shape: tuple[int, ...], number: int = 2048) -> Tensor:
+def images(shape: tuple[int, ...], number: int = 4096) -> Tensor:
     return torch.randint(
         0, 256, (number, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what torch.compile makes from one session to the next: a compile takes half a minute, a hit seconds.
 
-    Nothing heavy is imported here: the process that hands tests to workers would load it before they begin.
+    Tests run on the CPU, whatever the machine has, except those that `-m gpu` asks for. Nothing heavy is imported here:
+    the process that hands tests to workers would load it before they begin.
     """
+    if "gpu" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(config.rootpath / ".pytest_cache" / "inductor"))
 
 

@@ -14,7 +14,7 @@ ROOM = "one sentence, and the same bits after a resume with room"
 SAME = "the same bits after a resume, nothing left over"
 
 KINDS: dict[str, Kind] = {
-    "kills of a run": Kind(SAME, 1, 400, partial(kills.kills, "single")),
+    "kills of a run": Kind(SAME, 0, 400, partial(kills.kills, "single")),
     "kills of an ensemble": Kind(SAME, 0, 150, partial(kills.kills, "ensemble")),
     "kills of a run that keeps its best": Kind(SAME, 1, 200, partial(kills.kills, "best")),
     "kills of a run that loses a member": Kind(SAME, 0, 100, partial(kills.kills, "lost")),
@@ -27,12 +27,12 @@ KINDS: dict[str, Kind] = {
         100,
         partial(kills.stops, "best"),
     ),
-    "damaged checkpoints": Kind(TAKEN, 6, 10_000, damaged.checkpoints),
-    "other damaged files": Kind(TAKEN, 6, 5_000, damaged.files),
-    "full disk at each change of a run": Kind(ROOM, 2, 340, partial(disk.full_disk, "best"), 340),
+    "damaged checkpoints": Kind(TAKEN, 3, 10_000, damaged.checkpoints),
+    "other damaged files": Kind(TAKEN, 3, 5_000, damaged.files),
+    "full disk at each change of a run": Kind(ROOM, 1, 340, partial(disk.full_disk, "best"), 340),
     "full disk at each change of an ensemble": Kind(ROOM, 0, 180, partial(disk.full_disk, "ensemble"), 180),
-    "overrides": Kind(SENTENCE, 8, 4_000, configurations.overrides),
-    "configurations": Kind(SENTENCE, 6, 1_000, configurations.files),
+    "overrides": Kind(SENTENCE, 4, 4_000, configurations.overrides),
+    "configurations": Kind(SENTENCE, 3, 1_000, configurations.files),
     "little memory": Kind(RUNS, 1, 100, machine.little_memory),
     "another umask, a clock set back, closed outputs": Kind("the same bits", 1, 50, machine.odd),
     "other locales, encodings and widths": Kind(RUNS, 0, 40, machine.places),

@@ -7,7 +7,16 @@ from typing import NamedTuple
 LEVELS = {"adversarial/D": 2 * math.log(2), "adversarial/G": math.log(2)}
 """The losses of D and G, without penalties, at D = 1/2."""
 
-SCORES = ("inception_score", "fid", "kd_pixels8", "modes", "high_quality", "unbalance", "rows_covered")
+SCORES = (
+    "inception_score",
+    "fid",
+    "fd_lite0",
+    "kd_pixels8",
+    "modes",
+    "high_quality",
+    "unbalance",
+    "rows_covered",
+)
 """The scores that are kept of each run, where it has them; a picture has a row or a column for each."""
 
 
@@ -46,12 +55,17 @@ class Table(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A figure or a table of a paper. `tiny` are overrides that stand for the preset tiny: points need longer runs."""
+    """A figure or a table of a paper.
+
+    `tiny` are overrides that stand for the preset tiny: points need longer runs. `scored` are overrides of all runs, so
+    that those in one column are scored alike.
+    """
 
     title: str
     panels: tuple[Panel, ...]
     shown: Curves | Frames | Table = Curves()
     tiny: tuple[str, ...] = ()
+    scored: tuple[str, ...] = ()
 
 
 LOSSES = Curves(tuple(LEVELS), LEVELS)

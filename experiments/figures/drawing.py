@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from experiments.figures.declared import Curves, Figure, Frames, Line, Panel, Table
 from experiments.records import Record
@@ -122,9 +122,10 @@ def _finished(sheet: Any, title: str, note: str, out: Path, below: float = 0, ab
     """Write the sheet with a title and a note, with so many inches of legend below the note and above it."""
     across, up = sheet.get_figwidth(), sheet.get_figheight() + above
     sheet.set_figheight(up)
+    lines = textwrap.wrap(note, int(15 * across), break_on_hyphens=False)
     sheet.suptitle(textwrap.fill(title, int(11 * across)), fontsize=11)
-    sheet.text(0.5, (below + 0.1) / up, note, ha="center", fontsize=8, color="grey")
-    sheet.tight_layout(rect=(0, (below + 0.3 + above) / up, 1, 1))
+    sheet.text(0.5, (below + 0.1) / up, "\n".join(lines), ha="center", fontsize=8, color="grey")
+    sheet.tight_layout(rect=(0, (below + 0.16 + 0.14 * len(lines) + above) / up, 1, 1))
     sheet.savefig(out, dpi=120)
     _pyplot().close(sheet)
 
@@ -210,18 +211,36 @@ def _frames(panels: Sequence[Panel], found: Mapping[str, Record], title: str, no
     if len(panels) == 1 and len(panels[0].lines) == 1:
         rows = [[row[0] for row in rows]]
     across, head = max(len(row) for row in rows), 40
-    sheet = Image.new(
-        "RGB", (across * (CELL + GAP) + GAP, len(rows) * (CELL + head + GAP) + 74 + GAP), "white"
-    )
+    wide = across * (CELL + GAP) + GAP
+    heading = [
+        (words, *style)
+        for text, style in ((title, (20, INK)), (note, (14, GREY)))
+        for words in wrapped(text, style[0], wide - 2 * GAP)
+    ]
+    top = 26 + 24 * len(heading)
+    sheet = Image.new("RGB", (wide, len(rows) * (CELL + head + GAP) + top + GAP), "white")
     pen = ImageDraw.Draw(sheet)
-    label(pen, (GAP, 30), title, 20, sheet.width - 2 * GAP)
-    label(pen, (GAP, 54), note, 14, sheet.width - 2 * GAP, GREY)
+    for i, (words, letters, ink) in enumerate(heading):
+        label(pen, (GAP, 30 + 24 * i), words, letters, wide - 2 * GAP, ink)
     for i, row in enumerate(rows):
         for j, (words, picture) in enumerate(row):
-            x, y = GAP + j * (CELL + GAP), 74 + i * (CELL + head + GAP)
+            x, y = GAP + j * (CELL + GAP), top + i * (CELL + head + GAP)
             label(pen, (x, y + 26), words, 16, CELL, INK)
             sheet.paste(picture, (x, y + head))
     return sheet
+
+
+def wrapped(text: str, letters: float, most: float) -> list[str]:
+    """The words of a text in lines of at most so many pixels, which need no smaller letters.
+
+    >>> wrapped("samples of CIFAR-10 at the end of each run", 20, 220)
+    ['samples of CIFAR-10', 'at the end of each run']
+    """
+    font, lines = ImageFont.load_default(letters), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        lines = [*lines[:-1], longer] if font.getlength(longer) <= 0.94 * most else [*lines, word]
+    return lines
 
 
 def _rows(panel: Panel, found: Mapping[str, Record]) -> list[list[tuple[str, Image.Image]]]:

@@ -5,7 +5,8 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ from rich.console import Console
 
 from experiments.figures.declared import LEVELS, SCORES, Figure, Frames, Line
 from steadygan import config
+from steadygan.build import build
 from steadygan.config import registry
 from steadygan.config.presets import scaled
+from steadygan.config.resolve import sweeps
 from steadygan.diagnostics.history import whole
 from steadygan.errors import UsageError, nearest
 from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs import train
 from steadygan.runs.folder import CHECKPOINTS, CONFIG, EVENTS
+from steadygan.runs.score_setup import extractor_of
+from steadygan.runs.team import team_of
 from steadygan.training import checkpoint
+from steadygan.training.cluster import here
 
 QUIET = Console(quiet=True)
 POINTS = 400  # of a curve, at most
@@ -31,10 +37,11 @@ SMALL = ("every.score=10%", "every.diagnostics=100%")
 def described(line: Line, figure: Figure, options: argparse.Namespace) -> dict[str, Any]:
     """The configuration of a line at the scale that is wanted.
 
-    First the recipe with the line's overrides, then the scale, then what the figure needs, then the caller's.
+    First the recipe with the line's overrides and the figure's scores, then the scale, then what the figure draws, then
+    the caller's.
     """
     name, raw = find_recipe(line.recipe)
-    raw = config.override({"name": name, **raw}, line.changes)
+    raw = config.override({"name": name, **raw}, [*line.changes, *figure.scored])
     if options.data:
         raw = substituted(raw, options.data)
     small = () if options.scale == "paper" else SMALL
@@ -72,24 +79,50 @@ def place(raw: Mapping[str, Any], runs: Path) -> Path:
 
     Its name ends in a digest of its settings, so another number of steps or seeds is another run.
     """
-    settings = {key: part for key, part in raw.items() if key not in ("name", "paper")}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    digest = digest_of(raw)
     return next(runs.glob(f"*-{digest}"), runs / f"{raw['name']}-{digest}")
+
+
+def digest_of(raw: Mapping[str, Any]) -> str:
+    """Eight letters that two runs share where their settings are the same."""
+    settings = {key: part for key, part in raw.items() if key not in ("name", "paper")}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def checked(raw: dict[str, Any], options: argparse.Namespace) -> None:
+    """Raise UsageError for a run that cannot begin: for its settings, its data, or what scores it."""
+    with _named(raw):
+        settings = config.parse(config.with_root(raw, options.data_root))
+        if settings.seeds != options.seeds or sweeps(settings):
+            raise UsageError(
+                "a run of a figure has a member for each seed: give their number as --seeds N, and each key one value"
+            )
+        if not finished(place(raw, options.runs), raw):
+            team = team_of(build(settings), here())
+            train.check(team, settings.keep.best, settings.evaluation, settings.threads, settings.trackers)
+            extractor_of(team.run, settings.evaluation, QUIET.print)
+
+
+@contextmanager
+def _named(raw: Mapping[str, Any]) -> Iterator[None]:
+    """Inside the block, an error names its run, and says what else helps where images are missing."""
+    try:
+        yield
+    except UsageError as error:
+        others = " (--data NAME trains a figure on other images)" if "was not found" in str(error) else ""
+        raise UsageError(f"{raw['name']}: {error}{others}") from None
 
 
 def trained(raw: dict[str, Any], folder: Path, root: Path | None) -> None:
     """Train a run, or go on with it, unless it is there to its end."""
     if finished(folder, raw):
         return
-    try:
+    with _named(raw):
         if (folder / CONFIG).exists():
             train.resume(folder, [], QUIET, root)
         else:
             shutil.rmtree(folder, ignore_errors=True)  # it was stopped before its first step
             train.start(config.parse(config.with_root(raw, root)), folder, QUIET)
-    except UsageError as error:
-        others = " (--data NAME trains a figure on other images)" if "was not found" in str(error) else ""
-        raise UsageError(f"{raw['name']}: {error}{others}") from None
 
 
 def finished(folder: Path, raw: Mapping[str, Any]) -> bool:

@@ -4,8 +4,8 @@
 
 ring8: D or G in the inner loop. digits, fashion-mnist: WGAN and GAN, each with three generators. The seeds of a recipe
 train as one ensemble; a run that is there already and finished is not repeated. Figures go to figures.jsonl, from which
-the tables and pictures are drawn anew. --scale tiny takes a hundredth of the steps of ring8 and digits, and
-writes beside its runs: a minute or two, to see that all of it works.
+the tables and pictures are drawn anew. --scale tiny takes a hundredth of the steps of ring8 and digits, leaves
+fashion-mnist out, and writes beside its runs: a minute or two, to see that all of it works.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,9 @@ def drawn(data: str, runs: Path, found: dict[str, records.Record], out: Path) ->
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("data", nargs="*", metavar="SET", help="ring8, digits, fashion-mnist (default: all)")
+    parser.add_argument(
+        "data", nargs="*", metavar="SET", help="ring8, digits, fashion-mnist (default: all of the scale)"
+    )
     parser.add_argument("--only", nargs="*", default=[], help="these recipes alone")
     parser.add_argument("--scale", choices=list(SCALES), default="full")
     parser.add_argument("--runs", type=Path, default=Path("runs/survey"))

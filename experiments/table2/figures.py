@@ -8,7 +8,7 @@ from typing import Any
 from experiments.table2.choice import chosen_rate
 from experiments.table2.methods import METHODS, RATES
 
-__all__ = ["Figures", "at", "finals", "grid", "hours", "rate", "scores", "untrained"]
+__all__ = ["Figures", "at", "finals", "gaps", "grid", "hours", "rate", "scores", "untrained"]
 
 Figures = Mapping[str, dict[str, Any]]
 """The records of the study, by name."""
@@ -48,6 +48,14 @@ def scores(figures: Figures, table: str, point: str, score: str) -> dict[str, li
     """The final scores of each method over its seeds, without those that are not finite."""
     found = {m: [at(line, point, score) for line in lines] for m, lines in finals(figures, table).items()}
     return {m: kept for m, each in found.items() if (kept := [v for v in each if math.isfinite(v)])}
+
+
+def gaps(figures: Figures, table: str, point: str) -> dict[str, list[float]]:
+    """How well each method's critics know their images, over its seeds: the gap of held-out images, in spreads."""
+    return {
+        method: [line["at"][point]["critic"]["over_held"]["value"] for line in lines]
+        for method, lines in finals(figures, table).items()
+    }
 
 
 def untrained(figures: Figures, table: str) -> list[float]:

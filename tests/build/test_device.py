@@ -45,14 +45,15 @@ CASES = {
     "grid25-conditional": ["seeds=2", "optimizer.lr=[0.001,0.002]"],
     "ring8-gn": ["optimizer.name=adamw", "seeds=2"],
     "digits-r3gan": ["optimizer.name=muon", "seeds=2"],
+    "digits-wgan-gp": ["networks={name: far_resnet, width: 8}", "channels_last=true"],
     "grid25-fargan": [f"optimizer.lr={SCHEDULE}", f"ema.decay={SCHEDULE}"],
 }
 """Recipes with what they do not have: schedules, several members, lazy penalties, gradient accumulation, flips."""
 
 
-def made(name: str, changes: list[str]) -> Run:
+def made(name: str, changes: list[str], device: str = "cpu") -> Run:
     raw: dict[str, Any] = find_recipe(name)[1]
-    return build(config.parse(config.override(raw, [*changes, "compile=false", "device=cpu"])))
+    return build(config.parse(config.override(raw, [*changes, "compile=false", f"device={device}"])))
 
 
 def drawn_on(run: Run, device: str) -> Draws:
@@ -133,6 +134,7 @@ def no_synchronization() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("name", CASES)
@@ -151,18 +153,19 @@ def test_no_step_on_a_gpu_waits_for_it(name, resident, monkeypatch):
         torch.testing.assert_close(a, b.cpu(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", CASES)
 def test_steps_on_a_gpu_are_those_of_a_cpu(name):
     """In float64 rounding is far below what a wrong number, a wrong draw or a lost update would change."""
-    run = made(name, [*CASES[name], "precision=float64"])
-    step = vectorised(run.step) if run.ensemble else run.step
-    draws = drawn_on(run, "cuda")
-    here, there = run.state, tree_map(lambda t: t.cuda(), run.state)
-    for number in range(3):
-        here, there = step(here, run.draws(number))[0], step(there, draws(number))[0]
-    before = tensors(run.state)
-    for (path, a), b in zip(tensors(here).items(), tensors(there).values(), strict=True):
-        moved = (a.double() - before[path].double()).norm() if path in before else 0
-        gap = (b.cpu().double() - a.double()).norm()
-        assert gap <= 1e-6 * moved + 1e-12, path
+    runs = [made(name, [*CASES[name], "precision=float64"], device) for device in ("cpu", "cuda")]
+    ends = []
+    for run in runs:
+        step, state = vectorised(run.step) if run.ensemble else run.step, run.state
+        for number in range(3):
+            state, _ = step(state, run.draws(number))
+        ends.append({path: t.cpu().double() for path, t in tensors(state).items()})
+    before = tensors(runs[0].state)
+    for path, a in ends[0].items():
+        moved = (a - before[path].double()).norm() if path in before else 0
+        assert (ends[1][path] - a).norm() <= 1e-6 * moved + 1e-12, path

@@ -206,7 +206,7 @@ def test_processes_at_once_see_one_whole_array(tmp_path):
     )
     start = [sys.executable, "-c", code]
     readers = [
-        subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     for one in readers:
         assert one.stdout.readline() == "ready\n"

@@ -135,16 +135,6 @@ def package(tmp_path_factory) -> Path:
     return root
 
 
-def run(package: Path, *words: object) -> str:
-    """What Python prints with this package in place of the installed one."""
-    env = {**os.environ, "PYTHONPATH": str(package), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, env=env, cwd=package
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 COMMON = {"data": {"name": "moons", "std": 0.2}, "networks": "shallow", "steps": 4, "compile": False}
 COMMON |= {"optimizer": {"name": "sgd", "lr": 0.01}, "every": {"log": 1}, "device": "cpu"}
 
@@ -157,12 +147,41 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("kind", RECIPES)
-def test_what_is_added_trains(kind, package, tmp_path):
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text(yaml.safe_dump({**COMMON, **RECIPES[kind]}))
-    run(package, "-m", "steadygan", "train", recipe, "--out", tmp_path / "run")
-    lines = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+LISTED = {"data": "moons", "networks": "shallow", "dynamics": "half", "games": "means", "penalties": "cubed"}
+
+COMMANDS = """
+import json, sys
+from steadygan.cli import app
+from steadygan.recipes.listing import listed
+
+print(json.dumps({kind: list(listed(kind)) for kind in sys.argv[1:]}))
+for name in ("a", "b"):
+    sys.argv = ["steadygan", "train", f"{name}.yaml", "--out", name]
+    try:
+        app.main()
+    except SystemExit as stop:
+        assert not stop.code, name
+"""
+
+
+@pytest.fixture(scope="module")
+def told(package: Path) -> dict[str, list[str]]:
+    """What is listed of each kind, by a process with this package in place of the installed one.
+
+    It also trains the first recipe in the folder `a` of the package, and the second one in `b`.
+    """
+    for name, recipe in zip("ab", RECIPES.values(), strict=True):
+        (package / f"{name}.yaml").write_text(yaml.safe_dump({**COMMON, **recipe}))
+    env = {**os.environ, "PYTHONPATH": str(package), "PYTHONDONTWRITEBYTECODE": "1"}
+    words = [sys.executable, "-c", COMMANDS, *LISTED]
+    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=package)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[0])
+
+
+@pytest.mark.parametrize(("folder", "kind"), zip("ab", RECIPES))
+def test_what_is_added_trains(folder, kind, package, told):
+    lines = [json.loads(line) for line in (package / folder / "events.jsonl").read_text().splitlines()]
     losses = {line["step"]: line["loss/G"] for line in lines if "loss/G" in line}
     assert sorted(losses) == [1, 2, 3, 4]
     assert len(set(losses.values())) == 4  # it moves
@@ -170,14 +189,5 @@ def test_what_is_added_trains(kind, package, tmp_path):
     assert ("penalty/cubed" in first) == ("critic" in RECIPES[kind])
 
 
-def test_what_is_added_is_listed(package):
-    kinds = {
-        "data": "moons",
-        "networks": "shallow",
-        "dynamics": "half",
-        "games": "means",
-        "penalties": "cubed",
-    }
-    code = f"from steadygan.recipes.listing import listed\nfor kind in {list(kinds)}: print(*listed(kind))"
-    found = run(package, "-c", code).splitlines()
-    assert [name for name, line in zip(kinds.values(), found, strict=True) if name not in line] == []
+def test_what_is_added_is_listed(told):
+    assert [name for kind, name in LISTED.items() if name not in " ".join(told[kind])] == []

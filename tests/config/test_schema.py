@@ -414,7 +414,7 @@ def assert_hint(sentence: str, typed: str, meant: str) -> None:
 
 
 @given(VALID, st.data())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_a_misspelt_key_is_refused_by_its_path_and_the_nearest_key_named(tree, data):
     places = [
         (path, key)
@@ -435,7 +435,7 @@ def test_a_misspelt_key_is_refused_by_its_path_and_the_nearest_key_named(tree, d
 
 
 @given(VALID, st.data())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_an_unknown_name_is_refused_by_its_path_and_the_nearest_name_named(tree, data):
     named = [
         (path, node.value) for path, node in walk(tree) if isinstance(node, Leaf) and node.kind == "name"
@@ -452,7 +452,7 @@ def test_an_unknown_name_is_refused_by_its_path_and_the_nearest_name_named(tree,
 
 
 @given(VALID, st.data())
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_a_missing_key_is_named(tree, data):
     places = [
         (path, key)
@@ -471,7 +471,7 @@ def test_a_missing_key_is_named(tree, data):
 
 
 @given(VALID, st.data())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_a_value_of_the_wrong_type_or_out_of_range_is_refused_by_its_path(tree, data):
     """Every leaf of the schema, with values just outside its bounds and of every other type."""
     path, node = data.draw(st.sampled_from([(p, n) for p, n in walk(tree) if isinstance(n, Leaf)]))
@@ -488,7 +488,7 @@ def test_a_value_of_the_wrong_type_or_out_of_range_is_refused_by_its_path(tree, 
 
 
 @given(VALID, st.data())
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_something_else_where_a_group_of_keys_belongs_is_refused_by_its_path(tree, data):
     groups = [path for path, node in walk(tree) if isinstance(node, dict | list) and path]
     path = data.draw(st.sampled_from(groups))
@@ -547,7 +547,7 @@ def test_players_with_an_optimizer_each_are_all_named():
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_file_is_read_or_refused(tmp_path_factory, content):
     file = tmp_path_factory.mktemp("config") / "config.yaml"
     file.write_bytes(content)
@@ -730,7 +730,7 @@ def test_an_override_that_cannot_be_is_refused(assignment, names_key):
 @given(
     st.lists(st.text(alphabet="abcdeino.=0123456789-+%[]{}:,'\"&*!|>#~_ \t\nlrstp", max_size=14), max_size=2)
 )
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_any_override_is_applied_or_refused(assignments):
     try:
         config.parse(config.override(BASE, assignments))

@@ -21,6 +21,7 @@ from steadygan.diagnostics import (
     spectral_norm,
     spread,
 )
+from steadygan.diagnostics.measures import distances
 
 G = torch.Generator().manual_seed(0)
 
@@ -131,7 +132,7 @@ def mean_distance(x: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-@pytest.mark.parametrize("d", [2, 7])
+@pytest.mark.parametrize("d", [2, 7, 40])
 def test_the_fakes_by_loops(k, d):
     fake, real = points(17, d, 1) * 0.6 + 0.3, points(23, d, 2)
     found = fake_measures(fake, real, torch.eye(d, 2).double(), k)
@@ -142,6 +143,16 @@ def test_the_fakes_by_loops(k, d):
     for axis in range(2):
         wanted = (fake.mean(0) - centre)[axis].item() / rms
         assert found[f"fakes/at{axis}"].item() == pytest.approx(wanted)
+
+
+def test_far_from_the_origin_products_give_the_distances_of_differences_and_zero_between_equal_points():
+    """|a|^2 + |b|^2 - 2 a.b in float32, or from the origin, would lose these distances: they are of 10 beside 10^5."""
+    a, b = (points(9, 40, seed).float() + 1e5 for seed in (1, 2))
+    b[4] = a[3]
+    found = distances(a, b)
+    wanted = [[math.dist(one, other) for other in b.tolist()] for one in a.tolist()]
+    torch.testing.assert_close(found, torch.tensor(wanted), rtol=1e-6, atol=0)
+    assert found[3, 4] == 0
 
 
 def test_coverage_is_that_of_the_scores():

@@ -239,7 +239,7 @@ def test_runs_as_a_script(path, monkeypatch, capsys):
     assert re.fullmatch(r"\d of 8 modes, \d+% of samples near one\n", capsys.readouterr().out)
 
 
-WHOLE = [f"own_loop_{name}" for name in ("conditional", "ebgan", "fake_as_real", "pgn")]
+WHOLE = [f"own_loop_{name}" for name in ("ebgan", "fake_as_real")]
 """Loops that also train to their end. All of them take the pure steps of recipes, whose figures are known."""
 
 

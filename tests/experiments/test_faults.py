@@ -93,13 +93,16 @@ def test_the_page_shows_the_figures():
 
 
 @pytest.mark.slow
-def test_all_of_it_in_small(tmp_path):
-    """With the figures kept, a second call tries nothing."""
-    words = [sys.executable, "-m", "experiments.faults", "--scale", "small", "--out", str(tmp_path)]
+def test_all_of_it_in_small(tmp_path, monkeypatch, capsys):
+    """In a process of its own, which forks. With the figures kept, a second call tries nothing."""
+    words = ["--scale", "small", "--out", str(tmp_path)]
+    program = [sys.executable, "-m", "experiments.faults", *words]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    told = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    told = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert told.returncode == 0, told.stdout + told.stderr
     found = records.read(Path(tmp_path / "figures.jsonl"))
     assert set(found) == {name for name, kind in KINDS.items() if kind.small}
-    again = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-    assert again.stdout == told.stdout
+    monkeypatch.setattr(sys, "argv", ["faults", *words])
+    monkeypatch.setattr(faults, "prepare", lambda scratch: pytest.fail("something is tried"))
+    assert faults.main() == 0
+    assert capsys.readouterr().out == told.stdout

@@ -3,16 +3,22 @@
 import argparse
 import json
 import re
+import runpy
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from benchmarks import script
 from experiments import fargan, numerics, pgn, records
 from experiments.figures import command, drawing, runs
 from experiments.figures.declared import LOSSES, Figure, Frames, Line, Panel, Table
 from paths import ROOT
 from steadygan import config
+from steadygan.build import build
+from steadygan.config.resolve import resolve
 from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe, overrides, paper_of, recipe_files
 
@@ -77,6 +83,30 @@ def test_every_line_of_a_figure_is_resolved(paper, name):
         base = overrides()[line.recipe].recipe if line.recipe in overrides() else line.recipe
         source = re.search(r"# Source: +(.*)", recipe_files()[base].read_text())
         assert SOURCES[paper] in source[1] or paper == "pgn", line
+
+
+@pytest.mark.parametrize("scale", ["paper", "tiny"])
+@pytest.mark.parametrize(
+    ("paper", "name"),
+    [key for key in DECLARED if not isinstance(PAPERS[key[0]].FIGURES[key[1]].shown, Frames)],
+)
+def test_the_lines_of_a_column_are_scored_alike(paper, name, scale):
+    """Else one axis shows 1,000 images of the end beside 50,000 of the best checkpoint."""
+    figure = PAPERS[paper].FIGURES[name]
+    made = [config.parse(runs.described(line, figure, options(scale=scale))) for line in lines(figure)]
+    assert len({(one.evaluation, one.keep.best) for one in made}) == 1
+
+
+@pytest.mark.parametrize("name", ["table2", "table4", "table5"])
+def test_pgns_tables_score_all_rows_as_its_own_recipes(name):
+    figure, own = pgn.FIGURES[name], 0
+    for line in lines(figure):
+        recipe = {"name": line.recipe, **find_recipe(line.recipe)[1], "seeds": 3}
+        made = runs.described(line, figure, options())
+        own += made == recipe
+        assert ("PGN" in line.label) == (made == recipe), "days of training serve a table and its samples"
+        assert (made["evaluation"]["images"], made["keep"]["best"]) == (50_000, "fid")
+    assert own == (1 if name == "table5" else 4)
 
 
 @pytest.mark.parametrize("name", ["fig7", "fig8"])
@@ -149,7 +179,7 @@ def test_missing_images_are_a_sentence_that_offers_others(tmp_path, monkeypatch)
     figure = fargan.FIGURES["fig8"]
     given = options(scale="tiny", runs=tmp_path, data_root=tmp_path)
     with pytest.raises(UsageError, match=r"^imagenet64-far-resnet-0gp-tiny: ImageNet-64 .*--data NAME"):
-        command.measured(figure.panels[0].lines[0], figure, given)
+        command.planned(figure, given)
     assert [*tmp_path.iterdir()] == []
 
 
@@ -169,6 +199,82 @@ def test_one_run_serves_all_figures_that_have_it(tmp_path):
     assert runs.place(runs.described(hundred, figure, given), tmp_path) == first
     other = options(data="digits", scale="tiny", words=["steps=30"])
     assert runs.place(runs.described(ten, figure, other), tmp_path) != first
+
+
+# -------------------------------------------------------------------------------------------- what is checked before
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("evaluation.extractor=inception", "^digits-fargan: .*needs torch-fidelity"),
+        ("keep.best=fid", "^digits-fargan: keep.best: .*has no score 'fid'"),
+        ("data=cifar10", "^digits-fargan: CIFAR-10 was not found.*--data NAME"),
+        ("networks.width=wide", "^digits-fargan: .*networks.width"),
+    ],
+)
+def test_no_run_trains_where_a_later_one_cannot(bad, message, tmp_path, monkeypatch):
+    monkeypatch.delenv("STEADYGAN_DATA", raising=False)
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    monkeypatch.setattr(runs.train, "start", lambda *_: pytest.fail("the first run trains"))
+    good, late = Line("good", "digits-0gp"), Line("late", "digits-fargan", (bad,))
+    figures = {"fig": Figure("", (Panel("", (good, late)),))}
+    with pytest.raises(UsageError, match=message):
+        command.made("fig", figures, options(runs=tmp_path, data_root=tmp_path))
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("words", [["seeds=1"], ["optimizer.lr=[0.1, 0.2]"]])
+def test_members_are_the_seeds_of_the_option(words, tmp_path):
+    """The first picture of a run of one seed would be cut to a third, as if it had three."""
+    with pytest.raises(UsageError, match=r"a member for each seed: .* --seeds N"):
+        command.planned(fargan.FIGURES["fig2"], options(scale="tiny", runs=tmp_path, words=words))
+
+
+def test_another_first_seed_is_no_other_number_of_seeds(tmp_path):
+    given = options(scale="tiny", runs=tmp_path, words=["seed=5"], seeds=2)
+    ((_, raw),) = command.planned(fargan.FIGURES["fig2"], given).values()
+    assert [int(one["seed"]) for one in resolve(config.parse(raw)).members] == [5, 6]
+
+
+def test_the_command_ends_with_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["fargan", "fig2", "--scale", "tiny", "seeds=1", "--runs", str(tmp_path)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        script.run(partial(command.main, "", "fargan", fargan.FIGURES))
+    said = capsys.readouterr().err
+    assert (ended.value.code, said.count("\n")) == (2, 1)
+    assert said.startswith("error: ring8-fargan-paper: ")
+
+
+# ------------------------------------------------------------------------------------------- runs under several names
+
+
+def test_panels_of_the_same_runs_are_named(tmp_path):
+    figure = pgn.FIGURES["table6"]
+    small, large = figure.panels
+    found = {drawing.named(p, line): record(folder=line.label) for p in figure.panels for line in p.lines}
+    assert command.repeated(figure.panels, found) == [f"{large.title}: the same runs as {small.title}"]
+    found[drawing.named(large, large.lines[0])] = record(folder="another")
+    assert command.repeated(figure.panels, found) == []
+
+
+@pytest.mark.parametrize(
+    ("paper", "name", "others"),
+    [
+        ("pgn", "fig1", "fig2"),
+        ("pgn", "table4", "table2"),
+        ("fargan", "fig13", "fig14"),
+        ("pgn", "table5", None),
+    ],
+)
+def test_figures_of_the_same_runs_are_named(paper, name, others):
+    figures = PAPERS[paper].FIGURES
+    given = options(data="digits", scale="tiny")
+    told = [f"on digits the same runs are in {others}"] if others else []
+    assert command.elsewhere(name, figures, given) == told
+    assert command.elsewhere(name, figures, options(scale="tiny")) == []
 
 
 # ----------------------------------------------------------------------------------------------- what is read of a run
@@ -196,6 +302,11 @@ def test_curves_have_scores_and_losses_without_penalties(folder):
         "adversarial/G": [(5, [0.5, 0.6, 0.7])],
     }
     assert runs.lost(folder) == {1}
+
+
+def test_the_scores_of_an_extractor_are_read(tmp_path):
+    (tmp_path / "events.jsonl").write_text(json.dumps({"step": 0, "fid": 9.0, "fd_lite0": 2.0}) + "\n")
+    assert runs.curves(tmp_path) == {"fid": [(0, [9.0])], "fd_lite0": [(0, [2.0])]}
 
 
 def test_a_run_is_finished_with_its_last_step_or_its_last_member(folder):
@@ -254,6 +365,17 @@ def test_frames_show_the_first_seed_at_each_step(tmp_path):
     assert [words for (words, _) in drawing._rows(panels[0], found)[1]] == ["FARGAN, step 7"]
 
 
+def test_a_long_title_keeps_the_size_of_its_letters(tmp_path):
+    """A sheet of one cell shrank the title of 110 letters to seven pixels."""
+    found = {"FARGAN": record(pictures=[(0, stripes(tmp_path / "a.png", "red", "green", "blue"))])}
+    panels = (Panel("", (Line("FARGAN", "ring8-fargan-paper"),)),)
+    short, long = (drawing._frames(panels, found, "Hhhhh " * n, "note") for n in (1, 18))
+    tall = [ImageOps.invert(one.crop((0, 0, one.width, 34))).getbbox() for one in (short, long)]
+    assert (tall[0][1], tall[0][3]) == (tall[1][1], tall[1][3])
+    assert long.height > short.height
+    assert ImageOps.invert(long.crop((long.width - 12, 0, long.width, long.height))).getbbox() is None
+
+
 @pytest.mark.parametrize(("at", "shown"), [((), [10]), (("0", "100%"), [0, 10, 20])])
 def test_samples_are_those_at_the_figures_steps_or_of_the_checkpoint_that_is_shown(at, shown, tmp_path):
     (tmp_path / "samples").mkdir()
@@ -303,6 +425,23 @@ def test_a_title_says_what_is_not_as_in_the_paper():
     assert command._where(options()) == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "seeds", "note"),
+    [
+        (
+            "table2",
+            3,
+            "dots: median of 3 seeds; bars: from the lowest to the highest; at the best checkpoint by fid",
+        ),
+        ("table2", 1, "one seed; at the best checkpoint by fid"),
+        ("fig3", 2, "the first of 2 seeds; at the best checkpoint by fid"),
+    ],
+)
+def test_a_note_says_how_many_seeds_and_which_checkpoint(name, seeds, note):
+    found = {"a": record(lost=0, best="fid"), "b": record(lost=0, best="fid")}
+    assert command._note(pgn.FIGURES[name], found, options(seeds=seeds)) == note
+
+
 # --------------------------------------------------------------------------------------------------------- the command
 
 
@@ -327,6 +466,34 @@ def test_counts_are_one_or_more(words, tmp_path, capsys):
     assert "1 or more" in capsys.readouterr().err
 
 
+def offered(paper: str) -> tuple[str, ...]:
+    return getattr(PAPERS[paper], "OTHERS", command.OTHERS)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_command_offers_the_images_that_all_its_networks_take(paper, monkeypatch, capsys):
+    """The digits are on every machine. Their 8x8 pixels are too few for networks of four stages."""
+    monkeypatch.setattr(sys, "argv", [paper, "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "experiments" / f"{paper}.py"), run_name="__main__")
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"another set of images for all its runs, as {' or '.join(offered(paper))}" in said
+    networks = {}
+    for figure in PAPERS[paper].FIGURES.values():
+        for line in lines(figure):
+            raw = runs.described(line, figure, options(scale="tiny", data="digits", seeds=1))
+            networks[json.dumps(raw["networks"], sort_keys=True)] = raw
+    refused = [raw for raw in networks.values() if not _builds(raw)]
+    assert bool(refused) == ("digits" not in offered(paper))
+
+
+def _builds(raw) -> bool:
+    try:
+        return bool(build(config.parse(raw)))
+    except UsageError:
+        return False
+
+
 @pytest.mark.parametrize("page", ["docs/paper.md", "experiments/README.md"])
 def test_the_commands_of_a_page_name_figures_and_their_overrides_are_known(page):
     text = (ROOT / page).read_text()
@@ -342,7 +509,7 @@ def test_the_commands_of_a_page_name_figures_and_their_overrides_are_known(page)
 @pytest.mark.slow
 def test_a_figure_is_trained_once_and_drawn_from_what_is_there(tmp_path, monkeypatch, capsys):
     given = called(tmp_path, "--scale", "tiny", "--data", "digits", "--seeds", "2", "steps=4")
-    out = command.made("fig5", fargan.FIGURES["fig5"], given)
+    out = command.made("fig5", fargan.FIGURES, given)
     assert out.name == "fig5-tiny-digits.png"
     kept = records.read(out.with_suffix(".jsonl"))
     assert list(kept) == ["CIFAR-10: NSGAN-0GP", "CIFAR-10: FARGAN"]
@@ -353,5 +520,5 @@ def test_a_figure_is_trained_once_and_drawn_from_what_is_there(tmp_path, monkeyp
     monkeypatch.setattr(runs.train, "start", lambda *_: pytest.fail("it is trained again"))
     monkeypatch.setattr(runs.train, "resume", lambda *_: pytest.fail("it is resumed"))
     out.unlink()
-    assert command.made("fig5", fargan.FIGURES["fig5"], given).exists()
+    assert command.made("fig5", fargan.FIGURES, given).exists()
     assert records.read(out.with_suffix(".jsonl")) == kept

@@ -1,6 +1,7 @@
 """The survey's study: what it measures of runs, by hand; its page and pictures; and that a tiny one ends."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -73,6 +74,20 @@ def test_a_grid_is_filled_row_by_row():
     found = pictures.grid(x, 2)[:, :, 0]
     assert found[::3, ::3].tolist() == [[0.0, 0.5], [1.0, 1.0]]
     assert found[2].tolist() == [0.5] * 6
+
+
+def test_the_page_and_the_help_say_what_the_scale_tiny_takes(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    taken, left = SCALES["tiny"].seeds, SCALES["full"].seeds.keys() - SCALES["tiny"].seeds.keys()
+    assert SCALES["tiny"].shorter == 100
+    for text in (capsys.readouterr().out, PAGE.read_text()):
+        told = re.search(
+            r"takes a hundredth of the steps of ([^.]*?), (?:and )?leaves ([\w-]+) out",
+            " ".join(text.split()),
+        )
+        assert told
+        assert (told[1].split(" and "), {told[2]}) == ([*taken], left)
 
 
 @pytest.mark.parametrize("data", SCALES["full"].seeds)

@@ -16,7 +16,8 @@ from steadygan import losses
 from steadygan.data import Data, ring
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network
-from steadygan.game.batches import BLOCK, Draws
+from steadygan.game.batches import BLOCK, LARGEST, Draws
+from steadygan.game.batches import TOGETHER as TOGETHER_AT_ONCE
 from steadygan.games import FakeAsReal, Term, gan
 from steadygan.networks import mlp
 from steadygan.penalties import PENALTIES
@@ -312,6 +313,31 @@ def test_a_member_sees_what_a_single_run_with_its_seed_sees(kind, rounds):
         for i, seed in enumerate(seeds):
             one = [{key: value[i] for key, value in draw.items()} for draw in batch]
             assert equal(one, draws(SETS[kind], seed, rounds, made)(step))
+
+
+@each_set
+@pytest.mark.parametrize("members", [False, True])
+def test_blocks_that_a_device_makes_together_hold_the_draws_of_a_cpu(kind, members, monkeypatch):
+    """A wrong order of blocks, steps and members would still look random."""
+    seeds = [0, 7] if members else [0]
+    made = game(shape=SETS[kind].shape)
+    alone = Draws(made, TWICE, SETS[kind], seeds, members=members)
+    monkeypatch.setattr(
+        Draws, "_together", lambda self, name: 3 if self.fields[name].kind in ("normal", "uniform") else 1
+    )
+    together = Draws(made, TWICE, SETS[kind], seeds, members=members)
+    assert set(together.together.values()) == {1, 3}
+    for step in (*STEPS, 2 * BLOCK + 1, 3 * BLOCK - 1, 0):
+        assert equal(alone(step), together(step))
+
+
+def test_a_device_makes_small_fields_of_many_steps_together():
+    found = draws(SETS["finite"], device="meta").together
+    assert found["z"] == TOGETHER_AT_ONCE
+    assert found["x_real"] == 1
+    large = draws(STREAM, made=game(batch=LARGEST // (BLOCK * LATENT * 4)), device="meta")
+    assert 1 <= large.together["z"] * large.sizes["z"] * math.prod(large.fields["z"].shape) <= LARGEST
+    assert set(draws(SETS["finite"]).together.values()) == {1}, "a CPU gains nothing"
 
 
 def test_an_ensemble_of_one_keeps_its_dimension():

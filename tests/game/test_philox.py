@@ -31,7 +31,7 @@ def words_of_numpy(key: Tensor, block: int, first: int, count: int) -> Tensor:
 def test_the_published_vectors():
     """Random123's kat_vectors for philox4x64 with 10 rounds, of which the last two words of a counter are zero."""
     zero = [0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B]
-    assert torch.equal(philox(signed(0, 0), 0, 0, 1), signed(*zero))
+    assert torch.equal(philox(signed(0, 0), 0, 0, 1)[0], signed(*zero))
 
 
 @pytest.mark.parametrize(("block", "first"), [(0, 0), (0, 5), (1, 0), (3, 2**32 - 2), (2**31 + 7, 2**40 + 3)])
@@ -39,7 +39,16 @@ def test_words_are_those_of_numpy(block, first):
     """A product that loses a carry differs in one word of thousands; hence many words, and keys with all bits."""
     keys = torch.cat([KEYS, signed(2**64 - 1, 2**64 - 1), signed(2**63, 1)])
     found = philox(keys, block, first, 5000)
-    assert torch.equal(found, torch.stack([words_of_numpy(key, block, first, 5000) for key in keys]))
+    assert torch.equal(found[:, 0], torch.stack([words_of_numpy(key, block, first, 5000) for key in keys]))
+
+
+def test_blocks_made_together_are_those_made_one_by_one():
+    """A block number that is shared, or counted along the keys, gives other words."""
+    found = philox(KEYS, 5, 2, 7, blocks=3)
+    assert torch.equal(found, torch.cat([philox(KEYS, number, 2, 7) for number in (5, 6, 7)], 1))
+    for make in (uniform, normal):
+        alone = torch.cat([make(KEYS, number, 3, 9) for number in (5, 6, 7)], 1)
+        assert torch.equal(make(KEYS, 5, 3, 9, blocks=3), alone)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -47,17 +56,17 @@ def test_words_are_those_of_numpy(block, first):
 @pytest.mark.parametrize(("first", "count"), [(0, 9), (1, 2), (3, 1), (6, CHUNK + 3), (5, 0)])
 def test_a_range_is_a_part_of_the_stream(make, first, count, dtype):
     whole = make(KEYS, 2, 0, first + count + 4, dtype)
-    assert torch.equal(make(KEYS, 2, first, count, dtype), whole[:, first : first + count])
+    assert torch.equal(make(KEYS, 2, first, count, dtype), whole[..., first : first + count])
 
 
 def test_numbers_of_a_device_are_those_of_the_cpu():
     """What a device computes from its words, by hand: the CPU has numpy's own numbers."""
     words = philox(KEYS, 7, 0, 1000)
-    u = np.stack([[(int(w) & (2**64 - 1)) >> 11 for w in row] for row in words]) / 2.0**53
-    assert np.array_equal(uniform(KEYS, 7, 0, 4000).numpy(), u)
+    u = np.stack([[(int(w) & (2**64 - 1)) >> 11 for w in row] for row in words[:, 0]]) / 2.0**53
+    assert np.array_equal(uniform(KEYS, 7, 0, 4000)[:, 0].numpy(), u)
     radius, angle = np.sqrt(-2 * np.log1p(-u[:, ::2])), 2 * np.pi * u[:, 1::2]
     z = np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1).reshape(3, -1)
-    np.testing.assert_allclose(normal(KEYS, 7, 0, 4000).numpy(), z, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(normal(KEYS, 7, 0, 4000)[:, 0].numpy(), z, rtol=1e-12, atol=1e-14)
 
 
 def test_float32_is_float64_rounded_and_below_one():
@@ -110,7 +119,7 @@ def correlated(a: Tensor, b: Tensor) -> float:
 def test_neighbours_pairs_blocks_and_keys_are_independent():
     """Cosine and sine of one angle are uncorrelated, but dependent unless their radius is Rayleigh's."""
     n = 2**18
-    x, later = normal(KEYS, 0, 0, n), normal(KEYS, 1, 0, n)
+    x, later = normal(KEYS, 0, 0, n, blocks=2).unbind(1)
     for a, b in (
         (x[0, ::2], x[0, 1::2]),
         (x[0, 1:-1:2], x[0, 2::2]),
@@ -129,6 +138,6 @@ def test_neighbours_pairs_blocks_and_keys_are_independent():
 @pytest.mark.parametrize("lag", [1, 2, 4, 64, 4096])
 def test_cells_of_a_sequence_are_equally_filled(lag):
     """Chi-squared on 16 x 16 cells of pairs that lie `lag` apart."""
-    u = uniform(KEYS, 3, 0, 2**18)[0]
+    u = uniform(KEYS, 3, 0, 2**18)[0, 0]
     cell = (u[:-lag] * 16).long() * 16 + (u[lag:] * 16).long()
     assert stats.chisquare(cell[:: lag + 1].bincount(minlength=256).numpy()).pvalue > LEAST

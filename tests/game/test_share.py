@@ -104,9 +104,9 @@ def test_a_process_draws_no_more_than_its_rows(monkeypatch):
     for name in ("normal", "uniform"):
         real = getattr(__import__("steadygan.game.batches", fromlist=["x"]), name)
 
-        def counted(keys, block, first, count, dtype, real=real):
-            drawn.append(count)
-            return real(keys, block, first, count, dtype)
+        def counted(keys, block, first, count, dtype, blocks, real=real):
+            drawn.append(count * blocks)
+            return real(keys, block, first, count, dtype, blocks)
 
         monkeypatch.setattr(f"steadygan.game.batches.{name}", counted)
     Draws(game(9, 1), ROUNDS, SETS["pictures"], [0], members=False)(0)

@@ -347,8 +347,8 @@ def test_save_replaces_a_file_in_one_go(tmp_path, monkeypatch):
     path.write_bytes(old)
     write = Image.Image.save
 
-    def spy(self, fp, *args):
-        write(self, fp, *args)
+    def spy(self, fp, *args, **options):
+        write(self, fp, *args, **options)
         seen.append(path.read_bytes())
 
     monkeypatch.setattr(Image.Image, "save", spy)
@@ -362,7 +362,7 @@ def test_a_failed_save_keeps_the_old_file_and_cleans_up(tmp_path, monkeypatch):
     path = tmp_path / "grid.png"
     path.write_bytes(b"old")
 
-    def full(self, fp, *args):
+    def full(self, fp, *args, **options):
         fp.write_bytes(b"half")
         raise OSError("disk full")
 

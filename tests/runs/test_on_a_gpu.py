@@ -10,7 +10,7 @@ import torch
 from steadygan.training.checkpoint import checkpoints, read
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
 ]
 
@@ -22,6 +22,9 @@ RUNS = {
     "digits-ada": [],
     "ring8-consensus": ["seeds=2"],
     "grid25-conditional": [],
+    "dirac-consensus": [],
+    "quadratic-simultaneous": ["seeds=2"],
+    "digits-0gp": ["networks={name: far_resnet, width: 8}", "channels_last=true"],
     "digits-r3gan": ["gpu.tf32=true", "gpu.autotune=true"],
 }
 

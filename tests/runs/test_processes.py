@@ -31,7 +31,13 @@ pytestmark = pytest.mark.slow
 WAIT = 300
 """Seconds after which a process that does not end is a failure; the machine may have other work."""
 
-RUNS = tuple(team_jobs.RECIPES)
+ENSEMBLES = tuple(name for name in team_jobs.RECIPES if "member" in name)
+RUNS = {2: tuple(name for name in team_jobs.RECIPES if name not in ENSEMBLES), 3: ("ring", *ENSEMBLES)}
+"""What so many processes train: two share the rows of a run, and three share members, and rows of members."""
+
+each_run = pytest.mark.parametrize(
+    ("count", "name"), [(count, name) for count, names in RUNS.items() for name in (*names, "fit/run")]
+)
 
 
 def free_port() -> int:
@@ -57,7 +63,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def teams(tmp_path_factory) -> dict[int, Path]:
-    """The folder in which 1, 2 and 3 processes trained all runs.
+    """The folder in which 1, 2 and 3 processes trained their runs.
 
     What three processes began, two continued after the second step, and one after the fourth. All workers of
     pytest-xdist share the folder.
@@ -74,7 +80,7 @@ def teams(tmp_path_factory) -> dict[int, Path]:
 def train_all(folders: dict[int, Path]) -> None:
     script, resumed = team_jobs.__file__, folders[2] / "resumed"
     for count, more in ((3, ()), (2, ("resume from 2", "other data", "errors"))):
-        jobs = (*RUNS, "fit", *more)
+        jobs = (*RUNS[count], "fit", *more)
         subprocess.run(
             alone(count, script, folders[count], *jobs), env=environment(), check=True, timeout=WAIT
         )
@@ -82,7 +88,7 @@ def train_all(folders: dict[int, Path]) -> None:
             shutil.copytree(folders[3] / "ring", resumed)
     team_jobs.job("resume from 4", folders[2])
     folders[1].mkdir()
-    ended = {name: str(team_jobs.job(name, folders[1])) for name in (*RUNS, "fit")}
+    ended = {name: str(team_jobs.job(name, folders[1])) for name in (*team_jobs.RECIPES, "fit")}
     (folders[1] / "ended.json").write_text(json.dumps(ended))
 
 
@@ -119,8 +125,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert (one / "config.yaml").read_bytes() == (other / "config.yaml").read_bytes()
 
 
-@pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("name", [*RUNS, "fit/run"])
+@each_run
 def test_a_run_is_the_same_on_any_number_of_processes(teams, name, count):
     assert_same_run(teams[1] / name, teams[count] / name)
 
@@ -146,8 +151,9 @@ def test_all_processes_agree_on_how_a_run_ended(teams, count):
     assert "members=[2]" in here["a member diverges"]
     told = [json.loads(path.read_text()) for path in teams[count].glob("**/ended.json")]
     assert len(told) == count
+    wanted = {name: here[name] for name in (*RUNS[count], "fit")}
     for ended in told:
-        assert {name: ended[name] for name in here} == here
+        assert {name: ended[name] for name in wanted} == wanted
 
 
 def test_the_first_process_alone_writes_in_the_run_folder(teams):

@@ -177,40 +177,53 @@ def networks(shape):
 """
 
 
+SETTINGS = {"networks": {"name": "own", "latent": 4}, "every": EVERY, "precision": "float64"}
+SETTINGS |= {"optimizer": {"name": "sgd", "lr": 0.01}, "compile": False}
+SHARED = {
+    "rows": {**SETTINGS, "batch": 31, "steps": 10, "critic": {"penalties": ["r1"]}},
+    "members": {**SETTINGS, "batch": 30, "steps": 25, "seeds": 3},
+}
+EACH = """
+import sys
+from steadygan.cli import main
+
+for name in sys.argv[1:]:
+    sys.argv = ["steadygan", "train", f"{name}.yaml", "--use", "mine.py", "--out", name]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, name
+"""
+
+
+@pytest.fixture(scope="module")
+def by_two_processes(tmp_path_factory):
+    """The folder in which two processes trained all of SHARED."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "mine.py").write_text(FILE)
+    (folder / "each.py").write_text(EACH)
+    for name, raw in SHARED.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(raw))
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "each.py"]
+    done = subprocess.run([*words, *SHARED], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return folder
+
+
 @pytest.mark.slow
-def test_two_processes_and_then_one_train_as_one_process(tmp_path):
-    (tmp_path / "mine.py").write_text(FILE)
-    raw = {"batch": 31, "networks": {"name": "own", "latent": 4}, "every": EVERY, "precision": "float64"}
-    raw |= {"optimizer": {"name": "sgd", "lr": 0.01}, "compile": False, "critic": {"penalties": ["r1"]}}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
-
-    def command(processes, *arguments):
-        torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-        first = [sys.executable, "-m", *(torchrun if processes > 1 else []), "steadygan"]
-        done = subprocess.run(
-            [*first, *arguments, "--use", "mine.py"], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-
-    command(1, "train", "mine.yaml", "steps=20", "--out", "one")
-    command(2, "train", "mine.yaml", "steps=10", "--out", "two")
-    command(1, "resume", "two", "steps=20")
-    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+def test_two_processes_and_then_one_train_as_one_process(by_two_processes, command, monkeypatch):
+    monkeypatch.chdir(by_two_processes)
+    alone = command("train", "rows.yaml", "steps=20", "--use", "mine.py", "--out", "one")
+    goes_on = command("resume", "rows", "steps=20", "--use", "mine.py")
+    assert (alone.code, goes_on.code) == (0, 0)
+    first, second = weights(Path("one")), weights(Path("rows"))
     for key, value in first.items():
         torch.testing.assert_close(second[key], value, rtol=0, atol=1e-9)
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_several_processes_has_the_streams_of_all_members(tmp_path):
-    (tmp_path / "mine.py").write_text(FILE)
-    raw = {"batch": 30, "networks": {"name": "own", "latent": 4}, "every": EVERY, "precision": "float64"}
-    raw |= {"seeds": 3, "steps": 25, "compile": False, "optimizer": {"name": "sgd", "lr": 0.01}}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    command = [*torchrun, "steadygan", "train", "mine.yaml", "--use", "mine.py", "--out", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr + done.stdout
-    about = json.loads((tmp_path / "run/checkpoints/step-00000025/meta.json").read_text())
+def test_a_checkpoint_of_several_processes_has_the_streams_of_all_members(by_two_processes):
+    about = json.loads((by_two_processes / "members/checkpoints/step-00000025/meta.json").read_text())
     assert [place[:3] for place in about["stream"]] == [[700, 2, 600]] * 3
 
 

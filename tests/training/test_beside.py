@@ -91,6 +91,7 @@ def test_a_copy_shares_no_memory():
     assert len({t.data_ptr() for t in (given.params["G"], copy.params["G"], copy.moments["G"]["mean"])}) == 3
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_copies_what_the_state_was():
     x = torch.zeros(2**24, device="cuda")

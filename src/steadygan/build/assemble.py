@@ -25,6 +25,7 @@ from steadygan.game.optimizers import Optimizer
 from steadygan.game.state import complete, initial, stack
 from steadygan.game.vector_field import accumulated
 from steadygan.losses import Loss
+from steadygan.networks.layout import suits_channels_last
 from steadygan.parallel import processes
 from steadygan.rng import generator
 from steadygan.training.events import Every, Stop
@@ -131,7 +132,10 @@ def _whole_game(
 ) -> Game:
     """The game of these networks, with the critic's constraints and, for the Dirac-GAN, its equilibrium."""
     layout = parts.channels_last and len(parts.members) == 1  # vmap does not support memory formats
-    nets = {name: Network(net, parts.precision.autocast, layout) for name, net in made.items()}
+    nets = {
+        name: Network(net, parts.precision.autocast, layout and suits_channels_last(net, parts.device))
+        for name, net in made.items()
+    }
     constrained = constraints(
         parts.constraints,
         data,

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100, from the original archives of Python pickles. CIFAR-10 also from image files."""
 
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from steadygan.data.archives import contents, reading
 from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
-from steadygan.data.image_files import list_images, shape_text
+from steadygan.data.image_files import Listing, list_images, shape_text
 from steadygan.data.safe_pickle import read_pickle
 from steadygan.data.sources import Block, ClassifierPlan, DataSet, Source, find, places, stat
 from steadygan.errors import UsageError
@@ -136,8 +136,29 @@ def _find_images(place: Path) -> Path | None:
     return archive or (place if (place / "cifar10").is_dir() else None)
 
 
+def _listed(place: Path, below: str) -> Listing:
+    """The image files of a split. A zip lists all its files, so those of both splits are listed at once."""
+    if place.is_dir():
+        return list_images(place, below)
+    found = place.stat()
+    _, _, entries, others = _listed_zip(place, found.st_mtime_ns, found.st_size)
+    prefix = f"{below}/"
+    return Listing(
+        place,
+        below,
+        [entry for entry in entries if entry.name.startswith(prefix)],
+        [name for name in others if name.startswith(prefix)],
+    )
+
+
+@lru_cache(maxsize=1)
+def _listed_zip(place: Path, changed: int, size: int) -> Listing:
+    """The image files of a zip as it is: one with another time of change or size is listed again."""
+    return list_images(place, "cifar10")
+
+
 def _image_files(place: Path, split: str) -> Source:
-    count, listing = CIFAR10.count(split), list_images(place, f"cifar10/{split}")
+    count, listing = CIFAR10.count(split), _listed(place, f"cifar10/{split}")
     if len(listing.entries) != count:
         raise UsageError(
             f"cifar10/{split} in {place} has {len(listing.entries)} images instead of {count}; "

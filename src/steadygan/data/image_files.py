@@ -48,6 +48,9 @@ LARGEST = 2**30
 UNPACKED, RATIO = 2**32, 100
 """Bytes that the files of a zip may have, or so many times the zip's own size."""
 
+ODD = ("..", "\\", ":")
+"""What a path that leads out of its source has somewhere, unless it begins with a slash."""
+
 NAMED = 20
 """The most files that a note names."""
 
@@ -114,8 +117,13 @@ def outside_classes(listing: Listing) -> list[str]:
 
 
 def _paths_below(listing: Listing) -> list[tuple[str, ...]]:
-    below = PurePosixPath(listing.below)
-    return [PurePosixPath(entry.name).relative_to(below).parts for entry in listing.entries]
+    skip = len(PurePosixPath(listing.below).parts)
+    return [_parts(entry.name)[skip:] for entry in listing.entries]
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The folders and the file in a path with slashes. pathlib takes several times as long for a plain name."""
+    return PurePosixPath(name).parts if "//" in name or "./" in name else tuple(name.split("/"))
 
 
 @contextmanager
@@ -254,13 +262,13 @@ def _list_zip(source: Path, below: str) -> tuple[list[Entry], list[str]]:
     with open_zip(source) as archive:
         members = archive.infolist()
         _require_small(source, sum(member.file_size for member in members))
-        for member in members:
-            _require_inside(source, member.filename)
+        names = "\n".join(["", *archive.namelist()])
+        if any(sign in names for sign in ("\n/", *ODD)):
+            for name in archive.namelist():
+                _require_inside(source, name)
         # A name may be there twice: like a zip's reader, take the last one.
-        for member in {m.filename: m for m in members if not m.is_dir()}.values():
-            name = member.filename
-            if not name.startswith(prefix):
-                continue
+        found = {m.filename: m for m in members if m.filename.startswith(prefix) and not m.is_dir()}
+        for name, member in found.items():
             hidden = "/." in f"/{name}" and any(part.startswith(".") for part in PurePosixPath(name).parts)
             if not hidden and _is_image(name, lambda name=name: _start_in_zip(archive, name)):  # type: ignore[misc]
                 entries.append(Entry(name, member.file_size, member.CRC))
@@ -278,7 +286,7 @@ def _start_in_zip(archive: ZipFile, name: str) -> bytes:
 
 
 def _is_image(name: str, start: Callable[[], bytes]) -> bool:
-    return os.path.splitext(name)[1].lower() in _suffixes() or has_signature(start())
+    return name[name.rfind(".") :].lower() in _suffixes() or has_signature(start())
 
 
 def has_signature(start: bytes) -> bool:
@@ -297,7 +305,7 @@ def _require_small(source: Path, unpacked: int) -> None:
 
 
 def _require_inside(source: Path, name: str) -> None:
-    if not name.startswith("/") and not any(sign in name for sign in ("..", "\\", ":")):
+    if not name.startswith("/") and not any(sign in name for sign in ODD):
         return  # as most names; a path takes ten times as long to look at
     path = PureWindowsPath(name)  # knows both kinds of slash, and drives
     if path.anchor or ".." in path.parts:

@@ -62,8 +62,8 @@ def known(history: History, key: str) -> Series:
 def at_steps(history: History, key: str, steps: Tensor) -> Tensor:
     """A series at these steps; NaN where it has no value, so that no comparison holds there."""
     known_steps, values = known(history, key)
-    places = {float(step): float(value) for step, value in zip(known_steps, values)}
-    return torch.tensor([places.get(float(step), torch.nan) for step in steps], dtype=torch.float64)
+    places = dict(zip(known_steps.tolist(), values.tolist()))
+    return torch.tensor([places.get(step, torch.nan) for step in steps.tolist()], dtype=torch.float64)
 
 
 def late(history: History, key: str) -> float:

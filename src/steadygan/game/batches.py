@@ -29,6 +29,9 @@ __all__ = ["Draws"]
 BLOCK, LARGEST = 64, 2**22
 """Steps in a block. A field that would then have more than `LARGEST` numbers takes fewer."""
 
+TOGETHER = 64
+"""The most blocks of random numbers that a device makes at once. Each field costs it some 500 small kernels a time."""
+
 
 class Draws:
     """Callable `draws(step) -> batch`: for each of a rule's rounds, the fields that its players read.
@@ -68,6 +71,7 @@ class Draws:
             self.fields["flip"] = Field("uniform", self.fields["x_real"].shape[:1])
         self.drawn = [self._of_round(reads) for reads in self.reads]
         self.sizes = {name: self._size(field) for name, field in self.fields.items()}
+        self.together = {name: self._together(name) for name in self.fields}
         self.blocks: dict[tuple[int, str], tuple[int, Tensor]] = {}
         self.permutation = lru_cache(maxsize=2 * len(self.seeds))(self._permutation)
         self.read = lru_cache(maxsize=2 * len(self.reads))(self._read)
@@ -138,16 +142,24 @@ class Draws:
         most = max(1, LARGEST // math.prod(field.shape))
         return min(BLOCK, 1 << (most.bit_length() - 1))
 
+    def _together(self, name: str) -> int:
+        """Blocks of a field that are made at once: several of random numbers on a device, as long as they are small."""
+        field = self.fields[name]
+        if self.device.type == "cpu" or field.kind not in ("normal", "uniform"):
+            return 1
+        each = self.sizes[name] * len(self.seeds) * math.prod(field.shape)
+        return max(1, min(TOGETHER, LARGEST // each))
+
     def _at(self, step: int, turn: int, name: str) -> Tensor:
-        """One field at one step, from its block, which is made when the step enters it."""
-        number, offset = divmod(step, self.sizes[name])
+        """One field at one step, from its blocks, which are made when the step enters the first of them."""
+        number, offset = divmod(step, self.sizes[name] * self.together[name])
         if self.blocks.get((turn, name), (None, None))[0] != number:
             values = self._values(number, turn, name)
             self.blocks[turn, name] = number, values if self.members else values.squeeze(1)
         return self.blocks[turn, name][1][offset]
 
     def _values(self, number: int, turn: int, name: str) -> Tensor:
-        """One block of one field: [size, members, *shape]."""
+        """The blocks of one field that are made together, those of this number: [steps, members, *shape]."""
         kind = self.fields[name].kind
         if kind == "due":
             return torch.zeros(self.sizes[name], len(self.seeds), dtype=self.dtype, device=self.device)
@@ -170,22 +182,22 @@ class Draws:
         return places if self.indexed else _looked_up(self.data.rows, places)
 
     def _streamed(self, number: int, turn: int, name: str) -> Tensor:
-        """A block of normal or uniform numbers, of this process's rows.
+        """The blocks of normal or uniform numbers that are made together, of this process's rows.
 
         The words of a stream go sample by sample. So the first samples are the same in a larger batch or pool, and
         the words of some rows lie side by side.
         """
         (count, *sample), size, keys = self.fields[name].shape, self.sizes[name], self.keys[turn, name]
         make = normal if self.fields[name].kind == "normal" else uniform
-        each = size * math.prod(sample)
+        each, blocks = size * math.prod(sample), self.together[name]
         found = [
-            make(keys, number, rows.start * each, len(rows) * each, self.dtype).view(
-                len(keys), len(rows), size, *sample
+            make(keys, number * blocks, rows.start * each, len(rows) * each, self.dtype, blocks).view(
+                len(keys), blocks, len(rows), size, *sample
             )
             for rows in ranges(self.share, count, self.parts)
         ]
-        whole = torch.cat(found, 1).to(self.device)
-        return whole.permute(2, 0, 1, *range(3, whole.ndim)).contiguous()
+        whole = torch.cat(found, 2).to(self.device)
+        return whole.permute(1, 3, 0, 2, *range(4, whole.ndim)).flatten(0, 1).contiguous()
 
     def _number(self, step: int, turn: int) -> int:
         """How many real samples training takes before a round of this step: the number of the round's first one."""

@@ -31,46 +31,54 @@ def stream(*key: object) -> Tensor:
     return torch.from_numpy(np.frombuffer(digest, dtype="<i8").astype(np.int64))
 
 
-def uniform(keys: Tensor, block: int, first: int, count: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return numbers of U[0, 1): those from `first` on in one block of each key, [n, count], where `keys` [n, 2] are.
+def uniform(
+    keys: Tensor, block: int, first: int, count: int, dtype: torch.dtype = torch.float64, blocks: int = 1
+) -> Tensor:
+    """Return numbers of U[0, 1): those from `first` on in each of some blocks of each key, [n, blocks, count].
 
-    A number is the upper 53 bits of its word. None becomes 1 by rounding to `dtype`.
+    The first block is `block`. `keys` [n, 2] lie where the numbers are to be. A number is the upper 53 bits of its
+    word. None becomes 1 by rounding to `dtype`.
 
-    >>> torch.equal(uniform(stream("u")[None], 0, 2, 3), uniform(stream("u")[None], 0, 0, 5)[:, 2:])
+    >>> torch.equal(uniform(stream("u")[None], 0, 2, 3), uniform(stream("u")[None], 0, 0, 5)[..., 2:])
     True
     """
     below = 1 - torch.finfo(dtype).eps / 2
-    return _numbers(keys, block, first, count, dtype, lambda u: u).clamp_(max=below)
+    return _numbers(keys, block, first, count, dtype, blocks, lambda u: u).clamp_(max=below)
 
 
-def normal(keys: Tensor, block: int, first: int, count: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return numbers of N(0, 1): those from `first` on in one block of each key, [n, count], where `keys` [n, 2] are.
+def normal(
+    keys: Tensor, block: int, first: int, count: int, dtype: torch.dtype = torch.float64, blocks: int = 1
+) -> Tensor:
+    """Return numbers of N(0, 1): those from `first` on in each of some blocks of each key, [n, blocks, count].
 
-    Numbers 2i and 2i + 1 are sqrt(-2 log(1 - u_2i)) times the cosine and the sine of 2 pi u_(2i+1). They are computed
-    in float64, so every device gives the same ones up to rounding. Source: Box and Muller 1958.
+    The first block is `block`. `keys` [n, 2] lie where the numbers are to be. Numbers 2i and 2i + 1 are
+    sqrt(-2 log(1 - u_2i)) times the cosine and the sine of 2 pi u_(2i+1). They are computed in float64, so every device
+    gives the same ones up to rounding. Source: Box and Muller 1958.
 
-    >>> torch.equal(normal(stream("z")[None], 0, 2, 3), normal(stream("z")[None], 0, 0, 5)[:, 2:])
+    >>> torch.equal(normal(stream("z")[None], 0, 2, 3), normal(stream("z")[None], 0, 0, 5)[..., 2:])
     True
     """
-    return _numbers(keys, block, first, count, dtype, _box_muller)
+    return _numbers(keys, block, first, count, dtype, blocks, _box_muller)
 
 
-def philox(keys: Tensor, block: int, first: int, groups: int) -> Tensor:
-    """Return the words of Philox 4x64-10 at counters (first .. first + groups - 1, block, 0, 0): int64 [n, 4 groups].
+def philox(keys: Tensor, block: int, first: int, groups: int, blocks: int = 1) -> Tensor:
+    """Return the words of Philox 4x64-10, int64 [n, blocks, 4 groups].
 
-    `keys` are int64 [n, 2]. A word is the bits of a signed integer. Source: Salmon et al. 2011, section 3.3.
+    Counters are (first .. first + groups - 1, b, 0, 0) for b = block .. block + blocks - 1. `keys` are int64 [n, 2]. A
+    word is the bits of a signed integer. Source: Salmon et al. 2011, section 3.3.
 
-    >>> hex(philox(torch.zeros(1, 2, dtype=torch.int64), 0, 0, 1)[0, 0])
+    >>> hex(philox(torch.zeros(1, 2, dtype=torch.int64), 0, 0, 1)[0, 0, 0])
     '0x16554d9eca36314c'
     """
-    x0 = torch.arange(first, first + groups, device=keys.device).expand(len(keys), -1)
-    x1, x2, x3 = torch.full_like(x0, block), torch.zeros_like(x0), torch.zeros_like(x0)
-    k0, k1 = keys[:, :1], keys[:, 1:]
+    x0 = torch.arange(first, first + groups, device=keys.device).expand(len(keys), blocks, -1)
+    x1 = torch.arange(block, block + blocks, device=keys.device)[:, None].expand_as(x0)
+    x2 = x3 = torch.zeros_like(x0)
+    k0, k1 = keys[:, None, :1], keys[:, None, 1:]
     for _ in range(10):
         (high0, low0), (high2, low2) = _product(MULTIPLIERS[0], x0), _product(MULTIPLIERS[1], x2)
         x0, x1, x2, x3 = high2 ^ x1 ^ k0, low2, high0 ^ x3 ^ k1, low0
         k0, k1 = k0 + _signed(WEYL[0]), k1 + _signed(WEYL[1])
-    return torch.stack([x0, x1, x2, x3], -1).flatten(1)
+    return torch.stack([x0, x1, x2, x3], -1).flatten(2)
 
 
 def _product(factor: int, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,17 +106,19 @@ def _numbers(
     first: int,
     count: int,
     dtype: torch.dtype,
+    blocks: int,
     transform: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Numbers `first` .. of each key's block, by a `transform` of uniform ones in groups of four: a counter's words."""
+    """Numbers `first` .. of each key's blocks, by a `transform` of uniform ones, four from each counter."""
     start, groups = first // 4, -(-(first % 4 + count) // 4)
     if keys.device.type == "cpu":
-        each = [_on_cpu(key, block, start, groups, dtype, transform) for key in keys]
-        found = torch.stack(each) if len(each) > 1 else each[0][None]
+        numbers = range(block, block + blocks)
+        each = [_on_cpu(key, number, start, groups, dtype, transform) for key in keys for number in numbers]
+        found = (torch.stack(each) if len(each) > 1 else each[0]).view(len(keys), blocks, -1)
     else:
-        words = philox(keys, block, start, groups)
+        words = philox(keys, block, start, groups, blocks)
         found = transform(((words >> 11) & (2**53 - 1)).double() * 2.0**-53).to(dtype)
-    return found[:, first % 4 : first % 4 + count]
+    return found[..., first % 4 : first % 4 + count]
 
 
 def _on_cpu(

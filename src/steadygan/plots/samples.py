@@ -2,6 +2,7 @@
 
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -119,7 +120,8 @@ def save(image: Image.Image, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        image.save(partial, "PNG")
+        # Runs alone: half the time, for files of at most a fifth more.
+        image.save(partial, "PNG", compress_type=zlib.Z_RLE)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from steadygan.training import sampling, toy_scores
 from steadygan.training.events import Evaluated
 from steadygan.training.online_scores import evaluation_samples, generated, make_evaluator, score_names
 
-__all__ = ["evaluator", "extra_extractor", "protocol_of", "scores_of"]
+__all__ = ["evaluator", "extra_extractor", "extractor_of", "protocol_of", "scores_of"]
 
 
 def scores_of(run: Run, extractor: str | None) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def evaluator(
         device=run.device,
         classes=run.classes,
         classifier=classifiers.load_or_train(needed, note, run.device) if needed else None,
-        extractor=_extractor(run, evaluation, note),
+        extractor=extractor_of(run, evaluation, note),
         images=evaluation.images,
         against_training=evaluation.reference == "train",
         sharing=sharing,
@@ -60,7 +60,8 @@ def extra_extractor(evaluation: Evaluation) -> str | None:
     return None if evaluation.extractor == "pixels8" else evaluation.extractor
 
 
-def _extractor(run: Run, evaluation: Evaluation, note: Note) -> Extractor | None:
+def extractor_of(run: Run, evaluation: Evaluation, note: Note) -> Extractor | None:
+    """The extra extractor of a run's evaluations, if any. Raises UsageError where it is missing."""
     name = extra_extractor(evaluation)
     if name is None:
         return None
@@ -87,7 +88,7 @@ def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -
     if images and not trained:
         data = data._replace(rows=evaluation_samples(data, evaluation.images))
     protocol = Protocol(
-        extractor=_extractor(run, evaluation, note) or "pixels8",
+        extractor=extractor_of(run, evaluation, note) or "pixels8",
         generated=_generated(data, evaluation),
         split="test" if images and data.held and not trained else split_name(run.data, "train"),
         weights=weights,

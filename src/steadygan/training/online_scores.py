@@ -14,6 +14,7 @@ from steadygan.game import Game, State
 from steadygan.game.state import member
 from steadygan.metrics.evaluation import real_summary
 from steadygan.metrics.feature_scores import BLOCKS, KEPT
+from steadygan.metrics.kernel import kernel_distance_to
 from steadygan.metrics.transport import sliced_wasserstein2
 from steadygan.networks import logits_of
 from steadygan.parallel import ALONE, Processes, by_rows
@@ -99,6 +100,7 @@ def make_evaluator(
     target = _target(data, images, against_training)
     made = images if against_training and data.images else len(target)
     count = max(made, STACKED if classifier else 0)
+    distance = kernel_distance_to(metrics.pooled_pixels(target)) if data.images else None
     with gpu.options(device):
         seen = _summary(data, target, extractor, against_training, sharing) if extractor else None
     if extractor:
@@ -113,7 +115,11 @@ def make_evaluator(
         shown, found = found[: pictured or len(target)].cpu(), found[pictured:]
         if not found.isfinite().all():
             return shown, {}
-        scores = _scores(game, data, one, found, target, classifier)
+        if distance:
+            counted = metrics.stacked_modes(found, classifier) if classifier else {}
+            scores = {"kd_pixels8": distance(metrics.pooled_pixels(found[: len(target)])), **counted}
+        else:
+            scores = _scores(game, data, one, found, target)
         if extractor and seen:
             fake = metrics.summarised(found[:made], extractor, blocks=BLOCKS)
             through = metrics.scores(fake, seen)
@@ -230,18 +236,8 @@ def _order(data: Data, rows: Tensor) -> Tensor:
     return torch.randperm(len(rows), generator=generator("reference", data.name))
 
 
-def _scores(
-    game: Game,
-    data: Data,
-    state: State,
-    found: Tensor,
-    target: Tensor,
-    classifier: metrics.Classifier | None,
-) -> dict[str, float]:
-    if data.images:
-        features = metrics.pooled_pixels(found[: len(target)]), metrics.pooled_pixels(target)
-        counted = metrics.stacked_modes(found, classifier) if classifier else {}
-        return {"kd_pixels8": metrics.kernel_distance(*features), **counted}
+def _scores(game: Game, data: Data, state: State, found: Tensor, target: Tensor) -> dict[str, float]:
+    """The scores of samples that are no images."""
     if data.modes is not None:
         return metrics.modes(found.cpu(), data.modes)
     if _is_small(data):

@@ -22,7 +22,10 @@ HELD = ("square", "count")  # moments that only scale a step: they have no equil
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues at the equilibrium: of v' and of a step (or cycle of `period` steps); and its spectral radius."""
+    """Eigenvalues at the equilibrium: of v' and of a step (or cycle of `period` steps); and its spectral radius.
+
+    They are on the CPU.
+    """
 
     field: Tensor
     step: Tensor
@@ -88,7 +91,10 @@ def spectrum(game: Game, rule: Rule, draws: Draws, state: State, index: int | No
 
 
 def velocities(game: Game, draws: Draws, state: State, points: Tensor, index: int | None = None) -> Tensor:
-    """The velocity [k, 2] of the first parameters of D and G at `points` [k, 2], all others at the equilibrium."""
+    """The velocity [k, 2] of the first parameters of D and G at `points` [k, 2], all others at the equilibrium.
+
+    It lies where the points do.
+    """
     assert game.rest is not None
     batch, state = _batch(draws, int(state.scalars["step"]), index), _double(state)
     rest = {name: game.rest.point[name].to(p) for name, p in state.params.items()}
@@ -100,7 +106,8 @@ def velocities(game: Game, draws: Draws, state: State, points: Tensor, index: in
         moved = velocity(torch.cat(parts))
         return torch.stack([moved[places[name]] for name in "DG"])
 
-    return torch.vmap(seen)(points.double())
+    device = state.scalars["step"].device
+    return torch.vmap(seen)(points.to(device, torch.float64)).to(points.device)
 
 
 def _velocity(game: Game, state: State, batch: list[dict[str, Tensor]]) -> Callable[[Tensor], Tensor]:
@@ -161,4 +168,5 @@ def _firsts(rest: dict[str, Tensor]) -> list[int]:
 
 def _eigenvalues(matrix: Tensor) -> Tensor:
     """The eigenvalues; none if an entry is not finite, because torch would then end the process."""
+    matrix = matrix.cpu()
     return torch.linalg.eigvals(matrix) if matrix.isfinite().all() else torch.empty(0, dtype=torch.complex128)

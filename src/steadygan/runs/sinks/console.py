@@ -1,7 +1,7 @@
 """The logger of the terminal: a progress bar in an interactive terminal, plain lines otherwise."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 
 import torch
@@ -15,6 +15,8 @@ from steadygan.training.events import Event, Scored, Stopped
 from steadygan.training.events import Progress as Logged
 
 __all__ = ["compiling", "console_sink"]
+
+Value = Tensor | float | list[float] | str
 
 COMPILING = "compiling the step: 10 to 30 s, once for these settings"
 
@@ -35,22 +37,22 @@ def console_sink(
     )
     task = live.add_task("train", total=steps, completed=first, speed="", values="")
     began = time.perf_counter()
-    shown: dict[str, str] = {}
+    shown: dict[str, Value] = {}  # read only when they are shown
 
     def sink(event: Event) -> None:
         if isinstance(event, Logged):
-            shown.update({key: _short(event.logs[key]) for key in event.logs if key.startswith("loss/")})
+            shown.update({key: event.logs[key] for key in event.logs if key.startswith("loss/")})
+            if not console.is_terminal:
+                return
             seconds = max(time.perf_counter() - began, 1e-9)
             speed = f"{(event.step - first) * images_per_step / seconds:,.0f} images/s"
-            values = "  ".join(f"{key} {value}" for key, value in shown.items())
-            live.update(task, completed=event.step, speed=speed, values=values)
+            live.update(task, completed=event.step, speed=speed, values=_line(shown))
         elif isinstance(event, Scored):
-            shown.update({key: _short(value) for key, value in event.evaluated.scores.items()})
+            shown.update(event.evaluated.scores)
             if event.evaluated.samples:
                 shown["picture"] = f"samples/{sample_name(event.step)}"
             if not console.is_terminal:
-                values = "  ".join(f"{key} {value}" for key, value in shown.items())
-                console.print(f"step {event.step:,}  {values}", markup=False, soft_wrap=True)
+                console.print(f"step {event.step:,}  {_line(shown)}", markup=False, soft_wrap=True)
         elif isinstance(event, Stopped):
             text = f"stopped early at step {event.step:,}: {event.rule.log} is below {event.rule.below:g}"
             console.print(text, markup=False, soft_wrap=True)
@@ -79,6 +81,12 @@ def compiling(console: Console) -> Iterator[None]:
         yield
 
 
-def _short(value: Tensor | float | list[float]) -> str:
-    """Four digits, of an ensemble the mean over the members that have a number."""
+def _line(shown: Mapping[str, Value]) -> str:
+    return "  ".join(f"{key} {_short(value)}" for key, value in shown.items())
+
+
+def _short(value: Value) -> str:
+    """A text as it is, and of a number four digits, of an ensemble the mean over the members that have a number."""
+    if isinstance(value, str):
+        return value
     return f"{torch.as_tensor(value, dtype=torch.float64).nanmean().item():.4g}"

@@ -1,4 +1,4 @@
-"""The rewritten step of every family of recipes, method and network gives the numbers of the step as it was.
+"""The rewritten step of every method and network, and of recipes, gives the numbers of the step as it was.
 
 Graphs run as they are, without a compiler.
 """
@@ -83,19 +83,18 @@ def of_images() -> Iterator[tuple[str, Raw]]:
                 yield f"{name}, {label}, {seeds} members, one row", {**raw, "batch": 1}
 
 
-def families() -> Iterator[tuple[str, Raw]]:
-    """The first recipe of each network, game and rule. What else recipes differ in has a case of its own."""
+def recipes() -> Iterator[tuple[str, Raw]]:
+    """The first recipe of each network, at its own sizes. What else recipes differ in has a case of its own."""
     found = set()
     for name, raw in RECIPES.items():
-        made = config.parse(raw)
-        family = made.networks.name, made.game.name, made.dynamics.name
-        if family not in found:
-            found.add(family)
+        network = config.parse(raw).networks.name
+        if network not in found:
+            found.add(network)
             yield name, raw
 
 
 STEPS: dict[str, tuple[Raw, list[str]]] = {
-    **{f"recipe: {name}": (raw, FIRST) for name, raw in families()},
+    **{f"recipe: {name}": (raw, FIRST) for name, raw in recipes()},
     **{name: (raw, FIRST[:1]) for name, raw in (*CASES.items(), *networks(), *of_images())},
 }
 

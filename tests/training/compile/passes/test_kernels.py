@@ -1,5 +1,8 @@
 """The kernels are compiled once, kept with their checksum, and done without where they cannot be made."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +22,15 @@ def empty(monkeypatch, tmp_path) -> Iterator[Path]:
     kernels._load.cache_clear()
     yield tmp_path
     kernels._load.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("nm"), reason="needs a linker's tools")
+def test_other_libraries_see_its_one_function_and_no_copy_of_cpps_own():
+    """A library that is loaded later would take those. Its compiler may be another, and then the process ends."""
+    found = subprocess.run(
+        ["nm", "-D", "--defined-only", kernels._wanted()[1]], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert [line.split()[-1] for line in found] == ["aoti_torch_cpu_product"]
 
 
 @pytest.mark.parametrize(

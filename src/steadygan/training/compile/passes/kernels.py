@@ -5,6 +5,7 @@ import os
 import platform
 import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from ctypes import CDLL, RTLD_GLOBAL
@@ -24,6 +25,11 @@ DIRECT = "AOTITorchError aoti_torch_cpu_product(AtenTensorHandle, AtenTensorHand
 """The declaration of the product in C, under the name that torch.compile gives it."""
 
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-shared", "-fopenmp"]
+
+EXPORTED = "{ global: aoti_torch_cpu_product; local: *; };"
+"""What other libraries may see, in the words of a linker on Linux. Else those that are loaded later take our copies of
+C++'s own functions. Where another compiler made them, the process ended, at an error's message or in cuDNN."""
+
 VECTORS = {"AVX512": ["-mavx512f", "-mfma"], "AVX2": ["-mavx2", "-mfma"]}
 """Compiler flags by the CPU capability that torch found. No others: machines may share the cache folder."""
 
@@ -54,15 +60,20 @@ def load(note: Callable[[str], None]) -> bool:
 @cache
 def _load() -> None:
     """Compile the kernels unless the cache folder has them intact; load them, which registers them with torch."""
-    vectors = VECTORS[torch.backends.cpu.get_cpu_capability()]
-    words = [*shlex.split(os.environ.get("CXX", "g++")), *FLAGS, *vectors]
-    asked = [torch.__version__, platform.machine(), *words, torch.Tag.needs_exact_strides, SOURCE.read_text()]
-    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
-    file = cache_folder() / f"kernels-{key}.so"
+    words, file = _wanted()
     if not _is_whole(file):
         _make(words, file)
     CDLL(str(file), mode=RTLD_GLOBAL)  # global, because programs call it by its name in C
     _register_shapes()
+
+
+def _wanted() -> tuple[list[str], Path]:
+    """The compiler's words for this processor, and the file for what it makes of them."""
+    vectors = VECTORS[torch.backends.cpu.get_cpu_capability()]
+    words = [*shlex.split(os.environ.get("CXX", "g++")), *FLAGS, *vectors]
+    asked = [torch.__version__, platform.machine(), *words, EXPORTED, torch.Tag.needs_exact_strides]
+    key = hashlib.sha256(repr([*asked, SOURCE.read_text()]).encode()).hexdigest()[:16]
+    return words, cache_folder() / f"kernels-{key}.so"
 
 
 @cache
@@ -91,6 +102,10 @@ def _make(words: list[str], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as own:
         made = Path(own) / file.name
+        if sys.platform == "linux":
+            exported = Path(own) / "exported"
+            exported.write_text(EXPORTED)
+            there.append(f"-Wl,--version-script={exported}")
         command = [*words, str(SOURCE), *there, "-lc10", "-ltorch_cpu", "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
         checksum = _sum(made)
