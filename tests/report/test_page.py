@@ -12,6 +12,7 @@ from PIL import Image
 from reporting import CONFIG, EVIL, made
 from steadygan.metrics import Card, Score
 from steadygan.plots.samples import grid, save, scatter
+from steadygan.progress import shown_by
 from steadygan.report import panels
 from steadygan.report.charts import Curve, chart
 from steadygan.report.image_sliders import landscapes, samples
@@ -42,6 +43,13 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path):
     assert names(runs) == ["a/run", "b/run"]
     assert names(runs[:1]) == ["run"]
     assert names([runs[0], runs[0]]) == ["run", "run"]
+
+
+def test_reading_and_drawing_are_reported_run_by_run(tmp_path):
+    seen = []
+    with shown_by(lambda *told: seen.append(told)):
+        report(*[made(tmp_path / name, pictures=False) for name in ("a", "b")])
+    assert seen == [(f"{what} runs", done, 2, "runs") for what in ("reading", "drawing") for done in (1, 2)]
 
 
 def test_differences_are_of_settings_by_their_dotted_names():

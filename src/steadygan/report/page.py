@@ -45,7 +45,8 @@ class Page(str):
         return f"<report, {len(self.encode()) / 1e6:.1f} MB of HTML>"
 
     def _repr_html_(self) -> str:
-        look = 'width="100%" height="700" style="border: 0"'
+        # Its own script and no other origin: a notebook has the user's rights.
+        look = 'width="100%" height="700" style="border: 0" sandbox="allow-scripts allow-downloads"'
         return f'<iframe title="steadygan report" srcdoc="{escape(self)}" {look}></iframe>'
 
 
@@ -99,7 +100,10 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> Page:
     labels = names(runs)
     frames = max(4, min(24, FRAMES // len(runs)))
     size = int(PICTURES / (frames * len(runs)))
-    shown = [_shown(run, name, i, frames, size) for i, (run, name) in enumerate(zip(runs, labels))]
+    shown: list[Shown] = []
+    for run, name in zip(runs, labels):
+        shown.append(_shown(run, name, len(shown), frames, size))
+        progress("drawing runs", len(shown), len(runs), "runs")
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     environment = Environment(
         loader=FileSystemLoader(HERE),
