@@ -31,6 +31,7 @@ from steadygan.game import State
 from steadygan.game.state import member
 from steadygan.metrics.stacked import SAMPLES
 from steadygan.penalties import input_gradient
+from steadygan.recipes.catalogue import find_recipe
 from steadygan.rng import generator
 from steadygan.runs import classifiers
 from steadygan.runs.folder import EVENTS
@@ -191,14 +192,24 @@ STUDIES = {
 }
 
 
+def taken(name: str, steps: int) -> str:
+    """The steps of a run, and those of its recipe where these are more.
+
+    >>> taken("digits-ebgan", 1200), taken("ring8-ebgan", 5000)
+    ('1,200', '5,000 of 10,000')
+    """
+    whole = find_recipe(STUDIES[name].recipe)[1]["steps"]
+    return f"{steps:,}" if steps == whole else f"{steps:,} of {whole:,}"
+
+
 def table(found: dict[str, records.Record]) -> str:
     """A row for each measure of each run."""
-    rows = ["| run | steps | seeds | measure | mean ± deviation |", "|---|---|---|---|---|"]
+    rows = ["| run | seeds | steps | measure | mean ± deviation |", "|---|---|---|---|---|"]
     for name in STUDIES:
         for key, values in found.get(name, {}).get("measures", {}).items():
             kind, _, critic = key.partition("/")
             words, digits, scale = SHOWN[kind]
-            head = f"| `{name}` | {found[name]['steps']:,} | {len(values)} |"
+            head = f"| `{name}` | {len(values)} | {taken(name, found[name]['steps'])} |"
             rows.append(f"{head} {words.format(critic)} | {spread(values, digits, scale)} |")
     return "\n".join(rows)
 

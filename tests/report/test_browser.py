@@ -155,7 +155,9 @@ def test_a_link_in_a_notebook_s_frame_moves_the_frame(browser, pages, tmp_path):
     browser.execute_script("document.querySelector('nav a[href=\"#settings\"]').click()")
     assert browser.execute_script("return [location.href, scrollY > 500]") == ["about:srcdoc", True]
     look = "try { return parent.document.title } catch (error) { return error.name }"
-    assert browser.execute_script(look) == "SecurityError", "the page of another's run may not act for the user"
+    assert browser.execute_script(look) == "SecurityError", (
+        "the page of another's run may not act for the user"
+    )
     browser.switch_to.default_content()
 
 
