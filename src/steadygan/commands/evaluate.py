@@ -1,6 +1,7 @@
 """The command `steadygan evaluate`: score cards of a run's checkpoints, or of images from any tool."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,13 +24,15 @@ from steadygan.game import State
 from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
 from steadygan.parallel import Processes, by_rows
 from steadygan.runs import classifiers
-from steadygan.runs.folder import CHECKPOINTS, EVENTS, Note, opened, restore_member
+from steadygan.runs.folder import CHECKPOINTS, EVENTS, Note, locked, opened, restore_member
 from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
 from steadygan.runs.sinks.jsonl import last_good
+from steadygan.runs.trackers import SERVICES, followed
 from steadygan.training import checkpoint, sampling
 from steadygan.training.cluster import ONE, Cluster
 from steadygan.training.compile import gpu
+from steadygan.training.events import Scored
 from steadygan.training.loop import lost_members
 from steadygan.training.online_scores import IMAGES, unseen_samples
 
@@ -112,7 +115,20 @@ def evaluate_run(
         raise UsageError(
             f"{folder} has diverged, and its parameters are NaN or infinite: evaluate an earlier --checkpoint"
         )
+    if cluster.first:
+        _send(settings.trackers, run, folder, note)
     return made
+
+
+def _send(trackers: Sequence[str], run: Run, folder: Path, note: Note) -> None:
+    """Let the run's trackers send its new score cards. Those of a run that still trains do that at its end."""
+    names = [name for name in trackers if name in SERVICES]
+    if not names:
+        return
+    with suppress(UsageError), locked(folder):
+        last = max(int(path.name[5:]) for path in checkpoint.checkpoints(folder / CHECKPOINTS))
+        with followed(names, folder, run.members, drawn=Scored, first=last, note=note):
+            pass
 
 
 def evaluate_images(

@@ -16,6 +16,7 @@ from rich.console import Console
 from steadygan import config
 from steadygan.errors import UsageError
 from steadygan.runs import train
+from steadygan.runs.folder import locked
 from steadygan.runs.trackers import check_trackers, services, started
 
 POINTS = {
@@ -136,6 +137,30 @@ def test_a_complete_run_sends_what_a_tracker_lacks(stub, untracked, tmp_path, qu
     train.resume(folder, ["trackers=[wandb]"], quiet)
     assert [each[1:] for each in scalars(book)] == logged(folder)
     assert [step for step, _ in pictures(book)] == [0, 6, 12]
+
+
+@pytest.mark.slow
+def test_score_cards_of_a_later_evaluation_reach_the_run_of_their_member_once(stub, tmp_path, command):
+    """Those of a run that still trains are left to its own trackers, which would send them again."""
+    book, folder = stub(), tmp_path / "run"
+    words = ["networks={name: dcgan, width: 2, latent: 4}", "seeds=2", "steps=2", "compile=false", "batch=8"]
+    made = command("train", "digits-0gp", "trackers=[wandb]", *words, "--out", folder)
+    assert made.code == 0, made.err
+    ids = [options["id"] for _, options in entries(book, "init")]
+    asked = ["evaluate", folder, "-n", "50", "--real", "50", "--extractor", "pixels8"]
+    with locked(folder):
+        assert command(*asked, "--ema", "off", "--member", "1").code == 0
+    assert [key for _, key, _ in entries(book, "summary") if "card" in key] == []
+    for _ in range(2):
+        assert command(*asked, "--ema", "off").code == 0
+    sent = [(id, key, json.loads(said)) for id, key, said in entries(book, "summary") if "card" in key]
+    kept = json.loads((folder / "scores.json").read_text())["cards"]
+    wanted = [
+        (ids[card["subject"]["member"]], "score card, step 2, raw", card["scores"], card["protocol"])
+        for card in kept
+    ]
+    assert [(id, key, said["scores"], said["protocol"]) for id, key, said in sent] == wanted
+    assert [card["subject"]["member"] for card in kept] == [1, 0], "in the order in which they were made"
 
 
 @pytest.mark.slow

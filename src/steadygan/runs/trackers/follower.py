@@ -5,6 +5,7 @@ something new in the folder, and {"verdicts": ...}. The record trackers/NAME.jso
 resumed run adds nothing twice. Nothing here imports torch.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -30,17 +31,20 @@ KEPT = ("step", "images", "wall_s")
 """Keys of a line that are no scalars."""
 
 Record = dict[str, Any]
-"""What a tracker has: `ids` of its runs, the last `step` with its `keys`, the last `picture`; and where to look."""
+"""What a tracker has: `ids` of its runs, the last `step` with its `keys`, the last `picture`, the marks of `cards`; and
+where to look."""
 
 SHAPE = {"ids": [str], "place": str, "step": int, "keys": [str], "picture": int, "failed": str}
+
+CARDS = {"cards": [{"subject": {"member": int, "step": int}, "protocol": dict, "scores": dict}]}
 
 
 def record_of(folder: Path, name: str) -> Record:
     """The record of a tracker in a run folder, or that of one which has nothing."""
     try:
-        return read_json(folder / "trackers" / f"{name}.json", SHAPE)
+        return {"cards": [], **read_json(folder / "trackers" / f"{name}.json", SHAPE)}
     except ValueError:
-        return {"ids": [], "place": "", "step": -1, "keys": [], "picture": -1, "failed": ""}
+        return {"ids": [], "place": "", "step": -1, "keys": [], "picture": -1, "cards": [], "failed": ""}
 
 
 def follow(name: str, folder: Path, messages: Iterator[dict[str, Any]]) -> None:
@@ -80,8 +84,9 @@ class _Following:
             self._verdicts(run, message["step"], found)
 
     def close(self, ended: bool) -> None:
-        """Send what is left, and close the runs."""
+        """Send what is left, and the score cards of `steadygan evaluate`, and close the runs."""
         self._send(self._new(), [])
+        self._cards()
         for run in self.runs:
             run.close(ended)
 
@@ -128,6 +133,23 @@ class _Following:
     def _picture(self, step: int, path: Path) -> None:
         self.runs[0].picture(step, path)
         self.record["picture"] = step
+
+    def _cards(self) -> None:
+        """Send the score cards of the folder that have not been sent, each to the run of its member."""
+        try:
+            found = read_json(self.folder / "scores.json", CARDS)["cards"]
+        except ValueError:  # there is none, or it is damaged, which `evaluate` says
+            return
+        for card in found:
+            mark = hashlib.sha256(json.dumps(card).encode()).hexdigest()[:16]
+            subject = card["subject"]
+            if mark in self.record["cards"] or not 0 <= subject["member"] < len(self.runs):
+                continue
+            name = f"score card, step {subject['step']}, {card['protocol'].get('weights')}"
+            words = json.dumps({"scores": card["scores"], "protocol": card["protocol"]})
+            self.runs[subject["member"]].text(max(self.record["step"], 0), name, words)
+            self.record["cards"].append(mark)
+        self._write()
 
     def _verdicts(self, run: Tracker, step: int, found: list[list[str]]) -> None:
         """The names of the verdicts as scalars, 1 where one holds, and all of them in words."""
