@@ -125,6 +125,7 @@ def test_the_sentences_on_claims_hold_in_the_figures():
     assert all(len(values) >= 4 for one in found.values() for values in one.values())
     plain, encoded, mdgan = (found[f"ring8, {name}"] for name in ("plain", "Reg-GAN", "MDGAN"))
     assert max(found["digits-gan-bn"]["steep"]) < min(found["digits-wgan-bn"]["steep"])
+    assert max(plain["steep"]) < 3
     assert min(plain["steep"]) > max(found["digits-wgan-bn"]["steep"])
     assert max(plain["left/D"]) < 1e-5
     assert max(encoded["left/D"]) < 1e-3
