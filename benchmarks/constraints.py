@@ -29,13 +29,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from benchmarks import script
+from benchmarks.approximated import spent
 from benchmarks.naive import NORMALIZED, POOL, WEIGHT, Draw, twin_d, twin_g
 from benchmarks.step import interleaved, report
 from steadygan import losses, normalization
 from steadygan.game import Game, Network, State, optimizers
 from steadygan.game.state import initial
 from steadygan.game.vector_field import field
-from steadygan.games import FakeAsReal, Term, View, gan
+from steadygan.games import FakeAsReal, FeatureMatching, Term, View, gan
 from steadygan.networks import far_resnet, gn_cnn, mlp
 from steadygan.normalization import gradient_normalized, penalty_gradient_normalized, spectral_normalized
 from steadygan.penalties import PENALTIES
@@ -86,6 +87,7 @@ def game_of(
     shape: tuple[int, ...],
     latent: int,
     batch: int,
+    matching: FeatureMatching | None = None,
     **how: Any,
 ) -> Game:
     return gan(
@@ -99,6 +101,7 @@ def game_of(
         view=View(constraint.normalize),
         cheap=constraint.normalize is not None and normalization.is_piecewise_linear(D),
         far=FakeAsReal(batch // 2, batch // 2, POOL, constraint.scoring) if constraint.far else None,
+        matching=matching,
     )
 
 
@@ -112,6 +115,7 @@ def drawn(game: Game) -> Draw:
         "real": lambda shape: 2 * torch.rand(shape) - 1,
         "normal": torch.randn,
         "uniform": torch.rand,
+        "due": torch.zeros,
     }
     return {name: make[kind](shape) for name, (kind, shape, _) in game.fields.items()}
 
@@ -268,6 +272,44 @@ def overhead(options: argparse.Namespace) -> dict[str, bool]:
     return {f"FAR, candidates in bfloat16, costs at most 1.5x of 0GP ({ratio:.2f}x)": ratio <= 1.5}
 
 
+def lazy(options: argparse.Namespace, interval: int = 4) -> dict[str, bool]:
+    """G's step with feature matching on no step, on every step, and on one in four: its mean, in user milliseconds."""
+    make, shape, latent = NETS["gn_cnn"]
+    held = {}
+    print(f"\nFeature matching in G's step on gn_cnn, batch {options.batch}, interval {interval}")
+    for name in ("none", "gn"):
+        torch.manual_seed(0)
+        G, D = make(shape)
+        last = [part for part in D.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1]
+        game = game_of(
+            CONSTRAINTS[name], G, D, shape, latent, options.batch, FeatureMatching(last, 1.0, interval)
+        )
+        without = game_of(CONSTRAINTS[name], G, D, shape, latent, options.batch)
+        due = drawn(game)
+        between = {key: value for key, value in due.items() if not key.startswith("due/")}
+        state, one_d = start(G, D), flops(partial(D, due["x_real"]))
+        calls = {
+            "never": partial(gradients, without, "G", state, between),
+            "due": partial(gradients, game, "G", state, due),
+            "between": partial(gradients, game, "G", state, between),
+        }
+        work = {title: flops(call) / one_d for title, call in calls.items()}
+        times: dict[str, list[float]] = {title: [] for title in calls}
+        for _ in range(options.repeats):
+            for title, call in calls.items():
+                times[title].append(1000 * spent(call, 1))
+        found = {title: (work[title], statistics.median(times[title])) for title in calls}
+        found["lazy"] = tuple(
+            (a + (interval - 1) * b) / interval for a, b in zip(found["due"], found["between"])
+        )
+        for title, (forwards, milliseconds) in found.items():
+            print(f"{name:6} {title:10} {forwards:6.2f} forwards {milliseconds:8.1f} ms", flush=True)
+        held[f"{name}: a step between has the work of a game without the term"] = (
+            work["between"] == work["never"]
+        )
+    return held
+
+
 def main() -> None:
     parser = script.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
@@ -275,7 +317,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--quick", action="store_true", help="batches of 8")
     parser.add_argument("--compile", action="store_true", help="time our compiled steps too")
-    parser.add_argument("--only", choices=[*NETS, "iteration", "overhead"])
+    parser.add_argument("--only", choices=[*NETS, "iteration", "overhead", "lazy"])
     options = parser.parse_args()
     options.batch = 8 if options.quick else options.batch
     torch.set_num_threads(options.threads)
@@ -283,6 +325,7 @@ def main() -> None:
         **{net: partial(table, net) for net in NETS},
         "iteration": iteration,
         "overhead": overhead,
+        "lazy": lazy,
     }
     held: dict[str, bool] = {}
     for name, part in parts.items():

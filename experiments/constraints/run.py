@@ -50,6 +50,9 @@ CONSTRAINTS = [
     "r3gan-centering",
     "r3gan-generator-gradient",
     "lecam",
+    "feature-matching",
+    "r3gan-adamw",
+    "r3gan-muon",
 ]
 SCORES = {"ring8": ("modes", "high_quality"), "digits": ("kd_pixels8",)}
 

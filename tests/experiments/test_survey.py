@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from experiments import records
-from experiments.survey import hopping, pictures, quality
+from experiments.survey import claims, hopping, pictures, quality
 from experiments.survey.__main__ import FIGURES, PAGE, drawn, main
 from experiments.survey.page import page
 from experiments.survey.settings import SCALES, recipes
@@ -98,6 +98,43 @@ def test_pairs_of_recipes_differ_in_nothing_but_what_the_survey_compares(data):
     assert all(one == kept[0] for one in kept)
 
 
+def test_unevenness_is_of_norms_in_proportion():
+    # a deviation of the norms themselves: e^3 would weigh more than all others
+    steep, uneven = claims.unevenness([math.e, 1.0, math.e, math.e**3])
+    assert steep == pytest.approx(math.e**2)
+    assert uneven == pytest.approx(math.sqrt(4.75 / 3))  # of the logs 1, 0, 1, 3
+
+
+def test_a_critic_of_points_by_hand():
+    # f(x) = w x with |w| = 5: at fakes in the origin G's original gradient is 5 / 2, the loss of D there log 2
+    D = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False), torch.nn.Flatten(0))
+    with torch.no_grad():
+        D[0].weight.copy_(torch.tensor([[3.0, 4.0]]))
+    loss, size = claims.critic_of(D, torch.tensor([[1.0, 1.0]]), torch.zeros(3, 2))
+    assert loss == pytest.approx(math.log(1 + math.exp(-7)) + math.log(2))
+    assert size == pytest.approx(2.5)
+
+
+def test_the_page_shows_the_claims():
+    text = claims.PAGE.read_text()
+    assert claims.page(records.read(claims.FIGURES), text) == text
+
+
+def test_the_sentences_on_claims_hold_in_the_figures():
+    found = {name: one["measures"] for name, one in records.read(claims.FIGURES).items()}
+    assert all(len(values) >= 4 for one in found.values() for values in one.values())
+    plain, encoded, mdgan = (found[f"ring8, {name}"] for name in ("plain", "Reg-GAN", "MDGAN"))
+    assert max(found["digits-gan-bn"]["steep"]) < min(found["digits-wgan-bn"]["steep"])
+    assert max(plain["steep"]) < 3
+    assert min(plain["steep"]) > max(found["digits-wgan-bn"]["steep"])
+    assert max(plain["left/D"]) < 1e-5
+    assert max(encoded["left/D"]) < 1e-3
+    assert sorted(b > a for a, b in zip(mdgan["early/D1"], mdgan["left/D1"])) == [False, True, True, True]
+    assert min(mdgan["loss/D1"]) > max(plain["loss/D"])
+    assert sum(value < 0.011 for value in found["digits-ebgan"]["kd_pixels8"]) == 3
+    assert set(found["ring8-began"]["modes"]) == {0}
+
+
 def test_the_page_shows_the_figures():
     text = PAGE.read_text()
     assert page(records.read(FIGURES), text) == text
@@ -122,6 +159,12 @@ def test_unknown_sets_and_recipes_are_refused_before_training(words, tmp_path):
     # recipes that no set has: nothing was trained, and drawing nothing was a traceback
     with pytest.raises(UsageError, match=words[-1]):
         main([*words, "--scale", "tiny", "--runs", str(tmp_path)])
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_unknown_run_of_the_claims_is_refused_before_training(tmp_path):
+    with pytest.raises(UsageError, match="digits-gan-bn"):
+        claims.main(["--only", "digits-gan-b", "--scale", "tiny", "--runs", str(tmp_path)])
     assert not any(tmp_path.iterdir())
 
 

@@ -12,6 +12,7 @@ from small import FLOAT64, stepped
 from steadygan import losses
 from steadygan.augment import diffaugment
 from steadygan.build import Own, build
+from steadygan.commands.step_cost import step_cost
 from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.game import Network, flatten
@@ -82,6 +83,52 @@ def test_the_pure_step_is_a_loop_with_hooks(loss, layer, view):
         torch.testing.assert_close(logs[number]["loss/G"], (told + WEIGHT * value).detach())
     for name, net in nets.items():
         torch.testing.assert_close(state.params[name], flatten(net), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("loss", ["non_saturating", "relativistic"])
+def test_a_lazy_term_is_a_loop_that_adds_it_every_third_step_with_three_times_the_weight(loss, view):
+    # no factor of 3; due one step off, or in the last of G's two steps alone; a tangent plane where the term is due
+    critic, seen_as = VIEWS[view]
+    settings = {"game": {"name": "gan", "loss": loss}, "dynamics": {"name": "alternating", "n_generator": 2}}
+    lazy = {"feature_matching": {"weight": WEIGHT, "interval": 3}}
+    matched, state, logs = stepped({**RAW, **settings, "critic": {**critic, **lazy}})
+    nets = {name: player.network.module.double() for name, player in matched.game.players.items()}
+    for name, net in nets.items():
+        torch.nn.utils.vector_to_parameters(matched.state.params[name], net.parameters())
+    G, plain, features = nets["G"], nets["D"], []
+    last = [part for part in plain.modules() if isinstance(part, nn.Linear)][-1]
+    last.register_forward_pre_hook(lambda _, given: features.append(given[0]))
+    D, pair = seen_as(plain), losses.LOSSES[loss]
+    for number in range(STEPS):
+        *for_G, for_D = matched.draws(number)
+        for draw in for_G:
+            features.clear()
+            reals, fakes = D(draw["x_real"]), D(G(draw["z"]))
+            total = pair.generator(fakes, reals if loss == "relativistic" else None)
+            if number % 3 == 0:
+                total = total + 3 * WEIGHT * squared_distance(*features)
+            descend(G, total)
+        descend(plain, pair.discriminator(D(for_D["x_real"]), D(G(for_D["z"]).detach())))
+    for name, net in nets.items():
+        torch.testing.assert_close(state.params[name], flatten(net), rtol=0, atol=1e-10)
+    assert ["feature_matching/G" in log for log in logs] == [number % 3 == 0 for number in range(STEPS)]
+    assert all("adversarial/G" in log for log in logs)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_steps_between_those_of_a_lazy_term_cost_what_a_game_without_it_costs(view):
+    # a pass of the reals for features that nothing takes; behind GN a double backward, too
+    often, lazy, never = (
+        build(parse({**RAW, "networks": {"name": "mlp", "width": 64, "depth": 3}, "critic": critic}))
+        for critic in (
+            {**VIEWS[view][0], "feature_matching": {}},
+            {**VIEWS[view][0], "feature_matching": {"interval": 2}},
+            VIEWS[view][0],
+        )
+    )
+    assert step_cost(lazy, 0).flops == step_cost(often, 0).flops > step_cost(never, 0).flops
+    assert step_cost(lazy, 1).flops == step_cost(never, 1).flops
 
 
 def test_by_hand_of_a_critic_of_one_layer():
@@ -253,6 +300,7 @@ REFUSED = {
         "choose the game gan",
     ),
     "ebgan": (raw(game={"name": "ebgan", "margin": 1}), {}, "does not use critic"),
+    "no interval": (raw(critic={"feature_matching": {"interval": 0}}), {}, "feature_matching.interval"),
     "a negative layer": (raw(-1), {}, "critic.feature_matching.layer"),
 }
 

@@ -96,7 +96,7 @@ def _matching(settings: Constraints, data: Data, D: Network, labels: bool) -> Fe
     """Feature matching with the layer of D that its features enter. Raises UsageError where D has no such layer."""
     if not settings.matching:
         return None
-    weight, count = settings.matching
+    weight, interval, count = settings.matching
     bound = D.bound(flatten(D.module), dict(carried(D.module)))  # which leaves the module's own buffers alone
     every = [D.module.get_submodule(name) for name in weighted_layers(D.module)]
     layers = passed(_labelled(bound, labels), every, _samples(data, "feature matching"))
@@ -110,7 +110,7 @@ def _matching(settings: Constraints, data: Data, D: Network, labels: bool) -> Fe
             f"critic.feature_matching.layer={count} leaves no layer that the features enter, as samples pass "
             f"{len(layers)} layers of D: choose at most {len(layers) - 1}"
         )
-    return FeatureMatching(layers[-1 if count is None else count], weight)
+    return FeatureMatching(layers[-1 if count is None else count], weight, interval)
 
 
 ROWS = 4

@@ -159,10 +159,10 @@ class Cost(NamedTuple):
 def cost(config: Config) -> Cost:
     """Count the FLOPs of a whole run on paper: matrix products and convolutions.
 
-    The cost of a step is the mean over one period, after which lazy penalties and the update rule repeat.
+    The cost of a step is the mean over one period, after which lazy terms and the update rule repeat.
     """
     run = build(config)
-    period = math.lcm(run.rule.period, *(term.interval for term in config.critic.penalties))
+    period = math.lcm(run.rule.period, *(field.every for field in run.game.fields.values()))
     flops = len(run.members) * sum(step_cost(run, number).flops for number in range(period))
     return Cost(parameters(run), flops * config.steps // period)
 

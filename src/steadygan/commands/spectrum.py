@@ -193,11 +193,11 @@ def sentence(facts: Any) -> str:
 
 
 def _draws(run: Run, state: State, seed: int, batches: int, note: Note) -> list[Draw]:
-    """Draws that all players share, the same at every checkpoint. Lazy penalties have their weight in the mean."""
+    """Draws that all players share, the same at every checkpoint. Lazy terms have their weight in the mean."""
     every = math.lcm(*(field.every for field in run.game.fields.values()))
     count = math.ceil(batches / every) * every
     if count > batches:
-        note(f"{count} batches are used, a multiple of the intervals of the lazy penalties")
+        note(f"{count} batches are used, a multiple of the intervals of the lazy terms")
     draws = Draws(
         run.game,
         [tuple(run.game.players)],

@@ -44,9 +44,10 @@ class HiddenNoise(NamedTuple):
 
 
 class Matching(NamedTuple):
-    """Feature matching: its weight, and how many layers of the critic its features have passed."""
+    """Feature matching: its weight, its interval, and how many layers of the critic its features have passed."""
 
     weight: Number
+    interval: int
     layer: int | None
 
 
@@ -280,7 +281,8 @@ def _received(given: schema.GeneratorGradient | None, numbers: _Numbers) -> Rece
 def _matching(given: schema.FeatureMatching | None, numbers: _Numbers) -> Matching | None:
     if not given:
         return None
-    return Matching(numbers.number(given.weight, "critic.feature_matching.weight"), given.layer)
+    weight = numbers.number(given.weight, "critic.feature_matching.weight")
+    return Matching(weight, given.interval, given.layer)
 
 
 def _share(count: Number, parts: int) -> Number:

@@ -69,6 +69,9 @@ class FeatureMatching(Strict):
     weight: value(low=0) = Field(1.0, examples=[0.1])  # type: ignore[valid-type]
     """Factor of the squared distance (Salimans et al. 2016), which is summed over all features."""
 
+    interval: Count = Field(1, examples=[4])
+    """Lazy form: taken every this many steps, and then weighted this many times more."""
+
     layer: Natural | None = Field(None, examples=[2])
     """How many layers of D the features have passed: they are what enters the next one. 0: the samples themselves.
 

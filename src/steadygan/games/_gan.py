@@ -104,7 +104,8 @@ def gan(
     step. It takes one more backward pass through D.
 
     `matching` adds feature matching to G's loss. The features of the fakes are those of the pass that G's loss makes.
-    The reals take a pass of their own, unless the loss is relativistic.
+    The reals take a pass of their own, unless the loss is relativistic. With an `interval` the steps between are those
+    of a game without it.
 
     Both losses see the critic through `view`. Fake-as-real scores its candidates without noise and
     augmentation. `cheap` lets G's step use the tangent plane of D, which is exact for a piecewise linear one.
@@ -119,7 +120,7 @@ def gan(
     >>> {name: field.shape for name, field in game.fields.items()}
     {'x_real': (64, 2), 'z': (64, 2), 'z_pool': (128, 2)}
     """
-    _check(D.module, loss, batch, penalties, view, far, clip, received)
+    _check(D.module, loss, batch, penalties, view, far, clip, received, matching)
     _check_once(logit_terms)
     if len(shape) != 3 and (view.augment or any(agreement.images for agreement in agreements)):
         raise UsageError(
@@ -134,7 +135,7 @@ def gan(
         tuple(logit_terms),
         tuple(agreements),
         view,
-        cheap and pure and not matching,  # a tangent plane has no features
+        cheap and pure,
         far,
         joint,
         batch,
@@ -198,9 +199,12 @@ def _check(
     far: FakeAsReal | None,
     clip: Clip | None,
     received: Received | None,
+    matching: FeatureMatching | None,
 ) -> None:
     if any(term.interval < 1 for term in penalties):
         raise UsageError("a penalty's interval must be at least 1")
+    if matching and matching.interval < 1:
+        raise UsageError("the interval of feature matching must be at least 1")
     if far and far.most > batch:
         raise UsageError(
             f"fake_as_real.count is {far.most}, more than the {batch} rows of a batch: choose at most {batch}"
@@ -274,7 +278,8 @@ def _fields(shape: tuple[int, ...], batch: int, latent: int, parts: _Parts) -> d
     for where, _, _ in near:
         every = math.gcd(*(interval for place, _, interval in near if place == where))
         fields[_direction(where)] = Field("normal", (batch, *shape), every)
-    for interval in sorted({term.interval for term in parts.penalties} - {1}):
+    lazy = {term.interval for term in (*parts.penalties, parts.matching) if term}
+    for interval in sorted(lazy - {1}):
         fields[_due(interval)] = Field("due", (), every=interval)
     fields |= parts.view.fields(shape, batch)
     for agreement in parts.agreements:
@@ -289,6 +294,8 @@ def _read_by_G(fields: Mapping[str, Field], parts: _Parts) -> tuple[str, ...]:
     wanted.add("z_G" if "z_G" in fields else "z")
     if parts.reals_for_G:
         wanted |= {"x_real", "y_real"}
+    if parts.matching:
+        wanted.add(_due(parts.matching.interval))
     if any(agreement.G for agreement in parts.agreements):
         wanted.add("z_step")
     return tuple(name for name in fields if name in wanted)
@@ -316,8 +323,13 @@ def _scalars(parts: _Parts) -> dict[str, float]:
 
 
 def _due(interval: int) -> str:
-    """The field whose presence in a draw says that penalties of this interval are due."""
+    """The field whose presence in a draw says that terms of this interval are due."""
     return f"due/{interval}"
+
+
+def _is_due(term: Term | FeatureMatching, draw: Draw) -> bool:
+    """Whether this step takes the term."""
+    return term.interval == 1 or _due(term.interval) in draw
 
 
 def _adapted(parts: _Parts, scalars: Mapping[str, Tensor], logs: Logs, repeats: int) -> dict[str, Tensor]:
@@ -362,7 +374,7 @@ def _discriminator(
     noisy = {
         side: partial(parts.view.samples, side=side, draw=draw, scalars=scalars) for side in ("real", "fake")
     }
-    due = [term for term in parts.penalties if term.interval == 1 or _due(term.interval) in draw]
+    due = [term for term in parts.penalties if _is_due(term, draw)]
     points = _points(noisy["real"](rows.real), noisy["fake"](rows.fake), due, draw)
     seen = _seen(critic, points, _places(due), parts.view.reduce, joint=parts.joint)
     real_logits, fake_logits = seen["real"].raw, seen["fake"].raw
@@ -510,26 +522,28 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
     labels = {"fake": latent_labels(z, parts.classes)} if parts.classes else {}
     if "y_real" in draw:
         labels["real"] = draw["y_real"]
+    matching = parts.matching if parts.matching and _is_due(parts.matching, draw) else None
+    cheap = parts.cheap and not matching  # a tangent plane has no features
 
     def logits(x: Tensor, side: str, parts: _Parts = parts) -> Logits:
-        critic = _critic(parts, nets, draw, scalars, labels, side, cheap=parts.cheap)
+        critic = _critic(parts, nets, draw, scalars, labels, side, cheap=cheap)
         return answer(critic, parts.view.samples(x, side, draw, scalars))
 
     def adversarial(x_fake: Tensor) -> Tensor:
         real_logits = logits(draw["x_real"], "real") if parts.loss.pairs else None
         return parts.loss.generator(logits(x_fake, "fake"), real_logits)
 
-    x_fake, matching = nets["G"](z), parts.matching
+    x_fake = nets["G"](z)
     with _features(matching) as features:
         if matching and not parts.loss.pairs:  # for the features alone: nothing has to normalize the logits
             logits(draw["x_real"], "real", replace(parts, view=replace(parts.view, normalize=None)))
         total, logs = _scaled(parts.received, adversarial, x_fake, scalars)
-    if matching or any(agreement.G for agreement in parts.agreements):
+    if parts.matching or any(agreement.G for agreement in parts.agreements):
         logs["adversarial/G"] = total
     if matching:
         real, fake = (part.to(x_fake.dtype) for part in features)
         logs["feature_matching/G"] = value = losses.mean_feature_matching(real, fake)
-        total = total + at(matching.weight, scalars) * value
+        total = total + matching.interval * at(matching.weight, scalars) * value
     for agreement in parts.agreements:
         if agreement.G:
             total = total + agreement.G(

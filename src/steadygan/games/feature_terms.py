@@ -14,13 +14,15 @@ __all__ = ["FeatureMatching", "inputs_of", "passed"]
 
 @dataclass(frozen=True)
 class FeatureMatching:
-    """weight * |E f(x) - E f(G(z))|^2 in G's loss, where f(x) is what enters `layer`, a module of the critic.
+    """weight * interval * |E f(x) - E f(G(z))|^2 in G's loss on every `interval`-th step.
 
-    Source: Salimans 2016, section 3.1, which has it in place of G's loss.
+    f(x) is what enters `layer`, a module of the critic. Source: Salimans 2016, section 3.1, which has it in place of
+    G's loss, on every step.
     """
 
     layer: nn.Module
     weight: Number = 1.0
+    interval: int = 1
 
 
 @contextmanager
