@@ -82,14 +82,15 @@ def compiled(
 ) -> Step:
     """Compile the whole step, double backward included, and compare its first result with that of the eager step.
 
-    Raises CompiledStepDiffers if they differ by more than rounding. Without `strict`, and on a GPU, which no CI has, the
-    step stays uncompiled then, and `note` gets that sentence. So it does for a step that torch cannot compile, and on a
-    CPU without a C++ compiler. Where processes share the rows of a batch, that is a UsageError, since all of them must
-    take the same steps. Each layout of arguments has its own program. The `device` of the run decides how it is compiled.
-    `passes` rewrite its graph; if torch cannot compile it then, they are left out, with a note. `replayed` may turn each
-    program into one that is recorded and replayed (CUDA graphs). `about` is a text that determines the step beside its
-    arguments: with it, programs for a CPU are kept in the cache folder. Inside `working` a program is made. The caller
-    must not change a returned state in place, and must not change torch's modes (autocast, gradients) between calls.
+    Raises CompiledStepDiffers if they differ by more than rounding. Without `strict`, and on a GPU, which no CI has,
+    the step stays uncompiled then, and `note` gets that sentence. So it does for a step that torch cannot compile, and
+    on a CPU without a C++ compiler. Where processes share the rows of a batch, that is a UsageError, since all of them
+    must take the same steps. Each layout of arguments has its own program. The `device` of the run decides how it is
+    compiled. `passes` rewrite its graph; if torch cannot compile it then, they are left out, with a note. `replayed`
+    may turn each program into one that is recorded and replayed (CUDA graphs). `about` is a text that determines the
+    step beside its arguments: with it, programs for a CPU are kept in the cache folder. Inside `working` a program is
+    made. The caller must not change a returned state in place, and must not change torch's modes (autocast, gradients)
+    between calls.
     """
     if not compilable(device):
         note("no C++ compiler was found, so the step runs uncompiled: install g++ or set CXX to be faster")
