@@ -97,14 +97,16 @@ def test_a_divergence_is_told_of_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"keys": 3}, {"keys": [3]}, {"picture": "a"}, {"place": None}, {"failed": 1}]
+    "wrong", [{"keys": 3}, {"keys": [3]}, {"picture": "a"}, {"place": None}, {"failed": 1}, {"cards": 3}]
 )
 def test_a_damaged_record_is_that_of_a_tracker_which_has_nothing(wrong, tmp_path):
     (tmp_path / "trackers").mkdir()
     good = {"ids": ["a"], "place": "", "step": 3, "keys": ["x"], "picture": 2, "failed": ""}
     file = tmp_path / "trackers" / "wandb.json"
     file.write_text(json.dumps(good))
-    assert record_of(tmp_path, "wandb") == good
+    assert record_of(tmp_path, "wandb") == {**good, "cards": []}, (
+        "one that was written before there were cards"
+    )
     file.write_text(json.dumps({**good, **wrong}))
     assert record_of(tmp_path, "wandb")["step"] == -1
 

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from steadygan.errors import said
-from steadygan.files import lines, parse_json, read_json, write_whole
+from steadygan.files import fits, lines, parse_json, read_json, write_whole
 from steadygan.runs.trackers.services import SERVICES, About, Tracker
 
 __all__ = ["PATIENCE", "Record", "follow", "record_of"]
@@ -34,7 +34,15 @@ Record = dict[str, Any]
 """What a tracker has: `ids` of its runs, the last `step` with its `keys`, the last `picture`, the marks of `cards`; and
 where to look."""
 
-SHAPE = {"ids": [str], "place": str, "step": int, "keys": [str], "picture": int, "failed": str}
+SHAPE = {
+    "ids": [str],
+    "place": str,
+    "step": int,
+    "keys": [str],
+    "picture": int,
+    "cards": [str],
+    "failed": str,
+}
 
 CARDS = {"cards": [{"subject": {"member": int, "step": int}, "protocol": dict, "scores": dict}]}
 
@@ -42,9 +50,15 @@ CARDS = {"cards": [{"subject": {"member": int, "step": int}, "protocol": dict, "
 def record_of(folder: Path, name: str) -> Record:
     """The record of a tracker in a run folder, or that of one which has nothing."""
     try:
-        return {"cards": [], **read_json(folder / "trackers" / f"{name}.json", SHAPE)}
+        found = {
+            "cards": [],
+            **read_json(folder / "trackers" / f"{name}.json", dict),
+        }  # older ones have no cards
     except ValueError:
-        return {"ids": [], "place": "", "step": -1, "keys": [], "picture": -1, "cards": [], "failed": ""}
+        found = {}
+    if fits(found, SHAPE):
+        return found
+    return {"ids": [], "place": "", "step": -1, "keys": [], "picture": -1, "cards": [], "failed": ""}
 
 
 def follow(name: str, folder: Path, messages: Iterator[dict[str, Any]]) -> None:
