@@ -43,6 +43,8 @@ def test_the_command_exports_a_run_of_a_file(tmp_path, command, monkeypatch):
     text = (tmp_path / "run" / "G.py").read_text()
     assert "def scaled(x):" in text
     assert "GAIN = 1.4142135623730951" in text
+    files = steadygan.export("run", use="my_gan.py", out=tmp_path / "other" / "G").files
+    assert [file.read_text() for file in files if file.suffix == ".py"] == [text]
     G = steadygan.load("run", use="my_gan.py")
     assert G(G.latents(3)).shape == (3, 2)
     done = command("export", "run", "--to", "tflite")
