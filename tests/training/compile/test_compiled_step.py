@@ -546,6 +546,21 @@ def test_a_difference_that_rounding_makes_is_not_refused_however_large(monkeypat
     compiled(step, pytest.fail)(state, [])
 
 
+def test_a_leap_that_few_changes_make_is_found(monkeypatch):
+    """A unit at 0 turns with one change in two, so one change alone would refuse every other such step."""
+    turned: list[bool] = []
+
+    def step(state: State, batch: Any) -> tuple[State, dict[str, torch.Tensor]]:
+        x = state.params["D"]
+        turned.append(bool(x[1] > 1))
+        return state._replace(params={"D": x - 0.1 * (1.02 if turned[-1] else 1.0)}), {}
+
+    _, state = swaying(0)
+    compile_to(monkeypatch, scaled("D", 1.02))
+    compiled(step, pytest.fail)(state, [])
+    assert turned[2:] == [False, True], "the first change turns it, and nothing is shown"
+
+
 @pytest.mark.parametrize("amplified", [0.0, 1e3])
 def test_the_same_difference_is_refused_where_rounding_cannot_make_it(amplified, monkeypatch):
     step, state = swaying(amplified)
