@@ -126,7 +126,7 @@ def _send(trackers: Sequence[str], run: Run, folder: Path, note: Note) -> None:
     if not names:
         return
     with suppress(UsageError), locked(folder):
-        last = max(int(path.name[5:]) for path in checkpoint.checkpoints(folder / CHECKPOINTS))
+        last = int(checkpoint.checkpoints(folder / CHECKPOINTS)[-1].name[5:])
         with followed(names, folder, run.members, drawn=Scored, first=last, note=note):
             pass
 
