@@ -4,18 +4,18 @@ For each member of each run on scikit-learn's digits: purity of argmax Q(c | x) 
 their true classes (0.1 is chance), and the last bound of the mutual information that the run logged, in nats.
 """
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks import script
+from experiments.trained import events
 from steadygan import config, metrics
 from steadygan.build import Run, build
 from steadygan.game import State
 from steadygan.networks.latent_codes import blocks
-from steadygan.runs.folder import EVENTS, read_config, restore_member
+from steadygan.runs.folder import read_config, restore_member
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def main() -> None:
     for folder in folders:
         settings = config.parse(read_config(folder), str(folder))
         run = build(settings)
-        lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
+        lines = events(folder)
         logged = [line["information/categorical"] for line in lines if "information/categorical" in line][-1]
         for member in range(len(run.members)):
             state, seed = restore_member(folder, run, member, print)

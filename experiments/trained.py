@@ -1,15 +1,17 @@
-"""Recipes trained by the command line, once, and their states."""
+"""Recipes trained by the command line, once, with their events and states."""
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from steadygan import config
 from steadygan.build import Run, build
 from steadygan.errors import UsageError
 from steadygan.game import State
-from steadygan.runs.folder import CHECKPOINTS, read_config
+from steadygan.runs.folder import CHECKPOINTS, EVENTS, read_config
 from steadygan.training import checkpoint
 
 
@@ -33,6 +35,11 @@ def _finished(folder: Path, seeds: int, steps: int) -> bool:
         return False
     made = read_config(folder)
     return (made["seeds"], made["steps"]) == (seeds, steps)
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    """The events of a run, a dictionary each."""
+    return [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
 
 
 def opened(folder: Path) -> tuple[Run, dict[int, State]]:

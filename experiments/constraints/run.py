@@ -7,7 +7,6 @@ finished is not repeated. Figures go to figures.jsonl, from which the tables in 
 are drawn anew.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ import torch
 from benchmarks import script
 from experiments import records
 from experiments.pages import DOCS, replaced, spread
-from experiments.trained import opened, train_once
+from experiments.trained import events, opened, train_once
 from steadygan.build import Run
 from steadygan.game import State
 from steadygan.game.state import member
 from steadygan.recipes.catalogue import find_recipe, recipe_names
-from steadygan.runs.folder import EVENTS
 from steadygan.training.sampling import latents, samples, weights
 
 FIGURES, PAGE = Path(__file__).parent / "figures.jsonl", DOCS / "constraints.md"
@@ -62,7 +60,7 @@ def trained(data: str, constraint: str, seeds: int, folder: Path) -> dict[str, A
     recipe = f"{data}-{constraint}"
     steps = find_recipe(recipe)[1]["steps"]
     train_once(recipe, folder, seeds, steps)
-    lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
+    lines = events(folder)
     lost = {member for line in lines for member in line.get("diverged", [])}
     scores = next((line for line in reversed(lines) if set(line) & set(SCORES[data])), {})
     return {

@@ -11,7 +11,6 @@ Figures go to figures.jsonl, from which the table in docs/games.md is drawn anew
 """
 
 import argparse
-import json
 import statistics
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor
 from benchmarks import script
 from experiments import records
 from experiments.pages import DOCS, replaced, spread
-from experiments.trained import opened, train_once
+from experiments.trained import events, opened, train_once
 from steadygan.data import stacked_digits
 from steadygan.game.state import member
 from steadygan.metrics import (
@@ -37,7 +36,6 @@ from steadygan.metrics import (
 from steadygan.metrics.stacked import SAMPLES
 from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs import classifiers
-from steadygan.runs.folder import EVENTS
 from steadygan.training.online_scores import IMAGES, reference
 from steadygan.training.sampling import latents, samples
 
@@ -53,7 +51,7 @@ COLUMNS = {"modes": 1, "mode_kl": 3, "kd_pixels8": 4}
 
 def seconds_a_step(folder: Path) -> float:
     """The median time of a step of all seeds together, between logged lines."""
-    lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
+    lines = events(folder)
     logged = [(line["step"], line["wall_s"]) for line in lines if "loss/G" in line]
     return statistics.median((b - a) / (last - first) for (first, a), (last, b) in pairwise(logged))
 

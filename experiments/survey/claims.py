@@ -7,13 +7,12 @@ claims.jsonl, from which the table is drawn anew. --scale tiny takes a hundredth
 its page beside its runs.
 """
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,7 @@ from benchmarks import script
 from experiments import records
 from experiments.pages import DOCS, replaced, spread
 from experiments.stacked_digits import run as stacked
-from experiments.trained import opened, train_once
+from experiments.trained import events, opened, train_once
 from steadygan.build import Run
 from steadygan.data import stacked_digits
 from steadygan.errors import UsageError, nearest
@@ -34,7 +33,6 @@ from steadygan.penalties import input_gradient
 from steadygan.recipes.catalogue import find_recipe
 from steadygan.rng import generator
 from steadygan.runs import classifiers
-from steadygan.runs.folder import EVENTS
 from steadygan.training.online_scores import IMAGES, reference
 from steadygan.training.sampling import latents
 
@@ -62,10 +60,6 @@ SHOWN = {
 # ------------------------------------------------------------------------------------------------------ measuring
 
 
-def told(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
-
-
 def unevenness(norms: Sequence[float]) -> tuple[float, float]:
     """The largest over the median, and the standard deviation of the natural logarithm.
 
@@ -77,7 +71,7 @@ def unevenness(norms: Sequence[float]) -> tuple[float, float]:
 
 def gradients(folder: Path) -> Measures:
     """How much the norm of G's gradient varies from step to step, in the second half of the run."""
-    lines = [line["gradient/G"] for line in told(folder) if "gradient/G" in line]
+    lines = [line["gradient/G"] for line in events(folder) if "gradient/G" in line]
     late = zip(*lines[len(lines) // 2 :], strict=True)
     steep, uneven = zip(*map(unevenness, late), strict=True)
     return {"steep": list(steep), "uneven": list(uneven)}
@@ -153,7 +147,7 @@ def plain(folder: Path) -> Measures:
 def scores(folder: Path) -> Measures:
     """The last scores of a run."""
     keys = ("modes", "high_quality", "kd_pixels8")
-    last = next(line for line in reversed(told(folder)) if set(line) & {*keys})
+    last = next(line for line in reversed(events(folder)) if set(line) & {*keys})
     return {key: [value for value in last[key] if value is not None] for key in keys if key in last}
 
 

@@ -1,6 +1,5 @@
 """The critic's estimate of the distance between real and generated images, beside the quality of the samples."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.trained import opened
+from experiments.trained import events, opened
 from steadygan.data import as_seen
 from steadygan.game.state import member
-from steadygan.runs.folder import EVENTS
 from steadygan.training.sampling import latents, samples
 
 __all__ = ["correlation", "curves", "distance_between", "measured", "pictured"]
@@ -70,7 +68,7 @@ def pictured(folder: Path, index: int, count: int) -> Tensor:
 
 def measured(folder: Path, count: int = 200) -> dict[str, Any]:
     """Every seed's curves, their rank correlation, the last score and how unlike its images are, real ones being 1."""
-    lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
+    lines = events(folder)
     run, states = opened(folder)
     assert run.data.rows is not None
     real = distance_between(as_seen(run.data.rows[:count]))

@@ -7,9 +7,25 @@ from typing import NamedTuple
 from experiments.table2.choice import difference, read
 from experiments.table2.tables import LATE_TABLE
 
-__all__ = ["ALL", "CLAIMS", "ELSEWHERE", "GAP", "LOGITS", "SUPPORTED", "Claim", "verdict"]
+__all__ = [
+    "ALL",
+    "CLAIMS",
+    "ELSEWHERE",
+    "GAP",
+    "LOGITS",
+    "OPPOSITE",
+    "SUPPORTED",
+    "UNDECIDED",
+    "Claim",
+    "verdict",
+]
 
-ALL, FEW, SUPPORTED = "fashion-mnist-all-dcgan", str(LATE_TABLE), "**supported here**"
+ALL, FEW = "fashion-mnist-all-dcgan", str(LATE_TABLE)
+SUPPORTED, UNDECIDED, OPPOSITE = (
+    "**supported here**",
+    "not supported here",
+    "not supported here: the opposite",
+)
 
 KD, GAP, LOGITS = "kd_fashion_mnist", "gap", "gap in logits"
 """The score, and two measures of how well a critic knows its images: in spreads of its logits, and in logits."""
@@ -148,5 +164,4 @@ def verdict(claim: Claim, scores: Mapping[str, Sequence[float]]) -> tuple[str, s
     effect = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {share:+.0%}".replace("%", " %")
     if claim.unmet:
         return "not testable here", effect
-    word = {"lower": SUPPORTED, "higher": "not supported here: the opposite"}
-    return word.get(read(found), "not supported here"), effect
+    return {"lower": SUPPORTED, "undecided": UNDECIDED, "higher": OPPOSITE}[read(found)], effect

@@ -7,10 +7,21 @@ from pathlib import Path
 
 from experiments.pages import spread
 from experiments.table2 import paper, pictures
-from experiments.table2.claims import CLAIMS, ELSEWHERE, GAP, LOGITS, SUPPORTED, Claim, verdict
+from experiments.table2.claims import (
+    ALL,
+    CLAIMS,
+    ELSEWHERE,
+    GAP,
+    LOGITS,
+    OPPOSITE,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    verdict,
+)
 from experiments.table2.figures import Figures, at, finals, gaps, grid, hours, rate, scores, untrained
 from experiments.table2.methods import METHODS, RATES
-from experiments.table2.tables import LATE_TABLE, MEMBERS, SEEDS, TABLES, Table
+from experiments.table2.tables import LATE_TABLE, MEMBERS, TABLES, Table
 
 __all__ = ["page", "written"]
 
@@ -69,6 +80,13 @@ critic knows, it is the difference of the gaps of D. The verdict is that at equa
 length alone: the papers train a hundred times as long.
 """
 
+ACROSS = """## The same claims on the other tables
+
+Do the verdicts depend on the images, on their number and on the network? *Yes* is a claim whose interval lies on its
+side, *opposite* one whose interval lies on the other side, and *open* one whose interval includes 0. The share is the
+difference of kd at equal steps over the second method's kd. Claims of late training need the table with 100 images.
+"""
+
 FEW = """## Few images
 
 FARGAN's claim is about late training: the critic overfits, and fake-as-real prevents it. It is testable only where the
@@ -101,7 +119,7 @@ def written(figures: Figures, out: Path) -> None:
 
 def page(figures: Figures) -> str:
     """The whole page."""
-    parts = [INTRO, claims(figures)]
+    parts = [INTRO, claims(figures), across(figures)]
     parts += [section(figures, table) for table in TABLES if finals(figures, str(table))]
     parts += [few(figures), tuning(figures), missing(figures), papers(figures), LIMITS]
     return "\n".join(part for part in parts if part)
@@ -127,6 +145,35 @@ def claims(figures: Figures) -> str:
     return "\n".join(rows) + "\n"
 
 
+def across(figures: Figures) -> str:
+    """The verdict at equal steps of each claim about all images, in every table that has runs but the late one."""
+    tables = [table for table in TABLES if table != LATE_TABLE and finals(figures, str(table))]
+    claimed = [claim for claim in CLAIMS if claim.table == ALL and not claim.unmet]
+    heads = ["claim of", "claim", *(described(table) for table in tables)]
+    rows = [ACROSS, row(heads), "|---" * len(heads) + "|"]
+    for claim in claimed:
+        cells = [answer(claim, scores(figures, str(table), "equal steps", table.score)) for table in tables]
+        rows.append(row([claim.paper, claim.text, *cells]))
+    return "\n".join(rows) + "\n" if len(tables) > 1 else ""
+
+
+def answer(claim: Claim, found: Mapping[str, Sequence[float]]) -> str:
+    """Whether a claim holds in a table, and its effect as a share of the second method's mean, in a word each.
+
+    >>> answer(Claim("P", "a beats b", "a", "b"), {"a": [1.0, 1.2], "b": [4.0, 4.2]})
+    'yes, -73 %'
+    """
+    word, effect = verdict(claim, found)
+    short = {SUPPORTED: "yes", OPPOSITE: "opposite", UNDECIDED: "open"}.get(word)
+    return f"{short}, {effect.rpartition(', ')[2]}" if short else ""
+
+
+def described(table: Table) -> str:
+    """A table in words: its set, how many images, and the network."""
+    images = f"{table.images:,} images" if table.images else "all images"
+    return f"{TITLES[table.data]}, {images}, {NETWORKS[table.network]}"
+
+
 def measures(figures: Figures, claim: Claim, point: str) -> dict[str, list[float]]:
     """What a claim compares, of each method over its seeds."""
     if claim.measure in (GAP, LOGITS):
@@ -140,8 +187,7 @@ def measures(figures: Figures, claim: Claim, point: str) -> dict[str, list[float
 def section(figures: Figures, table: Table) -> str:
     """A table of final scores, its sentences and its picture."""
     name = str(table)
-    images = f"{table.images:,} images" if table.images else "all images"
-    rows = [f"## {TITLES[table.data]}, {images}, {NETWORKS[table.network]}", ""]
+    rows = [f"## {described(table)}", ""]
     heads = (
         "method",
         "batch norm in G",
@@ -318,7 +364,7 @@ def tuning(figures: Figures) -> str:
     for table in TABLES:
         found = grid(figures, str(table))
         if found:
-            rows += [f"{TITLES[table.data]}, {table.images or 'all'} images, {NETWORKS[table.network]}:", ""]
+            rows += [f"{described(table)}:", ""]
             rows += [
                 f"| method | {' | '.join(f'{rate:g}' for rate in RATES)} |",
                 "|---" * (1 + len(RATES)) + "|",
@@ -355,21 +401,27 @@ def missing(figures: Figures) -> str:
     """The tables that lack runs, with the hours that these need."""
     rows = [
         MISSING,
-        "| table | methods to run | runs each | hours |",
+        "| table | methods to run | runs | hours |",
         "|---|---|---|---|",
     ]
     for table in TABLES:
-        gone = [method for method in table.methods if method not in finals(figures, str(table))]
+        left = {method: runs_left(figures, str(table), method) for method in table.methods}
+        gone = {method: runs for method, runs in left.items() if runs}
         if gone:
-            need = hours(figures, str(table), gone, MEMBERS)
+            need = sum(hours(figures, str(table), [method], runs) for method, runs in gone.items())
             cells = (
                 f"`{table}`",
                 f"{len(gone)} of {len(table.methods)}",
-                f"4 rates, {SEEDS} seeds",
+                f"{sum(gone.values())}",
                 f"{need:.1f}",
             )
             rows.append(row(cells))
     return "\n".join(rows) + "\n" if len(rows) > 3 else ""
+
+
+def runs_left(figures: Figures, table: str, method: str) -> int:
+    """The runs of a method that have no figures yet, of its grid and of its fresh seeds."""
+    return MEMBERS - len(grid(figures, table).get(method, ())) - len(finals(figures, table).get(method, ()))
 
 
 def papers(figures: Figures) -> str:

@@ -112,26 +112,29 @@ def grid(table: Table, method: str, options: argparse.Namespace) -> None:
     )
 
 
-def fresh(table: Table, method: str, rate: float, options: argparse.Namespace) -> None:
-    """Train a method on fresh seeds at its rate; a line for each seed, scored on the final split."""
-    seeds = range(1, 1 + SEEDS)
+def fresh(table: Table, method: str, rate: float, seeds: range, options: argparse.Namespace) -> None:
+    """Train a method on fresh seeds at its rate; a line for each seed, scored on the final split.
+
+    Seeds that come later than the first ones are scored at the steps of those.
+    """
     raw = described(table, method, [rate], seeds, options.steps)
-    folder = options.runs / f"{raw['name']}-final-{rate:g}"
-    rooted = config.with_root(raw, options.data_root)
-    trained(rooted, folder)
-    each = seconds_a_step(folder / SECONDS) / SEEDS
-    points = scored_at(raw["steps"], each, budget(table, records.read(options.figures)), table.longer > 1)
+    later = "" if seeds.start == SEEDS.start else f"-from-{seeds.start}"
+    folder = options.runs / f"{raw['name']}-final-{rate:g}{later}"
+    trained(config.with_root(raw, options.data_root), folder)
+    known = records.read(options.figures)
+    each = seconds_a_step(folder / SECONDS) / len(seeds)
+    points = scored_at(raw["steps"], each, budget(table, known), table.longer > 1)
+    if later:
+        first = known[f"{raw['name']}-final-{SEEDS.start}"]
+        each, points = first["seconds_a_step"], {name: at["step"] for name, at in first["at"].items()}
     made = opened(folder, options.data_root)[1]
     scored = finals(folder, made, points, extractor(table), options.images, method in FALLING)
-    for seed, curve, found in zip(seeds, curves(folder, table.score, SEEDS), scored, strict=True):
+    for seed, curve, found in zip(seeds, curves(folder, table.score, len(seeds)), scored, strict=True):
         record = {**about(table, method, raw), "part": "final", "rate": rate, "seed": seed}
         record |= {"seconds_a_step": each, "curve": curve, "at": found}
         records.put(options.figures, f"{raw['name']}-final-{seed}", record)
-    records.put(
-        options.figures,
-        f"{raw['name']}-final",
-        {**about(table, method, raw), "part": "config", "config": raw},
-    )
+    whole = {**about(table, method, raw), "part": "config", "config": raw}
+    records.put(options.figures, f"{raw['name']}-final{later}", whole)
 
 
 def budget(table: Table, figures: dict[str, records.Record]) -> float:
@@ -176,10 +179,14 @@ def missing(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
             if not there(f"{name}-grid", table, options):
                 continue  # it could not be run
             rate = rate_of(table, method, records.read(options.figures))
-            if rate and not there(f"{name}-final", table, options):
-                yield f"{name}-final", lambda t=table, m=method, r=rate: fresh(t, m, r, options)
+            gone = [seed for seed in SEEDS if not there(f"{name}-final-{seed}", table, options)]
+            if rate and gone:
+                left = range(gone[0], SEEDS.stop)
+                yield f"{name}-final", lambda t=table, m=method, r=rate, s=left: fresh(t, m, r, s, options)
         real = f"{table}-real"
-        if there(f"{table}-nsgan-final", table, options) and real not in records.read(options.figures):
+        if there(f"{table}-nsgan-final-{SEEDS[-1]}", table, options) and real not in records.read(
+            options.figures
+        ):
             yield real, lambda table=table, real=real: reals(table, real, options)
 
 

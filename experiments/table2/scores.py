@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.trained import events
 from steadygan import config
 from steadygan.build import Own, Run, build
 from steadygan.commands.step_cost import step_cost
@@ -20,7 +21,7 @@ from steadygan.game import State
 from steadygan.metrics import Extractor, Protocol, Score, evaluate
 from steadygan.networks import logits_of
 from steadygan.rng import generator
-from steadygan.runs.folder import EVENTS, restore_member
+from steadygan.runs.folder import restore_member
 from steadygan.training.events import Event
 from steadygan.training.online_scores import unseen_samples
 from steadygan.training.sampling import batch_norm, latents, sampler, weights
@@ -35,9 +36,9 @@ Curve = list[list[float | None]]
 
 
 def curves(folder: Path, score: str, members: int) -> list[Curve]:
-    """The evaluations of each member of an ensemble."""
-    lines = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
-    found = [(line["step"], line[score]) for line in lines if score in line]
+    """The evaluations of each member of an ensemble, or of a single run."""
+    scored = [(line["step"], line[score]) for line in events(folder) if score in line]
+    found = [(step, values if isinstance(values, list) else [values]) for step, values in scored]
     return [
         [
             [step, v if (v := values[index]) is not None and math.isfinite(v) else None]

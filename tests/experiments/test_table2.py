@@ -58,7 +58,7 @@ def test_the_choice_reads_the_last_step_of_the_validation_split_and_needs_the_wh
 @pytest.mark.parametrize("table", TABLES, ids=str)
 def test_all_methods_of_a_table_have_the_same_budget(table):
     grids = [table2.described(table, method, RATES, range(1), 500) for method in table.methods]
-    fresh = [table2.described(table, method, [2e-4], range(1, 1 + SEEDS), 500) for method in table.methods]
+    fresh = [table2.described(table, method, [2e-4], SEEDS, 500) for method in table.methods]
     for runs in (grids, fresh):
         assert (
             len({(raw["steps"], raw["batch"], str(raw["optimizer"]), str(raw["ema"])) for raw in runs}) == 1
@@ -229,12 +229,21 @@ def test_runs_are_made_once_with_their_seeds_and_an_interrupted_sitting_goes_on(
     assert table2.sitting(small) == []
     found = records.read(small.figures)
     lines = [one for one in found.values() if one["part"] == "final" and one["method"] == "sn"]
-    assert [line["seed"] for line in lines] == [1, 2, 3, 4]
+    assert [line["seed"] for line in lines] == [1, 2, 3, 4, 5]
     assert {line["rate"] for line in lines} == {rate(found, ALL, "sn")}
     protocol = lines[0]["at"]["equal steps"]["card"]["protocol"]
     assert (protocol["split"], protocol["real"], protocol["generated"]) == ("test", 50, 20)
     assert lines[0]["at"]["equal steps"]["step"] == 4
     assert lines[0]["curve"][0][0] == 0
+    # a seed that is wanted later is trained alone, and scored where the first ones were
+    last = lines[-1]
+    kept = {name: one for name, one in found.items() if not name.endswith("final-5")}
+    moved = {"equal steps": {**lines[0]["at"]["equal steps"], "step": 3}}
+    records.write(small.figures, {**kept, f"{ALL}-sn-final-1": {**lines[0], "at": moved}})
+    assert table2.sitting(small) == [f"{ALL}-nsgan-final", f"{ALL}-sn-final"]
+    alone = records.read(small.figures)[f"{ALL}-sn-final-5"]
+    assert {name: point["step"] for name, point in alone["at"].items()} == {"equal steps": 3}
+    assert [v for _, v in alone["curve"]] == pytest.approx([v for _, v in last["curve"]], rel=1e-3)
 
 
 # ----------------------------------------------------------------------------------------------------------------- page
@@ -332,6 +341,16 @@ def test_hours_are_the_work_over_the_speed_of_finished_runs():
     # 1e9 FLOPs in 0.01 s; 8 members of 100 steps of 36e9 at that speed take 288 s
     assert hours(figures, ALL, ["pgn"], 8) == pytest.approx(288 / 3600)
     assert math.isnan(hours(figures, ALL, ["sn"], 8))
+
+
+def test_the_page_counts_the_runs_that_are_left():
+    costs = {
+        f"{ALL}-{method}-cost": {"part": "cost", "table": ALL, "method": method, "steps": 100, "flops": 1e9}
+        for method in FIRST.methods
+    }
+    text = page({**costs, **by_hand("gn", [4.0, 4.2, 4.1])})
+    # three of the nine runs of GN are there, and none of the 14 others'
+    assert f"| `{FIRST}` | 15 of 15 | {15 * 9 - 3} |" in text
 
 
 def test_the_page_shows_the_figures_that_were_measured():

@@ -174,6 +174,14 @@ def test_removal_needs_a_selection_and_a_yes(run, command, monkeypatch):
     assert [path.name for path in run.iterdir()] == ["G.onnx"]
 
 
+def test_a_state_that_no_run_has_is_an_answer_and_no_mistake(run, command):
+    """So a nightly clean-up of failed runs ends with exit code 0 on a night without one."""
+    done = command("runs", "--state", "failed", "--clean", "--yes")
+    assert (done.code, done.out.strip()) == (0, "no run in runs is failed")
+    assert run.exists()
+    assert command("runs", "elsewhere", "--state", "failed").code == 2  # no run at all: a wrong folder
+
+
 def test_what_lies_in_a_run_folder_stays_also_another_run(run, command):
     """`runs .` from within, and a run that is named twice."""
     shutil.copytree(run, run / "inner")

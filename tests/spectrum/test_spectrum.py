@@ -24,6 +24,7 @@ from steadygan.games._quadratic import blocks
 from steadygan.normalization import spectral_normalized
 from steadygan.penalties import PENALTIES
 from steadygan.plots.eigenvalues import draw_clouds
+from steadygan.progress import shown_by
 from steadygan.recipes import catalogue
 from steadygan.theory import numerics_modified
 from steadygan.training import toy_scores
@@ -651,3 +652,15 @@ def test_mistakes_are_one_sentence(place, command):
         assert done.code == 2, case
         assert len(done.err.splitlines()) == 1, (case, done.err)
         assert done.err.startswith("error: "), case
+
+
+def test_columns_and_searches_are_reported_to_whoever_shows_a_bar():
+    seen: list[tuple] = []
+    with shown_by(lambda *told: seen.append(told)):
+        spectrum.jacobian(lambda x: x**2, torch.ones(5), chunk=2)
+        scales = torch.arange(1.0, 51.0)
+        diagonal = spectrum.Operator(lambda w: scales * w, lambda w: scales * w, scales)
+        found = clouds._extremes(diagonal, "eigenvalues", lambda text: None)
+    assert seen[:4] == [("columns of the Jacobian", done, 5, "columns") for done in (0, 2, 4, 5)]
+    assert seen[4:] == [("eigenvalues", done, 3, "searches") for done in (0, 1, 2, 3)]
+    assert {1.0, 50.0} <= {round(value, 2) for value in found.values.real.tolist()}

@@ -40,7 +40,7 @@ def runs(
     if clean and not state:
         command.check_selected(folders or [])
     found = command.print_runs(folders or [Path("runs")], state or [], console)
-    if clean:
+    if clean and found:
         command.clean(found, console, None if yes else _agreed)
 
 

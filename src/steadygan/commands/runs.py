@@ -29,12 +29,12 @@ def print_runs(places: Sequence[Path], states: Sequence[str], console: Console) 
             raise UsageError(f"--state {state!r} is none of the states: {nearest(state, STATES)}")
     every = [folder for place in places for folder in run_folders(place)]
     folders = {(folder.resolve(), folder.is_symlink()): folder for folder in every}.values()
+    where = ", ".join(map(str, places))
+    if not folders:
+        raise UsageError(f"there is no run in {where}: name another folder, or train one")
     found = [run for run in _overviews(list(folders)) if run.state in (states or STATES)]
-    if not found:
-        where = ", ".join(map(str, places))
-        kind = f" that is {' or '.join(states)}" if states else ""
-        raise UsageError(f"there is no run{kind} in {where}: name another folder, or train one")
-    for line in _lines(found):
+    lines = _lines(found) if found else [f"no run in {where} is {' or '.join(states)}"]
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return found
 

@@ -22,6 +22,7 @@ from steadygan.game import Draw, Game, State
 from steadygan.game.batches import Draws
 from steadygan.plots import samples
 from steadygan.plots.eigenvalues import draw_clouds
+from steadygan.progress import report
 from steadygan.runs.folder import CONFIG, Note, read_config, restore_member
 from steadygan.training.compile.cpu import threads
 
@@ -129,12 +130,17 @@ def measure(
             "approximate"
         )
     note(f"{size:,} parameters: only the leading eigenvalues are computed, by iteration, which takes minutes")
-    return _extremes(operator, note), _extremes(spectra.consensus_operator(operator, gamma), note)
+    consensus = spectra.consensus_operator(operator, gamma)
+    return _extremes(operator, "eigenvalues", note), _extremes(consensus, "eigenvalues after consensus", note)
 
 
-def _extremes(J: spectra.Operator, note: Note) -> Eigenvalues:
+def _extremes(J: spectra.Operator, what: str, note: Note) -> Eigenvalues:
     """The eigenvalues with the largest and smallest real and the largest imaginary parts, each of them once."""
-    parts = [spectra.leading(J, min(LEADING, len(J.like) - 2), which) for which in EXTREMES]
+    parts: list[spectra.Leading] = []
+    for which in EXTREMES:
+        report(what, len(parts), len(EXTREMES), "searches")
+        parts.append(spectra.leading(J, min(LEADING, len(J.like) - 2), which))
+    report(what, len(EXTREMES), len(EXTREMES), "searches")
     values = spectra.union([part.values for part in parts], ROUGH)
     missed = "; ".join(part.note for part in parts if part.note)
     if not len(values):

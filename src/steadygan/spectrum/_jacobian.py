@@ -10,6 +10,7 @@ from torch import Tensor
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Game, State
 from steadygan.game.vector_field import field
+from steadygan.progress import report
 from steadygan.rng import generator
 
 __all__ = ["Operator", "adjoint_gap", "ascent_field", "game_jacobian", "jacobian", "operator"]
@@ -37,8 +38,12 @@ def jacobian(field: VectorField, x: Tensor, chunk: int = CHUNK) -> Tensor:
             raise UsageError(f"a field must return a vector [m], not {list(value.shape)}: flatten it")
         return change
 
-    eye = torch.eye(len(x), dtype=x.dtype, device=x.device)
-    return torch.cat([torch.vmap(column, out_dims=1)(part) for part in eye.split(chunk)], dim=1)
+    eye, found = torch.eye(len(x), dtype=x.dtype, device=x.device), []
+    for done, part in enumerate(eye.split(chunk)):
+        report("columns of the Jacobian", done * chunk, len(x), "columns")
+        found.append(torch.vmap(column, out_dims=1)(part))
+    report("columns of the Jacobian", len(x), len(x), "columns")
+    return torch.cat(found, dim=1)
 
 
 def ascent_field(
