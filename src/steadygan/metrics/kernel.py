@@ -75,9 +75,9 @@ def check_points(points: Tensor, name: str, least: int = 1) -> Tensor:
 
 def finite_points(points: Tensor, name: str, least: int = 1) -> Tensor:
     """The same as `check_points` in the points' own type: points on the CPU are not copied."""
-    if points.ndim != 2 or len(points) < least:
+    if points.ndim != 2 or len(points) < least or not points.shape[1]:
         raise UsageError(
-            f"{name} must be [n, d] with n at least {least}, but have shape {list(points.shape)}"
+            f"{name} must be [n, d] with n at least {least} and d at least 1, but have shape {list(points.shape)}"
         )
     if bad := int((~points.isfinite()).any(1).sum()):
         raise UsageError(f"{bad} of {len(points)} {name} are not finite: a diverged run has no score")
