@@ -431,7 +431,7 @@ def test_kernel_distance_of_pooled_images_grows_with_noise():
 @pytest.mark.parametrize(
     ("a", "b", "words"),
     [
-        (torch.zeros(1, 3), torch.zeros(5, 3), r"at least 2, .* \[1, 3\]"),
+        (torch.zeros(1, 3), torch.zeros(5, 3), r"at least 2 and .* \[1, 3\]"),
         (torch.zeros(5, 3), torch.zeros(1, 3), r"compare with .* \[1, 3\]"),
         (torch.zeros(5, 0), torch.zeros(5, 0), r"d at least 1, .* \[5, 0\]"),
         (torch.zeros(5, 3), torch.zeros(5, 4), "size 3 and 4"),
