@@ -1,11 +1,11 @@
 """The command `steadygan evaluate`: score cards of a run's checkpoints, or of images from any tool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -75,42 +75,9 @@ def evaluate_run(
     protocol = replace(protocol, batch_norm=sampling.batch_norm(run.game.players["G"].network))
     members = range(len(run.members)) if member is None else [member]
     made = []
-    for path in _checkpoints(folder / CHECKPOINTS, which):
-        step, sha256 = int(path.name[5:]), checkpoint.meta(path)["sha256"]
-        for index in members:
-            state, seed = restore_member(folder, run, index, note, step)
-            if lost_members(state):
-                note(
-                    f"member {index} has NaN or infinite parameters at step {step:,} and gets no score"
-                    + _remedy(folder, index)
-                )
-                continue
-            subject = {
-                "run": folder.resolve().name,
-                "step": step,
-                "member": index,
-                "seed": seed,
-                "sha256": sha256,
-            }
-            for averaged in averages:
-                mine = replace(protocol, weights="EMA" if averaged else "raw")
-                card = cluster.agreed(partial(known, folder, subject, describe(mine, data)))
-                if card is None:
-                    generate = _generate(run, state, seed, mine, averaged, cluster.sharing)
-                    with gpu.options(run.device):
-                        card = evaluate(
-                            generate,
-                            data,
-                            mine,
-                            value_range=(-1, 1),
-                            subject=subject,
-                            batch=batch,
-                            sharing=cluster.sharing,
-                        )
-                    if cluster.first:
-                        add(folder, card)
-                print_card(card, console)
-                made.append(card)
+    for subject in _subjects(folder, run, which, members, averages, note):
+        made.append(_card(folder, run, subject, data, protocol, batch, cluster))
+        print_card(made[-1], console)
     if not made:
         raise UsageError(
             f"{folder} has diverged, and its parameters are NaN or infinite: evaluate an earlier --checkpoint"
@@ -118,6 +85,56 @@ def evaluate_run(
     if cluster.first:
         _send(settings.trackers, run, folder, note)
     return made
+
+
+class _Subject(NamedTuple):
+    """A generator that is scored: a member's state, whether its weights are averaged, and what its card calls it."""
+
+    state: State
+    seed: int
+    average: bool
+    named: dict[str, Any]
+
+
+def _subjects(
+    folder: Path, run: Run, which: str, members: Iterable[int], averages: Sequence[bool], note: Note
+) -> Iterator[_Subject]:
+    """The generators of the chosen checkpoints. A lost member has none, which is noted."""
+    for path in _checkpoints(folder / CHECKPOINTS, which):
+        step, sha256 = int(path.name[5:]), checkpoint.meta(path)["sha256"]
+        for member in members:
+            state, seed = restore_member(folder, run, member, note, step)
+            if lost_members(state):
+                note(
+                    f"member {member} has NaN or infinite parameters at step {step:,} and gets no score"
+                    + _remedy(folder, member)
+                )
+                continue
+            named = {
+                "run": folder.resolve().name,
+                "step": step,
+                "member": member,
+                "seed": seed,
+                "sha256": sha256,
+            }
+            yield from (_Subject(state, seed, average, named) for average in averages)
+
+
+def _card(
+    folder: Path, run: Run, subject: _Subject, data: Data, protocol: Protocol, batch: int, cluster: Cluster
+) -> Card:
+    """The card of a generator: the one that the run folder has, else a new one, which is added there."""
+    protocol = replace(protocol, weights="EMA" if subject.average else "raw")
+    card = cluster.agreed(partial(known, folder, subject.named, describe(protocol, data)))
+    if card is not None:
+        return card
+    generate = _generate(run, subject.state, subject.seed, protocol, subject.average, cluster.sharing)
+    options: Any = {"subject": subject.named, "batch": batch, "sharing": cluster.sharing}
+    with gpu.options(run.device):
+        card = evaluate(generate, data, protocol, value_range=(-1, 1), **options)
+    if cluster.first:
+        add(folder, card)
+    return card
 
 
 def _send(trackers: Sequence[str], run: Run, folder: Path, note: Note) -> None:
