@@ -260,8 +260,8 @@ def by_hand(
     spread: float = 1.0,
 ) -> dict[str, records.Record]:
     """The figures of a method's fresh seeds."""
-    both = ("kd_fashion_mnist", "fd_fashion_mnist")
-    card = [{"scores": {name: {"value": value, "error": 0.1} for name in both}} for value in values]
+    names = [f"{kind}_fashion_mnist" for kind in ("kd", "fd", "precision", "recall", "coverage")]
+    card = [{"scores": {name: {"value": value, "error": 0.1} for name in names}} for value in values]
     critic = {"spread": spread, **{key: {"value": gap, "error": 0.1} for key in ("over_held", "over_fake")}}
     return {
         f"{table}-{method}-final-{seed}": {
@@ -293,12 +293,23 @@ def test_the_page_gives_verdicts_with_intervals_and_says_what_was_not_run():
     wide = 2.776445 * 0.2 * math.sqrt(2 / 3)
     effect = f"-2.00 [{-2 - wide:+.2f}, {-2 + wide:+.2f}], -32 %"
     assert f"| PGN is better than GN | **supported here** | {effect} | {effect} |" in text
-    assert "| PGN is better than SN | not supported here | " in text
+    assert "| PGN is better than SN | not supported here: undecided | " in text
     assert "| GN is better than SN | not supported here: the opposite | " in text
     assert "| fake-as-real is better than 0GP alone | not run yet |" in text
     assert "| PGN, elementwise | yes | 0.0005 | 4.20 ± 0.20 |" in text
     assert "Every method is better than the untrained generator (20.00)." in text
     assert "| NSGAN | yes | not run yet |" in text
+
+
+def test_a_verdict_that_seconds_change_says_so_and_other_tables_have_theirs():
+    slow = by_hand("pgn", [4.0, 4.1])
+    for line in slow.values():
+        line["at"]["equal seconds"]["card"] = {"scores": {"kd_fashion_mnist": {"value": 9.0, "error": 0.1}}}
+    other = str(TABLES[2])
+    few = {**by_hand("pgn", [6.0, 6.1], table=other), **by_hand("gn", [5.0, 5.1], table=other)}
+    text = page({**slow, **by_hand("gn", [6.0, 6.1]), **few})
+    assert "| PGN is better than GN | **supported here**; at equal seconds the opposite | " in text
+    assert "| PGN, Table II | PGN is better than GN | supported, -33 % | the opposite, +20 % |" in text
 
 
 def test_claims_of_late_training_are_judged_by_the_runs_on_few_images():
@@ -313,12 +324,12 @@ def test_claims_of_late_training_are_judged_by_the_runs_on_few_images():
         }
     )
     assert "| fake-as-real with f = 8 is better than 0GP alone | **supported here** | -2.00 " in text
-    gap = "with f = 8 the gap of D is smaller than with 0GP alone, in"
-    opposite = "not supported here: the opposite | +0.50 [+0.50, +0.50], +33 %"
-    assert f"| {gap} spreads | {opposite} |  | 100 images" in text
-    assert f"| {gap} logits | **supported here** | -1.00 [-1.00, -1.00], -67 % |  | 100 images" in text
+    # 2.0 against 1.5 spreads of 0.25 and 1 logit
+    gaps = "+0.50 [+0.50, +0.50] spreads and -1.00 [-1.00, -1.00] logits"
+    assert f"- FARGAN, f = 8: its gap minus that of 0GP is {gaps}." in text
     assert "| fake-as-real is better than 0GP alone | not testable here | +5.00 " in text
     assert "puts its 100 images 1.50 ± 0.00 spreads above held-out ones" in text
+    assert "goes from 20.00 to 7.05 in the last quarter" in text
 
 
 def test_the_page_names_what_is_worse_than_an_untrained_generator():
