@@ -15,6 +15,7 @@ __all__ = [
     "cache_folder",
     "clear_partial",
     "fits",
+    "folder_or_zip",
     "lines",
     "parse_json",
     "read_json",
@@ -216,6 +217,16 @@ def user_path(named: str | Path) -> Path:
     '~nobody.here/images'
     """
     return Path(os.path.expanduser(named))  # pathlib's own raises
+
+
+def folder_or_zip(named: str) -> bool:
+    """Whether a folder or a zip is there under this name. A name that no file can have is none.
+
+    >>> folder_or_zip("/"), folder_or_zip(9999 * "a")
+    (True, False)
+    """
+    path = str(user_path(named))
+    return os.path.isdir(path) or (path.lower().endswith(".zip") and os.path.isfile(path))
 
 
 def cache_folder() -> Path:

@@ -451,6 +451,23 @@ def test_an_unknown_name_is_refused_by_its_path_and_the_nearest_name_named(tree,
     assert_hint(sentence, typo, name)
 
 
+def test_a_folder_as_the_name_of_data_is_told_its_own_key(tmp_path, monkeypatch):
+    """A folder that is not there is a misspelt name. A data set's name is one, whatever folder is there."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("my photos", "ring8"):
+        (tmp_path / name).mkdir()
+    raw = find_recipe("digits-fargan")[1]
+    for key in ("data", "data.name"):
+        with pytest.raises(UsageError) as told:
+            config.parse(config.override(raw, [f"{key}=my photos"]))
+        assert "write --images 'my photos' with steadygan train, or data=images " in str(told.value)
+        assert str(told.value).endswith("data.path='my photos'")
+    config.parse(config.override(raw, ["data=images", "data.path=my photos"]))
+    config.parse(config.override(raw, ["data=ring8", "networks=mlp"]))
+    with pytest.raises(UsageError, match="did you mean 'digits'"):
+        config.parse(config.override(raw, ["data=digit"]))
+
+
 @given(VALID, st.data())
 @settings(max_examples=50)
 def test_a_missing_key_is_named(tree, data):

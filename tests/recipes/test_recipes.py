@@ -30,6 +30,7 @@ from steadygan.commands.dry_run import cost
 from steadygan.config import registry
 from steadygan.config.presets import scaled
 from steadygan.data import Data
+from steadygan.errors import UsageError
 from steadygan.game import State
 from steadygan.recipes import listing, speed
 from steadygan.recipes.catalogue import (
@@ -338,6 +339,26 @@ def test_a_name_that_is_an_override_says_what_to_write():
     assert spelled_out("ring8-r2") == "ring8-0gp 'critic.penalties=[{name: r2, weight: 0.1}]'"
     assert spelled_out("ring8-0gp") is None
     assert spelled_out("no such recipe") is None
+
+
+def test_a_folder_or_zip_that_is_no_run_is_told_how_to_train_on_its_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    Path("my photos.zip").touch()
+    for name, place in (("photos", "photos"), ("my photos.zip", "'my photos.zip'")):
+        with pytest.raises(UsageError, match=f"write steadygan train --images {place} where"):
+            find_recipe(name)
+    with pytest.raises(UsageError, match=r"there is no recipe 'none\.zip'"):
+        find_recipe("none.zip")
+
+
+def test_a_folder_of_runs_is_told_the_name_of_one(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "ring").mkdir()
+    (tmp_path / "ring" / "config.yaml").touch()
+    with pytest.raises(UsageError) as told:
+        find_recipe(str(tmp_path))
+    assert str(told.value).endswith(f": name a run folder in it, such as {tmp_path / 'ring'}")
 
 
 # ------------------------------------------------------------------------------------------------- the list

@@ -196,3 +196,16 @@ def test_a_long_configuration_is_refused_before_it_is_parsed(folder, command):
     (folder / "config.yaml").write_text("a: [" + "1," * 5_000_000 + "1]")
     assert_sentences(command("resume", folder), 2)
     assert_sentences(command("report", folder), 2)
+
+
+@pytest.mark.parametrize("words", [["report"], ["resume"], ["evaluate"]], ids=lambda words: words[0])
+def test_a_folder_of_runs_is_told_the_name_of_one(words, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/a").mkdir(parents=True)
+    done = command(*words, "runs")
+    assert "name a folder made by steadygan train" in done.err
+    Path("runs/b").mkdir()
+    Path("runs/b/config.yaml").touch()
+    done = command(*words, "runs")
+    assert_sentences(done, 2)
+    assert done.err.endswith(": name a run folder in it, such as runs/b\n")

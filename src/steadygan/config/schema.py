@@ -1,6 +1,7 @@
 """A run's configuration: every key with its type, default and meaning. It round-trips through YAML."""
 
 import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,7 +31,7 @@ from steadygan.config.overrides import LONGEST, read_yaml
 from steadygan.config.paper import Paper
 from steadygan.diagnostics import VERDICTS, WELL
 from steadygan.errors import UsageError, nearest, short
-from steadygan.files import read_text, user_path
+from steadygan.files import folder_or_zip, read_text, user_path
 
 __all__ = ["Config", "current", "dump", "in_steps", "load", "parse", "with_root"]
 
@@ -468,6 +469,12 @@ def _sentence(error: ValidationError) -> str:
     if kind == "union_tag_invalid":
         tags = [t.strip("<>'\" ") for t in context["expected_tags"].split(",") if "nothing" not in t]
         named = context["tag"].strip("<>")
+        if path == "data" and folder_or_zip(named):
+            place = shlex.quote(named)
+            return (
+                f"data: {named!r} is a folder or zip: write --images {place} with steadygan train, or data=images "
+                f"data.path={place}"
+            )
         return f"{path}: {named!r} is not known: {nearest(named, [t for t in tags if t])}"
     if kind == "union_tag_not_found":
         if first["loc"][-1] == "<schedule>":

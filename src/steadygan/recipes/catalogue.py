@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from steadygan.errors import UsageError, nearest
+from steadygan.files import folder_or_zip
 
 __all__ = [
     "COSTS",
@@ -21,6 +22,7 @@ __all__ = [
     "plain_name",
     "recipe_files",
     "recipe_names",
+    "run_below",
     "spelled_out",
 ]
 
@@ -122,14 +124,25 @@ def find_recipe(name: str) -> tuple[str, dict[str, Any]]:
     path = Path(name)
     if (path / "config.yaml").is_file():
         return plain_name(path.resolve().name), config.load(path / "config.yaml")
-    if path.is_dir():
-        raise UsageError(
-            f"{path} holds no config.yaml, so it is no run folder: name one that steadygan train made"
-        )
+    if folder_or_zip(name):
+        raise UsageError(f"{path} is no recipe and no run folder (no config.yaml): {_instead(path)}")
     if path.suffix in (".yaml", ".yml"):
         return plain_name(path.stem), config.load(path)
     hint = nearest(name, recipe_names(), otherwise="steadygan list recipes shows all")
     raise UsageError(f"there is no recipe {name!r}: {hint}")
+
+
+def _instead(path: Path) -> str:
+    """What to write instead of a folder or zip that is no run folder."""
+    if found := run_below(path):
+        return f"name a run folder in it, such as {found}"
+    place = shlex.quote(str(path))
+    return f"write steadygan train --images {place} where these are your own images, or name a run folder"
+
+
+def run_below(folder: Path) -> Path | None:
+    """The first run folder in a folder, as an example; None without one."""
+    return next((file.parent for file in sorted(folder.glob("*/config.yaml"))), None)
 
 
 def _overridden(found: Override) -> dict[str, Any]:

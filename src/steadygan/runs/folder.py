@@ -15,6 +15,7 @@ from steadygan.data.streams import Place
 from steadygan.errors import UsageError
 from steadygan.game import State
 from steadygan.game.state import member as one_member
+from steadygan.recipes.catalogue import run_below
 from steadygan.runs.identity import IDENTITY, known_identity
 from steadygan.training import checkpoint
 from steadygan.training.loop import lost_members
@@ -215,7 +216,9 @@ def read_config(folder: Path) -> dict:
     if unbegun(folder):
         raise UsageError(_UNBEGUN.format(folder))
     if not (folder / CONFIG).is_file():
-        raise UsageError(f"{folder} is not a run folder (no {CONFIG}): name a folder made by steadygan train")
+        found = run_below(folder)
+        name = f"a run folder in it, such as {found}" if found else "a folder made by steadygan train"
+        raise UsageError(f"{folder} is not a run folder (no {CONFIG}): name {name}")
     return config.load(folder / CONFIG)
 
 
