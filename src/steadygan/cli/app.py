@@ -443,6 +443,8 @@ def _misused(error: Any) -> str:
     option = error.option_name if type(error).__name__ == "NoSuchOption" else ""
     form = right_form(command.removeprefix("steadygan "), option, sys.argv[1:]) if option else ""
     told = f"{command} has no option {option}: write {form}" if form else error.format_message()
+    if not told:  # a group of commands alone, whose help is printed
+        told = f"{command} needs a command: {', '.join(error.ctx.command.list_commands(error.ctx))}"
     return f"{told.rstrip('.')} (see {command} --help)"
 
 

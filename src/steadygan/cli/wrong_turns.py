@@ -10,10 +10,15 @@ from steadygan.recipes.catalogue import key_paths
 
 __all__ = ["right_form"]
 
-OVERRIDES = ("train", "resume")
+OVERRIDES = ("train", "resume", "sweep")
 """The commands that take KEY=VALUE."""
 
-FOLDER = "--images DIR where these are your own images, or --data-root DIR where it holds named data sets"
+FOLDERS = {
+    "train": "--images DIR where these are your own images, or --data-root DIR where it holds named data sets",
+    "sweep": "data=images data.path=DIR where these are your own images, or --data-root DIR where it holds named "
+    "data sets",
+}
+"""What to write for a folder of data. A value that is no path is the name of a data set."""
 
 TRAINING = {
     "steps=..., which is epochs x images / batch": ("epochs", "n-epochs", "num-epochs", "max-epochs"),
@@ -28,47 +33,78 @@ TRAINING = {
     "accumulate=N": ("grad-accum", "gradient-accumulation-steps"),
     "device=cuda": ("gpu", "cuda", "gpu-id", "gpu-ids", "use-gpu"),
     "device=cpu": ("cpu", "no-cuda"),
-    "torchrun --nproc-per-node N -m steadygan train": ("gpus", "n-gpus", "num-gpus", "world-size", "devices"),
     "precision=bfloat16": ("amp", "fp16", "bf16", "mixed-precision"),
     "'trackers=[tensorboard]'": ("tb", "tensorboard", "use-tensorboard"),
     "'trackers=[wandb]'": ("wandb", "use-wandb"),
     "'trackers=[mlflow]'": ("mlflow",),
+    "'trackers=[NAME]'": ("tracker", "logger", "log-with", "report-to"),
 }
 """What to write in `train` and `resume`: a capital word stands for the option's value."""
 
-DIRECTORY = (
-    "output",
-    "outdir",
-    "output-dir",
-    "out-dir",
-    "save-dir",
-    "logdir",
-    "log-dir",
-    "run-dir",
-    "results",
-)
+SET = ("data", "dataset")
+
+ROOT = ("data-dir", "data-path", "dataroot", "dataset-dir")
+
+SIDE = ("image-size", "img-size", "resolution", "res")
+
+PROCESSES = ("gpus", "n-gpus", "num-gpus", "world-size", "devices")
+
+OUTPUT = ("output", "outdir", "output-dir", "out-dir", "save-dir", "results")
+
+LOGS = ("logdir", "log-dir", "run-dir")
+"""Where a training run is written to, and where a report reads it."""
+
+DIRECTORY = (*OUTPUT, *LOGS)
+
+RECIPE = ("config", "cfg", "config-file", "recipe")
+
+NETWORKS = ("model", "arch", "backbone")
 
 RESUMING = ("resume", "checkpoint", "ckpt", "load", "continue", "resume-from", "resume-from-checkpoint")
 
-TURNS = {
+OWN: dict[str, dict[str, tuple[str, ...]]] = {
+    command: {
+        f"steadygan {command} DIR": (*SET, "images", "source"),
+        f"steadygan {command} DIR where these are your own images, or --data-root DIR for a named data set": ROOT,
+    }
+    for command in ("data info", "data verify", "data prepare")
+}
+"""What to write in the commands that take a folder of images as it is."""
+
+TURNS: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
         **TRAINING,
-        FOLDER: ("data", "dataset", "data-dir", "data-path", "dataroot", "dataset-dir"),
+        "torchrun --nproc-per-node N -m steadygan train": PROCESSES,
+        FOLDERS["train"]: (*SET, *ROOT),
         "--out DIR": DIRECTORY,
-        "--size N with --images": ("image-size", "img-size", "resolution", "res"),
+        "--size N with --images": SIDE,
         "steadygan resume DIR": RESUMING,
-        "steadygan train FILE": ("config", "cfg", "config-file", "recipe"),
-        "networks=NAME": ("model", "arch", "backbone"),
+        "steadygan train FILE": RECIPE,
+        "networks=NAME": NETWORKS,
     },
     "resume": {
         **TRAINING,
-        "--data-root DIR": ("data", "data-dir", "data-path", "dataroot"),
+        "torchrun --nproc-per-node N -m steadygan resume": PROCESSES,
+        "--data-root DIR": ("data", *ROOT),
         "steadygan resume DIR": (*RESUMING, "run"),
+    },
+    "sweep": {
+        # where [a, b] are two values, and a value that is a list is written [[a, b]]
+        **{form.replace("[", "[[").replace("]", "]]"): names for form, names in TRAINING.items()},
+        FOLDERS["sweep"]: (*SET, *ROOT, "images"),
+        "--out DIR": DIRECTORY,
+        "--samples N": ("n-samples", "num-samples", "trials", "n-trials", "num-trials"),
+        "--by NAME": ("metric", "score"),
+        "data.size=N": (*SIDE, "size"),
+        "steadygan resume DIR": RESUMING,
+        "steadygan sweep FILE": RECIPE,
+        "networks=NAME": NETWORKS,
     },
     "sample": {
         "-n N": ("num", "num-samples", "n-samples", "samples", "count", "num-images", "batch-size"),
         "--out FILE": DIRECTORY,
         "--label N": ("class", "classes", "class-idx"),
+        "G(G.latents(64, seed=N)) with steadygan.load in Python, as the run's seed decides here": ("seed",),
         "steadygan sample DIR": ("run", "model", "checkpoint", "ckpt", "network", "load"),
     },
     "evaluate": {
@@ -85,9 +121,12 @@ TURNS = {
         "steadygan export DIR": ("run", "model", "checkpoint", "ckpt", "load"),
     },
     "report": {
-        "--out FILE": DIRECTORY,
-        "steadygan report DIR": ("run", "runs"),
+        "--out FILE": OUTPUT,
+        "steadygan report DIR": ("run", "runs", "data", *LOGS),
     },
+    "watch": {"steadygan watch DIR": ("run", "runs", "data", *LOGS)},
+    **OWN,
+    "data prepare": {**OWN["data prepare"], "--size N": SIDE},
 }
 """For each command, what to write instead of options that other tools have."""
 
@@ -108,7 +147,7 @@ def right_form(command: str, option: str, words: Sequence[str]) -> str:
     if not found and command in OVERRIDES and key in key_paths():
         found = f"{key}=VALUE"
     value = _value(option, words)
-    if found == FOLDER and name in ("data", "dataset") and value and not _is_path(value):
+    if found == FOLDERS.get(command) and name in SET and value and not _is_path(value):
         found = "data=NAME"
     return (
         re.sub(r"\b(N|X|DIR|FILE|NAME|FORMAT|VALUE)\b", lambda _: shlex.quote(value), found)
