@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -171,3 +172,30 @@ def test_mistakes_are_sentences(tmp_path, trained, quiet):
     train.start(parse(toy), tmp_path / "toy", quiet)
     with pytest.raises(UsageError, match="toy game"):
         steadygan.load(tmp_path / "toy")
+
+
+def test_what_is_no_name_is_told_to_write_one():
+    with pytest.raises(UsageError, match=r"or USER/NAME, not int: write load\('runs/NAME'\)"):
+        steadygan.load(5)
+    with pytest.raises(
+        UsageError, match=r"'https://example.org/x' is not the name .* write USER/NAME, in letters"
+    ):
+        steadygan.load("https://example.org/x")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("https://example.org/zz/b", "http://example.org/zz/b/tree/main", "git://example.org/zz/b.git"),
+        *("https://example.org/zz/b?x=1", "zz/b@main"),
+    ],
+)
+def test_an_address_and_a_revision_are_told_the_name_in_them(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as told:
+        steadygan.load(given)
+    assert str(told.value) == f"{given!r} is not the name of a repository: write USER/NAME, here 'zz/b'"
+    Path("zz").mkdir()
+    if "://" not in given:  # beside the folder zz it is a folder of another name
+        with pytest.raises(UsageError, match="is not a run folder"):
+            steadygan.load(given)

@@ -58,7 +58,13 @@ def load(
     Raises UsageError if there is no such run, member, checkpoint or repository, and for a toy game, which has no
     samples.
     """
+    if not isinstance(folder, str | Path):
+        raise UsageError(
+            f"load takes the path of a run folder, or USER/NAME, not {type(folder).__name__}: write load('runs/NAME')"
+        )
     named, folder = folder, user_path(folder)
+    if isinstance(named, str) and not folder.parent.exists() and ("://" in named or hub.name_in(named)):
+        hub.check_name(named)
     far = isinstance(named, str) and hub.is_name(named) and not folder.exists()
     if far and folder.parent.exists():
         raise UsageError(

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from steadygan.errors import UsageError, said
 
-__all__ = ["check_hub", "check_name", "check_token", "hub_errors", "is_name"]
+__all__ = ["check_hub", "check_name", "check_token", "hub_errors", "is_name", "name_in"]
 
 PART = r"[A-Za-z0-9](?:\w|-(?!-)|\.(?!\.))*"
 """A user's or a repository's name: ASCII letters, digits, `_`, and single `-` and `.`."""
@@ -23,12 +23,24 @@ def is_name(text: str) -> bool:
     return bool(known) and len(text) <= 96 and not text.endswith((".", "-", ".git"))
 
 
+def name_in(text: str) -> str:
+    """The name of a repository in its address, or before the @ of a revision; empty where there is none.
+
+    >>> name_in("https://example.org/ann/gan.git"), name_in("ann/gan@main"), name_in("runs/ann"), name_in("a/b/c@d")
+    ('ann/gan', 'ann/gan', '', '')
+    """
+    found = re.match(rf"\w+://[^/]+/({PART}/{PART})|({PART}/{PART})@", text, re.ASCII)
+    name = (found[1] or found[2]).removesuffix(".git") if found else ""
+    return name if is_name(name) else ""
+
+
 def check_name(text: str) -> None:
     """Raise UsageError for what cannot be the name of a repository."""
     if not is_name(text):
+        name = name_in(text)
+        rest = "in letters of a to z, digits, '_', and single '-' and '.', without .git at its end"
         raise UsageError(
-            f"{text!r} is not the name of a repository: write USER/NAME, in letters of a to z, digits, '_', and single "
-            "'-' and '.', without .git at its end"
+            f"{text!r} is not the name of a repository: write USER/NAME, {f'here {name!r}' if name else rest}"
         )
 
 
