@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from reporting import CONFIG, EVIL, made
+from steadygan.errors import UsageError
 from steadygan.metrics import Card, Score
 from steadygan.plots.samples import grid, save, scatter
 from steadygan.progress import shown_by
@@ -77,6 +78,11 @@ def test_what_is_no_run_is_one_sentence(kind, tmp_path, command):
     assert done.err.count("\n") == 1
     assert done.err.startswith("error: ")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_report_on_nothing_says_what_to_name():
+    with pytest.raises(UsageError, match=r"name one or more run folders, as in report\('runs/"):
+        report()
 
 
 def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path, command):

@@ -81,6 +81,10 @@ def report(*folders: str | Path) -> Page:
 
     report("runs/ring8-fargan", "runs/ring8-0gp")  # a notebook shows the page
     """
+    if not folders:
+        raise UsageError(
+            "report needs a run: name one or more run folders, as in report('runs/ring8-fargan')"
+        )
     runs = []
     for folder in folders:
         run = Reader(Path(folder)).read()
