@@ -233,6 +233,8 @@ def test_a_link_is_listed_and_left(run, command, tmp_path):
     os.symlink(tmp_path, "runs/loop")
     done = command("runs", "runs/link", "--clean", "--yes")
     assert "is a link, and was left" in done.out
+    assert done.code == 2  # nothing was removed
+    assert "removed none of 1 run" in done.err
     assert run.is_dir()
     assert len(command("runs").out.splitlines()) == 3
 
@@ -255,3 +257,10 @@ def test_a_removal_that_is_killed_leaves_a_run_that_can_be_removed(run, monkeypa
     assert list(overview.run_folders(Path("runs"))) == [run]
     overview.remove(overview.overview(run))
     assert not run.exists()
+
+
+def test_a_removal_of_some_succeeds(run, command):
+    os.symlink(run.resolve(), "runs/link")
+    shutil.copytree(run, "runs/b")
+    done = command("runs", "runs/link", "runs/b", "--clean", "--yes")
+    assert (done.code, done.err, "removed 1 of 2 runs" in done.out) == (0, "", True)

@@ -58,7 +58,8 @@ def check_selected(places: Sequence[Path]) -> None:
 def clean(found: Sequence[Overview], console: Console, agreed: Callable[[str], bool] | None) -> None:
     """Say which of these runs would be removed, ask `agreed` (None: do not ask), and remove them.
 
-    Runs that train now stay. A run that has changed meanwhile stays too, with a note.
+    Runs that train now stay. A run that has changed meanwhile stays too, with a note. Raises UsageError where nothing
+    is removed.
     """
     chosen = [run for run in found if run.state != "running"]
     if not chosen:
@@ -72,6 +73,8 @@ def clean(found: Sequence[Overview], console: Console, agreed: Callable[[str], b
     if agreed and not agreed(f"Remove {runs} and free {freed}?"):
         raise UsageError("nothing was removed: confirm, or add --yes")
     removed = [run for run in chosen if _removed(run, console)]
+    if not removed:
+        raise UsageError(f"removed none of {runs}: do what the notes above say")
     _print(console, f"removed {len(removed)} of {runs}, {size_text(sum(run.bytes for run in removed))}")
 
 
