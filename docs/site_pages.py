@@ -11,7 +11,7 @@ import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -162,35 +162,40 @@ def gallery() -> str:
 
 INTRODUCTION = """`steadygan train NAME` trains a recipe, and `steadygan train NAME --scale tiny` tries it in minutes.
 `steadygan list recipes WORD` finds one. A name with *of* is the recipe named there with one key changed. The
-score is what to expect, or what the paper published. The time is that of the recipe's header, or the cost of the whole
-run in floating-point operations (FLOP)."""
+score is what to expect, or what the paper published. The time is that of the recipe's header. Where it has none, it is
+the cost of the whole run in floating-point operations (FLOP), and the time that this takes on a GPU which is assumed to
+do 3e13 of them a second."""
+
+GPU = 3e13
+"""FLOPs a second that a GPU is taken to reach, as in docs/results.md."""
 
 HEADS = ["recipe", "what it is", "data, networks", "expected score", "time"]
 
 
 def _pictures() -> Iterator[str]:
-    """The pictures of docs/ that are named after a recipe, each with its caption and the page that explains it."""
+    """The pictures of docs/ that are named after recipes, each with its caption and the page that explains it."""
     for page in sorted((ROOT / "docs").glob("*.md")):
         for caption, picture in re.findall(r"!\[([^\]]*)\]\(([\w-]+\.png)\)", page.read_text()):
-            if named := [name for name in recipe_names() if _shows(picture, name)]:
-                yield from (
-                    f"`{named[0]}`: {caption} ([more]({page.name})).",
-                    "",
-                    f"![{caption}]({picture})",
-                    "",
-                )
+            if label := _shown(picture, recipe_names()):
+                yield from (f"{label}: {caption} ([more]({page.name})).", "", f"![{caption}]({picture})", "")
     if "](docs/ring8-fargan.png)" in (ROOT / "README.md").read_text():
         yield "`ring8-fargan`: eight modes on a plane ([more](index.md)).\n\n![eight modes](ring8-fargan.png)"
 
 
-def _shows(picture: str, recipe: str) -> bool:
-    """Whether a picture is of a recipe, or of a group of recipes whose names begin like its own.
+def _shown(picture: str, recipes: Sequence[str]) -> str:
+    """The recipe that a picture is of, or the group whose names begin like its own, if need be after its page's name.
 
-    >>> _shows("emoji64.png", "emoji64-fargan"), _shows("scores.png", "ring8-fargan")
-    (True, False)
+    >>> _shown("emoji64.png", ["emoji64-fargan"]), _shown("scores.png", ["ring8-fargan"])
+    ('`emoji64-fargan`', '')
+    >>> _shown("constraints-ring8.png", ["digits-fargan", "ring8-gn", "ring8-sn"])
+    'recipes `ring8-…`'
     """
     stem = picture.removesuffix(".png")
-    return recipe == stem or recipe.startswith(f"{stem}-")
+    for start in filter(None, (stem, stem.partition("-")[2])):
+        named = [name for name in recipes if name == start or name.startswith(f"{start}-")]
+        if named:
+            return f"`{named[0]}`" if len(named) == 1 or named[0] == start else f"recipes `{start}-…`"
+    return ""
 
 
 def _folder(name: str) -> str:
@@ -251,7 +256,8 @@ def _time(name: str, said: str) -> str:
     if said and not said.startswith("see"):
         return first_sentence(said).strip()
     cost = json.loads(COSTS.read_text()).get(overrides()[name].recipe if name in overrides() else name, {})
-    return f"{prefixed(cost['flops'])}FLOP" if cost.get("flops") else ""
+    flops = cost.get("flops")
+    return f"{prefixed(flops)}FLOP: {flops / GPU / 3600:.2g} h at 30 TFLOP/s" if flops else ""
 
 
 def rows_of(heads: list[str], rows: list[list[str]]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from steadygan import progress
 from steadygan.cli import bars
-from steadygan.metrics import evaluation
+from steadygan.metrics import distances, evaluation, feature_scores
 from steadygan.metrics.extractors import registry
 from steadygan.theory import statements
 
@@ -88,10 +88,25 @@ def test_what_takes_seconds_reports_to_its_end(monkeypatch):
     with progress.shown_by(lambda *told: seen.append(told)):
         statements.verify(0)
         evaluation.summarised(images, registry.extractor("pixels8", channels=1), batch=2)
-    assert seen == [
+    assert [told for told in seen if told[0] != "distances"] == [
         ("checked statements", 1, 2, "statements"),
         ("checked statements", 2, 2, "statements"),
         ("features of images", 0, 4, "images"),
         ("features of images", 2, 4, "images"),
         ("features of images", 4, 4, "images"),
     ]
+
+
+def test_scores_report_what_takes_them_seconds(monkeypatch):
+    """10,000 features of 1,280 numbers take some 40 s of distances after the last image was read."""
+    seen = []
+    g = torch.Generator().manual_seed(0)
+    fake, real = feature_scores.Summary(3, blocks=10), feature_scores.Summary(3)
+    for summary in (fake, real):
+        summary.add(torch.randn(30, 3, generator=g))
+    monkeypatch.setattr(distances, "BLOCK", 600)
+    with progress.shown_by(lambda *told: seen.append(told)):
+        feature_scores.scores(fake, real)
+    frechet = [("Fréchet distances", done, 10, "distances") for done in range(11)]
+    blocks = [("distances", done, 30, "points") for done in (0, 20, 30)]
+    assert seen == frechet + 3 * blocks  # reals among themselves, fakes among themselves, fakes to reals

@@ -5,6 +5,11 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+BAR = """import time
+from steadygan.progress import report
+for done in range(3):
+    report("rows", done, 9, "rows")
+    time.sleep(0.6)"""
 NAMES = ("first_run", "own_networks", "eigenvalues")
 
 
@@ -37,10 +42,12 @@ def test_notebooks_run_and_show_what_they_make(tmp_path, monkeypatch):
     cells = []
     for name in NAMES:
         cells += [short(cell) for cell in read(name).cells] + [nbformat.v4.new_code_cell("%reset -f")]
+    cells.append(nbformat.v4.new_code_cell(BAR))
     found = nbformat.v4.new_notebook(cells=cells)
     nbclient.NotebookClient(found, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output.output_type == "error"]
+    assert '<progress value="2" max="9">' in cells[-1].outputs[0].data["text/html"]
     html = [output.data.get("text/html", "") for output in outputs if output.output_type == "execute_result"]
     assert [text.split()[0] for text in html if text] == [
         "<iframe",  # the first report

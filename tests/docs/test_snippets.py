@@ -3,11 +3,13 @@
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import typer
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
@@ -40,6 +42,15 @@ COMMANDS = list(
     )
 )
 """Each of them once, on however many pages it stands; with torchrun, what each process runs."""
+
+
+def command_lines() -> Iterator[str]:
+    """Every command line of steadygan in a block that is no Python, also in those that only show one."""
+    for page in PAGES:
+        for code in re.findall(r"^```(?:bash|text|sh|console)\n(.*?)^```", page.read_text(), re.S | re.M):
+            for line in code.replace("\\\n", " ").splitlines():
+                if (words := re.sub(r"^torchrun .* -m ", "", line.strip())).startswith("steadygan "):
+                    yield words
 
 
 TRAINING = ("export", "fit", "streams", "sweep")
@@ -82,6 +93,30 @@ def test_train_commands_are_valid(command: str, tmp_path: Path) -> None:
         pytest.skip(str(result.exception))
     assert result.exit_code == 0, result.exception
     assert "# parameters: D " in result.output
+
+
+@pytest.mark.parametrize("line", list(dict.fromkeys(command_lines())))
+def test_command_lines_name_commands_and_options_that_there_are(line: str) -> None:
+    command, words = typer.main.get_command(app.app), shlex.split(line, comments=True)[1:]
+    if words[0] in ("--install-completion", "--version"):
+        assert any(words[0] in option.opts for option in command.params)
+        return
+    while hasattr(command, "commands"):
+        name = words.pop(0)
+        command = command.commands[name]
+    command.make_context(name, words)  # raises click.UsageError on options that are not there
+
+
+def test_modules_that_a_page_runs_exist() -> None:
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(
+            r"python -m ((?:steadygan|benchmarks|experiments|docs)[\w.]*)", page.read_text()
+        )
+    }
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not find_spec(name)] == []
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("steadygan sweep")])

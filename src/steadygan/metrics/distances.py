@@ -12,6 +12,7 @@ from torch import Tensor
 
 from steadygan.errors import UsageError
 from steadygan.metrics.kernel import finite_points
+from steadygan.progress import report
 
 __all__ = ["distances", "nearest"]
 
@@ -42,7 +43,9 @@ def distances(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
     origin = b[0].double() if wide else b.new_zeros(1, dtype=torch.float64)
     b, size = b.double() - origin, max(1, BLOCK // len(b))
     for i in range(0, len(a), size):
+        report("distances", i, len(a), "points")
         yield i, between(a[i : i + size].double() - origin, b)
+    report("distances", len(a), len(a), "points")
 
 
 def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

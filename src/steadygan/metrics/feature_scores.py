@@ -18,6 +18,7 @@ from steadygan.metrics.hash_sampling import Subset, block_of
 from steadygan.metrics.inception import ClassSums
 from steadygan.metrics.kernel import kernel_distance
 from steadygan.metrics.neighbours import manifold_scores
+from steadygan.progress import report
 
 __all__ = ["BLOCKS", "KEPT", "SCORES", "Summary", "frechet", "inception", "kernel", "scores"]
 
@@ -150,7 +151,11 @@ def frechet(fake: Summary, real: Summary) -> Score:
             "the error of the Fréchet distance needs 2 or more blocks of fakes: make their Summary with 10"
         )
     distance = distance_to(merge(real.settled()))
-    left = [distance(merge(blocks[:j] + blocks[j + 1 :])) for j in range(len(blocks))]
+    left = []
+    for j in range(len(blocks)):
+        report("Fréchet distances", j, len(blocks), "distances")
+        left.append(distance(merge(blocks[:j] + blocks[j + 1 :])))
+    report("Fréchet distances", len(blocks), len(blocks), "distances")
     error = pstdev(left) * (len(blocks) - 1) ** 0.5
     return Score(distance(merge(blocks)), error)
 

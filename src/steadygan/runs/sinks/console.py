@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 
 import torch
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.errors import LiveError
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from steadygan import progress
 from steadygan.runs.sinks.samples import sample_name
 from steadygan.training.events import Event, Scored, Stopped
 from steadygan.training.events import Progress as Logged
@@ -43,6 +44,7 @@ def console_sink(
         if isinstance(event, Logged):
             shown.update({key: event.logs[key] for key in event.logs if key.startswith("loss/")})
             if not console.is_terminal:
+                progress.report("training", event.step, steps, "steps")
                 return
             seconds = max(time.perf_counter() - began, 1e-9)
             speed = f"{(event.step - first) * images_per_step / seconds:,.0f} images/s"
@@ -57,8 +59,12 @@ def console_sink(
             text = f"stopped early at step {event.step:,}: {event.rule.log} is below {event.rule.below:g}"
             console.print(text, markup=False, soft_wrap=True)
 
-    with live:
+    with live, progress.shown_by(_nobody) if console.quiet else nullcontext():
         yield sink
+
+
+def _nobody(*told: object) -> None:
+    """Shows nothing: a quiet run has no bars in a notebook either."""
 
 
 @contextmanager
