@@ -69,9 +69,9 @@ FALLING = ("pgn", "pgn-proof", "pgn-scalar")  # whose f is low on real images: f
 def configured(method: str, network: str, batch: int, width: int) -> dict[str, Any]:
     """A method's configuration, but for its data, its rates, its seeds and how long it lasts."""
     known = METHODS[method]
-    norm = {"batch_norm": known.batch_norm} if network == "dcgan" else {}
+    choices = {"batch_norm": known.batch_norm} if network == "dcgan" else {"init": "kaiming"}
     made = {
-        "networks": {"name": network, "latent": 64, "width": width, **norm},
+        "networks": {"name": network, "latent": 64, "width": width, **choices},
         "ema": {"decay": 0.995},
         "batch": batch,
         **known.added,
