@@ -1,1 +1,1 @@
-"""Ten methods on CIFAR-10 and Fashion-MNIST: docs/results.md."""
+"""Methods on CIFAR-10 and Fashion-MNIST, each at its own learning rate: docs/results.md."""

@@ -1,25 +1,35 @@
-"""The page docs/results.md, made from the figures of experiments.table2: verdicts, tables and pictures."""
+"""The page docs/results.md, made from the figures of experiments.table2: questions, verdicts and pictures."""
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.pages import spread
-from experiments.table2 import paper, pictures
+from experiments.table2 import pictures
 from experiments.table2.choice import difference
-from experiments.table2.claims import ALL, CLAIMS, ELSEWHERE, OPPOSITE, SUPPORTED, UNDECIDED, Claim, verdict
-from experiments.table2.figures import Figures, at, finals, gaps, grid, hours, rate, scores, untrained
-from experiments.table2.methods import METHODS, RATES
-from experiments.table2.tables import LATE_TABLE, MEMBERS, TABLES, Table
+from experiments.table2.claims import (
+    ALL,
+    ELSEWHERE,
+    OPPOSITE,
+    QUESTIONS,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    Question,
+    verdict,
+)
+from experiments.table2.figures import Figures, finals, gaps, grid, hours, scores, untrained
+from experiments.table2.long_tables import long_page, row
+from experiments.table2.methods import METHODS
+from experiments.table2.tables import LATE_TABLE, MEMBERS, TABLES, Table, described
 
 __all__ = ["page", "written"]
 
-TITLES = {"fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+CRITICS = "results-critics.png"
 BALANCE = ("kd", "precision", "recall", "coverage")
 UNITS = ("spreads", "logits")
 IN_SHORT = {SUPPORTED: "supported", UNDECIDED: "undecided", OPPOSITE: "the opposite"}
-NETWORKS = {"dcgan": "the small DCGAN", "gn_cnn": "GN's CNN"}
 
 INTRO = """# Results: which claims hold at a small size
 
@@ -48,6 +58,8 @@ in `experiments/table2/figures.jsonl`.
   training images.
 - **Tuning**: four learning rates for each method, on seed 0, chosen on other held-out images than the final score's.
 - **Seeds**: the final score is the mean ± standard deviation over fresh seeds. *Lost* are runs without a finite score.
+- **Effect**: the kd of the method that the claim calls better minus that of the other, at equal steps, with its
+  interval and as a share of the other's kd. Below 0 it speaks for the claim. Verdicts are those of Fashion-MNIST.
 - **Intervals**: Welch's 95 % interval of a difference of means. They are not corrected for the number of comparisons.
   An interval that includes 0 is no evidence against a claim.
 - **Seconds** are a method's share of an ensemble's, uncertain by about 20 %: other programs ran on the machine.
@@ -79,23 +91,9 @@ LIMITS = """## Limits
   the rate that most methods take here. That was a fault of the comparison, and says nothing of the methods.
 """
 
-
-CLAIMED = """## Which claims hold here
-
-On Fashion-MNIST: claims of late training with 100 images, all others with all of them. *Effect* is the kd of the method
-that the claim calls better minus that of the other: below 0 it speaks for the claim. It has its interval, and is also
-given as a share of the other's kd. The verdict uses equal steps. It holds for runs of this length alone.
-"""
-
-ACROSS = """## The same claims on the other tables
-
-Do the verdicts depend on the images, on their number and on the network? The words are those of the verdicts above. The
-share is the effect at equal steps.
-"""
-
 FEW = """## Few images
 
-FARGAN's claim is about late training: the critic overfits, and fake-as-real prevents it. So it needs a critic of 0GP
+FARGAN's claims are about late training: the critic overfits, and fake-as-real prevents it. So they need a critic of 0GP
 that tells its training images from others. Its *gap* is then far above 0.
 """
 
@@ -105,221 +103,130 @@ The same command goes on with these. Hours are of one core of this machine, for 
 speed that the finished runs reached. Compiling and scoring add about a minute for each method.
 """
 
-PAPERS = """## The papers' own rows, at full size
+CAPTION = """*Scores on the validation split over steps. Lines are medians of the seeds, and bands reach from the lowest
+to the highest. The dashed line is the untrained generator.*
+"""
 
-`python -m experiments.table2 --paper --data-root FOLDER` trains these on a GPU and resumes after a stop. Their scores
-then stand here. Hours are of one seed: the FLOPs of the recipe at 30 TFLOP a second. That speed is an assumption,
-and scoring comes on top. `--only 'Table 2'` selects rows. Scores need Inception's weights, against the training images:
-10,000 samples for FARGAN's table, and 50,000 for PGN's tables, of the best checkpoint by FID.
+WORSE = """## What trained badly
+
+Methods whose mean is not below that of untrained generators at equal steps. [The long tables](results-tables.md) name
+single runs, and what their critics say.
 """
 
 
 def written(figures: Figures, out: Path) -> None:
-    """Write the page, and its pictures beside it."""
+    """Write the page, the one of the long tables, and the pictures beside them."""
     out.write_text(page(figures))
-    for table in TABLES:
-        if len(finals(figures, str(table))) > 1:
-            draw = pictures.draw_critics if table == LATE_TABLE else pictures.draw_scores
-            draw(figures, str(table), out.with_name(f"results-{table}.png"))
+    out.with_name("results-tables.md").write_text(long_page(figures))
+    for question in QUESTIONS:
+        shown = compared(figures, question)
+        if shown:
+            pictures.draw_scores(figures, question.methods, shown, out.with_name(picture(question)))
+    if len(finals(figures, str(LATE_TABLE))) > 1:
+        pictures.draw_critics(figures, str(LATE_TABLE), out.with_name(CRITICS))
+
+
+def picture(question: Question) -> str:
+    return f"results-{question.slug}.png"
 
 
 def page(figures: Figures) -> str:
     """The whole page."""
-    parts = [INTRO, claims(figures), across(figures)]
-    parts += [section(figures, table) for table in TABLES if finals(figures, str(table))]
-    parts += [few(figures), tuning(figures), missing(figures), papers(figures), LIMITS]
+    first, *others = (answered(figures, question) for question in QUESTIONS)
+    parts = [INTRO, first, few(figures), *others, elsewhere(), badly(figures), missing(figures), LIMITS]
     return "\n".join(part for part in parts if part)
 
 
-# ------------------------------------------------------------------------------------------------------------- verdicts
+# ------------------------------------------------------------------------------------------------------------ questions
 
 
-def claims(figures: Figures) -> str:
-    """A row for each claim of a paper: its verdict, its effect at equal steps and at equal seconds, its limits."""
-    heads = ("claim of", "claim", "verdict", "effect, equal steps", "effect, equal seconds", "limits")
-    rows = [CLAIMED, row(heads), "|---" * len(heads) + "|"]
-    for claim in CLAIMS:
-        (word, effect), (other, later) = (
-            verdict(claim, scores(figures, claim.table, point, "kd_fashion_mnist"))
-            for point in ("equal steps", "equal seconds")
-        )
-        if claim.table != ALL:
-            later = ""
-        elif word != other:
-            word = f"{word}; at equal seconds {IN_SHORT[other]}"
-        rows.append(row([claim.paper, claim.text, word, effect, later, claim.unmet or claim.limits]))
-    rows += [row([source, text, word, "", "", why]) for source, text, word, why in ELSEWHERE]
-    return "\n".join(rows) + "\n"
+def answered(figures: Figures, question: Question) -> str:
+    """A question's section: what to know, its methods' scores in all tables, its picture and its verdicts."""
+    shown = compared(figures, question)
+    rows = [f"## {question.title}", "", question.told, ""]
+    if shown:
+        heads = ("kd at equal steps", *(label(table) for table in shown))
+        rows += [row(heads), "|---" * len(heads) + "|"]
+        rows += [scored(figures, method, shown) for method in question.methods]
+        rows += ["", f"![{question.title}]({picture(question)})", "", CAPTION]
+    return "\n".join([*rows, *(sentence(figures, claim) for claim in question.claims), ""])
 
 
-def across(figures: Figures) -> str:
-    """The verdict at equal steps of each claim about all images, in every table that has runs but the late one."""
-    tables = [table for table in TABLES if table != LATE_TABLE and finals(figures, str(table))]
-    claimed = [claim for claim in CLAIMS if claim.table == ALL and not claim.unmet]
-    heads = ["claim of", "claim", *(described(table) for table in tables)]
-    rows = [ACROSS, row(heads), "|---" * len(heads) + "|"]
-    for claim in claimed:
-        cells = [answer(claim, scores(figures, str(table), "equal steps", table.score)) for table in tables]
-        rows.append(row([claim.paper, claim.text, *cells]))
-    return "\n".join(rows) + "\n" if len(tables) > 1 else ""
+def compared(figures: Figures, question: Question) -> list[Table]:
+    """The tables that have two of a question's methods."""
+    return [table for table in TABLES if len(set(finals(figures, str(table))) & set(question.methods)) > 1]
 
 
-def answer(claim: Claim, found: Mapping[str, Sequence[float]]) -> str:
-    """Whether a claim holds in a table, and its effect as a share of the second method's mean, in a word each.
+def label(table: Table) -> str:
+    """A table in few words, for the head of a column.
 
-    >>> answer(Claim("P", "a beats b", "a", "b"), {"a": [1.0, 1.2], "b": [4.0, 4.2]})
-    'supported, -73 %'
+    >>> label(TABLES[0]), label(LATE_TABLE)
+    ('Fashion, all', 'Fashion, 100 (4 x as long)')
     """
-    word, effect = verdict(claim, found)
-    return f"{IN_SHORT[word]}, {effect.rpartition(', ')[2]}" if word in IN_SHORT else ""
+    name = described(table).partition("-")[0]
+    longer = f" ({table.longer} x as long)" if table.longer > 1 else ""
+    network = ", GN's CNN" if table.network == "gn_cnn" else ""
+    return f"{name}, {f'{table.images:,}' if table.images else 'all'}{longer}{network}"
 
 
-def described(table: Table) -> str:
-    """A table in words: its set, how many images, and the network."""
-    images = f"{table.images:,} images" if table.images else "all images"
-    return f"{TITLES[table.data]}, {images}, {NETWORKS[table.network]}"
+def scored(figures: Figures, method: str, shown: Sequence[Table]) -> str:
+    """A method's final scores in some tables; empty where it has none."""
+    found = [scores(figures, str(table), "equal steps", table.score).get(method, []) for table in shown]
+    return row([METHODS[method].name, *(spread(each, 2) for each in found)])
 
 
-# --------------------------------------------------------------------------------------------------------------- tables
-
-
-def section(figures: Figures, table: Table) -> str:
-    """A table of final scores, its sentences and its picture."""
-    name = str(table)
-    rows = [f"## {described(table)}", ""]
-    heads = (
-        "method",
-        "batch norm in G",
-        "rate",
-        "kd, equal steps",
-        "fd, equal steps",
-        "kd, equal seconds",
-        "steps there",
-        "ms a step",
-        "spread of D",
-        "gap of D",
-        "lost",
+def sentence(figures: Figures, claim: Claim) -> str:
+    """The verdict of a claim, its effect at equal steps and at equal seconds, what other tables say, and its limits."""
+    (word, effect), (other, later) = (
+        verdict(claim, scores(figures, claim.table, point, "kd_fashion_mnist"))
+        for point in ("equal steps", "equal seconds")
     )
-    rows += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    rows += [method_row(figures, table, method) for method in table.methods]
-    rows += [row([label, "", "", text], len(heads)) for label, text in references(figures, table)]
-    lines = next(iter(finals(figures, name).values()))
-    rows += ["", f"{lines[0]['steps']:,} steps. {sentences(figures, table)}", ""]
-    if len(finals(figures, name)) > 1:
-        rows += [f"![Scores over steps]({picture(table)})", "", caption(table), ""]
-    return "\n".join(rows)
+    text = f"- *{claim.paper}*: {claim.text}. **{word.capitalize()}**"
+    if claim.table != ALL:
+        text += ", on 100 images"
+    text += f". Effect {effect}" if effect else ""
+    if later and claim.table == ALL:
+        changed = f" ({IN_SHORT[other]})" if word != other else ""
+        text += f"; at equal seconds {later}{changed}"
+    others = [] if claim.unmet or claim.table != ALL else list(on_others(figures, claim))
+    text += f". Other tables: {'; '.join(others)}" if others else ""
+    return f"{text}. {claim.unmet or claim.limits}".rstrip(" .") + "."
 
 
-def picture(table: Table) -> str:
-    return f"results-{table}.png"
+def on_others(figures: Figures, claim: Claim) -> Iterator[str]:
+    """The verdict at equal steps in every other table that has the two methods, in a word each."""
+    for table in TABLES:
+        if str(table) not in (ALL, str(LATE_TABLE)):
+            word, effect = verdict(claim, scores(figures, str(table), "equal steps", table.score))
+            if word in IN_SHORT:
+                yield f"{label(table)} {IN_SHORT[word]}, {effect.rpartition(', ')[2]}"
 
 
-def caption(table: Table) -> str:
-    if table == LATE_TABLE:
-        return (
-            "Lines are medians of the seeds, and bands reach from the lowest to the highest. Seconds of this table are "
-            "those of a busy machine, and are not compared."
-        )
-    return (
-        "Scores on the validation split over steps. Lines are medians of the seeds, and bands reach from the lowest to "
-        "the highest. The dashed line is the untrained generator."
-    )
-
-
-def method_row(figures: Figures, table: Table, method: str) -> str:
-    """The final scores of a method; or that it has none yet."""
-    lines = finals(figures, str(table)).get(method, [])
-    norm = "yes" if METHODS[method].batch_norm or table.network == "gn_cnn" else "no"
-    if not lines:
-        tried = len(grid(figures, str(table)).get(method, {})) == len(RATES)
-        gone = tried and rate(figures, str(table), method) is None
-        return row([METHODS[method].name, norm, "diverges at every rate" if gone else "not run yet"], 11)
-    steps = scores(figures, str(table), "equal steps", table.score).get(method, [])
-    seconds = scores(figures, str(table), "equal seconds", table.score).get(method, [])
-    other = scores(figures, str(table), "equal steps", table.score.replace("kd", "fd", 1)).get(method, [])
-    where = lines[0]["at"]["equal seconds"]["step"]
-    cells = [
-        METHODS[method].name,
-        norm,
-        edge(lines[0]["rate"]),
-        spread(steps, 2),
-        spread(other, 0),
-        spread(seconds, 2),
-        f"{where:,}",
+def elsewhere() -> str:
+    """The claims that need other runs."""
+    rows = [
+        f"- *{source}*: {text}. **{word[0].upper()}{word[1:]}**. {why}."
+        for source, text, word, why in ELSEWHERE
     ]
-    critics = [line["at"]["equal steps"]["critic"] for line in lines]
-    cells += [
-        f"{1000 * lines[0]['seconds_a_step']:.1f}",
-        spread([c["spread"] for c in critics], 3),
-        spread(gaps(figures, str(table), "equal steps")[method], 2),
-    ]
-    cells.append(f"{len(lines) - len(steps)} of {len(lines)}")
-    return row(cells)
+    return "\n".join(["## Claims that need other runs", "", *rows, ""])
 
 
-def row(cells: Sequence[str], columns: int = 0) -> str:
-    """A row of a table, with empty cells up to a number of columns.
-
-    >>> row(["a", "b"], 3)
-    '| a | b |  |'
-    """
-    return f"| {' | '.join([*cells, *[''] * (columns - len(cells))])} |"
-
-
-def edge(rate: float) -> str:
-    """A learning rate, marked where it is at an end of the grid.
-
-    >>> edge(1e-3), edge(2e-4)
-    ('0.001, edge', '0.0002')
-    """
-    return f"{rate:g}{', edge' if rate in (RATES[0], RATES[-1]) else ''}"
-
-
-def references(figures: Figures, table: Table) -> Iterator[tuple[str, str]]:
-    """The scores of the untrained generators and of training images."""
-    yield "untrained generators, validation split", spread(untrained(figures, str(table)), 2)
-    real = figures.get(f"{table}-real")
-    if real:
-        score = real["card"]["scores"][table.score]
-        yield "training images ± their standard error", f"{score['value']:.2f} ± {score['error']:.2f}"
-
-
-def sentences(figures: Figures, table: Table) -> str:
-    """Which method has the lowest score, which are worse than an untrained generator, and which diverge."""
-    found = scores(figures, str(table), "equal steps", table.score)
-    means = {method: statistics.fmean(values) for method, values in found.items()}
-    start = statistics.fmean(untrained(figures, str(table)))
-    best = min(means, key=lambda method: means[method])
-    text = f"At equal steps {METHODS[best].name} has the lowest mean, {means[best]:.2f}, of {len(means)} methods. "
-    worse = [method for method, mean in means.items() if mean >= start]
-    text += (
-        f"**Worse than the untrained generator** ({start:.2f}): {named(worse)}."
-        if worse
-        else f"Every method is better than the untrained generator ({start:.2f})."
-    )
-    slow = scores(figures, str(table), "equal seconds", table.score)
-    late = [m for m, each in slow.items() if statistics.fmean(each) >= start and m not in worse]
-    text += f" Worse than it at equal seconds: {named(late)}." if late else ""
-    lost = list(collapsed(figures, table, start))
-    return text + (f" Single runs that are worse: {'; '.join(lost)}." if lost else "")
-
-
-def named(methods: Sequence[str]) -> str:
-    return ", ".join(METHODS[method].name for method in methods)
-
-
-def collapsed(figures: Figures, table: Table, start: float) -> Iterator[str]:
-    """Runs that are worse than the untrained generator, with what their critics say of it."""
-    for method, lines in finals(figures, str(table)).items():
-        for line in lines:
-            score, critic = at(line, "equal steps", table.score), line["at"]["equal steps"]["critic"]
-            if score >= start:
-                over = critic["over_fake"]["value"]
-                yield (
-                    f"{METHODS[method].name}, seed {line['seed']}, with {score:.1f}: its critic puts fakes "
-                    f"{abs(over):.1f} spreads {'below' if over >= 0 else 'above'} training images, and the spread is "
-                    f"{critic['spread']:.2g}"
-                )
+def badly(figures: Figures) -> str:
+    """The methods that are not better than an untrained generator, by table."""
+    rows = []
+    for table in TABLES:
+        found = scores(figures, str(table), "equal steps", table.score)
+        if found:
+            start = statistics.fmean(untrained(figures, str(table)))
+            worse = [
+                f"{METHODS[m].name} ({spread(each, 1)})"
+                for m, each in found.items()
+                if statistics.fmean(each) >= start
+            ]
+            rows += [
+                f"- {described(table)}, where untrained ones have {start:.1f}: {', '.join(worse) or 'none'}."
+            ]
+    return "\n".join([WORSE, *rows, ""]) if rows else ""
 
 
 # ---------------------------------------------------------------------------------------------------------- few images
@@ -341,7 +248,8 @@ def few(figures: Figures) -> str:
     for method in lines:
         cells = [spread(each.get(method, []), 2) for each in (*both, *kinds)]
         rows.append(row([METHODS[method].name, *cells]))
-    return "\n".join([*rows, "", *known(figures)])
+    rows += ["", f"![gap of D, its spread and kd over steps]({CRITICS})", ""]
+    return "\n".join([*rows, *known(figures)])
 
 
 def known(figures: Figures) -> Iterator[str]:
@@ -372,51 +280,6 @@ def lasting(need: float) -> str:
     return "Its time is not known." if math.isnan(need) else f"It needs about {need:.1f} hours of one core."
 
 
-# --------------------------------------------------------------------------------------------------------------- tuning
-
-
-def tuning(figures: Figures) -> str:
-    """The score of each method at each rate, on the validation split."""
-    rows = [
-        "## Tuning: each method's grid",
-        "",
-        "kd on the validation split at the last step, seed 0. Bold is the rate that was chosen. Each method had these",
-        "four runs and no others.",
-        "",
-    ]
-    for table in TABLES:
-        found = grid(figures, str(table))
-        if found:
-            rows += [f"{described(table)}:", ""]
-            rows += [
-                f"| method | {' | '.join(f'{rate:g}' for rate in RATES)} |",
-                "|---" * (1 + len(RATES)) + "|",
-            ]
-            rows += [grid_row(figures, table, method, each) for method, each in found.items()]
-            rows += ["", decided([rate(figures, str(table), method) for method in found]), ""]
-    return "\n".join(rows)
-
-
-def decided(rates: Sequence[float | None]) -> str:
-    """What the choices of the grid say of the grid itself.
-
-    >>> decided([1e-3, 2e-4])
-    '1 of 2 methods take the fastest rate, and 0 the slowest.'
-    """
-    fastest, slowest = (sum(each == end for each in rates) for end in (RATES[-1], RATES[0]))
-    text = f"{fastest} of {len(rates)} methods take the fastest rate, and {slowest} the slowest."
-    if fastest > len(rates) / 2:
-        text += " So the runs are too short for the slower rates, and a still faster one may be better."
-    return text
-
-
-def grid_row(figures: Figures, table: Table, method: str, found: Mapping[float, float | None]) -> str:
-    chosen = rate(figures, str(table), method)
-    cells = ["NaN" if (score := found.get(each)) is None else f"{score:.2f}" for each in RATES]
-    marked = [f"**{cell}**" if each == chosen else cell for each, cell in zip(RATES, cells)]
-    return f"| {METHODS[method].name} | {' | '.join(marked)} |"
-
-
 # ------------------------------------------------------------------------------------------------------ what is missing
 
 
@@ -445,26 +308,3 @@ def missing(figures: Figures) -> str:
 def runs_left(figures: Figures, table: str, method: str) -> int:
     """The runs of a method that have no figures yet, of its grid and of its fresh seeds."""
     return MEMBERS - len(grid(figures, table).get(method, ())) - len(finals(figures, table).get(method, ()))
-
-
-def papers(figures: Figures) -> str:
-    """The papers' own rows: published scores, ours, and the hours that a row is expected to take."""
-    rows = [
-        PAPERS,
-        "| table | row | recipe | hours | published | here |",
-        "|---|---|---|---|---|---|",
-    ]
-    for each in paper.rows():
-        ours = figures.get(str(each), {}).get("scores")
-        text = ", ".join(f"{key} {value:.2f}" for key, value in ours.items()) if ours else "not run yet"
-        known = paper.published(each.line).strip(" ()").removeprefix("published: ")
-        cells = (
-            each.table,
-            each.place,
-            f"`{each.line.recipe}`",
-            f"{paper.expected_hours(each.line):.1f}",
-            known,
-            text,
-        )
-        rows.append(row(cells))
-    return "\n".join(rows) + "\n"

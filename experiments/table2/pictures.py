@@ -1,5 +1,6 @@
-"""The pictures of docs/results.md: scores over steps, with a band over the seeds, a panel for each question."""
+"""The pictures of docs/results.md: scores over steps, with a band over the seeds, a picture for each question."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +8,10 @@ from typing import Any
 
 from experiments.table2.figures import Figures, finals, untrained
 from experiments.table2.methods import METHODS
+from experiments.table2.tables import Table, described
 
-__all__ = ["QUESTIONS", "draw_critics", "draw_scores"]
+__all__ = ["draw_critics", "draw_scores"]
 
-QUESTIONS = {
-    "FARGAN: fake-as-real": ("0gp", "fargan", "fargan-f1", "fargan-n75"),
-    "PGN and GN: normalized critics": ("sn", "gn", "pgn", "pgn-proof", "pgn-scalar"),
-    "Numerics: consensus": ("nsgan", "nsgan-nobn", "consensus", "consensus-bn"),
-    "Losses and penalties": ("nsgan", "0gp", "r3gan", "wgan-gp"),
-}
 BLUE, RED, GREEN, PINK, YELLOW, BLACK = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#000000"
 COLOURS = {
     **{"nsgan": BLUE, "0gp": RED, "sn": BLACK},
@@ -27,23 +23,26 @@ COLOURS = {
 """Okabe and Ito's, different within a panel."""
 
 
-def draw_scores(figures: Figures, table: str, out: Path) -> None:
-    """The validation score of each method over steps, at its own rate: median and range of its seeds."""
+def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table], out: Path) -> None:
+    """The validation score of some methods over steps, a panel for each table: median and range of the seeds."""
     pyplot = _pyplot()
-    figure, axes = pyplot.subplots(2, 2, figsize=(10, 7), sharex=True, sharey=True)
-    start = sum(untrained(figures, table)) / len(untrained(figures, table))
-    for axis, (title, methods) in zip(axes.flatten(), QUESTIONS.items()):
+    columns = min(3, len(tables))
+    rows = math.ceil(len(tables) / columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), squeeze=False)
+    for axis, table in zip(axes.flatten(), tables):
         for method in methods:
-            _band(axis, [line["curve"] for line in finals(figures, table).get(method, ())], method)
+            _band(axis, [line["curve"] for line in finals(figures, str(table)).get(method, ())], method)
+        start = statistics.fmean(untrained(figures, str(table)))
         axis.axhline(start, color="grey", linestyle="--", linewidth=1)
-        axis.set_title(title, fontsize=10)
-        axis.set_ylim(bottom=0)
-        axis.legend(fontsize=8, loc="lower left")
+        axis.set_title(described(table), fontsize=9)
+        axis.set_ylim(0, 1.5 * start)
         axis.grid(alpha=0.2)
-    for axis in axes[1]:
-        axis.set_xlabel("steps")
+    for axis in axes.flatten()[len(tables) :]:
+        axis.set_visible(False)
     for axis in axes[:, 0]:
-        axis.set_ylabel("kernel distance, lower is better")
+        axis.set_ylabel("kernel distance, lower is better", fontsize=8)
+    axes[0, 0].legend(fontsize=8, loc="lower left")
+    figure.supxlabel("steps", fontsize=9)
     figure.tight_layout()
     figure.savefig(out, dpi=90)
     pyplot.close(figure)

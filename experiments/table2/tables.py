@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from experiments.table2.methods import METHODS, RATES
 
-__all__ = ["LATE_TABLE", "MEMBERS", "SEEDS", "TABLES", "Table"]
+__all__ = ["LATE_TABLE", "MEMBERS", "SEEDS", "TABLES", "Table", "described"]
 
 SEEDS = range(1, 6)
 """Fresh seeds at the chosen rate. The grid has seed 0."""
@@ -52,3 +52,12 @@ TABLES = (
     Table("cifar10", None, "gn_cnn", methods=CNN),
 )
 """In the order in which they are run."""
+
+TITLES = {"fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+NETWORKS = {"dcgan": "the small DCGAN", "gn_cnn": "GN's CNN"}
+
+
+def described(table: Table) -> str:
+    """A table in words: its set, how many images, and the network."""
+    images = f"{table.images:,} images" if table.images else "all images"
+    return f"{TITLES[table.data]}, {images}, {NETWORKS[table.network]}"

@@ -16,6 +16,7 @@ from experiments.table2 import scores as scores_of_runs
 from experiments.table2.choice import chosen_rate, difference
 from experiments.table2.claims import ALL
 from experiments.table2.figures import hours, rate
+from experiments.table2.long_tables import long_page
 from experiments.table2.methods import FALLING, METHODS, RATES
 from experiments.table2.page import page
 from experiments.table2.tables import LATE_TABLE, SEEDS, TABLES, Table
@@ -292,10 +293,16 @@ def test_the_page_gives_verdicts_with_intervals_and_says_what_was_not_run():
     # two standard deviations of 0.2: errors 0.2 sqrt(2 / 3), 4 degrees of freedom, t = 2.776
     wide = 2.776445 * 0.2 * math.sqrt(2 / 3)
     effect = f"-2.00 [{-2 - wide:+.2f}, {-2 + wide:+.2f}], -32 %"
-    assert f"| PGN is better than GN | **supported here** | {effect} | {effect} |" in text
-    assert "| PGN is better than SN | not supported here: undecided | " in text
-    assert "| GN is better than SN | not supported here: the opposite | " in text
-    assert "| fake-as-real is better than 0GP alone | not run yet |" in text
+    better = "PGN is better than GN. **Supported here**."
+    assert f"- *PGN, Table II*: {better} Effect {effect}; at equal seconds {effect}.\n" in text
+    assert "PGN is better than SN. **Not supported here: undecided**." in text
+    assert "GN is better than SN. **Not supported here: the opposite**." in text
+    assert "fake-as-real with f = 8 is better than 0GP alone. **Not run yet**, on 100 images.\n" in text
+    assert "| PGN, elementwise | 4.20 ± 0.20 |" in text
+
+
+def test_the_long_tables_have_every_method_and_say_what_was_not_run():
+    text = long_page(by_hand("pgn", [4.0, 4.2, 4.4]))
     assert "| PGN, elementwise | yes | 0.0005 | 4.20 ± 0.20 |" in text
     assert "Every method is better than the untrained generator (20.00)." in text
     assert "| NSGAN | yes | not run yet |" in text
@@ -308,8 +315,10 @@ def test_a_verdict_that_seconds_change_says_so_and_other_tables_have_theirs():
     other = str(TABLES[2])
     few = {**by_hand("pgn", [6.0, 6.1], table=other), **by_hand("gn", [5.0, 5.1], table=other)}
     text = page({**slow, **by_hand("gn", [6.0, 6.1]), **few})
-    assert "| PGN is better than GN | **supported here**; at equal seconds the opposite | " in text
-    assert "| PGN, Table II | PGN is better than GN | supported, -33 % | the opposite, +20 % |" in text
+    [line] = [line for line in text.splitlines() if "PGN is better than GN" in line]
+    assert "**Supported here**. Effect -2.00" in line
+    assert "at equal seconds +2.95" in line
+    assert line.endswith(" (the opposite). Other tables: Fashion, 1,000 the opposite, +20 %.")
 
 
 def test_claims_of_late_training_are_judged_by_the_runs_on_few_images():
@@ -323,24 +332,27 @@ def test_claims_of_late_training_are_judged_by_the_runs_on_few_images():
             **by_hand("0gp", [7.0, 7.1], table=few, gap=1.5),
         }
     )
-    assert "| fake-as-real with f = 8 is better than 0GP alone | **supported here** | -2.00 " in text
+    better = "fake-as-real with f = 8 is better than 0GP alone."
+    assert f"{better} **Supported here**, on 100 images. Effect -2.00 " in text
     # 2.0 against 1.5 spreads of 0.25 and 1 logit
     gaps = "+0.50 [+0.50, +0.50] spreads and -1.00 [-1.00, -1.00] logits"
     assert f"- FARGAN, f = 8: its gap minus that of 0GP is {gaps}." in text
-    assert "| fake-as-real is better than 0GP alone | not testable here | +5.00 " in text
+    assert f"{better} **Not testable here**. Effect +5.00 " in text
     assert "puts its 100 images 1.50 ± 0.00 spreads above held-out ones" in text
     assert "goes from 20.00 to 7.05 in the last quarter" in text
 
 
-def test_the_page_names_what_is_worse_than_an_untrained_generator():
-    text = page({**by_hand("gn", [4.0, 4.2]), **by_hand("pgn", [25.0, 26.0])})
+def test_the_pages_name_what_is_worse_than_an_untrained_generator():
+    found = {**by_hand("gn", [4.0, 4.2]), **by_hand("pgn", [25.0, 26.0])}
+    assert "where untrained ones have 20.0: PGN, elementwise (25.5 ± 0.7).\n" in page(found)
+    text = long_page(found)
     assert "**Worse than the untrained generator** (20.00): PGN, elementwise." in text
     assert (
         "PGN, elementwise, seed 2, with 26.0: its critic puts fakes 0.1 spreads below training images" in text
     )
-    single = page(by_hand("gn", [4.0, 26.0]))
-    assert "Every method is better" in single
-    assert "Single runs that are worse: GN, seed 2, with 26.0" in single
+    single = by_hand("gn", [4.0, 26.0])
+    assert "where untrained ones have 20.0: none.\n" in page(single)
+    assert "Single runs that are worse: GN, seed 2, with 26.0" in long_page(single)
 
 
 def test_hours_are_the_work_over_the_speed_of_finished_runs():
@@ -365,7 +377,9 @@ def test_the_page_counts_the_runs_that_are_left():
 
 
 def test_the_page_shows_the_figures_that_were_measured():
-    assert (DOCS / "results.md").read_text() == page(records.read(table2.FIGURES))
+    figures = records.read(table2.FIGURES)
+    assert (DOCS / "results.md").read_text() == page(figures)
+    assert (DOCS / "results-tables.md").read_text() == long_page(figures)
 
 
 # ---------------------------------------------------------------------------------------------------------------- paper
@@ -387,5 +401,5 @@ def test_the_papers_rows_are_those_of_their_tables_and_are_run_once(tmp_path: Pa
     assert set(wanted) == {"cifar10-gn-cnn-pgn", "cifar10-gn-resnet-pgn"}
     paper.sitting(options)
     assert list(paper.missing(options)) == []
-    [line] = [x for x in page(records.read(options.figures)).splitlines() if "`cifar10-gn-cnn-pgn`" in x]
+    [line] = [x for x in long_page(records.read(options.figures)).splitlines() if "`cifar10-gn-cnn-pgn`" in x]
     assert line.endswith("| fid 18.00 |")

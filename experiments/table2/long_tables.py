@@ -1,0 +1,225 @@
+"""The long tables behind docs/results.md: every method of every table, the grids, and the papers' own rows."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+from experiments.pages import spread
+from experiments.table2 import paper
+from experiments.table2.figures import Figures, at, finals, gaps, grid, rate, scores, untrained
+from experiments.table2.methods import METHODS, RATES
+from experiments.table2.tables import LATE_TABLE, TABLES, Table, described
+
+__all__ = ["long_page", "row"]
+
+INTRO = """# Results: the long tables
+
+Every method of every table, each method's grid of learning rates, and the papers' own rows. [Results](results.md) says
+what the words mean, and what follows.
+"""
+
+PAPERS = """## The papers' own rows, at full size
+
+`python -m experiments.table2 --paper --data-root FOLDER` trains these on a GPU and resumes after a stop. Their scores
+then stand here. Hours are of one seed: the FLOPs of the recipe at 30 TFLOP a second. That speed is an assumption,
+and scoring comes on top. `--only 'Table 2'` selects rows. Scores need Inception's weights, against the training images:
+10,000 samples for FARGAN's table, and 50,000 for PGN's tables, of the best checkpoint by FID.
+"""
+
+
+def long_page(figures: Figures) -> str:
+    """The whole page."""
+    parts = [INTRO, *(section(figures, table) for table in TABLES if finals(figures, str(table)))]
+    return "\n".join([*parts, tuning(figures), papers(figures)])
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+def section(figures: Figures, table: Table) -> str:
+    """A table of final scores, its sentences and its picture."""
+    name = str(table)
+    rows = [f"## {described(table)}", ""]
+    heads = (
+        "method",
+        "batch norm in G",
+        "rate",
+        "kd, equal steps",
+        "fd, equal steps",
+        "kd, equal seconds",
+        "steps there",
+        "ms a step",
+        "spread of D",
+        "gap of D",
+        "lost",
+    )
+    rows += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows += [method_row(figures, table, method) for method in table.methods]
+    rows += [row([label, "", "", text], len(heads)) for label, text in references(figures, table)]
+    lines = next(iter(finals(figures, name).values()))
+    late = " Its seconds are those of a busy machine, and are not compared." if table == LATE_TABLE else ""
+    rows += ["", f"{lines[0]['steps']:,} steps. {sentences(figures, table)}{late}", ""]
+    return "\n".join(rows)
+
+
+def method_row(figures: Figures, table: Table, method: str) -> str:
+    """The final scores of a method; or that it has none yet."""
+    lines = finals(figures, str(table)).get(method, [])
+    norm = "yes" if METHODS[method].batch_norm or table.network == "gn_cnn" else "no"
+    if not lines:
+        tried = len(grid(figures, str(table)).get(method, {})) == len(RATES)
+        gone = tried and rate(figures, str(table), method) is None
+        return row([METHODS[method].name, norm, "diverges at every rate" if gone else "not run yet"], 11)
+    steps = scores(figures, str(table), "equal steps", table.score).get(method, [])
+    seconds = scores(figures, str(table), "equal seconds", table.score).get(method, [])
+    other = scores(figures, str(table), "equal steps", table.score.replace("kd", "fd", 1)).get(method, [])
+    where = lines[0]["at"]["equal seconds"]["step"]
+    cells = [
+        METHODS[method].name,
+        norm,
+        edge(lines[0]["rate"]),
+        spread(steps, 2),
+        spread(other, 0),
+        spread(seconds, 2),
+        f"{where:,}",
+    ]
+    critics = [line["at"]["equal steps"]["critic"] for line in lines]
+    cells += [
+        f"{1000 * lines[0]['seconds_a_step']:.1f}",
+        spread([c["spread"] for c in critics], 3),
+        spread(gaps(figures, str(table), "equal steps")[method], 2),
+    ]
+    cells.append(f"{len(lines) - len(steps)} of {len(lines)}")
+    return row(cells)
+
+
+def row(cells: Sequence[str], columns: int = 0) -> str:
+    """A row of a table, with empty cells up to a number of columns.
+
+    >>> row(["a", "b"], 3)
+    '| a | b |  |'
+    """
+    return f"| {' | '.join([*cells, *[''] * (columns - len(cells))])} |"
+
+
+def edge(rate: float) -> str:
+    """A learning rate, marked where it is at an end of the grid.
+
+    >>> edge(1e-3), edge(2e-4)
+    ('0.001, edge', '0.0002')
+    """
+    return f"{rate:g}{', edge' if rate in (RATES[0], RATES[-1]) else ''}"
+
+
+def references(figures: Figures, table: Table) -> Iterator[tuple[str, str]]:
+    """The scores of the untrained generators and of training images."""
+    yield "untrained generators, validation split", spread(untrained(figures, str(table)), 2)
+    real = figures.get(f"{table}-real")
+    if real:
+        score = real["card"]["scores"][table.score]
+        yield "training images ± their standard error", f"{score['value']:.2f} ± {score['error']:.2f}"
+
+
+def sentences(figures: Figures, table: Table) -> str:
+    """Which method has the lowest score, which are worse than an untrained generator, and which diverge."""
+    found = scores(figures, str(table), "equal steps", table.score)
+    means = {method: statistics.fmean(values) for method, values in found.items()}
+    start = statistics.fmean(untrained(figures, str(table)))
+    best = min(means, key=lambda method: means[method])
+    text = f"At equal steps {METHODS[best].name} has the lowest mean, {means[best]:.2f}, of {len(means)} methods. "
+    worse = [method for method, mean in means.items() if mean >= start]
+    text += (
+        f"**Worse than the untrained generator** ({start:.2f}): {named(worse)}."
+        if worse
+        else f"Every method is better than the untrained generator ({start:.2f})."
+    )
+    slow = scores(figures, str(table), "equal seconds", table.score)
+    late = [m for m, each in slow.items() if statistics.fmean(each) >= start and m not in worse]
+    text += f" Worse than it at equal seconds: {named(late)}." if late else ""
+    lost = list(collapsed(figures, table, start))
+    return text + (f" Single runs that are worse: {'; '.join(lost)}." if lost else "")
+
+
+def named(methods: Sequence[str]) -> str:
+    return ", ".join(METHODS[method].name for method in methods)
+
+
+def collapsed(figures: Figures, table: Table, start: float) -> Iterator[str]:
+    """Runs that are worse than the untrained generator, with what their critics say of it."""
+    for method, lines in finals(figures, str(table)).items():
+        for line in lines:
+            score, critic = at(line, "equal steps", table.score), line["at"]["equal steps"]["critic"]
+            if score >= start:
+                over = critic["over_fake"]["value"]
+                yield (
+                    f"{METHODS[method].name}, seed {line['seed']}, with {score:.1f}: its critic puts fakes "
+                    f"{abs(over):.1f} spreads {'below' if over >= 0 else 'above'} training images, and the spread is "
+                    f"{critic['spread']:.2g}"
+                )
+
+
+# --------------------------------------------------------------------------------------------------------------- tuning
+
+
+def tuning(figures: Figures) -> str:
+    """The score of each method at each rate, on the validation split."""
+    rows = [
+        "## Tuning: each method's grid",
+        "",
+        "kd on the validation split at the last step, seed 0. Bold is the rate that was chosen. Each method had these",
+        "four runs and no others.",
+        "",
+    ]
+    for table in TABLES:
+        found = grid(figures, str(table))
+        if found:
+            rows += [f"{described(table)}:", ""]
+            rows += [
+                f"| method | {' | '.join(f'{rate:g}' for rate in RATES)} |",
+                "|---" * (1 + len(RATES)) + "|",
+            ]
+            rows += [grid_row(figures, table, method, each) for method, each in found.items()]
+            rows += ["", decided([rate(figures, str(table), method) for method in found]), ""]
+    return "\n".join(rows)
+
+
+def decided(rates: Sequence[float | None]) -> str:
+    """What the choices of the grid say of the grid itself.
+
+    >>> decided([1e-3, 2e-4])
+    '1 of 2 methods take the fastest rate, and 0 the slowest.'
+    """
+    fastest, slowest = (sum(each == end for each in rates) for end in (RATES[-1], RATES[0]))
+    text = f"{fastest} of {len(rates)} methods take the fastest rate, and {slowest} the slowest."
+    if fastest > len(rates) / 2:
+        text += " So the runs are too short for the slower rates, and a still faster one may be better."
+    return text
+
+
+def grid_row(figures: Figures, table: Table, method: str, found: Mapping[float, float | None]) -> str:
+    chosen = rate(figures, str(table), method)
+    cells = ["NaN" if (score := found.get(each)) is None else f"{score:.2f}" for each in RATES]
+    marked = [f"**{cell}**" if each == chosen else cell for each, cell in zip(RATES, cells)]
+    return f"| {METHODS[method].name} | {' | '.join(marked)} |"
+
+
+def papers(figures: Figures) -> str:
+    """The papers' own rows: published scores, ours, and the hours that a row is expected to take."""
+    rows = [
+        PAPERS,
+        "| table | row | recipe | hours | published | here |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in paper.rows():
+        ours = figures.get(str(each), {}).get("scores")
+        text = ", ".join(f"{key} {value:.2f}" for key, value in ours.items()) if ours else "not run yet"
+        known = paper.published(each.line).strip(" ()").removeprefix("published: ")
+        cells = (
+            each.table,
+            each.place,
+            f"`{each.line.recipe}`",
+            f"{paper.expected_hours(each.line):.1f}",
+            known,
+            text,
+        )
+        rows.append(row(cells))
+    return "\n".join(rows) + "\n"
