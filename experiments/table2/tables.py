@@ -39,7 +39,7 @@ LATE = ("nsgan", "0gp", "fargan", "fargan-f1")
 LATE_TABLE = Table("fashion-mnist", 100, "dcgan", 4, LATE)
 FEWER = ("nsgan", "0gp", "sn", "gn", "pgn", "fargan", "fargan-f1")
 """On 1,000 images of CIFAR-10."""
-CNN = ("nsgan", "0gp", "sn", "gn", "pgn", "pgn-proof", "pgn-scalar")
+CNN = ("nsgan", "sn", "gn", "pgn", "0gp", "pgn-proof", "pgn-scalar")
 """On GN's CNN: the methods of PGN's Table II for that network, PGN's other readings, and two with a plain D."""
 
 TABLES = (
@@ -49,7 +49,7 @@ TABLES = (
     Table("cifar10", None, "dcgan"),
     Table("cifar10", 1000, "dcgan", methods=FEWER),
     Table("fashion-mnist", None, "gn_cnn", methods=CNN),
-    Table("cifar10", None, "gn_cnn", methods=CNN),
+    Table("cifar10", None, "gn_cnn", methods=CNN[:4]),
 )
 """In the order in which they are run."""
 
