@@ -110,7 +110,9 @@ to the highest. The dashed line is the untrained generator.*
 
 WORSE = """## What trained badly
 
-Methods whose mean is not below that of untrained generators at equal steps. [The long tables](results-tables.md) name
+Methods whose mean is not below that of untrained generators at equal steps. Where failures differ much, an interval
+includes 0 although every seed of one method fails and none of the other: NSGAN without batch norm on CIFAR-10, against
+consensus. [The long tables](results-tables.md) name
 single runs, and what their critics say.
 """
 
@@ -219,10 +221,10 @@ def badly(figures: Figures) -> str:
         found = scores(figures, str(table), "equal steps", table.score)
         if found:
             start = statistics.fmean(untrained(figures, str(table)))
+            bad = {method: each for method, each in found.items() if statistics.fmean(each) >= start}
             worse = [
-                f"{METHODS[m].name} ({spread(each, 1)})"
-                for m, each in found.items()
-                if statistics.fmean(each) >= start
+                f"{METHODS[method].name} ({spread(each, 1)}; {sum(v >= start for v in each)} of {len(each)} seeds)"
+                for method, each in bad.items()
             ]
             rows += [
                 f"- {described(table)}, where untrained ones have {start:.1f}: {', '.join(worse) or 'none'}."

@@ -344,7 +344,7 @@ def test_claims_of_late_training_are_judged_by_the_runs_on_few_images():
 
 def test_the_pages_name_what_is_worse_than_an_untrained_generator():
     found = {**by_hand("gn", [4.0, 4.2]), **by_hand("pgn", [25.0, 26.0])}
-    assert "where untrained ones have 20.0: PGN, elementwise (25.5 ± 0.7).\n" in page(found)
+    assert "where untrained ones have 20.0: PGN, elementwise (25.5 ± 0.7; 2 of 2 seeds).\n" in page(found)
     text = long_page(found)
     assert "**Worse than the untrained generator** (20.00): PGN, elementwise." in text
     assert (
