@@ -112,8 +112,7 @@ WORSE = """## What trained badly
 
 Methods whose mean is not below that of untrained generators at equal steps. Where failures differ much, an interval
 includes 0 although every seed of one method fails and none of the other: NSGAN without batch norm on CIFAR-10, against
-consensus. [The long tables](results-tables.md) name
-single runs, and what their critics say.
+consensus. [The long tables](results-tables.md) name single runs, and what their critics say.
 """
 
 
