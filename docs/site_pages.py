@@ -23,7 +23,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from steadygan.cli.app import app
-from steadygan.recipes.catalogue import COSTS, Override, overrides, recipe_files, recipe_names
+from steadygan.recipes.catalogue import COSTS, GPU_SPEED, Override, overrides, recipe_files, recipe_names
 from steadygan.recipes.listing import SOURCES, figure, first_sentence, prefixed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,9 +166,6 @@ score is what to expect, or what the paper published. The time is that of the re
 the cost of the whole run in floating-point operations (FLOP), and the time that this takes on a GPU which is assumed to
 do 3e13 of them a second."""
 
-GPU = 3e13
-"""FLOPs a second that a GPU is taken to reach, as in docs/results.md."""
-
 HEADS = ["recipe", "what it is", "data, networks", "expected score", "time"]
 
 
@@ -257,7 +254,7 @@ def _time(name: str, said: str) -> str:
         return first_sentence(said).strip()
     cost = json.loads(COSTS.read_text()).get(overrides()[name].recipe if name in overrides() else name, {})
     flops = cost.get("flops")
-    return f"{prefixed(flops)}FLOP: {flops / GPU / 3600:.2g} h at 30 TFLOP/s" if flops else ""
+    return f"{prefixed(flops)}FLOP: {flops / GPU_SPEED / 3600:.2g} h at 30 TFLOP/s" if flops else ""
 
 
 def rows_of(heads: list[str], rows: list[list[str]]) -> Iterator[str]:

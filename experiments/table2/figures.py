@@ -8,7 +8,7 @@ from typing import Any
 from experiments.table2.choice import chosen_rate
 from experiments.table2.methods import METHODS, RATES
 
-__all__ = ["Figures", "at", "finals", "gaps", "grid", "hours", "rate", "scores", "untrained"]
+__all__ = ["Figures", "at", "finals", "gaps", "grid", "hours", "rate", "scores", "untrained", "worse"]
 
 Figures = Mapping[str, dict[str, Any]]
 """The records of the study, by name."""
@@ -64,6 +64,13 @@ def untrained(figures: Figures, table: str) -> list[float]:
     """The validation scores of all generators at step 0."""
     lines = [line for each in finals(figures, table).values() for line in each]
     return [line["curve"][0][1] for line in lines]
+
+
+def worse(figures: Figures, table: str, point: str, score: str) -> dict[str, list[float]]:
+    """The scores of the methods whose mean is not below that of the untrained generators."""
+    start = statistics.fmean(untrained(figures, table))
+    found = scores(figures, table, point, score)
+    return {method: each for method, each in found.items() if statistics.fmean(each) >= start}
 
 
 def hours(figures: Figures, table: str, methods: Sequence[str], members: int) -> float:

@@ -1,11 +1,11 @@
 """The long tables behind docs/results.md: every method of every table, the grids, and the papers' own rows."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from experiments.pages import spread
 from experiments.table2 import paper
-from experiments.table2.figures import Figures, at, finals, gaps, grid, rate, scores, untrained
+from experiments.table2.figures import Figures, at, finals, gaps, grid, rate, scores, untrained, worse
 from experiments.table2.methods import METHODS, RATES
 from experiments.table2.tables import LATE_TABLE, TABLES, Table, described
 
@@ -126,20 +126,21 @@ def sentences(figures: Figures, table: Table) -> str:
     start = statistics.fmean(untrained(figures, str(table)))
     best = min(means, key=lambda method: means[method])
     text = f"At equal steps {METHODS[best].name} has the lowest mean, {means[best]:.2f}, of {len(means)} methods. "
-    worse = [method for method, mean in means.items() if mean >= start]
+    bad = worse(figures, str(table), "equal steps", table.score)
     text += (
-        f"**Worse than the untrained generator** ({start:.2f}): {named(worse)}."
-        if worse
+        f"**Worse than the untrained generator** ({start:.2f}): {named(bad)}."
+        if bad
         else f"Every method is better than the untrained generator ({start:.2f})."
     )
-    slow = scores(figures, str(table), "equal seconds", table.score)
-    late = [m for m, each in slow.items() if statistics.fmean(each) >= start and m not in worse]
+    late = [
+        method for method in worse(figures, str(table), "equal seconds", table.score) if method not in bad
+    ]
     text += f" Worse than it at equal seconds: {named(late)}." if late else ""
     lost = list(collapsed(figures, table, start))
     return text + (f" Single runs that are worse: {'; '.join(lost)}." if lost else "")
 
 
-def named(methods: Sequence[str]) -> str:
+def named(methods: Iterable[str]) -> str:
     return ", ".join(METHODS[method].name for method in methods)
 
 

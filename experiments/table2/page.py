@@ -19,7 +19,7 @@ from experiments.table2.claims import (
     Question,
     verdict,
 )
-from experiments.table2.figures import Figures, finals, gaps, grid, hours, scores, untrained
+from experiments.table2.figures import Figures, finals, gaps, grid, hours, scores, untrained, worse
 from experiments.table2.long_tables import long_page, row
 from experiments.table2.methods import METHODS
 from experiments.table2.tables import LATE_TABLE, MEMBERS, TABLES, Table, described
@@ -191,7 +191,7 @@ def sentence(figures: Figures, claim: Claim) -> str:
         changed = f" ({IN_SHORT[other]})" if word != other else ""
         text += f"; at equal seconds {later}{changed}"
     others = [] if claim.unmet or claim.table != ALL else list(on_others(figures, claim))
-    text += f". Other tables: {'; '.join(others)}" if others else ""
+    text += f". On other tables. {'. '.join(others)}" if others else ""
     return f"{text}. {claim.unmet or claim.limits}".rstrip(" .") + "."
 
 
@@ -201,7 +201,7 @@ def on_others(figures: Figures, claim: Claim) -> Iterator[str]:
         if str(table) not in (ALL, str(LATE_TABLE)):
             word, effect = verdict(claim, scores(figures, str(table), "equal steps", table.score))
             if word in IN_SHORT:
-                yield f"{label(table)} {IN_SHORT[word]}, {effect.rpartition(', ')[2]}"
+                yield f"{label(table)}: {IN_SHORT[word]}, {effect.rpartition(', ')[2]}"
 
 
 def elsewhere() -> str:
@@ -217,16 +217,15 @@ def badly(figures: Figures) -> str:
     """The methods that are not better than an untrained generator, by table."""
     rows = []
     for table in TABLES:
-        found = scores(figures, str(table), "equal steps", table.score)
-        if found:
+        if finals(figures, str(table)):
             start = statistics.fmean(untrained(figures, str(table)))
-            bad = {method: each for method, each in found.items() if statistics.fmean(each) >= start}
-            worse = [
+            bad = worse(figures, str(table), "equal steps", table.score)
+            lines = [
                 f"{METHODS[method].name} ({spread(each, 1)}; {sum(v >= start for v in each)} of {len(each)} seeds)"
                 for method, each in bad.items()
             ]
             rows += [
-                f"- {described(table)}, where untrained ones have {start:.1f}: {', '.join(worse) or 'none'}."
+                f"- {described(table)}, where untrained ones have {start:.1f}: {', '.join(lines) or 'none'}."
             ]
     return "\n".join([WORSE, *rows, ""]) if rows else ""
 

@@ -13,14 +13,11 @@ from experiments.figures.drawing import at_end
 from experiments.figures.runs import curves, described, lost, place, trained
 from experiments.out_of_time import OutOfTime, ending
 from steadygan.errors import UsageError
-from steadygan.recipes.catalogue import COSTS
+from steadygan.recipes.catalogue import COSTS, GPU_SPEED
 from steadygan.runs.folder import CHECKPOINTS
 from steadygan.runs.sinks.checkpoints import best_checkpoint
 
-__all__ = ["SPEED", "Row", "expected_hours", "rows", "sitting"]
-
-SPEED = 30e12
-"""FLOPs a second that a GPU is taken to reach with small networks in batches of 64: an assumption."""
+__all__ = ["Row", "expected_hours", "rows", "sitting"]
 
 INCEPTION = ("evaluation.extractor=inception", "evaluation.reference=train")
 FAR = (*INCEPTION, "evaluation.images=10000", "every.score=10%")
@@ -58,12 +55,12 @@ def rows() -> list[Row]:
 
 
 def expected_hours(line: Line) -> float:
-    """The hours of one seed of a row on one GPU: the FLOPs of its recipe over SPEED.
+    """The hours of one seed of a row on one GPU: the FLOPs of its recipe over GPU_SPEED.
 
     >>> 0.5 < expected_hours(Line("PGN-GAN", "cifar10-gn-cnn-pgn")) < 2
     True
     """
-    return json.loads(COSTS.read_text())[line.recipe]["flops"] / SPEED / 3600
+    return json.loads(COSTS.read_text())[line.recipe]["flops"] / GPU_SPEED / 3600
 
 
 def missing(options: argparse.Namespace) -> Iterator[Row]:

@@ -122,11 +122,12 @@ def fresh(table: Table, method: str, rate: float, seeds: range, options: argpars
     folder = options.runs / f"{raw['name']}-final-{rate:g}{later}"
     trained(config.with_root(raw, options.data_root), folder)
     known = records.read(options.figures)
-    each = seconds_a_step(folder / SECONDS) / len(seeds)
-    points = scored_at(raw["steps"], each, budget(table, known), table.longer > 1)
     if later:
         first = known[f"{raw['name']}-final-{SEEDS.start}"]
         each, points = first["seconds_a_step"], {name: at["step"] for name, at in first["at"].items()}
+    else:
+        each = seconds_a_step(folder / SECONDS) / len(seeds)
+        points = scored_at(raw["steps"], each, budget(table, known), table.longer > 1)
     made = opened(folder, options.data_root)[1]
     scored = finals(folder, made, points, extractor(table), options.images, method in FALLING)
     for seed, curve, found in zip(seeds, curves(folder, table.score, len(seeds)), scored, strict=True):

@@ -318,7 +318,7 @@ def test_a_verdict_that_seconds_change_says_so_and_other_tables_have_theirs():
     [line] = [line for line in text.splitlines() if "PGN is better than GN" in line]
     assert "**Supported here**. Effect -2.00" in line
     assert "at equal seconds +2.95" in line
-    assert line.endswith(" (the opposite). Other tables: Fashion, 1,000 the opposite, +20 %.")
+    assert line.endswith(" (the opposite). On other tables. Fashion, 1,000: the opposite, +20 %.")
 
 
 def test_claims_of_late_training_are_judged_by_the_runs_on_few_images():

@@ -11,6 +11,7 @@ from steadygan.files import folder_or_zip
 
 __all__ = [
     "COSTS",
+    "GPU_SPEED",
     "KEYS",
     "OVERRIDES",
     "RECIPES",
@@ -34,6 +35,9 @@ OVERRIDES = RECIPES / "overrides.yaml"
 
 COSTS = RECIPES / "costs.json"
 """Parameters and FLOPs of each file, counted beforehand: making its networks takes too long for a list."""
+
+GPU_SPEED = 30e12
+"""FLOPs a second that a GPU is taken to reach with small networks in batches of 64: an assumption."""
 
 
 KEYS = RECIPES / "keys.txt"
