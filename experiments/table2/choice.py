@@ -5,19 +5,19 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Difference", "chosen_rate", "difference", "read"]
+__all__ = ["Difference", "difference", "ranked_rates", "read"]
 
 
-def chosen_rate(scores: Mapping[float, float | None]) -> float | None:
-    """The learning rate with the lowest kernel distance on the validation split; None if no run has a score.
+def ranked_rates(scores: Mapping[float, float | None]) -> list[float]:
+    """The learning rates from the lowest to the highest kernel distance on the validation split.
 
-    A run that became NaN has no score. Of equal scores the lower rate wins.
+    A run that became NaN has no score, and its rate is left out. Of equal scores the lower rate comes first.
 
-    >>> chosen_rate({1e-4: 9.0, 2e-4: 4.0, 5e-4: 4.0, 1e-3: None})
-    0.0002
+    >>> ranked_rates({1e-4: 9.0, 2e-4: 4.0, 5e-4: 4.0, 1e-3: None})
+    [0.0002, 0.0005, 0.0001]
     """
     found = [(score, rate) for rate, score in scores.items() if score is not None and math.isfinite(score)]
-    return min(found)[1] if found else None
+    return [rate for _, rate in sorted(found)]
 
 
 class Difference(NamedTuple):

@@ -5,10 +5,25 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.table2.choice import chosen_rate
+from experiments.table2.choice import ranked_rates
 from experiments.table2.methods import METHODS, RATES
+from experiments.table2.tables import TABLES
 
-__all__ = ["Figures", "at", "finals", "gaps", "grid", "hours", "rate", "scores", "untrained", "worse"]
+__all__ = [
+    "Figures",
+    "at",
+    "fails",
+    "finals",
+    "gaps",
+    "grid",
+    "hours",
+    "ranked",
+    "retried",
+    "retry",
+    "scores",
+    "untrained",
+    "worse",
+]
 
 Figures = Mapping[str, dict[str, Any]]
 """The records of the study, by name."""
@@ -27,15 +42,56 @@ def grid(figures: Figures, table: str) -> dict[str, dict[float, float | None]]:
     return {m: {one["rate"]: one["curve"][-1][1] for one in each} for m, each in lines.items()}
 
 
-def rate(figures: Figures, table: str, method: str) -> float | None:
-    """The rate that the validation split chooses; None where the grid is not complete or has no score."""
+def ranked(figures: Figures, table: str, method: str) -> list[float]:
+    """A method's rates, the one that the validation split chooses first; empty where the grid is not complete."""
     found = grid(figures, table).get(method, {})
-    return chosen_rate(found) if len(found) == len(RATES) else None
+    return ranked_rates(found) if len(found) == len(RATES) else []
 
 
 def finals(figures: Figures, table: str) -> dict[str, list[dict[str, Any]]]:
-    """The lines of the fresh seeds of each method."""
-    return of(figures, table, "final")
+    """The lines of the fresh seeds of each method, at the rate that counts.
+
+    It is the one that the validation split chooses. For a method that fails there it is the next best one at which it
+    does not fail, if there is any.
+    """
+    found = of(figures, table, "final")
+    for method, tries in retried(figures, table).items():
+        found[method] = next((each for each in tries.values() if not fails(figures, each)), found[method])
+    return found
+
+
+def retried(figures: Figures, table: str) -> dict[str, dict[float, list[dict[str, Any]]]]:
+    """The lines of the methods that failed and were tried again, by rate, the best rate of the grid first."""
+    found = of(figures, table, "retry")
+    return {
+        method: {
+            rate: mine
+            for rate in ranked(figures, table, method)
+            if (mine := [line for line in lines if line["rate"] == rate])
+        }
+        for method, lines in found.items()
+    }
+
+
+def fails(figures: Figures, lines: Sequence[dict[str, Any]]) -> bool:
+    """Whether the mean of runs of a method is not below that of untrained generators, at equal steps."""
+    table = lines[0]["table"]
+    score = next(each for each in TABLES if str(each) == table).score
+    found = [v for line in lines if math.isfinite(v := at(line, "equal steps", score))]
+    return not found or statistics.fmean(found) >= statistics.fmean(untrained(figures, table))
+
+
+def retry(figures: Figures, table: str, method: str) -> float | None:
+    """The next rate at which a method that fails is tried again; None for one that does not fail, or failed at all.
+
+    The rate of its choice comes first, once more, for a diagnosis.
+    """
+    if not fails(figures, of(figures, table, "final")[method]):
+        return None
+    tries = retried(figures, table).get(method, {})
+    if any(not fails(figures, lines) for lines in tries.values()):
+        return None
+    return next((rate for rate in ranked(figures, table, method) if rate not in tries), None)
 
 
 def at(line: dict[str, Any], point: str, score: str) -> float:
@@ -62,7 +118,7 @@ def gaps(figures: Figures, table: str, point: str, logits: bool = False) -> dict
 
 def untrained(figures: Figures, table: str) -> list[float]:
     """The validation scores of all generators at step 0."""
-    lines = [line for each in finals(figures, table).values() for line in each]
+    lines = [line for each in of(figures, table, "final").values() for line in each]
     return [line["curve"][0][1] for line in lines]
 
 

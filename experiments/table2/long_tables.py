@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from experiments.pages import spread
 from experiments.table2 import paper
-from experiments.table2.figures import Figures, at, finals, gaps, grid, rate, scores, untrained, worse
+from experiments.table2.figures import Figures, at, finals, gaps, grid, ranked, scores, untrained, worse
 from experiments.table2.methods import METHODS, RATES
 from experiments.table2.tables import LATE_TABLE, TABLES, Table, described
 
@@ -67,7 +67,7 @@ def method_row(figures: Figures, table: Table, method: str) -> str:
     norm = "yes" if METHODS[method].batch_norm or table.network == "gn_cnn" else "no"
     if not lines:
         tried = len(grid(figures, str(table)).get(method, {})) == len(RATES)
-        gone = tried and rate(figures, str(table), method) is None
+        gone = tried and not ranked(figures, str(table), method)
         return row([METHODS[method].name, norm, "diverges at every rate" if gone else "not run yet"], 11)
     steps = scores(figures, str(table), "equal steps", table.score).get(method, [])
     seconds = scores(figures, str(table), "equal seconds", table.score).get(method, [])
@@ -76,7 +76,7 @@ def method_row(figures: Figures, table: Table, method: str) -> str:
     cells = [
         METHODS[method].name,
         norm,
-        edge(lines[0]["rate"]),
+        edge(lines[0]["rate"]) + (", tried again" if lines[0]["part"] == "retry" else ""),
         spread(steps, 2),
         spread(other, 0),
         spread(seconds, 2),
@@ -179,11 +179,15 @@ def tuning(figures: Figures) -> str:
                 "|---" * (1 + len(RATES)) + "|",
             ]
             rows += [grid_row(figures, table, method, each) for method, each in found.items()]
-            rows += ["", decided([rate(figures, str(table), method) for method in found]), ""]
+            rows += [
+                "",
+                decided([rates[0] for method in found if (rates := ranked(figures, str(table), method))]),
+                "",
+            ]
     return "\n".join(rows)
 
 
-def decided(rates: Sequence[float | None]) -> str:
+def decided(rates: Sequence[float]) -> str:
     """What the choices of the grid say of the grid itself.
 
     >>> decided([1e-3, 2e-4])
@@ -197,7 +201,7 @@ def decided(rates: Sequence[float | None]) -> str:
 
 
 def grid_row(figures: Figures, table: Table, method: str, found: Mapping[float, float | None]) -> str:
-    chosen = rate(figures, str(table), method)
+    chosen = next(iter(ranked(figures, str(table), method)), None)
     cells = ["NaN" if (score := found.get(each)) is None else f"{score:.2f}" for each in RATES]
     marked = [f"**{cell}**" if each == chosen else cell for each, cell in zip(RATES, cells)]
     return f"| {METHODS[method].name} | {' | '.join(marked)} |"

@@ -23,11 +23,12 @@ def penalized(**weights: float) -> dict[str, Any]:
     return {"critic": {"penalties": [{"name": name, "weight": each} for name, each in weights.items()]}}
 
 
-def normalized(name: str, **given: Any) -> dict[str, Any]:
-    return {
-        "game": {"name": "gan", "loss": "hinge"},
-        "critic": {"normalization": {"name": name, **given}},
-    }
+def normalized(name: str, consistency: float = 0, **given: Any) -> dict[str, Any]:
+    """A normalized critic with the hinge loss, and with consistency (CR) of this weight."""
+    critic = {"normalization": {"name": name, **given}}
+    if consistency:
+        critic["consistency"] = [{"name": "cr", "weight": consistency}]
+    return {"game": {"name": "gan", "loss": "hinge"}, "critic": critic}
 
 
 def far(count: float, pool: int) -> dict[str, Any]:
@@ -60,10 +61,13 @@ METHODS: dict[str, Method] = {
     "consensus-bn": Method("consensus, batch norm", "Mescheder 2017", True, CONSENSUS),
     "pgn-scalar": Method("PGN, scalar", "Xia 2023", True, normalized(PGN, reading="scalar")),
     "fargan-n75": Method("FARGAN, N0 = 3/4 of a batch", "Tao and Wang 2020", False, far(0.75, 8)),
+    "sn-cr": Method("SN, CR", "Zhang 2020", True, normalized("spectral_normalized", 10)),
+    "gn-cr": Method("GN, CR", "Wu 2021", True, normalized("gradient_normalized", 5)),
+    "pgn-cr": Method("PGN, elementwise, CR", "Xia 2023", True, normalized(PGN, 5, reading="elementwise")),
 }
 """In the order in which they are run."""
 
-FALLING = ("pgn", "pgn-proof", "pgn-scalar")  # whose f is low on real images: f^ has 1 - f above
+FALLING = ("pgn", "pgn-proof", "pgn-scalar", "pgn-cr")  # whose f is low on real images: f^ has 1 - f above
 
 
 def configured(method: str, network: str, batch: int, width: int) -> dict[str, Any]:

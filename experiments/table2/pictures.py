@@ -2,15 +2,16 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from experiments.table2.figures import Figures, finals, untrained
-from experiments.table2.methods import METHODS
+from experiments.table2.methods import METHODS, RATES
 from experiments.table2.tables import Table, described
 
-__all__ = ["draw_critics", "draw_scores"]
+__all__ = ["draw_critics", "draw_rates", "draw_scores"]
 
 BLUE, RED, GREEN, PINK, YELLOW, BLACK = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#000000"
 COLOURS = {
@@ -19,25 +20,46 @@ COLOURS = {
     **{"gn": BLUE, "pgn": GREEN, "pgn-proof": PINK, "pgn-scalar": YELLOW},
     **{"nsgan-nobn": RED, "consensus": GREEN, "consensus-bn": PINK},
     **{"r3gan": GREEN, "wgan-gp": PINK},
+    **{"sn-cr": RED, "gn-cr": YELLOW, "pgn-cr": PINK},
 }
 """Okabe and Ito's, different within a panel."""
+
+RATE_COLOURS = (BLUE, GREEN, YELLOW, RED)
 
 
 def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table], out: Path) -> None:
     """The validation score of some methods over steps, a panel for each table: median and range of the seeds."""
+    with _panels(len(tables), out) as axes:
+        for axis, table in zip(axes, tables):
+            for method in methods:
+                runs = finals(figures, str(table)).get(method, ())
+                _band(axis, [line["curve"] for line in runs], METHODS[method].name, COLOURS[method])
+            _scores(axis, described(table), statistics.fmean(untrained(figures, str(table))))
+
+
+def draw_rates(
+    figures: Figures,
+    failures: Sequence[tuple[Table, str, Mapping[float, Sequence[Mapping[str, Any]]]]],
+    out: Path,
+) -> None:
+    """The validation score over steps of methods that failed, a panel for each: median and range at each rate."""
+    with _panels(len(failures), out) as axes:
+        for axis, (table, method, tries) in zip(axes, failures):
+            for rate, runs in sorted(tries.items()):
+                _band(axis, [line["curve"] for line in runs], f"{rate:g}", RATE_COLOURS[RATES.index(rate)])
+            title = f"{METHODS[method].name}\n{described(table)}"
+            _scores(axis, title, statistics.fmean(untrained(figures, str(table))))
+
+
+@contextmanager
+def _panels(count: int, out: Path) -> Iterator[Sequence[Any]]:
+    """The panels of a picture of scores over steps, up to three in a row; the first has the legend."""
     pyplot = _pyplot()
-    columns = min(3, len(tables))
-    rows = math.ceil(len(tables) / columns)
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), squeeze=False)
-    for axis, table in zip(axes.flatten(), tables):
-        for method in methods:
-            _band(axis, [line["curve"] for line in finals(figures, str(table)).get(method, ())], method)
-        start = statistics.fmean(untrained(figures, str(table)))
-        axis.axhline(start, color="grey", linestyle="--", linewidth=1)
-        axis.set_title(described(table), fontsize=9)
-        axis.set_ylim(0, 1.5 * start)
-        axis.grid(alpha=0.2)
-    for axis in axes.flatten()[len(tables) :]:
+    yield axes.flatten()[:count]
+    for axis in axes.flatten()[count:]:
         axis.set_visible(False)
     for axis in axes[:, 0]:
         axis.set_ylabel("kernel distance, lower is better", fontsize=8)
@@ -46,6 +68,14 @@ def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table
     figure.tight_layout()
     figure.savefig(out, dpi=90)
     pyplot.close(figure)
+
+
+def _scores(axis: Any, title: str, start: float) -> None:
+    """A panel's title, its range, and the score of untrained generators."""
+    axis.axhline(start, color="grey", linestyle="--", linewidth=1)
+    axis.set_title(title, fontsize=9)
+    axis.set_ylim(0, 1.5 * start)
+    axis.grid(alpha=0.2)
 
 
 def draw_critics(figures: Figures, table: str, out: Path) -> None:
@@ -60,7 +90,8 @@ def draw_critics(figures: Figures, table: str, out: Path) -> None:
     for axis, title, key in zip(axes, titles, ("gap", "spread", "score")):
         for method, lines in finals(figures, table).items():
             rows = [[[p["step"], _value(p, key)] for p in line["at"].values()] for line in lines]
-            _band(axis, [line["curve"] for line in lines] if key == "score" else rows, method)
+            drawn = [line["curve"] for line in lines] if key == "score" else rows
+            _band(axis, drawn, METHODS[method].name, COLOURS[method])
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("steps")
         axis.grid(alpha=0.2, which="both")
@@ -78,7 +109,7 @@ def _value(point: dict[str, Any], key: str) -> float:
     return critic["spread"] if key == "spread" else critic["over_held"]["value"]
 
 
-def _band(axis: Any, curves: Sequence[Any], method: str) -> None:
+def _band(axis: Any, curves: Sequence[Any], label: str, colour: str) -> None:
     """The median of curves of (step, value), and a band from the lowest to the highest; a None ends a curve."""
     if not curves:
         return
@@ -89,8 +120,7 @@ def _band(axis: Any, curves: Sequence[Any], method: str) -> None:
                 by_step.setdefault(step, []).append(value)
     steps = sorted(by_step)
     middle = [statistics.median(by_step[step]) for step in steps]
-    colour = COLOURS[method]
-    axis.plot(steps, middle, color=colour, label=METHODS[method].name, linewidth=1.5)
+    axis.plot(steps, middle, color=colour, label=label, linewidth=1.5)
     ends = ([min(by_step[step]) for step in steps], [max(by_step[step]) for step in steps])
     axis.fill_between(steps, *ends, color=colour, alpha=0.15, linewidth=0)
 

@@ -6,7 +6,8 @@
 
 protocol.md, beside this file, says what is compared with what; it was written before the runs. A table is one set of
 images, a number of training images and an architecture. In it each method has a grid of learning rates on seed 0, of
-which the validation split chooses one, and then fresh seeds at that rate. Rates, and seeds, train as one program.
+which the validation split chooses one, and then fresh seeds at that rate. Rates, and seeds, train as one program. A
+method that fails is tried again at the next best rates, and diagnosed.
 
 Figures are kept in figures.jsonl: a line for each method's runs, with their configuration, and one for each member.
 A run that has its lines is not trained again, and an interrupted one is resumed. --minutes or SIGTERM ends a sitting.
@@ -18,7 +19,7 @@ import argparse
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ from experiments import records
 from experiments.out_of_time import OutOfTime, ending
 from experiments.pages import DOCS
 from experiments.table2 import paper
-from experiments.table2.choice import chosen_rate
+from experiments.table2.figures import ranked, retry
 from experiments.table2.methods import FALLING, RATES, WIDTHS, configured
 from experiments.table2.page import written
 from experiments.table2.scores import VALIDATION, curves, finals, of_real, seconds_a_step, timed, work
 from experiments.table2.tables import SEEDS, TABLES, Table
 from steadygan import config
+from steadygan.commands.diagnose import events_of
+from steadygan.diagnostics import diagnose
 from steadygan.errors import UsageError
 from steadygan.metrics import Extractor
 from steadygan.runs import classifiers, train
@@ -128,14 +131,41 @@ def fresh(table: Table, method: str, rate: float, seeds: range, options: argpars
     else:
         each = seconds_a_step(folder / SECONDS) / len(seeds)
         points = scored_at(raw["steps"], each, budget(table, known), table.longer > 1)
-    made = opened(folder, options.data_root)[1]
-    scored = finals(folder, made, points, extractor(table), options.images, method in FALLING)
-    for seed, curve, found in zip(seeds, curves(folder, table.score, len(seeds)), scored, strict=True):
-        record = {**about(table, method, raw), "part": "final", "rate": rate, "seed": seed}
-        record |= {"seconds_a_step": each, "curve": curve, "at": found}
+    for seed, record in zip(seeds, measured(table, method, folder, seeds, points, options), strict=True):
+        record |= {**about(table, method, raw), "part": "final", "rate": rate, "seconds_a_step": each}
         records.put(options.figures, f"{raw['name']}-final-{seed}", record)
     whole = {**about(table, method, raw), "part": "config", "config": raw}
     records.put(options.figures, f"{raw['name']}-final{later}", whole)
+
+
+def again(table: Table, method: str, rate: float, options: argparse.Namespace) -> None:
+    """Train a method that failed on the fresh seeds at a rate, with a diagnosis of each run."""
+    raw = described(table, method, [rate], SEEDS, options.steps)
+    raw["every"] = {**raw["every"], "diagnostics": raw["every"]["log"]}
+    folder = options.runs / f"{raw['name']}-retry-{rate:g}"
+    trained(config.with_root(raw, options.data_root), folder)
+    each = seconds_a_step(folder / SECONDS) / len(SEEDS)
+    points = scored_at(raw["steps"], each, budget(table, records.read(options.figures)), table.longer > 1)
+    history = events_of(folder)
+    for index, record in enumerate(measured(table, method, folder, SEEDS, points, options)):
+        record |= {**about(table, method, raw), "part": "retry", "rate": rate, "seconds_a_step": each}
+        record["verdicts"] = [verdict.name for verdict in diagnose(history.history(index))]
+        records.put(options.figures, f"{raw['name']}-retry-{rate:g}-{record['seed']}", record)
+
+
+def measured(
+    table: Table,
+    method: str,
+    folder: Path,
+    seeds: range,
+    points: Mapping[str, int],
+    options: argparse.Namespace,
+) -> Iterator[dict[str, Any]]:
+    """The seed, the curve and the final figures of each member of a run."""
+    made = opened(folder, options.data_root)[1]
+    scored = finals(folder, made, points, extractor(table), options.images, method in FALLING)
+    for seed, curve, found in zip(seeds, curves(folder, table.score, len(seeds)), scored, strict=True):
+        yield {"seed": seed, "curve": curve, "at": found}
 
 
 def budget(table: Table, figures: dict[str, records.Record]) -> float:
@@ -162,12 +192,6 @@ def about(table: Table, method: str, raw: dict[str, Any]) -> dict[str, Any]:
     return {**table._asdict(), "methods": None, "table": str(table), "method": method, "steps": raw["steps"]}
 
 
-def rate_of(table: Table, method: str, figures: dict[str, records.Record]) -> float | None:
-    """The rate that the validation split chooses; None where every rate diverged. Raises KeyError before the grid."""
-    lines = {rate: figures[f"{table}-{method}-grid-{rate:g}"] for rate in RATES}
-    return chosen_rate({rate: line["curve"][-1][1] for rate, line in lines.items()})
-
-
 def missing(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None]]]:
     """What is wanted and has no figures yet, by name; each is made before the next one is looked for."""
     for table in TABLES:
@@ -179,16 +203,33 @@ def missing(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
                 yield f"{name}-grid", lambda table=table, method=method: grid(table, method, options)
             if not there(f"{name}-grid", table, options):
                 continue  # it could not be run
-            rate = rate_of(table, method, records.read(options.figures))
+            rates = ranked(records.read(options.figures), str(table), method)
             gone = [seed for seed in SEEDS if not there(f"{name}-final-{seed}", table, options)]
-            if rate and gone:
+            if rates and gone:
                 left = range(gone[0], SEEDS.stop)
-                yield f"{name}-final", lambda t=table, m=method, r=rate, s=left: fresh(t, m, r, s, options)
+                yield (
+                    f"{name}-final",
+                    lambda t=table, m=method, r=rates[0], s=left: fresh(t, m, r, s, options),
+                )
+            if there(f"{name}-final-{SEEDS[-1]}", table, options):
+                yield from retries(table, method, options)
         real = f"{table}-real"
         if there(f"{table}-nsgan-final-{SEEDS[-1]}", table, options) and real not in records.read(
             options.figures
         ):
             yield real, lambda table=table, real=real: reals(table, real, options)
+
+
+def retries(
+    table: Table, method: str, options: argparse.Namespace
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The rates at which a method that fails is tried again, until it does not."""
+    tried: set[float] = set()
+    while rate := retry(records.read(options.figures), str(table), method):
+        if rate in tried:
+            return  # it could not be run
+        tried.add(rate)
+        yield f"{table}-{method}-retry-{rate:g}", lambda rate=rate: again(table, method, rate, options)
 
 
 def reals(table: Table, name: str, options: argparse.Namespace) -> None:
