@@ -49,7 +49,7 @@ TABLES = (
     Table("fashion-mnist", None, "dcgan"),
     LATE_TABLE,
     Table("fashion-mnist", 1000, "dcgan", methods=PLAIN),
-    Table("cifar10", None, "dcgan"),
+    Table("cifar10", None, "dcgan", methods=PLAIN),
     Table("cifar10", 1000, "dcgan", methods=FEWER),
     Table("fashion-mnist", None, "gn_cnn", methods=CNN),
     Table("cifar10", None, "gn_cnn", methods=CNN[:4]),
