@@ -954,7 +954,11 @@ def test_a_schedule_over_no_step_is_refused_by_its_path():
 def test_the_shortest_run_of_a_recipe_with_shares_is_possible():
     """`steps=1` is how people try whether a recipe starts at all; half of one step may not be an error."""
     run = made(steps=1, optimizer={"name": "sgd", "lr": {**LINE, "over": "40%"}})
-    run.step(run.state, run.draws(0))
+    even = made(steps=1, optimizer={"name": "sgd", "lr": LINE["start"]})
+    after, wanted = (each.step(each.state, each.draws(0))[0] for each in (run, even))
+    for name, start in run.state.params.items():
+        assert not torch.equal(after.params[name], start)
+        torch.testing.assert_close(after.params[name], wanted.params[name])
 
 
 # ---------------------------------------------------------------------------------------------- recipes
