@@ -60,6 +60,11 @@ GOOD: dict[str, st.SearchStrategy] = {
     "sweep": st.lists(real(0, 1e6), min_size=1, max_size=3),
     "decay": real(0, 1),
     "span": st.one_of(st.integers(0, 10**9), SHARE_OF_RUN),
+    "times": st.one_of(
+        st.integers(0, 10**9),
+        SHARE_OF_RUN,
+        st.lists(st.one_of(st.integers(1, 10**9), SHARE_OF_RUN), min_size=1, max_size=3),
+    ),
     "length": st.one_of(st.integers(1, 10**9), SHARE_OF_RUN),
     "flag": st.booleans(),
     "text": st.text(max_size=8),
@@ -87,6 +92,7 @@ BAD: dict[str, list[Any]] = {
     "sweep": [[], [0.1, -1], [[0.1]], *NOT_A_NUMBER],
     "decay": [-0.1, 1.1, math.nan, [0.5, 1.5], *NOT_A_NUMBER],
     "span": [-1, 1.5, "half", "5", "%", "-5%", "101%", "nan%", [1], None, {}, {"x": 1}],
+    "times": [-1, 1.5, "half", "5", "%", "-5%", "101%", "nan%", [], [-1], [None], None, {}, {"x": 1}],
     "length": [-1, 1.5, "half", "5", "%", "-5%", "101%", "nan%", [1], None, {}, {"x": 1}],
     "flag": ["perhaps", 2, None, {}, [True]],
     "text": [3, None, {}, ["x"]],
@@ -231,7 +237,7 @@ VALID = st.fixed_dictionaries(
         "device": leaf("text"),
         "threads": leaf("size"),
         "gpu": group(tf32=leaf("flag"), autotune=leaf("flag"), graphs=leaf("flag")),
-        "every": group(log=leaf("span"), score=leaf("span"), checkpoint=leaf("span")),
+        "every": group(log=leaf("span"), score=leaf("times"), checkpoint=leaf("span")),
         "keep": group(last=leaf("count"), best=leaf("text or none")),
         "stop": st.fixed_dictionaries(
             {"log": leaf("text"), "below": real(-1e6, 1e6).map(lambda value: Leaf("end", value))},
