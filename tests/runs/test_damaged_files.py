@@ -160,10 +160,11 @@ def test_json_that_cannot_be_read_is_a_value_error(text, tmp_path):
         read_json(tmp_path / "file.json")
 
 
-def test_the_weights_of_a_run_with_damaged_facts_are_refused(folder, command):
+@pytest.mark.parametrize("facts", [{"layout": None}, {"members": [{}] * 3}], ids=["no layout", "members"])
+def test_the_weights_of_a_run_with_damaged_facts_are_refused(facts, folder, command):
     for path in checkpoints(folder / "checkpoints"):
         meta = json.loads((path / "meta.json").read_text())
-        (path / "meta.json").write_text(json.dumps({**meta, "layout": None}))
+        (path / "meta.json").write_text(json.dumps({**meta, **facts}))
     assert_sentences(command("train", "run", "--from", folder, "--out", "new"), 2)
     assert not Path("new").exists()
 

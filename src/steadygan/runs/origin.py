@@ -55,7 +55,7 @@ def origin(
         return _weights(folder, meta, tensors, players, member)
     except UsageError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         raise UsageError(
             f"the meta.json of the newest checkpoint of {folder} is damaged ({type(error).__name__}: {error}): remove "
             "that checkpoint, or name another run"
