@@ -4,8 +4,8 @@
 
 Each recipe is trained for a few steps with every kind of event several times, and the seconds of each event are
 measured, by the processor's time of the thread that trains. The share is the seconds of all events of the whole run, as
-often as the recipe has them, in those of all its steps. Another thread writes checkpoints, which is not counted.
-Settings are the recipe's own, compiled. The steps alone are measured as `benchmarks.step` measures them.
+often as the recipe has them, in those of all its steps. Another thread draws pictures and writes checkpoints, which is
+not counted. Settings are the recipe's own, compiled. The steps alone are measured as `benchmarks.step` measures them.
 """
 
 import statistics

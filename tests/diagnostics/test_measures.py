@@ -131,7 +131,7 @@ def mean_distance(x: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-@pytest.mark.parametrize("d", [2, 7])
+@pytest.mark.parametrize("d", [2, 7, 40])
 def test_the_fakes_by_loops(k, d):
     fake, real = points(17, d, 1) * 0.6 + 0.3, points(23, d, 2)
     found = fake_measures(fake, real, torch.eye(d, 2).double(), k)
@@ -142,6 +142,16 @@ def test_the_fakes_by_loops(k, d):
     for axis in range(2):
         wanted = (fake.mean(0) - centre)[axis].item() / rms
         assert found[f"fakes/at{axis}"].item() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("d", [2, 40])
+def test_points_that_are_close_to_each_other_and_far_from_0_keep_their_distances(d):
+    """In float32, |a|^2 + |b|^2 - 2 a.b loses all digits of distances of 1e-3 at 100."""
+    fake, real = ((points(12, d, seed) * 1e-3 + 100).float() for seed in (1, 2))
+    found = fake_measures(fake, real, torch.eye(d, 2), 2)
+    wanted = mean_distance(fake.double()) / mean_distance(real.double())
+    assert found["fakes/diversity"].item() == pytest.approx(wanted, rel=1e-5)
+    assert found["fakes/coverage"].item() == pytest.approx(coverage(fake.double(), real.double(), 2))
 
 
 def test_coverage_is_that_of_the_scores():
@@ -161,10 +171,11 @@ def test_units_of_the_data_change_nothing(scale, shift):
         assert other[key].item() == pytest.approx(one[key].item(), rel=1e-6, abs=1e-9), key
 
 
-def test_a_good_generator_a_collapsed_one_and_one_that_is_away():
-    real, same = points(256, 2, 1), points(256, 2, 2)
-    eye = torch.eye(2).double()
-    good, one, away = (fake_measures(x, real, eye) for x in (same, same[:1].expand(256, 2), same + 100))
+@pytest.mark.parametrize("d", [2, 40])
+def test_a_good_generator_a_collapsed_one_and_one_that_is_away(d):
+    real, same = points(256, d, 1), points(256, d, 2)
+    eye = torch.eye(d, 2).double()
+    good, one, away = (fake_measures(x, real, eye) for x in (same, same[:1].expand(256, d), same + 100))
     assert good["fakes/coverage"] > 0.93  # 1 - 2^-5 in the mean, with a spread of .011
     assert good["fakes/diversity"].item() == pytest.approx(1, abs=0.1)
     assert (one["fakes/diversity"].item(), away["fakes/coverage"].item()) == (0.0, 0.0)
@@ -187,6 +198,18 @@ def test_copies_is_the_statistic_of_the_scores_ties_included():
     train, held = points(40, 2, 1), points(30, 2, 2)
     fake = torch.cat([points(20, 2, 3), train[:10], held[:5]])
     wanted = metrics.memorisation(fake, train, held).value
+    assert copies(fake, held, train)["fakes/copies"].item() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("d", [2, 40])
+def test_copies_by_loops_of_samples_that_are_in_both_sets_too(d):
+    train = points(40, d, 1)
+    held = torch.cat([points(30, d, 2), train[20:25]])
+    fake = torch.cat([points(20, d, 3), train[:10], held[:5]])
+    of_fakes, of_held = (
+        [min(math.dist(x, t) for t in train.tolist()) for x in s.tolist()] for s in (fake, held)
+    )
+    wanted = sum((f < h) + (f == h) / 2 for f in of_fakes for h in of_held) / (len(fake) * len(held))
     assert copies(fake, held, train)["fakes/copies"].item() == pytest.approx(wanted)
 
 
@@ -255,10 +278,11 @@ def test_weights_that_are_not_finite_have_no_norm_and_end_nothing(bad):
     assert math.isnan(spectral_norm(weights).item())
 
 
-def test_every_measure_is_mapped_over_members():
+@pytest.mark.parametrize("d", [2, 40])
+def test_every_measure_is_mapped_over_members(d):
     """An ensemble's are had by vmap: each equals the single one."""
-    fake, real = (torch.stack([points(9, 2, seed + at) for seed in (1, 2, 3)]) for at in (0, 10))
-    eye = torch.eye(2).double()
+    fake, real = (torch.stack([points(9, d, seed + at) for seed in (1, 2, 3)]) for at in (0, 10))
+    eye = torch.eye(d, 2).double()
 
     def everything(a, b):
         places = {"real": (b[:, 0], b), "fake": (a[:, 0], a)}

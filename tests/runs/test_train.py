@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -31,9 +32,12 @@ from steadygan.config import Config, parse
 from steadygan.data import as_seen
 from steadygan.errors import UsageError
 from steadygan.game import State, batches
+from steadygan.plots.samples import save as save_picture
 from steadygan.runs import train
 from steadygan.runs.sinks import checkpoint_sink
+from steadygan.runs.sinks import samples as picture_sinks
 from steadygan.training import checkpoint, sampling
+from steadygan.training.beside import beside
 from steadygan.training.compile.compile_cost import Estimate
 from steadygan.training.events import Diverged, Evaluated, Scored, Snapshot
 from steadygan.training.online_scores import evaluation_samples
@@ -485,7 +489,8 @@ def test_what_is_scored_is_what_is_sampled(name, whole):
     ids=str,
 )
 def test_the_best_is_the_highest_or_the_lowest_as_the_score_wants_it(tmp_path, score, values, best):
-    with checkpoint_sink(tmp_path, lambda step: {}, last=1, best=score) as sink:
+    with beside() as writer:
+        sink = checkpoint_sink(tmp_path, lambda step: {}, writer(), last=1, best=score)
         for step, value in enumerate(values, 1):
             state = State({"G": torch.tensor([float(step)])}, {}, {}, {}, {"step": torch.tensor(step)})
             sink(Scored(step, 0.0, state, Evaluated([], {score: value, "other": 0.0})))
@@ -531,6 +536,32 @@ def test_each_member_of_an_ensemble_has_samples_of_its_own(whole):
         )
     with pytest.raises(UsageError, match=r"member 2 .*0 to 1"):
         sample(folder, 6, average=True, member=2, note=print)
+
+
+def test_a_checkpoint_comes_after_the_picture_of_its_step_and_training_waits_for_neither(
+    tmp_path, quiet, monkeypatch
+):
+    """A run that is resumed from the checkpoint does not draw the picture again."""
+    drew, saved = [], []
+
+    def slow(image, path):
+        drew.append(threading.current_thread())
+        time.sleep(0.1)
+        return save_picture(image, path)
+
+    def record(folder, state, about):
+        step = int(state.scalars["step"])
+        saved.append((step, {path.name for path in (folder.parent / "samples").glob("step-*")}))
+        return save(folder, state, about)
+
+    save = checkpoint.save
+    monkeypatch.setattr(picture_sinks, "save", slow)
+    monkeypatch.setattr(checkpoint, "save", record)
+    train.start(parse(RECIPES["digits"][0]), tmp_path / "run", quiet)
+    assert len(drew) == 3
+    assert threading.main_thread() not in drew
+    names = [f"step-{step:08d}.png" for step in (0, 6, 12)]
+    assert saved == [(step, set(names[: 1 + step // 6])) for step in (3, 6, 9, 12)]
 
 
 def test_pictures_are_pictures(whole):

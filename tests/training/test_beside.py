@@ -24,8 +24,8 @@ def test_a_job_sees_the_state_of_its_time_and_training_goes_on():
         seen.append(given)
 
     now = state(1.0)
-    with beside() as write:
-        write(now, job)
+    with beside() as writer:
+        writer()(now, job)
         assert seen == [], "the call returned before the job ended"
         now.params["G"].fill_(9.0)
         go.set()
@@ -42,7 +42,8 @@ def test_jobs_run_one_after_the_other_and_all_before_the_end():
         log.append(int(given.scalars["step"]))
         running.release()
 
-    with beside() as write:
+    with beside() as writer:
+        write = writer()
         for step in range(5):
             write(state(step), job)
             assert len(log) >= step, "the job before has ended"
@@ -56,7 +57,8 @@ def test_an_error_is_raised_by_the_next_write_or_at_the_end():
     reached = []
 
     def trained(steps: int) -> None:
-        with beside() as write:
+        with beside() as writer:
+            write = writer()
             for step in range(steps):
                 write(state(step), full)
                 reached.append(step)
@@ -68,6 +70,48 @@ def test_an_error_is_raised_by_the_next_write_or_at_the_end():
         trained(1)
 
 
+def test_a_writer_waits_for_its_own_job_alone_and_all_run_in_the_order_of_their_events():
+    """A picture comes right before the checkpoint of its step, which may wait for it. Training does not."""
+    go, log = threading.Event(), []
+
+    def drawn(given: list[torch.Tensor]) -> None:
+        assert go.wait(10)
+        log.append(f"picture {given[0].item():.0f}")
+
+    def saved(given: State) -> None:
+        log.append(f"state {int(given.scalars['step'])}")
+
+    x = torch.ones(())
+    with beside() as writer:
+        picture, checkpoint = writer(), writer()
+        picture([x], drawn)
+        x.fill_(9.0)
+        checkpoint(state(1.0), saved)
+        assert log == [], "both calls returned before a job ended"
+        go.set()
+    assert log == ["picture 1", "state 1"]
+
+
+def test_no_job_of_any_writer_runs_after_one_that_failed():
+    """Else a checkpoint would say that the run needs no picture of its step."""
+    done = []
+
+    def full(given: list[torch.Tensor]) -> None:
+        raise OSError("no space")
+
+    def trained(steps: int) -> None:
+        with beside() as writer:
+            picture, checkpoint = writer(), writer()
+            for step in range(steps):
+                picture([], full)
+                checkpoint(state(step), lambda given: done.append(given))
+
+    for steps in (1, 2):
+        with pytest.raises(OSError, match="no space"):
+            trained(steps)
+    assert done == []
+
+
 def test_an_error_of_training_is_its_own_and_what_was_begun_is_written():
     done = []
 
@@ -76,8 +120,8 @@ def test_an_error_of_training_is_its_own_and_what_was_begun_is_written():
         done.append(int(given.scalars["step"]))
 
     def interrupted() -> None:
-        with beside() as write:
-            write(state(7), slow)
+        with beside() as writer:
+            writer()(state(7), slow)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from steadygan.metrics import pooled_pixels
+from steadygan.metrics.distances import WIDE
 from steadygan.penalties import norm
 from steadygan.rng import generator
 
@@ -105,8 +106,22 @@ def critic_measures(places: Mapping[str, tuple[Tensor, Tensor]], held: Tensor | 
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
-    """|a_i - b_j| [n, m] of points [n, d] and [m, d], from differences."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    """|a_i - b_j| [n, m] of points [n, d] and [m, d]: from differences, or on a CPU from products if d is large.
+
+    There the matrix product is six times as fast. In float64 and centred at b_0, it is right to 1e-7 of the points'
+    distance from b_0, and exactly 0 where all points are one.
+    """
+    if a.shape[1] < WIDE or a.device.type != "cpu":
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    origin = b[:1].double()
+    x, y = a.double() - origin, b.double() - origin
+    square = torch.addmm(x.square().sum(1, keepdim=True) + y.square().sum(1), x, y.T, alpha=-2)
+    return square.to(a).clamp_min(0).sqrt()
+
+
+def nearest(a: Tensor, b: Tensor) -> Tensor:
+    """The distance [n] from each point of a to the nearest point of b, from their difference: 0 for a copy."""
+    return (a - b[distances(a, b).argmin(1)]).norm(dim=1)
 
 
 def fake_measures(fake: Tensor, real: Tensor, directions: Tensor, k: int = 5) -> Measures:
@@ -126,9 +141,8 @@ def fake_measures(fake: Tensor, real: Tensor, directions: Tensor, k: int = 5) ->
     (0.0, 0.75)
     """
     among, n, m = distances(real, real), len(fake), len(real)
-    others = among + torch.diag(torch.full_like(among[0], torch.inf))
-    radii = others.topk(k, largest=False).values.max(1).values
-    covered = distances(real, fake).min(1).values <= radii
+    radii = among.topk(k + 1, largest=False).values.amax(1)  # the nearest one of all is the sample itself
+    covered = distances(real, fake).amin(1) <= radii
     far = among.sum() / (m * (m - 1))
     mean = real.mean(0)
     size = (real - mean).square().sum(1).mean().sqrt()
@@ -164,7 +178,7 @@ def closeness(fake: Tensor, train: Tensor, delta: Tensor | float, signal: Tensor
     >>> round(found["close/pairs"].item(), 3), found["close/signal"].item()
     (0.667, 2.0)
     """
-    close = distances(fake, train).min(1).values <= delta
+    close = distances(fake, train).amin(1) <= delta
     return {
         "close/pairs": close.to(fake).mean(),
         "close/signal": torch.where(close, signal, 0.0).max(),
@@ -181,8 +195,7 @@ def copies(fake: Tensor, held: Tensor, train: Tensor) -> Measures:
     >>> copies(torch.tensor([[0.0], [9.5]]), torch.tensor([[1.0], [8.0]]), train)["fakes/copies"].item()
     1.0
     """
-    near = [distances(points, train).min(1).values for points in (fake, held)]
-    apart = near[1][None] - near[0][:, None]
+    apart = nearest(held, train)[None] - nearest(fake, train)[:, None]
     return {"fakes/copies": ((apart > 0).to(fake) + (apart == 0).to(fake) / 2).mean()}
 
 
@@ -259,6 +272,6 @@ def compared(train: Tensor | None, dimension: int) -> dict[str, Tensor]:
     found = {"directions": directions(dimension)}
     if train is None:
         return found
-    apart = distances(train, train)
+    apart = torch.cdist(train, train, compute_mode="donot_use_mm_for_euclid_dist")
     near = torch.where(apart > 0, apart, torch.inf).min(1).values  # of distinct ones
     return {**found, "train": train, "delta": near.median() / 4}

@@ -24,6 +24,7 @@ from steadygan.runs.sinks import (
 from steadygan.runs.sinks.jsonl import last_good
 from steadygan.runs.sinks.landscapes import LANDSCAPES
 from steadygan.training import sampling, toy_scores
+from steadygan.training.beside import Tree, Write, beside
 from steadygan.training.events import Event, Scored, Snapshot
 from steadygan.training.online_scores import GRID, reference
 
@@ -46,6 +47,9 @@ def loggers(
 ) -> Iterator[list[Sink]]:
     """Open the loggers of a run's folder, in the order in which they must see an event.
 
+    One thread draws pictures and writes checkpoints, beside training and in the order of their events. So a run that is
+    resumed from a checkpoint has all pictures before it. The block ends when all is on disk.
+
     `places(step)` tells where the streams of all members are before a step that is saved. `first` is the step from
     which the run starts or resumes, `wall_s` the seconds that it had taken by then.
     """
@@ -55,21 +59,26 @@ def loggers(
         if "tensorboard" in trackers
         else nullcontext(_nothing)
     )
-    saved = checkpoint_sink(
-        folder / CHECKPOINTS,
-        lambda step: {**known, **stream_place(places(step))},
-        last=keep.last,
-        best=keep.best,
-        good=last_good(folder / EVENTS),
-    )
-    with board as board_sink, saved as saved_sink:
+    with board as board_sink, beside() as writer:
         yield [
             line_sink(folder / EVENTS, images_per_step),
-            _picture_sink(run, folder),
+            _picture_sink(run, folder, _at_once if trackers else writer()),
             *_landscape_sinks(run, folder),
-            saved_sink,
+            checkpoint_sink(
+                folder / CHECKPOINTS,
+                lambda step: {**known, **stream_place(places(step))},
+                writer(),
+                last=keep.last,
+                best=keep.best,
+                good=last_good(folder / EVENTS),
+            ),
             board_sink,
         ]
+
+
+def _at_once(tree: Tree, job: Callable[[Tree], None]) -> None:
+    """Run a job before training goes on: trackers read a picture at its event."""
+    job(tree)
 
 
 def _nothing(event: Event) -> None:
@@ -95,11 +104,11 @@ def drawn(run: Run) -> type:
     return Snapshot if run.game.rest else Scored
 
 
-def _picture_sink(run: Run, folder: Path) -> Callable[[Event], None]:
+def _picture_sink(run: Run, folder: Path, write: Write) -> Callable[[Event], None]:
     """The logger that draws to samples/: samples, or the phase portrait of a toy game (of its first member)."""
     if not run.game.rest:
         target = None if run.data.images else reference(run.data, 4096)
-        return sample_sink(folder / SAMPLES, target, sampling.columns(GRID, run.classes))
+        return sample_sink(folder / SAMPLES, target, write, sampling.columns(GRID, run.classes))
     index = 0 if run.ensemble else None
 
     def velocities(state: State, points: Tensor) -> Tensor:

@@ -79,8 +79,9 @@ def start(
     """Train from the first step in `folder`, which must be new or empty; from the weights of `source` if given.
 
     `own` has the objects for which the configuration says `own`, and `keep_own` writes to the folder where they come
-    from. `sinks` get every event too, after the loggers of the folder. Returns None, or why the run failed: it
-    diverged, or a verdict stopped it. Raises UsageError if it cannot be scored or written.
+    from. `sinks` get every event too, after the loggers of the folder, whose picture or checkpoint may not be complete
+    by then. Returns None, or why the run failed: it diverged, or a verdict stopped it. Raises UsageError if it cannot
+    be scored or written.
     """
     cluster = here()
     with told_of_loss(cluster, folder), ExitStack() as held:

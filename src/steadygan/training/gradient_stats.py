@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -28,6 +29,7 @@ from steadygan.games.critic_batch import labelled
 from steadygan.networks import latent_labels, logits_of
 from steadygan.penalties import Critic, input_gradient, interpolate, norm
 from steadygan.rng import generator
+from steadygan.training.compile.cpu import convolutions
 
 __all__ = ["gradient_statistics"]
 
@@ -75,14 +77,15 @@ def gradient_statistics(
     }
     shared = _shared(data, dtype, device)
     measure = partial(_measured, game, classes)
-    if not ensemble:
-        return lambda before, state: _detached(measure(before, state, batches[0], mine, shared))
-    mapped = torch.vmap(measure, in_dims=(0, 0, 0, 0, None))
-    return lambda before, state: _detached(mapped(before, state, batches[0], mine, shared))
+    # The convolutions of an ensemble have groups, which oneDNN computes at once.
+    measured = torch.vmap(measure, in_dims=(0, 0, 0, 0, None)) if ensemble else measure
 
+    def statistics(before: State, state: State) -> Logs:
+        with nullcontext() if ensemble else convolutions(game):
+            found = measured(before, state, batches[0], mine, shared)
+        return {key: value.detach() for key, value in found.items()}
 
-def _detached(found: Logs) -> Logs:
-    return {key: value.detach() for key, value in found.items()}
+    return statistics
 
 
 def _shared(data: Data, dtype: torch.dtype, device: str | torch.device) -> Shared:

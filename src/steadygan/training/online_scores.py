@@ -20,7 +20,7 @@ from steadygan.networks import logits_of
 from steadygan.parallel import ALONE, Processes, by_rows
 from steadygan.penalties import Critic
 from steadygan.rng import generator
-from steadygan.training.compile import gpu
+from steadygan.training.compile import cpu, gpu
 from steadygan.training.events import Evaluated
 from steadygan.training.sampling import columns, in_rows, latents, sampler, weights
 
@@ -111,7 +111,8 @@ def make_evaluator(
         if pictured:
             z = torch.cat([in_rows(latents(seed, "look", pictured, latent, z.dtype), classes), z])
         G = sampler(game.players["G"].network, one, latent, seed=seed)
-        found = by_rows(G, z.to(device), sharing)
+        with cpu.convolutions(game):
+            found = by_rows(G, z.to(device), sharing)
         shown, found = found[: pictured or len(target)].cpu(), found[pictured:]
         if not found.isfinite().all():
             return shown, {}

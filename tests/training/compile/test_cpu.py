@@ -10,8 +10,8 @@ import torch
 from steadygan.game import Network
 from steadygan.games import bilinear, gan
 from steadygan.losses import non_saturating
-from steadygan.networks import mlp, point
-from steadygan.training.compile.cpu import LARGE, keep_memory, products, threads, work
+from steadygan.networks import dcgan, mlp, point
+from steadygan.training.compile.cpu import LARGE, convolutions, keep_memory, products, threads, work
 
 matmul = torch.backends.mkldnn.matmul
 
@@ -100,3 +100,30 @@ def test_kept_memory_is_not_faulted_in_again():
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr("steadygan.training.compile.cpu.ctypes.CDLL", lambda name: object())
     assert keep_memory() is False
+
+
+@pytest.mark.parametrize(
+    ("side", "autocast", "taken"), [(8, None, True), (16, None, False), (8, torch.bfloat16, False)], ids=str
+)
+def test_torchs_own_convolutions_are_for_layers_of_few_channels_on_one_side(side, autocast, taken):
+    """At side 16 the networks have a layer of 8 to 16 channels: there, and in bfloat16, oneDNN is the faster one."""
+    G, D = (Network(net, autocast) for net in dcgan((1, side, side), latent=4, width=8))
+    game = gan(G, D, non_saturating, shape=(1, side, side), batch=4, latent=4)
+    before, seen = torch.backends.mkldnn.enabled, []
+
+    def failed() -> None:
+        with convolutions(game):
+            seen.append(torch.backends.mkldnn.enabled)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failed()
+    assert seen == [before and not taken]
+    assert torch.backends.mkldnn.enabled == before
+
+
+def test_networks_without_convolutions_change_no_setting():
+    G, D = (Network(net) for net in mlp((2,)))
+    before = torch.backends.mkldnn.enabled
+    with convolutions(gan(G, D, non_saturating, shape=(2,), batch=4, latent=2)):
+        assert torch.backends.mkldnn.enabled == before

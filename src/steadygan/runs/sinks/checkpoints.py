@@ -2,8 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from steadygan.files import read_json, write_whole
 from steadygan.game import State
 from steadygan.training import checkpoint
-from steadygan.training.beside import beside
+from steadygan.training.beside import Write
 from steadygan.training.events import Diverged, Event, Scored, Snapshot
 from steadygan.training.online_scores import lower_is_better
 
@@ -20,20 +19,21 @@ __all__ = ["best_checkpoint", "best_score", "checkpoint_sink", "thin"]
 BEST = "best.json"
 
 
-@contextmanager
 def checkpoint_sink(
     folder: Path,
     facts: Callable[[int], dict[str, object]],
+    write: Write,
     *,
     last: int,
     best: str | None,
     good: Collection[int] = (),
-) -> Iterator[Callable[[Event], None]]:
-    """Save snapshots beside training. Keep the newest `last`, and the state with the best value of the score `best`.
+) -> Callable[[Event], None]:
+    """Save snapshots beside training, with a function of `beside`.
 
-    `facts(step)` is what a checkpoint says beside its tensors. In an ensemble the score is the mean over members.
-    folder/best.json names the best checkpoint. The last good state of a member that diverged is kept too, also those of
-    the steps `good` before a resume. The block ends when all is on disk, and raises OSError where it is full.
+    The newest `last` are kept, and the state with the best value of the score `best`. `facts(step)` is what a
+    checkpoint says beside its tensors. In an ensemble the score is the mean over members. folder/best.json names the
+    best checkpoint. The last good state of a member that diverged is kept too, also those of the steps `good` before a
+    resume. A disk that is full is an OSError.
     """
     lost = list(good)
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,17 +50,15 @@ def checkpoint_sink(
             write_whole(record, json.dumps({"checkpoint": name, "score": score, "value": value}))
             checkpoint.save(folder, state, about)
 
-    with beside() as write:
+    def sink(event: Event) -> None:
+        if isinstance(event, Snapshot):
+            write(event.state, partial(newest, event.step, facts(event.step)))
+        elif isinstance(event, Diverged):
+            lost.append(event.good_step)
+        elif isinstance(event, Scored) and best:
+            write(event.state, partial(better, event.step, best, _score(event, best), facts(event.step)))
 
-        def sink(event: Event) -> None:
-            if isinstance(event, Snapshot):
-                write(event.state, partial(newest, event.step, facts(event.step)))
-            elif isinstance(event, Diverged):
-                lost.append(event.good_step)
-            elif isinstance(event, Scored) and best:
-                write(event.state, partial(better, event.step, best, _score(event, best), facts(event.step)))
-
-        yield sink
+    return sink
 
 
 def thin(folder: Path, step: int, last: int, good: Collection[int]) -> None:

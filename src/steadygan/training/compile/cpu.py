@@ -3,16 +3,19 @@
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from steadygan.game import Game
 
-__all__ = ["keep_memory", "products", "threads", "work"]
+__all__ = ["convolutions", "keep_memory", "products", "threads", "work"]
 
 LARGE = 2**20
 """Multiplications in a matrix product from which oneDNN is faster in spite of its longer call."""
 
+FEW = 4
+"""Most channels on one side of a convolution for which oneDNN, with its blocks of 16 channels, is slow."""
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, FAST = -1, -3, 1
 """Parameters of glibc's mallopt. The first two set the size from which freed memory returns to the system. The third
@@ -70,6 +73,28 @@ def products(largest: int) -> Iterator[None]:
         yield
     finally:
         setting.fp32_precision = "none"
+
+
+@contextmanager
+def convolutions(game: Game) -> Iterator[None]:
+    """Inside the block torch computes convolutions, and oneDNN does not, if each has few channels on one side.
+
+    That is so in networks of one stage: it takes oneDNN four times as long to make images of one channel. Results are
+    the same up to rounding. It is for what is not compiled: a compiled step has a graph pass instead. In bfloat16
+    torch's own convolutions are slow.
+    """
+    flags: Any = torch.backends.mkldnn
+    networks = [player.network for player in game.players.values()]
+    kernels = [shape[:2] for network in networks for shape in network.shapes.values() if len(shape) == 4]
+    few = kernels and all(min(sides) <= FEW for sides in kernels)
+    if not few or any(network.autocast for network in networks) or not flags.enabled:
+        yield
+        return
+    flags.enabled = False
+    try:
+        yield
+    finally:
+        flags.enabled = True
 
 
 def _exact() -> bool:

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import torch
 from torch.fx import Graph, Node
 
+from steadygan.training.compile.cpu import FEW
 from steadygan.training.compile.passes.chains import BACKWARD
 from steadygan.training.compile.passes.nodes import aten, put, replaced, value
 
 __all__ = ["take_few"]
 
-FEW, MANY = 4, 16
-"""Most channels of the result, and fewest channels of the source, for which the product is the faster way."""
+MANY = 16
+"""Fewest channels of the source for which the product is the faster way, if the result has `FEW`."""
 
 
 class Spread(NamedTuple):
