@@ -71,7 +71,11 @@ def load(folder: Path) -> None:
             ["diagnose", str(run)],
             ["compare", str(run), str(run)],
             ["train", str(folder / "loading.yaml"), "--dry-run"],
-            ["train", "cifar10-dcgan-0gp", "--dry-run"],  # decodes its images, if they are there, for all others
+            [
+                "train",
+                "cifar10-dcgan-0gp",
+                "--dry-run",
+            ],  # decodes its images, if they are there, for all others
         ):
             _main(words)
     finally:

@@ -129,8 +129,11 @@ which it does not. Where failures differ much, an interval includes 0 although e
 of the other. [The long tables](results-tables.md) name single runs that are worse, and what their critics say.
 """
 
-RATES_CAPTION = """*Methods that failed, at each rate that was tried. Scores on the validation split over steps: medians
-of the five seeds, and bands from the lowest to the highest.*
+RATES_CAPTION = """*Methods that failed: scores on the validation split over steps, a line for each run. A colour is
+a rate.*
+
+`steadygan diagnose` reads losses, gradients and the coverage of samples, and no kernel distance. So a run that is worse
+than an untrained generator can be *healthy* there: its samples spread as widely as the images, and are other ones.
 """
 
 
@@ -175,8 +178,9 @@ def answered(figures: Figures, question: Question) -> str:
 
 
 def compared(figures: Figures, question: Question) -> list[Table]:
-    """The tables that have two of a question's methods."""
-    return [table for table in TABLES if len(set(finals(figures, str(table))) & set(question.methods)) > 1]
+    """The tables that have both methods of one of a question's claims."""
+    pairs = [{claim.first, claim.second} for claim in question.claims]
+    return [table for table in TABLES if any(pair <= finals(figures, str(table)).keys() for pair in pairs)]
 
 
 def label(table: Table) -> str:

@@ -34,7 +34,9 @@ def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table
             for method in methods:
                 runs = finals(figures, str(table)).get(method, ())
                 _band(axis, [line["curve"] for line in runs], METHODS[method].name, COLOURS[method])
-            _scores(axis, described(table), statistics.fmean(untrained(figures, str(table))))
+            start = statistics.fmean(untrained(figures, str(table)))
+            _frame(axis, described(table), start)
+            axis.set_ylim(0, 1.5 * start)
 
 
 def draw_rates(
@@ -42,13 +44,19 @@ def draw_rates(
     failures: Sequence[tuple[Table, str, Mapping[float, Sequence[Mapping[str, Any]]]]],
     out: Path,
 ) -> None:
-    """The validation score over steps of methods that failed, a panel for each: median and range at each rate."""
+    """The validation score over steps of methods that failed: a panel for each, and a line for each run."""
     with _panels(len(failures), out) as axes:
         for axis, (table, method, tries) in zip(axes, failures):
             for rate, runs in sorted(tries.items()):
-                _band(axis, [line["curve"] for line in runs], f"{rate:g}", RATE_COLOURS[RATES.index(rate)])
+                for number, line in enumerate(runs):
+                    steps, values = zip(
+                        *((step, value) for step, value in line["curve"] if value is not None)
+                    )
+                    name = f"{rate:g}" if number == 0 else None
+                    axis.plot(steps, values, color=RATE_COLOURS[RATES.index(rate)], label=name, linewidth=1)
             title = f"{METHODS[method].name}\n{described(table)}"
-            _scores(axis, title, statistics.fmean(untrained(figures, str(table))))
+            _frame(axis, title, statistics.fmean(untrained(figures, str(table))))
+            axis.set_yscale("log")
 
 
 @contextmanager
@@ -63,18 +71,17 @@ def _panels(count: int, out: Path) -> Iterator[Sequence[Any]]:
         axis.set_visible(False)
     for axis in axes[:, 0]:
         axis.set_ylabel("kernel distance, lower is better", fontsize=8)
-    axes[0, 0].legend(fontsize=8, loc="lower left")
+    axes[0, 0].legend(fontsize=8, loc="best")
     figure.supxlabel("steps", fontsize=9)
     figure.tight_layout()
     figure.savefig(out, dpi=90)
     pyplot.close(figure)
 
 
-def _scores(axis: Any, title: str, start: float) -> None:
-    """A panel's title, its range, and the score of untrained generators."""
+def _frame(axis: Any, title: str, start: float) -> None:
+    """A panel's title, and the score of untrained generators."""
     axis.axhline(start, color="grey", linestyle="--", linewidth=1)
     axis.set_title(title, fontsize=9)
-    axis.set_ylim(0, 1.5 * start)
     axis.grid(alpha=0.2)
 
 
