@@ -124,9 +124,10 @@ def test_a_pipe_does_not_keep_its_reader_waiting(tmp_path):
     assert list(lines(tmp_path / "pipe")) == []
 
 
-def test_a_long_line_comes_in_pieces(tmp_path):
-    (tmp_path / "file").write_bytes(b"a" * (LARGEST + 3) + b"\nb\n")
-    assert [len(line) for line in lines(tmp_path / "file")] == [LARGEST, 4, 2]
+def test_lines_end_at_one_that_no_run_writes(tmp_path):
+    whole = b"a" * (LARGEST - 2) + b"\n"
+    (tmp_path / "file").write_bytes(whole + b"b\n" + b"c" * LARGEST + b"\nd\n")
+    assert [len(line) for line in lines(tmp_path / "file")] == [LARGEST - 1, 2]
 
 
 def test_a_name_that_no_file_can_have_is_a_value_error(tmp_path):

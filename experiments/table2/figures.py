@@ -12,21 +12,24 @@ from experiments.table2.tables import TABLES
 __all__ = [
     "Figures",
     "at",
+    "diagnosed",
     "fails",
     "finals",
     "gaps",
     "grid",
     "hours",
     "ranked",
-    "retried",
-    "retry",
     "scores",
+    "undiagnosed",
     "untrained",
     "worse",
 ]
 
 Figures = Mapping[str, dict[str, Any]]
 """The records of the study, by name."""
+
+CONTROL = "sn"
+"""A method that trains in every table: the verdicts on its runs stand beside those on the runs that fail."""
 
 
 def of(figures: Figures, table: str, part: str) -> dict[str, list[dict[str, Any]]]:
@@ -49,20 +52,13 @@ def ranked(figures: Figures, table: str, method: str) -> list[float]:
 
 
 def finals(figures: Figures, table: str) -> dict[str, list[dict[str, Any]]]:
-    """The lines of the fresh seeds of each method, at the rate that counts.
-
-    It is the one that the validation split chooses. For a method that fails there it is the next best one at which it
-    does not fail, if there is any.
-    """
-    found = of(figures, table, "final")
-    for method, tries in retried(figures, table).items():
-        found[method] = next((each for each in tries.values() if not fails(figures, each)), found[method])
-    return found
+    """The lines of the fresh seeds of each method."""
+    return of(figures, table, "final")
 
 
-def retried(figures: Figures, table: str) -> dict[str, dict[float, list[dict[str, Any]]]]:
-    """The lines of the methods that failed and were tried again, by rate, the best rate of the grid first."""
-    found = of(figures, table, "retry")
+def diagnosed(figures: Figures, table: str) -> dict[str, dict[float, list[dict[str, Any]]]]:
+    """The lines of the runs with a diagnosis by method and rate, the best rate of the grid first."""
+    found = of(figures, table, "diagnosis")
     return {
         method: {
             rate: mine
@@ -73,25 +69,24 @@ def retried(figures: Figures, table: str) -> dict[str, dict[float, list[dict[str
     }
 
 
-def fails(figures: Figures, lines: Sequence[dict[str, Any]]) -> bool:
-    """Whether the mean of runs of a method is not below that of untrained generators, at equal steps."""
-    table = lines[0]["table"]
+def fails(figures: Figures, table: str, lines: Sequence[dict[str, Any]]) -> bool:
+    """Whether the mean of some runs is not below that of untrained generators, at equal steps."""
     score = next(each for each in TABLES if str(each) == table).score
     found = [v for line in lines if math.isfinite(v := at(line, "equal steps", score))]
     return not found or statistics.fmean(found) >= statistics.fmean(untrained(figures, table))
 
 
-def retry(figures: Figures, table: str, method: str) -> float | None:
-    """The next rate at which a method that fails is tried again; None for one that does not fail, or failed at all.
+def undiagnosed(figures: Figures, table: str) -> list[tuple[str, float]]:
+    """The methods and rates that need a diagnosis.
 
-    The rate of its choice comes first, once more, for a diagnosis.
+    They are all rates of the methods that fail. The control beside them is CONTROL at its own rate.
     """
-    if not fails(figures, of(figures, table, "final")[method]):
-        return None
-    tries = retried(figures, table).get(method, {})
-    if any(not fails(figures, lines) for lines in tries.values()):
-        return None
-    return next((rate for rate in ranked(figures, table, method) if rate not in tries), None)
+    failing = [m for m, lines in finals(figures, table).items() if fails(figures, table, lines)]
+    wanted = [(m, rate) for m in failing for rate in ranked(figures, table, m)]
+    if failing:
+        wanted += [(CONTROL, rate) for rate in ranked(figures, table, CONTROL)[:1]]
+    known = diagnosed(figures, table)
+    return [(m, rate) for m, rate in wanted if rate not in known.get(m, ())]
 
 
 def at(line: dict[str, Any], point: str, score: str) -> float:
@@ -118,7 +113,7 @@ def gaps(figures: Figures, table: str, point: str, logits: bool = False) -> dict
 
 def untrained(figures: Figures, table: str) -> list[float]:
     """The validation scores of all generators at step 0."""
-    lines = [line for each in of(figures, table, "final").values() for line in each]
+    lines = [line for each in finals(figures, table).values() for line in each]
     return [line["curve"][0][1] for line in lines]
 
 

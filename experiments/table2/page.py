@@ -24,18 +24,20 @@ from experiments.table2.claims import (
 from experiments.table2.figures import (
     Figures,
     at,
+    diagnosed,
+    fails,
     finals,
     gaps,
     grid,
     hours,
-    retried,
     scores,
     untrained,
     worse,
 )
 from experiments.table2.long_tables import long_page, row
-from experiments.table2.methods import METHODS
+from experiments.table2.methods import METHODS, RATES
 from experiments.table2.tables import LATE_TABLE, MEMBERS, TABLES, Table, described
+from steadygan.diagnostics import WELL
 
 __all__ = ["page", "written"]
 
@@ -59,9 +61,10 @@ python -m experiments.table2 --paper                  # the papers' own rows at 
 
 CIFAR-10 is read from `--data-root` or `$STEADYGAN_DATA`. **The runs are short.** They show how fast a small network
 learns, on one core of a busy machine. No number here is comparable with a number of a paper. The protocol,
-`experiments/table2/protocol.md`, was written before the runs. Its last section lists what changed since. Two of these
-changes came after figures: when a claim counts as testable, and which claims are judged on 100 images. The figures are
-in `experiments/table2/figures.jsonl`.
+`experiments/table2/protocol.md`, was written before the runs. Its last section lists what changed since. Known figures
+stood behind some of the changes: when a claim counts as testable, which claims are judged on 100 images, a fifth
+seed, new first weights for GN's CNN, consistency, and the diagnosis of what fails. The figures are in
+`experiments/table2/figures.jsonl`.
 
 - **Score**: the kernel distance (kd, [Bińkowski 2018](https://arxiv.org/abs/1801.01401)) between 2,000 samples of the
   averaged generator and 4,000 held-out images. Its features are those of a classifier of the data set. Lower is better.
@@ -75,6 +78,10 @@ in `experiments/table2/figures.jsonl`.
   interval and as a share of the other's kd. Below 0 it speaks for the claim. Verdicts are those of Fashion-MNIST.
 - **Intervals**: Welch's 95 % interval of a difference of means. They are not corrected for the number of comparisons.
   An interval that includes 0 is no evidence against a claim.
+- **Methods**: [Constraints](constraints.md) explains 0GP (R1 here), fake-as-real (f, N0), GN, PGN with its three
+  readings, and consistency (CR). *Survey* is the survey of GAN training among the source papers
+  ([survey](survey.md)). **Networks**: the small DCGAN is FARGAN's at width 8, GN's CNN is that of GN and PGN at width
+  4.
 - **Seconds** are a method's share of an ensemble's, uncertain by about 20 %: other programs ran on the machine.
 """
 
@@ -86,9 +93,9 @@ LIMITS = """## Limits
   the papers, their size is not.
 - Only the learning rate is tuned. Penalty weights are those of the sources, whose networks are larger. For 0GP
   `steadygan probe gamma` recommends 0.24 to 34 on Fashion-MNIST and 2 to 290 on CIFAR-10: the source's 10 lies in both.
-- Most chosen rates are the fastest of the grid (marked *edge*), so the methods' best rates are not known.
+- Most chosen rates are the fastest of the grid (marked *edge* in the long tables), so the best rates are not known.
 - Methods differ in more than their name says: batch norm in G, the loss (hinge for SN, GN and PGN) and the updates of D
-  a step (five for WGAN-GP). Compare rows with the same entry under *batch norm in G*.
+  a step (five for WGAN-GP). The long tables say which G has batch norm.
 - One optimizer for all: Adam with betas (0, 0.9). FARGAN and Numerics use RMSProp.
 - SN, GN and PGN have one update of D for each update of G.
 - The average of G has decay 0.995 for all. After 300 steps 22 % of it are still untrained weights, which hurts costly
@@ -97,7 +104,7 @@ LIMITS = """## Limits
 - On GN's CNN all generators have batch norm, also that of 0GP, whose source has none. There, too, SN, GN and PGN have
   the hinge loss, NSGAN and 0GP have not.
 - The score uses features of one classifier. Another extractor may order methods differently. Validation scores are of
-  other images than final ones, and differ from them by up to 2.
+  other images than final ones, and differ from them by up to 2.7.
 - About one interval in twenty misses 0 by chance.
 - The interval of a difference covers the seeds. It does not cover the choice of the rate, which used one seed, nor the
   classifier, nor the split.
@@ -123,17 +130,17 @@ to the highest. The dashed line is the untrained generator.*
 
 WORSE = """## What trained badly
 
-A method *fails* if its mean at equal steps is not below that of untrained generators. It is then trained again on the
-same five seeds, at the next best rate of its grid, until it does not fail. Tables and verdicts have the first rate at
-which it does not. Where failures differ much, an interval includes 0 although every seed of one method fails and none
-of the other. [The long tables](results-tables.md) name single runs that are worse, and what their critics say.
+A method *fails* in a table if the mean of its seeds is not below that of untrained generators, at equal steps. Tables
+and verdicts keep its chosen rate. For a diagnosis it is trained on the same five seeds at every rate of its grid, and
+SN, which trains in all tables, beside it. One bad seed of five can make a mean fail, so medians stand beside the
+means.
 """
 
-RATES_CAPTION = """*Methods that failed: scores on the validation split over steps, a line for each run. A colour is
-a rate.*
+RATES_CAPTION = """*Scores on the validation split over steps, a line for each run. The dashed line is the mean of
+untrained generators.*
 
-`steadygan diagnose` reads losses, gradients and the coverage of samples, and no kernel distance. So a run that is worse
-than an untrained generator can be *healthy* there: its samples spread as widely as the images, and are other ones.
+`steadygan diagnose` reads losses, gradients and samples, and no kernel distance. *Healthy* says that no sign of trouble
+holds and that samples are at least about half as far apart as the images. *Undecided* says that too little is known.
 """
 
 
@@ -145,8 +152,9 @@ def written(figures: Figures, out: Path) -> None:
         shown = compared(figures, question)
         if shown:
             pictures.draw_scores(figures, question.methods, shown, out.with_name(picture(question)))
-    if failures(figures):
-        pictures.draw_rates(figures, failures(figures), out.with_name(FAILED))
+    tried = {table: found for table in TABLES if (found := diagnosed(figures, str(table)))}
+    if tried:
+        pictures.draw_rates(figures, tried, out.with_name(FAILED))
     if len(finals(figures, str(LATE_TABLE))) > 1:
         pictures.draw_critics(figures, str(LATE_TABLE), out.with_name(CRITICS))
 
@@ -215,7 +223,7 @@ def sentence(figures: Figures, claim: Claim) -> str:
         changed = f" ({IN_SHORT[other]})" if word != other else ""
         text += f"; at equal seconds {later}{changed}"
     others = [] if claim.unmet or claim.table != ALL else list(on_others(figures, claim))
-    text += f". On other tables. {'. '.join(others)}" if others else ""
+    text += f". Other tables: {'; '.join(others)}" if others else ""
     return f"{text}. {claim.unmet or claim.limits}".rstrip(" .") + "."
 
 
@@ -225,7 +233,7 @@ def on_others(figures: Figures, claim: Claim) -> Iterator[str]:
         if str(table) not in (ALL, str(LATE_TABLE)):
             word, effect = verdict(claim, scores(figures, str(table), "equal steps", table.score))
             if word in IN_SHORT:
-                yield f"{label(table)}: {IN_SHORT[word]}, {effect.rpartition(', ')[2]}"
+                yield f"{label(table)}, {IN_SHORT[word]}, {effect.rpartition(', ')[2]}"
 
 
 def elsewhere() -> str:
@@ -238,58 +246,84 @@ def elsewhere() -> str:
 
 
 def badly(figures: Figures) -> str:
-    """The methods that fail at every rate, by table, and each rate of those that failed at the first one."""
+    """The methods that fail, by table, and their runs at every rate."""
     rows = []
     for table in TABLES:
         if finals(figures, str(table)):
-            start = statistics.fmean(untrained(figures, str(table)))
             bad = worse(figures, str(table), "equal steps", table.score)
-            lines = [
-                f"{METHODS[method].name} ({spread(each, 1)}; {sum(v >= start for v in each)} of {len(each)} seeds)"
-                for method, each in bad.items()
-            ]
+            names = ", ".join(METHODS[method].name for method in bad)
+            start = spread(untrained(figures, str(table)), 1)
             rows += [
-                f"- {described(table)}, where untrained ones have {start:.1f}: {', '.join(lines) or 'none'}."
+                f"- {described(table)}: untrained generators have {start}. {names or 'No method'} fails."
             ]
-    return "\n".join([WORSE, *rows, "", *tried_again(figures)]) if rows else ""
+    return "\n".join([WORSE, *rows, "", *at_all_rates(figures)]) if rows else ""
 
 
-def tried_again(figures: Figures) -> Iterator[str]:
-    """Each method that failed, at each rate that was tried: its scores, and what `steadygan diagnose` says."""
-    lines = [
-        retried_row(figures, table, method, rate, runs)
-        for table, method, tries in failures(figures)
+def at_all_rates(figures: Figures) -> Iterator[str]:
+    """Each method that has a diagnosis, at each rate: its scores, and what `steadygan diagnose` says."""
+    found = [
+        (table, method, rate, runs)
+        for table in TABLES
+        for method, tries in diagnosed(figures, str(table)).items()
         for rate, runs in tries.items()
     ]
-    if lines:
-        heads = ("method", "table", "rate", "kd", "worse than untrained", "`steadygan diagnose`, runs")
-        yield from (row(heads), "|---" * len(heads) + "|", *lines, "")
-        yield from (f"![scores of what failed, by rate]({FAILED})", "", RATES_CAPTION)
+    if not found:
+        return
+    heads = ("method", "table", "rate", "kd", "median", "worse than untrained", "`steadygan diagnose`, runs")
+    yield from (row(heads), "|---" * len(heads) + "|")
+    yield from (diagnosed_row(figures, *each) for each in found)
+    yield from (
+        "",
+        outcome(figures, found),
+        "",
+        f"![scores of what failed, by rate]({FAILED})",
+        "",
+        RATES_CAPTION,
+    )
 
 
-def failures(figures: Figures) -> list[tuple[Table, str, dict[float, list[dict[str, Any]]]]]:
-    """The methods that were tried again, with their runs by rate."""
-    return [
-        (table, method, tries) for table in TABLES for method, tries in retried(figures, str(table)).items()
-    ]
+Tried = tuple[Table, str, float, Sequence[dict[str, Any]]]
 
 
-def retried_row(
+def diagnosed_row(
     figures: Figures, table: Table, method: str, rate: float, runs: Sequence[dict[str, Any]]
 ) -> str:
-    start = statistics.fmean(untrained(figures, str(table)))
     found = [at(line, "equal steps", table.score) for line in runs]
     verdicts = Counter(", ".join(line["verdicts"]) for line in runs)
-    return row(
-        [
-            METHODS[method].name,
-            label(table),
-            f"{rate:g}",
-            spread([v for v in found if math.isfinite(v)], 2),
-            f"{sum(not v < start for v in found)} of {len(found)}",
-            "; ".join(f"{count} {names}" for names, count in verdicts.most_common()),
-        ]
+    cells = (
+        METHODS[method].name,
+        label(table),
+        f"{rate:g}",
+        spread([v for v in found if math.isfinite(v)], 2),
+        f"{statistics.median(found):.2f}",
+        f"{sum(is_worse(figures, table, line) for line in runs)} of {len(found)}",
+        "; ".join(f"{count} {names}" for names, count in verdicts.most_common()),
     )
+    return row(cells)
+
+
+def is_worse(figures: Figures, table: Table, line: dict[str, Any]) -> bool:
+    """Whether a run is not better than the mean of untrained generators."""
+    return not at(line, "equal steps", table.score) < statistics.fmean(untrained(figures, str(table)))
+
+
+def outcome(figures: Figures, found: Sequence[Tried]) -> str:
+    """Which methods fail at every rate, and how many of the runs that are worse have a verdict that names a problem."""
+    rates: dict[tuple[str, str], list[bool]] = {}
+    counts = {True: Counter[bool](), False: Counter[bool]()}
+    for table, method, _, runs in found:
+        if fails(figures, str(table), finals(figures, str(table))[method]):
+            name = f"{METHODS[method].name} ({label(table)})"
+            rates.setdefault((str(table), name), []).append(fails(figures, str(table), runs))
+        for line in runs:
+            counts[is_worse(figures, table, line)][not set(line["verdicts"]) <= {*WELL, "undecided"}] += 1
+    every = [name for (_, name), bad in rates.items() if all(bad) and len(bad) == len(RATES)]
+    text = f"At every rate of the grid {' and '.join(every) or 'no method'} fails. Of " if every else "Of "
+    told = [f"the {counts[bad].total()} runs that are {word}, {counts[bad][True]}" for bad, word in NAMED]
+    return f"{text}{told[0]} have a verdict that names a problem; of {told[1]}."
+
+
+NAMED = ((True, "worse than untrained generators"), (False, "better"))
 
 
 # ---------------------------------------------------------------------------------------------------------- few images

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.table2.figures import Figures, finals, untrained
-from experiments.table2.methods import METHODS, RATES
-from experiments.table2.tables import Table, described
+from experiments.table2.methods import METHODS
+from experiments.table2.tables import CR, Table, described
 
 __all__ = ["draw_critics", "draw_rates", "draw_scores"]
 
@@ -20,11 +20,9 @@ COLOURS = {
     **{"gn": BLUE, "pgn": GREEN, "pgn-proof": PINK, "pgn-scalar": YELLOW},
     **{"nsgan-nobn": RED, "consensus": GREEN, "consensus-bn": PINK},
     **{"r3gan": GREEN, "wgan-gp": PINK},
-    **{"sn-cr": RED, "gn-cr": YELLOW, "pgn-cr": PINK},
+    **{"sn-cr": BLACK, "gn-cr": BLUE, "pgn-cr": GREEN},
 }
-"""Okabe and Ito's, different within a panel."""
-
-RATE_COLOURS = (BLUE, GREEN, YELLOW, RED)
+"""Okabe and Ito's, different within a panel. Lines with consistency are dashed."""
 
 
 def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table], out: Path) -> None:
@@ -33,7 +31,7 @@ def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table
         for axis, table in zip(axes, tables):
             for method in methods:
                 runs = finals(figures, str(table)).get(method, ())
-                _band(axis, [line["curve"] for line in runs], METHODS[method].name, COLOURS[method])
+                _band(axis, [line["curve"] for line in runs], method)
             start = statistics.fmean(untrained(figures, str(table)))
             _frame(axis, described(table), start)
             axis.set_ylim(0, 1.5 * start)
@@ -41,29 +39,32 @@ def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table
 
 def draw_rates(
     figures: Figures,
-    failures: Sequence[tuple[Table, str, Mapping[float, Sequence[Mapping[str, Any]]]]],
+    tried: Mapping[Table, Mapping[str, Mapping[float, Sequence[Mapping[str, Any]]]]],
     out: Path,
 ) -> None:
-    """The validation score over steps of methods that failed: a panel for each, and a line for each run."""
-    with _panels(len(failures), out) as axes:
-        for axis, (table, method, tries) in zip(axes, failures):
-            for rate, runs in sorted(tries.items()):
-                for number, line in enumerate(runs):
-                    steps, values = zip(
-                        *((step, value) for step, value in line["curve"] if value is not None)
-                    )
-                    name = f"{rate:g}" if number == 0 else None
-                    axis.plot(steps, values, color=RATE_COLOURS[RATES.index(rate)], label=name, linewidth=1)
-            title = f"{METHODS[method].name}\n{described(table)}"
+    """The validation score over steps of runs with a diagnosis, a panel for each method at each rate."""
+    parts = [
+        (table, method, rate, tries[rate])
+        for table, methods in tried.items()
+        for method, tries in methods.items()
+        for rate in sorted(tries)
+    ]
+    with _panels(len(parts), out, columns=4) as axes:
+        for axis, (table, method, rate, runs) in zip(axes, parts):
+            for line in runs:
+                steps, values = zip(*((step, value) for step, value in line["curve"] if value is not None))
+                axis.plot(steps, values, color=BLUE, linewidth=1, marker=".")
+            title = f"{METHODS[method].name}, {rate:g}\n{described(table)}"
             _frame(axis, title, statistics.fmean(untrained(figures, str(table))))
             axis.set_yscale("log")
+            axis.set_ylim(2, 2000)
 
 
 @contextmanager
-def _panels(count: int, out: Path) -> Iterator[Sequence[Any]]:
-    """The panels of a picture of scores over steps, up to three in a row; the first has the legend."""
+def _panels(count: int, out: Path, columns: int = 3) -> Iterator[Sequence[Any]]:
+    """The panels of a picture of scores over steps, in rows; the first has the legend, if there is one."""
     pyplot = _pyplot()
-    columns = min(3, count)
+    columns = min(columns, count)
     rows = math.ceil(count / columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), squeeze=False)
     yield axes.flatten()[:count]
@@ -71,7 +72,8 @@ def _panels(count: int, out: Path) -> Iterator[Sequence[Any]]:
         axis.set_visible(False)
     for axis in axes[:, 0]:
         axis.set_ylabel("kernel distance, lower is better", fontsize=8)
-    axes[0, 0].legend(fontsize=8, loc="best")
+    if axes[0, 0].get_legend_handles_labels()[0]:
+        axes[0, 0].legend(fontsize=8, loc="best")
     figure.supxlabel("steps", fontsize=9)
     figure.tight_layout()
     figure.savefig(out, dpi=90)
@@ -98,7 +100,7 @@ def draw_critics(figures: Figures, table: str, out: Path) -> None:
         for method, lines in finals(figures, table).items():
             rows = [[[p["step"], _value(p, key)] for p in line["at"].values()] for line in lines]
             drawn = [line["curve"] for line in lines] if key == "score" else rows
-            _band(axis, drawn, METHODS[method].name, COLOURS[method])
+            _band(axis, drawn, method)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("steps")
         axis.grid(alpha=0.2, which="both")
@@ -116,7 +118,7 @@ def _value(point: dict[str, Any], key: str) -> float:
     return critic["spread"] if key == "spread" else critic["over_held"]["value"]
 
 
-def _band(axis: Any, curves: Sequence[Any], label: str, colour: str) -> None:
+def _band(axis: Any, curves: Sequence[Any], method: str) -> None:
     """The median of curves of (step, value), and a band from the lowest to the highest; a None ends a curve."""
     if not curves:
         return
@@ -127,7 +129,8 @@ def _band(axis: Any, curves: Sequence[Any], label: str, colour: str) -> None:
                 by_step.setdefault(step, []).append(value)
     steps = sorted(by_step)
     middle = [statistics.median(by_step[step]) for step in steps]
-    axis.plot(steps, middle, color=colour, label=label, linewidth=1.5)
+    colour, style = COLOURS[method], "--" if method in CR else "-"
+    axis.plot(steps, middle, style, color=colour, label=METHODS[method].name, linewidth=1.5)
     ends = ([min(by_step[step]) for step in steps], [max(by_step[step]) for step in steps])
     axis.fill_between(steps, *ends, color=colour, alpha=0.15, linewidth=0)
 

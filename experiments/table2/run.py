@@ -7,7 +7,7 @@
 protocol.md, beside this file, says what is compared with what; it was written before the runs. A table is one set of
 images, a number of training images and an architecture. In it each method has a grid of learning rates on seed 0, of
 which the validation split chooses one, and then fresh seeds at that rate. Rates, and seeds, train as one program. A
-method that fails is tried again at the next best rates, and diagnosed.
+method that fails trains on these seeds at every rate of its grid, with a diagnosis.
 
 Figures are kept in figures.jsonl: a line for each method's runs, with their configuration, and one for each member.
 A run that has its lines is not trained again, and an interrupted one is resumed. --minutes or SIGTERM ends a sitting.
@@ -31,7 +31,7 @@ from experiments import records
 from experiments.out_of_time import OutOfTime, ending
 from experiments.pages import DOCS
 from experiments.table2 import paper
-from experiments.table2.figures import ranked, retry
+from experiments.table2.figures import ranked, undiagnosed
 from experiments.table2.methods import FALLING, RATES, WIDTHS, configured
 from experiments.table2.page import written
 from experiments.table2.scores import VALIDATION, curves, finals, of_real, seconds_a_step, timed, work
@@ -138,19 +138,19 @@ def fresh(table: Table, method: str, rate: float, seeds: range, options: argpars
     records.put(options.figures, f"{raw['name']}-final{later}", whole)
 
 
-def again(table: Table, method: str, rate: float, options: argparse.Namespace) -> None:
-    """Train a method that failed on the fresh seeds at a rate, with a diagnosis of each run."""
+def examined(table: Table, method: str, rate: float, options: argparse.Namespace) -> None:
+    """Train a method on the fresh seeds at a rate, with a diagnosis of each run."""
     raw = described(table, method, [rate], SEEDS, options.steps)
     raw["every"] = {**raw["every"], "diagnostics": raw["every"]["log"]}
-    folder = options.runs / f"{raw['name']}-retry-{rate:g}"
+    folder = options.runs / f"{raw['name']}-diagnosis-{rate:g}"
     trained(config.with_root(raw, options.data_root), folder)
     each = seconds_a_step(folder / SECONDS) / len(SEEDS)
     points = scored_at(raw["steps"], each, budget(table, records.read(options.figures)), table.longer > 1)
     history = events_of(folder)
     for index, record in enumerate(measured(table, method, folder, SEEDS, points, options)):
-        record |= {**about(table, method, raw), "part": "retry", "rate": rate, "seconds_a_step": each}
+        record |= {**about(table, method, raw), "part": "diagnosis", "rate": rate, "seconds_a_step": each}
         record["verdicts"] = [verdict.name for verdict in diagnose(history.history(index))]
-        records.put(options.figures, f"{raw['name']}-retry-{rate:g}-{record['seed']}", record)
+        records.put(options.figures, f"{raw['name']}-diagnosis-{rate:g}-{record['seed']}", record)
 
 
 def measured(
@@ -211,8 +211,7 @@ def missing(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
                     f"{name}-final",
                     lambda t=table, m=method, r=rates[0], s=left: fresh(t, m, r, s, options),
                 )
-            if there(f"{name}-final-{SEEDS[-1]}", table, options):
-                yield from retries(table, method, options)
+        yield from diagnoses(table, options)
         real = f"{table}-real"
         if there(f"{table}-nsgan-final-{SEEDS[-1]}", table, options) and real not in records.read(
             options.figures
@@ -220,16 +219,12 @@ def missing(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
             yield real, lambda table=table, real=real: reals(table, real, options)
 
 
-def retries(
-    table: Table, method: str, options: argparse.Namespace
-) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The rates at which a method that fails is tried again, until it does not."""
-    tried: set[float] = set()
-    while rate := retry(records.read(options.figures), str(table), method):
-        if rate in tried:
-            return  # it could not be run
-        tried.add(rate)
-        yield f"{table}-{method}-retry-{rate:g}", lambda rate=rate: again(table, method, rate, options)
+def diagnoses(table: Table, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The runs of a table that need a diagnosis, of the methods that are wanted."""
+    for method, rate in undiagnosed(records.read(options.figures), str(table)):
+        name = f"{table}-{method}"
+        if re.search(options.only, name):
+            yield f"{name}-diagnosis-{rate:g}", lambda m=method, r=rate: examined(table, m, r, options)
 
 
 def reals(table: Table, name: str, options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from experiments.table2.methods import METHODS, RATES
 
-__all__ = ["LATE_TABLE", "MEMBERS", "SEEDS", "TABLES", "Table", "described"]
+__all__ = ["CR", "LATE_TABLE", "MEMBERS", "SEEDS", "TABLES", "Table", "described"]
 
 SEEDS = range(1, 6)
 """Fresh seeds at the chosen rate. The grid has seed 0."""
@@ -43,6 +43,7 @@ CNN = ("nsgan", "sn", "gn", "pgn", "0gp", "pgn-proof", "pgn-scalar")
 """On GN's CNN: the methods of PGN's Table II for that network, PGN's other readings, and two with a plain D."""
 
 CR = ("sn-cr", "gn-cr", "pgn-cr")
+"""With consistency."""
 PLAIN = tuple(method for method in METHODS if method not in CR)
 
 TABLES = (

@@ -127,15 +127,16 @@ def read_text(path: Path, most: int = LARGEST) -> str:
 
 
 def lines(path: Path, start: int = 0) -> Iterator[bytes]:
-    """Yield the lines of a file from byte `start` on, in pieces of at most LARGEST bytes. Raises OSError.
+    """Yield the lines of a file from byte `start` on. Raises OSError.
 
-    What is no ordinary file has no lines.
+    They end at a line of LARGEST bytes or more, which no run writes: a damaged file may have any size. What is no
+    ordinary file has no lines.
     """
     if not path.is_file():
         return
     with path.open("rb") as file:
         file.seek(start)
-        while line := file.readline(LARGEST):
+        while len(line := file.readline(LARGEST)) not in (0, LARGEST):
             yield line
 
 

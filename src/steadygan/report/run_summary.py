@@ -11,7 +11,7 @@ from steadygan import config
 from steadygan.config.resolve import schedule_of, scheduled
 from steadygan.diagnostics import Events, History
 from steadygan.errors import UsageError
-from steadygan.files import LARGEST, lines, read_json
+from steadygan.files import lines, read_json
 from steadygan.metrics import Card
 from steadygan.runs import score_cards as cards
 from steadygan.runs.folder import EVALUATION, EVENTS, read_config
@@ -79,7 +79,7 @@ class Reader:
             self.config = read_config(self.path) if self.path.is_dir() else {}
             self._again()
         for line in lines(self.file, self.seen):
-            written = line.endswith(b"\n") or len(line) == LARGEST
+            written = line.endswith(b"\n")
             if not self.events.take(line) and not written:  # being written, or torn
                 break
             self.seen += len(line)
