@@ -86,7 +86,7 @@ def undiagnosed(figures: Figures, table: str) -> list[tuple[str, float]]:
     if failing:
         wanted += [(CONTROL, rate) for rate in ranked(figures, table, CONTROL)[:1]]
     known = diagnosed(figures, table)
-    return [(m, rate) for m, rate in wanted if rate not in known.get(m, ())]
+    return [(m, rate) for m, rate in dict.fromkeys(wanted) if rate not in known.get(m, ())]
 
 
 def at(line: dict[str, Any], point: str, score: str) -> float:

@@ -251,11 +251,9 @@ def badly(figures: Figures) -> str:
     for table in TABLES:
         if finals(figures, str(table)):
             bad = worse(figures, str(table), "equal steps", table.score)
-            names = ", ".join(METHODS[method].name for method in bad)
+            names = "; ".join(METHODS[method].name for method in bad)
             start = spread(untrained(figures, str(table)), 1)
-            rows += [
-                f"- {described(table)}: untrained generators have {start}. {names or 'No method'} fails."
-            ]
+            rows += [f"- {described(table)}: untrained generators have {start}. Fails: {names or 'none'}."]
     return "\n".join([WORSE, *rows, "", *at_all_rates(figures)]) if rows else ""
 
 
@@ -283,6 +281,9 @@ def at_all_rates(figures: Figures) -> Iterator[str]:
 
 
 Tried = tuple[Table, str, float, Sequence[dict[str, Any]]]
+"""A table, a method, a rate, and the lines of its runs."""
+
+NAMED = ((True, "worse than untrained generators"), (False, "better"))
 
 
 def diagnosed_row(
@@ -318,12 +319,9 @@ def outcome(figures: Figures, found: Sequence[Tried]) -> str:
         for line in runs:
             counts[is_worse(figures, table, line)][not set(line["verdicts"]) <= {*WELL, "undecided"}] += 1
     every = [name for (_, name), bad in rates.items() if all(bad) and len(bad) == len(RATES)]
-    text = f"At every rate of the grid {' and '.join(every) or 'no method'} fails. Of " if every else "Of "
-    told = [f"the {counts[bad].total()} runs that are {word}, {counts[bad][True]}" for bad, word in NAMED]
-    return f"{text}{told[0]} have a verdict that names a problem; of {told[1]}."
-
-
-NAMED = ((True, "worse than untrained generators"), (False, "better"))
+    told = [f"{counts[bad][True]} of the {counts[bad].total()} runs that are {word}" for bad, word in NAMED]
+    text = f"Fails at every rate of the grid: {'; '.join(every) or 'none'}."
+    return f"{text} A verdict names a problem in {told[0]}, and in {told[1]}."
 
 
 # ---------------------------------------------------------------------------------------------------------- few images

@@ -15,7 +15,7 @@ from experiments.table2 import run as table2
 from experiments.table2 import scores as scores_of_runs
 from experiments.table2.choice import difference, ranked_rates
 from experiments.table2.claims import ALL
-from experiments.table2.figures import finals, hours, ranked, retried, retry
+from experiments.table2.figures import CONTROL, diagnosed, finals, hours, ranked, undiagnosed
 from experiments.table2.long_tables import long_page
 from experiments.table2.methods import FALLING, METHODS, RATES
 from experiments.table2.page import page
@@ -56,40 +56,62 @@ def test_the_choice_reads_the_last_step_of_the_validation_split_and_needs_the_wh
     assert ranked(whole, ALL, "gn")[0] == 1e-4  # not 5e-4, whose best was the lowest
 
 
-def tried(method: str, rate: float, values: list[float]) -> dict[str, records.Record]:
-    """The figures of a method that is tried again at a rate."""
-    lines = by_hand(method, values).values()
-    made = {"part": "retry", "rate": rate, "verdicts": ["critic_too_strong"]}
-    return {f"{method}-retry-{rate:g}-{line['seed']}": {**line, **made} for line in lines}
-
-
-def test_a_method_that_fails_is_tried_at_each_rate_until_it_does_not():
-    curves = {1e-4: 9.0, 2e-4: 8.0, 5e-4: 7.0, 1e-3: None}
-    grid = {
-        f"g{rate}": {**LINE, "part": "grid", "rate": rate, "curve": [[0, 20.0], [9, score]]}
-        for rate, score in curves.items()
+def examined(
+    method: str, rate: float, values: list[float], verdict: str = "collapse"
+) -> dict[str, records.Record]:
+    """The figures of a method's runs at a rate, with their diagnoses."""
+    made = {"part": "diagnosis", "rate": rate, "verdicts": [verdict]}
+    return {
+        f"{method}-diagnosis-{rate:g}-{line['seed']}": {**line, **made}
+        for line in by_hand(method, values).values()
     }
-    # untrained generators have 20: of two means the first one is no failure, though one of its seeds is worse
-    assert retry({**grid, **by_hand("gn", [5.0, 34.0])}, ALL, "gn") is None
-    found = {**grid, **by_hand("gn", [5.0, 36.0])}
-    assert retry(found, ALL, "gn") == 5e-4  # the rate of its choice, for a diagnosis
-    found |= tried("gn", 5e-4, [5.0, 36.0])
-    assert retry(found, ALL, "gn") == 2e-4
-    worse = {**found, **tried("gn", 2e-4, [21.0, 20.0])}
-    assert retry(worse, ALL, "gn") == 1e-4
-    assert [line["rate"] for line in finals(worse, ALL)["gn"]] == [5e-4] * 2
-    # at every rate that has a score: it stays with its choice
-    lost = {**worse, **tried("gn", 1e-4, [25.0, math.nan])}
-    assert retry(lost, ALL, "gn") is None
-    assert [line["part"] for line in finals(lost, ALL)["gn"]] == ["final"] * 2
-    better = {**worse, **tried("gn", 1e-4, [6.0, 7.0])}
-    assert retry(better, ALL, "gn") is None
-    assert [line["rate"] for line in finals(better, ALL)["gn"]] == [1e-4] * 2
-    text = page({**better, **by_hand("sn", [4.0, 5.0])})
-    assert "where untrained ones have 20.0: none.\n" in text
-    assert "| GN | Fashion, all | 0.0005 | 20.50 ± 21.92 | 1 of 2 | 2 critic_too_strong |" in text
-    assert "| GN | 6.50 ± 0.71 |" in text
-    assert "0.0001, edge, tried again |" in long_page(better)
+
+
+def grid_of(method: str, scores: dict[float, float | None]) -> dict[str, records.Record]:
+    return {
+        f"{method}-grid-{rate}": {
+            **LINE,
+            "method": method,
+            "part": "grid",
+            "rate": rate,
+            "curve": [[9, score]],
+        }
+        for rate, score in scores.items()
+    }
+
+
+def test_a_method_that_fails_is_diagnosed_at_every_rate_beside_a_control():
+    found = {
+        **grid_of("gn", {1e-4: 9.0, 2e-4: 8.0, 5e-4: 7.0, 1e-3: None}),
+        **grid_of(CONTROL, {1e-4: 9.0, 2e-4: 8.0, 5e-4: 7.0, 1e-3: 6.0}),
+        **by_hand(CONTROL, [4.0, 5.0]),
+    }
+    # untrained generators have 20: of these means the first one is no failure, though one of its seeds is worse
+    assert not undiagnosed({**found, **by_hand("gn", [5.0, 34.0])}, ALL)
+    found |= by_hand("gn", [5.0, 36.0])
+    assert undiagnosed(found, ALL) == [("gn", 5e-4), ("gn", 2e-4), ("gn", 1e-4), (CONTROL, 1e-3)]
+    found |= {**examined("gn", 5e-4, [5.0, 36.0]), **examined("gn", 1e-4, [6.0, 7.0], "healthy")}
+    assert undiagnosed(found, ALL) == [("gn", 2e-4), (CONTROL, 1e-3)]
+    found |= examined("gn", 2e-4, [21.0, math.nan], "undecided")
+    found |= examined(CONTROL, 1e-3, [4.0, 5.0], "healthy")
+    text = page(found)
+    assert "untrained generators have 20.0 ± 0.0. Fails: GN.\n" in text
+    assert "| GN | 20.50 ± 21.92 |" in text  # tables keep the chosen rate, though the last one trains
+    assert "| GN | Fashion, all | 0.0005 | 20.50 ± 21.92 | 20.50 | 1 of 2 | 2 collapse |" in text
+    assert "Fails at every rate of the grid: none. " in text
+    # worse: 36 (collapse), 21 and nan (undecided); better: 5 (collapse), 6 and 7, and the control's 4 and 5
+    assert (
+        "names a problem in 1 of the 3 runs that are worse than untrained generators, and in 1 of the 5 runs"
+        in text
+    )
+
+
+def test_the_page_names_what_fails_at_every_rate():
+    rates = dict.fromkeys(RATES, 9.0)
+    found = {**grid_of("gn", rates), **by_hand("gn", [25.0, 26.0]), **by_hand(CONTROL, [4.0, 5.0])}
+    for rate in RATES:
+        found |= examined("gn", rate, [25.0, 26.0])
+    assert "Fails at every rate of the grid: GN (Fashion, all). " in page(found)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)
@@ -254,12 +276,11 @@ def test_runs_are_made_once_with_their_seeds_and_an_interrupted_sitting_goes_on(
     def cut(*given):
         raise table2.OutOfTime
 
-    def only_of_sn(found, table, method):
-        """After four steps every method fails; the rate of SN's choice is tried again, and no other."""
-        rates = ranked(found, table, method)[:1]
-        return rate if method == "sn" and (rate := retry(found, table, method)) in rates else None
+    def only_of_sn(found, table):
+        """After four steps every method fails; SN's runs are diagnosed at their own rate, and no others."""
+        return [each for each in undiagnosed(found, table) if each == ("sn", ranked(found, table, "sn")[0])]
 
-    monkeypatch.setattr(table2, "retry", only_of_sn)
+    monkeypatch.setattr(table2, "undiagnosed", only_of_sn)
     with monkeypatch.context() as patch:
         patch.setattr(table2, "finals", cut)
         assert table2.sitting(small) == [f"{ALL}-nsgan-grid"]
@@ -267,13 +288,13 @@ def test_runs_are_made_once_with_their_seeds_and_an_interrupted_sitting_goes_on(
         f"{ALL}-nsgan-final",
         f"{ALL}-sn-grid",
         f"{ALL}-sn-final",
-        f"{ALL}-sn-retry-{ranked(records.read(small.figures), ALL, 'sn')[0]:g}",
+        f"{ALL}-sn-diagnosis-{ranked(records.read(small.figures), ALL, 'sn')[0]:g}",
         f"{ALL}-real",
     ]
     assert table2.sitting(small) == []
     found = records.read(small.figures)
     # a diagnosis changes nothing in a run, and four steps are too few for one
-    [again] = retried(found, ALL)["sn"].values()
+    [again] = diagnosed(found, ALL)["sn"].values()
     assert [one["curve"] for one in again] == [one["curve"] for one in finals(found, ALL)["sn"]]
     assert {tuple(one["verdicts"]) for one in again} == {("undecided",)}
     lines = [one for one in found.values() if one["part"] == "final" and one["method"] == "sn"]
@@ -365,7 +386,7 @@ def test_a_verdict_that_seconds_change_says_so_and_other_tables_have_theirs():
     [line] = [line for line in text.splitlines() if "PGN is better than GN." in line]
     assert "**Supported here**. Effect -2.00" in line
     assert "at equal seconds +2.95" in line
-    assert line.endswith(" (the opposite). On other tables. Fashion, 1,000: the opposite, +20 %.")
+    assert " (the opposite). Other tables: Fashion, 1,000, the opposite, +20 %." in line
 
 
 def test_claims_of_late_training_are_judged_by_the_runs_on_few_images():
@@ -391,14 +412,14 @@ def test_claims_of_late_training_are_judged_by_the_runs_on_few_images():
 
 def test_the_pages_name_what_is_worse_than_an_untrained_generator():
     found = {**by_hand("gn", [4.0, 4.2]), **by_hand("pgn", [25.0, 26.0])}
-    assert "where untrained ones have 20.0: PGN, elementwise (25.5 ± 0.7; 2 of 2 seeds).\n" in page(found)
+    assert "untrained generators have 20.0 ± 0.0. Fails: PGN, elementwise.\n" in page(found)
     text = long_page(found)
     assert "**Worse than the untrained generator** (20.00): PGN, elementwise." in text
     assert (
         "PGN, elementwise, seed 2, with 26.0: its critic puts fakes 0.1 spreads below training images" in text
     )
     single = by_hand("gn", [4.0, 26.0])
-    assert "where untrained ones have 20.0: none.\n" in page(single)
+    assert "untrained generators have 20.0 ± 0.0. Fails: none.\n" in page(single)
     assert "Single runs that are worse: GN, seed 2, with 26.0" in long_page(single)
 
 
