@@ -107,6 +107,15 @@ def test_what_all_members_share_is_each_one_s():
     assert [events.history(i).series["images"].values.item() for i in range(2)] == [64, 64]
 
 
+def test_a_damaged_value_makes_no_members():
+    """A list of 100,001 numbers in one value of a single run: a report of as many members took minutes."""
+    many = [1.0] * 100_001
+    one = read([json.dumps({"step": 1, "signal": many, "loss/D": 0.5, "loss/G": 0.7})])
+    assert (one.members, one.history().series["loss/D"].values.item()) == (1, 0.5)
+    two = read([json.dumps({"step": 1, "loss/D": [0.5, 0.6], "loss/G": [0.7, 0.8], "signal": many})])
+    assert (two.members, two.history(1).series["loss/G"].values.item()) == (2, 0.8)
+
+
 def test_only_members_that_there_are_have_a_history():
     events = read(['{"step": 1, "loss/D": [1, 2]}'])
     for member in (-1, 2):

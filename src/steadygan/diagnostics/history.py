@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from statistics import mode
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
@@ -86,11 +87,12 @@ class Events:
 
     @property
     def members(self) -> int:
-        """The number of members in the lines; 1 for a single run."""
+        """The number of members in the lines; 1 for a single run. Most keys decide: one may be damaged."""
         firsts = (values[0] for key, (_, values) in self.columns.items() if key not in ("images", "wall_s"))
-        logged = [len(v) if isinstance(v, list) else 1 for v in firsts]
+        if logged := [len(v) if isinstance(v, list) else 1 for v in firsts]:
+            return max(1, mode(logged))
         lost = (1 + max(line["diverged"], default=0) for line in self.diverged)  # before anything was logged
-        return max([1, *(logged or lost)])
+        return max([1, *lost])
 
     def history(self, member: int = 0) -> History:
         """The history of one member. Raises UsageError for a member that does not exist."""
