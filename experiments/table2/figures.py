@@ -10,6 +10,7 @@ from experiments.table2.methods import METHODS, RATES
 from experiments.table2.tables import TABLES
 
 __all__ = [
+    "CONTROL",
     "Figures",
     "at",
     "diagnosed",

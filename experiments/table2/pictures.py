@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiments.table2.figures import Figures, finals, untrained
+from experiments.table2.figures import CONTROL, Figures, finals, untrained
 from experiments.table2.methods import METHODS
 from experiments.table2.tables import CR, Table, described
 
@@ -49,6 +49,7 @@ def draw_rates(
         for method, tries in methods.items()
         for rate in sorted(tries)
     ]
+    parts.sort(key=lambda part: part[1] == CONTROL)  # whole rows for the others
     with _panels(len(parts), out, columns=4) as axes:
         for axis, (table, method, rate, runs) in zip(axes, parts):
             for line in runs:
