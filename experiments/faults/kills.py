@@ -27,6 +27,9 @@ SLOW = 600.0
 EACH = 3
 """Kills of one run, before it is left in peace."""
 
+MET = 1.5
+"""Seconds in which two forks have met."""
+
 
 class Peace(NamedTuple):
     """A run that nobody killed: the command, all that it holds, its seconds, and how often it changed its folder."""
@@ -136,7 +139,10 @@ def _refused(run: Path, folder: Path) -> str:
 
 
 def pairs(name: str, chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
-    """Two processes share a run (gloo); one of them is killed at a random time, and the other one ends by itself."""
+    """Two processes share a run (gloo); one of them is killed at a random time, and the other one ends by itself.
+
+    It is killed when they have met. Before that, the other one may wait ten minutes, which torchrun does not let it.
+    """
     words, run = ["train", runs.recipe(name, folder)], folder / "run"
     began = time.perf_counter()
     ended = _both([*words, "--out", str(run)], folder, lambda pair: None)
@@ -151,7 +157,7 @@ def _killed_pair(peace: Peace, chance: Random, folder: Path) -> Outcome:
     shutil.rmtree(run, ignore_errors=True)
     fell, slowest, count = "", 0.0, 0
     for _ in range(EACH):
-        which, late = chance.randrange(2), chance.uniform(0, peace.seconds)
+        which, late = chance.randrange(2), chance.uniform(MET, max(2 * MET, peace.seconds))
         how = chance.choice((signal.SIGKILL, signal.SIGTERM))
 
         def kill(pair: list[Child], which: int = which, late: float = late, how: int = how) -> None:
@@ -163,12 +169,18 @@ def _killed_pair(peace: Peace, chance: Random, folder: Path) -> Outcome:
         if [each.code for each in ended] == [0, 0]:
             break
         count += 1
-        # The one that is left says so, or has done its work already.
-        fell = fell or judged(ended[which], QUIET, 60) or judged(ended[1 - which], (0, 2), 60)
+        # One of them says so, or the one that is left has done its work already.
+        killed, left = (_spoken_for(ended[each], ended[1 - each]) for each in (which, 1 - which))
+        fell = fell or judged(killed, QUIET, 60) or judged(left, (0, 2), 60)
     last = _both(following(peace, run), folder, lambda pair: None)
     fell = fell or judged(last[0], (0,), 60) or judged(last[1], (0,), 60)
     fell = fell or runs.differ(peace.held, runs.held(run))
     return Outcome(fell, slowest, max(count, 1))
+
+
+def _spoken_for(one: Ended, other: Ended) -> Ended:
+    """How a process ended, as if in peace where it is silent and the other one has said why both end."""
+    return one._replace(code=0) if one.code == 2 and not one.err and other.err else one
 
 
 def _both(words: Sequence[str], folder: Path, meanwhile: Callable[[list[Child]], None]) -> list[Ended]:

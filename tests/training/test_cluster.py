@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from processes import started
+from steadygan.errors import UsageError
+from steadygan.training import cluster
 
 
 @pytest.mark.slow
@@ -14,3 +16,24 @@ def test_processes_decide_by_the_same_numbers(tmp_path: Path) -> None:
     script = Path(__file__).parent / "agreeing.py"
     printed = [json.loads(text.splitlines()[-1]) for text in started(script, 2, tmp_path, seconds=100)]
     assert printed == [{"loss/D": 0.0, "finite": 1.0}] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "said"),
+    [
+        ("Failed to recv, got 0 bytes. Connection was likely closed.", UsageError, "start the run again"),
+        ("rank 3 is not below the world size 2", RuntimeError, "world size"),
+    ],
+    ids=["gone", "a mistake"],
+)
+def test_a_process_that_is_gone_before_all_have_met_is_one_sentence(
+    words: str, kind: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object, **named: object) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(cluster.dist, "rendezvous", fails)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(kind, match=said):
+        cluster.here()

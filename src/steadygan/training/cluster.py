@@ -130,9 +130,14 @@ def _join() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
-    _board = dist.PrefixStore("steadygan", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    try:
+        store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+        _board = dist.PrefixStore("steadygan", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    except RuntimeError as error:
+        if not lost(error):
+            raise
+        raise UsageError(f"{LOST}, before all of them had met: start the run again") from error
     atexit.register(_leave)
 
 
