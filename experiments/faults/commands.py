@@ -71,11 +71,8 @@ def load(folder: Path) -> None:
             ["diagnose", str(run)],
             ["compare", str(run), str(run)],
             ["train", str(folder / "loading.yaml"), "--dry-run"],
-            [
-                "train",
-                "cifar10-dcgan-0gp",
-                "--dry-run",
-            ],  # decodes its images, if they are there, for all others
+            # Decodes CIFAR-10, if it is there, for all other commands.
+            ["train", "cifar10-dcgan-0gp", "--dry-run"],
         ):
             _main(words)
     finally:

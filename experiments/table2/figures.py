@@ -3,15 +3,17 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.table2.choice import ranked_rates
 from experiments.table2.methods import METHODS, RATES
-from experiments.table2.tables import TABLES
+from experiments.table2.tables import TABLES, Table
 
 __all__ = [
     "CONTROL",
     "Figures",
+    "Tried",
+    "all_diagnosed",
     "at",
     "diagnosed",
     "fails",
@@ -70,11 +72,35 @@ def diagnosed(figures: Figures, table: str) -> dict[str, dict[float, list[dict[s
     }
 
 
+class Tried(NamedTuple):
+    """The runs of a method at a rate that have a diagnosis."""
+
+    table: Table
+    method: str
+    rate: float
+    runs: Sequence[dict[str, Any]]
+
+
+def all_diagnosed(figures: Figures) -> list[Tried]:
+    """All runs with a diagnosis, in the order of the tables, the methods and the grid."""
+    return [
+        Tried(table, method, rate, runs)
+        for table in TABLES
+        for method, tries in diagnosed(figures, str(table)).items()
+        for rate, runs in tries.items()
+    ]
+
+
 def fails(figures: Figures, table: str, lines: Sequence[dict[str, Any]]) -> bool:
     """Whether the mean of some runs is not below that of untrained generators, at equal steps."""
     score = next(each for each in TABLES if str(each) == table).score
     found = [v for line in lines if math.isfinite(v := at(line, "equal steps", score))]
-    return not found or statistics.fmean(found) >= statistics.fmean(untrained(figures, table))
+    return not _below(found, untrained(figures, table))
+
+
+def _below(values: Sequence[float], start: Sequence[float]) -> bool:
+    """Whether the mean of some scores is below that of untrained generators; no scores are not."""
+    return bool(values) and statistics.fmean(values) < statistics.fmean(start)
 
 
 def undiagnosed(figures: Figures, table: str) -> list[tuple[str, float]]:
@@ -120,9 +146,8 @@ def untrained(figures: Figures, table: str) -> list[float]:
 
 def worse(figures: Figures, table: str, point: str, score: str) -> dict[str, list[float]]:
     """The scores of the methods whose mean is not below that of the untrained generators."""
-    start = statistics.fmean(untrained(figures, table))
-    found = scores(figures, table, point, score)
-    return {method: each for method, each in found.items() if statistics.fmean(each) >= start}
+    start, found = untrained(figures, table), scores(figures, table, point, score)
+    return {method: each for method, each in found.items() if not _below(each, start)}
 
 
 def hours(figures: Figures, table: str, methods: Sequence[str], members: int) -> float:

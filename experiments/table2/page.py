@@ -23,8 +23,9 @@ from experiments.table2.claims import (
 )
 from experiments.table2.figures import (
     Figures,
+    Tried,
+    all_diagnosed,
     at,
-    diagnosed,
     fails,
     finals,
     gaps,
@@ -152,8 +153,7 @@ def written(figures: Figures, out: Path) -> None:
         shown = compared(figures, question)
         if shown:
             pictures.draw_scores(figures, question.methods, shown, out.with_name(picture(question)))
-    tried = {table: found for table in TABLES if (found := diagnosed(figures, str(table)))}
-    if tried:
+    if tried := all_diagnosed(figures):
         pictures.draw_rates(figures, tried, out.with_name(FAILED))
     if len(finals(figures, str(LATE_TABLE))) > 1:
         pictures.draw_critics(figures, str(LATE_TABLE), out.with_name(CRITICS))
@@ -259,12 +259,7 @@ def badly(figures: Figures) -> str:
 
 def at_all_rates(figures: Figures) -> Iterator[str]:
     """Each method that has a diagnosis, at each rate: its scores, and what `steadygan diagnose` says."""
-    found = [
-        (table, method, rate, runs)
-        for table in TABLES
-        for method, tries in diagnosed(figures, str(table)).items()
-        for rate, runs in tries.items()
-    ]
+    found = all_diagnosed(figures)
     if not found:
         return
     heads = ("method", "table", "rate", "kd", "median", "worse than untrained", "`steadygan diagnose`, runs")
@@ -279,9 +274,6 @@ def at_all_rates(figures: Figures) -> Iterator[str]:
         RATES_CAPTION,
     )
 
-
-Tried = tuple[Table, str, float, Sequence[dict[str, Any]]]
-"""A table, a method, a rate, and the lines of its runs."""
 
 NAMED = ((True, "worse than untrained generators"), (False, "better"))
 
@@ -310,15 +302,14 @@ def is_worse(figures: Figures, table: Table, line: dict[str, Any]) -> bool:
 
 def outcome(figures: Figures, found: Sequence[Tried]) -> str:
     """Which methods fail at every rate, and how many of the runs that are worse have a verdict that names a problem."""
-    rates: dict[tuple[str, str], list[bool]] = {}
+    rates: dict[str, list[bool]] = {}
     counts = {True: Counter[bool](), False: Counter[bool]()}
     for table, method, _, runs in found:
-        if fails(figures, str(table), finals(figures, str(table))[method]):
-            name = f"{METHODS[method].name} ({label(table)})"
-            rates.setdefault((str(table), name), []).append(fails(figures, str(table), runs))
+        name = f"{METHODS[method].name} ({label(table)})"
+        rates.setdefault(name, []).append(fails(figures, str(table), runs))
         for line in runs:
             counts[is_worse(figures, table, line)][not set(line["verdicts"]) <= {*WELL, "undecided"}] += 1
-    every = [name for (_, name), bad in rates.items() if all(bad) and len(bad) == len(RATES)]
+    every = [name for name, bad in rates.items() if all(bad) and len(bad) == len(RATES)]
     told = [f"{counts[bad][True]} of the {counts[bad].total()} runs that are {word}" for bad, word in NAMED]
     text = f"Fails at every rate of the grid: {'; '.join(every) or 'none'}."
     return f"{text} A verdict names a problem in {told[0]}, and in {told[1]}."

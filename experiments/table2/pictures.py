@@ -2,14 +2,14 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiments.table2.figures import CONTROL, Figures, finals, untrained
+from experiments.table2.figures import CONTROL, Figures, Tried, finals, untrained
 from experiments.table2.methods import METHODS
-from experiments.table2.tables import CR, Table, described
+from experiments.table2.tables import CR, TABLES, Table, described
 
 __all__ = ["draw_critics", "draw_rates", "draw_scores"]
 
@@ -37,19 +37,13 @@ def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table
             axis.set_ylim(0, 1.5 * start)
 
 
-def draw_rates(
-    figures: Figures,
-    tried: Mapping[Table, Mapping[str, Mapping[float, Sequence[Mapping[str, Any]]]]],
-    out: Path,
-) -> None:
+def draw_rates(figures: Figures, tried: Sequence[Tried], out: Path) -> None:
     """The validation score over steps of runs with a diagnosis, a panel for each method at each rate."""
-    parts = [
-        (table, method, rate, tries[rate])
-        for table, methods in tried.items()
-        for method, tries in methods.items()
-        for rate in sorted(tries)
-    ]
-    parts.sort(key=lambda part: part[1] == CONTROL)  # whole rows for the others
+    places = {method: place for place, method in enumerate(METHODS)}
+    # Whole rows of rates; the control, which has one rate, comes last.
+    parts = sorted(
+        tried, key=lambda t: (t.method == CONTROL, TABLES.index(t.table), places[t.method], t.rate)
+    )
     with _panels(len(parts), out, columns=4) as axes:
         for axis, (table, method, rate, runs) in zip(axes, parts):
             for line in runs:

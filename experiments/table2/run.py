@@ -129,8 +129,7 @@ def fresh(table: Table, method: str, rate: float, seeds: range, options: argpars
         first = known[f"{raw['name']}-final-{SEEDS.start}"]
         each, points = first["seconds_a_step"], {name: at["step"] for name, at in first["at"].items()}
     else:
-        each = seconds_a_step(folder / SECONDS) / len(seeds)
-        points = scored_at(raw["steps"], each, budget(table, known), table.longer > 1)
+        each, points = timing(table, raw["steps"], folder, len(seeds), known)
     for seed, record in zip(seeds, measured(table, method, folder, seeds, points, options), strict=True):
         record |= {**about(table, method, raw), "part": "final", "rate": rate, "seconds_a_step": each}
         records.put(options.figures, f"{raw['name']}-final-{seed}", record)
@@ -144,13 +143,20 @@ def examined(table: Table, method: str, rate: float, options: argparse.Namespace
     raw["every"] = {**raw["every"], "diagnostics": raw["every"]["log"]}
     folder = options.runs / f"{raw['name']}-diagnosis-{rate:g}"
     trained(config.with_root(raw, options.data_root), folder)
-    each = seconds_a_step(folder / SECONDS) / len(SEEDS)
-    points = scored_at(raw["steps"], each, budget(table, records.read(options.figures)), table.longer > 1)
+    each, points = timing(table, raw["steps"], folder, len(SEEDS), records.read(options.figures))
     history = events_of(folder)
     for index, record in enumerate(measured(table, method, folder, SEEDS, points, options)):
         record |= {**about(table, method, raw), "part": "diagnosis", "rate": rate, "seconds_a_step": each}
         record["verdicts"] = [verdict.name for verdict in diagnose(history.history(index))]
         records.put(options.figures, f"{raw['name']}-diagnosis-{rate:g}-{record['seed']}", record)
+
+
+def timing(
+    table: Table, steps: int, folder: Path, members: int, figures: dict[str, records.Record]
+) -> tuple[float, dict[str, int]]:
+    """The seconds of a member's step, and the checkpoints that have a final score."""
+    each = seconds_a_step(folder / SECONDS) / members
+    return each, scored_at(steps, each, budget(table, figures), table.longer > 1)
 
 
 def measured(
