@@ -37,7 +37,7 @@ from experiments.table2.figures import (
 )
 from experiments.table2.long_tables import long_page, row
 from experiments.table2.methods import METHODS, RATES
-from experiments.table2.tables import LATE_TABLE, MEMBERS, TABLES, Table, described
+from experiments.table2.tables import LATE_TABLE, TABLES, Table, described
 from steadygan.diagnostics import WELL
 
 __all__ = ["page", "written"]
@@ -323,7 +323,7 @@ def few(figures: Figures) -> str:
     rows = [FEW]
     lines = finals(figures, str(LATE_TABLE))
     if not lines:
-        need = hours(figures, str(LATE_TABLE), LATE_TABLE.methods, MEMBERS)
+        need = hours(figures, str(LATE_TABLE), LATE_TABLE.methods, LATE_TABLE.members)
         rows += [f"**Not run yet**, and so *not testable here*. {lasting(need)}", ""]
         rows += ["```bash", f"python -m experiments.table2 --only {LATE_TABLE}", "```", ""]
         return "\n".join(rows)
@@ -377,7 +377,7 @@ def missing(figures: Figures) -> str:
         "|---|---|---|---|",
     ]
     for table in TABLES:
-        left = {method: runs_left(figures, str(table), method) for method in table.methods}
+        left = {method: runs_left(figures, table, method) for method in table.methods}
         gone = {method: runs for method, runs in left.items() if runs}
         if gone:
             need = sum(hours(figures, str(table), [method], runs) for method, runs in gone.items())
@@ -391,6 +391,7 @@ def missing(figures: Figures) -> str:
     return "\n".join(rows) + "\n" if len(rows) > 3 else ""
 
 
-def runs_left(figures: Figures, table: str, method: str) -> int:
+def runs_left(figures: Figures, table: Table, method: str) -> int:
     """The runs of a method that have no figures yet, of its grid and of its fresh seeds."""
-    return MEMBERS - len(grid(figures, table).get(method, ())) - len(finals(figures, table).get(method, ()))
+    done = [part(figures, str(table)).get(method, ()) for part in (grid, finals)]
+    return table.members - sum(map(len, done))

@@ -121,12 +121,12 @@ def fresh(table: Table, method: str, rate: float, seeds: range, options: argpars
     Seeds that come later than the first ones are scored at the steps of those.
     """
     raw = described(table, method, [rate], seeds, options.steps)
-    later = "" if seeds.start == SEEDS.start else f"-from-{seeds.start}"
+    later = "" if seeds.start == table.seeds.start else f"-from-{seeds.start}"
     folder = options.runs / f"{raw['name']}-final-{rate:g}{later}"
     trained(config.with_root(raw, options.data_root), folder)
     known = records.read(options.figures)
     if later:
-        first = known[f"{raw['name']}-final-{SEEDS.start}"]
+        first = known[f"{raw['name']}-final-{table.seeds.start}"]
         each, points = first["seconds_a_step"], {name: at["step"] for name, at in first["at"].items()}
     else:
         each, points = timing(table, raw["steps"], folder, len(seeds), known)
@@ -195,7 +195,15 @@ def scored_at(steps: int, each: float, seconds: float, curve: bool) -> dict[str,
 
 
 def about(table: Table, method: str, raw: dict[str, Any]) -> dict[str, Any]:
-    return {**table._asdict(), "methods": None, "table": str(table), "method": method, "steps": raw["steps"]}
+    return {
+        "data": table.data,
+        "images": table.images,
+        "network": table.network,
+        "longer": table.longer,
+        "table": str(table),
+        "method": method,
+        "steps": raw["steps"],
+    }
 
 
 def missing(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -210,16 +218,16 @@ def missing(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
             if not there(f"{name}-grid", table, options):
                 continue  # it could not be run
             rates = ranked(records.read(options.figures), str(table), method)
-            gone = [seed for seed in SEEDS if not there(f"{name}-final-{seed}", table, options)]
+            gone = [seed for seed in table.seeds if not there(f"{name}-final-{seed}", table, options)]
             if rates and gone:
-                left = range(gone[0], SEEDS.stop)
+                left = range(gone[0], table.seeds.stop)
                 yield (
                     f"{name}-final",
                     lambda t=table, m=method, r=rates[0], s=left: fresh(t, m, r, s, options),
                 )
         yield from diagnoses(table, options)
         real = f"{table}-real"
-        if there(f"{table}-nsgan-final-{SEEDS[-1]}", table, options) and real not in records.read(
+        if there(f"{table}-nsgan-final-{table.seeds[-1]}", table, options) and real not in records.read(
             options.figures
         ):
             yield real, lambda table=table, real=real: reals(table, real, options)
