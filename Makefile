@@ -20,6 +20,9 @@ demo: .venv/installed                 ## train on points and on images, and writ
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# Containers often forbid to keep compiled modules. Each process that a test starts would then compile torch's again.
+test slow: export PYTHONDONTWRITEBYTECODE =
+
 test: .venv/installed                 ## the default tests, README snippets and doctests included
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 

@@ -164,7 +164,7 @@ MISMATCHED = {
 }
 
 
-@pytest.mark.parametrize("lr", [1e-3, 2e-4])
+@pytest.mark.parametrize("lr", [1e-3, pytest.param(2e-4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MISMATCHED)
 def test_ranges_that_differ_are_named_first(name, lr):
     ends, last, words = MISMATCHED[name]
@@ -182,7 +182,7 @@ def test_ranges_that_fit_are_not(ends, last):
     assert not MISTAKES & set(names(critic(), painter(*last), blobs(*ends)))
 
 
-@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("scale", [1.0, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.3, 3.0))])
 @pytest.mark.parametrize("lr", [(1e-3, 1e-3), (1e-3, 0.02), (1e-6, 1e-3)], ids=["well", "G fast", "D slow"])
 def test_fakes_that_are_merely_bad_have_no_other_range(scale, lr):
     """A linear output reaches any range. These fakes hop, stay away or spread too far."""

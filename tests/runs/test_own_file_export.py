@@ -32,6 +32,7 @@ def networks(shape, width=8):
 """
 
 
+@pytest.mark.slow
 def test_the_command_exports_a_run_of_a_file(tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_gan.py").write_text(FILE)

@@ -659,6 +659,7 @@ def test_an_ensemble_that_lost_a_member_tells_it_once_however_often_it_is_resume
     assert events(tmp_path / "run") == events(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_an_ensemble_in_blocks_is_the_one_that_trains_as_a_whole(tmp_path, quiet, monkeypatch):
     """17 members, one of which diverges, in two blocks of 9 that share a member: also when it is stopped between."""
     rates = [1e-3] * 12 + [1e30] + [2e-3] * 4

@@ -41,6 +41,7 @@ def verdicts():
     return statements.verify(0)
 
 
+@pytest.mark.slow
 def test_every_verdict_is_the_expected_one(verdicts):
     assert statements.surprises(verdicts) == []
     assert len({(v.name, v.source) for v in verdicts}) == len(verdicts) == 39
@@ -468,6 +469,7 @@ def numbers(text: str) -> list[float]:
     return [float(n) for n in re.findall(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?", text)]
 
 
+@pytest.mark.slow
 def test_committed_page_is_what_the_command_writes(verdicts):
     made, committed = statements.page(verdicts, 0), (ROOT / "docs" / "theory.md").read_text()
     assert made.split("##")[0] == committed.split("##")[0]

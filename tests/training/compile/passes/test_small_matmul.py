@@ -149,6 +149,7 @@ def layers(x: Tensor, w: Tensor, bias: Tensor, column: Tensor, many: Tensor, lon
     )
 
 
+@pytest.mark.slow
 def test_the_pass_takes_small_products_and_leaves_the_others():
     x, w, bias, column = numbers(64, 32), numbers(32, 32), numbers(32), numbers(32, 1)
     args = (x, w, bias, column, numbers(2, WIDEST // 2 + 1), numbers(2, LONGEST + 1).abs())
@@ -162,6 +163,7 @@ def test_the_pass_takes_small_products_and_leaves_the_others():
     assert (found - wanted).abs().max() <= 1e-6 * wanted.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(aot_inductor, "custom_ops_to_c_shims"), reason="torch before 2.7")
 def test_a_program_calls_the_kernel_without_the_dispatcher():
     """The profiler sees every call of the dispatcher."""
@@ -181,6 +183,7 @@ def test_a_program_calls_the_kernel_without_the_dispatcher():
     assert not dispatched(program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions_are_multiplied_as_before(dtype):
     a = numbers(16, 16).to(dtype)
