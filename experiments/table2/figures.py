@@ -103,8 +103,8 @@ def _below(values: Sequence[float], start: Sequence[float]) -> bool:
     return bool(values) and statistics.fmean(values) < statistics.fmean(start)
 
 
-def undiagnosed(figures: Figures, table: str) -> list[tuple[str, float]]:
-    """The methods and rates that need a diagnosis.
+def undiagnosed(figures: Figures, table: str) -> list[tuple[str, float, int]]:
+    """The methods and rates that need a diagnosis, with the first seed that has none.
 
     They are all rates of the methods that fail. The control beside them is CONTROL at its own rate.
     """
@@ -112,8 +112,13 @@ def undiagnosed(figures: Figures, table: str) -> list[tuple[str, float]]:
     wanted = [(m, rate) for m in failing for rate in ranked(figures, table, m)]
     if failing:
         wanted += [(CONTROL, rate) for rate in ranked(figures, table, CONTROL)[:1]]
-    known = diagnosed(figures, table)
-    return [(m, rate) for m, rate in dict.fromkeys(wanted) if rate not in known.get(m, ())]
+    lines, known = finals(figures, table), diagnosed(figures, table)
+
+    def without(method: str, rate: float) -> list[int]:
+        done = {line["seed"] for line in known.get(method, {}).get(rate, ())}
+        return [line["seed"] for line in lines[method] if line["seed"] not in done]
+
+    return [(m, rate, min(gone)) for m, rate in dict.fromkeys(wanted) if (gone := without(m, rate))]
 
 
 def at(line: dict[str, Any], point: str, score: str) -> float:

@@ -64,8 +64,8 @@ CIFAR-10 is read from `--data-root` or `$STEADYGAN_DATA`. **The runs are short.*
 learns, on one core of a busy machine. No number here is comparable with a number of a paper. The protocol,
 `experiments/table2/protocol.md`, was written before the runs. Its last section lists what changed since. Known figures
 stood behind some of the changes: when a claim counts as testable, which claims are judged on 100 images, a fifth
-seed, ten seeds in one table, new first weights for GN's CNN, consistency, and the diagnosis of what fails. The figures are in
-`experiments/table2/figures.jsonl`.
+seed, ten seeds in one table, new first weights for GN's CNN, consistency, and the diagnosis of what fails. The figures
+are in `experiments/table2/figures.jsonl`.
 
 - **Score**: the kernel distance (kd, [Bińkowski 2018](https://arxiv.org/abs/1801.01401)) between 2,000 samples of the
   averaged generator and 4,000 held-out images. Its features are those of a classifier of the data set. Lower is better.
@@ -133,7 +133,7 @@ to the highest. The dashed line is the untrained generator.*
 WORSE = """## What trained badly
 
 A method *fails* in a table if the mean of its seeds is not below that of untrained generators, at equal steps. Tables
-and verdicts keep its chosen rate. For a diagnosis it is trained on the first five of these seeds at every rate of its
+and verdicts keep its chosen rate. For a diagnosis it is trained on the same seeds at every rate of its
 grid, and SN, which trains in all tables, beside it. One bad seed can make a mean fail, so medians stand beside the
 means. On 1,000 images of CIFAR-10 one of five seeds did so for PGN's elementwise reading. Five more were added for all
 methods of that table, whatever they would say.

@@ -35,7 +35,7 @@ from experiments.table2.figures import ranked, undiagnosed
 from experiments.table2.methods import FALLING, RATES, WIDTHS, configured
 from experiments.table2.page import written
 from experiments.table2.scores import VALIDATION, curves, finals, of_real, seconds_a_step, timed, work
-from experiments.table2.tables import SEEDS, TABLES, Table
+from experiments.table2.tables import TABLES, Table
 from steadygan import config
 from steadygan.commands.diagnose import events_of
 from steadygan.diagnostics import diagnose
@@ -121,7 +121,7 @@ def fresh(table: Table, method: str, rate: float, seeds: range, options: argpars
     Seeds that come later than the first ones are scored at the steps of those.
     """
     raw = described(table, method, [rate], seeds, options.steps)
-    later = "" if seeds.start == table.seeds.start else f"-from-{seeds.start}"
+    later = from_seed(table, seeds)
     folder = options.runs / f"{raw['name']}-final-{rate:g}{later}"
     trained(config.with_root(raw, options.data_root), folder)
     known = records.read(options.figures)
@@ -137,15 +137,20 @@ def fresh(table: Table, method: str, rate: float, seeds: range, options: argpars
     records.put(options.figures, f"{raw['name']}-final{later}", whole)
 
 
-def examined(table: Table, method: str, rate: float, options: argparse.Namespace) -> None:
-    """Train a method on the fresh seeds at a rate, with a diagnosis of each run."""
-    raw = described(table, method, [rate], SEEDS, options.steps)
+def from_seed(table: Table, seeds: range) -> str:
+    """The end of a folder's name: nothing for runs with the first one of a table's seeds."""
+    return "" if seeds.start == table.seeds.start else f"-from-{seeds.start}"
+
+
+def examined(table: Table, method: str, rate: float, seeds: range, options: argparse.Namespace) -> None:
+    """Train a method on fresh seeds at a rate, with a diagnosis of each run."""
+    raw = described(table, method, [rate], seeds, options.steps)
     raw["every"] = {**raw["every"], "diagnostics": raw["every"]["log"]}
-    folder = options.runs / f"{raw['name']}-diagnosis-{rate:g}"
+    folder = options.runs / f"{raw['name']}-diagnosis-{rate:g}{from_seed(table, seeds)}"
     trained(config.with_root(raw, options.data_root), folder)
-    each, points = timing(table, raw["steps"], folder, len(SEEDS), records.read(options.figures))
+    each, points = timing(table, raw["steps"], folder, len(seeds), records.read(options.figures))
     history = events_of(folder)
-    for index, record in enumerate(measured(table, method, folder, SEEDS, points, options)):
+    for index, record in enumerate(measured(table, method, folder, seeds, points, options)):
         record |= {**about(table, method, raw), "part": "diagnosis", "rate": rate, "seconds_a_step": each}
         record["verdicts"] = [verdict.name for verdict in diagnose(history.history(index))]
         records.put(options.figures, f"{raw['name']}-diagnosis-{rate:g}-{record['seed']}", record)
@@ -235,10 +240,13 @@ def missing(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
 
 def diagnoses(table: Table, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], None]]]:
     """The runs of a table that need a diagnosis, of the methods that are wanted."""
-    for method, rate in undiagnosed(records.read(options.figures), str(table)):
-        name = f"{table}-{method}"
+    for method, rate, first in undiagnosed(records.read(options.figures), str(table)):
+        name, seeds = f"{table}-{method}", range(first, table.seeds.stop)
         if re.search(options.only, name):
-            yield f"{name}-diagnosis-{rate:g}", lambda m=method, r=rate: examined(table, m, r, options)
+            yield (
+                f"{name}-diagnosis-{rate:g}",
+                lambda m=method, r=rate, s=seeds: examined(table, m, r, s, options),
+            )
 
 
 def reals(table: Table, name: str, options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from experiments.table2.methods import METHODS, RATES
 
-__all__ = ["CR", "LATE_TABLE", "SEEDS", "TABLES", "Table", "described"]
+__all__ = ["CR", "LATE_TABLE", "TABLES", "Table", "described"]
 
 SEEDS = range(1, 6)
 """Fresh seeds at the chosen rate. The grid has seed 0."""

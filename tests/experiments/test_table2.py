@@ -89,9 +89,11 @@ def test_a_method_that_fails_is_diagnosed_at_every_rate_beside_a_control():
     # untrained generators have 20: of these means the first one is no failure, though one of its seeds is worse
     assert not undiagnosed({**found, **by_hand("gn", [5.0, 34.0])}, ALL)
     found |= by_hand("gn", [5.0, 36.0])
-    assert undiagnosed(found, ALL) == [("gn", 5e-4), ("gn", 2e-4), ("gn", 1e-4), (CONTROL, 1e-3)]
+    everything = [("gn", 5e-4), ("gn", 2e-4), ("gn", 1e-4), (CONTROL, 1e-3)]
+    assert undiagnosed(found, ALL) == [(method, rate, 1) for method, rate in everything]
     found |= {**examined("gn", 5e-4, [5.0, 36.0]), **examined("gn", 1e-4, [6.0, 7.0], "healthy")}
-    assert undiagnosed(found, ALL) == [("gn", 2e-4), (CONTROL, 1e-3)]
+    assert undiagnosed(found, ALL) == [("gn", 2e-4, 1), (CONTROL, 1e-3, 1)]
+    assert undiagnosed({**found, **by_hand("gn", [5.0, 36.0, 30.0])}, ALL)[0] == ("gn", 5e-4, 3)
     found |= examined("gn", 2e-4, [21.0, math.nan], "undecided")
     found |= examined(CONTROL, 1e-3, [4.0, 5.0], "healthy")
     text = page(found)
@@ -278,7 +280,9 @@ def test_runs_are_made_once_with_their_seeds_and_an_interrupted_sitting_goes_on(
 
     def only_of_sn(found, table):
         """After four steps every method fails; SN's runs are diagnosed at their own rate, and no others."""
-        return [each for each in undiagnosed(found, table) if each == ("sn", ranked(found, table, "sn")[0])]
+        return [
+            each for each in undiagnosed(found, table) if each[:2] == ("sn", ranked(found, table, "sn")[0])
+        ]
 
     monkeypatch.setattr(table2, "undiagnosed", only_of_sn)
     with monkeypatch.context() as patch:
