@@ -919,41 +919,6 @@ def test_a_trained_run_without_its_configuration_is_not_to_be_removed(tmp_path, 
         train.resume(tmp_path / "run", [], quiet)
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"optimizer": {**ADAM, "lr": 1e-3}}], ids=["seed", "rate"])
-def test_a_checkpoint_of_another_run_with_the_same_shapes_is_passed_over(change, tmp_path, quiet, whole):
-    name = "points, fake-as-real"
-    run, raw = tmp_path / "run", RECIPES[name][0]
-    shutil.copytree(whole(name), run)
-    go({**raw, **change}, tmp_path / "other", quiet)
-    newest_one = Path("checkpoints", "step-00000012")
-    shutil.rmtree(run / newest_one)
-    shutil.copytree(tmp_path / "other" / newest_one, run / newest_one)
-    told = io.StringIO()
-    train.resume(run, [], Console(file=told, width=500))
-    assert "belongs to another run" in told.getvalue()
-    assert_same_run(run, whole(name))
-
-
-def test_a_resumed_run_with_other_settings_is_the_same_run(tmp_path, quiet, whole):
-    shutil.copytree(whole("points, fake-as-real"), tmp_path / "run")
-    train.resume(tmp_path / "run", ["steps=15", "optimizer.lr=1e-4", "seed=3"], quiet)
-    train.resume(tmp_path / "run", ["steps=18"], quiet)
-    assert int(newest(tmp_path / "run")["scalars/step"]) == 18
-
-
-def test_a_folder_that_does_not_say_which_run_it_is_is_resumed(tmp_path, quiet, whole):
-    """Folders of older versions, whose checkpoints do not say it either."""
-    name = "points, fake-as-real"
-    shutil.copytree(whole(name), tmp_path / "run")
-    (tmp_path / "run" / "run.json").unlink()
-    for path in checkpoint.checkpoints(tmp_path / "run" / "checkpoints"):
-        meta = json.loads((path / "meta.json").read_text())
-        del meta["run"]
-        (path / "meta.json").write_text(json.dumps(meta))
-    train.resume(tmp_path / "run", ["steps=15"], quiet)
-    assert int(newest(tmp_path / "run")["scalars/step"]) == 15
-
-
 def test_two_checkpoints_that_changed_places_are_refused(tmp_path, quiet, whole):
     shutil.copytree(whole("points, fake-as-real"), tmp_path / "run")
     place = tmp_path / "run" / "checkpoints"

@@ -18,7 +18,7 @@ from steadygan.progress import report as progress
 from steadygan.report import charts, image_sliders, panels
 from steadygan.report import spectrum as cloud
 from steadygan.report.run_summary import Reader, Told, names, rate_fades
-from steadygan.runs.origin import recorded
+from steadygan.runs.identity import origin_of
 
 __all__ = ["Page", "page", "report"]
 
@@ -179,7 +179,7 @@ def _facts(run: Told) -> list[tuple[str, str]]:
         found.append(("real samples seen", f"{int(series['images'].values.nan_to_num(0).max()):,}"))
     if "wall_s" in series:
         found.append(("seconds", f"{series['wall_s'].values.nan_to_num(0).max():,.0f}"))
-    if origin := recorded(run.folder):
+    if origin := origin_of(run.folder):
         of = str(origin.get("sha256"))[:12]
         found.append(("starts from", f"{origin.get('folder')} at step {origin.get('step')} ({of})"))
     if len(run.histories) > 1:
