@@ -12,7 +12,7 @@ from zipfile import BadZipFile, ZipFile
 
 from PIL import Image
 
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, printable
 
 __all__ = [
     "LARGEST",
@@ -25,7 +25,6 @@ __all__ = [
     "named",
     "open_zip",
     "outside_classes",
-    "printable",
     "reader",
     "shape_text",
 ]
@@ -163,15 +162,6 @@ def shape_text(shape: tuple[int, ...]) -> str:
     '3x32x32'
     """
     return "x".join(map(str, shape))
-
-
-def printable(name: str) -> str:
-    r"""A file's name as one line of text. What is no printable character is escaped.
-
-    >>> printable("a\n\udcff.png") == "a\\n\\udcff.png"
-    True
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def named(names: Sequence[str], most: int = NAMED) -> str:

@@ -13,7 +13,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from steadygan.diagnostics import VERDICTS, Verdict, as_html, diagnose
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, printable, printable_lines
 from steadygan.progress import report as progress
 from steadygan.report import charts, image_sliders, panels
 from steadygan.report import spectrum as cloud
@@ -101,7 +101,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> Page:
     With `refresh`, the page asks its server for a version newer than `version` every so many seconds. Its
     content security policy allows no other request, and no script but its own.
     """
-    labels = names(runs)
+    labels = [printable(name) for name in names(runs)]
     frames = max(4, min(24, FRAMES // len(runs)))
     size = int(PICTURES / (frames * len(runs)))
     shown: list[Shown] = []
@@ -134,7 +134,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> Page:
         script=script,
         policy=_policy(style, script, live=bool(refresh)),
     )
-    return Page(text.encode(errors="replace").decode())  # names of files need be no text
+    return Page(printable_lines(text))  # names of files need be no text, and may turn the direction of writing
 
 
 def _policy(style: str, script: str, *, live: bool) -> str:
