@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
@@ -34,6 +35,7 @@ from steadygan.errors import UsageError
 from steadygan.game import State, batches
 from steadygan.plots.samples import save as save_picture
 from steadygan.runs import train
+from steadygan.runs.folder import fresh_folder
 from steadygan.runs.sinks import checkpoint_sink
 from steadygan.runs.sinks import samples as picture_sinks
 from steadygan.training import checkpoint, sampling
@@ -861,6 +863,40 @@ def test_the_lines_before_a_checkpoint_are_on_the_disk_with_it(tmp_path, quiet, 
     monkeypatch.setattr(checkpoint, "save", saving)
     go({**POINTS, "every": {**POINTS["every"], "log": 1}}, tmp_path / "run", quiet)
     assert len(synced) > 1
+
+
+@pytest.mark.parametrize("out", ["new/place/run", None])
+def test_a_power_loss_after_a_checkpoint_takes_the_name_of_nothing_that_it_needs(
+    out, tmp_path, quiet, monkeypatch
+):
+    """POSIX: the name of a file or a folder is on the disk when the folder that holds it was fsynced since."""
+    monkeypatch.chdir(tmp_path)
+    named: dict[int, set[str]] = {}
+    sync, save = os.fsync, checkpoint.save
+
+    def syncing(file: int) -> None:
+        sync(file)
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            named[os.fstat(file).st_ino] = set(os.listdir(file))
+
+    def saving(folder: Path, state: State, facts: dict[str, object]) -> Path:
+        path = save(folder, state, facts)
+        run = folder.parent
+        needed = [run / name for name in ("config.yaml", "run.json", "events.jsonl", "evaluation.json")]
+        for part in (path / "state.safetensors", path / "meta.json", *(p for p in needed if p.exists())):
+            while part.resolve() != tmp_path.resolve():
+                known = named.get(part.parent.stat().st_ino, ())
+                assert part.name in known, f"{part} is not on the disk"
+                part = part.parent
+        saved.append(path)
+        return path
+
+    saved: list[Path] = []
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(checkpoint, "save", saving)
+    folder = Path(out) if out else fresh_folder("ring")
+    go({**POINTS, "every": {**POINTS["every"], "log": 1}}, folder, quiet)
+    assert len(saved) > 1
 
 
 def test_a_run_that_was_killed_after_its_last_checkpoint_keeps_no_more_than_it_should(tmp_path, quiet, whole):

@@ -15,6 +15,7 @@ from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.data.streams import Place
 from steadygan.errors import UsageError
+from steadygan.files import make_folder, sync
 from steadygan.game import State
 from steadygan.game.state import member as one_member
 from steadygan.recipes.catalogue import run_below
@@ -63,7 +64,9 @@ def fresh_folder(name: str) -> Path:
     for number in itertools.count(1):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder.parent)
+            folder.mkdir()
+            sync(folder.parent)
         except FileExistsError:
             continue
         except OSError as error:
@@ -113,7 +116,7 @@ def claimed(folder: Path) -> Iterator[None]:
     """
     check_free(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise UsageError(f"cannot write to {folder} ({error.strerror}): choose another --out") from None
     with locked(folder):

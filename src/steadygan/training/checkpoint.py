@@ -20,7 +20,7 @@ from torch import Tensor
 
 import steadygan
 from steadygan.errors import UsageError
-from steadygan.files import clear_partial, read_json, require_file, sync
+from steadygan.files import clear_partial, make_folder, read_json, require_file, sync
 from steadygan.game import State
 
 __all__ = ["checkpoints", "clear", "load", "load_newest", "meta", "name", "newest", "prune", "read", "save"]
@@ -53,7 +53,7 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
     """
     step = int(state.scalars["step"].flatten()[0])
     target = folder / name(step)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     partial = folder / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
