@@ -96,7 +96,7 @@ def test_two_runs_have_the_same_hash_only_where_their_steps_are_the_same():
 
 @pytest.mark.parametrize(
     ("sha256", "step", "own"),
-    [("a", 0, True), ("a", 4, True), ("a", 5, False), ("b", 3, False), ("b", 4, True), ("b", 99, True), ("c", 4, False)],
+    [("a", 0, True), ("a", 4, True), ("a", 5, False), ("b", 3, False), ("b", 4, True), ("b", 9, True), ("c", 4, False)],
 )  # fmt: skip
 def test_a_checkpoint_is_of_the_run_that_its_folder_was_at_its_step(sha256, step, own):
     """Of the run a up to step 4, and of b from there. The state at step 4 is the same in both."""
@@ -129,7 +129,7 @@ def test_config_yaml_has_the_settings_of_the_run(name):
     assert fit_settings(continued((), plain(settings), None, 0), plain(read), None)
 
 
-# ------------------------------------------------------------------------------------ what is of another run is not taken
+# -------------------------------------------------------------------------------- what is of another run is not taken
 
 
 @pytest.mark.parametrize("told", ["run.json", "config.yaml"])

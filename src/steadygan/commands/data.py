@@ -12,8 +12,8 @@ from rich.console import Console
 
 from steadygan.config import registry
 from steadygan.config.field_types import spelled
-from steadygan.data.archives import Bounded
 from steadygan.data import array_cache
+from steadygan.data.archives import Bounded
 from steadygan.data.folders import any_sizes, image_folder_source
 from steadygan.data.image_files import shape_text
 from steadygan.data.sources import Source

@@ -50,7 +50,7 @@ class Bounded:
             yield
         except UsageError:
             raise
-        except (ArithmeticError, LookupError, RecursionError, ValueError) as error:  # of tarfile, which trusts them
+        except (ArithmeticError, LookupError, RecursionError, ValueError) as error:  # tarfile trusts them
             raise tarfile.ReadError("a header has no sense") from error
         finally:
             self.left = self.end - time.thread_time()
@@ -87,7 +87,7 @@ class Bounded:
     def archive(self) -> tarfile.TarFile:
         """Open the archive in this file, whose first header is read at once."""
         with self.searching():
-            return tarfile.open(fileobj=self, mode="r:")  # type: ignore[call-overload,no-any-return]
+            return tarfile.open(fileobj=self, mode="r:")  # type: ignore[call-overload]
 
     def entries(self, archive: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
         """Yield the entries of the archive in this file, and raise UsageError after `most` of them."""

@@ -155,7 +155,9 @@ class _Counted(io.BufferedReader):
         """Read, and raise UsageError for a list of too many entries."""
         found = super().read(size)
         if found.count(b"PK\x01\x02") > ENTRIES:
-            raise UsageError(f"{self.name} has more than {ENTRIES:,} files; give the folder, or split the zip")
+            raise UsageError(
+                f"{self.name} has more than {ENTRIES:,} files; give the folder, or split the zip"
+            )
         return found
 
 

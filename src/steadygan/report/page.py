@@ -134,7 +134,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> Page:
         script=script,
         policy=_policy(style, script, live=bool(refresh)),
     )
-    return Page(printable_lines(text))  # names of files need be no text, and may turn the direction of writing
+    return Page(printable_lines(text))  # names of files need be no text
 
 
 def _policy(style: str, script: str, *, live: bool) -> str:

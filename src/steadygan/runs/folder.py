@@ -167,7 +167,7 @@ def runs_in(folder: Path) -> Runs:
     if not any(told):
         return ()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on keys with an old name: who reads the configuration has told of them
+        warnings.simplefilter("ignore")  # on keys with an old name
         settings = config.parse(read_config(folder), str(folder / CONFIG))
     raw, origin = config.in_steps(settings).model_dump(mode="json"), origin_of(folder).get("sha256")
     return next((runs for runs in told if fit_settings(runs, raw, origin)), ())

@@ -95,7 +95,7 @@ def check_own(path: Path, meta: Mapping[str, Any], runs: Runs) -> None:
         raise UsageError(f"checkpoint {path} belongs to another run: remove it, or put this run's own back")
     raise UsageError(
         f"checkpoint {path} has other settings than config.yaml, and {IDENTITY}, which says whose it is, cannot be "
-        f"read: put this run's {IDENTITY} back, or remove the checkpoint"
+        f"read: put this run's {IDENTITY} back, undo a change of config.yaml, or remove the checkpoint"
     )
 
 

@@ -168,7 +168,9 @@ def resume(
 
         def begin() -> float:
             runs = runs_in(folder)
-            if runs or not saved:  # else the checkpoints are of an older version, and do not say of which run they are
+            if (
+                runs or not saved
+            ):  # else its checkpoints do not say of which run they are, as those of old versions
                 origin = origin_of(folder).get("sha256")
                 record_runs(folder, continued(runs if saved else (), _plain(settings), origin, step))
             if assignments or root or undecided:

@@ -201,9 +201,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name[5:]))
 
 
-def load_newest(
-    folder: Path, like: State, note: Callable[[str], None], check: Check | None = None
-) -> State:
+def load_newest(folder: Path, like: State, note: Callable[[str], None], check: Check | None = None) -> State:
     """The state of the newest checkpoint that is intact and that `check` allows, as `newest` finds it."""
     return newest(folder, lambda path: load(path, like, check), note)
 

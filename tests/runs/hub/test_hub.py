@@ -307,7 +307,9 @@ def test_weights_that_are_none_are_refused_before_they_are_read(kind, copy):
         weights.unlink()
         os.mkfifo(weights) if kind == "pipe" else weights.write_text("no weights")
     words = {"pipe": "is not a file", "large": "has more than", "text": "SafetensorError"}[kind]
-    with pytest.raises(UsageError, match=rf"G\.safetensors cannot be read \(.*{words}.*publish the generator again"):
+    with pytest.raises(
+        UsageError, match=rf"G\.safetensors cannot be read \(.*{words}.*publish the generator again"
+    ):
         steadygan.load(place)
 
 

@@ -100,15 +100,24 @@ def test_a_divergence_is_told_of_once(tmp_path, monkeypatch):
     assert found[-1] == (9, "diverged")
 
 
-BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in itertools.pairwise("abcdefghijklmnopqrstuvw"))
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in itertools.pairwise("abcdefghijklmnopqrstuvw")
+)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "is not a file"), ("- 1\n", "holds no keys"), (BOMB, "100,000"), (" " * 300_000, "more than 262,144 bytes")],
+    [
+        (None, "is not a file"),
+        ("- 1\n", "holds no keys"),
+        (BOMB, "100,000"),
+        (" " * 300_000, "more than 262,144 bytes"),
+    ],
     ids=["pipe", "list", "bomb", "large"],
 )
-def test_a_configuration_that_is_damaged_ends_the_tracker_in_a_sentence(content, words, tmp_path, monkeypatch):
+def test_a_configuration_that_is_damaged_ends_the_tracker_in_a_sentence(
+    content, words, tmp_path, monkeypatch
+):
     """The tracker follows a folder in which anything may lie."""
     noted(monkeypatch)
     write(tmp_path, FIRST, 0, steps=9)

@@ -24,8 +24,8 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
             with path.open("a") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
         if isinstance(event, Snapshot) and path.exists():
-            for part in (path, path.parent):  # a run that is resumed from this checkpoint writes no line of it again
-                sync(part)
+            sync(path)  # a run that is resumed from this checkpoint does not write these lines again
+            sync(path.parent)
 
     return sink
 
