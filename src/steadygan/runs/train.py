@@ -168,9 +168,8 @@ def resume(
 
         def begin() -> float:
             runs = runs_in(folder)
-            if (
-                runs or not saved
-            ):  # else its checkpoints do not say of which run they are, as those of old versions
+            # Otherwise its checkpoints do not say of which run they are, as those of old versions.
+            if runs or not saved:
                 origin = origin_of(folder).get("sha256")
                 record_runs(folder, continued(runs if saved else (), _plain(settings), origin, step))
             if assignments or root or undecided:
