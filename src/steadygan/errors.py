@@ -1,6 +1,7 @@
 """The one exception that bad input raises on its way to exit code 2."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -59,3 +60,19 @@ def said(error: BaseException) -> str:
     """
     first = str(error).strip().partition("\n")[0].split(". ")[0].rstrip(".:")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def printable(text: str) -> str:
+    r"""Return a text as one line, such as a file's name. What is no printable character is escaped.
+
+    Among these are line ends, what moves a terminal's cursor or colours it, and what turns the direction of writing.
+
+    >>> print(printable("a\n\udcff\x1b[31m\u202e.png"))
+    a\n\udcff\x1b[31m\u202e.png
+    """
+    return re.sub("[^ -~]", lambda c: c[0] if c[0].isprintable() else ascii(c[0])[1:-1], text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines, each of them as `printable` has it."""
+    return "\n".join(map(printable, text.split("\n")))

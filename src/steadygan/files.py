@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +17,7 @@ __all__ = [
     "fits",
     "folder_or_zip",
     "lines",
+    "make_folder",
     "parse_json",
     "read_json",
     "read_text",
@@ -52,6 +53,15 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, and those above it, unless it exists. Their names are then on the disk. Raises OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        with suppress(PermissionError):  # a folder in which one may write and not read
+            sync(folder.parent)
 
 
 def sync(path: Path) -> None:

@@ -1,6 +1,8 @@
 """The sets' own files, from stand-ins written here byte by byte as each format's description has it."""
 
+import gzip
 import io
+import itertools
 import json
 import os
 import pickle
@@ -17,6 +19,7 @@ import torch
 from PIL import Image
 
 from steadygan import data
+from steadygan.commands import data as commands_data
 from steadygan.data import archives, cifar, image_files
 from steadygan.data.safe_pickle import read_pickle
 from steadygan.errors import UsageError
@@ -839,6 +842,114 @@ def test_an_archive_that_unpacks_to_far_more_than_its_size(files, tmp_path, coun
     in_tar(tmp_path, files, "cifar-10-python.tar.gz")
     with refusal("cifar-10-python.tar.gz unpacks to more than", "download it again"):
         data.cifar10(tmp_path, "test")
+
+
+def header(kind: bytes, size: int = 0, *changes: tuple[int, bytes]) -> bytes:
+    """512 bytes of GNU tar: an entry of a kind and a size, with some of its bytes changed, and their checksum."""
+    about = tarfile.TarInfo("x")
+    about.type, about.size = kind, size
+    raw = bytearray(about.tobuf(tarfile.GNU_FORMAT))
+    for place, content in changes:
+        raw[place : place + len(content)] = content
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw)
+    return bytes(raw)
+
+
+LONG_NAME = header(b"L", 10) + b"a" * 10 + bytes(502)
+MORE = bytes(504) + b"\x01" + bytes(7)
+"""A block of the map of a sparse file, which says that there is another one."""
+
+HOSTILE = {
+    "entries": (header(b"0") * 3000, "has more than 1,000 entries"),
+    "a long header": (header(b"L", 2**21) + bytes(2**21), "has a header of more than 1,048,576 bytes"),
+    "long attributes": (header(b"x", 2**21) + b"8 aa=bb\n" * 2**18, "has a header of more than 1,048,576 bytes"),
+    "headers of headers": (LONG_NAME * 3000, "a header has no sense"),
+    "a negative size": (header(b"L", 0, (124, b"\xff" * 10 + b"\xf0\0")) + bytes(2**20), "a size is negative"),
+    "a sparse map that is cut": (header(b"S", 0, (482, b"\x01")) + MORE * 3, "a header has no sense"),
+    "a sparse file of 64 GiB": (header(b"S", 0, (483, b"\x80" + bytes(6) + (2**36).to_bytes(5))), "a file is sparse"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(archives, "ENTRIES", 1000)
+    monkeypatch.setattr(archives, "SHARD", 1000)
+
+
+def read_shard(place: Path) -> None:
+    try:
+        list(archives.shard_files(place))
+    except tarfile.ReadError as error:  # which the reader of shards makes a sentence of
+        raise UsageError(f"{place} is damaged ({error})") from error
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("shard", [False, True], ids=["archive", "shard"])
+def test_the_headers_of_an_archive_are_bounded(what, shard, tmp_path, counts, few):
+    """Each takes a few kilobytes, and memory or minutes without a bound."""
+    counts("cifar10", test=1)
+    raw, why = HOSTILE[what]
+    place = tmp_path / "cifar-10-python.tar.gz"
+    place.write_bytes(gzip.compress(raw))
+    with refusal("cifar-10-python.tar.gz", why, *(() if shard else ("download it again",))):
+        read_shard(place) if shard else data.cifar10(tmp_path, "test")
+
+
+def test_the_search_in_an_archive_takes_no_more_than_its_seconds(tmp_path, monkeypatch):
+    """The time of those who use what was found is theirs."""
+    clock = itertools.count()
+    monkeypatch.setattr(archives.time, "thread_time", lambda: float(next(clock)))
+    with tarfile.open(tmp_path / "a.tar", "w") as packed:
+        for name in range(30):
+            packed.addfile(tarfile.TarInfo(str(name)))
+    found = archives.shard_files(tmp_path / "a.tar")
+    monkeypatch.setattr(archives, "SECONDS", 10_000)
+    assert len(list(found)) == 30
+    monkeypatch.setattr(archives, "SECONDS", 0)
+    monkeypatch.setattr(archives, "SPEED", 400)  # 30 entries are 20,480 bytes: 51 s, and each takes 3
+    started = next(clock)
+    shard = archives.shard_files(tmp_path / "a.tar")
+    with refusal("a.tar", "takes too many seconds", "download it again"):
+        for _ in shard:
+            pass
+    assert next(clock) - started < 150
+    monkeypatch.setattr(archives, "SECONDS", 100)
+    for _ in archives.shard_files(tmp_path / "a.tar"):
+        for _ in range(1000):
+            next(clock)
+
+
+def test_a_packed_file_that_is_verified_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "UNPACKED", 2**16)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(bytes(2**22)))
+    with refusal("x.gz unpacks to more than", "download it again"):
+        commands_data._md5(tmp_path / "x.gz", unpacked=True)
+
+
+def test_a_zip_of_too_many_files(tmp_path, monkeypatch):
+    """Whatever its end says: zipfile goes by the list itself."""
+    place = tmp_path / "set.zip"
+    in_zip(place, {f"{i}.png": b"" for i in range(30)})
+    raw = place.read_bytes()
+    end = raw.rindex(b"PK\x05\x06")
+    place.write_bytes(raw[: end + 8] + struct.pack("<HH", 1, 1) + raw[end + 12 :])
+    monkeypatch.setattr(image_files, "ENTRIES", 30)
+    assert len(image_files.list_images(place).entries) == 30
+    monkeypatch.setattr(image_files, "ENTRIES", 29)
+    with refusal("set.zip has more than 29 files", "give the folder"):
+        image_files.list_images(place)
+
+
+def test_a_zip_of_files_without_suffixes_is_searched_for_some_seconds(tmp_path, monkeypatch):
+    in_zip(tmp_path / "set.zip", {f"{i}": b"" for i in range(30)})
+    clock = itertools.count()
+    monkeypatch.setattr(image_files.time, "thread_time", lambda: float(next(clock)))
+    monkeypatch.setattr(image_files, "SECONDS", 30)
+    assert len(image_files.list_images(tmp_path / "set.zip").others) == 30
+    monkeypatch.setattr(image_files, "SECONDS", 29)
+    with refusal("set.zip has so many files without a suffix", "give the folder"):
+        image_files.list_images(tmp_path / "set.zip")
 
 
 def test_a_file_of_a_folder_that_is_far_too_large(tmp_path, counts, monkeypatch):

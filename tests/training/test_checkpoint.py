@@ -4,7 +4,9 @@ import errno
 import json
 import random
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -378,14 +380,23 @@ def test_a_checkpoint_under_another_step_is_refused(tmp_path):
     assert len(notes) == 1
 
 
-def test_a_checkpoint_that_names_another_run_is_refused(tmp_path):
-    path = checkpoint.save(tmp_path, state(7), {**FACTS, "run": "a"})
-    assert_same(checkpoint.load(path, state(), "a"), state(7))
-    assert_same(checkpoint.load(path, state()), state(7))
-    with pytest.raises(UsageError, match="belongs to another run"):
-        checkpoint.load(path, state(), "b")
-    older = checkpoint.save(tmp_path / "older", state(7), FACTS)
-    assert_same(checkpoint.load(older, state(), "a"), state(7))
+def test_a_checkpoint_that_is_not_to_be_used_is_passed_over_before_its_tensors_are_read(tmp_path):
+    older = checkpoint.save(tmp_path, state(7), {**FACTS, "run": "a"})
+    newer = checkpoint.save(tmp_path, state(9), {**FACTS, "run": "b"})
+    (newer / "state.safetensors").unlink()
+    asked: list[Path] = []
+
+    def own(path: Path, meta: Mapping[str, object]) -> None:
+        asked.append(path)
+        if meta["run"] != "a":
+            raise UsageError("foreign")
+
+    notes: list[str] = []
+    assert_same(checkpoint.load_newest(tmp_path, state(), notes.append, own), state(7))
+    assert (asked, notes) == ([newer, older], [f"foreign; resuming from {older.name} instead"])
+    for use in (checkpoint.meta, checkpoint.read, partial(checkpoint.load, like=state())):
+        with pytest.raises(UsageError, match="foreign"):
+            use(newer, check=own)
 
 
 def test_a_checkpoint_that_is_half_removed_is_none(tmp_path, monkeypatch):

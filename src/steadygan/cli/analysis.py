@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from steadygan.cli import completion
+from steadygan.cli.streams import Screen
 from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe, spelled_out
 
@@ -42,8 +42,8 @@ DEFAULT = "ring8-fargan"
 DEFAULT_IMAGES = "emoji64-fargan"
 """For own images: it trains well on few of them, of every size 8, 16, 32, ..., in minutes on a laptop at 64."""
 
-console = Console()
-errors = Console(stderr=True)
+console = Screen()
+errors = Screen(stderr=True)
 
 Overrides = Annotated[
     list[str] | None,

@@ -7,11 +7,13 @@ import re
 import signal
 import sys
 import time
+import traceback
 import warnings
 from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,7 +45,7 @@ from steadygan.cli.runs import runs
 from steadygan.cli.streams import unbroken
 from steadygan.cli.sweep import ended, sweep
 from steadygan.cli.wrong_turns import right_form
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, printable
 from steadygan.recipes.listing import listed
 
 if TYPE_CHECKING:
@@ -407,7 +409,8 @@ def _affected(folder: Path, members: list[int]) -> str:
 
 def main() -> None:
     """Run the command line. Bad usage or input prints one sentence and gives exit code 2."""
-    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"note: {printable(' '.join(str(message).split()))}\n"
+    sys.excepthook = _print_traceback
     sys.stdout, sys.stderr = unbroken(sys.stdout), unbroken(sys.stderr)
     rank = int(os.environ.get("RANK", 0)) if "WORLD_SIZE" in os.environ else 0
     console.quiet = errors.quiet = rank > 0  # of several processes, the first one speaks
@@ -435,6 +438,13 @@ def main() -> None:
     with suppress(OSError):  # where stderr is full, the exit code still says it
         _say(" ".join(sentence.split()), rank)
     sys.exit(2)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error that is our mistake, as Python does."""
+    errors.quiet = False
+    for line in "".join(traceback.format_exception(kind, error, trace)).rstrip().split("\n"):
+        errors.print(line, soft_wrap=True, highlight=False)
 
 
 def _misused(error: Any) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.errors import LiveError
 
+from steadygan.errors import printable
 from steadygan.progress import Lasting, shown_by
 
 if TYPE_CHECKING:
@@ -41,10 +42,11 @@ class Bars:
     def draw(self, what: str, done: int, total: int, text: str) -> None:
         """Draw the bar of a loop, or make it longer."""
         self.live = self.live or _made(self.console)
+        told = printable(text)
         if what in self.tasks:
-            self.live.update(self.tasks[what], completed=done, total=total, told=text)
+            self.live.update(self.tasks[what], completed=done, total=total, told=told)
         else:
-            self.tasks[what] = self.live.add_task(what, completed=done, total=total, told=text)
+            self.tasks[what] = self.live.add_task(printable(what), completed=done, total=total, told=told)
         with suppress(LiveError):  # rich before 14.1 shows one display at a time: that of training
             self.live.start()
 

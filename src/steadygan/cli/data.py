@@ -3,9 +3,8 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from steadygan.cli.analysis import DataRoot
+from steadygan.cli.analysis import DataRoot, console
 
 __all__ = ["data"]
 
@@ -39,7 +38,7 @@ def info(
     """Show where a data set is, its images and classes, and its prepared arrays."""
     from steadygan.commands import data as datasets
 
-    datasets.info(which, data_root, split, Console())
+    datasets.info(which, data_root, split, console)
 
 
 @data.command("verify")
@@ -50,7 +49,7 @@ def verify(which: Which, split: Split = None, data_root: DataRoot = None) -> Non
     """
     from steadygan.commands import data as datasets
 
-    datasets.verify(which, data_root, split, Console())
+    datasets.verify(which, data_root, split, console)
 
 
 @data.command("prepare")
@@ -94,4 +93,4 @@ def prepare(
     from steadygan.commands import data as datasets
 
     options = {"size": size, "filter": filter, "crop": crop, "colour": colour, "white": white}
-    datasets.prepare(which, data_root, split, options, skip_corrupt, Console())
+    datasets.prepare(which, data_root, split, options, skip_corrupt, console)

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from steadygan.cli.analysis import console
 from steadygan.errors import UsageError
 
 __all__ = ["report", "watch"]
@@ -33,7 +33,7 @@ def report(
     except OSError as error:
         raise UsageError(f"cannot write {out} ({error.strerror}): choose another --out") from None
     size = f"{len(text.encode()) / 1e6:.1f} MB"
-    Console().print(f"report: {out} ({size}, opens in any browser)", soft_wrap=True, markup=False)
+    console.print(f"report: {out} ({size}, opens in any browser)", soft_wrap=True, markup=False)
 
 
 def watch(
@@ -48,4 +48,4 @@ def watch(
     from steadygan.report.run_summary import Reader
     from steadygan.report.watch import serve
 
-    serve([Reader(folder) for folder in folders], port, every, Console())
+    serve([Reader(folder) for folder in folders], port, every, console)

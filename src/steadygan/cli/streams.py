@@ -1,4 +1,4 @@
-"""Output whose reader may leave: `steadygan train | head -n 1` trains to its end."""
+"""Output whose reader may leave: `steadygan train | head -n 1` trains to its end. It shows any text, and obeys none."""
 
 import errno
 import io
@@ -6,7 +6,33 @@ import os
 import select
 from typing import Any, TextIO
 
-__all__ = ["unbroken"]
+from rich.console import Console
+from rich.text import Text
+
+from steadygan.errors import printable, printable_lines
+
+__all__ = ["Screen", "unbroken"]
+
+
+class Screen(Console):
+    """A terminal for text that is not ours: names of files, words of errors. Colours are those of rich alone.
+
+    Nothing in a text is markup or an emoji's name, and what is not printable is escaped. With `soft_wrap` a text is a
+    line.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        """Open the standard output, or the error stream."""
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does."""
+        line = options.get("soft_wrap")
+        super().print(*(printable(o) if line and isinstance(o, str) else o for o in objects), **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Turn a text into rich's, as rich does for each that it prints, also in the cells of a table."""
+        return super().render_str(printable_lines(text), **options)
 
 
 class Discarding(io.FileIO):

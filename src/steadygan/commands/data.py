@@ -13,6 +13,7 @@ from rich.console import Console
 from steadygan.config import registry
 from steadygan.config.field_types import spelled
 from steadygan.data import array_cache
+from steadygan.data.archives import Bounded
 from steadygan.data.folders import any_sizes, image_folder_source
 from steadygan.data.image_files import shape_text
 from steadygan.data.sources import Source
@@ -206,7 +207,8 @@ def _md5(file: Path, *, unpacked: bool = False) -> str:
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with _opened(file, unpacked) as opened:
-            while block := opened.read(2**20):
+            whole = Bounded(opened, file)  # a few bytes unpack to any number
+            while block := whole.read(2**20):
                 digest.update(block)
     except (EOFError, zlib.error, OSError) as error:
         raise UsageError(f"{file} cannot be read ({error}); download it again") from error

@@ -33,11 +33,12 @@ def print_diagnosis(path: Path, member: int | None, console: Console) -> bool:
     events = events_of(path)
     if member is None and events.members > 1:
         found = [diagnose(events.history(index)) for index in range(events.members)]
-        text = "\n".join([*(_line(i, verdicts) for i, verdicts in enumerate(found)), _counted(found, path)])
+        lines = [*(_line(i, verdicts) for i, verdicts in enumerate(found)), _counted(found, path)]
     else:
         found = [diagnose(events.history(member or 0))]
-        text = said(found[0])
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
+        lines = said(found[0]).splitlines()
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     return any(verdict.name not in WELL for verdicts in found for verdict in verdicts)
 
 

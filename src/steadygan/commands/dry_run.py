@@ -49,7 +49,8 @@ def dry_run(
     run = build(settings, own)
     if processes:
         check_rows(run, spread(len(run.members), processes.number).processes)
-    console.print(config.dump(settings), end="", markup=False, highlight=False, soft_wrap=True)
+    for line in config.dump(settings).splitlines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     step, members = step_cost(run), len(run.members)
     flops, peak = members * step.flops, members * step.peak
     seconds = _seconds(run, flops, peak, settings.threads)

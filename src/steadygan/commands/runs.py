@@ -6,8 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from steadygan.commands.data import size_text
-from steadygan.data.image_files import printable
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, nearest, printable
 from steadygan.progress import report
 from steadygan.runs.overview import STATES, Overview, is_run, overview, remove, run_folders
 
@@ -67,7 +66,7 @@ def clean(found: Sequence[Overview], console: Console, agreed: Callable[[str], b
     _print(console, "")
     for run in chosen:
         more = f"; {_named(run.others)} stays" if run.others else ""
-        _print(console, f"to remove: {printable(str(run.folder))} ({size_text(run.bytes)}{more})")
+        _print(console, f"to remove: {run.folder} ({size_text(run.bytes)}{more})")
     runs = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
     freed = size_text(sum(run.bytes for run in chosen))
     if agreed and not agreed(f"Remove {runs} and free {freed}?"):
@@ -91,7 +90,7 @@ def _removed(run: Overview, console: Console) -> bool:
 
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(map(printable, names[:NAMED]))}{more}"
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _lines(found: Sequence[Overview]) -> list[str]:

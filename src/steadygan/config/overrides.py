@@ -7,7 +7,7 @@ import yaml
 
 from steadygan.errors import UsageError, short
 
-__all__ = ["as_text", "assigned", "override", "read_yaml", "split", "value_of"]
+__all__ = ["LONGEST", "as_text", "assigned", "override", "read_yaml", "split", "value_of"]
 
 
 LONGEST = 2**18

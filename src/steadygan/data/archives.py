@@ -1,7 +1,9 @@
 """Read files of a data set: from its archive (.tar.gz, .tgz), without unpacking, its unpacked folder, or tar shards."""
 
 import gzip
+import math
 import tarfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,23 +12,56 @@ from typing import IO, Any
 
 from steadygan.errors import UsageError
 
-__all__ = ["contents", "reading", "shard_files"]
+__all__ = ["Bounded", "contents", "reading", "shard_files"]
 
 CHUNK = 2**20
 
 UNPACKED, RATIO = 2**30, 20
 """Bytes that an archive may unpack to, or so many times its own size. The published ones unpack to 1.2 times theirs."""
 
+ENTRIES, SHARD = 10**5, 10**6
+"""The most entries of an archive that is published, and of a shard."""
+
+HEADER = 2**20
+"""Bytes of the longest header of an entry."""
+
+SECONDS, SPEED = 10.0, 3 * 10**6
+"""Seconds of computing in which all headers of an archive must be read, and one more for so many of its bytes."""
+
 
 class Bounded:
-    """A file for tarfile that raises UsageError after `most` bytes: zeros unpack to a thousand times their size."""
+    """A file for tarfile that raises UsageError after too many bytes, entries or seconds.
+
+    Zeros unpack to a thousand times their size, and headers can be as long and as many as somebody likes.
+    """
 
     def __init__(self, file: Any, place: Path) -> None:
         """Start where the file is, which is `place` or what that unpacks to."""
-        self.file, self.most, self.place = file, max(UNPACKED, RATIO * place.stat().st_size), place
+        size = place.stat().st_size
+        self.file, self.place = file, place
+        self.most, self.left = max(UNPACKED, RATIO * size), SECONDS + size / SPEED
+        self.longest, self.end = math.inf, math.inf
+
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """Inside the block only headers are read. What others do with a file that was found takes its own time."""
+        self.longest, self.end = HEADER, time.thread_time() + self.left
+        try:
+            yield
+        except UsageError:
+            raise
+        except (ArithmeticError, LookupError, RecursionError, ValueError) as error:  # tarfile trusts them
+            raise tarfile.ReadError("a header has no sense") from error
+        finally:
+            self.left = self.end - time.thread_time()
+            self.longest, self.end = math.inf, math.inf
 
     def read(self, count: int) -> bytes:
         """Read at most `count` bytes."""
+        if count < 0:
+            raise tarfile.ReadError("a size is negative")
+        if count > self.longest:
+            raise self._refused(f"has a header of more than {self.longest:,} bytes")
         found = self.file.read(min(count, CHUNK + self.most))
         self._require(self.file.tell())
         return found
@@ -42,10 +77,30 @@ class Bounded:
 
     def _require(self, byte: int) -> None:
         if byte > self.most:
-            raise UsageError(
-                f"{self.place} unpacks to more than {self.most:,} bytes, so it is no archive of a data set; download "
-                "it again"
-            )
+            raise self._refused(f"unpacks to more than {self.most:,} bytes")
+        if time.thread_time() > self.end:
+            raise self._refused("takes too many seconds to search")
+
+    def _refused(self, why: str) -> UsageError:
+        return UsageError(f"{self.place} {why}, so it is no archive of a data set; download it again")
+
+    def archive(self) -> tarfile.TarFile:
+        """Open the archive in this file, whose first header is read at once."""
+        with self.searching():
+            return tarfile.open(fileobj=self, mode="r:")  # type: ignore[call-overload]
+
+    def entries(self, archive: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
+        """Yield the entries of the archive in this file, and raise UsageError after `most` of them."""
+        found = iter(archive)
+        for _ in range(most):
+            with self.searching():
+                entry = next(found, None)
+            if entry is None:
+                return
+            if entry.issparse():  # a few bytes are a file of any size
+                raise tarfile.ReadError("a file is sparse")
+            yield entry
+        raise self._refused(f"has more than {most:,} entries")
 
 
 @contextmanager
@@ -66,9 +121,9 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
             raise UsageError(f"{place} is not a file; download the archive again")
         else:
             with gzip.open(place) as packed:
-                whole: Any = Bounded(packed, place)
-                with tarfile.open(fileobj=whole, mode="r:") as archive:
-                    yield lambda name: _in_archive(archive, place, f"{top}/{name}")
+                whole = Bounded(packed, place)
+                with whole.archive() as archive:
+                    yield lambda name: _in_archive(archive, whole, f"{top}/{name}")
                     while whole.read(CHUNK):  # read to the end, where the checksum is
                         pass
     except (gzip.BadGzipFile, EOFError, tarfile.TarError, zlib.error) as error:
@@ -81,7 +136,8 @@ def reading(place: Path, top: str) -> Iterator[Callable[[str], IO[bytes]]]:
 def shard_files(shard: Path) -> Iterator[tuple[str, bytes]]:
     """Name and contents of each regular file of a tar file, plain or packed by gzip, in their order.
 
-    Raises UsageError where it unpacks to more than an archive of data does, and tarfile's errors where it is none.
+    Raises UsageError where it has more bytes, entries or headers than one of data has, and tarfile's errors where it is
+    none.
 
     >>> next(shard_files(Path("/no/such.tar")))  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
@@ -90,12 +146,12 @@ def shard_files(shard: Path) -> Iterator[tuple[str, bytes]]:
     with shard.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     with gzip.open(shard) if packed else shard.open("rb") as file:
-        whole: Any = Bounded(file, shard)
-        with tarfile.open(fileobj=whole, mode="r|", bufsize=CHUNK) as archive:
-            for member in archive:
+        whole = Bounded(file, shard)
+        with whole.archive() as archive:
+            for entry in whole.entries(archive, SHARD):
                 archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
-                if member.isreg() and (found := archive.extractfile(member)):
-                    yield member.name, found.read()
+                if entry.isreg() and (found := archive.extractfile(entry)):
+                    yield entry.name, found.read()
 
 
 def contents(file: IO[bytes], name: str, most: int) -> bytes:
@@ -118,10 +174,10 @@ def _in_folder(place: Path, name: str) -> IO[bytes]:
         ) from error
 
 
-def _in_archive(archive: tarfile.TarFile, place: Path, name: str) -> IO[bytes]:
-    for member in archive:  # stops reading at the file
-        if member.name.removeprefix("./") == name and member.isfile():
-            found = archive.extractfile(member)
+def _in_archive(archive: tarfile.TarFile, whole: Bounded, name: str) -> IO[bytes]:
+    for entry in whole.entries(archive, ENTRIES):  # stops reading at the file
+        if entry.name.removeprefix("./") == name and entry.isfile():
+            found = archive.extractfile(entry)
             if found is not None:
                 return found
-    raise UsageError(f"{place} has no file {name}; download the original archive again")
+    raise UsageError(f"{whole.place} has no file {name}; download the original archive again")

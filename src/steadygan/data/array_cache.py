@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from steadygan.data.dataset import Data
-from steadygan.data.image_files import named, printable
+from steadygan.data.image_files import named
 from steadygan.data.sources import Source
-from steadygan.errors import DataNote, UsageError
+from steadygan.errors import DataNote, UsageError, printable
 from steadygan.files import alone, cache_folder, read_json, require_file
 from steadygan.progress import report
 

@@ -21,12 +21,11 @@ from steadygan.data.image_files import (
     has_signature,
     named,
     outside_classes,
-    printable,
     reader,
     shape_text,
 )
 from steadygan.data.sources import BLOCK, Block, Source
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, nearest, printable
 
 __all__ = ["COLOURS", "CROPS", "FILTERS", "Fit", "decode", "fit", "fit_all", "image_source", "shapes"]
 

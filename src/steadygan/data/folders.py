@@ -8,9 +8,9 @@ from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
 from steadygan.data.deep_pixels import FULL
-from steadygan.data.image_files import Entry, Listing, list_images, named, printable
+from steadygan.data.image_files import Entry, Listing, list_images, named
 from steadygan.data.sources import DataSet, Source, find, places
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, printable
 from steadygan.files import user_path
 
 __all__ = [

@@ -1,10 +1,12 @@
 """The image files of a folder or a zip: list them and read them."""
 
+import io
 import os
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from zipfile import BadZipFile, ZipFile
 
 from PIL import Image
 
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, printable
 
 __all__ = [
     "LARGEST",
@@ -25,7 +27,6 @@ __all__ = [
     "named",
     "open_zip",
     "outside_classes",
-    "printable",
     "reader",
     "shape_text",
 ]
@@ -47,6 +48,12 @@ LARGEST = 2**30
 
 UNPACKED, RATIO = 2**32, 100
 """Bytes that the files of a zip may have, or so many times the zip's own size."""
+
+ENTRIES = 4 * 10**6
+"""The most files of a zip."""
+
+SECONDS = 20.0
+"""Seconds of computing in which the names of a zip's files, or their first bytes, must say which are images."""
 
 ODD = ("..", "\\", ":")
 """What a path that leads out of its source has somewhere, unless it begins with a slash."""
@@ -141,12 +148,34 @@ def reader(source: Path) -> Iterator[Callable[[str], bytes]]:
             yield archive.read
 
 
-def open_zip(source: Path) -> ZipFile:
-    """Open a zip. Raises UsageError for another kind of file."""
+class _Counted(io.BufferedReader):
+    """The file of a zip, for which zipfile reads the list of the zip's entries at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, and raise UsageError for a list of too many entries."""
+        found = super().read(size)
+        if found.count(b"PK\x01\x02") > ENTRIES:
+            raise UsageError(
+                f"{self.name} has more than {ENTRIES:,} files; give the folder, or split the zip"
+            )
+        return found
+
+
+@contextmanager
+def open_zip(source: Path) -> Iterator[ZipFile]:
+    """Open a zip. Raises UsageError for another kind of file, and for one of too many files."""
+    with ExitStack() as opened:
+        yield _zip(source, opened)
+
+
+def _zip(source: Path, opened: ExitStack) -> ZipFile:
     try:
         if not source.is_file():  # a pipe would keep its reader waiting
             raise BadZipFile("not a file")
-        return ZipFile(source)
+        file = opened.enter_context(_Counted(io.FileIO(source)))
+        return opened.enter_context(ZipFile(file))
+    except UsageError:
+        raise
     except (
         BadZipFile,
         OSError,
@@ -163,15 +192,6 @@ def shape_text(shape: tuple[int, ...]) -> str:
     '3x32x32'
     """
     return "x".join(map(str, shape))
-
-
-def printable(name: str) -> str:
-    r"""A file's name as one line of text. What is no printable character is escaped.
-
-    >>> printable("a\n\udcff.png") == "a\\n\\udcff.png"
-    True
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def named(names: Sequence[str], most: int = NAMED) -> str:
@@ -268,7 +288,13 @@ def _list_zip(source: Path, below: str) -> tuple[list[Entry], list[str]]:
                 _require_inside(source, name)
         # A name may be there twice: like a zip's reader, take the last one.
         found = {m.filename: m for m in members if m.filename.startswith(prefix) and not m.is_dir()}
+        end = time.thread_time() + SECONDS
         for name, member in found.items():
+            if time.thread_time() > end:
+                raise UsageError(
+                    f"{source} has so many files without a suffix that {SECONDS:.0f} s do not show which are images; "
+                    "give the folder, or give its images their suffixes"
+                )
             hidden = "/." in f"/{name}" and any(part.startswith(".") for part in PurePosixPath(name).parts)
             if not hidden and _is_image(name, lambda name=name: _start_in_zip(archive, name)):  # type: ignore[misc]
                 entries.append(Entry(name, member.file_size, member.CRC))

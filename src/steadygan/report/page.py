@@ -13,12 +13,12 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from steadygan.diagnostics import VERDICTS, Verdict, as_html, diagnose
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, printable, printable_lines
 from steadygan.progress import report as progress
 from steadygan.report import charts, image_sliders, panels
 from steadygan.report import spectrum as cloud
 from steadygan.report.run_summary import Reader, Told, names, rate_fades
-from steadygan.runs.origin import recorded
+from steadygan.runs.identity import origin_of
 
 __all__ = ["Page", "page", "report"]
 
@@ -101,7 +101,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> Page:
     With `refresh`, the page asks its server for a version newer than `version` every so many seconds. Its
     content security policy allows no other request, and no script but its own.
     """
-    labels = names(runs)
+    labels = [printable(name) for name in names(runs)]
     frames = max(4, min(24, FRAMES // len(runs)))
     size = int(PICTURES / (frames * len(runs)))
     shown: list[Shown] = []
@@ -134,7 +134,7 @@ def page(runs: Sequence[Told], *, refresh: int = 0, version: str = "") -> Page:
         script=script,
         policy=_policy(style, script, live=bool(refresh)),
     )
-    return Page(text.encode(errors="replace").decode())  # names of files need be no text
+    return Page(printable_lines(text))  # names of files need be no text
 
 
 def _policy(style: str, script: str, *, live: bool) -> str:
@@ -179,7 +179,7 @@ def _facts(run: Told) -> list[tuple[str, str]]:
         found.append(("real samples seen", f"{int(series['images'].values.nan_to_num(0).max()):,}"))
     if "wall_s" in series:
         found.append(("seconds", f"{series['wall_s'].values.nan_to_num(0).max():,.0f}"))
-    if origin := recorded(run.folder):
+    if origin := origin_of(run.folder):
         of = str(origin.get("sha256"))[:12]
         found.append(("starts from", f"{origin.get('folder')} at step {origin.get('step')} ({of})"))
     if len(run.histories) > 1:

@@ -4,8 +4,10 @@ import fcntl
 import itertools
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from steadygan import config
@@ -13,10 +15,20 @@ from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.data.streams import Place
 from steadygan.errors import UsageError
+from steadygan.files import make_folder, sync
 from steadygan.game import State
 from steadygan.game.state import member as one_member
 from steadygan.recipes.catalogue import run_below
-from steadygan.runs.identity import IDENTITY, known_identity
+from steadygan.runs.identity import (
+    IDENTITY,
+    ORIGIN,
+    Runs,
+    check_own,
+    fit_settings,
+    known_runs,
+    origin_of,
+    runs_of,
+)
 from steadygan.training import checkpoint
 from steadygan.training.loop import lost_members
 
@@ -33,9 +45,11 @@ __all__ = [
     "fresh_folder",
     "locked",
     "opened",
+    "ownership",
     "read_config",
     "restore",
     "restore_member",
+    "runs_in",
     "stream_places",
     "tidied",
 ]
@@ -50,7 +64,9 @@ def fresh_folder(name: str) -> Path:
     for number in itertools.count(1):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder.parent)
+            folder.mkdir()
+            sync(folder.parent)
         except FileExistsError:
             continue
         except OSError as error:
@@ -60,7 +76,7 @@ def fresh_folder(name: str) -> Path:
 
 
 _UNBEGUN = "the run in {0} was stopped before its first step and has nothing to resume: train it again, with --out {0}"
-_BEGINNINGS = {CHECKPOINTS, IDENTITY, "origin.json", "own.json"}
+_BEGINNINGS = {CHECKPOINTS, IDENTITY, ORIGIN, "own.json"}
 """What a run writes before its configuration, and the text of a file of the user's own."""
 
 
@@ -100,7 +116,7 @@ def claimed(folder: Path) -> Iterator[None]:
     """
     check_free(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise UsageError(f"cannot write to {folder} ({error.strerror}): choose another --out") from None
     with locked(folder):
@@ -140,15 +156,37 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def runs_in(folder: Path) -> Runs:
+    """The runs of a folder. Where run.json is lost, those of its newest checkpoint with the settings of config.yaml."""
+    if found := known_runs(folder):
+        return found
+    told = []
+    for path in reversed(checkpoint.checkpoints(folder / CHECKPOINTS)):
+        with suppress(UsageError):
+            told.append(runs_of(checkpoint.meta(path)))
+    if not any(told):
+        return ()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on keys with an old name
+        settings = config.parse(read_config(folder), str(folder / CONFIG))
+    raw, origin = config.in_steps(settings).model_dump(mode="json"), origin_of(folder).get("sha256")
+    return next((runs for runs in told if fit_settings(runs, raw, origin)), ())
+
+
+def ownership(folder: Path) -> checkpoint.Check:
+    """The check that a checkpoint belongs to a folder."""
+    return partial(check_own, runs=runs_in(folder))
+
+
 def restore(folder: Path, run: Run, note: Note, step: int | None = None) -> State:
     """Load the newest complete checkpoint of a run folder, or that of `step`.
 
     Swept values are those of the configuration. Raises UsageError if there is no such checkpoint.
     """
     if step is None:
-        state = checkpoint.load_newest(folder / CHECKPOINTS, run.state, note, known_identity(folder))
+        state = checkpoint.load_newest(folder / CHECKPOINTS, run.state, note, ownership(folder))
     else:
-        state = checkpoint.load(_checkpoint(folder, step), run.state, known_identity(folder))
+        state = checkpoint.load(_checkpoint(folder, step), run.state, ownership(folder))
     swept = {path: run.state.scalars[path] for path in run.members[0] if path != "seed"}
     return state._replace(scalars={**state.scalars, **swept})
 

@@ -15,7 +15,7 @@ from steadygan.errors import UsageError
 from steadygan.files import user_path
 from steadygan.game import Buffers, Network, unflatten
 from steadygan.runs import hub
-from steadygan.runs.folder import CHECKPOINTS, CONFIG, opened, read_config, restore_member
+from steadygan.runs.folder import CHECKPOINTS, CONFIG, opened, ownership, read_config, restore_member
 from steadygan.runs.generator import Generator, of_labels, without_data
 from steadygan.runs.own_code import check_same, own_file
 from steadygan.training import checkpoint, sampling
@@ -98,9 +98,10 @@ def _without_data(folder: Path, own: Own) -> Run:
 
 def _sizes(folder: Path) -> tuple[tuple[int, ...], int] | None:
     """The shape and the classes of the data of a run of images or points, from its newest checkpoint."""
+    own = ownership(folder)
     for path in reversed(checkpoint.checkpoints(folder / CHECKPOINTS)):
         try:
-            meta = checkpoint.meta(path)
+            meta = checkpoint.meta(path, own)
             shape, classes = tuple(map(int, meta["shape"])), int(meta["classes"])
         except (UsageError, ValueError, KeyError, TypeError, OverflowError):
             continue

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +12,15 @@ from torch import Tensor, nn
 from steadygan.build import Run
 from steadygan.build.assemble import Fill
 from steadygan.errors import UsageError
-from steadygan.files import read_json, user_path, write_whole
+from steadygan.files import user_path, write_whole
 from steadygan.game import trainable
 from steadygan.networks.pure import Pure
 from steadygan.noise import HiddenNoise
-from steadygan.runs.folder import CHECKPOINTS, Note, read_config
+from steadygan.runs.folder import CHECKPOINTS, Note, ownership, read_config
+from steadygan.runs.identity import ORIGIN
 from steadygan.training import checkpoint
 
-__all__ = ["Origin", "origin", "record", "recorded", "started"]
-
-ORIGIN = "origin.json"
+__all__ = ["Origin", "origin", "record", "started"]
 
 Weights = dict[str, Tensor]
 """A player's parameters and buffers by name."""
@@ -50,7 +50,8 @@ def origin(
     """
     folder = user_path(folder)
     read_config(folder)
-    meta, tensors = checkpoint.newest(folder / CHECKPOINTS, checkpoint.read, note)
+    read = partial(checkpoint.read, check=ownership(folder))
+    meta, tensors = checkpoint.newest(folder / CHECKPOINTS, read, note)
     try:
         return _weights(folder, meta, tensors, players, member)
     except UsageError:
@@ -201,11 +202,3 @@ def record(folder: Path, source: Origin) -> None:
         "players": list(source.players) if source.players else "all",
     }
     write_whole(folder / ORIGIN, json.dumps(facts, indent=1) + "\n")
-
-
-def recorded(folder: Path) -> dict[str, Any]:
-    """Where a run's first weights came from, as `record` wrote it; empty where they came from its seed."""
-    try:
-        return dict(read_json(folder / ORIGIN, {}))
-    except ValueError:
-        return {}

@@ -12,7 +12,7 @@ from steadygan.data.streams import Place
 from steadygan.game import State, trainable
 from steadygan.game.state import member
 from steadygan.runs.folder import BOARD, CHECKPOINTS, EVENTS, SAMPLES
-from steadygan.runs.identity import known_identity
+from steadygan.runs.identity import known_runs, to_json
 from steadygan.runs.sinks import (
     checkpoint_sink,
     landscape_sink,
@@ -136,9 +136,8 @@ def facts(run: Run, folder: Path) -> dict[str, object]:
 
     It names the run, its members, the layout of the parameters, and the shape and classes of the data.
     """
-    known = known_identity(folder)
     return {
-        **({"run": known} if known else {}),
+        **to_json(known_runs(folder)),
         "members": run.members,
         "layout": layout(run),
         "shape": list(run.data.shape),

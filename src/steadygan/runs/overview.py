@@ -1,7 +1,6 @@
 """The run folders below a folder: how far each has come, what is wrong with it, and how to remove one."""
 
 import os
-import re
 import shutil
 import warnings
 from collections import Counter
@@ -27,9 +26,8 @@ from steadygan.runs.folder import (
     read_config,
     unbegun,
 )
-from steadygan.runs.identity import IDENTITY, known_identity
+from steadygan.runs.identity import IDENTITY, ORIGIN, known_runs
 from steadygan.runs.live_diagnosis import facts_of
-from steadygan.runs.origin import ORIGIN
 from steadygan.runs.own_code import RECORD, recorded
 from steadygan.runs.score_cards import SCORES
 from steadygan.runs.sinks.checkpoints import best_score
@@ -99,7 +97,7 @@ def is_run(folder: Path) -> bool:
     """Whether steadygan has made a folder for a run. Another program's files of these names do not count."""
     if not _readable(folder):
         return False
-    if re.fullmatch("[0-9a-f]{64}", known_identity(folder) or ""):
+    if known_runs(folder):
         return True
     for path in checkpoint.checkpoints(folder / CHECKPOINTS):
         with suppress(ValueError):

@@ -33,10 +33,11 @@ from steadygan.runs.folder import (
     locked,
     read_config,
     restore,
+    runs_in,
     stream_places,
     tidied,
 )
-from steadygan.runs.identity import identity, record_identity, same_steps
+from steadygan.runs.identity import continued, origin_of, record_runs, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import drawn, facts, loggers
@@ -104,12 +105,7 @@ def start(
 
         def begin() -> None:
             held.enter_context(claimed(folder))
-            record_identity(
-                folder,
-                identity(
-                    config.in_steps(settings).model_dump(mode="json"), source.sha256 if source else None
-                ),
-            )
+            record_runs(folder, continued((), _plain(settings), source.sha256 if source else None, 0))
             if source:  # the checkpoint first: without it a resume would start from other weights
                 checkpoint.save(folder / CHECKPOINTS, run.state, facts(run, folder))
                 record(folder, source)
@@ -171,6 +167,11 @@ def resume(
         settings = settings.model_copy(update={"compile": compiles})
 
         def begin() -> float:
+            runs = runs_in(folder)
+            # Otherwise its checkpoints do not say of which run they are, as those of old versions.
+            if runs or not saved:
+                origin = origin_of(folder).get("sha256")
+                record_runs(folder, continued(runs if saved else (), _plain(settings), origin, step))
             if assignments or root or undecided:
                 write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
             return rewind(folder / EVENTS, step or -1)  # a run that starts again evaluates its step 0 again
@@ -212,6 +213,11 @@ def _restored(team: Team, folder: Path, held: ExitStack, console: Console) -> tu
 
     saved = team.cluster.agreed(read)
     return team.cluster.same(found[0]), saved
+
+
+def _plain(settings: Config) -> dict[str, Any]:
+    """A configuration as plain data, as config.yaml has it."""
+    return config.in_steps(settings).model_dump(mode="json")
 
 
 def _ended(folder: Path, rule: Stop | None, step: int, steps: int, last: int) -> str:

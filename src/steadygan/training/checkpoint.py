@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from torch import Tensor
 
 import steadygan
 from steadygan.errors import UsageError
-from steadygan.files import clear_partial, read_json, require_file, sync
+from steadygan.files import clear_partial, make_folder, read_json, require_file, sync
 from steadygan.game import State
 
 __all__ = ["checkpoints", "clear", "load", "load_newest", "meta", "name", "newest", "prune", "read", "save"]
@@ -28,6 +28,9 @@ __all__ = ["checkpoints", "clear", "load", "load_newest", "meta", "name", "newes
 FORMAT = 1
 
 Read = TypeVar("Read")
+
+Check = Callable[[Path, Mapping[str, Any]], None]
+"""Gets the path of a checkpoint and the contents of its meta.json. Raises UsageError if it is not to be used."""
 
 
 def tensors(state: State) -> dict[str, Tensor]:
@@ -50,7 +53,7 @@ def save(folder: Path, state: State, facts: dict[str, object]) -> Path:
     """
     step = int(state.scalars["step"].flatten()[0])
     target = folder / name(step)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     partial = folder / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -107,8 +110,8 @@ def is_name(text: str) -> bool:
     return re.fullmatch(r"step-[0-9]{8,18}", text) is not None
 
 
-def meta(path: Path) -> dict[str, Any]:
-    """The contents of meta.json of the checkpoint at `path`. Raises UsageError if it is damaged."""
+def meta(path: Path, check: Check | None = None) -> dict[str, Any]:
+    """The contents of meta.json of the checkpoint at `path`. Raises UsageError if it is damaged, or as `check` does."""
     try:
         found: dict[str, Any] = read_json(path / "meta.json", {"format": int, "step": int, "sha256": str})
     except ValueError as error:
@@ -122,15 +125,17 @@ def meta(path: Path) -> dict[str, Any]:
             f"checkpoint {path} holds step {found['step']}, so its folder was copied or renamed: remove it, or give it "
             "back its name"
         )
+    if check:
+        check(path, found)
     return found
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(path: Path, check: Check | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The contents of meta.json and the tensors by path of the checkpoint at `path`.
 
-    Raises UsageError if it is truncated or altered.
+    Raises UsageError if it is truncated or altered, or as `check` does.
     """
-    found = meta(path)
+    found = meta(path, check)
     try:
         file = path / "state.safetensors"
         require_file(file)
@@ -147,16 +152,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UsageError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error})") from error
 
 
-def load(path: Path, like: State, run: str | None = None) -> State:
+def load(path: Path, like: State, check: Check | None = None) -> State:
     """Read the checkpoint at `path` into a state with the layout of `like`.
 
-    Raises UsageError if it is truncated or altered, belongs to other networks than `like`, or says that it is of
-    another run than `run`.
+    Raises UsageError if it is truncated or altered or belongs to other networks than `like`, or as `check` does.
     """
-    about, found = read(path)
+    _, found = read(path, check)
     wanted = tensors(like)
-    if run and about.get("run", run) != run:
-        raise UsageError(f"checkpoint {path} belongs to another run: remove it, or put this run's own back")
     _check_players(path, _players(found), _players(wanted))
     for name, tensor in wanted.items():
         if name not in found:
@@ -199,9 +201,9 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name[5:]))
 
 
-def load_newest(folder: Path, like: State, note: Callable[[str], None], run: str | None = None) -> State:
-    """The state of the newest checkpoint that is intact and of this run, as `newest` finds it."""
-    return newest(folder, lambda path: load(path, like, run), note)
+def load_newest(folder: Path, like: State, note: Callable[[str], None], check: Check | None = None) -> State:
+    """The state of the newest checkpoint that is intact and that `check` allows, as `newest` finds it."""
+    return newest(folder, lambda path: load(path, like, check), note)
 
 
 def newest(folder: Path, read: Callable[[Path], Read], note: Callable[[str], None]) -> Read:

@@ -295,6 +295,24 @@ def test_a_source_that_makes_no_network_is_told_of(source, words, copy):
         steadygan.load(copy({"own": True}, {}, source), trust_code=True)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "large", "text"])
+def test_weights_that_are_none_are_refused_before_they_are_read(kind, copy):
+    """A pipe keeps its reader waiting, and a file of any size would fill the memory."""
+    place = copy({}, {})
+    weights = place / "G.safetensors"
+    if kind == "large":
+        with weights.open("ab") as file:
+            file.truncate(2**40)
+    else:
+        weights.unlink()
+        os.mkfifo(weights) if kind == "pipe" else weights.write_text("no weights")
+    words = {"pipe": "is not a file", "large": "has more than", "text": "SafetensorError"}[kind]
+    with pytest.raises(
+        UsageError, match=rf"G\.safetensors cannot be read \(.*{words}.*publish the generator again"
+    ):
+        steadygan.load(place)
+
+
 def test_weights_far_larger_than_the_network_are_not_downloaded(copy, hub):
     files = {file.name: file.read_bytes() for file in copy({}, {}).iterdir()}
     hub.repositories["ann/gan"] = {**files, "G.safetensors": bytes(2**21)}

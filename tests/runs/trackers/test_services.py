@@ -1,8 +1,12 @@
 """The three trackers themselves, offline: what a run folder has is read back from their own stores, each step once."""
 
+import itertools
 import json
+import os
 import sqlite3
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +98,40 @@ def test_a_divergence_is_told_of_once(tmp_path, monkeypatch):
     write(tmp_path, [*FIRST, lost, {"step": 9, "diverged": [0], "good_step": None}], 0, steps=9)
     follow("wandb", tmp_path, iter([about]))
     assert found[-1] == (9, "diverged")
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in itertools.pairwise("abcdefghijklmnopqrstuvw")
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "is not a file"),
+        ("- 1\n", "holds no keys"),
+        (BOMB, "100,000"),
+        (" " * 300_000, "more than 262,144 bytes"),
+    ],
+    ids=["pipe", "list", "bomb", "large"],
+)
+def test_a_configuration_that_is_damaged_ends_the_tracker_in_a_sentence(
+    content, words, tmp_path, monkeypatch
+):
+    """The tracker follows a folder in which anything may lie."""
+    noted(monkeypatch)
+    write(tmp_path, FIRST, 0, steps=9)
+    file = tmp_path / "config.yaml"
+    file.unlink()
+    os.mkfifo(file) if content is None else file.write_text(content)
+    with pytest.raises(ValueError, match=words):
+        follow("wandb", tmp_path, iter([{"name": "toy", "members": [{}], "first": 0}]))
+    assert words in record_of(tmp_path, "wandb")["failed"]
+
+
+def test_the_follower_takes_no_memory_of_torchs():
+    code = "import sys, steadygan.runs.trackers.follower; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize(

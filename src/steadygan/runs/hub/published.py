@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from steadygan import config
 from steadygan.errors import UsageError, said
-from steadygan.files import read_json, write_whole
+from steadygan.files import read_json, read_whole, write_whole
 from steadygan.runs.formats.plain import plain, tensors
 from steadygan.runs.generator import Generator, of_labels, without_data
 from steadygan.runs.hub.client import check_hub, hub_errors
@@ -113,8 +113,9 @@ def read(
     else:
         net = _built(folder, facts, name)
         found = tensors(net)
-        fetch(sum(tensor.nbytes for tensor in found.values()))
-        _fill(found, _tensors(folder / WEIGHTS), name)
+        size = sum(tensor.nbytes for tensor in found.values())
+        fetch(size)
+        _fill(found, _tensors(folder / WEIGHTS, size), name)
     drawn = torch.float64 if facts["drawn"] == "float64" else torch.float32
     return Generator(net, facts["latent"], tuple(facts["shape"]), facts["classes"], facts["seed"], drawn)
 
@@ -181,10 +182,11 @@ def _name(part: Any) -> str:
     return str(part.get("name")) if isinstance(part, Mapping) else str(part)
 
 
-def _tensors(file: Path) -> dict[str, Tensor]:
+def _tensors(file: Path, size: int) -> dict[str, Tensor]:
+    """The tensors of a network of `size` bytes."""
     try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
+        return load(read_whole(file, size + SLACK))
+    except (ValueError, SafetensorError) as error:
         raise UsageError(f"{file.name} cannot be read ({said(error)}): publish the generator again") from None
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from steadygan.files import read_json, write_whole
+from steadygan.files import make_folder, read_json, write_whole
 from steadygan.game import State
 from steadygan.training import checkpoint
 from steadygan.training.beside import Write
@@ -36,7 +36,7 @@ def checkpoint_sink(
     resume. A disk that is full is an OSError.
     """
     lost = list(good)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     record = folder / BEST
 
     def newest(step: int, about: dict[str, object], state: State) -> None:

@@ -25,6 +25,7 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
         if isinstance(event, Snapshot) and path.exists():
             sync(path)  # a run that is resumed from this checkpoint does not write these lines again
+            sync(path.parent)
 
     return sink
 

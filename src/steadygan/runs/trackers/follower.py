@@ -16,10 +16,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import yaml
-
-from steadygan.errors import said
-from steadygan.files import fits, lines, parse_json, read_json, write_whole
+from steadygan.config.overrides import LONGEST, read_yaml
+from steadygan.errors import UsageError, said
+from steadygan.files import fits, lines, parse_json, read_json, read_text, write_whole
 from steadygan.runs.trackers.services import SERVICES, About, Tracker
 
 __all__ = ["PATIENCE", "Record", "follow", "record_of"]
@@ -182,7 +181,9 @@ def _write(folder: Path, name: str, record: Record) -> None:
 
 def _each(folder: Path, about: Mapping[str, Any]) -> Iterator[About]:
     """What a tracker is told of each member: the run's configuration and the protocol of its scores."""
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = read_yaml(read_text(folder / "config.yaml", LONGEST), str(folder / "config.yaml"))
+    if not isinstance(config, dict):
+        raise UsageError(f"{folder / 'config.yaml'} is damaged: it holds no keys")
     protocol = folder / "evaluation.json"
     if protocol.exists():
         config["protocol"] = read_json(protocol)
