@@ -337,6 +337,31 @@ def _check_log(name: str, team: Team) -> None:
         raise UsageError(f"stop.log: this run does not log {name!r}: {nearest(name, logs)}")
 
 
+def _step(settings: Config, team: Team, console: Console, own: Own) -> Step:
+    """The step of a run, compiled where its settings say so and all machines can."""
+    run, step, note = team.run, team.step, _noter(console)
+    if not settings.compile.when:
+        return step
+    if team.cluster.size > 1 and not all(team.cluster.every(compilable(run.device))):
+        # The comparison of the compiled step takes sums, too: those of all processes or of none.
+        note("a machine of this run has no C++ compiler, so the step runs uncompiled on all of them")
+        return step
+    alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
+    chosen = settings.gpu if alone else settings.gpu.model_copy(update={"graphs": False})
+    precision = gpu.rounding(settings.precision, run.device, tf32=chosen.tf32)
+    return compiled(
+        step,
+        note,
+        precision,
+        strict=settings.networks.name != "own",
+        device=run.device,
+        passes=settings.compile.passes,
+        replayed=_replayed(run.device, precision, chosen, note),
+        about=same_steps(_plain(settings)) if alone and own is NOTHING else None,  # known by its settings
+        working=partial(compiling, console),
+    )
+
+
 def _train(
     settings: Config,
     team: Team,
@@ -349,32 +374,11 @@ def _train(
     more: Sequence[Sink],
     own: Own,
 ) -> Diverged | StoppedByDiagnosis | None:
-    run, mine, cluster, step = team.run, team.mine, team.cluster, team.step
+    run, mine, cluster = team.run, team.mine, team.cluster
     if not run.game.rest:
         weights = "EMA" if settings.ema else "raw"
         cluster.agreed(lambda: _write_protocol(run, settings.evaluation, weights, folder, console))
-    if settings.compile.when and cluster.size > 1 and not all(cluster.every(compilable(run.device))):
-        # The comparison of the compiled step takes sums, too: those of all processes or of none.
-        _noter(console)(
-            "a machine of this run has no C++ compiler, so the step runs uncompiled on all of them"
-        )
-    elif settings.compile.when:
-        strict = settings.networks.name != "own"
-        alone = team.place.sharing.size == 1  # a graph with sums over processes in it is not tried yet
-        chosen = settings.gpu if alone else settings.gpu.model_copy(update={"graphs": False})
-        precision = gpu.rounding(settings.precision, run.device, tf32=chosen.tf32)
-        known = alone and own is NOTHING  # by its settings
-        step = compiled(
-            step,
-            _noter(console),
-            precision,
-            strict=strict,
-            device=run.device,
-            passes=settings.compile.passes,
-            replayed=_replayed(run.device, precision, chosen, _noter(console)),
-            about=same_steps(config.in_steps(settings).model_dump(mode="json")) if known else None,
-            working=partial(compiling, console),
-        )
+    step = _step(settings, team, console, own)
     blocked = settings.compile.when and run.device.type == "cpu"
     advance = advancing(step, team.draws, together=TOGETHER if blocked else None, stretch=team.draws.stretch)
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
