@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
 class Kind(NamedTuple):
     """A kind of trial. `trials(chance, count, folder)` makes at least `count` of them in an empty folder.
 
-    There are `small` or `full` of them. Figures are kept after each `block`. None is as many as there are, in one block.
+    There are `small` or `full` of them, and figures are kept after each `block`. None is all there are, in one block.
     """
 
     promise: str

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from steadygan.build import Run
 from steadygan.build.assemble import Fill
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, left_out
 from steadygan.files import read_json, user_path, write_whole
 from steadygan.game import trainable
 from steadygan.networks.pure import Pure
@@ -208,4 +208,6 @@ def recorded(folder: Path) -> dict[str, Any]:
     try:
         return dict(read_json(folder / ORIGIN, {}))
     except ValueError:
+        if (folder / ORIGIN).exists():
+            left_out(folder / ORIGIN)
         return {}
