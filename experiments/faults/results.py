@@ -57,6 +57,6 @@ def alike(before: bytes, file: Path) -> bool:
         return False
 
 
-def _sizes(suffix: str, content: bytes) -> list[tuple[str, Any, Any]]:
+def _sizes(suffix: str, content: bytes) -> set[tuple[str, Any, Any]]:
     arrays = {"": np.load(io.BytesIO(content))} if suffix == ".npy" else load(content)
-    return [(name, array.shape, array.dtype) for name, array in arrays.items()]
+    return {(name, array.shape, array.dtype) for name, array in arrays.items()}
