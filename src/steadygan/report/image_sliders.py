@@ -76,7 +76,8 @@ def _picture(path: Path, changed: int, size: int) -> Frame | None:
         whole = read_whole(path, BINARY)
         image = Image.open(io.BytesIO(whole)).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return left_out(path)
+        left_out(path)
+        return None
     ends = [(x, y) for x in (0, image.width - 1) for y in (0, image.height - 1)]
     plot = all(image.getpixel(end) == WHITE for end in ends)
     source = data_url("png", whole) if len(whole) <= size else _shrunk(image, size)
@@ -109,7 +110,8 @@ def landscapes(folder: Path, most: int) -> Landscapes:
 def _ground(path: Path, changed: int) -> Ground | None:
     seen = read_landscape(path)
     if seen is None:
-        return left_out(path)
+        left_out(path)
+        return None
     found = seen.landscape
     words = described(found.logits)
     gone = dots(seen.fakes, found.frame)[1]
