@@ -158,6 +158,8 @@ def _wanted(command: str, name: str, without: int, made: Base, folder: Path) -> 
 
 def _tried(command: str, what: str, name: str, made: Base, folder: Path) -> Outcome:
     """Call a command after a damage, of the file `name` or of checkpoints."""
+    if not os.path.lexists(folder / "run" / name) and not (made.run / name).exists():
+        name = ""  # as if the run had never had it
     ended, found = _called(command, folder)
     fell = judged(ended)
     if not fell and ended.code != 2 and not _believed(command, name, made, folder / "run"):
