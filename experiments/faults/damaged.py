@@ -1,7 +1,6 @@
 """Damaged files of a run, through the commands that read them: refused, passed over with a note, or harmless."""
 
 import json
-import os
 import resource
 import shutil
 from collections.abc import Iterator, Sequence
@@ -158,7 +157,7 @@ def _wanted(command: str, name: str, without: int, made: Base, folder: Path) -> 
 
 def _tried(command: str, what: str, name: str, made: Base, folder: Path) -> Outcome:
     """Call a command after a damage, of the file `name` or of checkpoints."""
-    if not os.path.lexists(folder / "run" / name) and not (made.run / name).exists():
+    if not any((place / name).exists() for place in (folder / "run", made.run)):
         name = ""  # as if the run had never had it
     ended, found = _called(command, folder)
     fell = judged(ended)
@@ -174,7 +173,7 @@ def _believed(command: str, name: str, made: Base, run: Path) -> bool:
     if command not in SHOWN.get(name, ()):
         return False
     before = (made.run / name).read_bytes() if (made.run / name).exists() else EXTRA.encode()
-    return not os.path.lexists(run / name) or alike(before, run / name)
+    return not (run / name).exists() or alike(before, run / name)
 
 
 def _other(command: str, name: str, found: Result, made: Base, folder: Path) -> str:
