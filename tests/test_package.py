@@ -1,4 +1,4 @@
-"""What users install: the oldest torch allowed is a tested one, and the wheel works where nobody may write to it."""
+"""What users install: the oldest torch allowed is a tested one, and the wheel works where only root may write."""
 
 import json
 import os
@@ -93,43 +93,57 @@ def test_the_version_stands_in_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", steadygan.__version__)
 
 
-@pytest.fixture
-def site(folder: Path) -> Path:
-    """The wheel that the sdist makes, unpacked where nobody may write."""
-    pytest.importorskip("hatchling")
-    with tarfile.open(built("sdist", ROOT, folder)) as archive:
-        archive.extractall(folder, filter="data")
-    (source,) = (path for path in folder.iterdir() if path.is_dir())
-    place = folder / "site"
-    with zipfile.ZipFile(built("wheel", source, folder)) as archive:
-        archive.extractall(place)
-    for path in [place, *place.rglob("*")]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    yield place
-    for path in [place, *place.rglob("*")]:
-        path.chmod(0o755)
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(folder: Path, site: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`run("-m", "steadygan", ...)`: an interpreter with the wheel, as the other user, in a home of its own."""
+def run(folder: Path) -> Run:
+    """`run(program, ...)`: a program as the other user, in a home of its own."""
     home = folder / "home"
     home.mkdir()
     if OTHER:
         os.chown(home, OTHER["user"], OTHER["group"])
-    paths = f"{site}{os.pathsep}{sysconfig.get_path('purelib')}"
-    fixed = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    environment = {**fixed, "HOME": str(home), "TMPDIR": str(home)}
+    environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "HOME": str(home), "TMPDIR": str(home)}
 
-    def call(python: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [python, *words], cwd=home, env=environment, capture_output=True, text=True, **OTHER
-        )
+    def call(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, **OTHER)
 
+    return call
+
+
+@pytest.fixture
+def programs(folder: Path, run: Run) -> Iterator[Path]:
+    """The programs of an environment in which pip has installed the wheel that the sdist makes, and nobody may write.
+
+    All that the wheel needs is found in the environment of the tests.
+    """
+    for needed in ("hatchling", "pip"):
+        pytest.importorskip(needed)
+    with tarfile.open(built("sdist", ROOT, folder)) as archive:
+        archive.extractall(folder, filter="data")
+    (source,) = (path for path in folder.iterdir() if (path / "pyproject.toml").exists())
+    place = folder / "environment"
+    subprocess.run([_interpreter(run), "-m", "venv", "--without-pip", place], check=True)
+    (site,) = place.glob("lib/python*/site-packages")
+    (site / "others.pth").write_text(sysconfig.get_path("purelib"))  # searched after its own folder
+    pip = [sys.executable, "-m", "pip", "--python", place / "bin" / "python", "install", "--quiet"]
+    options = ["--no-index", "--no-deps", "--no-compile", "--disable-pip-version-check"]
+    subprocess.run([*pip, *options, built("wheel", source, folder)], check=True)
+    parts = [path for path in (place, *place.rglob("*")) if not path.is_symlink()]
+    for path in parts:
+        path.chmod(path.stat().st_mode & 0o555)
+    yield place / "bin"
+    for path in parts:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def _interpreter(run: Run) -> str:
+    """An interpreter of this version that the other user can start with torch."""
+    script = f"import sys; sys.path.append({sysconfig.get_path('purelib')!r}); import numpy, torch"
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         try:
-            if call(python, "-c", "import numpy, torch").returncode == 0:
-                return lambda *words: call(python, *words)
+            if run(python, "-c", script).returncode == 0:
+                return python
         except OSError:  # in a folder that the other user may not enter
             continue
     pytest.skip("another user can start no interpreter that has torch")
@@ -153,18 +167,19 @@ print(json.dumps([steadygan.__file__, ended]))
 
 
 @pytest.mark.slow
-def test_the_readmes_commands_work_for_another_user_from_a_wheel_that_is_read_only(run, site):
-    before = sorted(site.rglob("*"))
+def test_the_readmes_commands_work_for_another_user_where_pip_installed_the_wheel_read_only(run, programs):
+    before = sorted(programs.parent.rglob("*"))
     readme = (ROOT / "README.md").read_text()
     for command in COMMANDS:
         assert re.search(rf"^{re.escape(command)}(  |$)", readme, re.MULTILINE), command
+    assert run(programs / "steadygan", "--version").stdout.startswith(f"steadygan {steadygan.__version__}, ")
     called = [shlex.split(f"{command} {short}") for command, short in COMMANDS.items()]
-    done = run("-c", IN_TURN, *map(json.dumps, called))
+    done = run(programs / "python", "-c", IN_TURN, *map(json.dumps, called))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     file, ended = json.loads(done.stdout.splitlines()[-1])
-    assert str(site) in file
+    assert str(programs.parent) in file
     accepted = [(0, 1) if "diagnose" in words else (0,) for words in called]  # 1: a problem was found
     assert len(ended) == len(called)
     assert [end for end, codes in zip(ended, accepted) if end[1] not in codes] == []
-    assert sorted(site.rglob("*")) == before
+    assert sorted(programs.parent.rglob("*")) == before

@@ -33,9 +33,7 @@ def main() -> int:
         if name not in KINDS:
             raise UsageError(f"--trials {name!r} is no kind of trial: {nearest(name, KINDS)}")
     of = {"seed": options.seed, "scale": options.scale}
-    lacking = [
-        name for name in chosen if known(name, of, figures)["trials"] < getattr(KINDS[name], options.scale)
-    ]
+    lacking = [name for name in chosen if KINDS[name].lacks(known(name, of, figures)) != 0]
     if lacking:
         with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
             prepare(Path(scratch))
@@ -80,15 +78,14 @@ def known(name: str, of: dict[str, Any], figures: Path) -> dict[str, Any]:
 def try_kind(name: str, of: dict[str, Any], figures: Path, scratch: Path) -> None:
     """Make the trials of a kind that its figures lack, block by block."""
     kind, now = KINDS[name], known(name, of, figures)
-    count = getattr(kind, of["scale"])
-    while now["trials"] < count:
+    while (count := kind.lacks(now)) != 0:
         chance = Random(f"{of['seed']} {name} {now['blocks']}")
-        found = tried(kind, chance, min(kind.block, count - now["trials"]), scratch)
+        found = tried(kind, chance, count, scratch)
         now = {**of, "blocks": now["blocks"] + 1, **joined(now, found)}
         records.put(figures, name, now)
 
 
-def tried(kind: Kind, chance: Random, count: int, scratch: Path) -> dict:
+def tried(kind: Kind, chance: Random, count: int | None, scratch: Path) -> dict:
     """The figures of one kind, tried in an empty folder."""
     folder = scratch / "kind"
     folder.mkdir()

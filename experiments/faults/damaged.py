@@ -1,6 +1,5 @@
 """Damaged files of a run, through the commands that read them: refused, passed over with a note, or harmless."""
 
-import hashlib
 import json
 import resource
 import shutil
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from experiments.faults import runs
 from experiments.faults.commands import Ended, call, judged
 from experiments.faults.damage import damage_file, damage_folder
+from experiments.faults.results import Result, alike, result
 from experiments.faults.trials import Outcome
 
 __all__ = ["MEMORY", "checkpoints", "files", "limited"]
@@ -21,12 +21,11 @@ MEMORY = 16 << 30
 
 
 class Base(NamedTuple):
-    """An interrupted run, another of the same shapes, and what the commands make of the first one when it is whole."""
+    """An interrupted run, another of the same shapes, and what the commands made of the first one when it was whole."""
 
     run: Path
     foreign: Path
-    states: dict[str, str]
-    pictures: list[str]
+    wanted: dict[tuple[str, str, int], Result]
 
 
 def limited() -> None:
@@ -35,9 +34,9 @@ def limited() -> None:
 
 
 def base(folder: Path) -> Base:
-    """Train two small runs, interrupt the first one, and see what its commands give."""
+    """Train two small runs, and interrupt the first one. Its log is long enough for a diagnosis."""
     run, foreign = folder / "base", folder / "foreign"
-    changes = ["steps=8", "keep.last=9"]
+    changes = ["steps=8", "keep.last=9", "every.diagnostics=1"]
     for words in (
         ["train", runs.recipe("best", folder), *changes, "--out", str(run)],
         ["train", runs.recipe("best", folder), *changes, "seed=1", "--out", str(foreign)],
@@ -45,24 +44,8 @@ def base(folder: Path) -> Base:
     ):
         ended = call(words, folder / "log")
         assert ended.code == 0, ended.err
-    states = _states(run)
     shutil.rmtree(run / "checkpoints" / runs.LAST)
-    pictures = []
-    whole = shutil.copytree(run, folder / "run")  # its name is in the picture
-    for path in sorted((whole / "checkpoints").glob("step-*"), reverse=True):
-        call(["sample", str(whole), "-n", "4", "--out", str(folder / "s.png")], folder / "log")
-        pictures.append(_digest(folder / "s.png"))
-        shutil.rmtree(path)
-    return Base(run, foreign / "checkpoints", states, pictures)
-
-
-def _states(run: Path) -> dict[str, str]:
-    """The digest of the last checkpoint's tensors."""
-    return {"state": _digest(run / "checkpoints" / runs.LAST / "state.safetensors")}
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return Base(run, foreign / "checkpoints", {})
 
 
 def checkpoints(chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
@@ -76,7 +59,7 @@ def checkpoints(chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
         else:
             what = damage_file(path, chance)
         command = chance.choice(("resume", "resume", "sample", "sample", "evaluate", "train", "report"))
-        yield _tried(command, what, made, run, folder)
+        yield _tried(command, what, "", made, folder)
 
 
 FILES = (
@@ -96,6 +79,17 @@ READERS = {
 }
 """The commands that read each file; all of them where it is not listed."""
 
+EXTRA = json.dumps({"file": "own.py", "sha256": "0", "step": 1, "folder": "x"})
+"""What a file says that this run lacks."""
+
+SHOWN = {
+    "events.jsonl": ("report", "diagnose"),
+    "scores.json": ("report", "compare", "evaluate", "best"),
+    **dict.fromkeys(("evaluation.json", "origin.json", "spectrum.json", "looks.json"), ("report",)),
+    "landscapes/step-00000008.safetensors": ("report",),
+}
+"""The commands that show what a file says: other values in it as they are, and nothing where it is gone."""
+
 COMMANDS = ("resume", "sample", "evaluate", "best", "train", "report", "diagnose", "compare")
 
 
@@ -103,18 +97,21 @@ def files(chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
     """Damage another file of an interrupted run, and call a command that reads it."""
     made = base(folder)
     for _ in range(count):
-        run, name = _copied(made, folder), chance.choice(FILES)
-        if not (run / name).exists():
-            (run / name).write_text(json.dumps({"file": "own.py", "sha256": "0", "step": 1, "folder": "x"}))
+        name = chance.choice(FILES)
+        run = _copied(made, folder, name)
         what = f"{name}: {damage_file(run / name, chance)}"
-        yield _tried(chance.choice(READERS.get(name, COMMANDS)), what, made, run, folder)
+        yield _tried(chance.choice(READERS.get(name, COMMANDS)), what, name, made, folder)
 
 
-def _copied(made: Base, folder: Path) -> Path:
+def _copied(made: Base, folder: Path, name: str = "") -> Path:
+    """A copy of the run, which has a file of this name, too."""
     run = folder / "run"
-    for path in (run, folder / "new"):
-        shutil.rmtree(path, ignore_errors=True)
-    return Path(shutil.copytree(made.run, run))
+    for path in (run, folder / "new", folder / "s.png", folder / "r.html"):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    shutil.copytree(made.run, run)
+    if name and not (run / name).exists():
+        (run / name).write_text(EXTRA)
+    return run
 
 
 def _words(command: str, run: Path, folder: Path) -> Sequence[str]:
@@ -133,26 +130,64 @@ def _words(command: str, run: Path, folder: Path) -> Sequence[str]:
     }[command]
 
 
-def _tried(command: str, what: str, made: Base, run: Path, folder: Path) -> Outcome:
-    (folder / "s.png").unlink(missing_ok=True)
-    ended = call(_words(command, run, folder), folder / "log", limited)
-    fell = judged(ended) or (_other(command, what, ended, made, run, folder) if ended.code == 0 else "")
+MADE = {
+    "resume": f"run/checkpoints/{runs.LAST}/state.safetensors",
+    "sample": "s.png",
+    "train": "new/checkpoints/step-00000001/state.safetensors",
+    "report": "r.html",
+}
+"""The file that is the result of a command. That of the others is what they print."""
+
+
+def _called(command: str, folder: Path) -> tuple[Ended, Result]:
+    ended = call(_words(command, folder / "run", folder), folder / "log", limited)
+    return ended, result(ended, folder / MADE[command] if command in MADE else None)
+
+
+def _wanted(command: str, name: str, without: int, made: Base, folder: Path) -> Result:
+    """What a command makes of the whole run, or of the run `without` its newest checkpoints."""
+    key = command, name, without
+    if key not in made.wanted:
+        run = _copied(made, folder, name)
+        for path in sorted((run / "checkpoints").glob("step-*"), reverse=True)[:without]:
+            shutil.rmtree(path)
+        made.wanted[key] = _called(command, folder)[1]
+    return made.wanted[key]
+
+
+def _tried(command: str, what: str, name: str, made: Base, folder: Path) -> Outcome:
+    """Call a command after a damage, of the file `name` or of checkpoints."""
+    if not any((place / name).exists() for place in (folder / "run", made.run)):
+        name = ""  # as if the run had never had it
+    ended, found = _called(command, folder)
+    fell = judged(ended)
+    if not fell and ended.code != 2 and not _believed(command, name, made, folder / "run"):
+        fell = _other(command, name, found, made, folder)
     return Outcome(f"{command} after {what}: {fell}" if fell else "", ended.seconds)
 
 
-def _other(command: str, what: str, ended: Ended, made: Base, run: Path, folder: Path) -> str:
-    """Where a command went on: "" if its result is that of the whole run, or of an older checkpoint with a note."""
-    if what.startswith("config.yaml"):
-        return ""  # another configuration may well be meant
-    if command == "resume" and _states(run) != made.states:
-        return "other bits"
-    if command == "sample":
-        found = (
-            made.pictures.index(_digest(folder / "s.png"))
-            if _digest(folder / "s.png") in made.pictures
-            else -1
-        )
-        gone = not (run / "checkpoints" / "step-00000007").is_dir()
-        if found < 0 or (found > 0 and not gone and "note: " not in ended.out + ended.err):
-            return f"samples of checkpoint {found} without a note"
-    return ""
+def _believed(command: str, name: str, made: Base, run: Path) -> bool:
+    """Whether the result of a command is what the damaged file says, and it could say so."""
+    if name == "config.yaml":
+        return True  # another configuration may well be meant
+    if command not in SHOWN.get(name, ()):
+        return False
+    before = (made.run / name).read_bytes() if (made.run / name).exists() else EXTRA.encode()
+    return not (run / name).exists() or alike(before, run / name)
+
+
+def _other(command: str, name: str, found: Result, made: Base, folder: Path) -> str:
+    """What differs from the result with the whole run: "" where nothing does, or a note says what was passed over.
+
+    It may then be that of an older checkpoint. What only shows a run may leave out a part.
+    """
+    newest = sorted((made.run / "checkpoints").glob("step-*"))[-1].name
+    gone = not (folder / "run" / "checkpoints" / newest).is_dir()
+    whole = _wanted(command, name, 0, made, folder)
+    if found.made == whole.made:
+        return ""
+    noted = bool(found.notes - whole.notes)
+    if noted and name and command in ("report", "diagnose", "compare"):
+        return ""
+    older = (_wanted(command, name, count, made, folder).made for count in (1, 2, 3))
+    return "" if (noted or gone) and found.made in older else f"another result{' with a note' * noted}"

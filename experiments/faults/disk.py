@@ -6,7 +6,6 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,15 +18,14 @@ from experiments.faults.trials import Outcome
 __all__ = ["full_disk"]
 
 
-def full_disk(name: str, chance: Random, count: int, folder: Path) -> Iterator[Outcome]:
-    """Let the disk be full at each change of a run's folder in turn, or at `count` of them, and resume with room.
+def full_disk(name: str, chance: Random, count: int | None, folder: Path) -> Iterator[Outcome]:
+    """Let the disk be full at each change of a run's folder, or at `count` of them, and resume with room.
 
     It is full in two ways: the system refuses to make or open a file, or it takes only part of what is written.
     """
     peace = in_peace(name, folder)
     every = [(number, how) for number in range(peace.changes) for how in (refuse, shorten)]
-    chosen = cycle(every) if count >= len(every) else chance.sample(every, count)
-    for number, how in islice(chosen, count):
+    for number, how in chance.sample(every, len(every))[:count]:
         yield _tried(peace, number, how, folder)
 
 

@@ -32,12 +32,16 @@ MET = 1.5
 
 
 class Peace(NamedTuple):
-    """A run that nobody killed: the command, all that it holds, its seconds, and how often it changed its folder."""
+    """A run that nobody killed: the command, all that it holds, its seconds, and how often it changed its folder.
+
+    It keeps as many checkpoints as `kept` says at most.
+    """
 
     words: list[str]
     held: dict[str, str]
     seconds: float
     changes: int
+    kept: int
 
 
 def in_peace(name: str, folder: Path) -> Peace:
@@ -46,7 +50,9 @@ def in_peace(name: str, folder: Path) -> Peace:
     run, began = folder / "peace", time.perf_counter()
     ended = call([*words, "--out", str(run)], folder / "log", moments.at(run, None, str, counter))
     assert ended.code in (0, 1), ended.err
-    found = Peace(words, runs.held(run), time.perf_counter() - began, counter.value)
+    keep = runs.RECIPES[name]["keep"]
+    kept = keep["last"] + ("best" in keep) + (name == "lost")  # the last good state of a member that is lost
+    found = Peace(words, runs.held(run), time.perf_counter() - began, counter.value, kept)
     shutil.rmtree(run)
     return found
 
@@ -67,20 +73,39 @@ def _until(count: int, trial: Callable[[], Outcome]) -> Iterator[Outcome]:
 
 
 def _killed(peace: Peace, chance: Random, folder: Path) -> Outcome:
-    """One run that is killed, resumed, killed, ... and left in peace at last."""
+    """One run that is killed, resumed, killed, ... and left in peace at last. A kill of what was over is none."""
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     fell, slowest, count = "", 0.0, 0
     for _ in range(EACH):
         ended = _kill(following(peace, run), run, peace, chance, folder)
         slowest = max(slowest, ended.seconds)
-        if ended.code in (0, 1):
+        if ended.code in (0, 1) or not runs.differ(peace.held, runs.held(run)):
             break
         count += 1
-        fell = fell or judged(ended, QUIET) or _read(run, chance, folder)
-    last = call(following(peace, run), folder / "log")
-    fell = fell or judged(last, (0, 1)) or runs.differ(peace.held, runs.held(run))
-    return Outcome(fell, max(slowest, last.seconds), max(count, 1))
+        fell = fell or judged(ended, QUIET) or _left(folder) or _read(run, chance, folder)
+    last = call(following(peace, run), folder / "log", _looking(peace, run, folder))
+    fell = fell or judged(last, (0, 1)) or _left(folder) or runs.differ(peace.held, runs.held(run))
+    return Outcome(fell, max(slowest, last.seconds), max(count, bool(fell)))
+
+
+def _looking(peace: Peace, run: Path, folder: Path) -> Callable[[], None]:
+    """What a start calls first, to write down what it has not tidied up when it goes on."""
+
+    def look() -> None:
+        left = [name for name in runs.tree(run) if "/." in f"/{name}"]
+        found = sorted(path.name for path in (run / "checkpoints").glob("step-*"))
+        left += found[: -peace.kept]
+        (folder / "left").write_text(" ".join(left))
+
+    (folder / "left").unlink(missing_ok=True)
+    return moments.begun(run, look)
+
+
+def _left(folder: Path) -> str:
+    """What the last start left, if it went on at all."""
+    left = (folder / "left").read_text() if (folder / "left").exists() else ""
+    return f"the next start leaves {left}" if left else ""
 
 
 def following(peace: Peace, run: Path) -> list[str]:
@@ -90,12 +115,17 @@ def following(peace: Peace, run: Path) -> list[str]:
 
 def _kill(words: Sequence[str], run: Path, peace: Peace, chance: Random, folder: Path) -> Ended:
     """Start a command and kill it, at one of its changes or at a random time."""
-    which = chance.choice(SIGNALS)
+    which, looking = chance.choice(SIGNALS), _looking(peace, run, folder)
     if chance.random() < 0.7:
         number = chance.randrange(peace.changes * 2 // EACH)
-        action = partial(_signal_self, which)
-        return call(words, folder / "log", moments.at(run, number, action, moments.Counter()))
-    child = fork(words, folder / "log")
+        killing = moments.at(run, number, partial(_signal_self, which), moments.Counter())
+
+        def first() -> None:
+            looking()
+            killing()
+
+        return call(words, folder / "log", first)
+    child = fork(words, folder / "log", looking)
     time.sleep(chance.uniform(0, peace.seconds))
     os.kill(child.pid, which)
     return wait(child)
@@ -148,7 +178,7 @@ def pairs(name: str, chance: Random, count: int, folder: Path) -> Iterator[Outco
     ended = _both([*words, "--out", str(run)], folder, lambda pair: None)
     assert [each.code for each in ended] == [0, 0], [each.err for each in ended]
     seconds = time.perf_counter() - began
-    peace = Peace(words, runs.held(run), seconds, 0)
+    peace = Peace(words, runs.held(run), seconds, 0, 0)
     yield from _until(count, lambda: _killed_pair(peace, chance, folder))
 
 
@@ -166,7 +196,7 @@ def _killed_pair(peace: Peace, chance: Random, folder: Path) -> Outcome:
 
         ended = _both(following(peace, run), folder, kill)
         slowest = max(slowest, *(each.seconds for each in ended))
-        if [each.code for each in ended] == [0, 0]:
+        if [each.code for each in ended] == [0, 0] or not runs.differ(peace.held, runs.held(run)):
             break
         count += 1
         # One of them says so, or the one that is left has done its work already.
@@ -175,7 +205,7 @@ def _killed_pair(peace: Peace, chance: Random, folder: Path) -> Outcome:
     last = _both(following(peace, run), folder, lambda pair: None)
     fell = fell or judged(last[0], (0,), 60) or judged(last[1], (0,), 60)
     fell = fell or runs.differ(peace.held, runs.held(run))
-    return Outcome(fell, slowest, max(count, 1))
+    return Outcome(fell, slowest, max(count, bool(fell)))
 
 
 def _spoken_for(one: Ended, other: Ended) -> Ended:
@@ -217,7 +247,7 @@ def processes(name: str, chance: Random, count: int, folder: Path) -> Iterator[O
     )
     ended = wait(real([*words, "--out", str(run)], folder / "log"), SLOW)
     assert ended.code == 0, ended.err
-    peace = Peace(words, runs.held(run), ended.seconds, 0)
+    peace = Peace(words, runs.held(run), ended.seconds, 0, 0)
     done = 0
     while done < count:
         shutil.rmtree(run, ignore_errors=True)
@@ -228,11 +258,11 @@ def processes(name: str, chance: Random, count: int, folder: Path) -> Iterator[O
             time.sleep(chance.uniform(0.3, 1.0) * peace.seconds)
             os.kill(child.pid, how)
             ended = wait(child, SLOW)
-            if ended.code == 0:
+            if ended.code == 0 or not runs.differ(peace.held, runs.held(run)):
                 break
             killed += 1
             fell = fell or judged(ended, QUIET, 60)
         last = wait(real(following(peace, run), folder / "log"), SLOW)
         fell = fell or judged(last, (0,), 60) or runs.differ(peace.held, runs.held(run))
-        done += max(killed, 1)
-        yield Outcome(fell, last.seconds, max(killed, 1))
+        done += killed
+        yield Outcome(fell, last.seconds, max(killed, bool(fell)))

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from experiments.faults import configurations, damaged, disk, kills, machine
+from experiments.faults import caches, configurations, damaged, disk, kills, machine
 from experiments.faults.trials import Kind
 
 __all__ = ["KINDS"]
@@ -27,10 +27,11 @@ KINDS: dict[str, Kind] = {
         100,
         partial(kills.stops, "best"),
     ),
-    "damaged checkpoints": Kind(TAKEN, 3, 10_000, damaged.checkpoints),
-    "other damaged files": Kind(TAKEN, 3, 5_000, damaged.files),
-    "full disk at each change of a run": Kind(ROOM, 1, 340, partial(disk.full_disk, "best"), 340),
-    "full disk at each change of an ensemble": Kind(ROOM, 0, 180, partial(disk.full_disk, "ensemble"), 180),
+    "damaged checkpoints": Kind(TAKEN, 3, 10_000, damaged.checkpoints, 250),
+    "other damaged files": Kind(TAKEN, 3, 5_000, damaged.files, 250),
+    "damaged caches": Kind(TAKEN, 0, 500, caches.caches, 250),
+    "full disk at each change of a run": Kind(ROOM, 1, None, partial(disk.full_disk, "best")),
+    "full disk at each change of an ensemble": Kind(ROOM, 0, None, partial(disk.full_disk, "ensemble")),
     "overrides": Kind(SENTENCE, 4, 4_000, configurations.overrides),
     "configurations": Kind(SENTENCE, 3, 1_000, configurations.files),
     "little memory": Kind(RUNS, 1, 100, machine.little_memory),

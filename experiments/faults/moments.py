@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Counter", "at"]
+__all__ = ["Counter", "at", "begun"]
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename": 2, "os.mkdir": 1, "os.rmdir": 1, "os.remove": 1, "os.truncate": 1}
@@ -49,6 +49,31 @@ def at(folder: Path, number: int | None, action: Callable[[], None], counter: Co
         sys.addaudithook(hook)
 
     return install
+
+
+def begun(folder: Path, action: Callable[[], None]) -> Callable[[], None]:
+    """What a forked process calls first, to have `action` called once its run has begun.
+
+    That is before it writes the first of its checkpoints or pictures, which are in folders of its own.
+    """
+
+    def install() -> None:
+        waiting = [action]
+
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            begins = event in ("open", "os.mkdir") and _changes(event, arguments, str(folder))
+            if waiting and begins and _is_below(arguments[0], folder):
+                waiting.pop()()
+
+        sys.addaudithook(hook)
+
+    return install
+
+
+def _is_below(path: Any, folder: Path) -> bool:
+    """Whether something is written in a folder of a run: it begins under a hidden name."""
+    place = Path(str(path))
+    return place.name.endswith(".partial") and place.parent.parent == folder
 
 
 def _changes(event: str, arguments: tuple[Any, ...], folder: str) -> bool:

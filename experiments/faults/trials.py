@@ -23,14 +23,26 @@ class Outcome(NamedTuple):
 class Kind(NamedTuple):
     """A kind of trial. `trials(chance, count, folder)` makes at least `count` of them in an empty folder.
 
-    There are `small` or `full` of them. Figures are kept after each `block`.
+    There are `small` or `full` of them, and figures are kept after each `block`. None is all there are, in one block.
     """
 
     promise: str
     small: int
-    full: int
-    trials: Callable[[Random, int, Path], Iterator[Outcome]]
+    full: int | None
+    trials: Callable[[Random, Any, Path], Iterator[Outcome]]
     block: int = 50
+
+    def lacks(self, figure: Mapping[str, Any]) -> int | None:
+        """How many trials of its next block are lacking in the figures of a kind; 0 where it has all.
+
+        >>> kind = Kind("no traceback", 1, 120, lambda chance, count, folder: iter(()))
+        >>> [kind.lacks({"scale": "full", "trials": trials}) for trials in (0, 100, 121)]
+        [50, 20, 0]
+        """
+        count = self.small if figure["scale"] == "small" else self.full
+        if count is None:
+            return 0 if figure["trials"] else None
+        return max(0, min(self.block, count - int(figure["trials"])))
 
 
 def as_record(outcomes: Iterable[Outcome]) -> dict[str, Any]:

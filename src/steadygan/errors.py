@@ -2,11 +2,17 @@
 
 import difflib
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 
 
 class DataNote(Warning):
-    """What was left out of a data set, or assumed of it, when it was read. The command line prints it as a note."""
+    """What was left out of a data set or a run, or assumed of it, when it was read. Commands print it as a note."""
+
+
+def left_out(what: object) -> None:
+    """Note that a file of a run, or a part of it, is damaged and left out."""
+    warnings.warn(f"left out, because it is damaged: {what}", DataNote, stacklevel=2)
 
 
 class UsageError(ValueError):

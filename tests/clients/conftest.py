@@ -1,4 +1,4 @@
-"""All tests here are slow, and what they stand on takes seconds to load: a session without slow tests leaves them out."""
+"""All tests here are slow, and what they stand on takes seconds to load: a session without slow tests leaves them."""
 
 import pytest
 

@@ -1,6 +1,7 @@
 """Evaluation: samples against real ones, by a protocol that stands on the card, the same again and again."""
 
 import json
+import os
 from dataclasses import replace
 from functools import partial
 
@@ -201,7 +202,7 @@ def test_what_was_kept_is_not_used_for_anything_else(change):
     assert look.seen == 300 + (200 if change == "number" else 400)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "foreign"])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "foreign", "a pipe"])
 def test_damaged_statistics_are_made_again(tmp_path, damage):
     card = scored()
     (file,) = (tmp_path / "cache" / "statistics").glob("*.safetensors")
@@ -209,6 +210,9 @@ def test_damaged_statistics_are_made_again(tmp_path, damage):
         file.write_bytes(file.read_bytes()[:-9])
     elif damage == "altered":
         file.write_bytes(file.read_bytes()[:-800] + bytes(800))
+    elif damage == "a pipe":
+        file.with_suffix(".sha256").unlink()
+        os.mkfifo(file.with_suffix(".sha256"))
     else:
         save_file({"mean": torch.zeros(2)}, file)
     assert scored() == card

@@ -1,5 +1,6 @@
 """The program of trials: its damages, its moments, its judgement, and all of it in small."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,14 +9,17 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from experiments import records
 from experiments.faults import __main__ as faults
 from experiments.faults import damage, moments
 from experiments.faults.commands import Ended, judged
 from experiments.faults.kinds import KINDS
-from experiments.faults.trials import table
+from experiments.faults.results import alike, result
+from experiments.faults.trials import Kind, table
 from experiments.pages import replaced
 from paths import ROOT
 
@@ -85,6 +89,66 @@ def test_each_change_of_a_folder_is_a_moment(tmp_path):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
     assert counter.value == 4
     assert (folder / "b").exists(), "the action comes before the change"
+
+
+def test_a_run_has_begun_before_its_first_picture_and_after_it_has_tidied_up(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "samples").mkdir(parents=True)
+    (folder / "samples" / ".old.png.partial").write_text("left by a kill")
+    pid = os.fork()
+    if not pid:
+        try:
+            moments.begun(folder, lambda: os._exit(len(list(folder.rglob(".*")))))()
+            (folder / ".config.yaml.partial").write_text("x")
+            (folder / ".config.yaml.partial").rename(folder / "config.yaml")
+            (folder / "samples" / ".old.png.partial").unlink()
+            (folder / "samples" / ".new.png.partial").write_text("x")
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_result_is_what_is_printed_or_written_and_how_it_ended(tmp_path):
+    file = tmp_path / "made"
+    said = result(Ended(0, "note: one is left out\nfid 3\n", "note: two\n", 1.0))
+    assert said.notes == {"note: one is left out", "note: two"}
+    assert said.made == result(Ended(0, "fid 3\n", "", 2.0)).made
+    assert said.made != result(Ended(1, "fid 3\n", "", 1.0)).made
+    assert said.made != result(Ended(0, "fid 4\n", "", 1.0)).made
+    written = [result(Ended(0, "in 3 s", "", 1.0), file).made for text in "aba" if file.write_text(text)]
+    assert written[0] == written[2] != written[1]
+
+
+def npy(*values: int) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array(values, np.uint8))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "believed"),
+    [
+        ("a.json", b'{"a": 1}', b'{"a": 2}', True),
+        ("a.json", b'{"a": 1}', b'{"a": 1', False),
+        ("a.json", b'{"a": 1}', b"[1]", False),
+        ("a.jsonl", b'{"a": 1}\n{"a": 2}\n', b'{"a": 1}\n{"a"', True),
+        ("a.jsonl", b'{"a": 1}\n{"a": 2}\n', b'{"a": 1\n{"a": 2}\n', False),
+        ("a.npy", npy(1, 2), npy(1, 3), True),
+        ("a.npy", npy(1, 2), npy(1, 2, 3), False),
+        ("a.npy", npy(1, 2), npy(1, 2)[:-1], False),
+        ("a.safetensors", save({"a": np.zeros(2)}), save({"a": np.ones(2)}), True),
+        ("a.safetensors", save({"a": np.zeros(2)}), save({"b": np.zeros(2)}), False),
+    ],
+)
+def test_a_damaged_file_is_believed_only_where_it_could_be_whole(name, before, after, believed, tmp_path):
+    (tmp_path / name).write_bytes(after)
+    assert alike(before, tmp_path / name) == believed
+
+
+def test_a_kind_without_a_count_makes_all_there_are_at_once():
+    kind = Kind("no traceback", 1, None, lambda chance, count, folder: iter(()))
+    assert [kind.lacks({"scale": "full", "trials": trials}) for trials in (0, 354)] == [None, 0]
+    assert [kind.lacks({"scale": "small", "trials": trials}) for trials in (0, 1)] == [1, 0]
 
 
 def test_the_page_shows_the_figures():

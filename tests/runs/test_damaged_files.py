@@ -11,6 +11,7 @@ from rich.console import Console
 
 import small
 from steadygan import config
+from steadygan.errors import DataNote
 from steadygan.files import read_json
 from steadygan.runs import train
 from steadygan.runs.sinks.checkpoints import best_checkpoint
@@ -169,7 +170,7 @@ def test_the_weights_of_a_run_with_damaged_facts_are_refused(facts, folder, comm
     assert not Path("new").exists()
 
 
-READ = ["looks.json", "evaluation.json", "origin.json", "spectrum.json", "own.json", "checkpoints/best.json"]
+READ = ["looks.json", "evaluation.json", "origin.json", "spectrum.json", "checkpoints/best.json"]
 
 
 def as_pipes(folder: Path, names: list[str]) -> None:
@@ -190,6 +191,40 @@ def test_pipes_in_a_run_folder_keep_no_command_waiting(folder, command):
     assert_sentences(command("diagnose", folder), 2)
     as_pipes(folder, ["config.yaml"])
     assert_sentences(command("resume", folder), 2)
+
+
+SHOWN = ["evaluation.json", "origin.json", "spectrum.json", "samples/step-00000004.png"]
+
+
+def left_out(told) -> list[str]:
+    return [str(each.message) for each in told if issubclass(each.category, DataNote)]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_report_notes_what_it_leaves_out(name, folder, command, recwarn):
+    (folder / name).unlink(missing_ok=True)
+    assert_sentences(command("report", folder), 0)
+    assert left_out(recwarn) == [], "what is not there is not missed"
+    write(folder / name, "{")
+    assert_sentences(command("report", folder), 0)
+    assert left_out(recwarn) == [f"left out, because it is damaged: {folder / name}"]
+
+
+@pytest.mark.parametrize("word", ["report", "diagnose"])
+def test_a_damaged_line_is_noted_and_one_that_is_being_written_is_not(word, folder, command, recwarn):
+    for more, told in ((b'{"step": 9, "loss/D": 1', []), (b"\0\n{}\n", ["run/events.jsonl (lines: 1)"])):
+        with (folder / "events.jsonl").open("ab") as file:
+            file.write(more)
+        assert_sentences(command(word, folder))
+        assert left_out(recwarn) == [f"left out, because it is damaged: {each}" for each in told]
+
+
+def test_a_damaged_record_of_own_objects_is_not_taken_for_none(folder, command):
+    write(folder / "own.json", '{"file": "mine.py", "sha2')
+    for words in ("resume", "sample", "evaluate"):
+        done = command(words, folder)
+        assert_sentences(done, 2)
+        assert "own.json is damaged: name the file of this run with --use" in done.err
 
 
 def test_a_long_configuration_is_refused_before_it_is_parsed(folder, command):

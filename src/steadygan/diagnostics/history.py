@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor
 
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, left_out
 from steadygan.files import lines as lines_of
 from steadygan.files import parse_json
 
@@ -185,16 +185,19 @@ def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = 
     tensor([1.4000], dtype=torch.float64)
     """
     name = str(lines) if isinstance(lines, Path) else "the lines"
-    events = Events(facts)
+    events, damaged = Events(facts), 0
     try:
         if isinstance(lines, Path):
             lines.stat()  # raises where nothing is there; what is no ordinary file has no lines
         for line in lines_of(lines) if isinstance(lines, Path) else lines:
-            events.take(line)
+            whole = line[-1:] in ("\n", b"\n")  # the last one may be half written
+            damaged += not events.take(line) and whole
     except OSError as error:
         raise UsageError(
             f"cannot read {name} ({error.strerror}): name a run folder, or its events.jsonl"
         ) from None
     if not events.columns and not events.diverged:
         raise UsageError(f"{name} has no event of a run: name an events.jsonl or a Monitor's file")
+    if damaged:
+        left_out(f"{name} (lines: {damaged:,})")
     return events

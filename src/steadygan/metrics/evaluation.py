@@ -326,7 +326,7 @@ def _write(file: Path, summary: Summary) -> None:
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, raw)
-        file.with_suffix(".sha256").write_text(hashlib.sha256(raw).hexdigest())
+        write_whole(file.with_suffix(".sha256"), hashlib.sha256(raw).hexdigest())
 
 
 def _memorised(pooled: Tensor, data: Data, batch: int) -> Score:

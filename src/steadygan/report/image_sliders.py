@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image, features
 
+from steadygan.errors import left_out
 from steadygan.files import BINARY, read_whole
 from steadygan.plots.landscape_svg import data_url, described, dots, svg
 from steadygan.runs.folder import SAMPLES
@@ -75,6 +76,7 @@ def _picture(path: Path, changed: int, size: int) -> Frame | None:
         whole = read_whole(path, BINARY)
         image = Image.open(io.BytesIO(whole)).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        left_out(path)
         return None
     ends = [(x, y) for x in (0, image.width - 1) for y in (0, image.height - 1)]
     plot = all(image.getpixel(end) == WHITE for end in ends)
@@ -108,6 +110,7 @@ def landscapes(folder: Path, most: int) -> Landscapes:
 def _ground(path: Path, changed: int) -> Ground | None:
     seen = read_landscape(path)
     if seen is None:
+        left_out(path)
         return None
     found = seen.landscape
     words = described(found.logits)

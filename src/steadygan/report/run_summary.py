@@ -10,7 +10,7 @@ import torch
 from steadygan import config
 from steadygan.config.resolve import schedule_of, scheduled
 from steadygan.diagnostics import Events, History
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, left_out
 from steadygan.files import lines, read_json
 from steadygan.metrics import Card
 from steadygan.runs import score_cards as cards
@@ -78,11 +78,15 @@ class Reader:
         if found.st_size < self.seen or found.st_ino != self.inode:
             self.config = read_config(self.path) if self.path.is_dir() else {}
             self._again()
+        damaged = 0
         for line in lines(self.file, self.seen):
-            written = line.endswith(b"\n")
-            if not self.events.take(line) and not written:  # being written, or torn
+            taken = self.events.take(line)
+            if not taken and not line.endswith(b"\n"):  # being written, or torn
                 break
+            damaged += not taken
             self.seen += len(line)
+        if damaged:
+            left_out(f"{self.file} (lines: {damaged:,})")
         return None
 
 
@@ -126,6 +130,8 @@ def _protocol(file: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = read_json(file, {})
     except ValueError:
+        if file.exists():
+            left_out(file)
         return {}
     return {key: part for key, part in found.items() if not key.startswith("training_")}  # no part of it
 

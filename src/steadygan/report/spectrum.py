@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from steadygan.errors import left_out
 from steadygan.files import fits, read_json
 from steadygan.report.axes import Scale, short, ticks
 from steadygan.report.comma_separated import written_out
@@ -48,6 +49,8 @@ def clouds(folder: Path) -> tuple[str, list[Cloud]]:
         }
         title = f"step {raw['step']:,}, {raw['P']:,} parameters, {raw['method']}"
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        if (folder / FILE).exists():
+            left_out(folder / FILE)
         return "", []
     values = {name: v for name, v in values.items() if len(v) and v.isfinite().all()}
     if not values:

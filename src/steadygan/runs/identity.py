@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, left_out
 from steadygan.files import fits, read_json, write_whole
 
 __all__ = [
@@ -136,4 +136,6 @@ def origin_of(folder: Path) -> dict[str, Any]:
     try:
         return dict(read_json(folder / ORIGIN, {}))
     except ValueError:
+        if (folder / ORIGIN).exists():
+            left_out(folder / ORIGIN)
         return {}

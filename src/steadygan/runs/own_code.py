@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -123,6 +124,11 @@ def check_same(folder: Path, file: OwnFile | None, note: Note) -> None:
 def check_named(folder: Path) -> None:
     """Raise UsageError where a run has objects from outside: the command that it stands for has named no file."""
     before = recorded(folder)
+    if not before and os.path.lexists(folder / RECORD):
+        raise UsageError(
+            f"{folder / RECORD} is damaged: name the file of this run with --use, or remove {RECORD} if "
+            "there was none"
+        )
     if "file" in before:
         raise UsageError(
             f"{folder} was trained with {before['file']}: name the file again, --use {folder / str(before['file'])}"

@@ -221,11 +221,10 @@ def _plain(settings: Config) -> dict[str, Any]:
 
 
 def _ended(folder: Path, rule: Stop | None, step: int, steps: int, last: int) -> str:
-    """A sentence where a run has nothing left to train, else nothing. It keeps its `last` checkpoints then."""
-    ended = _ended_by(folder, rule, step, steps)
-    if ended:  # it may have been killed between its last checkpoint and the removal of an older one
-        thin(folder / CHECKPOINTS, step, last, last_good(folder / EVENTS))
-    return ended
+    """A sentence where a run has nothing left to train, else nothing. It keeps its `last` checkpoints from here on."""
+    # It may have been killed between a checkpoint and the removal of an older one.
+    thin(folder / CHECKPOINTS, step, last, last_good(folder / EVENTS))
+    return _ended_by(folder, rule, step, steps)
 
 
 def _ended_by(folder: Path, rule: Stop | None, step: int, steps: int) -> str:

@@ -168,6 +168,8 @@ SPOILED = {
     "half a card": (lambda folder: (folder / CARD).write_text('{"format": 1,'), "cannot be read"),
     "another card": (lambda folder: (folder / CARD).write_text("[1]"), "cannot be read"),
     "no UTF-8": (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe"), "cannot be read"),
+    "another accuracy": (lambda folder: _edit(folder, accuracy=["0.9"]), "is damaged"),
+    "another set": (lambda folder: _edit(folder, name=3), "is damaged"),
     "another format": (lambda folder: _edit(folder, format=2), "has format 2, but this version reads 1"),
     "another network": (
         lambda folder: _edit(folder, architecture={"shape": [1, 8, 8], "classes": ["a"], "width": 2}),

@@ -11,7 +11,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
 from steadygan.errors import UsageError
-from steadygan.files import BINARY, read_json, read_whole, write_whole
+from steadygan.files import BINARY, fits, read_json, read_whole, write_whole
 from steadygan.metrics.extractors.classifier import Classifier, cnn
 
 __all__ = ["CARD", "WEIGHTS", "load_classifier", "save_classifier"]
@@ -19,6 +19,13 @@ __all__ = ["CARD", "WEIGHTS", "load_classifier", "save_classifier"]
 FORMAT = 1
 CARD, WEIGHTS = "classifier.json", "classifier.safetensors"
 SHAPE = {"format": int, "sha256": str, "architecture": {"shape": [int], "classes": list, "width": int}}
+MEASURED = {
+    "name": str,
+    "accuracy": int | float,
+    "accuracy_error": int | float,
+    "split": {"held_out": int},
+}
+"""What a card of `steadygan classifier` has, too."""
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> Classifier:
@@ -54,6 +61,8 @@ def load_classifier(folder: Path) -> Classifier:
                 f"the classifier in {folder} has format {card['format']}, but this version reads {FORMAT}: "
                 "make it again with steadygan classifier"
             )
+        if not fits(card, {key: kind for key, kind in MEASURED.items() if key in card}):
+            raise ValueError(f"{CARD} is damaged")
         raw = read_whole(folder / WEIGHTS, BINARY)
         if hashlib.sha256(raw).hexdigest() != card["sha256"]:
             raise UsageError(
