@@ -474,7 +474,7 @@ def test_the_trainer_s_word_on_divergence_names_the_tensor():
     assert found.name == "diverged"
     assert found.since == 43
     assert "layers.0.weight" in found.evidence[0]
-    assert found.evidence[1] == "the last good state is that of step 40."
+    assert found.evidence[1] == "the last good state was that of step 40."
 
 
 @pytest.mark.parametrize("told", [True, False, None, 3, ["a"], [-1], [True]])

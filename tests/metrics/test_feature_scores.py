@@ -83,7 +83,7 @@ def test_blocks_are_even_and_have_labels_in_turn_in_all_of_them():
     assert torch.equal(block_of(torch.arange(500, 1003), 10), which[500:])
 
 
-@pytest.mark.parametrize("chunk", [1, 7])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 7])
 def test_parts_of_any_size_give_the_same_scores(chunk):
     fake, real, logits = normal(640, 1), 1.2 * normal(900, 2), normal(640, 3, size=4)
     whole, parts = of(fake, logits, keep=200), of(fake, logits, chunk, keep=200)

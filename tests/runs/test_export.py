@@ -1,8 +1,10 @@
 """An exported file makes the run's samples without steadygan: it is run in a new process that cannot import it."""
 
+import ast
 import importlib.util
 import io
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -286,6 +288,14 @@ def test_tensors_of_every_kind_are_read_back(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_folder_s_name_is_text_in_the_file(run, tmp_path):
+    folder = tmp_path / 'w\\N{x}"""\x1b[31m\nraise SystemExit; """'
+    shutil.copytree(run, folder)
+    source = steadygan.export(folder, out=tmp_path / "plain").files[1]
+    words = ast.get_docstring(ast.parse(source.read_text()))
+    assert words.startswith('The generator of w\\N{x}"""\\x1b[31m\\nraise SystemExit; """.\n')
+
+
 def test_the_command(run, command):
     done = command("export", run, "--raw")
     assert (done.code, done.err) == (0, "")

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from steadygan.runs import train
 from steadygan.runs.folder import ownership, runs_in
 from steadygan.runs.identity import Run, check_own, continued, fit_settings, known_runs, runs_of, to_json
 from steadygan.runs.origin import origin
+from steadygan.runs.own_code import OwnFile, keep
 from steadygan.training import checkpoint
 
 RING: dict[str, Any] = {**small.RING, "keep": {"last": 9}}
@@ -139,7 +141,7 @@ def test_a_checkpoint_of_another_run_is_passed_over(other, told, made, tmp_path)
     replaced(run, made / other)
     if told == "config.yaml":
         (run / "run.json").unlink()
-    with pytest.warns(UserWarning, match=r"step-00000006 belongs to another run.* from step-00000004"):
+    with pytest.warns(UserWarning, match=r"step-00000006 belongs to another run.* step-00000004 is used"):
         load(run)
     notes: list[str] = []
     assert origin(run, notes.append).step == 4
@@ -178,7 +180,7 @@ def test_a_folder_with_nothing_but_foreign_checkpoints_is_refused(other, made, t
     ):
         done = command(*words)
         assert done.code == 2
-        assert "has other settings than config.yaml, and run.json" in done.err
+        assert "has other settings than config.yaml, or began otherwise" in done.err
         assert "put this run's run.json back" in done.err
 
 
@@ -234,6 +236,23 @@ def test_a_resume_with_other_settings_keeps_the_checkpoints_before_it(tmp_path):
     assert_own(run)
     train.resume(run, ["steps=16"], QUIET)
     assert known_runs(run) == before
+
+
+def test_a_run_that_began_otherwise_is_another_and_is_itself_without_run_json(made, tmp_path):
+    train.start(parse({**RING, "seeds": 2}), tmp_path / "two", QUIET)
+    ways: dict[str, dict[str, Any]] = {"seed": {}}
+    for players in (None, ["G"], ["D"]):
+        ways[f"weights of {players}"] = {"source": origin(made / "seed", print, players=players)}
+    for member in (0, 1):
+        ways[f"member {member}"] = {"source": origin(tmp_path / "two", print, member=member)}
+    for text in (b"one", b"two"):
+        ways[str(text)] = {"keep_own": partial(keep, file=OwnFile("mine.py", text, {}))}
+    for name, way in ways.items():
+        train.start(parse(RING), tmp_path / name, QUIET, **way)
+    assert len({known_runs(tmp_path / name) for name in ways}) == len(ways)
+    for name in ways:
+        (tmp_path / name / "run.json").unlink()
+        checkpoint.meta(newest(tmp_path / name), ownership(tmp_path / name))
 
 
 def test_a_run_that_started_from_anothers_weights_is_itself_without_run_json(made, tmp_path):

@@ -652,12 +652,12 @@ def test_an_ensemble_goes_on_without_a_diverged_member(tmp_path, quiet):
 def test_an_ensemble_that_lost_a_member_tells_it_once_however_often_it_is_resumed(
     tmp_path, quiet, monkeypatch
 ):
-    go(BROKEN, tmp_path / "whole", quiet)
+    told = go(BROKEN, tmp_path / "whole", quiet)
     with monkeypatch.context() as patch:
         stop_before(patch, 8)
         with pytest.raises(Stopped):
             go(BROKEN, tmp_path / "run", quiet)
-    train.resume(tmp_path / "run", [], quiet)
+    assert train.resume(tmp_path / "run", [], quiet) == told
     assert events(tmp_path / "run") == events(tmp_path / "whole")
 
 
@@ -780,7 +780,7 @@ def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(t
     told = io.StringIO()
     train.resume(tmp_path / "run", [], Console(file=told))
     assert "step-00000012" in told.getvalue()
-    assert "resuming from step-00000009 instead" in told.getvalue()
+    assert "step-00000009 is used instead" in told.getvalue()
     assert_same_run(tmp_path / "run", whole(name))
 
 

@@ -393,7 +393,7 @@ def test_a_checkpoint_that_is_not_to_be_used_is_passed_over_before_its_tensors_a
 
     notes: list[str] = []
     assert_same(checkpoint.load_newest(tmp_path, state(), notes.append, own), state(7))
-    assert (asked, notes) == ([newer, older], [f"foreign; resuming from {older.name} instead"])
+    assert (asked, notes) == ([newer, older], [f"foreign; {older.name} is used instead"])
     for use in (checkpoint.meta, checkpoint.read, partial(checkpoint.load, like=state())):
         with pytest.raises(UsageError, match="foreign"):
             use(newer, check=own)

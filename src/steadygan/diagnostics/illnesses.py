@@ -108,7 +108,7 @@ def diverged(history: History) -> Sick | None:
         )
         first = f", first in {where}" if where else ""
         good = told.get("good_step")
-        kept = (f"the last good state is that of step {good:,}.",) if type(good) is int else ()
+        kept = (f"the last good state was that of step {good:,}.",) if type(good) is int else ()
         return Sick("diverged", begin, (f"values are not finite from step {begin:,} on{first}.", *kept))
     for key, series in history.series.items():
         gaps = ~series.values.isfinite()

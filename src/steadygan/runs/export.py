@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.build import Own
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, nearest, printable
 from steadygan.files import user_path
 from steadygan.runs.formats import fresh_process, graphs, python_file
 from steadygan.runs.formats.plain import plain
@@ -179,14 +179,18 @@ def _run(to: str, net: nn.Module, file: Path, inputs: tuple[Tensor, ...]) -> Ten
         raise
 
 
+def _quoted(name: str) -> str:
+    """A name within a text of Python in quotes."""
+    return printable(name).replace("\\", "\\\\").replace('"', '\\"')
+
+
 def _facts(G: Generator, file: Path, title: str) -> dict[str, object]:
     """What the head of the .py file says."""
     labels = f" and labels y [N] of 0 to {G.classes - 1}" if G.classes else ""
     call = "torch.randn(64, LATENT)" + (", torch.arange(64) % CLASSES" if G.classes else "")
+    names = {"title": title, "weights": file.name, "module": file.stem}
     return {
-        "title": title,
-        "weights": file.name,
-        "module": file.stem,
+        **{key: _quoted(name) for key, name in names.items()},
         "names": "CLASSES, LATENT, load" if G.classes else "LATENT, load",
         "call": call,
         "latent": G.latent,

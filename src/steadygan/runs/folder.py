@@ -22,11 +22,12 @@ from steadygan.recipes.catalogue import run_below
 from steadygan.runs.identity import (
     IDENTITY,
     ORIGIN,
+    OWN,
     Runs,
+    beginning,
     check_own,
     fit_settings,
     known_runs,
-    origin_of,
     runs_of,
 )
 from steadygan.training import checkpoint
@@ -76,7 +77,7 @@ def fresh_folder(name: str) -> Path:
 
 
 _UNBEGUN = "the run in {0} was stopped before its first step and has nothing to resume: train it again, with --out {0}"
-_BEGINNINGS = {CHECKPOINTS, IDENTITY, ORIGIN, "own.json"}
+_BEGINNINGS = {CHECKPOINTS, IDENTITY, ORIGIN, OWN}
 """What a run writes before its configuration, and the text of a file of the user's own."""
 
 
@@ -169,8 +170,8 @@ def runs_in(folder: Path) -> Runs:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on keys with an old name
         settings = config.parse(read_config(folder), str(folder / CONFIG))
-    raw, origin = config.in_steps(settings).model_dump(mode="json"), origin_of(folder).get("sha256")
-    return next((runs for runs in told if fit_settings(runs, raw, origin)), ())
+    raw, begun = config.in_steps(settings).model_dump(mode="json"), beginning(folder)
+    return next((runs for runs in told if fit_settings(runs, raw, begun)), ())
 
 
 def ownership(folder: Path) -> checkpoint.Check:

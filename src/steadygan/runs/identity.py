@@ -18,20 +18,24 @@ from steadygan.files import fits, read_json, write_whole
 __all__ = [
     "IDENTITY",
     "ORIGIN",
+    "OWN",
     "Run",
     "Runs",
+    "beginning",
     "check_own",
     "continued",
     "fit_settings",
     "known_runs",
     "origin_of",
+    "own_of",
     "record_runs",
     "runs_of",
     "same_steps",
     "to_json",
 ]
 
-IDENTITY, ORIGIN = "run.json", "origin.json"
+IDENTITY, ORIGIN, OWN = "run.json", "origin.json", "own.json"
+"""Which runs a folder holds, where their first weights came from, and the file that made the user's own objects."""
 
 MEANS = (
     *("game", "data", "networks", "critic", "augment", "noise", "fake_as_real", "dynamics", "optimizer"),
@@ -51,11 +55,11 @@ Runs = tuple[Run, ...]
 """The first run of a folder, and those that resumes with other settings made of it. Empty where it is not known."""
 
 
-def _sha256(raw: Mapping[str, Any], before: Runs, start: int, origin: str | None) -> str:
-    """Hash a run's settings, as in config.yaml, and the run that it resumed or the checkpoint that it started from."""
+def _sha256(raw: Mapping[str, Any], before: Runs, start: int, begun: object) -> str:
+    """Hash a run's settings, as in config.yaml, and the run that it resumed or what it began with beside them."""
     found = {key: raw[key] for key in MEANS}
     found["data"] = {key: value for key, value in found["data"].items() if key != "root"}
-    parent = [before[-1].sha256, start] if before else origin
+    parent = [before[-1].sha256, start] if before else begun
     return hashlib.sha256(json.dumps([found, parent], sort_keys=True).encode()).hexdigest()
 
 
@@ -68,18 +72,18 @@ def same_steps(raw: Mapping[str, Any]) -> str:
     return json.dumps(found, sort_keys=True)
 
 
-def fit_settings(runs: Runs, raw: Mapping[str, Any], origin: str | None) -> bool:
+def fit_settings(runs: Runs, raw: Mapping[str, Any], begun: object) -> bool:
     """Whether the last one of `runs` has these settings."""
-    return bool(runs) and runs[-1].sha256 == _sha256(raw, runs[:-1], runs[-1].start, origin)
+    return bool(runs) and runs[-1].sha256 == _sha256(raw, runs[:-1], runs[-1].start, begun)
 
 
-def continued(runs: Runs, raw: Mapping[str, Any], origin: str | None, step: int) -> Runs:
+def continued(runs: Runs, raw: Mapping[str, Any], begun: object, step: int) -> Runs:
     """What `runs` become with these settings from `step` on. Later runs are of no checkpoint that is used."""
     kept = tuple(run for run in runs if run.start < step) or runs[:1]
-    if fit_settings(kept, raw, origin):
+    if fit_settings(kept, raw, begun):
         return kept
     start = step if kept else 0
-    return (*kept, Run(_sha256(raw, kept, start, origin), start))
+    return (*kept, Run(_sha256(raw, kept, start, begun), start))
 
 
 def check_own(path: Path, meta: Mapping[str, Any], runs: Runs) -> None:
@@ -94,8 +98,9 @@ def check_own(path: Path, meta: Mapping[str, Any], runs: Runs) -> None:
     if runs:
         raise UsageError(f"checkpoint {path} belongs to another run: remove it, or put this run's own back")
     raise UsageError(
-        f"checkpoint {path} has other settings than config.yaml, and {IDENTITY}, which says whose it is, cannot be "
-        f"read: put this run's {IDENTITY} back, undo a change of config.yaml, or remove the checkpoint"
+        f"checkpoint {path} has other settings than config.yaml, or began otherwise than {ORIGIN} and {OWN} say, and "
+        f"{IDENTITY}, which says whose it is, cannot be read: put this run's {IDENTITY} back, undo a change of these "
+        "files, or remove the checkpoint"
     )
 
 
@@ -129,6 +134,23 @@ def known_runs(folder: Path) -> Runs:
         return runs_of(read_json(folder / IDENTITY, {}))
     except ValueError:
         return ()
+
+
+def beginning(folder: Path) -> object:
+    """What the run of a folder began with beside its settings: weights of another run, and a file of the user's own."""
+    found = origin_of(folder)
+    parts = {key: found[key] for key in ("players", "member") if found.get(key, "all") != "all"}
+    weights = {"sha256": found.get("sha256"), **parts} if parts else found.get("sha256")
+    file = own_of(folder).get("sha256")
+    return [weights, file] if file else weights
+
+
+def own_of(folder: Path) -> dict[str, Any]:
+    """Where a run's own objects come from, as it wrote it; empty where it has none."""
+    try:
+        return dict(read_json(folder / OWN, {}))
+    except ValueError:
+        return {}
 
 
 def origin_of(folder: Path) -> dict[str, Any]:

@@ -29,13 +29,15 @@ Weights = dict[str, Tensor]
 class Origin(NamedTuple):
     """The weights of another run at its newest checkpoint. Lists have an item for each of its members.
 
-    `players` are those whose weights are taken, or None for all of the new run. `average` is that of G, or empty.
+    `players` are those whose weights are taken, or None for all of the new run. `member` is the one that was chosen, or
+    None. `average` is that of G, or empty.
     """
 
     folder: Path
     step: int
     sha256: str
     players: tuple[str, ...] | None
+    member: int | None
     weights: list[dict[str, Weights]]
     average: list[Weights]
     shape: tuple[int, ...] | None
@@ -84,6 +86,7 @@ def _weights(
         int(meta["step"]),
         str(meta["sha256"]),
         tuple(players) if players else None,
+        member,
         [
             {name: _named(row, layout[name], f"params/{name}", f"buffers/{name}/") for name in layout}
             for row in rows
@@ -200,5 +203,6 @@ def record(folder: Path, source: Origin) -> None:
         "step": source.step,
         "sha256": source.sha256,
         "players": list(source.players) if source.players else "all",
+        **({} if source.member is None else {"member": source.member}),
     }
     write_whole(folder / ORIGIN, json.dumps(facts, indent=1) + "\n")

@@ -26,9 +26,8 @@ from steadygan.runs.folder import (
     read_config,
     unbegun,
 )
-from steadygan.runs.identity import IDENTITY, ORIGIN, known_runs
+from steadygan.runs.identity import IDENTITY, ORIGIN, OWN, known_runs, own_of
 from steadygan.runs.live_diagnosis import facts_of
-from steadygan.runs.own_code import RECORD, recorded
 from steadygan.runs.score_cards import SCORES
 from steadygan.runs.sinks.checkpoints import best_score
 from steadygan.runs.sinks.jsonl import whole
@@ -46,7 +45,7 @@ DEEPEST = 3
 
 WRITTEN = {
     *(CONFIG, EVENTS, EVALUATION, CHECKPOINTS, SAMPLES, LANDSCAPES, IDENTITY),
-    *(BOARD, "trackers", "wandb", ORIGIN, RECORD, SCORES, "looks.json"),
+    *(BOARD, "trackers", "wandb", ORIGIN, OWN, SCORES, "looks.json"),
     *("samples.png", "spectrum.png", "spectrum.json", "report.html"),
 }
 """What steadygan itself writes to a run folder."""
@@ -231,7 +230,7 @@ def _bytes(folder: Path) -> int:
 
 def _written(folder: Path) -> list[Path]:
     """What steadygan wrote at the top of a run folder. A file of --use belongs to the run."""
-    known = {*WRITTEN, recorded(folder).get("file")}
+    known = {*WRITTEN, own_of(folder).get("file")}
     return [path for path in folder.iterdir() if path.name in known or path.match(".*.partial")]
 
 

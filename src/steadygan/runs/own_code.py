@@ -17,14 +17,12 @@ from steadygan.config.registry import GAMES
 from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.errors import UsageError, nearest, said
-from steadygan.files import read_json, user_path, write_whole
+from steadygan.files import user_path, write_whole
 from steadygan.losses import Loss
 from steadygan.runs.folder import Note
+from steadygan.runs.identity import OWN, own_of
 
-__all__ = ["OwnFile", "as_loss", "check_named", "check_same", "keep", "own_file", "recorded"]
-
-RECORD = "own.json"
-"""The file of a run folder that says which objects came from outside: the file's name and hash."""
+__all__ = ["OwnFile", "as_loss", "check_named", "check_same", "keep", "own_file"]
 
 KNOWN = ("networks", "data", "loss", "logits")
 """The functions of a file that a run uses."""
@@ -108,12 +106,12 @@ def keep(folder: Path, file: OwnFile | None, about: Mapping[str, Any] = {}) -> N
         write_whole(folder / file.name, file.text)
         about = {**about, "file": file.name, "sha256": hashlib.sha256(file.text).hexdigest()}
     if about:
-        write_whole(folder / RECORD, json.dumps(about, indent=1) + "\n")
+        write_whole(folder / OWN, json.dumps(about, indent=1) + "\n")
 
 
 def check_same(folder: Path, file: OwnFile | None, note: Note) -> None:
     """Note where the file that a run is resumed with is another one than it began with."""
-    before = recorded(folder)
+    before = own_of(folder)
     if file and before.get("sha256") not in (None, hashlib.sha256(file.text).hexdigest()):
         note(
             f"{file.name} is not as it was when {folder} began (that text is in {folder / str(before.get('file'))}): "
@@ -123,10 +121,10 @@ def check_same(folder: Path, file: OwnFile | None, note: Note) -> None:
 
 def check_named(folder: Path) -> None:
     """Raise UsageError where a run has objects from outside: the command that it stands for has named no file."""
-    before = recorded(folder)
-    if not before and os.path.lexists(folder / RECORD):
+    before = own_of(folder)
+    if not before and os.path.lexists(folder / OWN):
         raise UsageError(
-            f"{folder / RECORD} is damaged: name the file of this run with --use, or remove {RECORD} if "
+            f"{folder / OWN} is damaged: name the file of this run with --use, or remove {OWN} if "
             "there was none"
         )
     if "file" in before:
@@ -138,14 +136,6 @@ def check_named(folder: Path) -> None:
             f"{folder} was trained by a program with steadygan.fit: call it there again, with out={str(folder)!r} and "
             "resume=True"
         )
-
-
-def recorded(folder: Path) -> dict[str, Any]:
-    """What `keep` wrote to a run folder; nothing where there is no such file."""
-    try:
-        return dict(read_json(folder / RECORD, {}))
-    except ValueError:
-        return {}
 
 
 def as_loss(given: Any) -> Loss:

@@ -37,7 +37,7 @@ from steadygan.runs.folder import (
     stream_places,
     tidied,
 )
-from steadygan.runs.identity import continued, origin_of, record_runs, same_steps
+from steadygan.runs.identity import beginning, continued, record_runs, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import drawn, facts, loggers
@@ -105,12 +105,13 @@ def start(
 
         def begin() -> None:
             held.enter_context(claimed(folder))
-            record_runs(folder, continued((), _plain(settings), source.sha256 if source else None, 0))
-            if source:  # the checkpoint first: without it a resume would start from other weights
-                checkpoint.save(folder / CHECKPOINTS, run.state, facts(run, folder))
-                record(folder, source)
             if keep_own:
                 keep_own(folder)
+            if source:
+                record(folder, source)
+            record_runs(folder, continued((), _plain(settings), beginning(folder), 0))
+            if source:  # without this checkpoint a resume would start from other weights
+                checkpoint.save(folder / CHECKPOINTS, run.state, facts(run, folder))
             write_whole(
                 folder / CONFIG, config.dump(config.in_steps(settings))
             )  # last: a folder that has it is a run
@@ -170,8 +171,9 @@ def resume(
             runs = runs_in(folder)
             # Otherwise its checkpoints do not say of which run they are, as those of old versions.
             if runs or not saved:
-                origin = origin_of(folder).get("sha256")
-                record_runs(folder, continued(runs if saved else (), _plain(settings), origin, step))
+                record_runs(
+                    folder, continued(runs if saved else (), _plain(settings), beginning(folder), step)
+                )
             if assignments or root or undecided:
                 write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
             return rewind(folder / EVENTS, step or -1)  # a run that starts again evaluates its step 0 again
@@ -383,7 +385,7 @@ def _train(
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     lost = lost_members(state)
-    diverged = Diverged(first, first, sorted(lost)) if lost else None
+    diverged = _lost_before(folder, first, lost) if lost else None
     ended: StoppedByDiagnosis | None = None
     keep_memory()
     places: dict[int, list[Place]] = {}
@@ -435,6 +437,13 @@ def _train(
                 ended = stopped
                 break
     return cluster.agreed(lambda: ended or diverged)  # so that no process ends before all is written
+
+
+def _lost_before(folder: Path, step: int, lost: Collection[int]) -> Diverged:
+    """How the members that are lost at `step` were lost, by the last line of the log that tells of it."""
+    told = [line for _, line in whole(folder / EVENTS) if "diverged" in line]
+    found = {"step": step, "good_step": step, **(told[-1] if told else {}), "members": sorted(lost)}
+    return Diverged(**{name: found.get(name) for name in Diverged._fields})
 
 
 def _none(event: Event) -> None:

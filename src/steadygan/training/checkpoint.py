@@ -222,7 +222,7 @@ def newest(folder: Path, read: Callable[[Path], Read], note: Callable[[str], Non
             reasons.append(str(error))
             continue
         for reason in reasons:
-            note(f"{reason}; resuming from {path.name} instead")
+            note(f"{reason}; {path.name} is used instead")
         return result
     raise UsageError(
         f"{reasons[0]}; no checkpoint here can be used: restore one of this run, or start a new run elsewhere"
