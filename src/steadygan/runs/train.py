@@ -18,7 +18,7 @@ from steadygan.config.schema import Compile, Evaluation, Gpu, Keep
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.data.streams import Place
 from steadygan.errors import UsageError, nearest, said
-from steadygan.files import write_whole
+from steadygan.files import fits, write_whole
 from steadygan.game import Logs, State, Step
 from steadygan.parallel import over
 from steadygan.runs.data_changes import changed, training_data
@@ -441,9 +441,10 @@ def _train(
 
 def _lost_before(folder: Path, step: int, lost: Collection[int]) -> Diverged:
     """How the members that are lost at `step` were lost, by the last line of the log that tells of it."""
-    told = [line for _, line in whole(folder / EVENTS) if "diverged" in line]
-    found = {"step": step, "good_step": step, **(told[-1] if told else {}), "members": sorted(lost)}
-    return Diverged(**{name: found.get(name) for name in Diverged._fields})
+    lines = [line for _, line in whole(folder / EVENTS) if "diverged" in line]
+    told = [line for line in lines if fits(line, {"step": int, "good_step": int})]
+    last = told[-1] if told else {"step": step, "good_step": step}
+    return Diverged(last["step"], last["good_step"], sorted(lost), last.get("began"), last.get("tensor"))
 
 
 def _none(event: Event) -> None:
