@@ -443,7 +443,7 @@ def _lost_before(folder: Path, step: int, lost: Collection[int]) -> Diverged:
     """How the members that are lost at `step` were lost, by the last line of the log that tells of it."""
     lines = [line for _, line in whole(folder / EVENTS) if "diverged" in line]
     told = [line for line in lines if fits(line, {"step": int, "good_step": int})]
-    last = told[-1] if told else {"step": step, "good_step": step}
+    last: dict[str, Any] = told[-1] if told else {"step": step, "good_step": step}
     return Diverged(last["step"], last["good_step"], sorted(lost), last.get("began"), last.get("tensor"))
 
 
