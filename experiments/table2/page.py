@@ -32,6 +32,7 @@ from experiments.table2.figures import (
     grid,
     hours,
     scores,
+    undiagnosed,
     untrained,
     worse,
 )
@@ -133,10 +134,10 @@ to the highest. The dashed line is the untrained generator.*
 WORSE = """## What trained badly
 
 A method *fails* in a table if the mean of its seeds is not below that of untrained generators, at equal steps. Tables
-and verdicts keep its chosen rate. For a diagnosis it is trained on the same seeds at every rate of its
-grid, and SN, which trains in all tables, beside it. One bad seed can make a mean fail, so medians stand beside the
-means. On 1,000 images of CIFAR-10 one of five seeds did so for PGN's elementwise reading. Five more were added for all
-methods of that table, whatever they would say.
+and verdicts keep its chosen rate. For a diagnosis it is trained on the same seeds at every rate of its grid, and SN,
+which trains in all tables, beside it. One bad seed can make a mean fail, so medians stand beside the means. On 1,000
+images of CIFAR-10 one of five seeds did so for PGN's elementwise reading. Five more were added for all methods of that
+table, whatever they would say.
 """
 
 RATES_CAPTION = """*Scores on the validation split over steps, a line for each run. The dashed line is the mean of
@@ -390,7 +391,16 @@ def missing(figures: Figures) -> str:
                 f"{need:.1f}",
             )
             rows.append(row(cells))
-    return "\n".join(rows) + "\n" if len(rows) > 3 else ""
+    if len(rows) == 3:
+        return ""
+    lacking = [
+        f"{METHODS[method].name} at {rate:g} ({label(table)})"
+        for table in TABLES
+        for method, rate, _ in undiagnosed(figures, str(table))
+    ]
+    if lacking:
+        rows += ["", f"Diagnoses of what fails that are missing too: {'; '.join(lacking)}."]
+    return "\n".join(rows) + "\n"
 
 
 def runs_left(figures: Figures, table: Table, method: str) -> int:
