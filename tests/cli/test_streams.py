@@ -143,6 +143,7 @@ def test_nor_by_a_note_or_a_traceback(monkeypatch):
         assert_shown(file.getvalue(), 2)
 
 
+@pytest.mark.slow
 def test_commands_show_a_run_folder_of_an_odd_name(command, tmp_path, monkeypatch):
     """Errors, notes, tables, results and the report, of a folder that can be made."""
     monkeypatch.chdir(tmp_path)

@@ -83,6 +83,7 @@ def test_the_table_is_there_as_csv_and_json_with_a_page_of_all_runs(tmp_path, qu
     assert "run-001" in page
 
 
+@pytest.mark.slow
 def test_numbers_are_members_of_one_program_and_each_is_the_run_of_its_point(tmp_path, quiet):
     """In float64 a member is the single run with its numbers and its seed, up to rounding."""
     raw = {**RAW, "precision": "float64", "seeds": 2, "every": {**RAW["every"], "score": 6}}

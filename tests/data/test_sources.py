@@ -299,6 +299,7 @@ def test_fashion_mnist_damaged(name, content, words, tmp_path):
         data.fashion_mnist(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not idx_module.DEBIAN_FASHION.is_dir(), reason="needs dataset-fashion-mnist")
 def test_fashion_mnist_has_its_published_statistics():
     rows = data.fashion_mnist().rows

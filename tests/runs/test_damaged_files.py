@@ -61,6 +61,7 @@ def assert_sentences(done, code: int | None = None) -> None:
         assert done.code == code, done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", JSON, ids=lambda text: text[:25])
 @pytest.mark.parametrize(
     "name",

@@ -123,6 +123,7 @@ def test_what_a_folder_says_of_its_runs_is_read_back_and_nothing_else():
         assert runs_of(wrong) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recipe_names())
 def test_config_yaml_has_the_settings_of_the_run(name):
     """What says which run it is where run.json is lost."""

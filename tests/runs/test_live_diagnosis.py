@@ -117,6 +117,7 @@ def newest(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(checkpoint.checkpoints(folder / "checkpoints")[-1] / "state.safetensors")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_can_go_on_and_is_then_the_run_that_was_not(tmp_path):
     """The critic dies of the penalty within a few steps; the end, and the file of events, are as without a doctor."""
     quiet = Console(file=io.StringIO())

@@ -254,7 +254,10 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", SOLVED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name.startswith("quadratic") else ()) for name in SOLVED],
+)
 def test_a_recipe_arrives_at_the_rate_it_says(name, tmp_path, command):
     """The distance of the run itself, from its own file, shrinks or grows by the radius in the end."""
     folder = tmp_path / "run"

@@ -75,6 +75,7 @@ def single() -> tuple[Run, list[State], list[State]]:
     return run, fast, states(run.step, run)
 
 
+@pytest.mark.slow
 def test_the_compiled_step_is_the_eager_step(single):
     run, fast, eager = single
     assert moved(run, eager[-1]) > 0.01, "far enough for a difference to show"
@@ -83,6 +84,7 @@ def test_the_compiled_step_is_the_eager_step(single):
         assert_close(found, wanted)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_leaves_the_state_it_was_given(single):
     """Buffers that a graph reuses would show here: each state is still what it was when it was returned."""
     run, fast, _ = single

@@ -142,6 +142,7 @@ def work(module: GraphModule) -> Counter[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CRITICS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_are_the_same_with_fewer_convolutions(name, loss):

@@ -95,6 +95,7 @@ ENSEMBLES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "members"), [*((name, False) for name in TERMS), *ENSEMBLES])
 def test_gradients_are_the_same_with_fewer_products(name, members):
     term, saved = TERMS[name]
