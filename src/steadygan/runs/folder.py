@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
@@ -47,6 +48,7 @@ __all__ = [
     "locked",
     "opened",
     "ownership",
+    "plain_settings",
     "read_config",
     "restore",
     "restore_member",
@@ -157,6 +159,11 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def plain_settings(settings: Config) -> dict[str, Any]:
+    """A configuration as plain data, as config.yaml has it."""
+    return config.in_steps(settings).model_dump(mode="json")
+
+
 def runs_in(folder: Path) -> Runs:
     """The runs of a folder. Where run.json is lost, those of its newest checkpoint with the settings of config.yaml."""
     if found := known_runs(folder):
@@ -170,7 +177,7 @@ def runs_in(folder: Path) -> Runs:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on keys with an old name
         settings = config.parse(read_config(folder), str(folder / CONFIG))
-    raw, begun = config.in_steps(settings).model_dump(mode="json"), beginning(folder)
+    raw, begun = plain_settings(settings), beginning(folder)
     return next((runs for runs in told if fit_settings(runs, raw, begun)), ())
 
 

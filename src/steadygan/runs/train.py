@@ -31,6 +31,7 @@ from steadygan.runs.folder import (
     check_free,
     claimed,
     locked,
+    plain_settings,
     read_config,
     restore,
     runs_in,
@@ -44,7 +45,7 @@ from steadygan.runs.outputs import drawn, facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import compiling, console_sink
 from steadygan.runs.sinks.checkpoints import thin
-from steadygan.runs.sinks.jsonl import last_good, logged, rewind, whole
+from steadygan.runs.sinks.jsonl import divergences, last_good, logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.runs.trackers import SERVICES, Judged, check_trackers, followed
 from steadygan.training import checkpoint
@@ -109,7 +110,7 @@ def start(
                 keep_own(folder)
             if source:
                 record(folder, source)
-            record_runs(folder, continued((), _plain(settings), beginning(folder), 0))
+            record_runs(folder, continued((), plain_settings(settings), beginning(folder), 0))
             if source:  # without this checkpoint a resume would start from other weights
                 checkpoint.save(folder / CHECKPOINTS, run.state, facts(run, folder))
             write_whole(
@@ -172,7 +173,8 @@ def resume(
             # Otherwise its checkpoints do not say of which run they are, as those of old versions.
             if runs or not saved:
                 record_runs(
-                    folder, continued(runs if saved else (), _plain(settings), beginning(folder), step)
+                    folder,
+                    continued(runs if saved else (), plain_settings(settings), beginning(folder), step),
                 )
             if assignments or root or undecided:
                 write_whole(folder / CONFIG, config.dump(config.in_steps(settings)))
@@ -215,11 +217,6 @@ def _restored(team: Team, folder: Path, held: ExitStack, console: Console) -> tu
 
     saved = team.cluster.agreed(read)
     return team.cluster.same(found[0]), saved
-
-
-def _plain(settings: Config) -> dict[str, Any]:
-    """A configuration as plain data, as config.yaml has it."""
-    return config.in_steps(settings).model_dump(mode="json")
 
 
 def _ended(folder: Path, rule: Stop | None, step: int, steps: int, last: int) -> str:
@@ -358,7 +355,9 @@ def _step(settings: Config, team: Team, console: Console, own: Own) -> Step:
         device=run.device,
         passes=settings.compile.passes,
         replayed=_replayed(run.device, precision, chosen, note),
-        about=same_steps(_plain(settings)) if alone and own is NOTHING else None,  # known by its settings
+        about=same_steps(plain_settings(settings))
+        if alone and own is NOTHING
+        else None,  # known by its settings
         working=partial(compiling, console),
     )
 
@@ -441,8 +440,7 @@ def _train(
 
 def _lost_before(folder: Path, step: int, lost: Collection[int]) -> Diverged:
     """How the members that are lost at `step` were lost, by the last line of the log that tells of it."""
-    lines = [line for _, line in whole(folder / EVENTS) if "diverged" in line]
-    told = [line for line in lines if fits(line, {"step": int, "good_step": int})]
+    told = [line for line in divergences(folder / EVENTS) if fits(line, {"step": int, "good_step": int})]
     last: dict[str, Any] = told[-1] if told else {"step": step, "good_step": step}
     return Diverged(last["step"], last["good_step"], sorted(lost), last.get("began"), last.get("tensor"))
 
