@@ -1,8 +1,8 @@
-# The eight things one does here. `check` is exactly what CI runs.
+# The nine things one does here. CI runs `check` and `oldest`.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow lint check bench site clean
+.PHONY: demo test slow lint check oldest bench site clean
 
 demo: .venv/installed                 ## train on points and on images, and write a report of both
 	rm -rf runs/demo
@@ -35,6 +35,9 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 check: lint test slow
+
+oldest: .venv/installed               ## the default tests with the oldest torch that pyproject.toml allows: 2 GB, 5 minutes
+	.ci/other-torch $(shell sed -n 's/.*"torch>=\(.*\)".*/\1/p' pyproject.toml)
 
 bench: .venv/installed                ## speed, side by side with a naive loop
 	$(BIN)/python -m benchmarks.step

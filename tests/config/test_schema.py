@@ -320,7 +320,7 @@ def contained(written: Any, resolved: Any) -> bool:
 
 
 @given(VALID)
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_a_valid_configuration_survives_yaml_and_loses_nothing(tree):
     """A key that is read and then ignored, or a number that YAML rounds, would show."""
     raw = plain(tree)

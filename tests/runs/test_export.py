@@ -107,6 +107,7 @@ class Styled(nn.Module):
         ).unflatten(1, (2, 3))
 
 
+@pytest.mark.slow
 def test_a_file_runs_in_a_process_without_steadygan(run, exported):
     """The command's own check uses the same process, so the samples are computed here once more, from the tensors."""
     weights, source = exported.files
@@ -296,6 +297,7 @@ def test_a_folder_s_name_is_text_in_the_file(run, tmp_path):
     assert words.startswith('The generator of w\\N{x}"""\\x1b[31m\\nraise SystemExit; """.\n')
 
 
+@pytest.mark.slow
 def test_the_command(run, command):
     done = command("export", run, "--raw")
     assert (done.code, done.err) == (0, "")
