@@ -16,6 +16,21 @@ LONGEST = 2**18
 MOST = 100_000
 """Most values of a configuration. A recipe has some 50."""
 
+DIGITS = 18
+"""Most digits of a whole number, so that a tensor can hold it."""
+
+UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError)
+"""What the reader of YAML raises, also for values that are not of the type that their tag says, as `!!int x`."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads numbers of at most 64 characters: Python refuses to read or to print some longer ones."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.tag.endswith((":int", ":float")) and len(node.value) > 64:
+            raise yaml.YAMLError("a number has more than 64 characters")
+        return super().construct_scalar(node)
+
 
 def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """`raw` with `a.b=value` assignments applied, values read as YAML.
@@ -79,7 +94,7 @@ def read_yaml(text: str, source: str) -> Any:
     if len(text) > LONGEST:
         raise UsageError(f"{source} has more than {LONGEST:,} characters: write a smaller file")
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         document = loader.get_single_node()
         if _unfolded(document, {}) > MOST:
             raise UsageError(
@@ -88,7 +103,7 @@ def read_yaml(text: str, source: str) -> Any:
         return None if document is None else _number_like(loader.construct_document(document))
     except UsageError:
         raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (*UNREADABLE, RecursionError) as error:
         reason = short(str(error) or type(error).__name__, 120)
         raise UsageError(f"{source} is not YAML ({reason}): quote or correct it") from None
 
@@ -109,7 +124,9 @@ def _copy(tree: Any) -> Any:
 
 
 def _number_like(new: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; people mean the number."""
+    """YAML 1.1 reads 1e-3 as text; people mean the number. Raises ValueError for a whole number that is too long."""
+    if type(new) is int and abs(new) >= 10**DIGITS:
+        raise ValueError(f"a whole number has more than {DIGITS} digits")
     if isinstance(new, str):
         try:
             return float(new) if "e" in new.lower() else new

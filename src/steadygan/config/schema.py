@@ -259,8 +259,8 @@ _illness: Any = Literal[tuple(name for name in VERDICTS if name not in WELL)]
 class Config(Strict):
     """Everything that determines a run. The config.yaml of a run folder is one, with every key."""
 
-    name: str = Field("custom", pattern=r"^\w[\w.-]*$", examples=["mine"])
-    """Name of the run, and of its folder in runs/: letters, digits, `_`, `.` and `-`."""
+    name: str = Field("custom", pattern=r"^\w[\w.-]{0,99}$", examples=["mine"])
+    """Name of the run, and of its folder in runs/: at most 100 letters, digits, `_`, `.` and `-`."""
 
     paper: Paper | None = None
 
@@ -516,7 +516,7 @@ def _typed(path: str, given: Any) -> str:
     value = "nothing" if given is None else repr(given)
     if key.type == "section":
         return f"{path} is a section with keys of its own{_as_in(path)}, and cannot be {value}"
-    kind = "letters, digits, _, . and - only" if path == "name" else key.type
+    kind = "at most 100 letters, digits, _, . and -" if path == "name" else key.type
     return f"{path} takes: {kind}{_as_in(path)}, not {value}"
 
 
