@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from small import RING
 from steadygan.commands import sweep as module
 from steadygan.commands.sweep import resume_sweep, sweep
-from steadygan.errors import UsageError
+from steadygan.errors import DataNote, UsageError
 from steadygan.game import batches
 from steadygan.runs import train
 from steadygan.training import checkpoint
@@ -192,8 +192,19 @@ def test_a_run_killed_before_its_first_step_starts_again(tmp_path, quiet):
     (tmp_path / "s" / "table.json").unlink()
     shutil.rmtree(tmp_path / "s" / "run-001")
     (tmp_path / "s" / "run-001").mkdir()
-    (tmp_path / "s" / "run-001" / "run.json").write_text("{}")
+    (tmp_path / "s" / "run-001" / "run.json").write_text(json.dumps({"run": 64 * "0"}))
     assert {row.state for row in resume_sweep(tmp_path / "s", quiet)} == {"done"}
+
+
+def test_a_row_of_a_run_that_the_sweep_does_not_have_is_left_out(tmp_path, quiet):
+    sweep(RAW, ["batch=[4, 8]"], tmp_path / "s", quiet)
+    table = tmp_path / "s" / "table.json"
+    rows = json.loads(table.read_text())["rows"]
+    rows[1]["run"] = "run-999"
+    table.write_text(json.dumps({"format": 1, "by": "mode_kl", "rows": rows}))
+    with pytest.warns(DataNote, match=r"the row of run-999 in .*, which is no run of this sweep"):
+        found = resume_sweep(tmp_path / "s", quiet)
+    assert sorted(row.run for row in found) == ["run-000", "run-001"]
 
 
 def test_the_command_trains_and_resume_says_it_is_complete_by_its_table(command, ring, tmp_path):

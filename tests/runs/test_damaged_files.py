@@ -220,8 +220,12 @@ def test_a_damaged_line_is_noted_and_one_that_is_being_written_is_not(word, fold
         assert left_out(recwarn) == [f"left out, because it is damaged: {each}" for each in told]
 
 
-def test_a_damaged_record_of_own_objects_is_not_taken_for_none(folder, command):
-    write(folder / "own.json", '{"file": "mine.py", "sha2')
+@pytest.mark.parametrize(
+    "text", ['{"file": "mine.py", "sha2', '{"file": []}', '{"file": {}}', '{"file": null}']
+)
+def test_a_damaged_record_of_own_objects_is_not_taken_for_none(text, folder, command):
+    write(folder / "own.json", text)
+    assert command("runs", folder).code == 0
     for words in ("resume", "sample", "evaluate"):
         done = command(words, folder)
         assert_sentences(done, 2)

@@ -135,6 +135,19 @@ def test_config_yaml_has_the_settings_of_the_run(name):
 # -------------------------------------------------------------------------------- what is of another run is not taken
 
 
+def test_a_configuration_of_another_seed_is_noted(made, tmp_path, command):
+    """Samples are then drawn with that seed, and a score card says it."""
+    run = shutil.copytree(made / "a", tmp_path / "a")
+    assert "was saved with" not in command("sample", run).err
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("\nseed: 0\n", "\nseed: 7\n"))
+    done = command("sample", run)
+    assert done.code == 0
+    assert (
+        f"{newest(run)} was saved with seed 0, and the settings have seed 7: the latter is used" in done.err
+    )
+
+
 @pytest.mark.parametrize("told", ["run.json", "config.yaml"])
 @pytest.mark.parametrize("other", ["seed", "rate", "resumed"])
 def test_a_checkpoint_of_another_run_is_passed_over(other, told, made, tmp_path):

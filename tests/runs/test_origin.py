@@ -103,6 +103,28 @@ def test_it_resumes_bit_for_bit(left, source, tmp_path, quiet):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_without_its_first_weights_it_does_not_start_again(source, tmp_path, quiet):
+    """From its seed it would be another run, under the same identity."""
+    begin(POINTS, tmp_path / "run", source("points"))
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(UsageError, match="none of its checkpoints is left: train it again, with --from"):
+        train.resume(tmp_path / "run", [], quiet)
+
+
+def test_a_member_that_has_diverged_is_taken_from_its_last_good_state(tmp_path):
+    broken = {**POINTS, "steps": 12, "optimizer": {"name": "sgd", "lr": [1e-3, 1e30]}}
+    (lost,) = train.start(parse(broken), tmp_path / "two", Console(file=io.StringIO())).members
+    notes: list[str] = []
+    for member, step in [(1 - lost, 12), (lost, 0), (None, 0)]:
+        found = origin(tmp_path / "two", notes.append, member=member)
+        assert found.step == step
+        assert all(
+            t.isfinite().all() for each in found.weights for net in each.values() for t in net.values()
+        )
+    assert f"member {lost} has diverged in checkpoint " in notes[0]
+    assert notes[-1].endswith("step-00000000 is used instead")
+
+
 def test_an_ensemble_gets_the_same_weights_or_member_by_member(source, tmp_path):
     begin({**POINTS, "seeds": 3, "seed": 9}, tmp_path / "one", source("points"))
     now = state(tmp_path / "one", 0)["params/D"]

@@ -716,9 +716,31 @@ def test_the_last_good_state_of_a_lost_member_is_kept(tmp_path, quiet, monkeypat
     samples, *_ = sample(tmp_path / "run", 4, average=True, member=1, note=notes.append)
     assert samples.isfinite().all()
     assert notes == [f"member 1 has diverged: this is its last good state, of {kept[0].name}"]
-    shutil.rmtree(kept[0])
+    (kept[0] / "meta.json").write_text("{")
+    notes.clear()
     with pytest.raises(UsageError, match=r"member 1 of .* has diverged, and no checkpoint"):
-        sample(tmp_path / "run", 4, average=True, member=1, note=print)
+        sample(tmp_path / "run", 4, average=True, member=1, note=notes.append)
+    assert [note.startswith(f"checkpoint {kept[0]} cannot be read") for note in notes] == [True]
+
+
+@pytest.mark.parametrize("damage", ["no log", "a damaged line"])
+def test_the_last_good_state_of_a_lost_member_is_kept_without_the_lines_that_say_where_it_is(
+    damage, tmp_path, quiet
+):
+    diverged = go(BROKEN_LATE, tmp_path / "run", quiet)
+    assert diverged is not None
+    log = tmp_path / "run" / "events.jsonl"
+    if damage == "no log":
+        log.unlink()
+    else:
+        log.write_text(log.read_text().replace('"diverged"', '"diverged'))
+    told = train.resume(tmp_path / "run", ["steps=24"], quiet)
+    assert told is not None
+    assert (told.members, told.good_step) == ([1], diverged.good_step)
+    kept = checkpoint.checkpoints(tmp_path / "run" / "checkpoints")
+    assert [path.name for path in kept] == [checkpoint.name(step) for step in (diverged.good_step, 22, 24)]
+    samples, *_ = sample(tmp_path / "run", 4, average=True, member=1, note=print)
+    assert samples.isfinite().all()
 
 
 def test_the_best_of_an_ensemble_is_found_among_the_members_that_last(tmp_path, quiet):
@@ -913,14 +935,37 @@ def test_a_run_that_was_killed_after_its_last_checkpoint_keeps_no_more_than_it_s
 
 
 @pytest.mark.parametrize(
-    "theirs", ["checkpoints/model.pt", "checkpoints/step-00000400/model.pt", ".notes.partial"]
+    "theirs",
+    [
+        *("checkpoints/model.pt", "checkpoints/step-00000400/model.pt", ".notes.partial"),
+        *("run.json", "origin.json", "own.json/notes", "mine.py/notes"),
+    ],
 )
 def test_a_folder_of_somebody_else_is_not_trained_in(theirs, tmp_path, quiet):
     (tmp_path / theirs).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / theirs).write_text("theirs")
+    (tmp_path / theirs).write_text('{"my": "notes"}')
+    checkpoint.save(tmp_path / "checkpoints", build(parse(POINTS)).state, {})
     with pytest.raises(UsageError, match="is not empty, and it is no run folder"):
         train.start(parse(POINTS), tmp_path, quiet)
-    assert (tmp_path / theirs).read_text() == "theirs"
+    assert (tmp_path / theirs).read_text() == '{"my": "notes"}'
+
+
+def test_checkpoints_on_another_disk_are_waited_for(tmp_path, quiet, whole):
+    """A link to a disk that is not there, or to a file: the log still has all its lines."""
+    folder = shutil.copytree(whole("points, fake-as-real"), tmp_path / "run")
+    disk = tmp_path / "disk"
+    (folder / "checkpoints").rename(disk)
+    (folder / "checkpoints").symlink_to(disk)
+    disk.rename(tmp_path / "away")
+    for there in (False, True):
+        if there:
+            disk.write_text("a file")
+        with pytest.raises(UsageError, match="a link to one that is not there: put it back"):
+            train.resume(folder, ["steps=14"], quiet)
+    (folder / "checkpoints").unlink()
+    (tmp_path / "away").rename(folder / "checkpoints")
+    train.resume(folder, [], quiet)
+    assert_same_run(folder, whole("points, fake-as-real"))
 
 
 @pytest.mark.parametrize("written", ["nothing", "half a configuration", "the first weights"])
@@ -936,7 +981,7 @@ def test_a_folder_in_which_a_run_was_killed_before_its_configuration_is_trained_
         run = build(parse(POINTS))
         checkpoint.save(folder / "checkpoints", run.state, {})
         (folder / "checkpoints" / ".step-00000000.partial").mkdir()
-        (folder / "origin.json").write_text("{}")
+        (folder / "origin.json").write_text('{"folder": "there", "step": 4, "sha256": "0f"}')
     if written != "nothing":
         with pytest.raises(UsageError, match=r"nothing to resume: train it again, with --out "):
             train.resume(folder, [], quiet)

@@ -426,8 +426,10 @@ def main() -> None:
     except CommandLineError as error:
         sentence = _misused(error)
     except OSError as error:
-        reason = f"{error.strerror or error} ({error.filename or 'while writing the run'})"
-        sentence = f"{reason}: free some space or choose another folder, then continue with steadygan resume"
+        reason = f"{error.strerror or error} ({error.filename2 or error.filename or 'while writing the run'})"
+        taken = isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError)
+        remedy = "move away what has that name" if taken else "free some space or choose another folder"
+        sentence = f"{reason}: {remedy}, then continue with steadygan resume"
     except (MemoryError, OverflowError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
             raise

@@ -27,7 +27,7 @@ from steadygan.runs import classifiers
 from steadygan.runs.folder import CHECKPOINTS, EVENTS, Note, locked, opened, restore_member
 from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
-from steadygan.runs.sinks.jsonl import last_good
+from steadygan.runs.sinks.jsonl import last_good_steps
 from steadygan.runs.trackers import SERVICES, followed
 from steadygan.training import checkpoint, sampling
 from steadygan.training.cluster import ONE, Cluster
@@ -187,7 +187,7 @@ def evaluate_images(
 
 def _remedy(folder: Path, member: int) -> str:
     """How to score a lost member's last good state, if it is kept."""
-    kept = [step for step in last_good(folder / EVENTS, member) if _is_kept(folder, step)]
+    kept = [step for step in last_good_steps(folder / EVENTS, member) if _is_kept(folder, step)]
     return f": for its last good state, add --checkpoint {kept[-1]}" if kept else ""
 
 

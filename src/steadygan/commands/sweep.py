@@ -15,7 +15,7 @@ from steadygan.commands.dry_run import fits
 from steadygan.config.overrides import as_text, assigned
 from steadygan.config.resolve import resolve, sweeps
 from steadygan.config.sweep import as_ensemble, points, read, swept, with_whole
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, left_out, nearest
 from steadygan.files import write_whole
 from steadygan.report.page import page
 from steadygan.report.run_summary import Reader
@@ -23,7 +23,7 @@ from steadygan.runs.folder import CONFIG, claimed, locked
 from steadygan.runs.score_setup import extra_extractor, scores_of
 from steadygan.runs.sweeps import record
 from steadygan.runs.sweeps.ray_tune import on_ray
-from steadygan.runs.sweeps.record import FAILED, Row, Sweep, run_name
+from steadygan.runs.sweeps.record import FAILED, TABLE, Row, Sweep, run_name
 from steadygan.runs.sweeps.trial import one_after_another
 
 __all__ = ["plan", "resume_sweep", "sweep"]
@@ -143,9 +143,14 @@ def _score(runs: Sequence[dict[str, Any]], by: str | None) -> str:
 
 def _train(folder: Path, made: Sweep, console: Console) -> list[Row]:
     """Train what is left of a sweep, and write its table and its report."""
-    ended = [row for row in record.rows(folder) if not row.state.startswith(FAILED)]
+    names = [run_name(number) for number in range(len(made.runs))]
+    known = record.rows(folder)
+    for row in known:
+        if row.run not in names:
+            left_out(f"the row of {row.run} in {folder / TABLE}, which is no run of this sweep")
+    ended = [row for row in known if row.run in names and not row.state.startswith(FAILED)]
     kept = {row.run for row in ended}
-    todo = [number for number in range(len(made.runs)) if run_name(number) not in kept]
+    todo = [number for number, name in enumerate(names) if name not in kept]
 
     def done(number: int, state: str) -> None:
         ended.extend(record.rows_of(folder, made, number, state))
@@ -156,7 +161,7 @@ def _train(folder: Path, made: Sweep, console: Console) -> list[Row]:
     if todo:
         train = one_after_another if made.one or not _ray_is_here() else on_ray
         train(folder, made, todo, done, console)
-    if {row.run for row in ended} != {run_name(number) for number in range(len(made.runs))}:
+    if {row.run for row in ended} != {*names}:
         raise KeyboardInterrupt  # Ray Tune ends quietly
     found = record.ranked(ended, made.by)
     console.print(_table(found, made.by))

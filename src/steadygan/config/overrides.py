@@ -26,7 +26,7 @@ UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError
 class _Loader(yaml.SafeLoader):
     """Reads numbers of at most 64 characters: Python refuses to read or to print some longer ones."""
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         if node.tag.endswith((":int", ":float")) and len(node.value) > 64:
             raise yaml.YAMLError("a number has more than 64 characters")
         return super().construct_scalar(node)

@@ -110,14 +110,14 @@ def rate_fades(raw: dict[str, Any]) -> bool:
     >>> rate_fades(raw)
     False
     >>> raw["optimizer"]["lr"] = {"schedule": "linear", "start": 0.1, "stop": 0}
-    >>> rate_fades(raw), rate_fades({})
-    (True, False)
+    >>> rate_fades(raw), rate_fades({}), rate_fades({**raw, "steps": 2 * 10**9})
+    (True, False, True)
     """
     try:
         settings = config.parse(raw)
     except UsageError:
         return False
-    steps = torch.arange(settings.steps)
+    steps = torch.linspace(0, settings.steps - 1, min(settings.steps, 1000), dtype=torch.float64).long()
     rates = [
         schedule_of(model, settings.steps)(steps)
         for path, model in scheduled(settings).items()

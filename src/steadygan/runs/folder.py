@@ -16,7 +16,7 @@ from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.data.streams import Place
 from steadygan.errors import UsageError
-from steadygan.files import make_folder, sync
+from steadygan.files import fits, make_folder, sync
 from steadygan.game import State
 from steadygan.game.state import member as one_member
 from steadygan.recipes.catalogue import run_below
@@ -29,6 +29,8 @@ from steadygan.runs.identity import (
     check_own,
     fit_settings,
     known_runs,
+    origin_of,
+    own_of,
     runs_of,
 )
 from steadygan.training import checkpoint
@@ -45,6 +47,7 @@ __all__ = [
     "check_free",
     "claimed",
     "fresh_folder",
+    "last_good",
     "locked",
     "opened",
     "ownership",
@@ -87,15 +90,22 @@ def unbegun(folder: Path) -> bool:
     """Whether a folder has only what a run writes before its configuration: nothing of anybody else may be lost."""
     if not folder.is_dir():
         return False
-    known = _BEGINNINGS | {f".{name}.partial" for name in (CONFIG, *_BEGINNINGS)}
-    names = {path.name for path in folder.iterdir() if not path.name.endswith((".py", ".py.partial"))}
-    saved = (folder / CHECKPOINTS).iterdir() if (folder / CHECKPOINTS).is_dir() else ()
-    first = checkpoint.name(0)
-    return (
-        bool(names)
-        and names <= known
-        and all(p.name == first or p.name.startswith(f".{first}.") for p in saved)
-    )
+    found = [path for path in folder.iterdir() if not path.name.endswith((".py", ".py.partial"))]
+    return bool(found) and all(map(_is_beginning, found)) and not any(p.is_dir() for p in folder.glob("*.py"))
+
+
+def _is_beginning(path: Path) -> bool:
+    """Whether this is a file that a run writes before its configuration, or the folder of its first checkpoint."""
+    folder, first = path.parent, checkpoint.name(0)
+    if path.name == CHECKPOINTS:
+        whole = path.is_dir() and not path.is_symlink()
+        return whole and all(p.name == first or p.name.startswith(f".{first}.") for p in path.iterdir())
+    if not path.is_file():
+        return False
+    known: dict[str, Callable[[Path], object]] = {IDENTITY: known_runs, ORIGIN: origin_of, OWN: own_of}
+    if path.name in known:
+        return bool(known[path.name](folder))
+    return path.name in {f".{name}.partial" for name in (CONFIG, *_BEGINNINGS)}
 
 
 def check_free(folder: Path) -> None:
@@ -193,10 +203,28 @@ def restore(folder: Path, run: Run, note: Note, step: int | None = None) -> Stat
     """
     if step is None:
         state = checkpoint.load_newest(folder / CHECKPOINTS, run.state, note, ownership(folder))
+        _compare_seeds(folder, run, state, note)
     else:
         state = checkpoint.load(_checkpoint(folder, step), run.state, ownership(folder))
     swept = {path: run.state.scalars[path] for path in run.members[0] if path != "seed"}
     return state._replace(scalars={**state.scalars, **swept})
+
+
+def _compare_seeds(folder: Path, run: Run, state: State, note: Note) -> None:
+    """Note where a checkpoint was saved with other seeds than the settings have: config.yaml may be another run's."""
+    path = folder / CHECKPOINTS / checkpoint.name(int(state.scalars["step"].flatten()[0]))
+    told: Any = None
+    with suppress(UsageError):  # the run that trains may have removed it meanwhile
+        told = checkpoint.meta(path).get("members")
+    now = [int(member["seed"]) for member in run.members]
+    if fits(told, [{"seed": int}]) and (before := [member["seed"] for member in told]) != now:
+        note(
+            f"{path} was saved with {_seeds(before)}, and the settings have {_seeds(now)}: the latter is used"
+        )
+
+
+def _seeds(found: list[int]) -> str:
+    return f"seed {found[0]}" if len(found) == 1 else f"seeds {', '.join(map(str, found))}"
 
 
 def stream_places(folder: Path, step: int) -> list[Place]:
@@ -228,21 +256,32 @@ def restore_member(
         )
     state = restore(folder, run, note, step)
     if step is None and run.ensemble and member in lost_members(state):
-        state = _last_good(folder, run, member, note)
+        found = last_good(folder, run, state, member, note)
+        if found is None:
+            raise UsageError(
+                f"member {member} of {folder} has diverged, and no checkpoint from before is left: choose another "
+                "member"
+            )
+        good = int(found.scalars["step"][0])
+        note(f"member {member} has diverged: this is its last good state, of {checkpoint.name(good)}")
+        state = found
     return one_member(state, member if run.ensemble else None), int(run.members[member]["seed"])
 
 
-def _last_good(folder: Path, run: Run, member: int, note: Note) -> State:
-    """The state of the newest checkpoint in which a member is finite."""
+def last_good(folder: Path, run: Run, state: State, member: int, note: Note) -> State | None:
+    """The newest state before `state` in which a member is finite, or None. `note` gets a sentence on damaged ones."""
     for path in reversed(checkpoint.checkpoints(folder / CHECKPOINTS)):
-        with suppress(UsageError):
-            state = restore(folder, run, note, int(path.name[5:]))
-            if member not in lost_members(state):
-                note(f"member {member} has diverged: this is its last good state, of {path.name}")
-                return state
-    raise UsageError(
-        f"member {member} of {folder} has diverged, and no checkpoint from before is left: choose another member"
-    )
+        step = int(path.name[5:])
+        if step >= int(state.scalars["step"].flatten()[0]):
+            continue
+        try:
+            found = restore(folder, run, note, step)
+        except UsageError as error:
+            note(str(error))
+            continue
+        if member not in lost_members(found):
+            return found
+    return None
 
 
 def _checkpoint(folder: Path, step: int) -> Path:

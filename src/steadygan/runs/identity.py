@@ -148,15 +148,16 @@ def beginning(folder: Path) -> object:
 def own_of(folder: Path) -> dict[str, Any]:
     """Where a run's own objects come from, as it wrote it; empty where it has none."""
     try:
-        return dict(read_json(folder / OWN, {}))
+        found = dict(read_json(folder / OWN, {}))
     except ValueError:
         return {}
+    return found if all(type(found.get(key, "")) is str for key in ("file", "sha256")) else {}
 
 
 def origin_of(folder: Path) -> dict[str, Any]:
     """Where a run's first weights came from, as `train --from` wrote it; empty where they came from its seed."""
     try:
-        return dict(read_json(folder / ORIGIN, {}))
+        return dict(read_json(folder / ORIGIN, {"folder": str, "step": int, "sha256": str}))
     except ValueError:
         if (folder / ORIGIN).exists():
             left_out(folder / ORIGIN)

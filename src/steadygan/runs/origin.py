@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from steadygan.build import Run
 from steadygan.build.assemble import Fill
 from steadygan.errors import UsageError
-from steadygan.files import user_path, write_whole
+from steadygan.files import fits, user_path, write_whole
 from steadygan.game import trainable
 from steadygan.networks.pure import Pure
 from steadygan.noise import HiddenNoise
@@ -52,7 +51,13 @@ def origin(
     """
     folder = user_path(folder)
     read_config(folder)
-    read = partial(checkpoint.read, check=ownership(folder))
+    own = ownership(folder)
+
+    def read(path: Path) -> tuple[dict[str, Any], Weights]:
+        meta, tensors = checkpoint.read(path, own)
+        _check_finite(path, meta, tensors, member)
+        return meta, tensors
+
     meta, tensors = checkpoint.newest(folder / CHECKPOINTS, read, note)
     try:
         return _weights(folder, meta, tensors, players, member)
@@ -63,6 +68,16 @@ def origin(
             f"the meta.json of the newest checkpoint of {folder} is damaged ({type(error).__name__}: {error}): remove "
             "that checkpoint, or name another run"
         ) from error
+
+
+def _check_finite(path: Path, meta: Mapping[str, Any], tensors: Weights, member: int | None) -> None:
+    """Raise UsageError for a checkpoint in which the chosen members have diverged."""
+    several = fits(meta.get("members"), [object]) and len(meta["members"]) > 1
+    vectors = [t if several else t[None] for name, t in tensors.items() if name.startswith("params/")]
+    lost = {m for t in vectors for m in (~t.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()}
+    if member in lost or (member is None and lost):
+        which = f"member {min(lost) if member is None else member}" if several else "the run"
+        raise UsageError(f"{which} has diverged in checkpoint {path}")
 
 
 def _weights(

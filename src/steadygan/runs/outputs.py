@@ -21,7 +21,7 @@ from steadygan.runs.sinks import (
     sample_sink,
     tensorboard_sink,
 )
-from steadygan.runs.sinks.jsonl import last_good
+from steadygan.runs.sinks.jsonl import last_good_steps
 from steadygan.runs.sinks.landscapes import LANDSCAPES
 from steadygan.training import sampling, toy_scores
 from steadygan.training.beside import Tree, Write, beside
@@ -70,7 +70,7 @@ def loggers(
                 writer(),
                 last=keep.last,
                 best=keep.best,
-                good=last_good(folder / EVENTS),
+                good=last_good_steps(folder / EVENTS),
             ),
             board_sink,
         ]

@@ -1,6 +1,7 @@
 """Start or resume a run in its folder."""
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -30,6 +31,7 @@ from steadygan.runs.folder import (
     Note,
     check_free,
     claimed,
+    last_good,
     locked,
     plain_settings,
     read_config,
@@ -38,14 +40,14 @@ from steadygan.runs.folder import (
     stream_places,
     tidied,
 )
-from steadygan.runs.identity import beginning, continued, record_runs, same_steps
+from steadygan.runs.identity import ORIGIN, beginning, continued, record_runs, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import drawn, facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import compiling, console_sink
 from steadygan.runs.sinks.checkpoints import thin
-from steadygan.runs.sinks.jsonl import divergences, last_good, logged, rewind, whole
+from steadygan.runs.sinks.jsonl import divergences, last_good_steps, line_sink, logged, rewind, whole
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.runs.trackers import SERVICES, Judged, check_trackers, followed
 from steadygan.training import checkpoint
@@ -207,22 +209,42 @@ def _restored(team: Team, folder: Path, held: ExitStack, console: Console) -> tu
 
     def read() -> bool:
         held.enter_context(locked(folder))
+        if os.path.lexists(place := folder / CHECKPOINTS) and not place.is_dir():
+            raise UsageError(f"{place} is no folder, or a link to one that is not there: put it back")
         tidied(folder)
         if told := changed(folder, training_data(run.data)):
             _noter(console)(told)
         saved = bool(checkpoint.checkpoints(folder / CHECKPOINTS))  # else it ended before its first one
         if saved:
             found[0] = restore(folder, run, _noter(console))
+            _tell_of_lost(folder, run, found[0], _noter(console))
+        elif (folder / ORIGIN).exists():
+            raise UsageError(
+                f"{folder} began with weights of another run, and none of its checkpoints is left: train it again, "
+                "with --from and another --out"
+            )
         return saved
 
     saved = team.cluster.agreed(read)
     return team.cluster.same(found[0]), saved
 
 
+def _tell_of_lost(folder: Path, run: Run, state: State, note: Note) -> None:
+    """Log the last good states of lost members once more if the lines of them are damaged: they are kept by the log."""
+    step = int(state.scalars["step"].flatten()[0])
+    for member in lost_members(state):
+        if last_good_steps(folder / EVENTS, member):
+            continue
+        if good := last_good(folder, run, state, member, note):
+            rewind(folder / EVENTS, step)
+            event = Diverged(step, int(good.scalars["step"].flatten()[0]), [member])
+            line_sink(folder / EVENTS, images_per_step=0)(event)
+
+
 def _ended(folder: Path, rule: Stop | None, step: int, steps: int, last: int) -> str:
     """A sentence where a run has nothing left to train, else nothing. It keeps its `last` checkpoints from here on."""
     # It may have been killed between a checkpoint and the removal of an older one.
-    thin(folder / CHECKPOINTS, step, last, last_good(folder / EVENTS))
+    thin(folder / CHECKPOINTS, step, last, last_good_steps(folder / EVENTS))
     return _ended_by(folder, rule, step, steps)
 
 

@@ -237,10 +237,10 @@ def prune(folder: Path, step: int, last: int, keep: Collection[Path]) -> None:
     for path in [path for path in checkpoints(folder) if int(path.name[5:]) <= step][:-last]:
         if path not in keep:
             gone = path.with_name(f".{path.name}.gone")
-            shutil.rmtree(gone, ignore_errors=True)
+            _remove(gone)
             with suppress(OSError):
                 path.rename(gone)  # first, so that no process sees half a checkpoint
-            shutil.rmtree(gone, ignore_errors=True)
+            _remove(gone)
 
 
 def clear(folder: Path) -> None:
@@ -251,7 +251,15 @@ def clear(folder: Path) -> None:
     _bring_back(folder)
     clear_partial(folder)
     for left in (*folder.glob(".step-*.partial"), *folder.glob(".step-*.gone")):
+        _remove(left)
+
+
+def _remove(left: Path) -> None:
+    """Remove a checkpoint that is no longer wanted. It may be a link, or damage may have made a file of it."""
+    if left.is_dir() and not left.is_symlink():
         shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
 
 
 def _retired(target: Path) -> Path:
@@ -263,7 +271,7 @@ def _bring_back(folder: Path) -> None:
     for old in folder.glob(".step-*.old"):
         target = folder / old.name.removeprefix(".").removesuffix(".old")
         if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
         else:
             old.rename(target)
 

@@ -12,7 +12,7 @@ from steadygan.diagnostics.history import whole
 from steadygan.files import sync, write_whole
 from steadygan.training.events import Diverged, Event, Progress, Scored, Snapshot, Statistics, Stopped
 
-__all__ = ["divergences", "last_good", "line_of", "line_sink", "logged", "rewind", "whole"]
+__all__ = ["divergences", "last_good_steps", "line_of", "line_sink", "logged", "rewind", "whole"]
 
 
 def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
@@ -66,7 +66,7 @@ def divergences(path: Path) -> list[dict[str, Any]]:
     return [line for _, line in whole(path) if "diverged" in line]
 
 
-def last_good(path: Path, member: int | None = None) -> list[int]:
+def last_good_steps(path: Path, member: int | None = None) -> list[int]:
     """The steps of the last good states of the members that have diverged, or of one of them."""
     lost = (line for line in divergences(path) if member is None or member in line["diverged"])
     found = [line.get("good_step") for line in lost]
