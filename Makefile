@@ -26,8 +26,8 @@ test slow: export PYTHONDONTWRITEBYTECODE =
 test: .venv/installed                 ## the default tests, README snippets and doctests included
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-slow: .venv/installed                 ## the tests marked slow
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
+slow: .venv/installed                 ## the tests marked slow, three at a time, because many of them wait
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal -m slow
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
