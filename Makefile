@@ -36,7 +36,7 @@ lint: .venv/installed
 
 check: lint test slow
 
-oldest: .venv/installed               ## the default tests with the oldest torch that pyproject.toml allows: 2 GB, 5 minutes
+oldest: .venv/installed               ## the default tests with the oldest torch that pyproject.toml allows: some GB, 6 minutes
 	.ci/other-torch $(shell sed -n 's/.*"torch>=\(.*\)".*/\1/p' pyproject.toml)
 
 bench: .venv/installed                ## speed, side by side with a naive loop
