@@ -58,8 +58,8 @@ def origin(
         _check_finite(path, meta, tensors, member)
         return meta, tensors
 
-    meta, tensors = checkpoint.newest(folder / CHECKPOINTS, read, note)
     try:
+        meta, tensors = checkpoint.newest(folder / CHECKPOINTS, read, note)
         return _weights(folder, meta, tensors, players, member)
     except UsageError:
         raise
