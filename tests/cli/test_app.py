@@ -386,6 +386,7 @@ def test_the_verdict_on_an_ensemble_names_the_member(place, command):
     assert newest(Path("out"))["params/G"][0].isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_verdict_on_an_ensemble_names_every_member_that_was_lost(place, command):
     """They go at different times: the second verdict must not hide the first."""
     rates = "optimizer.lr=[1e-3, 1e30, 1e5]"

@@ -47,6 +47,7 @@ def ring(tmp_path):
     return file
 
 
+@pytest.mark.slow
 def test_whole_runs_are_ordinary_runs_in_a_table_with_the_best_first(tmp_path, quiet):
     found = sweep(RAW, ["batch=[4, 8]", "networks.width=[8, 16]"], tmp_path / "s", quiet, by="mode_kl")
     assert {(r.point["batch"], r.point["networks.width"]) for r in found} == {
@@ -187,6 +188,7 @@ def test_a_run_that_failed_is_tried_again(tmp_path, quiet, monkeypatch):
     assert {row.state for row in resume_sweep(tmp_path / "s", quiet)} == {"done"}
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_step_starts_again(tmp_path, quiet):
     sweep(RAW, ["batch=[4, 8]"], tmp_path / "s", quiet)
     (tmp_path / "s" / "table.json").unlink()

@@ -68,6 +68,7 @@ def assert_sentence(done, *parts: str) -> None:
         assert part in done.err
 
 
+@pytest.mark.slow
 def test_a_file_is_trained_resumed_sampled_and_evaluated(place, command):
     use = ("--use", "gan.py")
     assert command("train", "own.yaml", "steps=6", *use, "--out", "whole").code == 0
