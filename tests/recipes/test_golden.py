@@ -99,7 +99,9 @@ def golden() -> dict[str, dict[str, list[float]]]:
     return json.loads(FILE.read_text()) if FILE.exists() else {}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n.startswith("stacked") else ()) for n in RECIPES]
+)
 def test_a_recipe_trains_as_it_did(name):
     """To 1e-9. One unit in the last place of every operation's inputs changes a trace by less than a tenth of that.
 
