@@ -1,6 +1,7 @@
 # The nine things one does here. CI runs `check` and `oldest`.
 PYTHON ?= python3
 BIN := .venv/bin
+COMPUTES := $(addprefix tests/,training game games networks dynamics spectrum theory metrics examples test_*.py)
 
 .PHONY: demo test slow lint check oldest bench site clean
 
@@ -26,8 +27,8 @@ test slow: export PYTHONDONTWRITEBYTECODE =
 test: .venv/installed                 ## the default tests, README snippets and doctests included
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-slow: .venv/installed                 ## the tests marked slow, three at a time, because many of them wait
-	$(BIN)/python -m pytest -q -n 3 --dist worksteal -m slow
+slow: .venv/installed                 ## the tests marked slow
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
@@ -36,8 +37,8 @@ lint: .venv/installed
 
 check: lint test slow
 
-oldest: .venv/installed               ## the default tests with the oldest torch that pyproject.toml allows: some GB, 6 minutes
-	.ci/other-torch $(shell sed -n 's/.*"torch>=\(.*\)".*/\1/p' pyproject.toml)
+oldest: .venv/installed               ## the default tests of what computes, with the oldest torch that pyproject.toml allows
+	.ci/other-torch $(shell sed -n 's/.*"torch>=\(.*\)".*/\1/p' pyproject.toml) $(COMPUTES)
 
 bench: .venv/installed                ## speed, side by side with a naive loop
 	$(BIN)/python -m benchmarks.step

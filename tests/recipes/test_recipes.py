@@ -781,7 +781,7 @@ def run_whole(name: str, folder: Path, steps: int = 3) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", TINY[::2])
 def test_a_recipe_runs_whole_at_the_scale_tiny(name, stood_in, tmp_path):
     events = run_whole(name, tmp_path / "run")
     assert any("field/cosine" in line and line["step"] == 3 for line in events), "it has not been examined"
