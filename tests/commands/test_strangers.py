@@ -66,7 +66,7 @@ def test_a_resumed_run_has_the_same_bits(name, whole, tmp_path):
     assert all(torch.equal(again[key], tensor) for key, tensor in wanted.items())
 
 
-@pytest.mark.parametrize("name", ["transformer", "wave"])
+@pytest.mark.parametrize("name", ["transformer", "stylegan", "wave"])
 def test_the_compiled_step_is_the_eager_step(name, whole, tmp_path, capfd):
     _, eager = whole(name)
     _, compiled = train(name, tmp_path / "compiled", compile=True)
