@@ -111,7 +111,10 @@ def test_an_optimizer_with_the_parameters_of_the_other_player():
     assert monitor.verdicts[0].evidence[0].startswith("G's parameters")
 
 
-@pytest.mark.parametrize("n_critic", [1, 5])
+@pytest.mark.parametrize(
+    "n_critic",
+    [1, pytest.param(2, marks=pytest.mark.slow), 5, pytest.param(50, marks=pytest.mark.slow)],
+)
 def test_a_generator_with_fewer_steps_is_not_frozen(n_critic):
     """Its steps are never among those that are measured, every tenth, but for 1."""
     assert not MISTAKES & set(names(critic(), painter(nn.Tanh()), blobs(-1, 1), n_critic=n_critic))

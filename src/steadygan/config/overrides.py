@@ -19,7 +19,15 @@ MOST = 100_000
 DIGITS = 18
 """Most digits of a whole number, so that a tensor can hold it."""
 
-UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError)
+UNREADABLE = (
+    yaml.YAMLError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
 """What the reader of YAML raises, also for values that are not of the type that their tag says, as `!!int x`."""
 
 
@@ -103,7 +111,7 @@ def read_yaml(text: str, source: str) -> Any:
         return None if document is None else _number_like(loader.construct_document(document))
     except UsageError:
         raise
-    except (*UNREADABLE, RecursionError) as error:
+    except UNREADABLE as error:
         reason = short(str(error) or type(error).__name__, 120)
         raise UsageError(f"{source} is not YAML ({reason}): quote or correct it") from None
 

@@ -90,8 +90,12 @@ def unbegun(folder: Path) -> bool:
     """Whether a folder has only what a run writes before its configuration: nothing of anybody else may be lost."""
     if not folder.is_dir():
         return False
-    found = [path for path in folder.iterdir() if not path.name.endswith((".py", ".py.partial"))]
-    return bool(found) and all(map(_is_beginning, found)) and not any(p.is_dir() for p in folder.glob("*.py"))
+    found = list(folder.iterdir())
+    return any(not _is_text(path) for path in found) and all(map(_is_beginning, found))
+
+
+def _is_text(path: Path) -> bool:
+    return path.name.endswith((".py", ".py.partial"))
 
 
 def _is_beginning(path: Path) -> bool:
@@ -100,8 +104,8 @@ def _is_beginning(path: Path) -> bool:
     if path.name == CHECKPOINTS:
         whole = path.is_dir() and not path.is_symlink()
         return whole and all(p.name == first or p.name.startswith(f".{first}.") for p in path.iterdir())
-    if not path.is_file():
-        return False
+    if not path.is_file() or _is_text(path):
+        return path.is_file()
     known: dict[str, Callable[[Path], object]] = {IDENTITY: known_runs, ORIGIN: origin_of, OWN: own_of}
     if path.name in known:
         return bool(known[path.name](folder))
@@ -256,15 +260,14 @@ def restore_member(
         )
     state = restore(folder, run, note, step)
     if step is None and run.ensemble and member in lost_members(state):
-        found = last_good(folder, run, state, member, note)
-        if found is None:
+        good = last_good(folder, run, state, member, note)
+        if good is None:
             raise UsageError(
                 f"member {member} of {folder} has diverged, and no checkpoint from before is left: choose another "
                 "member"
             )
-        good = int(found.scalars["step"][0])
-        note(f"member {member} has diverged: this is its last good state, of {checkpoint.name(good)}")
-        state = found
+        state, name = good, checkpoint.name(int(good.scalars["step"][0]))
+        note(f"member {member} has diverged: this is its last good state, of {name}")
     return one_member(state, member if run.ensemble else None), int(run.members[member]["seed"])
 
 
