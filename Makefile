@@ -1,9 +1,9 @@
-# The nine things one does here. CI runs `check` and `oldest`.
+# The nine things one does here. CI runs `check` and `oldest`; `torches` installs what the two need.
 PYTHON ?= python3
 BIN := .venv/bin
-COMPUTES := $(addprefix tests/,training game games networks dynamics spectrum theory metrics examples test_*.py)
+OLDEST := $(shell sed -n 's/.*"torch>=\(.*\)".*/\1/p' pyproject.toml)
 
-.PHONY: demo test slow lint check oldest bench site clean
+.PHONY: demo test slow lint check oldest torches bench site clean
 
 demo: .venv/installed                 ## train on points and on images, and write a report of both
 	rm -rf runs/demo
@@ -37,8 +37,13 @@ lint: .venv/installed
 
 check: lint test slow
 
-oldest: .venv/installed               ## the default tests of what computes, with the oldest torch that pyproject.toml allows
-	.ci/other-torch $(shell sed -n 's/.*"torch>=\(.*\)".*/\1/p' pyproject.toml) $(COMPUTES)
+oldest: torches                       ## the default tests with the oldest torch that pyproject.toml allows
+	.ci/other-torch $(OLDEST)
+
+torches: .venv/torch-$(OLDEST)/installed
+
+.venv/torch-%/installed: | .venv/installed
+	.ci/other-torch $* --version
 
 bench: .venv/installed                ## speed, side by side with a naive loop
 	$(BIN)/python -m benchmarks.step

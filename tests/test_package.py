@@ -38,8 +38,8 @@ def test_ci_takes_the_oldest_torch_that_is_allowed():
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     (oldest,) = (name.removeprefix("torch>=") for name in needed if name.startswith("torch"))
     done = subprocess.run(["make", "--dry-run", "oldest"], cwd=ROOT, capture_output=True, text=True)
-    assert f".ci/other-torch {oldest} tests/training " in done.stdout
-    assert (ROOT / ".ci" / "run").read_text().endswith("make check\nexec make oldest\n")
+    assert done.stdout.endswith(f".ci/other-torch {oldest}\n")
+    assert (ROOT / ".ci" / "run").read_text().endswith("make check\nmake oldest\n")
 
 
 def built(kind: str, source: Path, into: Path) -> Path:

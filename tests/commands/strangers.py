@@ -103,7 +103,7 @@ class ConvGenerator(nn.Module):
         return self.net(z)  # latents [N, 16, 1, 1]
 
 
-# ------------------------------------------------------------------------- transformers on embeddings of tokens
+# ---------------------------------------------------------------------- a transformer on embeddings of tokens
 
 
 def encoder(width: int) -> nn.Module:
@@ -114,11 +114,14 @@ def encoder(width: int) -> nn.Module:
 class TokenGenerator(nn.Module):
     def __init__(self):
         super().__init__()
-        self.first, self.body, self.last = nn.Linear(16, 6 * 8), encoder(8), nn.Linear(8, 8)
+        self.first, self.body = (
+            nn.Linear(16, 6 * 8),
+            nn.Sequential(nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 8)),
+        )
         self.place = nn.Parameter(0.1 * torch.randn(1, 6, 8))
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.last(self.body(self.first(z).view(-1, 6, 8) + self.place))
+        return self.body(self.first(z).view(-1, 6, 8) + self.place)
 
 
 class TokenCritic(nn.Module):

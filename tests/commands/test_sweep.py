@@ -198,6 +198,7 @@ def test_a_run_killed_before_its_first_step_starts_again(tmp_path, quiet):
     assert {row.state for row in resume_sweep(tmp_path / "s", quiet)} == {"done"}
 
 
+@pytest.mark.slow
 def test_a_row_of_a_run_that_the_sweep_does_not_have_is_left_out(tmp_path, quiet):
     sweep(RAW, ["batch=[4, 8]"], tmp_path / "s", quiet)
     table = tmp_path / "s" / "table.json"

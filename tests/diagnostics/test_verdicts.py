@@ -650,5 +650,5 @@ def test_labelled_runs_are_diagnosed_as_what_they_are(tmp_path):
     }
     for setting in CALIBRATION:
         if f"{setting.label}-{setting.name}" in wanted:
-            for told, _ in histories(trained(setting, 2, tmp_path)):
+            for told, _ in histories(trained(setting, 1, tmp_path)):
                 assert diagnose(told)[0].name == setting.label

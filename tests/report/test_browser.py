@@ -21,6 +21,8 @@ from steadygan.report.watch import Watch, server
 
 __all__ = ["browser"]
 
+pytestmark = pytest.mark.slow
+
 DRAWN = (
     "return [...document.querySelectorAll('figure.chart')].map(f => [f.querySelector('h3').textContent,"
     " [...f.querySelectorAll('svg [data-mark]')].map(p => p.getAttribute('d').length),"

@@ -220,6 +220,6 @@ CASES: dict[str, Raw] = dict([*registered(), *combined()])
 
 COMPILED = (
     "ensemble, batch norm, largest",
-    "fake-as-real, ADA",
+    "labels, fake-as-real",
 )
-"""Cases that are compiled too: those that join most."""
+"""Cases that are compiled too: all kinds of sums over processes, in few operations."""
