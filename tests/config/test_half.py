@@ -60,14 +60,22 @@ def test_auto_is_decided_when_the_run_starts_and_stays(units, tmp_path, command,
     assert config.load(tmp_path / "run" / "config.yaml")["precision"] == raw["precision"]
 
 
-def test_bfloat16_without_units_is_warned_about_with_the_factor(tmp_path, command, monkeypatch):
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("precision", "precision=auto or precision=float32"),
+        ("fake_as_real.scoring", "fake_as_real.scoring=same"),
+    ],
+)
+def test_bfloat16_without_units_is_warned_about_with_the_factor(key, remedy, tmp_path, command, monkeypatch):
     monkeypatch.setattr(half, "has_units", lambda device: False)
     monkeypatch.setattr(half, "slower", lambda device: 9.87)
     told = command(
-        "train", "ring8-fargan", "steps=2", "precision=bfloat16", "compile=false", "--out", tmp_path / "run"
+        "train", "ring8-fargan", "steps=2", f"{key}=bfloat16", "compile=false", "--out", tmp_path / "run"
     )
-    assert "a convolution takes 9.9 times as long as in float32" in told.out
-    assert config.load(tmp_path / "run" / "config.yaml")["precision"] == "bfloat16"
+    assert f"a convolution takes 9.9 times as long as in float32; set {remedy} in a new run" in told.out
+    raw = config.load(tmp_path / "run" / "config.yaml")
+    assert (raw["precision"], raw["fake_as_real"].get("scoring", "same")).count("bfloat16") == 1
 
 
 def test_the_factor_is_that_of_two_times(monkeypatch):

@@ -90,7 +90,7 @@ def start(
     cluster = here()
     with told_of_loss(cluster, folder), ExitStack() as held:
         cluster.agreed(lambda: check_free(folder))
-        precision = cluster.agreed(partial(_precision, settings.precision, settings.device, console))
+        precision = cluster.agreed(partial(_precision, settings, console))
         settings = settings.model_copy(update={"precision": precision})
         run = started(source, partial(build, settings, own)) if source else build(settings, own)
         run = run._replace(state=cluster.same(run.state))
@@ -143,7 +143,7 @@ def resume(
     with told_of_loss(cluster, folder), ExitStack() as held:
         before, raw = cluster.agreed(lambda: _changed_settings(folder, assignments))
         settings = config.parse(config.with_root(raw, root), str(folder / CONFIG))
-        precision = cluster.agreed(partial(_precision, settings.precision, settings.device, console))
+        precision = cluster.agreed(partial(_precision, settings, console))
         settings = settings.model_copy(update={"precision": precision})
         run = build(settings, own)
         team = team_of(run, cluster)
@@ -295,16 +295,23 @@ def _own_words(what: str, own: Own, more: str = "") -> Iterator[None]:
         ) from error
 
 
-def _precision(named: str, device_name: str, console: Console) -> str:
-    """The precision of a run, which `auto` leaves to the device, and a note where that has no units for bfloat16."""
-    device = device_of(device_name)
-    decided = half.chosen(named, device)
-    if named == "auto" and decided == "float32":
-        _noter(console)("precision=auto: this device has no units for bfloat16, so the run is in float32")
-    if named == "bfloat16" and not half.has_units(device):
-        _noter(console)(
+def _precision(settings: Config, console: Console) -> str:
+    """The precision of a run, which `auto` leaves to the device, with notes where that has no units for bfloat16."""
+    device, note = device_of(settings.device), _noter(console)
+    decided = half.chosen(settings.precision, device)
+    if half.has_units(device):
+        return decided
+    if settings.precision == "auto":
+        note("precision=auto: this device has no units for bfloat16, so the run is in float32")
+    remedy = ""
+    if settings.precision == "bfloat16":
+        remedy = "precision=auto or precision=float32"
+    elif settings.fake_as_real.scoring == "bfloat16":
+        remedy = "fake_as_real.scoring=same"
+    if remedy:
+        note(
             f"this device has no units for bfloat16: a convolution takes {half.slower(device):.1f} times as long as in "
-            "float32; set precision=auto or precision=float32 in a new run"
+            f"float32; set {remedy} in a new run"
         )
     return decided
 
