@@ -3,6 +3,7 @@
 import shutil
 import sys
 from itertools import chain, repeat
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from steadygan.config import parse, registry
 from steadygan.game import State
 from steadygan.training.compile import compiled_step
 from steadygan.training.compile.compiled_step import ON_CPU, CompiledStepDiffers, compiled, vectorised
+from steadygan.training.compile.passes import rewrite
 from steadygan.training.compile.passes.rewrite import Rewrite
 
 OPTIMIZERS = {name: part.make for name, part in registry.OPTIMIZERS.items()}
@@ -126,7 +128,7 @@ def holding(*vectors: torch.Tensor) -> State:
 def let_torch_give(monkeypatch: Any, compile_: Any) -> None:
     """Let the compiler give `compile_(step, options)`, which is not kept."""
 
-    def program(step: Any, options: dict, state: State, batch: Any) -> Any:
+    def program(step: Any, options: dict, state: State, batch: Any, *wait: Any) -> Any:
         return compile_(step, options), never
 
     monkeypatch.setattr(compiled_step, "_program", program)
@@ -268,16 +270,54 @@ def test_where_compiling_fails_the_step_runs_as_it_is_and_says_so_once(monkeypat
 def test_where_the_compiler_may_write_no_cache_the_step_runs_as_it_is_and_says_so(monkeypatch):
     """torch makes its cache folder while it is loaded, here for the first time."""
 
-    def refused(job: Any) -> Any:
+    def refused(*, kernels: bool) -> Any:
         raise PermissionError("no cache")
 
-    monkeypatch.setattr(compiled_step.inductor, "beside", refused)
+    monkeypatch.setattr(rewrite, "rewrite", refused)
     notes: list[str] = []
     programs_of(monkeypatch, kept)
     state = holding(ONE)
     after, _ = compiled(kept, notes.append)(state, [])
     assert after.params == state.params
     assert notes == ["the step could not be compiled and runs uncompiled, only slower (no cache)"]
+
+
+def test_the_kernels_are_compiled_while_the_program_is_made(monkeypatch):
+    """One after the other, the kernels would wait here for a program that waits for them."""
+    begun = Event()
+
+    def program(step: Any, options: dict, state: State, batch: Any, wait: Any) -> Any:
+        begun.set()
+        wait()
+        return kept, never
+
+    monkeypatch.setattr(compiled_step.kernels, "wanted", lambda: True)
+    monkeypatch.setattr(compiled_step.kernels, "load", lambda note: begun.wait(60))
+    monkeypatch.setattr(compiled_step, "_program", program)
+    compiled(kept, pytest.fail)(holding(ONE), [])
+
+
+def test_where_the_kernels_fail_the_step_is_compiled_again_without_them(monkeypatch):
+    given: list[bool] = []
+
+    def program(step: Any, options: dict, state: State, batch: Any, wait: Any) -> Any:
+        given.append(options[PASS].kernels)
+        wait()
+        return kept, never
+
+    def load(note: Any) -> bool:
+        note("no kernels")
+        return False
+
+    monkeypatch.setattr(compiled_step.kernels, "wanted", lambda: True)
+    monkeypatch.setattr(compiled_step.kernels, "load", load)
+    monkeypatch.setattr(compiled_step, "_program", program)
+    notes: list[str] = []
+    step = compiled(kept, notes.append)
+    for state, batch in KINDS.values():
+        step(state, batch)
+    assert given == [True] + [False] * len(KINDS)
+    assert notes == ["no kernels"]
 
 
 def test_where_only_the_passes_fail_the_step_is_compiled_without_them(monkeypatch):

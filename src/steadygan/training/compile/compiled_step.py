@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from typing import Any
@@ -150,7 +151,7 @@ def _maker(
     """
     on_cpu = device.type == "cpu"
     options = ON_CPU if on_cpu else {}
-    wanted = on_cpu and kernels.wanted()
+    wanted = with_kernels = passes and on_cpu and kernels.wanted()
 
     @cache  # kernels that cannot be made are tried and noted once
     def ready() -> bool:
@@ -173,24 +174,31 @@ def _maker(
 
     def loadable() -> bool:
         """Whether what a kept program may call is there: with passes the kernels, where the processor has them."""
-        return not passes or not wanted or ready()
+        return not wanted or ready()
 
     def fresh(state: State, batch: Sequence[Draw]) -> tuple[Step, Callable[[str], None]]:
-        """A new program, without passes from then on where torch cannot compile what they make."""
-        nonlocal passes
-        try:
-            rewritten = _passes(note, kernels=inductor.beside(ready)) if passes else {}
-        except OSError as error:  # torch's compiler wants a cache folder when it is loaded
-            raise NotCompiled(str(error)) from error
-        passes = bool(rewritten)
-        try:
-            return _program(step, options | rewritten, state, batch)
-        except NotCompiled as error:
-            if not passes:
-                raise
-            note(f"the step could not be compiled with passes and is now compiled without ({error})")
-            passes = False
-            return _program(step, options, state, batch)
+        """A new program, without the kernels or the passes from then on where torch cannot have them."""
+        nonlocal passes, with_kernels
+        with ThreadPoolExecutor(1) as thread:  # the kernels are compiled beside the program that calls them
+            loaded = thread.submit(ready).result
+
+            def wait() -> None:
+                if with_kernels and not loaded():
+                    raise NotCompiled("its kernels cannot be loaded")
+
+            while passes and (rewritten := _passes(note, kernels=with_kernels)):
+                try:
+                    return _program(step, options | rewritten, state, batch, wait)
+                except NotCompiled as error:
+                    if with_kernels and not loaded():
+                        with_kernels = False
+                    else:
+                        note(
+                            f"the step could not be compiled with passes and is now compiled without ({error})"
+                        )
+                        passes = False
+        passes = False
+        return _program(step, options, state, batch)
 
     return make
 
@@ -201,6 +209,8 @@ def _passes(note: Callable[[str], None], *, kernels: bool) -> dict[str, Any]:
         from steadygan.training.compile.passes.rewrite import rewrite
 
         return rewrite(kernels=kernels)
+    except OSError as error:  # it wants a cache folder when it is loaded
+        raise NotCompiled(str(error)) from error
     except (ImportError, AttributeError) as error:
         note(
             f"the step is compiled without passes, only slower: torch {torch.__version__} lacks a part ({error})"
@@ -229,7 +239,11 @@ def _layout(held: Draw) -> Layout:
 
 
 def _program(
-    step: Step, options: dict[str, Any], state: State, batch: Sequence[Draw]
+    step: Step,
+    options: dict[str, Any],
+    state: State,
+    batch: Sequence[Draw],
+    before_loading: Callable[[], None] = lambda: None,
 ) -> tuple[Step, Callable[[str], None]]:
     """The step compiled for arguments of exactly this layout, and what keeps it under a name.
 
@@ -237,7 +251,7 @@ def _program(
     """
     try:
         graph, form = traced(step, state, batch)
-        call, library = inductor.build(graph, leaves((*state, *batch)), form.outputs, options)
+        call, library = inductor.build(graph, leaves((*state, *batch)), form.outputs, options, before_loading)
     except UsageError:
         raise
     except Exception as error:  # torch and the caller's own networks raise what they like

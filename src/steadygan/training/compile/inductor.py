@@ -9,13 +9,13 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from importlib import import_module
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -24,16 +24,11 @@ from torch.fx import GraphModule
 
 from steadygan.training.compile.program import Call
 
-__all__ = ["QUICK", "beside", "build", "library_call", "no_garbage"]
-
-T = TypeVar("T")
+__all__ = ["QUICK", "build", "library_call", "no_garbage"]
 
 QUICK: dict[str, Any] = {"cpp_wrapper_build_separate": True, "cpp_cache_precompile_headers": False}
 """Options that let the calls be compiled beside the kernels, and with fewer optimizations. Precompiled headers take
 longer than they save in one program."""
-
-SOON = 0.3
-"""Seconds after which a job is likely to take seconds."""
 
 ENTRY, ADDRESS = "inductor_entry_cpp", "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"
 
@@ -50,26 +45,23 @@ def no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def beside(job: Callable[[], T]) -> T:
-    """Do a job. If it takes long, torch's compiler is loaded beside it, which takes seconds too."""
-    with ThreadPoolExecutor(1) as thread:
-        doing = thread.submit(job)
-        with suppress(TimeoutError):
-            return doing.result(SOON)
-        import_module("torch._inductor.compile_fx")
-        return doing.result()
-
-
 def build(
-    graph: GraphModule, inputs: list[Tensor], outputs: int, options: dict[str, Any]
+    graph: GraphModule,
+    inputs: list[Tensor],
+    outputs: int,
+    options: dict[str, Any],
+    before_loading: Callable[[], None],
 ) -> tuple[Call, Path | None]:
-    """Compile a graph. Returns the program, and its library where that alone is the program (on a CPU)."""
+    """Compile a graph. Returns the program, and its library where that alone is the program (on a CPU).
+
+    `before_loading` is called at least once before the program is loaded.
+    """
     from torch import _inductor
     from torch._inductor import config
 
     known = config.get_config_copy()
     options = {name: value for name, value in options.items() if name in known}
-    with _side_by_side(), _recorded() as modules:
+    with _side_by_side(before_loading), _recorded() as modules:
         program = _inductor.compile(graph, [*inputs], options=options)
     library = _library(modules, len(inputs), outputs)
     if library:
@@ -123,20 +115,23 @@ def _recorded() -> Iterator[list[ModuleType]]:
 
 
 @contextmanager
-def _side_by_side() -> Iterator[None]:
+def _side_by_side(before_loading: Callable[[], None]) -> Iterator[None]:
     """Inside the block, the C++ compiler works on the parts of a program at once, and builds none to try it out."""
     from torch._inductor import codecache, cpu_vec_isa
 
     with ExitStack() as stack:
         if hasattr(codecache, "_worker_compile_cpp"):
-            stack.enter_context(patch.object(codecache, "_worker_compile_cpp", _built))
+            built = partial(_built, before_loading)
+            stack.enter_context(patch.object(codecache, "_worker_compile_cpp", built))
+        else:
+            before_loading()
         if hasattr(cpu_vec_isa.VecISA, "check_build"):
             stack.enter_context(patch.object(cpu_vec_isa.VecISA, "check_build", _accepted))
         yield
 
 
-def _built(lock: str, builders: Sequence[Any]) -> None:
-    """Build the parts of a program and link them, unless they are there."""
+def _built(before_loading: Callable[[], None], lock: str, builders: Sequence[Any]) -> None:
+    """Build the parts of a program and link them, unless they are there. torch loads the program then."""
     from torch.utils._filelock import FileLock
 
     *parts, last = builders
@@ -144,6 +139,7 @@ def _built(lock: str, builders: Sequence[Any]) -> None:
         for step in (parts, [last]):
             missing = [part for part in step if not os.path.exists(part.get_target_file_path())]
             [*threads.map(lambda part: part.build(), missing)]
+    before_loading()
 
 
 def _accepted(isa: Any, code: str) -> bool:

@@ -173,11 +173,7 @@ extern "C" AOTITorchError aoti_torch_cpu_product(AtenTensorHandle a, AtenTensorH
       { *c = new_tensor_handle(product(*tensor_handle_to_tensor_pointer(a), *tensor_handle_to_tensor_pointer(b))); });
 }
 
-TORCH_LIBRARY_FRAGMENT(steadygan, library) {
-  library.def("product(Tensor left, Tensor right) -> Tensor", {at::Tag::needs_exact_strides});
-  library.def("fold(Tensor columns, int[] size, int[] kernel, int[] padding, int[] stride) -> Tensor");
-}
-
+// kernels.py defines the operators.
 TORCH_LIBRARY_IMPL(steadygan, CPU, library) {
   library.impl("product", &product);
   library.impl("fold", &fold);

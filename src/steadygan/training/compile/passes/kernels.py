@@ -1,4 +1,4 @@
-"""The kernels of `kernels.cpp`: compiled once for a processor and a version of torch, then loaded as operators."""
+"""Operators whose kernels, in `kernels.cpp`, are compiled once for a processor and a version of torch, then loaded."""
 
 import hashlib
 import os
@@ -59,28 +59,20 @@ def load(note: Callable[[str], None]) -> bool:
 
 @cache
 def _load() -> None:
-    """Compile the kernels unless the cache folder has them intact; load them, which registers them with torch."""
+    """Compile the kernels unless the cache folder has them intact; load them, so that the operators can be called."""
     words, file = _wanted()
     if not _is_whole(file):
         _make(words, file)
     CDLL(str(file), mode=RTLD_GLOBAL)  # global, because programs call it by its name in C
-    _register_shapes()
 
 
 def _wanted() -> tuple[list[str], Path]:
     """The compiler's words for this processor, and the file for what it makes of them."""
     vectors = VECTORS[torch.backends.cpu.get_cpu_capability()]
     words = [*shlex.split(os.environ.get("CXX", "g++")), *FLAGS, *vectors]
-    asked = [torch.__version__, platform.machine(), *words, EXPORTED, torch.Tag.needs_exact_strides]
+    asked = [torch.__version__, platform.machine(), *words, EXPORTED]
     key = hashlib.sha256(repr([*asked, SOURCE.read_text()]).encode()).hexdigest()[:16]
     return words, cache_folder() / f"kernels-{key}.so"
-
-
-@cache
-def _register_shapes() -> None:
-    """Tell torch the shapes of the kernels' results, once: torch before 2.13 refuses to be told again."""
-    torch.library.register_fake("steadygan::product")(_product)
-    torch.library.register_fake("steadygan::fold")(_fold)
 
 
 def _is_whole(file: Path) -> bool:
@@ -121,10 +113,21 @@ def _reason(error: Exception) -> str:
     return str(error.__cause__ or error).strip().partition("\n")[0]
 
 
+# The operators are known before they are compiled, so that graphs can have them meanwhile.
+torch.library.define(
+    "steadygan::product", "(Tensor left, Tensor right) -> Tensor", tags=torch.Tag.needs_exact_strides
+)
+torch.library.define(
+    "steadygan::fold", "(Tensor columns, int[] size, int[] kernel, int[] padding, int[] stride) -> Tensor"
+)
+
+
+@torch.library.register_fake("steadygan::product")
 def _product(left: Tensor, right: Tensor) -> Tensor:
     return left.new_empty(*left.shape[:-1], right.shape[-1])
 
 
+@torch.library.register_fake("steadygan::fold")
 def _fold(
     columns: Tensor, size: Sequence[int], kernel: Sequence[int], padding: Sequence[int], stride: Sequence[int]
 ) -> Tensor:
