@@ -15,7 +15,10 @@ __all__ = [
     "Tried",
     "all_diagnosed",
     "at",
+    "begun",
     "diagnosed",
+    "ended",
+    "failing",
     "fails",
     "finals",
     "gaps",
@@ -25,14 +28,13 @@ __all__ = [
     "scores",
     "undiagnosed",
     "untrained",
-    "worse",
 ]
 
 Figures = Mapping[str, dict[str, Any]]
 """The records of the study, by name."""
 
 CONTROL = "sn"
-"""A method that trains in every table: the verdicts on its runs stand beside those on the runs that fail."""
+"""A method that fails in no table: the verdicts on its runs stand beside those on the runs that fail."""
 
 
 def of(figures: Figures, table: str, part: str) -> dict[str, list[dict[str, Any]]]:
@@ -91,16 +93,21 @@ def all_diagnosed(figures: Figures) -> list[Tried]:
     ]
 
 
-def fails(figures: Figures, table: str, lines: Sequence[dict[str, Any]]) -> bool:
-    """Whether the mean of some runs is not below that of untrained generators, at equal steps."""
-    score = next(each for each in TABLES if str(each) == table).score
-    found = [v for line in lines if math.isfinite(v := at(line, "equal steps", score))]
-    return not _below(found, untrained(figures, table))
+def begun(lines: Sequence[dict[str, Any]]) -> float:
+    """The mean of some runs before training, on the validation split."""
+    return statistics.fmean(line["curve"][0][1] for line in lines)
 
 
-def _below(values: Sequence[float], start: Sequence[float]) -> bool:
-    """Whether the mean of some scores is below that of untrained generators; no scores are not."""
-    return bool(values) and statistics.fmean(values) < statistics.fmean(start)
+def ended(line: dict[str, Any]) -> float:
+    """The score of a run at the last step, on the validation split; NaN where it has none."""
+    value = line["curve"][-1][1]
+    return math.nan if value is None else value
+
+
+def fails(lines: Sequence[dict[str, Any]]) -> bool:
+    """Whether the mean of some runs at the last step is not below that of the same generators before training."""
+    found = [value for line in lines if math.isfinite(value := ended(line))]
+    return not (found and statistics.fmean(found) < begun(lines))
 
 
 def undiagnosed(figures: Figures, table: str) -> list[tuple[str, float, int]]:
@@ -108,9 +115,9 @@ def undiagnosed(figures: Figures, table: str) -> list[tuple[str, float, int]]:
 
     They are all rates of the methods that fail. The control beside them is CONTROL at its own rate.
     """
-    failing = [m for m, lines in finals(figures, table).items() if fails(figures, table, lines)]
-    wanted = [(m, rate) for m in failing for rate in ranked(figures, table, m)]
-    if failing:
+    bad = failing(figures, table)
+    wanted = [(m, rate) for m in bad for rate in ranked(figures, table, m)]
+    if bad:
         wanted += [(CONTROL, rate) for rate in ranked(figures, table, CONTROL)[:1]]
     lines, known = finals(figures, table), diagnosed(figures, table)
 
@@ -143,16 +150,18 @@ def gaps(figures: Figures, table: str, point: str, logits: bool = False) -> dict
     return {method: [gap(line["at"][point]["critic"]) for line in lines] for method, lines in found.items()}
 
 
-def untrained(figures: Figures, table: str) -> list[float]:
-    """The validation scores of all generators at step 0."""
-    lines = [line for each in finals(figures, table).values() for line in each]
-    return [line["curve"][0][1] for line in lines]
+def untrained(figures: Figures, table: str) -> dict[bool, list[float]]:
+    """The validation scores of the generators at step 0, one for each seed, by whether they have batch norm."""
+    found: dict[bool, dict[int, float]] = {}
+    for method, lines in finals(figures, table).items():
+        mine = found.setdefault(METHODS[method].batch_norm or table.endswith("gn_cnn"), {})
+        mine |= {line["seed"]: line["curve"][0][1] for line in lines}
+    return {batch_norm: list(by_seed.values()) for batch_norm, by_seed in found.items()}
 
 
-def worse(figures: Figures, table: str, point: str, score: str) -> dict[str, list[float]]:
-    """The scores of the methods whose mean is not below that of the untrained generators."""
-    start, found = untrained(figures, table), scores(figures, table, point, score)
-    return {method: each for method, each in found.items() if not _below(each, start)}
+def failing(figures: Figures, table: str) -> list[str]:
+    """The methods that fail at the chosen rate."""
+    return [method for method, lines in finals(figures, table).items() if fails(lines)]
 
 
 def hours(figures: Figures, table: str, methods: Sequence[str], members: int) -> float:

@@ -5,11 +5,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from experiments.pages import spread
 from experiments.table2 import paper
-from experiments.table2.figures import Figures, at, finals, gaps, grid, ranked, scores, untrained, worse
+from experiments.table2.figures import (
+    Figures,
+    begun,
+    ended,
+    failing,
+    finals,
+    gaps,
+    grid,
+    ranked,
+    scores,
+    untrained,
+)
 from experiments.table2.methods import METHODS, RATES
 from experiments.table2.tables import LATE_TABLE, TABLES, Table, described
 
-__all__ = ["long_page", "row"]
+__all__ = ["before_training", "long_page", "row"]
 
 INTRO = """# Results: the long tables
 
@@ -110,9 +121,18 @@ def edge(rate: float) -> str:
     return f"{rate:g}{', edge' if rate in (RATES[0], RATES[-1]) else ''}"
 
 
+def before_training(figures: Figures, table: Table) -> str:
+    """The scores of the untrained generators, on the validation split."""
+    found = untrained(figures, str(table))
+    words = {True: " with batch norm", False: " without batch norm"} if len(found) > 1 else {}
+    return ", ".join(
+        f"{spread(values, 2)}{words.get(norm, '')}" for norm, values in sorted(found.items(), reverse=True)
+    )
+
+
 def references(figures: Figures, table: Table) -> Iterator[tuple[str, str]]:
     """The scores of the untrained generators and of training images."""
-    yield "untrained generators, validation split", spread(untrained(figures, str(table)), 2)
+    yield "untrained generators, validation split", before_training(figures, table)
     real = figures.get(f"{table}-real")
     if real:
         score = real["card"]["scores"][table.score]
@@ -120,36 +140,31 @@ def references(figures: Figures, table: Table) -> Iterator[tuple[str, str]]:
 
 
 def sentences(figures: Figures, table: Table) -> str:
-    """Which method has the lowest score, which are worse than an untrained generator, and which diverge."""
+    """Which method has the lowest score, and which methods and runs are no better than before training."""
     found = scores(figures, str(table), "equal steps", table.score)
     means = {method: statistics.fmean(values) for method, values in found.items()}
-    start = statistics.fmean(untrained(figures, str(table)))
     best = min(means, key=lambda method: means[method])
     text = f"At equal steps {METHODS[best].name} has the lowest mean, {means[best]:.2f}, of {len(means)} methods. "
-    bad = worse(figures, str(table), "equal steps", table.score)
+    bad = failing(figures, str(table))
     text += (
-        f"**Worse than the untrained generator** ({start:.2f}): {named(bad)}."
+        f"**No better than before training**, on the validation split: {named(bad)}."
         if bad
-        else f"Every method is better than the untrained generator ({start:.2f})."
+        else "Every method is better than before training, on the validation split."
     )
-    late = [
-        method for method in worse(figures, str(table), "equal seconds", table.score) if method not in bad
-    ]
-    text += f" Worse than it at equal seconds: {named(late)}." if late else ""
-    lost = list(collapsed(figures, table, start))
-    return text + (f" Single runs that are worse: {'; '.join(lost)}." if lost else "")
+    lost = list(collapsed(figures, table))
+    return text + (f" Single runs that are no better: {'; '.join(lost)}." if lost else "")
 
 
 def named(methods: Iterable[str]) -> str:
     return ", ".join(METHODS[method].name for method in methods)
 
 
-def collapsed(figures: Figures, table: Table, start: float) -> Iterator[str]:
-    """Runs that are worse than the untrained generator, with what their critics say of it."""
+def collapsed(figures: Figures, table: Table) -> Iterator[str]:
+    """Runs that are no better than their method's generators before training, with what their critics say of it."""
     for method, lines in finals(figures, str(table)).items():
         for line in lines:
-            score, critic = at(line, "equal steps", table.score), line["at"]["equal steps"]["critic"]
-            if score >= start:
+            if not (score := ended(line)) < begun(lines):
+                critic = line["at"]["equal steps"]["critic"]
                 over = critic["over_fake"]["value"]
                 yield (
                     f"{METHODS[method].name}, seed {line['seed']}, with {score:.1f}: its critic puts fakes "

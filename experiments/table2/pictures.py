@@ -4,10 +4,11 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from experiments.table2.figures import CONTROL, Figures, Tried, finals, untrained
+from experiments.table2.figures import CONTROL, Figures, Tried, begun, finals, untrained
 from experiments.table2.methods import METHODS
 from experiments.table2.tables import CR, TABLES, Table, described
 
@@ -32,12 +33,12 @@ def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table
             for method in methods:
                 runs = finals(figures, str(table)).get(method, ())
                 _band(axis, [line["curve"] for line in runs], method)
-            start = statistics.fmean(untrained(figures, str(table)))
+            start = statistics.fmean(chain(*untrained(figures, str(table)).values()))
             _frame(axis, described(table), start)
             axis.set_ylim(0, 1.5 * start)
 
 
-def draw_rates(figures: Figures, tried: Sequence[Tried], out: Path) -> None:
+def draw_rates(tried: Sequence[Tried], out: Path) -> None:
     """The validation score over steps of runs with a diagnosis, a panel for each method at each rate."""
     places = {method: place for place, method in enumerate(METHODS)}
     # Whole rows of rates; the control, which has one rate, comes last.
@@ -50,28 +51,32 @@ def draw_rates(figures: Figures, tried: Sequence[Tried], out: Path) -> None:
                 steps, values = zip(*((step, value) for step, value in line["curve"] if value is not None))
                 axis.plot(steps, values, color=BLUE, linewidth=1, marker=".")
             title = f"{METHODS[method].name}, {rate:g}\n{described(table)}"
-            _frame(axis, title, statistics.fmean(untrained(figures, str(table))))
+            _frame(axis, title, begun(runs))
             axis.set_yscale("log")
-            axis.set_ylim(2, 2000)
 
 
 @contextmanager
 def _panels(count: int, out: Path, columns: int = 3) -> Iterator[Sequence[Any]]:
-    """The panels of a picture of scores over steps, in rows; the first has the legend, if there is one."""
+    """The panels of a picture of scores over steps, in rows, with the legend of the first above them, if it has one."""
     pyplot = _pyplot()
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), squeeze=False)
+    size = (4 * columns, 3.2 * rows) if count > 1 else (8, 4)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
     yield axes.flatten()[:count]
     for axis in axes.flatten()[count:]:
         axis.set_visible(False)
     for axis in axes[:, 0]:
         axis.set_ylabel("kernel distance, lower is better", fontsize=8)
-    if axes[0, 0].get_legend_handles_labels()[0]:
-        axes[0, 0].legend(fontsize=8, loc="best")
     figure.supxlabel("steps", fontsize=9)
     figure.tight_layout()
-    figure.savefig(out, dpi=90)
+    lines, names = axes[0, 0].get_legend_handles_labels()
+    if lines:
+        columns_of_names = min(len(names), 3 * columns) if count > 1 else 3
+        figure.legend(
+            lines, names, fontsize=8, ncols=columns_of_names, loc="lower center", bbox_to_anchor=(0.5, 1)
+        )
+    figure.savefig(out, dpi=90, bbox_inches="tight")
     pyplot.close(figure)
 
 
@@ -89,11 +94,15 @@ def draw_critics(figures: Figures, table: str, out: Path) -> None:
     titles = (
         "critic's gap: training over held-out images",
         "spread of the critic's logits",
-        "kernel distance",
+        "kernel distance, validation split",
     )
     for axis, title, key in zip(axes, titles, ("gap", "spread", "score")):
         for method, lines in finals(figures, table).items():
-            rows = [[[p["step"], _value(p, key)] for p in line["at"].values()] for line in lines]
+            # On few images seconds are not compared.
+            rows = [
+                [[p["step"], _value(p, key)] for name, p in line["at"].items() if name != "equal seconds"]
+                for line in lines
+            ]
             drawn = [line["curve"] for line in lines] if key == "score" else rows
             _band(axis, drawn, method)
         axis.set_title(title, fontsize=10)
