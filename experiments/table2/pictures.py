@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -39,7 +39,10 @@ def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table
 
 
 def draw_rates(tried: Sequence[Tried], out: Path) -> None:
-    """The validation score over steps of runs with a diagnosis, a panel for each method at each rate."""
+    """The validation score over steps of runs with a diagnosis, a panel for each method at each rate.
+
+    The panels of a method in a table have the same axis.
+    """
     places = {method: place for place, method in enumerate(METHODS)}
     # Whole rows of rates; the control, which has one rate, comes last.
     parts = sorted(
@@ -52,7 +55,17 @@ def draw_rates(tried: Sequence[Tried], out: Path) -> None:
                 axis.plot(steps, values, color=BLUE, linewidth=1, marker=".")
             title = f"{METHODS[method].name}, {rate:g}\n{described(table)}"
             _frame(axis, title, begun(runs))
-            axis.set_yscale("log")
+            scores = _scores(each for each in tried if (each.table, each.method) == (table, method))
+            axis.set_ylim(min(scores) / 1.05, max(scores) * 1.05)
+            if max(scores) > 5 * min(scores):
+                axis.set_yscale("log")
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_formatter("")
+
+
+def _scores(tried: Iterable[Tried]) -> list[float]:
+    """All scores of some runs, from before training on."""
+    return [value for each in tried for line in each.runs for _, value in line["curve"] if value is not None]
 
 
 @contextmanager
