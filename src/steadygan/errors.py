@@ -10,6 +10,10 @@ class DataNote(Warning):
     """What was left out of a data set or a run, or assumed of it, when it was read. Commands print it as a note."""
 
 
+class RunFailed(Warning):
+    """Why a run that `steadygan.fit` trained ended early: it diverged, or a verdict in `stop_on` stopped it."""
+
+
 def left_out(what: object) -> None:
     """Note that a file of a run, or a part of it, is damaged and left out."""
     warnings.warn(f"left out, because it is damaged: {what}", DataNote, stacklevel=2)

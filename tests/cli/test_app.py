@@ -403,6 +403,20 @@ def test_the_verdict_on_an_ensemble_names_every_member_that_was_lost(place, comm
 # ----------------------------------------------------------------------------------------------- full disk
 
 
+def test_a_picture_that_cannot_be_written_is_no_reason_to_resume(place, command):
+    assert command("train", "ring.yaml", "--out", "out").code == 0
+    Path("file").touch()
+    done = command("sample", "out", "--out", "file/x.png")
+    assert done.code == 2
+    assert_one_sentence(done.err)
+    assert "file" in done.err
+    assert "resume" not in done.err
+
+
+def test_help_shows_how_lists_are_written(command):
+    assert "Keys with [a, b, ...], log(a, b)" in " ".join(command("sweep", "--help").out.split())
+
+
 def test_a_full_disk_is_told_in_a_sentence_and_the_run_can_go_on(place, command, monkeypatch):
     assert command("train", "ring.yaml", "--out", "whole").code == 0
     save, count = checkpoint.save_file, iter(range(99))

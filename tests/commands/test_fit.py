@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import shutil
 import warnings
 from pathlib import Path
@@ -21,7 +22,7 @@ from steadygan.build import Own, build
 from steadygan.commands import fit as module
 from steadygan.commands.fit import fit
 from steadygan.data.given import given
-from steadygan.errors import UsageError
+from steadygan.errors import RunFailed, UsageError
 from steadygan.training.checkpoint import checkpoints
 from steadygan.training.events import Diverged
 
@@ -506,6 +507,12 @@ def all_frozen():
     return small_G().requires_grad_(False)
 
 
+def with_nan():
+    net = small_D()
+    nn.init.constant_(net[-2].bias, math.nan)
+    return net
+
+
 IDENTITY = (lambda r, f: r, lambda f: f)
 WRONG = {
     "latent": ({"latent": 0}, "latent is 0: give a whole number"),
@@ -520,6 +527,7 @@ WRONG = {
     "G on meta": ({"G": on_meta()}, "network G is on the meta device"),
     "G scripted": ({"G": torch.jit.script(nn.Linear(4, 3).double())}, "network G is compiled by torch.jit"),
     "G with a running tensor": ({"G": Running()}, "forward of G changes the tensor mean.*register_buffer"),
+    "D has NaN": ({"D": with_nan()}, r"the weights .*bias of the network D are NaN"),
     "D answers nothing": ({"D": Fails(lambda out: None)}, "network D returns nothing"),
     "D fails": ({"D": Fails(clamping)}, "network D fails.*RuntimeError: no\\)"),
     "D of other samples": ({"D": mlp(4, 1, flat=True)}, "network D fails on an input of shape \\[2, 3\\]"),
@@ -631,7 +639,24 @@ def test_an_ensemble_of_given_modules_says_that_all_start_alike(tmp_path, capsys
 
 def test_a_run_that_diverges_says_so(tmp_path):
     D = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
-    fitted = run(
-        small_G(), D, numbers(40, 3), tmp_path / "run", optimizer={"name": "sgd", "lr": 1e200}, steps=40
-    )
+    with pytest.warns(RunFailed, match=r"diverged: the run became NaN .* For a remedy: run\.diagnose\(\)"):
+        fitted = run(
+            small_G(), D, numbers(40, 3), tmp_path / "run", optimizer={"name": "sgd", "lr": 1e200}, steps=40
+        )
     assert isinstance(fitted.ended, Diverged)
+    with pytest.warns(RunFailed, match="diverged"):
+        assert fitted.resume().ended == fitted.ended
+
+
+@pytest.mark.parametrize(
+    ("D", "options", "words"),
+    [
+        (nn.Sequential(mlp(3, 1, flat=True), nn.Sigmoid()), {}, "D seems to end in a sigmoid"),
+        (mlp(3, 1, flat=True), {"labels": torch.zeros(40).long()}, "set conditional=True"),
+        (mlp(3, 1, flat=True), {}, ""),
+    ],
+)
+def test_what_is_likely_to_be_forgotten_is_noted(tmp_path, capsys, D, options, words):
+    run(small_G(), D, numbers(40, 3), tmp_path / "run", **{"quiet": False, "steps": 1, **options})
+    printed = " ".join(capsys.readouterr().err.split())
+    assert words in printed if words else "note:" not in printed

@@ -577,6 +577,33 @@ def test_nothing_is_offered_that_the_run_has(name):
         assert there not in line
 
 
+@pytest.mark.parametrize(
+    ("rate", "penalties", "words"),
+    [
+        (None, ["r1"], "an optimizer that adapts"),
+        (1e6, ["r1"], "an optimizer that adapts"),
+        (2e-4, ["r1"], "reduce the weight of the penalty"),
+        (2e-4, [], "steps a tenth as large"),
+        (2e-5, [], ""),
+    ],
+)
+def test_a_run_that_diverged_is_offered_another_rate_than_its_own(rate, penalties, words):
+    text, _ = remedy("diverged", {"game": "gan", "penalties": penalties, "adam_rate": rate})
+    assert words in text if words else not text
+
+
+def test_the_rate_of_adam_is_the_largest_of_all_players():
+    raw = find_recipe("ring8-fargan")[1]
+    adam = {"name": "adam", "lr": 0.1}
+    for chosen, wanted in (
+        (adam, 0.1),
+        ({"D": adam, "G": {"name": "adamw", "lr": 0.2}}, 0.2),
+        ({"D": adam, "G": {"name": "sgd", "lr": 0.2}}, None),
+    ):
+        settings = config.parse({**raw, "optimizer": chosen})
+        assert live_diagnosis.facts_of(settings)["adam_rate"] == wanted
+
+
 def test_lasting_needs_three_quarters_of_the_last_quarter():
     steps = torch.arange(16)
     flags = torch.zeros(16, dtype=torch.bool)

@@ -156,6 +156,11 @@ def _checked(name: str, net: object) -> nn.Module:
         )
     if any(t.is_meta for t in (*net.parameters(), *net.buffers())):
         raise UsageError(f"the network {name} is on the meta device, without weights: make it on the CPU")
+    for key, weight in net.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise UsageError(
+                f"the weights {key} of the network {name} are NaN or infinite: initialise them again"
+            )
     if not trainable(net):
         raise UsageError(
             f"no parameter of the network {name} can be trained: set requires_grad on some of them, or leave it out"
@@ -213,7 +218,7 @@ def _remedy(role: str, inputs: Sequence[Tensor]) -> str:
     numbers = " x ".join(str(n) for n in inputs[0].shape[1:])
     return (
         f"it is given latents of {numbers} numbers{labels}; set latent to what it takes, as latent=64 or "
-        "latent=(100, 1, 1) (on the command line networks.latent=64)"
+        "latent=(100, 1, 1) (on the command line networks.latent=64), and give G before D"
     )
 
 

@@ -352,7 +352,7 @@ def _processes(
 
 def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None]") -> None:
     """Run the job and print where its results are and how it ended."""
-    from steadygan.runs.live_diagnosis import StoppedByDiagnosis
+    from steadygan.runs.endings import why
     from steadygan.training.cluster import here
     from steadygan.training.compile.compiled_step import CompiledStepDiffers
 
@@ -373,38 +373,11 @@ def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None
     seconds = time.perf_counter() - began
     if pictures:
         console.print(f"picture: {pictures[-1]}", soft_wrap=True, markup=False)
-    if isinstance(ended, StoppedByDiagnosis):
-        errors.print(
-            f"stopped early at step {ended.step:,} by stop_on: {ended.verdict.name.replace('_', ' ')} in "
-            f"{_affected(folder, ended.members)}. For details: steadygan diagnose {folder}. To continue anyway: "
-            f"steadygan resume {folder} stop_on=[]",
-            soft_wrap=True,
-            markup=False,
-        )
-        raise typer.Exit(1)
     if ended:
-        who = _affected(folder, ended.members)
-        first = f", first {ended.tensor} at step {ended.began:,}" if ended.began else ""
-        errors.print(
-            f"diverged: {who} became NaN or infinite between steps {ended.good_step:,} and {ended.step:,}{first}. "
-            f"The last good checkpoint is in {folder / 'checkpoints'}. Try a lower optimizer.lr or a gradient "
-            "penalty first",
-            soft_wrap=True,
-            markup=False,
-        )
+        commands = f"steadygan diagnose {folder}", f"steadygan resume {folder} stop_on=[]"
+        errors.print(why(ended, folder, commands), soft_wrap=True, markup=False)
         raise typer.Exit(1)
     console.print(f"done in {seconds:.0f} s: {folder}", soft_wrap=True, markup=False)
-
-
-def _affected(folder: Path, members: list[int]) -> str:
-    """The text for the run, or for these members of an ensemble."""
-    from steadygan import config
-    from steadygan.config.resolve import resolve
-    from steadygan.runs.folder import read_config
-
-    if len(resolve(config.parse(read_config(folder))).members) == 1:
-        return "the run"
-    return f"member{'s' if len(members) > 1 else ''} {', '.join(str(member) for member in members)}"
 
 
 def main() -> None:
@@ -429,7 +402,8 @@ def main() -> None:
         reason = f"{error.strerror or error} ({error.filename2 or error.filename or 'while writing the run'})"
         taken = isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError)
         remedy = "move away what has that name" if taken else "free some space or choose another folder"
-        sentence = f"{reason}: {remedy}, then continue with steadygan resume"
+        trains = sys.argv[1:2] and sys.argv[1] in ("train", "resume", "sweep")
+        sentence = f"{reason}: {remedy}{', then continue with steadygan resume' if trains else ''}"
     except (MemoryError, OverflowError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
             raise

@@ -20,7 +20,7 @@ Values = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=VALUES",
-        help="Keys with [a, b, ...], log(a, b) or uniform(a, b), and keys with one value.",
+        help="Keys with \\[a, b, ...], log(a, b) or uniform(a, b), and keys with one value.",
         autocompletion=completion.keys,
     ),
 ]

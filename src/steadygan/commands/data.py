@@ -184,10 +184,17 @@ def verify(which: str, root: Path | None, split: str | None, console: Console) -
         shape = f" {shape}" if which in SETS else ""
         _print(console, f"{part}: {count:,} images{shape} decoded in {source.place}")
         _print_each(console, "corrupt", [f"{name} ({why})" for name, why in corrupt])
-        wrong += [f"{len(corrupt):,} images of {part} are corrupt"] * bool(corrupt)
+        if corrupt:
+            images = "1 image" if len(corrupt) == 1 else f"{len(corrupt):,} images"
+            wrong.append(f"{images} of {part if which in SETS else 'it'} cannot be decoded")
         array_cache.check_count(source, count, len(corrupt))
     if wrong:
-        raise UsageError(f"{which} is not complete: {', '.join(wrong)}; copy or download the data set again")
+        remedy = (
+            "copy or download the data set again"
+            if which in SETS
+            else "training leaves them out; make them anew"
+        )
+        raise UsageError(f"{which} is not complete: {', '.join(wrong)}; {remedy}")
     if not seen:
         _print(console, "no published checksums are known for these files")
 

@@ -2,6 +2,7 @@
 
 import operator
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -28,7 +29,7 @@ from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.data.reading import with_held
 from steadygan.diagnostics import Verdicts, diagnose
-from steadygan.errors import UsageError, nearest, said
+from steadygan.errors import RunFailed, UsageError, nearest, said
 from steadygan.files import write_whole
 from steadygan.game import unflatten
 from steadygan.losses import Loss
@@ -36,6 +37,7 @@ from steadygan.metrics import Card, Protocol
 from steadygan.report import report
 from steadygan.runs import own_code
 from steadygan.runs import train as runs
+from steadygan.runs.endings import why
 from steadygan.runs.export import FORMATS, Exported, export
 from steadygan.runs.folder import CONFIG, Note, fresh_folder, opened, restore_member
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis
@@ -159,6 +161,7 @@ class Fitted:
         changes = [f"{path}={config.as_text(value)}" for path, value in _flat(changed).items()]
         ended = runs.resume(self.folder, changes, self.console, own=self.own)
         self._write_back()
+        _warn(ended, self.folder)
         return replace(self, ended=ended)
 
     def _write_back(self) -> None:
@@ -219,7 +222,8 @@ def fit(
 
     The default optimizer is Adam with a rate of 0.0002 and betas 0.5 and 0.999; steps are 10,000. Afterwards G and D
     have the trained weights, without averaging, except in an ensemble. Whatever cannot be compiled or resumed exactly
-    is said in a sentence, and runs uncompiled. Under torchrun all processes train one run, from the weights of the
+    is said in a sentence, and runs uncompiled. A run that fails ends with a warning, RunFailed, and the reason is in
+    its attribute `ended`. Under torchrun all processes train one run, from the weights of the
     first. Raises UsageError for parts that do not fit each other.
     """
     cluster = here()
@@ -237,6 +241,11 @@ def fit(
             f"all {settings.seeds} members start from the weights of the given modules: give functions that make them, "
             "such as their classes, for others"
         )
+    if labels is not None and not getattr(settings.game, "conditional", False):
+        note("no network is given the labels: set conditional=True for that")
+    for name in nets:
+        if name.startswith("D") and _ends_in_sigmoid(nets[name]):
+            note(f"{name} seems to end in a sigmoid, and losses take logits: leave it out")
     folder = Path(out) if out else cluster.agreed(lambda: fresh_folder(settings.name))
     begun = cluster.agreed((folder / CONFIG).is_file)
     if begun and not resume:
@@ -247,7 +256,25 @@ def fit(
     ended = runs.start(settings, folder, console, own, lambda place: own_code.keep(place, None, about))
     fitted = Fitted(folder, own, nets, console, ended)
     fitted._write_back()
+    _warn(ended, folder)
     return fitted
+
+
+def _ends_in_sigmoid(net: nn.Module | Maker) -> bool:
+    """Whether the last module that a network defines is a sigmoid, as in the first GANs' discriminators.
+
+    >>> _ends_in_sigmoid(nn.Sequential(nn.Linear(2, 1), nn.Sigmoid())), _ends_in_sigmoid(nn.Linear(2, 1))
+    (True, False)
+    """
+    return isinstance(net, nn.Module) and isinstance([*net.modules()][-1], nn.Sigmoid)
+
+
+def _warn(ended: Diverged | StoppedByDiagnosis | None, folder: Path) -> None:
+    """Warn where a run failed, once for all processes."""
+    if ended and here().first:
+        warnings.warn(
+            why(ended, folder, ("run.diagnose()", "run.resume(stop_on=[])")), RunFailed, stacklevel=3
+        )
 
 
 def _own(

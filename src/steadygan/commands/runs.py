@@ -65,7 +65,7 @@ def clean(found: Sequence[Overview], console: Console, agreed: Callable[[str], b
         raise UsageError("all of these runs train now: nothing is removed")
     _print(console, "")
     for run in chosen:
-        more = f"; {_named(run.others)} stays" if run.others else ""
+        more = f"; {_named(run.others)} {'stays' if len(run.others) == 1 else 'stay'}" if run.others else ""
         _print(console, f"to remove: {run.folder} ({size_text(run.bytes)}{more})")
     runs = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
     freed = size_text(sum(run.bytes for run in chosen))

@@ -291,7 +291,7 @@ def _given(what: str) -> Callable[..., Any]:
     def missing(*_: Any, **__: Any) -> Any:
         raise UsageError(
             f"{what} of your own come from a file that you name (--use FILE) or from a program (steadygan.fit): name "
-            "the file, or choose another name than own"
+            "the file, or call fit with resume=True for the same folder and use the run that it returns"
         )
 
     return missing

@@ -29,6 +29,12 @@ def _plain(facts: Facts) -> bool:
     return _constrained(facts) and not facts.get("penalties") and facts.get("normalization") in (None, "none")
 
 
+def _rate(facts: Facts) -> float:
+    """The largest learning rate where all players have Adam, else infinity."""
+    rate = facts.get("adam_rate")
+    return math.inf if rate is None else float(rate)
+
+
 def _lossy(*names: str) -> Callable[[Facts], bool]:
     return lambda facts: facts.get("loss") in names
 
@@ -88,9 +94,22 @@ _AUGMENT = _Try(
     "augment=ada",
     lambda facts: bool(facts.get("images")) and _constrained(facts) and not facts.get("augment"),
 )
-_SLOWER = _Try(
-    "take smaller steps, with an optimizer that adapts to the size of the gradients",
-    "optimizer={name: adam, lr: 0.0002, betas: [0.0, 0.99]}",
+_LIGHTER = _Try(
+    "reduce the weight of the penalty, whose gradient may be too large for these steps",
+    "critic.penalties=[{name: r1, weight: 0.05}]",
+    _has("r1", "r2", "zero_centered", "max_gradient"),
+)
+_SLOWER = (
+    _Try(
+        "take smaller steps, with an optimizer that adapts to the size of the gradients",
+        "optimizer={name: adam, lr: 0.0002, betas: [0.0, 0.99]}",
+        lambda facts: _rate(facts) > 2e-4,
+    ),
+    _Try(
+        "take steps a tenth as large",
+        "optimizer={name: adam, lr: 0.00002, betas: [0.0, 0.99]}",
+        lambda facts: _rate(facts) > 2e-5,
+    ),
 )
 _EXTRAGRADIENT = _Try(
     "look one step ahead before each step, which turns a circle into an inward spiral (extragradient, "
@@ -128,18 +147,18 @@ _UNCANCEL = _Try(
 )
 
 _TRIES: dict[str, tuple[_Try, ...]] = {
-    "diverged": (_SLOWER,),
+    "diverged": (_SLOWER[0], _LIGHTER, _SLOWER[1]),
     "frozen": (_RATE, _STEPS),
     "mismatched_ranges": (_BYTES, _UNIT, _SCALE),
     "reversed_sign": (_NEGATE,),
     "cancelled_gradient": (_UNCANCEL,),
-    "dead_game": (_NON_SATURATING, _SLOWER),
-    "dead_critic": (_NO_FAR, _LESS_R1, _SLOWER),
-    "vanishing": (_NON_SATURATING, _LIPSCHITZ, _SLOWER),
-    "exploding": (_R1, _MORE_R1, _SLOWER),
-    "overfitted": (_AUGMENT, _R1, _FAR, _MORE_R1, _SLOWER),
-    "memorisation": (_AUGMENT, _FAR, _MORE_R1, _SLOWER),
-    "collapse": (_R1, _RELATIVISTIC, _FAR, _SLOWER),
+    "dead_game": (_NON_SATURATING, *_SLOWER),
+    "dead_critic": (_NO_FAR, _LESS_R1, *_SLOWER),
+    "vanishing": (_NON_SATURATING, _LIPSCHITZ, *_SLOWER),
+    "exploding": (_R1, _MORE_R1, *_SLOWER),
+    "overfitted": (_AUGMENT, _R1, _FAR, _MORE_R1, *_SLOWER),
+    "memorisation": (_AUGMENT, _FAR, _MORE_R1, *_SLOWER),
+    "collapse": (_R1, _RELATIVISTIC, _FAR, *_SLOWER),
     "hopping": (_R1, _RELATIVISTIC, _EXTRAGRADIENT, _CONSENSUS),
     "rotation": (_R1, _EXTRAGRADIENT, _CONSENSUS),
 }

@@ -51,7 +51,7 @@ VERDICTS = {
     "hopping": "the fakes move from one part of the data to another, again and again",
     "collapse": "the fakes are much less diverse than the data",
     "rotation": "the players circle around a solution and do not come closer",
-    "healthy": "no sign of a problem",
+    "healthy": "no sign of a problem; scores say how good the samples are",
     "undecided": "too little is known yet",
 }
 """Each verdict in a sentence. Causes stand before their effects, and `diagnose` returns verdicts in this order."""

@@ -72,4 +72,12 @@ def facts_of(settings: Config) -> dict[str, Any]:
         # All image data sets have one of these options, and no others.
         "images": hasattr(settings.data, "limit") or hasattr(settings.data, "filter"),
         "steps": settings.steps,
+        "adam_rate": _adam_rate(settings.optimizer),
     }
+
+
+def _adam_rate(chosen: Any) -> float | None:
+    """The largest learning rate where all players have Adam, or one of its kin, at a rate that does not change."""
+    parts = list(chosen.values()) if isinstance(chosen, dict) else [chosen]
+    rates = [part.lr for part in parts if part.name.startswith("adam") and isinstance(part.lr, float | int)]
+    return max(rates) if rates and len(rates) == len(parts) else None

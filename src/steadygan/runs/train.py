@@ -252,7 +252,7 @@ def _ended_by(folder: Path, rule: Stop | None, step: int, steps: int) -> str:
     if step >= steps:
         return (
             f"{folder} is complete: it has {step:,} steps, and steps is {steps:,}; to train longer, "
-            "resume with steps=N"
+            f"resume with steps=N, more than {step:,}"
         )
     if rule and stops(rule, step, logged(folder / EVENTS, step).get(rule.log)):
         return (
