@@ -38,7 +38,7 @@ def test_ci_takes_the_oldest_torch_that_is_allowed():
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     (oldest,) = (name.removeprefix("torch>=") for name in needed if name.startswith("torch"))
     done = subprocess.run(["make", "--dry-run", "oldest"], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.endswith(f".ci/other-torch {oldest}\n")
+    assert f".ci/other-torch {oldest}\n" in done.stdout  # without a choice of tests
     assert (ROOT / ".ci" / "run").read_text().endswith("make check\nmake oldest\n")
 
 
