@@ -140,11 +140,13 @@ to the highest. Curves that leave a panel at its top are cut. The dashed line is
 WORSE = """## What trained badly
 
 A method *fails* in a table if the mean of its seeds at equal steps is not below that of the same generators before
-training, both on the validation split. Tables and verdicts keep its chosen rate. For a diagnosis it is trained on the
-same seeds at every rate of its grid, and beside it SN at its chosen rate, which fails in no table. One bad seed can
-make a mean fail, so medians stand beside the means. On 1,000 images of CIFAR-10 one of five seeds did so for PGN's
-elementwise reading. Five more were added for all methods of that table, whatever they would say. PGN's scalar reading
-is here for that table, too: it failed by an earlier rule, which compared final scores with validation scores.
+training, both on the validation split. The change of the mean stands behind its name. Where the interval of that
+includes 0, it is no evidence that the method is worse than before. Tables and verdicts keep its chosen rate. For a
+diagnosis it is trained on the same seeds at every rate of its grid, and beside it SN at its chosen rate, which fails in
+no table. One bad seed can make a mean fail, so medians stand beside the means. On 1,000 images of CIFAR-10 one of five
+seeds did so for PGN's elementwise reading. Five more were added for all methods of that table, whatever they would say.
+PGN's scalar reading is here for that table, too: it failed by an earlier rule, which compared final scores with
+validation scores.
 """
 
 CRITICS_CAPTION = """*Lines are medians of the seeds, and bands reach from the lowest to the highest.*
@@ -292,10 +294,18 @@ def badly(figures: Figures) -> str:
     rows = []
     for table in TABLES:
         if finals(figures, str(table)):
-            names = "; ".join(METHODS[method].name for method in failing(figures, str(table)))
+            lines = finals(figures, str(table))
+            names = "; ".join(rise(METHODS[m].name, lines[m]) for m in failing(figures, str(table)))
             start = before_training(figures, table)
             rows += [f"- {described(table)}: untrained generators have {start}. Fails: {names or 'none'}."]
     return "\n".join([WORSE, *rows, "", *at_all_rates(figures)]) if rows else ""
+
+
+def rise(name: str, runs: Sequence[dict[str, Any]]) -> str:
+    """A method that fails, with the change of its score from before training, and the interval of that."""
+    ends = [value for line in runs if math.isfinite(value := ended(line))]
+    found = difference(ends, [line["curve"][0][1] for line in runs])
+    return f"{name} ({found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}])"
 
 
 def at_all_rates(figures: Figures) -> Iterator[str]:
