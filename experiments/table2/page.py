@@ -304,6 +304,8 @@ def badly(figures: Figures) -> str:
 def rise(name: str, runs: Sequence[dict[str, Any]]) -> str:
     """A method that fails, with the change of its score from before training, and the interval of that."""
     ends = [value for line in runs if math.isfinite(value := ended(line))]
+    if not ends:
+        return f"{name} (no finite score)"
     found = difference(ends, [line["curve"][0][1] for line in runs])
     return f"{name} ({found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}])"
 
@@ -315,10 +317,10 @@ def at_all_rates(figures: Figures) -> Iterator[str]:
         return
     heads = ("method", "table", "rate", "kd", "median", "worse than untrained", "`steadygan diagnose`, runs")
     yield from (row(heads), "|---" * len(heads) + "|")
-    yield from (diagnosed_row(figures, *each) for each in found)
+    yield from (diagnosed_row(*each) for each in found)
     yield from (
         "",
-        outcome(figures, found),
+        outcome(found),
         "",
         f"![scores of what failed, by rate]({FAILED})",
         "",
@@ -329,9 +331,7 @@ def at_all_rates(figures: Figures) -> Iterator[str]:
 NAMED = ((True, "worse than untrained generators"), (False, "better"))
 
 
-def diagnosed_row(
-    figures: Figures, table: Table, method: str, rate: float, runs: Sequence[dict[str, Any]]
-) -> str:
+def diagnosed_row(table: Table, method: str, rate: float, runs: Sequence[dict[str, Any]]) -> str:
     found = [at(line, "equal steps", table.score) for line in runs]
     verdicts = Counter(", ".join(line["verdicts"]) for line in runs)
     cells = (
@@ -351,7 +351,7 @@ def is_worse(line: dict[str, Any], runs: Sequence[dict[str, Any]]) -> bool:
     return not ended(line) < begun(runs)
 
 
-def outcome(figures: Figures, found: Sequence[Tried]) -> str:
+def outcome(found: Sequence[Tried]) -> str:
     """Which methods fail at every rate, and how many of the runs that are worse have a verdict that names a problem."""
     rates: dict[str, dict[float, bool]] = {}
     counts = {True: Counter[bool](), False: Counter[bool]()}

@@ -592,6 +592,18 @@ def test_a_run_that_diverged_is_offered_another_rate_than_its_own(rate, penaltie
     assert words in text if words else not text
 
 
+@pytest.mark.parametrize(
+    ("name", "facts", "line"),
+    [
+        ("diverged", {"adam_rate": 2e-4, "penalties": ["r1"], "penalty_weight": 0.05}, "lr: 0.00002"),
+        ("dead_game", {"adam_rate": 1e-12, "loss": "hinge"}, "lr: 0.002"),
+        ("dead_game", {"adam_rate": None, "loss": "hinge"}, "lr: 0.0002"),
+    ],
+)
+def test_what_is_offered_is_not_there_already(name, facts, line):
+    assert line in remedy(name, {"game": "gan", **facts})[1]
+
+
 def test_the_rate_of_adam_is_the_largest_of_all_players():
     raw = find_recipe("ring8-fargan")[1]
     adam = {"name": "adam", "lr": 0.1}
@@ -599,6 +611,7 @@ def test_the_rate_of_adam_is_the_largest_of_all_players():
         (adam, 0.1),
         ({"D": adam, "G": {"name": "adamw", "lr": 0.2}}, 0.2),
         ({"D": adam, "G": {"name": "sgd", "lr": 0.2}}, None),
+        ({**adam, "lr": {"schedule": "linear", "start": 0.3, "stop": 0, "over": "90%"}}, 0.3),
     ):
         settings = config.parse({**raw, "optimizer": chosen})
         assert live_diagnosis.facts_of(settings)["adam_rate"] == wanted

@@ -157,7 +157,7 @@ def _checked(name: str, net: object) -> nn.Module:
     if any(t.is_meta for t in (*net.parameters(), *net.buffers())):
         raise UsageError(f"the network {name} is on the meta device, without weights: make it on the CPU")
     for key, weight in net.named_parameters():
-        if not bool(weight.isfinite().all()):
+        if weight.requires_grad and not bool(weight.isfinite().all()):
             raise UsageError(
                 f"the weights {key} of the network {name} are NaN or infinite: initialise them again"
             )

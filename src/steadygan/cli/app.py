@@ -402,7 +402,7 @@ def main() -> None:
         reason = f"{error.strerror or error} ({error.filename2 or error.filename or 'while writing the run'})"
         taken = isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError)
         remedy = "move away what has that name" if taken else "free some space or choose another folder"
-        trains = sys.argv[1:2] and sys.argv[1] in ("train", "resume", "sweep")
+        trains = sys.argv[1:2] in (["train"], ["resume"], ["sweep"])
         sentence = f"{reason}: {remedy}{', then continue with steadygan resume' if trains else ''}"
     except (MemoryError, OverflowError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):

@@ -23,7 +23,7 @@ from steadygan.commands.diagnose import events_of
 from steadygan.commands.evaluate import evaluate_run
 from steadygan.commands.sample import sample as samples_of
 from steadygan.config.field_types import spelled
-from steadygan.config.registry import DATA, GAMES
+from steadygan.config.registry import CRITICS, DATA, GAMES
 from steadygan.config.schema import Config, Critic
 from steadygan.data import Data
 from steadygan.data.given import given
@@ -223,8 +223,8 @@ def fit(
     The default optimizer is Adam with a rate of 0.0002 and betas 0.5 and 0.999; steps are 10,000. Afterwards G and D
     have the trained weights, without averaging, except in an ensemble. Whatever cannot be compiled or resumed exactly
     is said in a sentence, and runs uncompiled. A run that fails ends with a warning, RunFailed, and the reason is in
-    its attribute `ended`. Under torchrun all processes train one run, from the weights of the
-    first. Raises UsageError for parts that do not fit each other.
+    its attribute `ended`. Under torchrun all processes train one run, from the weights of the first. Raises UsageError
+    for parts that do not fit each other.
     """
     cluster = here()
     console = Console(quiet=quiet or not cluster.first)
@@ -242,10 +242,13 @@ def fit(
             "such as their classes, for others"
         )
     if labels is not None and not getattr(settings.game, "conditional", False):
-        note("no network is given the labels: set conditional=True for that")
-    for name in nets:
-        if name.startswith("D") and _ends_in_sigmoid(nets[name]):
-            note(f"{name} seems to end in a sigmoid, and losses take logits: leave it out")
+        known = hasattr(settings.game, "conditional")
+        remedy = "set conditional=True for that" if known else "this game has no use for them"
+        note(f"no network is given the labels: {remedy}")
+    if own.loss is None and own.logits is None:
+        for name, role in GAMES[settings.game.name].players.items():
+            if role in CRITICS and _ends_in_sigmoid(nets.get(name)):
+                note(f"{name} seems to end in a sigmoid, and losses take logits: leave it out")
     folder = Path(out) if out else cluster.agreed(lambda: fresh_folder(settings.name))
     begun = cluster.agreed((folder / CONFIG).is_file)
     if begun and not resume:
@@ -260,7 +263,7 @@ def fit(
     return fitted
 
 
-def _ends_in_sigmoid(net: nn.Module | Maker) -> bool:
+def _ends_in_sigmoid(net: nn.Module | Maker | None) -> bool:
     """Whether the last module that a network defines is a sigmoid, as in the first GANs' discriminators.
 
     >>> _ends_in_sigmoid(nn.Sequential(nn.Linear(2, 1), nn.Sigmoid())), _ends_in_sigmoid(nn.Linear(2, 1))

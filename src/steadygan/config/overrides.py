@@ -151,7 +151,7 @@ def _assign(tree: Any, keys: list[str], new: Any, path: str) -> None:
         if isinstance(tree, list):
             if not key.isdecimal() or int(key) >= len(tree):
                 raise UsageError(
-                    short(f"{path}: there is no item {key!r}: the {len(tree)} items are numbered from 0")
+                    short(f"{path}: there is no item {key!r}: it has {len(tree)}, numbered from 0")
                 )
             index: Any = int(key)
         elif isinstance(tree, dict):

@@ -61,7 +61,10 @@ _MORE_R1 = _Try(
 _LESS_R1 = _Try(
     "reduce the weight of the penalty, which leaves the critic nothing to tell apart",
     "critic.penalties=[{name: r1, weight: 0.05}]",
-    _has("r1", "r2", "zero_centered", "max_gradient"),
+    lambda facts: (
+        _has("r1", "r2", "zero_centered", "max_gradient")(facts)
+        and facts.get("penalty_weight", math.inf) > 0.05
+    ),
 )
 _NON_SATURATING = _Try(
     "give G the non-saturating loss, whose gradient remains where D is certain (Goodfellow 2014)",
@@ -94,14 +97,17 @@ _AUGMENT = _Try(
     "augment=ada",
     lambda facts: bool(facts.get("images")) and _constrained(facts) and not facts.get("augment"),
 )
-_LIGHTER = _Try(
-    "reduce the weight of the penalty, whose gradient may be too large for these steps",
-    "critic.penalties=[{name: r1, weight: 0.05}]",
-    _has("r1", "r2", "zero_centered", "max_gradient"),
+_LIGHTER = _LESS_R1._replace(
+    text="reduce the weight of the penalty, whose gradient may be too large for these steps"
+)
+_LARGER = _Try(
+    "take larger steps, because float32 rounds these away",
+    "optimizer={name: adam, lr: 0.002, betas: [0.0, 0.99]}",
+    lambda facts: _rate(facts) < 2e-3,
 )
 _SLOWER = (
     _Try(
-        "take smaller steps, with an optimizer that adapts to the size of the gradients",
+        "take smaller steps, the same for all players, with an optimizer that adapts to the size of the gradients",
         "optimizer={name: adam, lr: 0.0002, betas: [0.0, 0.99]}",
         lambda facts: _rate(facts) > 2e-4,
     ),
@@ -152,7 +158,7 @@ _TRIES: dict[str, tuple[_Try, ...]] = {
     "mismatched_ranges": (_BYTES, _UNIT, _SCALE),
     "reversed_sign": (_NEGATE,),
     "cancelled_gradient": (_UNCANCEL,),
-    "dead_game": (_NON_SATURATING, *_SLOWER),
+    "dead_game": (_NON_SATURATING, _LARGER, _SLOWER[0]),
     "dead_critic": (_NO_FAR, _LESS_R1, *_SLOWER),
     "vanishing": (_NON_SATURATING, _LIPSCHITZ, *_SLOWER),
     "exploding": (_R1, _MORE_R1, *_SLOWER),

@@ -39,4 +39,5 @@ class WarnOnce:
                 count = sum(other == name for _, other in sure)
                 who = f" in {count} of {of} members" if of > 1 else ""
                 title = name.replace("_", " ")
-                self.warn(f"step {step:,}: {title}{who}: {verdict.evidence[0]} Try: {self.advice(verdict)}")
+                advice = f" Try: {found}" if (found := self.advice(verdict)) else ""
+                self.warn(f"step {step:,}: {title}{who}: {verdict.evidence[0]}{advice}")

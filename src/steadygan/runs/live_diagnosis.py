@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from steadygan.config import Config
+from steadygan.config.field_types import ends
 from steadygan.diagnostics import WELL, Events, Verdict, diagnose
 from steadygan.diagnostics.warnings_once import WarnOnce
 from steadygan.runs.sinks.jsonl import line_of
@@ -66,6 +67,10 @@ def facts_of(settings: Config) -> dict[str, Any]:
         "loss": getattr(getattr(settings.game, "loss", None), "name", None),
         "fake_as_real": count != 0,
         "penalties": [penalty.name for penalty in settings.critic.penalties],
+        "penalty_weight": max(
+            (end for penalty in settings.critic.penalties for end in ends(getattr(penalty, "weight", 0.0))),
+            default=0.0,
+        ),
         "normalization": settings.critic.normalization.name,
         "augment": settings.augment.name != "none",
         "dynamics": settings.dynamics.name,
@@ -77,7 +82,7 @@ def facts_of(settings: Config) -> dict[str, Any]:
 
 
 def _adam_rate(chosen: Any) -> float | None:
-    """The largest learning rate where all players have Adam, or one of its kin, at a rate that does not change."""
+    """The largest learning rate of all players at any step, where all have Adam or one of its kin."""
     parts = list(chosen.values()) if isinstance(chosen, dict) else [chosen]
-    rates = [part.lr for part in parts if part.name.startswith("adam") and isinstance(part.lr, float | int)]
-    return max(rates) if rates and len(rates) == len(parts) else None
+    kin = all(part.name.startswith("adam") for part in parts)
+    return max((rate for part in parts for rate in ends(part.lr)), default=None) if kin else None

@@ -306,7 +306,7 @@ def _precision(settings: Config, console: Console) -> str:
     remedy = ""
     if settings.precision == "bfloat16":
         remedy = "precision=auto or precision=float32"
-    elif settings.fake_as_real.scoring == "bfloat16":
+    elif settings.fake_as_real.count != 0 and settings.fake_as_real.scoring == "bfloat16":
         remedy = "fake_as_real.scoring=same"
     if remedy:
         note(

@@ -274,6 +274,7 @@ def test_where_the_compiler_may_write_no_cache_the_step_runs_as_it_is_and_says_s
         raise PermissionError("no cache")
 
     monkeypatch.setattr(rewrite, "rewrite", refused)
+    monkeypatch.setattr(compiled_step.kernels, "wanted", lambda: False)
     notes: list[str] = []
     programs_of(monkeypatch, kept)
     state = holding(ONE)
@@ -287,6 +288,7 @@ def test_the_kernels_are_compiled_while_the_program_is_made(monkeypatch):
     begun = Event()
 
     def program(step: Any, options: dict, state: State, batch: Any, wait: Any) -> Any:
+        assert options[PASS].kernels, "the kernels waited for the program"
         begun.set()
         wait()
         return kept, never

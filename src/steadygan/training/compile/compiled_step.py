@@ -174,7 +174,7 @@ def _maker(
 
     def loadable() -> bool:
         """Whether what a kept program may call is there: with passes the kernels, where the processor has them."""
-        return not wanted or ready()
+        return not passes or not wanted or ready()
 
     def fresh(state: State, batch: Sequence[Draw]) -> tuple[Step, Callable[[str], None]]:
         """A new program, without the kernels or the passes from then on where torch cannot have them."""

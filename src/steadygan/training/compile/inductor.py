@@ -54,7 +54,7 @@ def build(
 ) -> tuple[Call, Path | None]:
     """Compile a graph. Returns the program, and its library where that alone is the program (on a CPU).
 
-    `before_loading` is called at least once before the program is loaded.
+    `before_loading` is called before a program that this process has not loaded is loaded.
     """
     from torch import _inductor
     from torch._inductor import config

@@ -48,7 +48,7 @@ def load(note: Callable[[str], None]) -> bool:
         return False
     try:
         _load()
-    except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
+    except (ImportError, OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
         note(
             "the kernels for a CPU could not be compiled, so torch's own functions are used: they are slower, and "
             f"round differently ({_reason(error)})"
