@@ -114,7 +114,7 @@ LIMITS = """## Limits
 - The score uses features of one classifier. Another extractor may order methods differently. Final scores are of other
   images than validation scores, and 1.5 higher on Fashion-MNIST on average, 0.2 on CIFAR-10. Curves, choices of rates
   and the comparison with untrained generators use validation scores alone.
-- Where there is no difference, about one interval in twenty misses 0 by chance. This page has about 80.
+- Where there is no difference, about one interval in twenty misses 0 by chance. This page has more than a hundred.
 - The interval of a difference covers the seeds. It does not cover the choice of the rate, which used one seed and may
   have chosen badly, nor the classifier, nor the split.
 - An earlier version of this page called GN and PGN the worst by far. It had trained them without batch norm in G, at
