@@ -8,15 +8,19 @@ from typing import NamedTuple
 __all__ = ["Difference", "difference", "ranked_rates", "read"]
 
 
-def ranked_rates(scores: Mapping[float, float | None]) -> list[float]:
-    """The learning rates from the lowest to the highest kernel distance on the validation split.
+def ranked_rates(scores: Mapping[float, Sequence[float | None]]) -> list[float]:
+    """The learning rates from the lowest to the highest mean kernel distance on the validation split, over seeds.
 
-    A run that became NaN has no score, and its rate is left out. Of equal scores the lower rate comes first.
+    A run that became NaN has no score, and its rate is left out. Of equal means the lower rate comes first.
 
-    >>> ranked_rates({1e-4: 9.0, 2e-4: 4.0, 5e-4: 4.0, 1e-3: None})
+    >>> ranked_rates({1e-4: [9.0, 1.0], 2e-4: [4.0, 4.0], 5e-4: [4.0, 4.0], 1e-3: [1.0, None]})
     [0.0002, 0.0005, 0.0001]
     """
-    found = [(score, rate) for rate, score in scores.items() if score is not None and math.isfinite(score)]
+    found = [
+        (statistics.fmean(finite), rate)
+        for rate, each in scores.items()
+        if len(finite := [v for v in each if v is not None and math.isfinite(v)]) == len(each)
+    ]
     return [rate for _, rate in sorted(found)]
 
 

@@ -44,16 +44,23 @@ def of(figures: Figures, table: str, part: str) -> dict[str, list[dict[str, Any]
     return {method: lines for method, lines in found.items() if lines}
 
 
-def grid(figures: Figures, table: str) -> dict[str, dict[float, float | None]]:
-    """The validation score of each method at each rate, at the last step."""
+def grid(figures: Figures, table: str) -> dict[str, dict[float, list[float | None]]]:
+    """The validation scores of each method at each rate, at the last step, over the seeds of the grid."""
     lines = of(figures, table, "grid")
-    return {m: {one["rate"]: one["curve"][-1][1] for one in each} for m, each in lines.items()}
+    return {
+        method: {
+            rate: [one["curve"][-1][1] for one in each if one["rate"] == rate]
+            for rate in dict.fromkeys(one["rate"] for one in each)
+        }
+        for method, each in lines.items()
+    }
 
 
 def ranked(figures: Figures, table: str, method: str) -> list[float]:
     """A method's rates, the one that the validation split chooses first; empty where the grid is not complete."""
     found = grid(figures, table).get(method, {})
-    return ranked_rates(found) if len(found) == len(RATES) else []
+    whole = len(found) == len(RATES) and len({len(each) for each in found.values()}) == 1
+    return ranked_rates(found) if whole else []
 
 
 def finals(figures: Figures, table: str) -> dict[str, list[dict[str, Any]]]:

@@ -5,8 +5,8 @@
     python -m experiments.table2 --paper [--only PATTERN] [--minutes N] [--data-root DIR]
 
 protocol.md, beside this file, says what is compared with what; it was written before the runs. A table is one set of
-images, a number of training images and an architecture. In it each method has a grid of learning rates on seed 0, of
-which the validation split chooses one, and then fresh seeds at that rate. Rates, and seeds, train as one program. A
+images, a number of training images and an architecture. In it each method has a grid of learning rates, of which the
+validation split chooses one, and then fresh seeds at that rate. Rates, and seeds, train as one program. A
 method that fails trains on these seeds at every rate of its grid, with a diagnosis.
 
 Figures are kept in figures.jsonl: a line for each method's runs, with their configuration, and one for each member.
@@ -16,6 +16,7 @@ and its pictures from the figures that are there. --paper trains the papers' own
 """
 
 import argparse
+import itertools
 import math
 import re
 import time
@@ -102,31 +103,33 @@ def extractor(table: Table) -> Extractor:
     return classifiers.named_extractor(table.data, channels, lambda text: None)
 
 
-def grid(table: Table, method: str, options: argparse.Namespace) -> None:
-    """Train a method at every rate of the grid, on seed 0; a line for each rate, scored on the validation split."""
-    raw = described(table, method, RATES, range(1), options.steps)
-    folder = options.runs / f"{raw['name']}-grid"
+def grid(table: Table, method: str, seeds: range, options: argparse.Namespace) -> None:
+    """Train a method at every rate of the grid; a line for each run, scored on the validation split."""
+    raw = described(table, method, RATES, seeds, options.steps)
+    later = from_seed(seeds, table.tuning[0])
+    folder = options.runs / f"{raw['name']}-grid{later}"
     trained(config.with_root(raw, options.data_root), folder)
-    for rate, curve in zip(RATES, curves(folder, table.score, len(RATES)), strict=True):
-        record = {**about(table, method, raw), "part": "grid", "rate": rate, "seed": 0, "curve": curve}
-        records.put(options.figures, f"{raw['name']}-grid-{rate:g}", record)
-    records.put(
-        options.figures, f"{raw['name']}-grid", {**about(table, method, raw), "part": "config", "config": raw}
-    )
+    runs = list(itertools.product(RATES, seeds))
+    for (rate, seed), curve in zip(runs, curves(folder, table.score, len(runs)), strict=True):
+        record = {**about(table, method, raw), "part": "grid", "rate": rate, "seed": seed, "curve": curve}
+        records.put(options.figures, f"{raw['name']}-grid-{rate:g}{f'-{seed}' if later else ''}", record)
+    whole = {**about(table, method, raw), "part": "config", "config": raw}
+    records.put(options.figures, f"{raw['name']}-grid{later}", whole)
 
 
 def fresh(table: Table, method: str, rate: float, seeds: range, options: argparse.Namespace) -> None:
     """Train a method on fresh seeds at its rate; a line for each seed, scored on the final split.
 
-    Seeds that come later than the first ones are scored at the steps of those.
+    Seeds that come later than the first ones, or at another rate, have the seconds of those and are scored at their
+    steps: the seconds of a step do not depend on its rate.
     """
     raw = described(table, method, [rate], seeds, options.steps)
-    later = from_seed(table, seeds)
+    later = from_seed(seeds, table.seeds)
     folder = options.runs / f"{raw['name']}-final-{rate:g}{later}"
     trained(config.with_root(raw, options.data_root), folder)
     known = records.read(options.figures)
-    if later:
-        first = known[f"{raw['name']}-final-{table.seeds.start}"]
+    first = known.get(f"{raw['name']}-final-{table.seeds.start}", {})
+    if first.get("steps") == raw["steps"]:
         each, points = first["seconds_a_step"], {name: at["step"] for name, at in first["at"].items()}
     else:
         each, points = timing(table, raw["steps"], folder, len(seeds), known)
@@ -137,16 +140,16 @@ def fresh(table: Table, method: str, rate: float, seeds: range, options: argpars
     records.put(options.figures, f"{raw['name']}-final{later}", whole)
 
 
-def from_seed(table: Table, seeds: range) -> str:
-    """The end of a folder's name: nothing for runs with the first one of a table's seeds."""
-    return "" if seeds.start == table.seeds.start else f"-from-{seeds.start}"
+def from_seed(seeds: range, first: range) -> str:
+    """The end of a folder's name: nothing for runs that begin with the first seeds."""
+    return "" if seeds.start == first.start else f"-from-{seeds.start}"
 
 
 def examined(table: Table, method: str, rate: float, seeds: range, options: argparse.Namespace) -> None:
     """Train a method on fresh seeds at a rate, with a diagnosis of each run."""
     raw = described(table, method, [rate], seeds, options.steps)
     raw["every"] = {**raw["every"], "diagnostics": raw["every"]["log"]}
-    folder = options.runs / f"{raw['name']}-diagnosis-{rate:g}{from_seed(table, seeds)}"
+    folder = options.runs / f"{raw['name']}-diagnosis-{rate:g}{from_seed(seeds, table.seeds)}"
     trained(config.with_root(raw, options.data_root), folder)
     each, points = timing(table, raw["steps"], folder, len(seeds), records.read(options.figures))
     history = events_of(folder)
@@ -218,13 +221,15 @@ def missing(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Non
             name = f"{table}-{method}"
             if not re.search(options.only, name):
                 continue
-            if not there(f"{name}-grid", table, options):
-                yield f"{name}-grid", lambda table=table, method=method: grid(table, method, options)
-            if not there(f"{name}-grid", table, options):
+            grids = {f"{name}-grid{from_seed(seeds, table.tuning[0])}": seeds for seeds in table.tuning}
+            for part, seeds in grids.items():
+                if not there(part, table, options):
+                    yield part, lambda t=table, m=method, s=seeds: grid(t, m, s, options)
+            if not all(there(part, table, options) for part in grids):
                 continue  # it could not be run
             rates = ranked(records.read(options.figures), str(table), method)
-            gone = [seed for seed in table.seeds if not there(f"{name}-final-{seed}", table, options)]
-            if rates and gone:
+            gone = [seed for seed in table.seeds if rates and not tried(name, seed, rates[0], table, options)]
+            if gone:
                 left = range(gone[0], table.seeds.stop)
                 yield (
                     f"{name}-final",
@@ -271,6 +276,12 @@ def counted(options: argparse.Namespace) -> None:
                     "flops": work(raw),
                 }
                 records.put(options.figures, name, cost)
+
+
+def tried(name: str, seed: int, rate: float, table: Table, options: argparse.Namespace) -> bool:
+    """Whether a fresh seed has its figures at the rate that its method's grid chooses."""
+    final = f"{name}-final-{seed}"
+    return there(final, table, options) and records.read(options.figures)[final]["rate"] == rate
 
 
 def there(name: str, table: Table, options: argparse.Namespace) -> bool:

@@ -8,16 +8,23 @@ from experiments.table2.methods import METHODS, RATES
 __all__ = ["CR", "LATE_TABLE", "TABLES", "Table", "described"]
 
 SEEDS = range(1, 6)
-"""Fresh seeds at the chosen rate. The grid has seed 0."""
+"""Fresh seeds at the chosen rate."""
 
 MORE_SEEDS = range(1, 11)
 """Where one of five seeds decides what a mean says."""
+
+TUNING = (range(1),)
+"""The seeds of a grid, those of one program together."""
+
+MORE_TUNING = (*TUNING, range(11, 13))
+"""Where one seed chooses badly."""
 
 
 class Table(NamedTuple):
     """A table of the page: its images, how many of them there are to train on (None: all), and the architecture.
 
-    `longer` multiplies the steps. `methods` are those of the table, and `seeds` their fresh seeds.
+    `longer` multiplies the steps. `methods` are those of the table, `seeds` their fresh seeds, and `tuning` those of
+    their grids.
     """
 
     data: str
@@ -26,11 +33,12 @@ class Table(NamedTuple):
     longer: int = 1
     methods: Sequence[str] = tuple(METHODS)
     seeds: range = SEEDS
+    tuning: Sequence[range] = TUNING
 
     @property
     def members(self) -> int:
         """The runs of a method: those of its grid, and the fresh ones."""
-        return len(RATES) + len(self.seeds)
+        return len(RATES) * sum(map(len, self.tuning)) + len(self.seeds)
 
     @property
     def score(self) -> str:
@@ -55,10 +63,10 @@ TABLES = (
     Table("fashion-mnist", None, "dcgan"),
     LATE_TABLE,
     Table("fashion-mnist", 1000, "dcgan", methods=PLAIN),
-    Table("cifar10", None, "dcgan", methods=PLAIN),
-    Table("cifar10", 1000, "dcgan", methods=PLAIN, seeds=MORE_SEEDS),
+    Table("cifar10", None, "dcgan", methods=PLAIN, tuning=MORE_TUNING),
+    Table("cifar10", 1000, "dcgan", methods=PLAIN, seeds=MORE_SEEDS, tuning=MORE_TUNING),
     Table("fashion-mnist", None, "gn_cnn", methods=CNN),
-    Table("cifar10", None, "gn_cnn", methods=CNN),
+    Table("cifar10", None, "gn_cnn", methods=CNN, tuning=MORE_TUNING),
 )
 """In the order in which they are run."""
 
