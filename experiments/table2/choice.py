@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Difference", "difference", "ranked_rates", "read"]
+__all__ = ["Difference", "difference", "ranked_rates", "ratio", "read"]
 
 
 def ranked_rates(scores: Mapping[float, Sequence[float | None]]) -> list[float]:
@@ -50,6 +50,18 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     freedom = error**2 / sum(p**2 / (len(each) - 1) for p, each in zip(parts, (first, second)))
     wide = float(t.ppf(0.975, freedom)) * math.sqrt(error)
     return Difference(value, value - wide, value + wide)
+
+
+def ratio(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """The ratio of geometric means and its 95 % interval, Welch's of the logarithms; NaN where a value is not above 0.
+
+    >>> [round(v, 3) for v in ratio([1.0, 2.0, 4.0], [8.0, 16.0, 32.0])]
+    [0.125, 0.026, 0.602]
+    """
+    if min(*first, *second) <= 0:
+        return Difference(math.nan, math.nan, math.nan)
+    logs = ([math.log(value) for value in each] for each in (first, second))
+    return Difference(*map(math.exp, difference(*logs)))
 
 
 def read(found: Difference) -> str:

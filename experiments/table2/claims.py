@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from experiments.table2.choice import difference, read
+from experiments.table2.choice import difference, ratio, read
 from experiments.table2.tables import LATE_TABLE
 
 __all__ = [
@@ -17,12 +17,14 @@ __all__ = [
     "UNTESTABLE",
     "Claim",
     "Question",
+    "Verdict",
     "verdict",
 ]
 
 ALL, FEW = "fashion-mnist-all-dcgan", str(LATE_TABLE)
 SUPPORTED, UNDECIDED = "supported here", "not supported here: undecided"
 OPPOSITE, UNTESTABLE = "not supported here: the opposite", "not testable here"
+WORDS = {"lower": SUPPORTED, "undecided": UNDECIDED, "higher": OPPOSITE}
 
 
 class Claim(NamedTuple):
@@ -140,8 +142,7 @@ QUESTIONS = (
                 "consensus",
                 "nsgan-nobn",
                 "On all images of CIFAR-10 every seed without consensus is worse than untrained generators, and no "
-                "seed with it. The interval includes 0 because failed runs differ much: that of the ratio of geometric "
-                "means, 0.16 [0.06, 0.47], does not include 1",
+                "seed with it. The interval includes 0 because failed runs differ much",
             ),
             Claim(
                 "Numerics, Fig. 11",
@@ -202,26 +203,32 @@ ELSEWHERE = (
 """Claims that need other runs: the paper, the claim, the verdict and why."""
 
 
-def verdict(claim: Claim, scores: Mapping[str, Sequence[float]]) -> tuple[str, str]:
-    """The verdict of a claim and its effect in words, from each method's scores over seeds.
+class Verdict(NamedTuple):
+    """The verdict of a claim, and in words its effect, a difference of means, and the ratio of geometric means."""
+
+    word: str
+    effect: str = ""
+    ratio: str = ""
+
+
+def verdict(claim: Claim, scores: Mapping[str, Sequence[float]]) -> Verdict:
+    """The verdict of a claim, from each method's scores over seeds.
 
     >>> verdict(Claim("P", "a beats b", "a", "b"), {"a": [1.0, 1.2], "b": [4.0, 4.2]})
-    ('supported here', '-3.00 [-3.61, -2.39], -73 %')
+    Verdict(word='supported here', effect='-3.00 [-3.61, -2.39]', ratio='0.27 [0.11, 0.66]')
     >>> verdict(Claim("P", "a beats b", "a", "b"), {"a": [1.0, 4.0], "b": [2.0, 4.2]})[0]
     'not supported here: undecided'
     >>> verdict(Claim("P", "a beats b", "a", "b", unmet="long runs"), {"a": [1.0, 4.0], "b": [2.0, 4.2]})[0]
     'not testable here'
     >>> verdict(Claim("P", "a beats b", "a", "b"), {"a": [1.0, 1.2]})
-    ('not run yet', '')
+    Verdict(word='not run yet', effect='', ratio='')
     """
     first, second = scores.get(claim.first, ()), scores.get(claim.second, ())
     if not first or not second:
-        return "not run yet", ""
-    found = difference(first, second)
+        return Verdict("not run yet")
+    found, times = difference(first, second), ratio(first, second)
     if math.isnan(found.low):
-        return UNTESTABLE, "fewer than two seeds have a score"
-    share = found.value / (sum(second) / len(second))
-    effect = f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {share:+.0%}".replace("%", " %")
-    if claim.unmet:
-        return UNTESTABLE, effect
-    return {"lower": SUPPORTED, "undecided": UNDECIDED, "higher": OPPOSITE}[read(found)], effect
+        return Verdict(UNTESTABLE, "fewer than two seeds have a score")
+    word = UNTESTABLE if claim.unmet else WORDS[read(found)]
+    told = "" if math.isnan(times.low) else f"{times.value:.2f} [{times.low:.2f}, {times.high:.2f}]"
+    return Verdict(word, f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", told)

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from experiments.pages import DOCS
 from experiments.table2 import paper
 from experiments.table2 import run as table2
 from experiments.table2 import scores as scores_of_runs
-from experiments.table2.choice import difference, ranked_rates
+from experiments.table2.choice import difference, ranked_rates, ratio
 from experiments.table2.claims import ALL
 from experiments.table2.figures import CONTROL, diagnosed, finals, hours, ranked, undiagnosed
 from experiments.table2.long_tables import long_page
@@ -188,6 +189,11 @@ def test_intervals_are_those_of_welch():
     found = difference(first, second)
     assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high), rel=1e-9)
     assert math.isnan(difference([1.0], second).low)
+    logs = ttest_ind(np.log(first), np.log(second), equal_var=False).confidence_interval(0.95)
+    times = ratio(first, second)
+    assert (times.low, times.high) == pytest.approx((math.exp(logs.low), math.exp(logs.high)), rel=1e-9)
+    assert times.value == pytest.approx(math.prod(first) ** (1 / 4) / math.prod(second) ** (1 / 3), rel=1e-9)
+    assert math.isnan(ratio([1.0, -0.1], second).value)  # kd may be below 0
 
 
 def test_equal_seconds_never_cost_more_and_meet_a_checkpoint():
@@ -407,9 +413,11 @@ def test_the_page_gives_verdicts_with_intervals_and_says_what_was_not_run():
     )
     # two standard deviations of 0.2: errors 0.2 sqrt(2 / 3), 4 degrees of freedom, t = 2.776
     wide = 2.776445 * 0.2 * math.sqrt(2 / 3)
-    effect = f"-2.00 [{-2 - wide:+.2f}, {-2 + wide:+.2f}], -32 %"
+    effect = f"-2.00 [{-2 - wide:+.2f}, {-2 + wide:+.2f}]"
     better = "PGN is better than GN. **Supported here**."
-    assert f"- *PGN, Table II*: {better} Effect {effect}; at equal seconds {effect}.\n" in text
+    # The third root of 4 * 4.2 * 4.4 / (6 * 6.2 * 6.4); logs have deviations 0.0477 and 0.0323, 3.5 degrees, t = 2.933
+    ratio = "ratio 0.68 [0.61, 0.75]"
+    assert f"- *PGN, Table II*: {better} Effect {effect}, {ratio}; at equal seconds {effect}.\n" in text
     assert "PGN is better than SN. **Not supported here: undecided**." in text
     assert "GN is better than SN. **Not supported here: the opposite**." in text
     assert (
@@ -435,7 +443,7 @@ def test_a_verdict_that_seconds_change_says_so_and_other_tables_have_theirs():
     [line] = [line for line in text.splitlines() if "PGN is better than GN." in line]
     assert "**Supported here**. Effect -2.00" in line
     assert "at equal seconds +2.95" in line
-    assert " (the opposite). Other tables: Fashion, 1,000, the opposite, +20 %." in line
+    assert " (the opposite). Other tables: Fashion, 1,000, the opposite, 1.20 [1.13, 1.27]." in line
 
 
 def of_cifar(found: dict[str, records.Record]) -> dict[str, records.Record]:
@@ -468,7 +476,7 @@ def test_claims_of_late_training_are_judged_by_the_runs_on_few_images():
     gaps = "+0.50 [+0.50, +0.50] spreads and -1.00 [-1.00, -1.00] logits"
     assert f"- FARGAN, f = 8: its gap minus that of 0GP is {gaps}." in text
     assert f"{better} **Not testable here**. Effect +5.00 " in text
-    assert "Other tables: CIFAR, all, -1.00 [" in text  # what is not judged is not hidden
+    assert "Other tables: CIFAR, all, 0.75 [" in text  # what is not judged is not hidden
     assert "puts its 100 images 1.50 ± 0.00 spreads above held-out ones" in text
     assert "goes from 20.00 to 7.05 in the last quarter" in text
 
