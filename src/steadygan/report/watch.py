@@ -63,75 +63,83 @@ def _stamp(path: Path) -> str:
     return f"{found.st_mtime_ns:x}.{found.st_size:x}"
 
 
+class _Answers(BaseHTTPRequestHandler):
+    """Answers each request of the server, with the page or with its version."""
+
+    server: "_Server"
+
+    def do_GET(self) -> None:
+        if self.headers.get("Host") not in self.server.names:
+            # another host name that resolves to this address
+            self._answer(403, "this server answers its own machine only")
+        elif self.path == "/version":
+            self._answer(200, self.server.watch.version())
+        elif self.path == "/":
+            try:
+                self._answer(200, self.server.watch.page(), "text/html")
+            except UsageError as error:
+                self._answer(503, str(error))
+        else:
+            self._answer(404, "this server has one page: /")
+
+    def _answer(self, code: int, text: str, kind: str = "text/plain") -> None:
+        body = text.encode()
+        self.send_response(code)
+        headers = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body))}
+        headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: the terminal shows the address."""
+
+
+class _Server(ThreadingHTTPServer):
+    """Serves one page on loopback, a thread for each connection, of which there are few and none is kept long."""
+
+    daemon_threads = True
+
+    def __init__(self, watch: Watch, port: int) -> None:
+        """Listen. Raises OSError if the port is taken."""
+        super().__init__((HOST, port), _Answers)
+        self.watch = watch
+        self.names = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
+        self.free = threading.BoundedSemaphore(CLIENTS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, or close the connection where too many are open."""
+        if self.free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and close the connection when its time has passed."""
+        late = threading.Timer(SECONDS, _hang_up, [request])
+        late.daemon = True
+        late.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            late.cancel()
+            self.free.release()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Ignore a browser that disconnects during an answer; report other errors as usual."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 def server(watch: Watch, port: int) -> ThreadingHTTPServer:
     """The HTTP server of a page and its version, on loopback only. Raises UsageError if the port is taken."""
-
-    own: set[str] = set()
-    free = threading.BoundedSemaphore(CLIENTS)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.headers.get("Host") not in own:
-                self._answer(
-                    403, "this server answers its own machine only"
-                )  # another host name that resolves to this address
-            elif self.path == "/version":
-                self._answer(200, watch.version())
-            elif self.path == "/":
-                try:
-                    self._answer(200, watch.page(), "text/html")
-                except UsageError as error:
-                    self._answer(503, str(error))
-            else:
-                self._answer(404, "this server has one page: /")
-
-        def _answer(self, code: int, text: str, kind: str = "text/plain") -> None:
-            body = text.encode()
-            self.send_response(code)
-            headers = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body))}
-            headers |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Log nothing: the terminal shows the address."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def process_request(self, request: Any, client_address: Any) -> None:
-            """Answer in a thread of its own, or close the connection where too many are open."""
-            if free.acquire(blocking=False):
-                super().process_request(request, client_address)
-            else:
-                self.shutdown_request(request)
-
-        def process_request_thread(self, request: Any, client_address: Any) -> None:
-            """Answer, and close the connection when its time has passed."""
-            late = threading.Timer(SECONDS, _hang_up, [request])
-            late.daemon = True
-            late.start()
-            try:
-                super().process_request_thread(request, client_address)
-            finally:
-                late.cancel()
-                free.release()
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Ignore a browser that disconnects during an answer; report other errors as usual."""
-            if not isinstance(sys.exception(), ConnectionError):
-                super().handle_error(request, client_address)  # type: ignore[arg-type]
-
     try:
-        found = Server((HOST, port), Handler)
+        return _Server(watch, port)
     except OSError as error:
         raise UsageError(
             f"cannot listen on port {port} ({error.strerror}): choose another --port, or 0 for any free one"
         ) from None
-    own |= {f"{name}:{found.server_port}" for name in (HOST, "localhost")}
-    return found
 
 
 def _hang_up(request: socket.socket) -> None:

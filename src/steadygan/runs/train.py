@@ -15,7 +15,7 @@ from steadygan import config, diagnostics
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config, half
 from steadygan.config.resolve import device_of, scheduled
-from steadygan.config.schema import Compile, Evaluation, Gpu, Keep
+from steadygan.config.schema import Compile, Evaluation, Gpu
 from steadygan.config.zeros import at_zero, check_moves, sentence
 from steadygan.data.streams import Place
 from steadygan.errors import UsageError, nearest, said
@@ -410,28 +410,13 @@ def _train(
     step = _step(settings, team, console, own)
     blocked = settings.compile.when and run.device.type == "cpu"
     advance = advancing(step, team.draws, together=TOGETHER if blocked else None, stretch=team.draws.stretch)
-    images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     first = int(state.scalars["step"].flatten()[0])
     lost = lost_members(state)
     diverged = _lost_before(folder, first, lost) if lost else None
     ended: StoppedByDiagnosis | None = None
     keep_memory()
     places: dict[int, list[Place]] = {}
-    told = _told(
-        run,
-        places.__getitem__,
-        folder,
-        console,
-        facts=facts_of(settings),
-        keep=settings.keep,
-        trackers=settings.trackers,
-        stop_on=settings.stop_on,
-        steps=settings.steps,
-        images=images,
-        first=first,
-        wall_s=wall_s,
-        more=more,
-    )
+    told = _told(settings, run, places.__getitem__, folder, console, more, first=first, wall_s=wall_s)
     watched = _gradient_stats(mine) if team.place.leads or team.place.apart else None
     with (
         threads(settings.threads),
@@ -485,38 +470,38 @@ def _write_protocol(run: Run, evaluation: Evaluation, weights: str, folder: Path
 
 @contextmanager
 def _told(
+    settings: Config,
     run: Run,
     places: Callable[[int], list[Place]],
     folder: Path,
     console: Console,
+    more: Sequence[Sink],
     *,
-    facts: dict[str, Any],
-    keep: Keep,
-    trackers: Collection[str],
-    stop_on: Collection[str],
-    steps: int,
-    images: int,
     first: int,
     wall_s: float,
-    more: Sequence[Sink],
 ) -> Iterator[Callable[[Event], StoppedByDiagnosis | None]]:
     """Inside the block, each event goes to the loggers and to the diagnosis, which may say why to stop."""
-    show = console_sink(console, steps=steps, first=first, images_per_step=images * len(run.members))
-    events = diagnostics.Events(facts)
+    images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
+    show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))
+    events = diagnostics.Events(facts_of(settings))
     for _, line in whole(folder / EVENTS):  # only a resumed run has some
         events.add(line)
     opened = loggers(
         run,
         places,
         folder,
-        keep=keep,
-        trackers=trackers,
+        keep=settings.keep,
+        trackers=settings.trackers,
         images_per_step=images,
         first=first,
         wall_s=wall_s,
     )
-    with opened as sinks, _followed(trackers, run, folder, first, console) as (seen, judged), show as shown:
-        stop_early = early_stopping(events, images, stop_on, _noter(console), judged)
+    with (
+        opened as sinks,
+        _followed(settings.trackers, run, folder, first, console) as (seen, judged),
+        show as shown,
+    ):
+        stop_early = early_stopping(events, images, settings.stop_on, _noter(console), judged)
 
         def tell(event: Event) -> StoppedByDiagnosis | None:
             for sink in (*sinks, seen, shown, *more):
