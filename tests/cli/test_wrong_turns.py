@@ -63,7 +63,7 @@ WRONG = {
     "watch --logdir runs/a": "write steadygan watch runs/a (",
     "sample runs/a --seed 3": "write G(G.latents(64, seed=3)) with steadygan.load in Python",
     "train --colour": "(see steadygan train --help)",
-    "sweep ring8-fargan --scale tiny": "No such option: --scale (see steadygan sweep --help)",
+    "sweep ring8-fargan --scale tiny": "No such option: --scale (Possible",
     "data info --colour": "(see steadygan data info --help)",
     "trian": "Did you mean 'train'? (see steadygan --help)",
     "evaluate --batch no": "(see steadygan evaluate --help)",
