@@ -118,26 +118,45 @@ def grid(table: Table, method: str, seeds: range, options: argparse.Namespace) -
 
 
 def fresh(table: Table, method: str, rate: float, seeds: range, options: argparse.Namespace) -> None:
-    """Train a method on fresh seeds at its rate; a line for each seed, scored on the final split.
+    """Have a method's fresh seeds at its rate; a line for each seed, scored on the final split.
+
+    Runs at that rate that had a diagnosis are the same runs, and are not made again.
+    """
+    raw = described(table, method, [rate], seeds, options.steps)
+    known = records.read(options.figures)
+    examined = [known.get(f"{raw['name']}-diagnosis-{rate:g}-{seed}", {}) for seed in seeds]
+    if not all(line.get("steps") == raw["steps"] for line in examined):
+        examined = unexamined(table, method, raw, seeds, known, options)
+    for line in examined:
+        record = {**{key: line[key] for key in line if key != "verdicts"}, "part": "final", "rate": rate}
+        records.put(options.figures, f"{raw['name']}-final-{line['seed']}", record)
+    whole = {**about(table, method, raw), "part": "config", "config": raw}
+    records.put(options.figures, f"{raw['name']}-final{from_seed(seeds, table.seeds)}", whole)
+
+
+def unexamined(
+    table: Table,
+    method: str,
+    raw: dict[str, Any],
+    seeds: range,
+    known: Mapping[str, records.Record],
+    options: argparse.Namespace,
+) -> list[records.Record]:
+    """Train a method on fresh seeds without a diagnosis.
 
     Seeds that come later than the first ones, or at another rate, have the seconds of those and are scored at their
     steps: the seconds of a step do not depend on its rate.
     """
-    raw = described(table, method, [rate], seeds, options.steps)
-    later = from_seed(seeds, table.seeds)
-    folder = options.runs / f"{raw['name']}-final-{rate:g}{later}"
+    rate = raw["optimizer"]["lr"][0]
+    folder = options.runs / f"{raw['name']}-final-{rate:g}{from_seed(seeds, table.seeds)}"
     trained(config.with_root(raw, options.data_root), folder)
-    known = records.read(options.figures)
     first = known.get(f"{raw['name']}-final-{table.seeds.start}", {})
     if first.get("steps") == raw["steps"]:
         each, points = first["seconds_a_step"], {name: at["step"] for name, at in first["at"].items()}
     else:
         each, points = timing(table, raw["steps"], folder, len(seeds), known)
-    for seed, record in zip(seeds, measured(table, method, folder, seeds, points, options), strict=True):
-        record |= {**about(table, method, raw), "part": "final", "rate": rate, "seconds_a_step": each}
-        records.put(options.figures, f"{raw['name']}-final-{seed}", record)
-    whole = {**about(table, method, raw), "part": "config", "config": raw}
-    records.put(options.figures, f"{raw['name']}-final{later}", whole)
+    more = {**about(table, method, raw), "seconds_a_step": each}
+    return [{**line, **more} for line in measured(table, method, folder, seeds, points, options)]
 
 
 def from_seed(seeds: range, first: range) -> str:
@@ -160,7 +179,7 @@ def examined(table: Table, method: str, rate: float, seeds: range, options: argp
 
 
 def timing(
-    table: Table, steps: int, folder: Path, members: int, figures: dict[str, records.Record]
+    table: Table, steps: int, folder: Path, members: int, figures: Mapping[str, records.Record]
 ) -> tuple[float, dict[str, int]]:
     """The seconds of a member's step, and the checkpoints that have a final score."""
     each = seconds_a_step(folder / SECONDS) / members
@@ -182,7 +201,7 @@ def measured(
         yield {"seed": seed, "curve": curve, "at": found}
 
 
-def budget(table: Table, figures: dict[str, records.Record]) -> float:
+def budget(table: Table, figures: Mapping[str, records.Record]) -> float:
     """The seconds of the first method's whole run, which set the equal seconds; infinite before it has run."""
     first = figures.get(f"{table}-{table.methods[0]}-final-1")
     return first["steps"] * first["seconds_a_step"] if first else math.inf

@@ -333,7 +333,12 @@ def test_runs_are_made_once_with_their_seeds_and_an_interrupted_sitting_goes_on(
     assert lines[0]["curve"][0][0] == 0
     # a seed that is wanted later is trained alone, and scored where the first ones were
     last = lines[-1]
-    kept = {name: one for name, one in found.items() if not name.endswith("final-5")}
+    monkeypatch.setattr(table2, "undiagnosed", lambda *given: [])
+    kept = {
+        name: one
+        for name, one in found.items()
+        if not name.endswith("final-5") and one["part"] != "diagnosis"
+    }
     moved = {"equal steps": {**lines[0]["at"]["equal steps"], "step": 3}}
     records.write(small.figures, {**kept, f"{ALL}-sn-final-1": {**lines[0], "at": moved}})
     assert table2.sitting(small) == [f"{ALL}-nsgan-final", f"{ALL}-sn-final"]
@@ -343,7 +348,7 @@ def test_runs_are_made_once_with_their_seeds_and_an_interrupted_sitting_goes_on(
 
 
 @pytest.mark.slow
-def test_a_grid_names_its_runs_and_a_new_choice_makes_the_fresh_seeds_anew(small):
+def test_a_grid_names_its_runs_and_a_new_choice_makes_the_fresh_seeds_anew(small, monkeypatch):
     table2.sitting(small)
     found = records.read(small.figures)
     tuned = [one for one in found.values() if one["part"] == "grid" and one["method"] == "sn"]
@@ -366,6 +371,21 @@ def test_a_grid_names_its_runs_and_a_new_choice_makes_the_fresh_seeds_anew(small
     lines = finals(records.read(small.figures), ALL)["sn"]
     assert [(line["seed"], line["rate"]) for line in lines] == [(seed, other) for seed in FIRST.seeds]
     assert {line["seconds_a_step"] for line in lines} == {before}
+    # back at the first rate: runs that had a diagnosis there are taken, and nothing is trained
+    found = records.read(small.figures)
+    kept = {"part": "diagnosis", "rate": first, "verdicts": ["healthy"], "seconds_a_step": 0.5}
+    for seed in FIRST.seeds:
+        found[f"{ALL}-sn-diagnosis-{first:g}-{seed}"] = {**found[f"{ALL}-sn-final-{seed}"], **kept}
+    for one in found.values():
+        if one["part"] == "grid" and one["method"] == "sn" and one["rate"] == first:
+            one["curve"][-1][1] = -200.0
+    records.write(small.figures, found)
+    monkeypatch.setattr(table2, "trained", None)
+    monkeypatch.setattr(table2, "undiagnosed", lambda *given: [])
+    assert table2.sitting(small) == [f"{ALL}-sn-final"]
+    lines = finals(records.read(small.figures), ALL)["sn"]
+    assert {(line["rate"], line["seconds_a_step"]) for line in lines} == {(first, 0.5)}
+    assert not any("verdicts" in line for line in lines)
 
 
 # ----------------------------------------------------------------------------------------------------------------- page
