@@ -169,6 +169,22 @@ def test_mix_of_more_than_the_batch_holds_is_refused():
         mix(torch.zeros(3, 2), torch.ones(4, 2), 1)
 
 
+@pytest.mark.parametrize(
+    ("real", "selected"), [((3, 1), (2, 5)), ((3, 3, 4, 4), (2, 1, 4, 4)), ((3,), (2, 1))]
+)
+def test_mix_of_unlike_samples_is_refused(real, selected):
+    # they used to be broadcast: rows of 5 numbers, or grey fakes among colour reals
+    with pytest.raises(UsageError, match="give both one shape"):
+        mix(torch.zeros(real), torch.ones(selected), 1)
+
+
+def test_a_critic_that_works_in_place_changes_no_candidate():
+    candidates = torch.tensor([[-3.0], [-1.0], [2.0]])
+    critic = nn.Sequential(nn.LeakyReLU(0.2, inplace=True), nn.Flatten(0))
+    assert select(critic, candidates, 2).flatten().tolist() == [-3.0, -1.0]
+    assert candidates.flatten().tolist() == [-3.0, -1.0, 2.0]
+
+
 # --------------------------------------------------------------------------------------------- weights
 
 
@@ -440,6 +456,17 @@ def test_candidates_are_drawn_for_the_most_and_only_when_there_are_any():
     assert game(FakeAsReal(0, 0, POOL)).fields["z_pool"].shape == (0, LATENT)
     assert "z_pool" not in game(None).fields
     assert "z_pool" not in game(FakeAsReal(N0, N0, POOL)).players["G"].reads
+
+
+def test_a_count_above_the_most_is_the_most():
+    """Candidates are drawn for the most alone: the others would be real rows that weigh as fakes."""
+    losses_of = {}
+    for count in (N0, N0 + 2):
+        made = game(FakeAsReal(count, N0, POOL, weight=0.5))
+        losses_of[count] = made.players["D"].loss({"G": networks()[0], "D": networks()[1]}, draw(), {})
+    (one, logs), (other, more) = losses_of.values()
+    assert one.item() == other.item()
+    assert {key: value.item() for key, value in logs.items()} == {key: v.item() for key, v in more.items()}
 
 
 def test_more_than_a_batch_is_refused():

@@ -85,6 +85,23 @@ def test_a_loss_that_never_tires_has_no_gap_to_read(name):
         gamma.gap_at(losses.LOSSES[name], 0.3)
 
 
+@pytest.mark.parametrize("share", [-0.1, 0.0, 1e-20, 1.0, 1.5, math.nan])
+def test_a_share_that_is_no_part_of_the_pull_is_refused(share):
+    with pytest.raises(UsageError, match="from 1e-9 to below 1"):
+        gamma.gap_at(losses.non_saturating, share)
+
+
+def test_the_smallest_share_is_found():
+    # sigmoid(-gap / 2) = 1e-9 / 2
+    assert gamma.gap_at(losses.non_saturating, 1e-9) == pytest.approx(2 * math.log(2e9), rel=1e-6)
+
+
+@pytest.mark.parametrize("gap", [0.0, -1.0, math.nan])
+def test_a_critic_without_a_gap_has_no_weight(gap):
+    with pytest.raises(UsageError, match="positive gap"):
+        gamma.weight_for(losses.non_saturating, gap, 1.0)
+
+
 def test_rescaling_is_the_published_rule():
     # StyleGAN2-ADA's automatic gamma (with its 1/2): 0.0002 pixels / batch
     def published(side, batch):

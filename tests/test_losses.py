@@ -417,6 +417,18 @@ def test_matching_of_means_by_hand():
         losses.mean_feature_matching(real, fake[:0])
 
 
+def test_terms_of_half_precision_are_those_of_float32():
+    """In float16 a square above 65,504 is infinite, and one below 6e-8 is 0."""
+    codes = torch.tensor([[100.0, -200.0], [300.0, 50.0], [1e-4, 2e-4]])
+    for kind in (torch.float16, torch.bfloat16):
+        narrow = codes.to(kind)
+        assert losses.pull_away(narrow).item() == losses.pull_away(narrow.float()).item()
+        found = losses.mean_feature_matching(3 * narrow[:2], narrow[2:])
+        assert (
+            found.item() == losses.mean_feature_matching((3 * narrow[:2]).float(), narrow[2:].float()).item()
+        )
+
+
 # ------------------------------------------------------------------------------------------- terms of logits
 
 
@@ -442,6 +454,11 @@ def test_lecam_pulls_each_side_to_the_other_sides_average():
     a_real, a_fake = torch.tensor(1.5), torch.tensor(-0.5)
     by_hand = (2.5**2 + 4.5**2) / 2 + (2.5**2 + 1.5**2 + 0.5**2) / 3
     assert losses.lecam(real, fake, a_real, a_fake).item() == pytest.approx(by_hand)
+    graph = a_real.requires_grad_() * 1.0  # a running mean of logits, which a loop has not detached
+    (none,) = torch.autograd.grad(
+        losses.lecam(real.requires_grad_(), fake, graph, a_fake), a_real, allow_unused=True
+    )
+    assert none is None
     both = losses.lecam([real, 2 * real], [fake, fake], [1.5, 0.0], [-0.5, 1.0])
     second = ((2 * real - 1) ** 2).mean() + (fake**2).mean()
     assert both.item() == pytest.approx(by_hand + second.item())

@@ -536,8 +536,38 @@ def test_the_logits_beside_a_penalty_of_the_probability(name):
 
 @pytest.mark.parametrize("name", ["max_gradient", "dragan", "approximated_r1"])
 def test_a_penalty_of_logits_alone_has_no_other_output_to_look_at(name):
-    with pytest.raises(UsageError, match=f"{name} looks at the logit alone: leave out of='probability'"):
+    with pytest.raises(UsageError, match=f"{name} takes no of: leave it out"):
         penalties.value_and(getattr(penalties, name), lambda x: x[:, 0], torch.ones(4, 2), of="probability")
+
+
+@pytest.mark.parametrize(
+    ("name", "points", "given", "said"),
+    [
+        ("r1", 1, {"sigma": 0.1}, "r1 takes no sigma"),
+        (
+            "r1",
+            1,
+            {"alpha": torch.ones(4), "direction": torch.ones(4, 2)},
+            "r1 takes no alpha and no direction",
+        ),
+        ("dragan", 1, {"direction": torch.ones(4, 2)}, "dragan takes no direction"),
+        ("r1", 2, {}, "r1 takes x_real after the critic, not 2 tensors"),
+        ("one_centered", 1, {}, "one_centered takes x_real and x_fake after the critic, not 1 tensors"),
+    ],
+)
+def test_value_and_refuses_what_the_penalty_does_not_take(name, points, given, said):
+    with pytest.raises(UsageError, match=said):
+        penalties.value_and(
+            getattr(penalties, name), lambda x: x[:, 0], *[torch.ones(4, 2)] * points, **given
+        )
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_whole_numbers_have_no_gradient_and_are_refused(name):
+    whole = torch.ones(4, 2, dtype=torch.uint8)
+    points = [whole] * (2 if PENALTIES[name]().where == "between" else 1)
+    with pytest.raises(UsageError, match="needs samples of floating point, not torch\\.uint8"):
+        getattr(penalties, name)(lambda x: x.float().sum(1), *points)
 
 
 def test_value_and_of_something_else_is_refused():

@@ -31,6 +31,7 @@ __all__ = [
     "Reduction",
     "along",
     "answer",
+    "check_floats",
     "check_twice_differentiable",
     "critics",
     "differentiated",
@@ -40,6 +41,7 @@ __all__ = [
     "ranks",
     "slopes",
     "total",
+    "wide",
 ]
 
 AnyCritic = Callable[..., Any]
@@ -146,7 +148,7 @@ def answer(
     >>> answer(lambda x, y: (x + y, None), torch.ones(2), y=torch.ones(2), logits=lambda out: out[0])
     tensor([2., 2.])
     """
-    output = critic(x, *_rows_of(x, y))
+    output = critic(x.clone(), *_rows_of(x, y))  # a clone: the first layer may work in place
     found = logits(output) if logits else output
     if logits is None and not isinstance(found, Tensor) and not _is_list_of_tensors(found):
         raise UsageError(
@@ -236,6 +238,15 @@ def each_rank(logits: Logits, samples: int) -> Tensor:
     return total(one_each(part, samples, "mean") for part in critics(logits))
 
 
+def wide(x: Tensor) -> Tensor:
+    """Return x in float32 or wider: sums of squares of half-precision numbers overflow, or round to nothing.
+
+    >>> wide(torch.ones(2, dtype=torch.float16)).dtype, wide(torch.ones(2, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class Differentiated(NamedTuple):
     """A critic's logits as it gave them, and for each critic one number [N] a sample and its gradient like x."""
 
@@ -265,11 +276,10 @@ def differentiated(
     >>> differentiated(lambda x: [x[:, 0], 2 * x[:, 1]], torch.zeros(1, 2)).gradients
     [tensor([[1., 0.]]), tensor([[0., 2.]])]
     """
-    if not x.is_floating_point():
-        raise UsageError(f"a critic's gradient needs samples of floating point, not {x.dtype}: convert them")
+    check_floats(x)
 
     def at(x: Tensor) -> Tensor | list[Tensor]:
-        return answer(critic, x.clone(), y=y, logits=logits)  # a clone: the first layer may work in place
+        return answer(critic, x, y=y, logits=logits)
 
     if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
         return _pulled_back(at, x, reduce)
@@ -282,6 +292,12 @@ def differentiated(
         raw = at(x)
         each = [one_each(part, len(x), reduce) for part in critics(raw)]
         return Differentiated(raw, each, [_slope(part, x) for part in each])
+
+
+def check_floats(x: Tensor) -> None:
+    """Raise UsageError for samples that have no gradient, such as bytes."""
+    if not x.is_floating_point():
+        raise UsageError(f"a critic's gradient needs samples of floating point, not {x.dtype}: convert them")
 
 
 def _pulled_back(

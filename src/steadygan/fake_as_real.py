@@ -80,7 +80,7 @@ def mix(x_real: Tensor, selected: Tensor, count: float | Tensor, total: int | No
     N - count real rows stay, so the critic's real part keeps N rows whatever the count. `count` may be a
     tensor that changes from step to step. It is then rounded, and clipped to at most m. Inside `parallel.over`,
     x_real are this process's rows of the N = `total` real rows (as many on each process unless given). Raises
-    UsageError if m > N.
+    UsageError if m > N, and for samples of two shapes.
 
     >>> mix(torch.zeros(3, 1), torch.ones(2, 1), torch.tensor(1.0)).flatten()
     tensor([0., 0., 1.])
@@ -89,6 +89,11 @@ def mix(x_real: Tensor, selected: Tensor, count: float | Tensor, total: int | No
     if len(selected) > total:
         raise UsageError(
             f"{len(selected)} selected fakes cannot replace rows of {total} reals: select at most {total}"
+        )
+    if selected.shape[1:] != x_real.shape[1:]:
+        raise UsageError(
+            f"selected fakes of shape {list(selected.shape[1:])} cannot replace reals of shape "
+            f"{list(x_real.shape[1:])}: give both one shape"
         )
     place = parallel.rows(total).start + torch.arange(len(x_real), device=x_real.device)
     first = total - rounded(count, len(selected))

@@ -36,17 +36,21 @@ def gap_at(loss: Loss, share: float) -> float:
     """Return the gap at which only `share` of the pull at gap 0 is left, by bisection.
 
     Raises UsageError for a loss whose pull does not fall smoothly (wasserstein, hinge). There no gap differs
-    from another.
+    from another. Also for a share below 1e-9, and for 1 or more.
 
     >>> from steadygan.losses import non_saturating
     >>> round(gap_at(non_saturating, 0.3), 3)
     3.469
     """
+    if not 1e-9 <= share < 1:
+        raise UsageError(
+            f"share is the part of the pull that is left, from 1e-9 to below 1, not {share}: take 0.3"
+        )
     wanted = share * pull(loss, 0.0)
     low, high = 0.0, 1.0
     while pull(loss, high) > wanted and high < 64:
         high *= 2
-    if high >= 64 or pull(loss, 1e-3) >= pull(loss, 0.0):
+    if pull(loss, high) > wanted or pull(loss, 1e-3) >= pull(loss, 0.0):
         raise UsageError(
             "the weight follows from how far the critic's loss is saturated, but this loss does not saturate "
             "gradually: probe with game.loss=non_saturating"
@@ -60,12 +64,15 @@ def gap_at(loss: Loss, share: float) -> float:
 def weight_for(loss: Loss, gap: float, distance: float) -> float:
     """Return the weight (no 1/2) under which a free critic rests at `gap`: pull distance^2 / (2 gap).
 
-    For the logistic losses and a small gap that is distance^2 / (4 gap).
+    For the logistic losses and a small gap that is distance^2 / (4 gap). Raises UsageError unless the gap is
+    positive.
 
     >>> from steadygan.losses import non_saturating
     >>> round(weight_for(non_saturating, 0.01, distance=2.0), 1)
     99.8
     """
+    if not gap > 0:
+        raise UsageError(f"a critic that tells reals from fakes rests at a positive gap, not {gap}")
     return pull(loss, gap) * distance**2 / (2 * gap)
 
 

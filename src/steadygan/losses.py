@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steadygan import parallel
-from steadygan.critic_outputs import Logits, critics, paired, total
+from steadygan.critic_outputs import Logits, critics, paired, total, wide
 from steadygan.errors import UsageError
 
 __all__ = [
@@ -287,7 +287,7 @@ def lecam(real_logits: Logits, fake_logits: Logits, real_average: Average, fake_
     >>> lecam(torch.tensor([1.0, 3.0]), torch.tensor([-1.0]), real_average=2.0, fake_average=-1.0)
     tensor(19.)
     """
-    averages = [list(a) if isinstance(a, list | tuple) else [a] for a in (real_average, fake_average)]
+    averages = [_constants(a) for a in (real_average, fake_average)]
     pairs = paired(real_logits, fake_logits)
     if {len(each) for each in averages} != {len(pairs)}:
         raise UsageError(
@@ -296,6 +296,12 @@ def lecam(real_logits: Logits, fake_logits: Logits, real_average: Average, fake_
         )
     found = zip(pairs, *averages, strict=True)
     return total((r - below).square().mean() + (f - above).square().mean() for (r, f), above, below in found)
+
+
+def _constants(average: Average) -> list[Tensor | float]:
+    """The averages of each critic, without a graph."""
+    each: Sequence[Tensor | float] = average if isinstance(average, list | tuple) else [average]  # type: ignore[list-item]
+    return [one.detach() if isinstance(one, Tensor) else one for one in each]
 
 
 def pull_away(codes: Tensor, count: int | None = None) -> Tensor:
@@ -309,7 +315,7 @@ def pull_away(codes: Tensor, count: int | None = None) -> Tensor:
     >>> pull_away(torch.ones(3, 4)), pull_away(torch.eye(3))
     (tensor(1.), tensor(0.))
     """
-    flat = codes.flatten(1) if codes.ndim > 1 else codes
+    flat = wide(codes.flatten(1) if codes.ndim > 1 else codes)
     count = parallel.whole(len(flat), count)
     if codes.ndim < 2 or count < 2:
         raise UsageError(
@@ -366,7 +372,8 @@ def mean_feature_matching(real_features: Tensor, fake_features: Tensor) -> Tenso
             f"feature matching compares one layer's features, but their shapes are {list(real_features.shape)} (real) "
             f"and {list(fake_features.shape)} (fake): pass rows [N, ...] and [M, ...] of the same layer"
         )
-    return (parallel.mean_row(real_features) - parallel.mean_row(fake_features)).square().sum()
+    real, fake = (parallel.mean_row(wide(each)) for each in (real_features, fake_features))
+    return (real - fake).square().sum()
 
 
 def _layers(features: Any) -> list[list[Tensor]]:

@@ -348,7 +348,7 @@ def scaled_gradient(x: Tensor, scale: float | Tensor) -> Tensor:
     """Return x, whose gradient arrives multiplied by `scale`: a linear map in the backward pass alone.
 
     Between G and D it normalizes the gradient that G receives: D(scaled_gradient(G(z), 1 / size)), with `size` a
-    running mean of `gradient_size`. So the step of G does not follow how steep D is.
+    running mean of `gradient_size`, and 1 where that is 0. So the step of G does not follow how steep D is.
 
     >>> x = torch.ones(2, requires_grad=True)
     >>> scaled_gradient(x, 0.5).sum().backward()

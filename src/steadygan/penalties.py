@@ -35,10 +35,12 @@ from steadygan.critic_outputs import (
     Asked,
     Logits,
     along,
+    check_floats,
     check_twice_differentiable,
     differentiated,
     each_rank,
     total,
+    wide,
 )
 from steadygan.errors import UsageError
 
@@ -98,11 +100,7 @@ def squared_norm(gradient: Tensor) -> Tensor:
     >>> squared_norm(torch.ones(2, 3, 4))
     tensor([12., 12.])
     """
-    return _wide(gradient).square().reshape(len(gradient), -1).sum(1)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return wide(gradient).square().reshape(len(gradient), -1).sum(1)
 
 
 def norm(gradient: Tensor) -> Tensor:
@@ -126,6 +124,7 @@ def interpolate(x_real: Tensor, x_fake: Tensor, alpha: Tensor | None = None) -> 
     tensor([[0., 0., 0.],
             [1., 1., 1.]])
     """
+    check_floats(x_real)
     if x_real.shape != x_fake.shape:
         raise UsageError(
             f"interpolation pairs one real with one fake sample, but their shapes are {list(x_real.shape)} "
@@ -149,6 +148,7 @@ def perturb(x_real: Tensor, noise: Tensor | None = None, alpha: Tensor | None = 
     >>> perturb(torch.tensor([[0.0], [2.0]]), torch.ones(2, 1), torch.ones(2)).flatten()
     tensor([0.5000, 2.5000])
     """
+    check_floats(x_real)
     noise = torch.rand_like(x_real) if noise is None else noise
     if noise.shape != x_real.shape:
         raise UsageError(
@@ -215,6 +215,7 @@ def _looked(
         seen = differentiated(critic, x, **how)
         check_twice_differentiable(seen.gradients)
     else:
+        check_floats(x)
         seen = along(critic, x, torch.randn_like(x) if direction is None else direction, penalty.sigma, **how)
     terms = [penalty.term(*pair) for pair in zip(seen.logits, seen.gradients)]
     return seen.raw, total([penalty.reduce(term) for term in terms])
@@ -421,7 +422,7 @@ def difference(
             f"real and fake samples have one shape, not {list(x_real.shape[1:])} and {list(x_fake.shape[1:])}"
         )
     sides = ((real_logits, x_real), (fake_logits, x_fake))
-    real, fake = (_wide(each_rank(raw, len(x))) for raw, x in sides)
+    real, fake = (wide(each_rank(raw, len(x))) for raw, x in sides)
     near = close(x_real, parallel.gathered(x_fake.detach(), total), delta)
     squares = torch.where(near, (real.unsqueeze(1) - parallel.gathered(fake, total)).square(), 0.0)
     found, count = parallel.together(torch.stack([squares.sum(), near.sum().to(squares.dtype)])).unbind()
@@ -436,9 +437,8 @@ def close(x: Tensor, y: Tensor, delta: float) -> Tensor:
             [ True]])
     """
     # Not by products of matrices, whose rounding is larger than the distances of close pairs.
-    far = torch.cdist(
-        x.detach().flatten(1), y.detach().flatten(1), compute_mode="donot_use_mm_for_euclid_dist"
-    )
+    a, b = (wide(each.detach()).reshape(len(each), -1) for each in (x, y))
+    far = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
     return far <= delta
 
 
@@ -468,12 +468,19 @@ def value_and(
             f"value_and takes one of {', '.join(PENALTIES)} of steadygan.penalties, not {name or penalty!r}: "
             "for a penalty of your own take logits and gradient from input_gradient"
         )
-    if of != "logit" and "of" not in signature(penalty).parameters:
-        raise UsageError(f"{name} looks at the logit alone: leave out of={of!r}")
+    takes = signature(penalty).parameters
+    draws = {key: value for key, value in {"alpha": alpha, "noise": noise}.items() if value is not None}
+    changed = {"of": of != "logit", "sigma": sigma != SIGMA, "direction": direction is not None}
+    foreign = [key for key in (*draws, *(key for key in changed if changed[key])) if key not in takes]
+    if foreign:
+        raise UsageError(f"{name} takes no {' and no '.join(foreign)}: leave it out")
+    wanted = [key for key in takes if key in ("x_real", "x_fake")]
+    most = len(wanted) + sum(key in takes for key in ("noise", "alpha"))
+    if not len(wanted) <= len(points) <= most:
+        raise UsageError(f"{name} takes {' and '.join(wanted)} after the critic, not {len(points)} tensors")
     record = PENALTIES[name]() if of == "logit" else PENALTIES[name](of=of)
     if record.sigma is not None:
         record = PENALTIES[name](sigma)
-    draws = {key: value for key, value in {"alpha": alpha, "noise": noise}.items() if value is not None}
     return _looked(record, critic, PLACES[record.where](*points, **draws), direction, **how)
 
 

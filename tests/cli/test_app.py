@@ -699,7 +699,7 @@ def test_a_name_that_is_an_override_trains_with_a_note(place, command):
     done = command("train", "ring8-r2", "--dry-run", "compile=false")
     assert done.code == 0
     instead = "ring8-0gp 'critic.penalties=[{name: r2, weight: 0.1}]'"
-    assert done.err == f"note: ring8-r2 is an override of another recipe: from now on, write {instead}\n"
+    assert done.err == f"note: ring8-r2 stands for an override of another recipe: {instead}\n"
     whole = command("train", *shlex.split(instead), "--dry-run", "compile=false")
     assert whole.err == ""
     assert done.out.replace("ring8-r2", "ring8-0gp").splitlines()[:-1] == whole.out.splitlines()[:-1]

@@ -55,6 +55,22 @@ def old_spectral_critic():
     return nn.Sequential(old(nn.Linear(2, 8)), nn.ReLU(), old(nn.Linear(8, 1)), nn.Flatten(0))
 
 
+class InParts(nn.Module):
+    """Writes to the buffers of parts whose own forward it does not call."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(2, 16), nn.BatchNorm1d(16), nn.Linear(16, 1)
+        self.kept = nn.Module()
+        self.kept.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        h = self.norm.forward(self.first(x))
+        h = nn.functional.batch_norm(h, self.norm.running_mean, self.norm.running_var, training=True)
+        self.kept.seen.add_(1)
+        return self.last(h.relu()).squeeze(1)
+
+
 def image_critic():
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, 2, 1),
@@ -79,6 +95,7 @@ NETS = {
     "old spectral": (old_spectral_critic, (2,)),
     "batch norm, dropout, in a function": (Hidden, (2,)),
     "images": (image_critic, (1, 8, 8)),
+    "buffers of its parts": (InParts, (2,)),
     "compiled": (lambda: torch.compile(Hidden(), backend="eager"), (2,)),
 }
 
@@ -281,6 +298,20 @@ def test_small_batches_are_compared_with_those_of_the_last_calls():
     assert found["fakes/diversity"] == pytest.approx(0.5, abs=0.08)
     assert found["fakes/coverage"] > 0.5
     assert torch.equal(torch.cat([r for r, _ in monitor._recent]), real)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_pass_that_fails_ends_no_later_one(every):
+    """Samples of another type at step 6, which the loop catches; the steps of the other passes stay."""
+    monitor = Monitor(plain_critic(), every=every)
+    for step in range(1, 11):
+        x = torch.randn(16, 2)
+        try:
+            monitor.step(x, x.long() if step == 6 else x)
+        except UsageError:
+            assert step == 6
+    wanted = [step for step in range(every, 11, every) if step != 6]
+    assert monitor.history().series["slope/fake"].steps.tolist() == wanted
 
 
 def test_most_steps_do_not_call_the_critic():

@@ -2,12 +2,14 @@
 
 import copy
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from steadygan.data.dataset import Data
 from steadygan.dynamics import alternating
+from steadygan.errors import UsageError
 from steadygan.game import Draws, Network, carried, flatten, unflatten
 from steadygan.game.optimizers import adam
 from steadygan.game.state import complete, initial
@@ -22,6 +24,23 @@ def pair():
     D[0].requires_grad_(False)
     G[2].bias.requires_grad_(False)
     return {"G": G, "D": D}
+
+
+def test_a_network_without_a_trainable_parameter_keeps_its_precision():
+    frozen = nn.Linear(2, 3).half().requires_grad_(False)
+    network = Network(frozen)
+    x = torch.ones(4, 2, dtype=torch.float16)
+    found = network(torch.zeros(0), carried(frozen), x)
+    assert torch.equal(found, frozen(x))
+    assert found.dtype == torch.float16
+
+
+@pytest.mark.parametrize("counts", [(0, 1), (-3, 1), (1, 0), (2, 2)])
+def test_counts_of_steps_that_train_nothing_are_refused(counts):
+    nets = pair()
+    game = gan(Network(nets["G"]), Network(nets["D"]), non_saturating, shape=(2,), batch=16, latent=3)
+    with pytest.raises(UsageError, match=r"choose 1 or more|set one of"):
+        alternating(game, {name: adam(lr=0.01) for name in nets}, n_critic=counts[0], n_generator=counts[1])
 
 
 def test_frozen_parameters_stay_and_the_others_move_as_in_a_plain_loop():

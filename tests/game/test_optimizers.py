@@ -234,6 +234,16 @@ def test_weight_decay_is_decoupled_and_may_follow_a_schedule():
     torch.testing.assert_close(found, factors[:, None] * START)
 
 
+def test_adam_counts_beyond_256_steps_in_bfloat16():
+    """A count that stops there makes all later steps too small: 1 - 0.999^400 is 0.33, and at 256 it is 0.23."""
+    optimizer = OPTIMIZERS["adam"](lr=1.0)
+    p, g = torch.zeros(1, dtype=torch.bfloat16), torch.ones(1, dtype=torch.bfloat16)
+    moments = optimizer.init(p)
+    for _ in range(400):
+        _, moments = optimizer.update(g, moments, p, {})
+    assert moments["count"].item() == 400
+
+
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.9), (0.5, 0.99999)])
 def test_adams_first_steps_in_float32_agree_with_float64(betas):
     """At a constant gradient every corrected step is lr g / (|g| + eps) exactly.

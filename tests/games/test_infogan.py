@@ -510,6 +510,8 @@ def test_purity_by_hand():
     close(metrics.purity(torch.zeros(6, dtype=torch.int64), truth), 3 / 6)
     close(metrics.purity(torch.tensor([3, 3, 0, 0, 0, 1]), truth), 1.0)
     close(metrics.purity(torch.arange(6), torch.zeros(6, dtype=torch.int64)), 1.0)
+    for kind in (torch.uint8, torch.int8):  # whose products of group and class would overflow
+        close(metrics.purity(torch.arange(20).to(kind), torch.arange(20).to(kind)), 1.0)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,11 @@ def test_resized_images_in_0_to_1_overshoot_and_are_recognised():
         (np.zeros((5, 8, 8, 3), np.int64), "uint8 or floating point, not int64"),
         ([np.zeros((8, 8)), np.zeros((8, 9))], "sample 1 is 8x9 float64 but sample 0 is 8x8 float64"),
         ([Image.new("P", (4, 4))], r"mode P: convert it with .convert\('RGB'\)"),
+        ([torch.zeros(1, 8, 8), np.zeros((1, 8, 8))], "holds tensors and others"),
+        (
+            [torch.zeros(1, 8, 8), torch.zeros(1, 8, 9)],
+            r"sample 1 is 1x8x9 torch\.float32 but sample 0 is 1x8x8",
+        ),
         ([3], "a list of samples holds a int"),
         ([], "not list: convert"),
         ("folder", "not str: convert"),
@@ -136,6 +141,11 @@ def test_resized_images_in_0_to_1_overshoot_and_are_recognised():
 def test_what_is_no_set_of_samples_is_refused(samples, sentence):
     with pytest.raises(UsageError, match=sentence):
         as_tensor(samples)
+
+
+def test_a_list_of_tensors_may_be_in_bfloat16():
+    rows = [torch.full((1, 8, 8), float(i), dtype=torch.bfloat16) for i in range(3)]
+    assert torch.equal(as_tensor(rows), torch.stack(rows))
 
 
 def test_grey_images_may_lack_the_channel():

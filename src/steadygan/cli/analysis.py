@@ -91,7 +91,7 @@ def note(text: str) -> None:
 def named_recipe(name: str) -> tuple[str, dict[str, Any]]:
     """The recipe of this name, with a note on what to write instead of a name that stands for an override."""
     if instead := spelled_out(name):
-        note(f"{name} is an override of another recipe: from now on, write {instead}")
+        note(f"{name} stands for an override of another recipe: {instead}")
     return find_recipe(name)
 
 

@@ -211,6 +211,9 @@ class Monitor:
         scalars: Mapping[str, Tensor | float],
     ) -> None:
         """Keep the samples of a call shortly before a diagnostics pass, or run the pass."""
+        due = self.count == self._next
+        while self._next <= self.count:  # first, so that a call that fails ends no later pass
+            self._next += self.every
         if _GONE in (self._critic, self._objective, self._how):
             raise UsageError(
                 "this Monitor was pickled without its critic, loss or logits, because pickle stores no lambda: make a "
@@ -226,9 +229,8 @@ class Monitor:
         self._recent.append((features(x_real.detach()), features(x_fake.detach())))
         while sum(len(fake) for _, fake in self._recent) - len(self._recent[0][1]) >= ROWS:
             self._recent.popleft()
-        if self.count == self._next:
+        if due:
             self._measure(real, fake, own)
-            self._next += self.every
         if self.count == self._next - 1:
             self._before = {name: _copied(module) for name, module in self._players.items()}
         calls = max(2, min(REACH, math.ceil(ROWS / len(x_fake))))

@@ -49,20 +49,22 @@ class Shown(NamedTuple):
 def untouched(device: torch.device) -> Iterator[list[nn.Module]]:
     """Restore the modules that are called inside and the random numbers; yields these modules as a list.
 
-    From its first call on, a module works on copies of its own buffers (running statistics, vectors of a
-    spectral norm), even if a function hides it. Its own tensors are not written to, because a graph of the
+    From its first call on, a module works on copies of its buffers and of its parts' (running statistics, vectors of
+    a spectral norm), even if a function hides it. Its own tensors are not written to, because a graph of the
     loop may hold them. Compiled code runs eagerly. A wrapper of parallel training calls its network alone, and a
     synchronized batch norm uses the batch of this process: the other processes do not take part. Raises UsageError
     for a network that is sharded over them.
     """
     own: dict[nn.Module, dict[str, Tensor]] = {}
 
-    def lend(module: nn.Module, inputs: object) -> None:
-        if module not in own:
-            check_whole(module)
-            own[module] = dict(module.named_buffers(recurse=False))
-            for name, buffer in own[module].items():
-                setattr(module, name, buffer.clone())
+    def lend(called: nn.Module, inputs: object) -> None:
+        # Its parts too: a forward may write to their buffers without calling them.
+        for module in called.modules() if called not in own else ():
+            if module not in own:
+                check_whole(module)
+                own[module] = dict(module.named_buffers(recurse=False))
+                for name, buffer in own[module].items():
+                    setattr(module, name, buffer.clone())
 
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
@@ -191,7 +193,7 @@ def _logits(critic: AnyCritic, held: Shown, rows: int, how: Reading) -> Tensor:
     parts = [held.rows(slice(start, start + rows)) for start in starts]
     try:
         with torch.no_grad():
-            found = [answer(critic, part.x.clone(), y=part.y, logits=how.get("logits")) for part in parts]
+            found = [answer(critic, part.x, y=part.y, logits=how.get("logits")) for part in parts]
             summed = [
                 total(wide(one_each(logits, len(part.x), how.get("reduce"))) for logits in critics(each))
                 for part, each in zip(parts, found)

@@ -21,8 +21,8 @@ def alternating(
     it, and repeats those of critics alone `n_critic` times and all others `n_generator` times. Each optimizer may
     be of its own kind.
 
-    Raises UsageError where both counts are above 1. Source: Goodfellow 2014, Algorithm 1; Mescheder 2017,
-    Algorithm 3 (AltGA). The generator in the inner loop: Goodfellow 2016 (tutorial), section 5.1.1.
+    Raises UsageError where both counts are above 1, and for one below 1. Source: Goodfellow 2014, Algorithm 1;
+    Mescheder 2017, Algorithm 3 (AltGA). The generator in the inner loop: Goodfellow 2016 (tutorial), section 5.1.1.
     """
     check_inner(n_critic, n_generator)
     turns = [
@@ -43,7 +43,11 @@ def alternating(
 
 
 def check_inner(n_critic: int, n_generator: int) -> None:
-    """Raise UsageError where both sides of the game would be in the inner loop."""
+    """Raise UsageError where both sides of the game would be in the inner loop, or one in none."""
+    if min(n_critic, n_generator) < 1:
+        raise UsageError(
+            f"each side takes a step or more, but n_critic={n_critic} and n_generator={n_generator}: choose 1 or more"
+        )
     if n_critic > 1 and n_generator > 1:
         given = f"n_critic={n_critic} and n_generator={n_generator}"
         raise UsageError(f"one side of the game can be in the inner loop: set one of {given} to 1")

@@ -136,8 +136,8 @@ def step_matrix(rule: str, V: Tensor, n: int, h: float, **options: Any) -> Cycle
         if name not in known:
             hint = nearest(name, known) if known else "it has none"
             raise UsageError(f"{rule} has no option {name!r}: {hint}")
-        if name in ("n_critic", "n_generator", "steps") and value < 1:
-            raise UsageError(f"{rule} takes a {name} of 1 or more, not {value}")
+        if name == "steps" and value < 1:
+            raise UsageError(f"{rule} takes steps of 1 or more, not {value}")
     if V.ndim != 2 or V.shape[0] != V.shape[1]:
         raise UsageError(f"v' must be a square matrix, not {list(V.shape)}")
     if not 0 <= n <= len(V):

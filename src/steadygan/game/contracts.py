@@ -102,6 +102,8 @@ class Network:
         with context:
             out = torch.func.functional_call(self.module, tensors, (x, *more), tie_weights=self.tied)
         buffers.update({name: tensors[name] for name in buffers})
+        if not parts:  # nothing is trained, so nothing has the state's precision
+            return out
         dtype = next(iter(parts.values())).dtype
         return out.to(dtype) if isinstance(out, Tensor) else tree_map(lambda part: part.to(dtype), out)
 

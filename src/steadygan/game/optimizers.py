@@ -105,7 +105,9 @@ def adam(lr: Number, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-
     beta1, beta2 = betas
 
     def init(params: Tensor) -> Moments:
-        count = torch.zeros((), dtype=params.dtype, device=params.device)
+        # A count in bfloat16 would stop at 256.
+        wide = torch.promote_types(params.dtype, torch.float32)
+        count = torch.zeros((), dtype=wide, device=params.device)
         return {"mean": torch.zeros_like(params), "square": torch.zeros_like(params), "count": count}
 
     def update(g: Tensor, moments: Moments, params: Tensor, scalars: Scalars) -> tuple[Tensor, Moments]:

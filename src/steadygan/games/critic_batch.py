@@ -89,7 +89,7 @@ def shown(
     if not far:
         return Rows(x_real, G(draw["z"]), parallel.whole(len(x_real), batch), labels)
     z, pool = draw["z"], draw["z_pool"]
-    count, candidates_in_all = fake_as_real.rounded(at(far.count, scalars)), far.pool * far.most
+    count, candidates_in_all = fake_as_real.rounded(at(far.count, scalars), far.most), far.pool * far.most
     theirs = {"pool": latent_labels(pool, classes)} if classes else {}
     D = labelled(nets["D"], theirs, "pool")
     first = parallel.rows(candidates_in_all).start

@@ -29,5 +29,6 @@ def purity(found: Tensor, truth: Tensor) -> float:
             "groups and classes must be whole numbers from 0: pass indices, as argmax returns them"
         )
     groups, classes = int(found.max()) + 1, int(truth.max()) + 1
-    counts = torch.bincount(found.cpu() * classes + truth.cpu(), minlength=groups * classes)
+    # int64: of bytes the product would overflow
+    counts = torch.bincount(found.cpu().long() * classes + truth.cpu().long(), minlength=groups * classes)
     return counts.view(groups, classes).amax(1).sum().item() / len(found)

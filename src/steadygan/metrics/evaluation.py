@@ -226,8 +226,13 @@ def _checked(x: Tensor, wanted: int, data: Data) -> Tensor:
     if data.images and x.dtype == torch.uint8:
         return as_seen(x)
     if not x.is_floating_point():
+        small = (
+            ""
+            if data.images
+            else f"; samples of shape {list(data.shape)} are no images (1 or 3 channels, 8x8)"
+        )
         raise UsageError(
-            f"generated samples must be floating point, images uint8 or in [-1, 1], not {x.dtype}: convert them"
+            f"generated samples must be floating point, images uint8 or in [-1, 1], not {x.dtype}{small}: convert them"
         )
     if bad := int((~x.flatten(1).isfinite()).any(1).sum()):
         raise UsageError(

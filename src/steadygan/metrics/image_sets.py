@@ -33,16 +33,17 @@ def as_tensor(samples: Any) -> Tensor:
             f"samples are a tensor, an array, a list of images or a function, not {type(samples).__name__}: convert "
             "them"
         )
-    found = [_one(sample) for sample in samples]
+    tensors = [isinstance(sample, Tensor) for sample in samples]
+    if any(tensors) and not all(tensors):
+        raise UsageError("a list of samples holds tensors and others: give all as tensors, or all as arrays")
+    found: list[Any] = list(samples) if all(tensors) else [_one(sample) for sample in samples]
     for index, one in enumerate(found):
         if one.shape != found[0].shape or one.dtype != found[0].dtype:
             raise UsageError(
                 f"sample {index} is {shape_text(one.shape)} {one.dtype} but sample 0 is {shape_text(found[0].shape)} "
                 f"{found[0].dtype}: give all one shape and type"
             )
-    return (
-        _channels_first(np.stack(found)) if not isinstance(samples[0], Tensor) else torch.stack(list(samples))
-    )
+    return torch.stack(found) if all(tensors) else _channels_first(np.stack(found))
 
 
 def _one(sample: Any) -> np.ndarray:
@@ -52,8 +53,6 @@ def _one(sample: Any) -> np.ndarray:
                 f"an image has the mode {sample.mode}: convert it with .convert('RGB') or .convert('L')"
             )
         return np.asarray(sample)
-    if isinstance(sample, Tensor):
-        sample = sample.detach().cpu().numpy()
     if not isinstance(sample, np.ndarray):
         raise UsageError(f"a list of samples holds a {type(sample).__name__}: give arrays, tensors or images")
     return sample

@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +167,16 @@ def test_without_an_evaluation_the_card_has_the_scores_of_training(trained):
     )
     assert "| mode_kl | " in text
     assert "| weights | raw |" in text
+
+
+def test_of_the_evaluations_of_the_latest_step_the_newest_counts(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained("points"), folder)
+    for step, seed, value in ((9, 0, 1.0), (9, 1, 2.0), (3, 2, 3.0)):
+        kept = {"weights": "raw", "seed": seed}
+        score_cards.add(folder, Card({"step": step, "member": 0}, kept, {"modes": Score(value, 0.5)}))
+    text = card(folder, read_config(folder), Generator(torch.nn.Identity(), 3, (2,)), "ann/gan", 0, "raw")
+    assert "| modes | 2 | 0.5 |" in text
 
 
 def test_folders_of_this_machine_stay_here(trained, hub, tmp_path):

@@ -115,10 +115,10 @@ def _header(raw: Mapping[str, Any], G: Generator, name: str, found: Scores | Non
 
 
 def _scores(folder: Path, member: int, weights: str) -> Scores | None:
-    """The newest score card of `steadygan evaluate` for these weights, else the last evaluation during training."""
+    """The newest score card of the latest step for these weights, else the last evaluation during training."""
     cards = [
         one
-        for one in score_cards.cards(folder)
+        for one in reversed(score_cards.cards(folder))
         if one.subject.get("member", 0) == member and one.protocol.get("weights") == weights
     ]
     if cards:
