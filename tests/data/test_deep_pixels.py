@@ -24,8 +24,11 @@ def values(channels: int, most: int = FULL) -> np.ndarray:
     return np.random.default_rng(0).integers(0, most + 1, (5, 7, channels)).astype(np.uint16)
 
 
-def png16(pixels: np.ndarray) -> bytes:
-    """A PNG of 16 bits, written by the book: big-endian rows, each after a filter byte 0 (ISO 15948)."""
+def png16(pixels: np.ndarray, clear: tuple[int, ...] = ()) -> bytes:
+    """A PNG of 16 bits, written by the book: big-endian rows, each after a filter byte 0 (ISO 15948).
+
+    `clear` is its transparent colour (tRNS).
+    """
     height, width, channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -37,6 +40,7 @@ def png16(pixels: np.ndarray) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", head)
+        + (chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear)) if clear else b"")
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
@@ -105,6 +109,18 @@ def test_transparency_of_16_bits_is_laid_over_white(channels):
     colour, alpha = (in_eight(part) for part in (pixels[..., :-1], pixels[..., -1:]))
     expected = (colour * alpha + 255 * (255 - alpha)) / 255
     np.testing.assert_allclose(decode(png16(pixels), Fit()), expected, atol=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_colour_of_16_bits_is_white(channels):
+    """Only the pixel of exactly that colour: its neighbour differs in the lower byte, and is the same in 8 bits."""
+    pixels = values(channels)
+    pixels[0, 0], pixels[0, 1] = 1000, 1000
+    pixels[0, 1, 0] = 1001
+    found = decode(png16(pixels, clear=(1000,) * channels), Fit())
+    assert (found[:, 0, 0] == 255).all()
+    expected = in_eight(pixels)
+    np.testing.assert_array_equal(found.reshape(channels, -1)[:, 1:], expected.reshape(channels, -1)[:, 1:])
 
 
 def test_a_range_of_12_bits_is_never_black_silently(tmp_path):

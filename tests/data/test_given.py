@@ -10,6 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from steadygan.data import reading as module
+from steadygan.data.dataset import rows_sha256, subset
 from steadygan.data.given import given
 from steadygan.errors import UsageError
 
@@ -86,6 +87,28 @@ def test_pictures_of_pillow_are_read():
         assert torch.equal(
             found.rows[3, 0], torch.as_tensor(np.asarray(pictures[3]).reshape(5, 4, bands)[..., 0])
         )
+
+
+def test_pictures_of_other_modes_are_those_of_their_files():
+    """Red with a transparent half, as a palette's indices, as CMYK, in a list and in a dataset: red, white behind."""
+    red = Image.new("RGB", (4, 5), (255, 0, 0))
+    clear = red.copy()
+    clear.putalpha(Image.new("L", (4, 5), 0))
+    modes = {mode: red.convert(mode) for mode in ("P", "CMYK", "YCbCr", "HSV", "RGBA")}
+    for name, one in {**modes, "clear": clear, "grey": clear.convert("LA")}.items():
+        for found in (given([one, one]), given(Items([one, one]))):
+            bands = found.rows[0].flatten(1)[:, 0].tolist()
+            if name in modes:
+                assert found.shape == (3, 5, 4)
+                assert (bands[0] >= 254, max(bands[1:]) <= 1) == (True, True)
+            else:
+                assert set(bands) == {255}
+
+
+def test_lists_of_arrays_are_the_stacked_array():
+    assert torch.equal(given(list(BYTES)).rows, given(BYTES).rows)
+    points = [np.array([1.0, 2.0]), np.array([3.0, 4.0])]
+    assert given(points).rows.tolist() == [[1, 2], [3, 4]]
 
 
 def test_image_files_in_bytes_are_decoded():
@@ -227,6 +250,25 @@ def test_wrong_labels_are_refused_alone_and_with_a_dataset(labels, message):
     if len(labels) == 8:
         with pytest.raises(UsageError, match=message):
             given(Items(list(zip(X, labels))))
+
+
+def test_held_out_samples_of_another_type_are_refused():
+    with pytest.raises(
+        UsageError, match=r"torch\.uint8, but those of training torch\.float32: give both in one type"
+    ):
+        given(torch.rand(4, 1, 8, 8), held=torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_every_type_has_a_hash():
+    for kind in (torch.uint8, torch.float16, torch.bfloat16, torch.float64):
+        one, other = (given(x.to(kind)) for x in (X.abs(), X.abs() + 1))
+        assert rows_sha256(one.rows) == rows_sha256(one.rows.clone()) != rows_sha256(other.rows)
+
+
+@pytest.mark.parametrize("count", [0, -5])
+def test_a_limit_keeps_a_row_or_more(count):
+    with pytest.raises(UsageError, match=f"limited to 1 row or more, not {count}"):
+        subset(given(X), count)
 
 
 def test_held_out_samples_of_another_shape_are_refused():

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from steadygan.data import Data
+from steadygan.data.given import given
 from steadygan.errors import UsageError
 from steadygan.metrics import Protocol, evaluate
 from steadygan.metrics.image_sets import as_tensor, looks_like_units
@@ -152,6 +153,38 @@ def test_grey_images_may_lack_the_channel():
     grey = some(channels=1)
     assert torch.equal(as_tensor(grey[:, 0].numpy()), grey)
     assert torch.equal(as_tensor([Image.fromarray(one) for one in grey[:, 0].numpy()]), grey)
+
+
+def test_the_range_is_that_of_held_out_images_too():
+    train, held, fake = (floats(some(seed=seed)) for seed in (1, 2, 3))
+    protocol = Protocol("pixels8", generated=40)
+
+    def found(scale, **given_range):
+        data = given(scale(train), held=scale(held))
+        return evaluate(scale(fake), data, protocol, **given_range).scores["memorised_pixels8"]
+
+    wanted = found(lambda x: x)
+    assert 0.2 < wanted.value < 0.8  # three sets alike: no copies
+    assert found(lambda x: (x + 1) / 2, value_range=(0, 1)) == wanted
+
+
+def test_a_range_of_points_and_real_samples_of_whole_numbers_are_refused():
+    with pytest.raises(UsageError, match=r"the range of images, and samples of shape \[2\] are none"):
+        evaluate(torch.randn(50, 2), torch.randn(50, 2), value_range=(0, 1))
+    for kind in (torch.bool, torch.int64):
+        with pytest.raises(UsageError, match=f"real samples are uint8 or floating point, not {kind}"):
+            evaluate(FAKE, REAL.to(kind), PROTOCOL)
+
+
+def test_one_held_out_image_takes_no_other_score_away():
+    data = given(REAL, held=torch.cat([FAKE[:1], FAKE[:1]]))._replace(held=lambda: FAKE[:1])
+    assert evaluate(FAKE, data, PROTOCOL).scores.keys() == evaluate(FAKE, REAL, PROTOCOL).scores.keys()
+
+
+def test_points_are_their_own_copies():
+    points = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    found = evaluate(points, points.clone(), Protocol(generated=300)).scores
+    assert [found[name].value for name in ("w1", "w2", "sliced_w2")] == pytest.approx([0, 0, 0], abs=1e-6)
 
 
 def test_a_data_set_keeps_its_name():

@@ -230,7 +230,7 @@ def test_the_error_of_memorisation_is_its_spread():
         (lambda x: precision_recall(x[:3], x), "3 nearest neighbours need 4 or more fake images, not 3"),
         (lambda x: precision_recall(x, x[:3]), "4 or more real images, not 3"),
         (lambda x: density_coverage(x, x[:5]), "5 nearest neighbours need 6 or more real images, not 5"),
-        (lambda x: precision_recall(x, x, k=0), "not 20"),
+        (lambda x: precision_recall(x, x, k=0), "1 nearest neighbour or more, not 0"),
         (lambda x: precision_recall(x[:, :2], x), "2 coordinates, .* 3"),
         (lambda x: density_coverage(x * math.nan, x), "20 of 20 samples are not finite"),
         (lambda x: memorisation(x[:1], x, x), "2 or more fakes and held-out samples, not 1 and 20"),

@@ -42,16 +42,22 @@ NORMAL = {
     "randn of a tuple": lambda x: torch.randn((len(x), 1), dtype=x.dtype).flatten(),
     "randn of a size": lambda x: torch.randn(size=x.shape, dtype=x.dtype),
     "randn_like": torch.randn_like,
+    "randn_like by name": lambda x: torch.randn_like(input=x),
+    "randn of numpy's number": lambda x: torch.randn(np.int64(len(x)), dtype=x.dtype),
     "normal_": lambda x: (torch.empty_like(x).normal_(3.0, 2.0) - 3) / 2,
 }
 UNIFORM = {
     "rand": lambda x: torch.rand(len(x), dtype=x.dtype),
     "rand_like": torch.rand_like,
     "uniform_": lambda x: (torch.empty_like(x).uniform_(-2.0, 4.0) + 2) / 6,
+    "uniform_ by name": lambda x: (torch.empty_like(x).uniform_(**{"from": -2.0, "to": 4.0}) + 2) / 6,
+    "uniform_ to": lambda x: torch.empty_like(x).uniform_(1, to=3.0) / 2 - 0.5,
 }
 CHOICES = {
     "bernoulli": lambda x: torch.bernoulli(torch.full_like(x, 0.3)),
     "bernoulli of a number": lambda x: torch.bernoulli(x, 0.3),
+    "bernoulli by name": lambda x: torch.bernoulli(input=torch.full_like(x, 0.3)),
+    "bernoulli of whole numbers": lambda x: torch.bernoulli(x.long(), 0.3).double(),
     "Tensor.bernoulli": lambda x: torch.full_like(x, 0.3).bernoulli(),
     "Tensor.bernoulli of a number": lambda x: x.bernoulli(0.3),
     "bernoulli_": lambda x: torch.empty_like(x).bernoulli_(0.3),
@@ -80,6 +86,32 @@ def test_bernoulli_numbers_are_one_at_their_rate(name):
     x = pure(CHOICES[name])(torch.zeros(MANY, dtype=torch.float64))
     assert set(x.unique().tolist()) == {0.0, 1.0}
     close(float(x.mean()), 0.3, math.sqrt(0.21))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_narrow_uniform_numbers_stay_below_1_and_certain_events_happen(dtype):
+    """Half of an eps below 1 a number rounds to 1: one in 500 in bfloat16."""
+    x = torch.ones(MANY, dtype=dtype)
+    assert pure(torch.rand_like)(x).max() < 1
+    assert pure(lambda x: torch.rand(len(x), dtype=x.dtype))(x).max() < 1
+    assert pure(torch.bernoulli)(x).all()
+
+
+@pytest.mark.parametrize(("layer", "shape"), [(nn.Dropout1d, (500, 7)), (nn.Dropout3d, (500, 2, 3, 2))])
+def test_whole_channels_are_dropped_without_a_batch_too(layer, shape):
+    found = pure(layer(0.4))(torch.ones(shape)).flatten(1)
+    kinds = sorted({tuple(row.unique().tolist()) for row in found})
+    assert kinds == [(0.0,), (pytest.approx(1 / 0.6),)]
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_heads_may_share_keys_in_attention(p):
+    torch.manual_seed(0)
+    q, kv = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 3, 8)
+    wanted = F.scaled_dot_product_attention(q, kv, kv, None, 0.0, True, enable_gqa=True)
+    asked = pure(lambda q, kv: F.scaled_dot_product_attention(q, kv, kv, None, p, True, enable_gqa=True))
+    found = torch.stack([asked(q, kv) for _ in range(4000 if p else 1)])
+    assert (found.mean(0) - wanted).abs().max() < (0.1 if p else 1e-6)
 
 
 def test_calls_forwards_and_keys_have_numbers_that_are_not_correlated():

@@ -88,7 +88,7 @@ def rows_sha256(rows: Tensor) -> str:
     """
     digest = hashlib.sha256(json.dumps([str(rows.dtype), list(rows.shape)]).encode())
     for part in rows.split(10_000):
-        digest.update(part.contiguous().numpy().data)
+        digest.update(part.contiguous().view(torch.uint8).numpy().data)  # numpy has no bfloat16
     return digest.hexdigest()
 
 
@@ -145,6 +145,8 @@ def subset(data: Data, count: int | None, seed: int = 0) -> Data:
             f"data {data.name} is a stream, and only a finite data set can be limited to {count} rows: leave out "
             "data.limit"
         )
+    if count < 1:
+        raise UsageError(f"a data set is limited to 1 row or more, not {count}")
     if count >= len(data.rows):
         return data
     key = hashlib.blake2b(repr((seed, "limit", data.name)).encode(), digest_size=8).digest()

@@ -27,7 +27,18 @@ from steadygan.data.image_files import (
 from steadygan.data.sources import BLOCK, Block, Source
 from steadygan.errors import UsageError, nearest, printable
 
-__all__ = ["COLOURS", "CROPS", "FILTERS", "Fit", "decode", "fit", "fit_all", "image_source", "shapes"]
+__all__ = [
+    "COLOURS",
+    "CROPS",
+    "FILTERS",
+    "Fit",
+    "decode",
+    "fit",
+    "fit_all",
+    "image_source",
+    "picture",
+    "shapes",
+]
 
 THREADS = 2
 NAMED = 50  # the most corrupt images that an error names
@@ -172,16 +183,32 @@ def _decoded(raw: bytes, how: Fit) -> _Decoded:
     mode = _kind(found.mode if found else image.mode, how.colour)
     orientation = image.getexif().get(TURNED)
     if found is not None:
-        image = found.eight(how.white or FULL)
+        image = found.eight(how.white or FULL, clear=image.info.get("transparency"))
         if orientation:
             image.getexif()[TURNED] = orientation
     image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    image = fit(image.convert(mode), how)
-    pixels = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+    pixels = _pixels(fit(_on_white(image).convert(mode), how))
     return _Decoded(pixels, found.brightest if found and found.white == FULL else 0)
+
+
+def picture(image: Image.Image) -> np.ndarray:
+    """An image of Pillow as uint8 [channels, height, width], with white behind transparency: grey, or else RGB.
+
+    >>> picture(Image.new("LA", (2, 1), (9, 0))).tolist()
+    [[[255, 255]]]
+    """
+    return _pixels(_on_white(image).convert(_kind(image.mode)))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA"))
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    return np.atleast_3d(np.array(image)).transpose(2, 0, 1)
 
 
 TURNED = 0x0112
@@ -307,7 +334,9 @@ def _decoded_or_why(entry: Entry, read: Callable[[str], bytes], how: Fit) -> _De
         raw = _bytes(entry, read)
         return _decoded(raw, how)
     except UnidentifiedImageError:
-        return f"a kind that is not read; {CONVERT}" if has_signature(raw[:16]) else "not an image"
+        return (
+            f"damaged, or a kind that is not read; {CONVERT}" if has_signature(raw[:16]) else "not an image"
+        )
     except Exception as error:  # pillow and zipfile raise a dozen types; the user needs the file's name
         return printable(str(error) or type(error).__name__).rstrip(".")
 

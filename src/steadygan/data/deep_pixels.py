@@ -33,15 +33,22 @@ class Deep(NamedTuple):
         alpha = self.mode.endswith("A")
         return int((self.values[..., :-1] if alpha else self.values).max())
 
-    def eight(self, white: float) -> Image.Image:
-        """The image in 8 bits: 255 v / white, rounded. `white` counts where the file has no white of its own."""
+    def eight(self, white: float, clear: int | tuple[int, ...] | None = None) -> Image.Image:
+        """The image in 8 bits: 255 v / white, rounded. `white` counts where the file has no white of its own.
+
+        Pixels of the value `clear` are transparent.
+        """
         alpha, own = self.mode.endswith("A"), self.white if self.white != FULL else white
         scale = np.full(self.values.shape[2:], own, np.float32)
         if alpha:
             scale[-1] = FULL
         small = np.rint(self.values.astype(np.float32) * (255 / scale)).clip(0, 255).astype(np.uint8)
         height, width = small.shape[:2]
-        return Image.frombytes(self.mode, (width, height), small.tobytes())
+        image = Image.frombytes(self.mode, (width, height), small.tobytes())
+        if clear is not None and not alpha:
+            kept = (self.values.reshape(height, width, -1) != np.array(clear)).any(2)
+            image.putalpha(Image.fromarray((255 * kept).astype(np.uint8)))
+        return image
 
 
 def deep_pixels(image: Image.Image, raw: bytes) -> Deep | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from steadygan.data.decoding import Fit, decode
+from steadygan.data.decoding import Fit, decode, picture
 from steadygan.errors import UsageError, said
 
 __all__ = [
@@ -51,6 +52,9 @@ SAMPLES = (
 LABELS = ("label", "labels", "fine_label", "cls", "y")
 """Under which keys a dictionary has its sample and its label: those of Hugging Face and of WebDataset."""
 
+DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+"""The modes of Pillow's pictures of more than 8 bits, whose numbers are taken as they are."""
+
 AS_IT_IS = Fit()
 """Encoded images keep their size and colour."""
 
@@ -60,7 +64,7 @@ Note = Callable[[str], None]
 def rows(samples: Any, note: Note) -> Tensor:
     """Samples as one tensor [n, ...] on the CPU: uint8, or floating point and finite. Raises UsageError for others."""
     if isinstance(samples, list | tuple):
-        samples = stacked(samples)
+        samples = stacked(sample(x) if _is_picture(x) or isinstance(x, np.ndarray) else x for x in samples)
     channels_last = isinstance(samples, np.ndarray) and _has_channels_last(samples.shape)
     x = tensor(samples, "data").detach().cpu()
     if x.ndim < 2 or len(x) < 2 or not x.numel():
@@ -214,15 +218,21 @@ def sample(x: Any, how: Fit = AS_IT_IS) -> Tensor:
         return x
     if isinstance(x, bytes):
         return torch.from_numpy(_decoded(x, how))
-    array = np.array(x) if hasattr(x, "mode") else np.asarray(x)  # pillow's memory cannot be written
+    if _is_picture(x) and x.mode not in DEEP:
+        return torch.from_numpy(np.ascontiguousarray(picture(x)))
+    array = np.array(x) if _is_picture(x) else np.asarray(x)  # pillow's memory cannot be written
     if array.dtype == object:
         raise UsageError(
             f"an item of the dataset is {type(x).__name__}: its items must be samples, or pairs (sample, label)"
         )
-    if array.ndim == 2 and hasattr(x, "mode"):  # a grey picture of pillow
+    if array.ndim == 2 and _is_picture(x):  # grey, of more than 8 bits
         array = array[:, :, None]
     pixels_last = array.ndim == 3 and array.shape[2] in (1, 3) and array.shape[0] not in (1, 3)
     return tensor(array.transpose(2, 0, 1) if pixels_last else array, "an item of the dataset")
+
+
+def _is_picture(x: Any) -> bool:
+    return isinstance(x, Image.Image)
 
 
 def size_of(x: Tensor) -> int:

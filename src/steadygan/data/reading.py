@@ -65,6 +65,11 @@ def with_held(data: Data, held: Any) -> Data:
             f"held-out samples have shape {list(others.shape[1:])}, but those of training {list(data.shape)}: give "
             "both in one shape"
         )
+    if data.rows is not None and others.is_floating_point() != data.rows.is_floating_point():
+        raise UsageError(
+            f"held-out samples are {others.dtype}, but those of training {data.rows.dtype}: give both in one type: "
+            "bytes are scaled to [-1, 1]"
+        )
     return data._replace(held=lambda: others)
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,10 @@ def evaluate(
     samples.
     """
     data = _real(data, value_range)
+    if value_range is not None and len(data.shape) != 3:
+        raise UsageError(
+            f"value_range is the range of images, and samples of shape {list(data.shape)} are none: leave it out"
+        )
     if not callable(generate):
         rows = as_tensor(generate)
         protocol = _of_set(protocol, len(rows))
@@ -119,8 +124,8 @@ def evaluate(
         fake.add(*by_rows(extract.read, x, sharing))
         pooled.append(pooled_pixels(x)[: max(0, MEMORISED - batch * len(pooled))])
     found = {score_name(name, extract.name): score for name, score in scores(fake, real).items()}
-    if data.held is not None and protocol.split == "train":
-        found["memorised_pixels8"] = _memorised(torch.cat(pooled), data, batch)
+    if data.held is not None and protocol.split == "train" and len(held := data.held()) > 1:
+        found["memorised_pixels8"] = _memorised(torch.cat(pooled), data, held, batch)
     return Card(dict(subject or {}), described, found)
 
 
@@ -251,11 +256,20 @@ def _real(data: Data | Any, value_range: tuple[float, float] | None) -> Data:
         given = as_tensor(data)
         data = Data("tensor", tuple(given.shape[1:]), rows=given)
     rows = data.rows
+    if rows is not None and rows.dtype != torch.uint8 and not rows.is_floating_point():
+        raise UsageError(f"real samples are uint8 or floating point, not {rows.dtype}: convert them")
     if len(data.shape) != 3 or rows is None or not rows.is_floating_point():
         return data
     if value_range is None and rows.numel():
         _check_units("real", *(v.item() for v in rows.aminmax()))
-    return data._replace(rows=in_bytes(check_images(in_range(rows, value_range or (-1, 1)))))
+    rounded = partial(_rounded, value_range=value_range or (-1, 1))
+    held = data.held
+    return data._replace(rows=rounded(rows), held=held and (lambda: rounded(held())))
+
+
+def _rounded(images: Tensor, value_range: tuple[float, float]) -> Tensor:
+    """Floating-point images of a range as bytes."""
+    return in_bytes(check_images(in_range(images, value_range))) if images.is_floating_point() else images
 
 
 def real_summary(data: Data, count: int | None, extract: Extractor, batch: int = 500) -> Summary:
@@ -306,10 +320,17 @@ def _real_rows(data: Data, count: int | None) -> Tensor:
 
 
 def _points(data: Data, count: int) -> Tensor:
-    """As many real points as are generated; always the same points."""
+    """As many real points as are generated; always the same points, each once where there are enough."""
     g = generator("real", data.name)
     if data.rows is not None:
-        return as_seen(data.rows[torch.randint(len(data.rows), (count,), generator=g)])
+        size = len(data.rows)
+        enough = count <= size
+        chosen = (
+            torch.randperm(size, generator=g)[:count]
+            if enough
+            else torch.randint(size, (count,), generator=g)
+        )
+        return as_seen(data.rows[chosen])
     assert data.draw is not None
     return data.draw(g, count)
 
@@ -334,12 +355,10 @@ def _write(file: Path, summary: Summary) -> None:
         write_whole(file.with_suffix(".sha256"), hashlib.sha256(raw).hexdigest())
 
 
-def _memorised(pooled: Tensor, data: Data, batch: int) -> Score:
+def _memorised(pooled: Tensor, data: Data, held: Tensor, batch: int) -> Score:
     """`memorisation` on 8x8-pooled pixels: how often a fake is nearer to the training images than a held-out image."""
     assert data.rows is not None
-    assert data.held is not None
-    train, held = (
-        torch.cat([pooled_pixels(as_seen(part)) for part in rows.split(batch)])
-        for rows in (data.rows, data.held())
+    train, others = (
+        torch.cat([pooled_pixels(as_seen(part)) for part in rows.split(batch)]) for rows in (data.rows, held)
     )
-    return memorisation(pooled, train, held)
+    return memorisation(pooled, train, others)

@@ -49,9 +49,12 @@ def as_tensor(samples: Any) -> Tensor:
 def _one(sample: Any) -> np.ndarray:
     if isinstance(sample, Image.Image):
         if sample.mode not in ("L", "RGB"):
-            raise UsageError(
-                f"an image has the mode {sample.mode}: convert it with .convert('RGB') or .convert('L')"
+            remedy = (
+                "give np.asarray(image) / 65535 with value_range=(0, 1)"
+                if sample.mode.startswith("I")
+                else "convert it with .convert('RGB') or .convert('L')"
             )
+            raise UsageError(f"an image has the mode {sample.mode}: {remedy}")
         return np.asarray(sample)
     if not isinstance(sample, np.ndarray):
         raise UsageError(f"a list of samples holds a {type(sample).__name__}: give arrays, tensors or images")

@@ -95,10 +95,10 @@ def _below(values: Tensor, at: Tensor) -> Tensor:
 
 def _nearest_others(points: Tensor, k: int, name: str) -> Tensor:
     """Distances [n, k] from each point to its k nearest other points, in increasing order."""
-    if k < 1 or len(points) < k + 1:
-        raise UsageError(
-            f"{max(k, 1)} nearest neighbours need {max(k, 1) + 1} or more {name} images, not {len(points)}"
-        )
+    if k < 1:
+        raise UsageError(f"each image has 1 nearest neighbour or more, not {k}")
+    if len(points) < k + 1:
+        raise UsageError(f"{k} nearest neighbours need {k + 1} or more {name} images, not {len(points)}")
     parts = []
     for i, block in distances(points, points):
         block.diagonal(i).fill_(torch.inf)

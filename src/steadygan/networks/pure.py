@@ -6,7 +6,7 @@ inputs) is not, and torch's spectral norm writes into its buffers in a way that 
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -75,9 +75,10 @@ class _Numbers(TorchFunctionMode):
         return normals(self.key + self.calls, self.count, shape, wide).to(dtype)
 
     def uniform(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """The next numbers that are uniform in (0, 1): the normal distribution function of normal ones."""
+        """The next numbers that are uniform in [0, 1): the normal distribution function of normal ones."""
         wide = torch.promote_types(dtype, torch.float32)
-        return torch.special.ndtr(self.normal(shape, wide)).to(dtype)
+        below = 1 - torch.finfo(dtype).eps / 2  # the number before 1, to which the narrow type may round
+        return torch.special.ndtr(self.normal(shape, wide)).to(dtype).clamp(max=below)
 
 
 Draw = Callable[[_Numbers, tuple[int, ...], torch.dtype], Tensor]
@@ -87,7 +88,7 @@ def _sized(draw: Draw) -> Callable[..., Tensor]:
     """torch.randn and torch.rand: a shape, as numbers or as one tuple."""
 
     def made(mode: _Numbers, *size: Any, dtype: torch.dtype | None = None, **rest: Any) -> Tensor:
-        given = rest.get("size", size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
+        given = rest.get("size", size[0] if len(size) == 1 and isinstance(size[0], Sequence) else size)
         return draw(mode, tuple(given), dtype or torch.get_default_dtype())
 
     return made
@@ -96,8 +97,8 @@ def _sized(draw: Draw) -> Callable[..., Tensor]:
 def _alike(draw: Draw) -> Callable[..., Tensor]:
     """torch.randn_like and torch.rand_like."""
 
-    def made(mode: _Numbers, like: Tensor, dtype: torch.dtype | None = None, **rest: Any) -> Tensor:
-        return draw(mode, tuple(like.shape), dtype or like.dtype)
+    def made(mode: _Numbers, input: Tensor, dtype: torch.dtype | None = None, **rest: Any) -> Tensor:
+        return draw(mode, tuple(input.shape), dtype or input.dtype)
 
     return made
 
@@ -106,17 +107,24 @@ def _normal_(mode: _Numbers, x: Tensor, mean: float = 0.0, std: float = 1.0, **r
     return x.copy_(mean + std * mode.normal(tuple(x.shape), x.dtype))
 
 
-def _uniform_(mode: _Numbers, x: Tensor, low: float = 0.0, high: float = 1.0, **rest: Any) -> Tensor:
+def _uniform_(mode: _Numbers, x: Tensor, low: float = 0.0, to: float = 1.0, **rest: Any) -> Tensor:
+    low, high = rest.get("from", low), to  # torch's names
     return x.copy_(low + (high - low) * mode.uniform(tuple(x.shape), x.dtype))
 
 
-def _bernoulli(mode: _Numbers, x: Tensor, p: float | None = None, **rest: Any) -> Tensor:
-    """torch.bernoulli: 1 with probability x, or with probability p in the shape of x."""
-    return (mode.uniform(tuple(x.shape), x.dtype) < (x if p is None else p)).to(x.dtype)
+def _bernoulli(mode: _Numbers, input: Tensor, p: float | None = None, **rest: Any) -> Tensor:
+    """torch.bernoulli: 1 with probability input, or with probability p in the shape of input."""
+    return _ones(mode, input, input if p is None else p)
 
 
 def _bernoulli_(mode: _Numbers, x: Tensor, p: float | Tensor = 0.5, **rest: Any) -> Tensor:
-    return x.copy_((mode.uniform(tuple(x.shape), torch.float32) < p).to(x.dtype))
+    return x.copy_(_ones(mode, x, p))
+
+
+def _ones(mode: _Numbers, x: Tensor, p: float | Tensor) -> Tensor:
+    """1 with probability p, like x."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return (mode.uniform(tuple(x.shape), wide) < p).to(x.dtype)
 
 
 def _dropout(
@@ -125,11 +133,17 @@ def _dropout(
     return _dropped(mode, x, p, tuple(x.shape), inplace) if training and p else x
 
 
-def _whole_channels(
-    mode: _Numbers, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
-    """Dropout of whole channels of [N, C, ...]."""
-    return _dropped(mode, x, p, (*x.shape[:2], *[1] * (x.ndim - 2)), inplace) if training and p else x
+def _whole_channels(unbatched: int) -> Callable[..., Tensor]:
+    """Dropout of whole channels of [N, C, ...], or of [C, ...] with `unbatched` dimensions."""
+
+    def made(
+        mode: _Numbers, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
+        kept = 1 if input.ndim == unbatched else 2
+        shape = (*input.shape[:kept], *[1] * (input.ndim - kept))
+        return _dropped(mode, input, p, shape, inplace) if training and p else input
+
+    return made
 
 
 def _dropped(mode: _Numbers, x: Tensor, p: float, shape: tuple[int, ...], inplace: bool = False) -> Tensor:
@@ -144,17 +158,20 @@ def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None = None,
-    p: float = 0.0,
-    **rest: Any,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
     """Attention with dropout on its weights, written out."""
-    mask, p = rest.get("attn_mask", mask), rest.get("dropout_p", p)
-    causal, scale = rest.get("is_causal", False), rest.get("scale") or 1 / math.sqrt(query.shape[-1])
+    mask, p, plain = attn_mask, dropout_p, F.scaled_dot_product_attention
     if not p:
-        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scale)
-    weights = query @ key.transpose(-2, -1) * scale
-    if causal:
+        return plain(query, key, value, mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa)
+    if enable_gqa:  # heads of the query share one of the key
+        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
+    weights = query @ key.transpose(-2, -1) * (scale or 1 / math.sqrt(query.shape[-1]))
+    if is_causal:
         future = torch.ones(weights.shape[-2:], dtype=torch.bool, device=weights.device).triu(1)
         weights = weights.masked_fill(future, -math.inf)
     if mask is not None:
@@ -223,9 +240,9 @@ REPLACED: dict[Any, Callable[..., Tensor]] = {
     torch.Tensor.bernoulli_: _bernoulli_,
     F.dropout: _dropout,
     torch.dropout: _dropout,
-    F.dropout1d: _whole_channels,
-    F.dropout2d: _whole_channels,
-    F.dropout3d: _whole_channels,
+    F.dropout1d: _whole_channels(2),
+    F.dropout2d: _whole_channels(0),  # which takes three dimensions for [N, C, L]
+    F.dropout3d: _whole_channels(4),
     F.scaled_dot_product_attention: _attention,
     F.multi_head_attention_forward: _multi_head,
     F.normalize: _normalize,

@@ -92,7 +92,7 @@ def weights(given: Tensor | None, count: int) -> Tensor:
         return torch.full((count,), 1 / count, dtype=torch.float64)
     if given.shape != (count,) or bool((given < 0).any()) or abs(float(given.sum()) - 1) > 1e-6:
         raise UsageError(f"weights must be {count} numbers, none negative, that sum to 1")
-    return given.double()
+    return given.double() / given.double().sum()  # to more digits than float32 has
 
 
 def lipschitz_extension(points: Tensor, values: Tensor, x: Tensor) -> Tensor:
