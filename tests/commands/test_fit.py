@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -244,6 +245,32 @@ def test_a_run_repeats_itself_and_resumes_bit_for_bit(tmp_path, kind):
     torch.randn(100), np.random.rand(3)
     half.resume(steps=6)
     assert same(tmp_path / "whole", tmp_path / "half")
+
+
+def test_a_resumed_run_keeps_its_loss_beside_another_option_of_the_game(tmp_path):
+    calls = []
+
+    def of_D(real, fake):
+        calls.append(1)
+        return fake.mean() - real.mean()
+
+    found = run(
+        small_G(), small_D(), numbers(40, 3), tmp_path, steps=2, loss=(of_D, lambda fake: -fake.mean())
+    )
+    calls.clear()
+    found.resume(batch_G=8, steps=4)
+    assert calls
+    game = yaml.safe_load((tmp_path / "config.yaml").read_text())["game"]
+    assert (game["loss"], game["batch_G"]) == ({"name": "own"}, 8)
+
+
+def test_without_out_a_fit_that_cannot_start_leaves_no_folder_and_resume_has_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no score 'nope'"):
+        run(small_G(), small_D(), numbers(40, 3), None, steps=2, keep={"best": "nope"})
+    with pytest.raises(UsageError, match="give out=, such as out='runs/custom'"):
+        run(small_G(), small_D(), numbers(40, 3), None, steps=2, resume=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_fit_takes_a_run_up_again_with_this_loss(tmp_path):

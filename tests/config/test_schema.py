@@ -861,6 +861,21 @@ def test_intervals_are_spans_of_the_run_and_never_nothing():
     assert tuple(made(every=nothing).every) == (1, 1, 1, 1)
 
 
+def test_shares_of_the_run_become_steps_and_other_texts_with_a_percent_sign_stay(tmp_path):
+    fades = {"schedule": "linear", "start": 0.1, "stop": 0, "over": "5e1%", "begin": " 25%"}
+    data = {"name": "images", "path": "50%"}
+    raw = {
+        **BASE,
+        "steps": 200,
+        "data": data,
+        "optimizer": {"name": "sgd", "lr": fades},
+        "keep": {"best": "50%"},
+    }
+    written = config.in_steps(config.parse(raw))
+    assert (written.optimizer.lr.over, written.optimizer.lr.begin) == (100, 50)
+    assert (written.data.path, written.keep.best) == ("50%", "50%")
+
+
 def test_evaluations_may_be_at_chosen_steps():
     """The step 0 is among them where it is listed. Shares are turned into steps once, as everywhere."""
     raw = {**BASE, "steps": 500, "every": {"score": [0, "20%", 335.0, "100%"]}}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -153,6 +154,9 @@ def test_an_ensemble_shows_its_median_and_range(tmp_path):
     text = page([Reader(made(tmp_path / "run", members=3)).read()])
     assert "4.1 (4 to 4.2)" in text
     assert 'class="band f0 b0"' in text
+    # of two members it is the middle, and not the lower one
+    two = page([Reader(made(tmp_path / "two", members=2)).read()])
+    assert re.search(r"4\.\d+ \(4 to 4\.1\)", two)[0] == "4.05 (4 to 4.1)"
 
 
 @pytest.mark.parametrize("stop", [0.0, 0.002])

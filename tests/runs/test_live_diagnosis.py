@@ -12,7 +12,7 @@ from steadygan import config
 from steadygan.diagnostics import Events, Verdict
 from steadygan.game import State
 from steadygan.runs import live_diagnosis, train
-from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping
+from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, taken_up
 from steadygan.training import checkpoint
 from steadygan.training.events import Diverged, Evaluated, Progress, Scored
 
@@ -98,6 +98,43 @@ def test_only_what_it_is_asked_to_stop_on_stops_it(monkeypatch):
     script = Script(monkeypatch, [[["rotation"]]] * 4, stop_on=("collapse", "dead_critic"))
     assert [script.look() for _ in range(4)] == [None] * 4
     assert len(script.warned) == 1
+
+
+def test_a_resumed_run_knows_the_verdicts_of_its_last_evaluation(monkeypatch):
+    """They are those of the lines up to the evaluation: a later line, before the checkpoint, is not seen yet."""
+    lines = [
+        {"step": 0, "modes": 1.0},
+        {"step": 2, "loss/D": 1.0},
+        {"step": 4, "modes": 1.0},
+        {"step": 6, "loss/D": 2.0, "convergence": 0.1},  # of BEGAN: no score
+    ]
+    seen = []
+
+    def diagnosed(history):
+        seen.append(history.series["loss/D"].values.tolist())
+        return [verdict("exploding")]
+
+    monkeypatch.setattr(live_diagnosis, "diagnose", diagnosed)
+    events = Events()
+    before = taken_up(events, lines)
+    assert seen == [[1.0]]
+    assert events.history().series["loss/D"].values.tolist() == [1.0, 2.0]
+    again = Scored(8, 0.0, STATE, Evaluated([], {"modes": 1.0}))
+    assert early_stopping(events, 16, ["exploding"], print, before=before)(again).step == 8
+    assert early_stopping(events, 16, ["exploding"], print)(again) is None  # a first evaluation is not sure
+    assert taken_up(Events(), []) == []
+
+
+@pytest.mark.parametrize(("stops", "ended"), [(2, 2), (4, None)])
+def test_a_verdict_at_the_last_step_ends_nothing(stops, ended, monkeypatch, tmp_path):
+    def early(*given):
+        found = StoppedByDiagnosis(stops, verdict("collapse"), [0])
+        return lambda event: found if isinstance(event, Scored) and event.step == stops else None
+
+    monkeypatch.setattr(train, "early_stopping", early)
+    settings = config.parse({**DEAD, "steps": 4, "every": {"score": 2, "log": 2}})
+    found = train.start(settings, tmp_path / "run", Console(file=io.StringIO()))
+    assert (found and found.step) == ended
 
 
 def test_it_reads_what_the_run_writes():

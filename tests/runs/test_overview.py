@@ -12,6 +12,7 @@ from rich.console import Console
 
 from small import RING
 from steadygan import config
+from steadygan.diagnostics import Verdict
 from steadygan.runs import overview, train
 from steadygan.runs.folder import locked
 
@@ -66,6 +67,8 @@ def test_the_states_of_a_run(run):
     assert state(run) == "stopped"
     add_line(run, step=6, stopped="loss/D is below 1")
     assert state(run) == "finished"  # by its own rule
+    add_line(run, step=7, **{"loss/D": 1.0})
+    assert state(run) == "stopped"  # it was resumed since
     add_line(run, step=7, diverged=[0], good_step=6, began=None, tensor=None)
     assert (state(run), overview.overview(run).verdict) == ("failed", "diverged")
 
@@ -81,11 +84,32 @@ def test_an_ensemble_has_failed_when_all_members_are_lost(run):
 
 
 def test_a_run_that_a_verdict_in_stop_on_ended_has_failed(run, monkeypatch):
-    monkeypatch.setattr(overview, "_verdict", lambda events: "frozen")
+    frozen, fine = ([Verdict(name, 0, ("",), "")] for name in ("frozen", "healthy"))
+    monkeypatch.setattr(overview, "diagnose", lambda history: [*fine, *frozen])  # a second verdict counts too
     change(run, steps=9, stop_on=["frozen"])
     assert state(run) == "failed"
     change(run, stop_on=["diverged"])
     assert state(run) == "stopped"
+
+
+@pytest.mark.parametrize(("ill", "known"), [([0, 1], "failed"), ([1], "stopped")])
+def test_an_ensemble_that_stop_on_ended_has_failed(run, monkeypatch, ill, known):
+    (run / "events.jsonl").write_text("")
+    add_line(run, step=2, **{"loss/D": [0.0, 1.0]})
+    names = {float(i): "exploding" if i in ill else "healthy" for i in (0, 1)}
+    monkeypatch.setattr(
+        overview,
+        "diagnose",
+        lambda history: [Verdict(names[history.series["loss/D"].values[0].item()], 0, ("",), "")],
+    )
+    change(run, steps=9, stop_on=["exploding"])
+    assert state(run) == known
+
+
+def test_a_log_without_a_slash_is_no_score(run):
+    (run / "events.jsonl").write_text("")
+    add_line(run, step=2, convergence=0.5)
+    assert overview.overview(run).score == ""
 
 
 def test_the_best_score_is_the_kept_one_else_the_best_of_the_first(run):

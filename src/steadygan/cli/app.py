@@ -164,7 +164,7 @@ def train(
     from steadygan.config.presets import scaled
     from steadygan.config.resolve import resolve
     from steadygan.runs import train as run
-    from steadygan.runs.folder import fresh_folder
+    from steadygan.runs.folder import drop_empty, fresh_folder
     from steadygan.runs.own_code import keep, own_file
     from steadygan.training.cluster import here
 
@@ -215,9 +215,7 @@ def train(
         )
     finally:
         if out is None and cluster.first:  # a run that did not start leaves no folder
-            for path in (folder, folder.parent):
-                with suppress(OSError):
-                    path.rmdir()
+            drop_empty(folder)
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """The command `steadygan sweep`: its help texts and options. `steadygan.commands.sweep` does the work."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +44,7 @@ def sweep(
     The exit code is 1 if no run has a score.
     """
     from steadygan.commands import sweep as command
-    from steadygan.runs.folder import fresh_folder
+    from steadygan.runs.folder import drop_empty, fresh_folder
     from steadygan.runs.sweeps.record import check_no_sweep
 
     check_no_sweep(Path(recipe))
@@ -57,9 +56,7 @@ def sweep(
         ended(folder, lambda: command.sweep(raw, values or [], folder, console, **how))
     finally:
         if out is None:  # a sweep that did not start leaves no folder
-            for path in (folder, folder.parent):
-                with suppress(OSError):
-                    path.rmdir()
+            drop_empty(folder)
 
 
 def ended(folder: Path, job: "Callable[[], list[Row]]") -> None:

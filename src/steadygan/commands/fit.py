@@ -39,7 +39,7 @@ from steadygan.runs import own_code
 from steadygan.runs import train as runs
 from steadygan.runs.endings import why
 from steadygan.runs.export import FORMATS, Exported, export
-from steadygan.runs.folder import CONFIG, Note, fresh_folder, opened, restore_member
+from steadygan.runs.folder import CONFIG, Note, drop_empty, fresh_folder, opened, read_config, restore_member
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis
 from steadygan.runs.load import LIVE, Generator, load
 from steadygan.training.cluster import here
@@ -155,7 +155,7 @@ class Fitted:
             raise UsageError(
                 f"resume takes no {fixed[0]}: a run keeps its networks, data and loss, so leave it out"
             )
-        return self._resumed(_placed(options))
+        return self._resumed(_placed(options, _game(read_config(self.folder))))
 
     def _resumed(self, changed: Mapping[str, Any]) -> "Fitted":
         changes = [f"{path}={config.as_text(value)}" for path, value in _flat(changed).items()]
@@ -249,6 +249,10 @@ def fit(
         for name, role in GAMES[settings.game.name].players.items():
             if role in CRITICS and _ends_in_sigmoid(nets.get(name)):
                 note(f"{name} seems to end in a sigmoid, and losses take logits: leave it out")
+    if resume and not out:
+        raise UsageError(
+            f"resume=True needs the folder of the run: give out=, such as out='runs/{settings.name}'"
+        )
     folder = Path(out) if out else cluster.agreed(lambda: fresh_folder(settings.name))
     begun = cluster.agreed((folder / CONFIG).is_file)
     if begun and not resume:
@@ -256,7 +260,11 @@ def fit(
     if begun:
         return Fitted(folder, own, nets, console)._resumed({**_placed(options), "game": raw["game"]})
     about = {"networks": {name: _described(net) for name, net in nets.items()}}
-    ended = runs.start(settings, folder, console, own, lambda place: own_code.keep(place, None, about))
+    try:
+        ended = runs.start(settings, folder, console, own, lambda place: own_code.keep(place, None, about))
+    finally:
+        if not out and cluster.first:
+            drop_empty(folder)
     fitted = Fitted(folder, own, nets, console, ended)
     fitted._write_back()
     _warn(ended, folder)
@@ -360,12 +368,20 @@ def _whole(latent: Any) -> int | list[int]:
     return shape
 
 
-def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options at their places in a configuration: those of the critic's section and of the game may stand alone."""
+def _game(raw: Mapping[str, Any]) -> str:
+    """The name of a configuration's game."""
+    game = raw.get("game", "gan")
+    return str(game.get("name", "gan") if isinstance(game, Mapping) else game)
+
+
+def _placed(options: Mapping[str, Any], resumed: str = "") -> dict[str, Any]:
+    """Options at their places in a configuration: those of the critic's section and of the game may stand alone.
+
+    `resumed` is the game of a run that is resumed. Its other options stay as they are.
+    """
     keys = (Config.model_fields.keys() | {"tensorboard"}) - {"networks", "data"}  # the older name of trackers
     raw = {key: options[key] for key in options if key in keys}
-    game = raw.get("game", "gan")
-    part = GAMES.get(str(game.get("name", "gan") if isinstance(game, Mapping) else game))
+    part = GAMES.get(_game(raw) if "game" in raw or not resumed else resumed)
     homes = {"critic": Critic.model_fields.keys(), "game": part.options.keys() if part else ()}
     for key in options.keys() - raw.keys():
         home = next((home for home, keys in homes.items() if key in keys), None)
@@ -375,7 +391,9 @@ def _placed(options: Mapping[str, Any]) -> dict[str, Any]:
                 "data",
             }
             raise UsageError(f"fit has no option {key!r}: {HINTS.get(key) or nearest(key, known)}")
-        raw[home] = _joined(raw.get(home, {} if home == "critic" else "gan"), home, key, options[key])
+        raw[home] = _joined(
+            raw.get(home, {} if home == "critic" or resumed else "gan"), home, key, options[key]
+        )
     if isinstance(raw.get("ema"), int | float) and not isinstance(raw["ema"], bool):
         raw["ema"] = {"decay": raw["ema"]}
     return raw

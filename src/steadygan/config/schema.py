@@ -1,6 +1,5 @@
 """A run's configuration: every key with its type, default and meaning. It round-trips through YAML."""
 
-import re
 import shlex
 import warnings
 from pathlib import Path
@@ -444,16 +443,31 @@ def in_steps(config: Config) -> Config:
     """
 
     def steps(tree: Any, key: str = "") -> Any:
-        if isinstance(tree, dict):
-            return {name: steps(part, name) for name, part in tree.items()}
+        if isinstance(tree, dict):  # names, paths and options of networks are no spans
+            return {
+                name: part if name in ("data", "networks", "name") else steps(part, name)
+                for name, part in tree.items()
+            }
         if isinstance(tree, list):
             return [steps(part) for part in tree]
-        if isinstance(tree, str) and re.fullmatch(r"[\d.]+%", tree):
+        if isinstance(tree, str) and key != "best" and _is_share(tree):
             return max(steps_of(tree, config.steps), int(key in ("over", *Every.model_fields)))
         return tree
 
     made = Config.model_validate(steps(config.model_dump(mode="json", exclude={"scale"})))
     return made.model_copy(update={"scale": config.scale})
+
+
+def _is_share(text: str) -> bool:
+    """Whether a text is a share of the run, as the schema reads one.
+
+    >>> [_is_share(text) for text in ("50%", " 5e1 %", "fifty%", "50")]
+    [True, True, False, False]
+    """
+    try:
+        return text.endswith("%") and 0 <= float(text[:-1]) <= 100
+    except ValueError:
+        return False
 
 
 def _sentence(error: ValidationError) -> str:

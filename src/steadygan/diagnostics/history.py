@@ -14,7 +14,7 @@ from steadygan.errors import UsageError, left_out
 from steadygan.files import lines as lines_of
 from steadygan.files import parse_json
 
-__all__ = ["FACTS", "Events", "History", "Series", "is_fact", "read", "whole"]
+__all__ = ["FACTS", "Events", "History", "Series", "is_fact", "is_score", "read", "whole"]
 
 FACTS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("dynamics", "game", "loss", "normalization"), str),
@@ -32,6 +32,21 @@ class Series(NamedTuple):
 
     steps: Tensor
     values: Tensor
+
+
+NO_SCORES = frozenset(
+    {"step", "images", "wall_s", "diverged", "good_step", "began", "tensor", "stopped", "convergence"}
+)
+"""Keys of a line that have no slash and are no scores: the last one is a log of BEGAN."""
+
+
+def is_score(key: str) -> bool:
+    """Whether a key of a line is a score of an evaluation.
+
+    >>> is_score("kd_pixels8"), is_score("loss/D"), is_score("convergence")
+    (True, False, False)
+    """
+    return "/" not in key and key not in NO_SCORES
 
 
 class History(NamedTuple):

@@ -100,7 +100,7 @@ def evaluate(
     samples.
     """
     data = _real(data, value_range)
-    if value_range is not None and len(data.shape) != 3:
+    if value_range not in (None, (-1, 1)) and len(data.shape) != 3:
         raise UsageError(
             f"value_range is the range of images, and samples of shape {list(data.shape)} are none: leave it out"
         )

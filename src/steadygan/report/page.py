@@ -13,6 +13,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from steadygan.diagnostics import VERDICTS, Verdict, as_html, diagnose
+from steadygan.diagnostics.history import is_score
 from steadygan.errors import UsageError, printable, printable_lines
 from steadygan.progress import report as progress
 from steadygan.report import charts, image_sliders, panels
@@ -207,11 +208,11 @@ def _scores(run: Told) -> dict[str, str]:
     found = {}
     for panel in panels.panels(run.keys, apart=True):
         key = panel.keys[0]
-        if "/" in key:
+        if not is_score(key):
             continue
         last = torch.stack([h.series[key].values[-1] for h in run.histories if key in h.series])
         finite = last[last.isfinite()]
-        found[key] = f"{finite.median():.4g}" if len(finite) else "not finite"
+        found[key] = f"{finite.quantile(0.5):.4g}" if len(finite) else "not finite"
         if len(finite) and len(last) > 1:
             found[key] += f" ({finite.min():.4g} to {finite.max():.4g})"
     return found

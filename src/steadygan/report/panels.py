@@ -130,7 +130,7 @@ def curve(name: str, style: int, histories: Sequence[History], key: str) -> Curv
         return Curve(name, style, steps, values[0])
     gone = values.isnan()
     low, high = (torch.where(gone, bound, values) for bound in (math.inf, -math.inf))
-    return Curve(name, style, steps, values.nanmedian(0).values, _finite(low.amin(0)), _finite(high.amax(0)))
+    return Curve(name, style, steps, values.nanquantile(0.5, 0), _finite(low.amin(0)), _finite(high.amax(0)))
 
 
 def _finite(values: Tensor) -> Tensor:

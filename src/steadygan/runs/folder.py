@@ -81,6 +81,13 @@ def fresh_folder(name: str) -> Path:
     raise AssertionError("there is always a next number")
 
 
+def drop_empty(folder: Path) -> None:
+    """Remove the folder of a run that did not start, and the one around it, if they are empty."""
+    for path in (folder, folder.parent):
+        with suppress(OSError):
+            path.rmdir()
+
+
 _UNBEGUN = "the run in {0} was stopped before its first step and has nothing to resume: train it again, with --out {0}"
 _BEGINNINGS = {CHECKPOINTS, IDENTITY, ORIGIN, OWN}
 """What a run writes before its configuration, and the text of a file of the user's own."""

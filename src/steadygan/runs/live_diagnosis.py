@@ -1,16 +1,17 @@
 """Diagnostics while a run trains: it warns once about each verdict, and stops the run early if asked to."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from steadygan.config import Config
 from steadygan.config.field_types import ends
 from steadygan.diagnostics import WELL, Events, Verdict, diagnose
+from steadygan.diagnostics.history import is_score
 from steadygan.diagnostics.warnings_once import WarnOnce
 from steadygan.runs.sinks.jsonl import line_of
 from steadygan.training.events import Event, Scored
 
-__all__ = ["StoppedByDiagnosis", "early_stopping", "facts_of"]
+__all__ = ["StoppedByDiagnosis", "early_stopping", "facts_of", "taken_up"]
 
 
 class StoppedByDiagnosis(NamedTuple):
@@ -27,15 +28,19 @@ def early_stopping(
     stop_on: Collection[str],
     warn: Callable[[str], None],
     judged: Callable[[int, Sequence[Sequence[Verdict]]], None] = lambda step, found: None,
+    before: Sequence[list[Verdict]] = (),
 ) -> Callable[[Event], StoppedByDiagnosis | None]:
     """Make the callback that adds a run's events to `events` and diagnoses the run at each evaluation.
 
     A verdict counts after two evaluations in a row. Then `warn` gets it once per run, with its first evidence and the
-    remedy. `judged` gets, at each evaluation, the verdicts on each member that count. The callback returns
-    StoppedByDiagnosis when each member that still trains has a verdict in `stop_on`.
+    remedy. `judged` gets, at each evaluation, the verdicts on each member that count. Of a resumed run, `before` are
+    the verdicts at its last evaluation (`taken_up`). The callback returns StoppedByDiagnosis when each member that
+    still trains has a verdict in `stop_on`.
     """
     # Divergence is not warned about here: it is reported as it happens.
     warnings = WarnOnce(warn, lambda v: f"{v.remedy} ({v.config})" if v.config else v.remedy, "diverged")
+
+    warnings.sure(before)
 
     def callback(event: Event) -> StoppedByDiagnosis | None:
         line = line_of(event, images_per_step)
@@ -57,6 +62,17 @@ def early_stopping(
         return None
 
     return callback
+
+
+def taken_up(events: Events, lines: Sequence[Mapping[str, Any]]) -> list[list[Verdict]]:
+    """Add the lines of a resumed run to `events`. Returns the verdicts on each member at its last evaluation."""
+    evaluated = [place for place, line in enumerate(lines) if any(map(is_score, line))]
+    found: list[list[Verdict]] = []
+    for place, line in enumerate(lines):
+        events.add(line)
+        if evaluated and place == evaluated[-1]:
+            found = [diagnose(events.history(index)) for index in range(events.members)]
+    return found
 
 
 def facts_of(settings: Config) -> dict[str, Any]:

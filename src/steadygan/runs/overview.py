@@ -4,7 +4,7 @@ import os
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from steadygan import config
 from steadygan.config import Config
-from steadygan.diagnostics import VERDICTS, Events, diagnose, read
+from steadygan.diagnostics import VERDICTS, Events, Verdict, diagnose, read
+from steadygan.diagnostics.history import is_score
 from steadygan.errors import UsageError, short
 from steadygan.files import read_json
 from steadygan.runs.folder import (
@@ -117,15 +118,17 @@ def overview(folder: Path) -> Overview:
         events = read(folder / EVENTS, facts_of(settings))
     except UsageError:
         events = Events()  # stopped before its first line
-    verdict = _verdict(events)
+    found = _diagnosed(events)
     if _held(folder):
         state = "running"
-    elif _has_failed(settings, events, verdict, step):
+    elif _has_failed(settings, events, found, step):
         state = "failed"
     else:
         state = "finished" if by_rule or _saved_step(folder) >= settings.steps else "stopped"
     score = _score(folder, events)
-    return Overview(folder, settings.name, step, settings.steps, state, verdict, score, size, others, "")
+    return Overview(
+        folder, settings.name, step, settings.steps, state, _verdict(found), score, size, others, ""
+    )
 
 
 def remove(run: Overview) -> None:
@@ -172,18 +175,26 @@ def _held(folder: Path) -> bool:
     return False
 
 
-def _has_failed(settings: Config, events: Events, verdict: str, step: int) -> bool:
-    """Whether all members of a run that no process trains are lost, or a verdict in stop_on has ended it."""
+def _has_failed(settings: Config, events: Events, found: Sequence[list[Verdict]], step: int) -> bool:
+    """Whether all members of a run that no process trains are lost, or have a verdict in stop_on, which ended it."""
     lost = {member for line in events.diverged for member in line["diverged"]}
-    return len(lost) >= events.members or (step < settings.steps and verdict in settings.stop_on)
+    ill = {i for i, each in enumerate(found) if any(verdict.name in settings.stop_on for verdict in each)}
+    return len(lost) >= events.members or (step < settings.steps and len(lost | ill) >= events.members)
 
 
-def _verdict(events: Events) -> str:
-    """The main verdict of a run; of an ensemble the number of members that have each."""
+def _diagnosed(events: Events) -> list[list[Verdict]]:
+    """The verdicts on each member; none of a run without a line."""
     if not events.columns and not events.diverged:
+        return []
+    return [diagnose(events.history(index)) for index in range(events.members)]
+
+
+def _verdict(found: Sequence[list[Verdict]]) -> str:
+    """The main verdict of a run; of an ensemble the number of members that have each."""
+    if not found:
         return ""
-    names = Counter(diagnose(events.history(index))[0].name for index in range(events.members))
-    if events.members == 1:
+    names = Counter(each[0].name for each in found)
+    if len(found) == 1:
         return next(iter(names))
     return ", ".join(f"{names[name]} {name}" for name in VERDICTS if name in names)
 
@@ -194,7 +205,7 @@ def _score(folder: Path, events: Events) -> str:
         return f"{kept[0]} {kept[1]:.4g}"
     for name, (_, values) in events.columns.items():
         means = [mean for value in values if (mean := _mean(value)) is not None]
-        if "/" not in name and name not in ("images", "wall_s") and means:
+        if is_score(name) and means:
             return f"{name} {(min if lower_is_better(name) else max)(means):.4g}"
     return ""
 
@@ -205,11 +216,12 @@ def _mean(value: Any) -> float | None:
 
 
 def _told(folder: Path) -> tuple[int, bool]:
-    """The last step that a run has a checkpoint or a line of, and whether a line says that a rule has ended it."""
-    step, by_rule = _saved_step(folder), False
+    """The last step that a run has a checkpoint or a line of, and whether a line says that a rule ended it there."""
+    step, ended = _saved_step(folder), -1
     for _, line in whole(folder / EVENTS):
-        step, by_rule = max(step, line["step"]), by_rule or "stopped" in line
-    return step, by_rule
+        step = max(step, line["step"])
+        ended = line["step"] if "stopped" in line else ended
+    return step, ended == step
 
 
 def _saved_step(folder: Path) -> int:

@@ -41,7 +41,7 @@ from steadygan.runs.folder import (
     tidied,
 )
 from steadygan.runs.identity import ORIGIN, beginning, continued, record_runs, same_steps
-from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of
+from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of, taken_up
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import drawn, facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
@@ -445,7 +445,7 @@ def _train(
             if isinstance(event, Diverged):
                 earlier = diverged.members if diverged else []
                 diverged = event._replace(members=sorted({*earlier, *event.members}))
-            if stopped and isinstance(event, Scored):
+            if stopped and isinstance(event, Scored) and event.step < settings.steps:  # else it is complete
                 tell(Snapshot(event.step, event.state))
                 ended = stopped
                 break
@@ -484,8 +484,7 @@ def _told(
     images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
     show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))
     events = diagnostics.Events(facts_of(settings))
-    for _, line in whole(folder / EVENTS):  # only a resumed run has some
-        events.add(line)
+    before = taken_up(events, [line for _, line in whole(folder / EVENTS)])  # only a resumed run has some
     opened = loggers(
         run,
         places,
@@ -501,7 +500,7 @@ def _told(
         _followed(settings.trackers, run, folder, first, console) as (seen, judged),
         show as shown,
     ):
-        stop_early = early_stopping(events, images, settings.stop_on, _noter(console), judged)
+        stop_early = early_stopping(events, images, settings.stop_on, _noter(console), judged, before)
 
         def tell(event: Event) -> StoppedByDiagnosis | None:
             for sink in (*sinks, seen, shown, *more):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from steadygan.config import as_text
 from steadygan.data.image_files import shape_text
+from steadygan.diagnostics.history import is_score
 from steadygan.files import read_json
 from steadygan.runs import score_cards
 from steadygan.runs.folder import CHECKPOINTS, EVALUATION, EVENTS
@@ -52,9 +53,6 @@ Without steadygan, `G.py` and `G.safetensors` need torch alone: `from G import l
 
 SHOWN = ("game", "networks", "critic", "fake_as_real", "dynamics", "optimizer", "ema", "augment", "precision")
 """The settings that stand on the card."""
-
-NO_SCORES = ("step", "images", "wall_s", "diverged", "good_step", "began", "tensor", "stopped")
-"""Keys without a slash in events.jsonl that are no scores."""
 
 
 class Scores(NamedTuple):
@@ -134,7 +132,7 @@ def _during_training(folder: Path, member: int) -> Scores | None:
         values = {
             key: value[member] if isinstance(value, list) else value
             for key, value in line.items()
-            if "/" not in key and key not in NO_SCORES
+            if is_score(key)
         }
         if values:
             known = {key: (value, None) for key, value in values.items() if value is not None}
