@@ -16,6 +16,7 @@ from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, ta
 from steadygan.training import checkpoint
 from steadygan.training.events import Diverged, Evaluated, Progress, Scored
 
+SEEN = {step: 16 * step for step in range(20)}.__getitem__
 STATE = State({}, {}, {}, {}, {})
 DEAD = {
     "data": "ring8",
@@ -48,7 +49,7 @@ class Script:
         monkeypatch.setattr(
             Events, "history", lambda _, index: fake_history(self.looks[self.step - 1][index])
         )
-        self.callback = early_stopping(self.events, 16, stop_on, self.warned.append)
+        self.callback = early_stopping(self.events, SEEN, stop_on, self.warned.append)
 
     def look(self) -> StoppedByDiagnosis | None:
         self.step += 1
@@ -120,8 +121,8 @@ def test_a_resumed_run_knows_the_verdicts_of_its_last_evaluation(monkeypatch):
     assert seen == [[1.0]]
     assert events.history().series["loss/D"].values.tolist() == [1.0, 2.0]
     again = Scored(8, 0.0, STATE, Evaluated([], {"modes": 1.0}))
-    assert early_stopping(events, 16, ["exploding"], print, before=before)(again).step == 8
-    assert early_stopping(events, 16, ["exploding"], print)(again) is None  # a first evaluation is not sure
+    assert early_stopping(events, SEEN, ["exploding"], print, before=before)(again).step == 8
+    assert early_stopping(events, SEEN, ["exploding"], print)(again) is None  # a first evaluation is not sure
     assert taken_up(Events(), []) == []
 
 
@@ -139,7 +140,7 @@ def test_a_verdict_at_the_last_step_ends_nothing(stops, ended, monkeypatch, tmp_
 
 def test_it_reads_what_the_run_writes():
     events = Events()
-    callback = early_stopping(events, 16, (), print)
+    callback = early_stopping(events, SEEN, (), print)
     callback(Progress(5, 0.0, {"loss/D": torch.tensor(1.25), "finite": torch.tensor(1.0)}))
     callback(Diverged(9, 5, [0], 7, "loss/G"))
     history = events.history()

@@ -224,6 +224,16 @@ OTHERS = {
 """What they add to a run's state is in that of the recipes left."""
 
 
+def test_the_samples_seen_go_on_from_the_log_after_another_batch(tmp_path, quiet):
+    raw = {"data": "ring8", "networks": {"name": "mlp", "width": 8, "depth": 1}, "batch": 16, "steps": 20}
+    raw["optimizer"] = {"name": "adam", "lr": 0.001}
+    every = {"log": 10, "score": 20, "checkpoint": 20, "diagnostics": 20}
+    train.start(config.parse({**raw, "compile": False, "every": every}), tmp_path, quiet)
+    train.resume(tmp_path, ["steps=40", "batch=64"], quiet)
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert {line["step"]: line["images"] for line in lines} == {0: 0, 10: 160, 20: 320, 30: 960, 40: 1600}
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in OTHERS else ()) for name in RECIPES]
 )

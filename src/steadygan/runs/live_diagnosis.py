@@ -8,7 +8,7 @@ from steadygan.config.field_types import ends
 from steadygan.diagnostics import WELL, Events, Verdict, diagnose
 from steadygan.diagnostics.history import is_score
 from steadygan.diagnostics.warnings_once import WarnOnce
-from steadygan.runs.sinks.jsonl import line_of
+from steadygan.runs.sinks.jsonl import Images, line_of
 from steadygan.training.events import Event, Scored
 
 __all__ = ["StoppedByDiagnosis", "early_stopping", "facts_of", "taken_up"]
@@ -24,7 +24,7 @@ class StoppedByDiagnosis(NamedTuple):
 
 def early_stopping(
     events: Events,
-    images_per_step: int,
+    images: Images,
     stop_on: Collection[str],
     warn: Callable[[str], None],
     judged: Callable[[int, Sequence[Sequence[Verdict]]], None] = lambda step, found: None,
@@ -43,7 +43,7 @@ def early_stopping(
     warnings.sure(before)
 
     def callback(event: Event) -> StoppedByDiagnosis | None:
-        line = line_of(event, images_per_step)
+        line = line_of(event, images)
         if line is not None:
             events.add(line)
         if not isinstance(event, Scored):

@@ -21,7 +21,7 @@ from steadygan.runs.sinks import (
     sample_sink,
     tensorboard_sink,
 )
-from steadygan.runs.sinks.jsonl import last_good_steps
+from steadygan.runs.sinks.jsonl import Images, last_good_steps
 from steadygan.runs.sinks.landscapes import LANDSCAPES
 from steadygan.training import sampling, toy_scores
 from steadygan.training.beside import Tree, Write, beside
@@ -41,7 +41,7 @@ def loggers(
     *,
     keep: Keep,
     trackers: Collection[str],
-    images_per_step: int,
+    images: Images,
     first: int,
     wall_s: float,
 ) -> Iterator[list[Sink]]:
@@ -55,13 +55,13 @@ def loggers(
     """
     known = facts(run, folder)
     board = (
-        _tensorboard(run, folder, images_per_step, first, wall_s)
+        _tensorboard(run, folder, images, first, wall_s)
         if "tensorboard" in trackers
         else nullcontext(_nothing)
     )
     with board as board_sink, beside() as writer:
         yield [
-            line_sink(folder / EVENTS, images_per_step),
+            line_sink(folder / EVENTS, images),
             _picture_sink(run, folder, _at_once if trackers else writer()),
             *_landscape_sinks(run, folder),
             checkpoint_sink(
@@ -86,14 +86,14 @@ def _nothing(event: Event) -> None:
 
 
 def _tensorboard(
-    run: Run, folder: Path, images: int, first: int, wall_s: float
+    run: Run, folder: Path, images: Images, first: int, wall_s: float
 ) -> AbstractContextManager[Callable[[Event], None]]:
     return tensorboard_sink(
         folder / BOARD,
         folder / EVENTS,
         folder / SAMPLES,
         drawn=drawn(run),
-        images_per_step=images,
+        images=images,
         first=first,
         wall_s=wall_s,
     )

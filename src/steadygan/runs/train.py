@@ -47,7 +47,15 @@ from steadygan.runs.outputs import drawn, facts, loggers
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import compiling, console_sink
 from steadygan.runs.sinks.checkpoints import thin
-from steadygan.runs.sinks.jsonl import divergences, last_good_steps, line_sink, logged, rewind, whole
+from steadygan.runs.sinks.jsonl import (
+    divergences,
+    images_seen,
+    last_good_steps,
+    line_sink,
+    logged,
+    rewind,
+    whole,
+)
 from steadygan.runs.team import Team, team_of, told_of_loss, whole_batches
 from steadygan.runs.trackers import SERVICES, Judged, check_trackers, followed
 from steadygan.training import checkpoint
@@ -238,7 +246,7 @@ def _tell_of_lost(folder: Path, run: Run, state: State, note: Note) -> None:
         if good := last_good(folder, run, state, member, note):
             rewind(folder / EVENTS, step)
             event = Diverged(step, int(good.scalars["step"].flatten()[0]), [member])
-            line_sink(folder / EVENTS, images_per_step=0)(event)
+            line_sink(folder / EVENTS, lambda step: 0)(event)  # its line has no images
 
 
 def _ended(folder: Path, rule: Stop | None, step: int, steps: int, last: int) -> str:
@@ -481,17 +489,20 @@ def _told(
     wall_s: float,
 ) -> Iterator[Callable[[Event], StoppedByDiagnosis | None]]:
     """Inside the block, each event goes to the loggers and to the diagnosis, which may say why to stop."""
-    images = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
-    show = console_sink(console, steps=settings.steps, first=first, images_per_step=images * len(run.members))
+    per_step = settings.batch * sum("x_real" in reads for reads in run.draws.reads)
+    show = console_sink(
+        console, steps=settings.steps, first=first, images_per_step=per_step * len(run.members)
+    )
     events = diagnostics.Events(facts_of(settings))
-    before = taken_up(events, [line for _, line in whole(folder / EVENTS)])  # only a resumed run has some
+    lines = [line for _, line in whole(folder / EVENTS)]  # only a resumed run has some
+    before, images = taken_up(events, lines), images_seen(lines, first, per_step)
     opened = loggers(
         run,
         places,
         folder,
         keep=settings.keep,
         trackers=settings.trackers,
-        images_per_step=images,
+        images=images,
         first=first,
         wall_s=wall_s,
     )

@@ -116,7 +116,13 @@ def test_a_picture_of_a_future_that_was_undone_is_not_shown(tmp_path, quiet):
         Image.new("RGB", (step, 3)).save(samples / f"step-{step:08d}.png")
     events.write_text('{"step": 2, "x": 1.0}\n{"step": 4, "x": null}\n')
     with tensorboard_sink(
-        tmp_path / "tensorboard", events, samples, drawn=Progress, images_per_step=1, first=3, wall_s=0.0
+        tmp_path / "tensorboard",
+        events,
+        samples,
+        drawn=Progress,
+        images=lambda step: step,
+        first=3,
+        wall_s=0.0,
     ):
         pass
     assert pictures(tmp_path).keys() == {2}

@@ -2,24 +2,55 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from steadygan.diagnostics.history import whole
-from steadygan.files import sync, write_whole
+from steadygan.files import fits, sync, write_whole
 from steadygan.training.events import Diverged, Event, Progress, Scored, Snapshot, Statistics, Stopped
 
-__all__ = ["divergences", "last_good_steps", "line_of", "line_sink", "logged", "rewind", "whole"]
+__all__ = [
+    "Images",
+    "divergences",
+    "images_seen",
+    "last_good_steps",
+    "line_of",
+    "line_sink",
+    "logged",
+    "rewind",
+    "whole",
+]
+
+Images = Callable[[int], int]
+"""How many real samples a run has seen by a step."""
 
 
-def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
+def images_seen(lines: Sequence[Mapping[str, Any]], first: int, per_step: int) -> Images:
+    """Count on from the lines of a resumed run: by `first` it has seen what they say, and then `per_step` a step.
+
+    Steps between the last line and `first` had as many samples as the steps before that line.
+
+    >>> images_seen([{"step": 20, "images": 320}], first=20, per_step=64)(30), images_seen([], 0, 16)(2)
+    (960, 32)
+    """
+    known = {
+        0: 0,
+        **{line["step"]: line["images"] for line in lines if fits(line, {"step": int, "images": int})},
+    }
+    (step, images), *more = sorted(known.items(), reverse=True)
+    each = (images - more[0][1]) / (step - more[0][0]) if more else per_step
+    begun = images + round(each * (first - step))
+    return lambda step: begun + (step - first) * per_step
+
+
+def line_sink(path: Path, images: Images) -> Callable[[Event], None]:
     """Append the logs and scores of a run to `path`. Every line has `step`, `images` and `wall_s` (seconds)."""
 
     def sink(event: Event) -> None:
-        line = line_of(event, images_per_step)
+        line = line_of(event, images)
         if line is not None:
             with path.open("a") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -30,13 +61,13 @@ def line_sink(path: Path, images_per_step: int) -> Callable[[Event], None]:
     return sink
 
 
-def line_of(event: Event, images_per_step: int) -> dict[str, Any] | None:
+def line_of(event: Event, images: Images) -> dict[str, Any] | None:
     """The values of an event as plain numbers for a line of JSON, or None if it has none."""
     match event:
         case Progress() | Statistics():
-            return {**_when(event, images_per_step), **_finite(event.logs)}
+            return {**_when(event, images), **_finite(event.logs)}
         case Scored():
-            return {**_when(event, images_per_step), **_finite(event.evaluated.scores)}
+            return {**_when(event, images), **_finite(event.evaluated.scores)}
         case Diverged():
             where = {"began": event.began, "tensor": event.tensor}
             return {"step": event.step, "diverged": event.members, "good_step": event.good_step, **where}
@@ -73,8 +104,8 @@ def last_good_steps(path: Path, member: int | None = None) -> list[int]:
     return [step for step in found if type(step) is int and step >= 0]
 
 
-def _when(event: Progress | Statistics | Scored, images_per_step: int) -> dict[str, Any]:
-    return {"step": event.step, "images": event.step * images_per_step, "wall_s": round(event.wall_s, 3)}
+def _when(event: Progress | Statistics | Scored, images: Images) -> dict[str, Any]:
+    return {"step": event.step, "images": images(event.step), "wall_s": round(event.wall_s, 3)}
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from steadygan.runs.sinks.jsonl import line_of, whole
+from steadygan.runs.sinks.jsonl import Images, line_of, whole
 from steadygan.runs.sinks.samples import sample_name
 from steadygan.training.events import Event
 
@@ -19,7 +19,7 @@ KEPT = ("step", "images", "wall_s")
 
 @contextmanager
 def tensorboard_sink(
-    folder: Path, events: Path, samples: Path, *, drawn: type, images_per_step: int, first: int, wall_s: float
+    folder: Path, events: Path, samples: Path, *, drawn: type, images: Images, first: int, wall_s: float
 ) -> Iterator[Callable[[Event], None]]:
     """Write TensorBoard files to `folder`. Each member of an ensemble is a TensorBoard run in folder/member-N.
 
@@ -38,7 +38,7 @@ def tensorboard_sink(
             board.picture(samples / sample_name(step), step)
 
     def sink(event: Event) -> None:
-        line = line_of(event, images_per_step)
+        line = line_of(event, images)
         if line is not None:
             board.scalars(line)
         if isinstance(event, drawn):
