@@ -536,21 +536,21 @@ def test_the_logits_beside_a_penalty_of_the_probability(name):
 
 @pytest.mark.parametrize("name", ["max_gradient", "dragan", "approximated_r1"])
 def test_a_penalty_of_logits_alone_has_no_other_output_to_look_at(name):
-    with pytest.raises(UsageError, match=f"{name} takes no of: leave it out"):
+    with pytest.raises(UsageError, match=f"{name} does not take of"):
         penalties.value_and(getattr(penalties, name), lambda x: x[:, 0], torch.ones(4, 2), of="probability")
 
 
 @pytest.mark.parametrize(
     ("name", "points", "given", "said"),
     [
-        ("r1", 1, {"sigma": 0.1}, "r1 takes no sigma"),
+        ("r1", 1, {"sigma": 0.1}, "r1 does not take sigma"),
         (
             "r1",
             1,
             {"alpha": torch.ones(4), "direction": torch.ones(4, 2)},
-            "r1 takes no alpha and no direction",
+            "r1 does not take alpha or direction",
         ),
-        ("dragan", 1, {"direction": torch.ones(4, 2)}, "dragan takes no direction"),
+        ("dragan", 1, {"direction": torch.ones(4, 2)}, "dragan does not take direction"),
         ("r1", 2, {}, "r1 takes x_real after the critic, not 2 tensors"),
         ("one_centered", 1, {}, "one_centered takes x_real and x_fake after the critic, not 1 tensors"),
     ],

@@ -64,8 +64,12 @@ def ranked(figures: Figures, table: str, method: str) -> list[float]:
 
 
 def finals(figures: Figures, table: str) -> dict[str, list[dict[str, Any]]]:
-    """The lines of the fresh seeds of each method."""
-    return of(figures, table, "final")
+    """The lines of the fresh seeds of each method, at the rate that its grid chooses, if it has one."""
+    kept = {}
+    for method, lines in of(figures, table, "final").items():
+        rates = ranked(figures, table, method)
+        kept[method] = [line for line in lines if not rates or line["rate"] == rates[0]]
+    return {method: lines for method, lines in kept.items() if lines}
 
 
 def diagnosed(figures: Figures, table: str) -> dict[str, dict[float, list[dict[str, Any]]]]:

@@ -118,16 +118,16 @@ def grid(table: Table, method: str, seeds: range, options: argparse.Namespace) -
 
 
 def fresh(table: Table, method: str, rate: float, seeds: range, options: argparse.Namespace) -> None:
-    """Have a method's fresh seeds at its rate; a line for each seed, scored on the final split.
+    """Train a method on fresh seeds at its rate; a line for each seed, scored on the final split.
 
     Runs at that rate that had a diagnosis are the same runs, and are not made again.
     """
     raw = described(table, method, [rate], seeds, options.steps)
     known = records.read(options.figures)
-    examined = [known.get(f"{raw['name']}-diagnosis-{rate:g}-{seed}", {}) for seed in seeds]
-    if not all(line.get("steps") == raw["steps"] for line in examined):
-        examined = unexamined(table, method, raw, seeds, known, options)
-    for line in examined:
+    lines = [known.get(f"{raw['name']}-diagnosis-{rate:g}-{seed}", {}) for seed in seeds]
+    if not all(line.get("steps") == raw["steps"] for line in lines):
+        lines = unexamined(table, method, raw, seeds, known, options)
+    for line in lines:
         record = {**{key: line[key] for key in line if key != "verdicts"}, "part": "final", "rate": rate}
         records.put(options.figures, f"{raw['name']}-final-{line['seed']}", record)
     whole = {**about(table, method, raw), "part": "config", "config": raw}
@@ -299,8 +299,8 @@ def counted(options: argparse.Namespace) -> None:
 
 def tried(name: str, seed: int, rate: float, table: Table, options: argparse.Namespace) -> bool:
     """Whether a fresh seed has its figures at the rate that its method's grid chooses."""
-    final = f"{name}-final-{seed}"
-    return there(final, table, options) and records.read(options.figures)[final]["rate"] == rate
+    known = records.read(options.figures).get(f"{name}-final-{seed}", {})
+    return (known.get("steps"), known.get("rate")) == (options.steps * table.longer, rate)
 
 
 def there(name: str, table: Table, options: argparse.Namespace) -> bool:

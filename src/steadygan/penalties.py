@@ -473,11 +473,13 @@ def value_and(
     changed = {"of": of != "logit", "sigma": sigma != SIGMA, "direction": direction is not None}
     foreign = [key for key in (*draws, *(key for key in changed if changed[key])) if key not in takes]
     if foreign:
-        raise UsageError(f"{name} takes no {' and no '.join(foreign)}: leave it out")
+        raise UsageError(f"{name} does not take {' or '.join(foreign)}")
     wanted = [key for key in takes if key in ("x_real", "x_fake")]
     most = len(wanted) + sum(key in takes for key in ("noise", "alpha"))
     if not len(wanted) <= len(points) <= most:
-        raise UsageError(f"{name} takes {' and '.join(wanted)} after the critic, not {len(points)} tensors")
+        raise UsageError(
+            f"{name} takes {' and '.join(wanted)} after the critic, not {len(points)} tensors: see its docstring"
+        )
     record = PENALTIES[name]() if of == "logit" else PENALTIES[name](of=of)
     if record.sigma is not None:
         record = PENALTIES[name](sigma)

@@ -263,6 +263,8 @@ def test_every_type_has_a_hash():
     for kind in (torch.uint8, torch.float16, torch.bfloat16, torch.float64):
         one, other = (given(x.to(kind)) for x in (X.abs(), X.abs() + 1))
         assert rows_sha256(one.rows) == rows_sha256(one.rows.clone()) != rows_sha256(other.rows)
+    column = X[:, 0]  # of one number a row, whatever its stride says
+    assert rows_sha256(column[:, None]) == rows_sha256(column.clone()[:, None]) == rows_sha256(column[None].T)
 
 
 @pytest.mark.parametrize("count", [0, -5])

@@ -301,13 +301,14 @@ def test_small_batches_are_compared_with_those_of_the_last_calls():
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
-def test_a_pass_that_fails_ends_no_later_one(every):
-    """Samples of another type at step 6, which the loop catches; the steps of the other passes stay."""
+@pytest.mark.parametrize("bad", [lambda x: x.long(), lambda x: None], ids=["type", "none"])
+def test_a_pass_that_fails_ends_no_later_one(every, bad):
+    """Wrong samples at step 6, which the loop catches; the steps of the other passes stay."""
     monitor = Monitor(plain_critic(), every=every)
     for step in range(1, 11):
         x = torch.randn(16, 2)
         try:
-            monitor.step(x, x.long() if step == 6 else x)
+            monitor.step(bad(x) if step == 6 else x, x)
         except UsageError:
             assert step == 6
     wanted = [step for step in range(every, 11, every) if step != 6]

@@ -96,19 +96,19 @@ def grid_of(method: str, scores: dict[float, float | None]) -> dict[str, records
 def test_a_method_that_fails_is_diagnosed_at_every_rate_beside_a_control():
     found = {
         **grid_of("gn", {1e-4: 9.0, 2e-4: 8.0, 5e-4: 7.0, 1e-3: None}),
-        **grid_of(CONTROL, {1e-4: 9.0, 2e-4: 8.0, 5e-4: 7.0, 1e-3: 6.0}),
+        **grid_of(CONTROL, {1e-4: 9.0, 2e-4: 8.0, 5e-4: 6.0, 1e-3: 7.0}),
         **by_hand(CONTROL, [4.0, 5.0]),
     }
     # untrained generators have 20: of these means the first one is no failure, though one of its seeds is worse
     assert not undiagnosed({**found, **by_hand("gn", [5.0, 34.0])}, ALL)
     found |= by_hand("gn", [5.0, 36.0])
-    everything = [("gn", 5e-4), ("gn", 2e-4), ("gn", 1e-4), (CONTROL, 1e-3)]
+    everything = [("gn", 5e-4), ("gn", 2e-4), ("gn", 1e-4), (CONTROL, 5e-4)]
     assert undiagnosed(found, ALL) == [(method, rate, 1) for method, rate in everything]
     found |= {**examined("gn", 5e-4, [5.0, 36.0]), **examined("gn", 1e-4, [6.0, 7.0], "healthy")}
-    assert undiagnosed(found, ALL) == [("gn", 2e-4, 1), (CONTROL, 1e-3, 1)]
+    assert undiagnosed(found, ALL) == [("gn", 2e-4, 1), (CONTROL, 5e-4, 1)]
     assert undiagnosed({**found, **by_hand("gn", [5.0, 36.0, 30.0])}, ALL)[0] == ("gn", 5e-4, 3)
     found |= examined("gn", 2e-4, [21.0, math.nan], "undecided")
-    found |= examined(CONTROL, 1e-3, [4.0, 5.0], "healthy")
+    found |= examined(CONTROL, 5e-4, [4.0, 5.0], "healthy")
     text = page(found)
     assert "untrained generators have 20.00 ± 0.00. Fails: GN (+0.50 [" in text
     assert "| GN | 20.50 ± 21.92 |" in text  # tables keep the chosen rate, though the last one trains
@@ -121,8 +121,15 @@ def test_a_method_that_fails_is_diagnosed_at_every_rate_beside_a_control():
     )
 
 
+def test_fresh_seeds_at_a_rate_that_is_no_longer_chosen_do_not_count():
+    found = {**grid_of("gn", {1e-4: 9.0, 2e-4: 8.0, 5e-4: 6.0, 1e-3: 7.0}), **by_hand("gn", [4.0, 5.0])}
+    assert [line["seed"] for line in finals(found, ALL)["gn"]] == [1, 2]
+    found |= grid_of("gn", {1e-4: 9.0, 2e-4: 8.0, 5e-4: 6.0, 1e-3: 5.0})
+    assert finals(found, ALL) == {}
+
+
 def test_the_page_names_what_fails_at_every_rate():
-    rates = dict.fromkeys(RATES, 9.0)
+    rates = {rate: 9.0 - (rate == 5e-4) for rate in RATES}
     found = {**grid_of("gn", rates), **by_hand("gn", [25.0, 26.0]), **by_hand(CONTROL, [4.0, 5.0])}
     for rate in RATES:
         found |= examined("gn", rate, [25.0, 26.0])

@@ -127,7 +127,10 @@ def test_resized_images_in_0_to_1_overshoot_and_are_recognised():
         (np.zeros((5, 3, 8, 3)), "does not say which of its axes are channels"),
         (np.zeros((5, 8, 8, 3), np.int64), "uint8 or floating point, not int64"),
         ([np.zeros((8, 8)), np.zeros((8, 9))], "sample 1 is 8x9 float64 but sample 0 is 8x8 float64"),
-        ([Image.new("P", (4, 4))], r"mode P: convert it with .convert\('RGB'\)"),
+        (
+            [Image.new("I;16", (4, 4))],
+            r"mode I;16, of more than 8 bits: give its values in \[-1, 1\] as an array",
+        ),
         ([torch.zeros(1, 8, 8), np.zeros((1, 8, 8))], "holds tensors and others"),
         (
             [torch.zeros(1, 8, 8), torch.zeros(1, 8, 9)],
@@ -142,6 +145,18 @@ def test_resized_images_in_0_to_1_overshoot_and_are_recognised():
 def test_what_is_no_set_of_samples_is_refused(samples, sentence):
     with pytest.raises(UsageError, match=sentence):
         as_tensor(samples)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "La", "RGBa", "CMYK"])
+def test_a_list_of_pictures_has_white_behind_transparency(mode):
+    grey = Image.new("L", (9, 8), 204)  # a colour of the default palette
+    one = grey.convert("RGB").convert(mode) if mode in ("P", "CMYK") else grey.convert("LA")
+    if mode not in ("P", "CMYK"):
+        one.putalpha(Image.new("L", (9, 8), 0))
+        one = one.convert("RGBA").convert(mode) if mode.startswith("RGB") else one.convert(mode)
+    found = as_tensor([one, one])
+    assert found.shape == (2, 1 if mode in ("LA", "La") else 3, 8, 9)
+    assert set(found.unique().tolist()) == ({204} if mode in ("P", "CMYK") else {255})
 
 
 def test_a_list_of_tensors_may_be_in_bfloat16():
@@ -172,7 +187,7 @@ def test_a_range_of_points_and_real_samples_of_whole_numbers_are_refused():
     with pytest.raises(UsageError, match=r"the range of images, and samples of shape \[2\] are none"):
         evaluate(torch.randn(50, 2), torch.randn(50, 2), value_range=(0, 1))
     for kind in (torch.bool, torch.int64):
-        with pytest.raises(UsageError, match=f"real samples are uint8 or floating point, not {kind}"):
+        with pytest.raises(UsageError, match=f"real images are uint8 or floating point, not {kind}"):
             evaluate(FAKE, REAL.to(kind), PROTOCOL)
 
 

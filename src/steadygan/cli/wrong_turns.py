@@ -146,7 +146,7 @@ def right_form(command: str, option: str, words: Sequence[str]) -> str:
     key = option.lstrip("-").replace("-", "_")
     if (
         not found and command in OVERRIDES and key in key_paths() and key != "scale"
-    ):  # which has presets, not a name
+    ):  # its value is a table of presets
         found = f"{key}=VALUE"
     value = _value(option, words)
     if found == FOLDERS.get(command) and name in SET and value and not _is_path(value):

@@ -88,7 +88,7 @@ def rows_sha256(rows: Tensor) -> str:
     """
     digest = hashlib.sha256(json.dumps([str(rows.dtype), list(rows.shape)]).encode())
     for part in rows.split(10_000):
-        digest.update(part.contiguous().view(torch.uint8).numpy().data)  # numpy has no bfloat16
+        digest.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
     return digest.hexdigest()
 
 

@@ -30,6 +30,7 @@ from steadygan.errors import UsageError, nearest, printable
 __all__ = [
     "COLOURS",
     "CROPS",
+    "DEEP",
     "FILTERS",
     "Fit",
     "decode",
@@ -59,6 +60,10 @@ CROPS = ("center", "none", "pad")
 
 COLOURS = ("rgb", "grey")
 """What images of mixed kinds are all turned to. Grey is the luma .299 R + .587 G + .114 B (ITU-R BT.601)."""
+
+
+DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+"""The modes of Pillow's images of more than 8 bits."""
 
 
 class Fit(NamedTuple):
@@ -203,6 +208,8 @@ def picture(image: Image.Image) -> np.ndarray:
 def _on_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
+    if image.mode in ("La", "RGBa"):  # whose colours are multiplied by alpha
+        image = image.convert(image.mode.upper())
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image.convert("RGBA"))
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from steadygan.data.decoding import Fit, decode, picture
+from steadygan.data.decoding import DEEP, Fit, decode, picture
 from steadygan.errors import UsageError, said
 
 __all__ = [
@@ -51,9 +51,6 @@ SAMPLES = (
 )
 LABELS = ("label", "labels", "fine_label", "cls", "y")
 """Under which keys a dictionary has its sample and its label: those of Hugging Face and of WebDataset."""
-
-DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
-"""The modes of Pillow's pictures of more than 8 bits, whose numbers are taken as they are."""
 
 AS_IT_IS = Fit()
 """Encoded images keep their size and colour."""

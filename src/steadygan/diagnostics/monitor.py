@@ -211,8 +211,10 @@ class Monitor:
         scalars: Mapping[str, Tensor | float],
     ) -> None:
         """Keep the samples of a call shortly before a diagnostics pass, or run the pass."""
+        while self._next < self.count:  # a call failed before it came here
+            self._next += self.every
         due = self.count == self._next
-        while self._next <= self.count:  # first, so that a call that fails ends no later pass
+        if due:  # now: if this call fails, the next pass comes all the same
             self._next += self.every
         if _GONE in (self._critic, self._objective, self._how):
             raise UsageError(

@@ -21,6 +21,7 @@ from steadygan.critic_outputs import (
     one_each,
     total,
 )
+from steadygan.critic_outputs import wide as in_float32
 from steadygan.diagnostics.measures import Measures, critic_measures, spread
 from steadygan.errors import UsageError
 from steadygan.penalties import interpolate, norm
@@ -211,8 +212,7 @@ def _logits(critic: AnyCritic, held: Shown, rows: int, how: Reading) -> Tensor:
 
 def wide(values: Tensor, *, detach: bool = True) -> Tensor:
     """The values in float32 or wider, detached."""
-    values = values.detach() if detach else values
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    return in_float32(values.detach() if detach else values)
 
 
 def suited(x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:

@@ -100,6 +100,7 @@ def evaluate(
     samples.
     """
     data = _real(data, value_range)
+    value_range = None if value_range is None else (value_range[0], value_range[1])
     if value_range not in (None, (-1, 1)) and len(data.shape) != 3:
         raise UsageError(
             f"value_range is the range of images, and samples of shape {list(data.shape)} are none: leave it out"
@@ -256,10 +257,10 @@ def _real(data: Data | Any, value_range: tuple[float, float] | None) -> Data:
         given = as_tensor(data)
         data = Data("tensor", tuple(given.shape[1:]), rows=given)
     rows = data.rows
-    if rows is not None and rows.dtype != torch.uint8 and not rows.is_floating_point():
-        raise UsageError(f"real samples are uint8 or floating point, not {rows.dtype}: convert them")
-    if len(data.shape) != 3 or rows is None or not rows.is_floating_point():
+    if len(data.shape) != 3 or rows is None or rows.dtype == torch.uint8:
         return data
+    if not rows.is_floating_point():
+        raise UsageError(f"real images are uint8 or floating point, not {rows.dtype}: convert them")
     if value_range is None and rows.numel():
         _check_units("real", *(v.item() for v in rows.aminmax()))
     rounded = partial(_rounded, value_range=value_range or (-1, 1))

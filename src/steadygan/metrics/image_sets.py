@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from steadygan.data.decoding import DEEP, picture
 from steadygan.data.image_files import shape_text
 from steadygan.errors import UsageError
 
@@ -48,14 +49,13 @@ def as_tensor(samples: Any) -> Tensor:
 
 def _one(sample: Any) -> np.ndarray:
     if isinstance(sample, Image.Image):
-        if sample.mode not in ("L", "RGB"):
-            remedy = (
-                "give np.asarray(image) / 65535 with value_range=(0, 1)"
-                if sample.mode.startswith("I")
-                else "convert it with .convert('RGB') or .convert('L')"
+        if sample.mode in DEEP:
+            raise UsageError(
+                f"an image has the mode {sample.mode}, of more than 8 bits: give its values in [-1, 1] as an array, "
+                "as np.asarray(image) / 32767.5 - 1 of 16 bits"
             )
-            raise UsageError(f"an image has the mode {sample.mode}: {remedy}")
-        return np.asarray(sample)
+        pixels = picture(sample)
+        return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
     if not isinstance(sample, np.ndarray):
         raise UsageError(f"a list of samples holds a {type(sample).__name__}: give arrays, tensors or images")
     return sample

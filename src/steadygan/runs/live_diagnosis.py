@@ -66,7 +66,8 @@ def early_stopping(
 
 def taken_up(events: Events, lines: Sequence[Mapping[str, Any]]) -> list[list[Verdict]]:
     """Add the lines of a resumed run to `events`. Returns the verdicts on each member at its last evaluation."""
-    evaluated = [place for place, line in enumerate(lines) if any(map(is_score, line))]
+    # A toy game is evaluated by its place alone.
+    evaluated = [p for p, line in enumerate(lines) if any(is_score(k) or k.startswith("at/") for k in line)]
     found: list[list[Verdict]] = []
     for place, line in enumerate(lines):
         events.add(line)

@@ -176,7 +176,7 @@ def _held(folder: Path) -> bool:
 
 
 def _has_failed(settings: Config, events: Events, found: Sequence[list[Verdict]], step: int) -> bool:
-    """Whether all members of a run that no process trains are lost, or have a verdict in stop_on, which ended it."""
+    """Whether all members of a run that no process trains are lost, or now have a verdict in its stop_on."""
     lost = {member for line in events.diverged for member in line["diverged"]}
     ill = {i for i, each in enumerate(found) if any(verdict.name in settings.stop_on for verdict in each)}
     return len(lost) >= events.members or (step < settings.steps and len(lost | ill) >= events.members)
