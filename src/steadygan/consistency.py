@@ -158,7 +158,8 @@ def cr(
     tensor(9.)
     """
     _same_shape(x_real, x_moved)
-    return disagreement(*(answer(critic, x, y=y, logits=logits) for x in (x_real, x_moved)))
+    # Clones: the first layer may work in place.
+    return disagreement(*(answer(critic, x.clone(), y=y, logits=logits) for x in (x_real, x_moved)))
 
 
 def bcr(

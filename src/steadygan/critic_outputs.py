@@ -148,7 +148,7 @@ def answer(
     >>> answer(lambda x, y: (x + y, None), torch.ones(2), y=torch.ones(2), logits=lambda out: out[0])
     tensor([2., 2.])
     """
-    output = critic(x.clone(), *_rows_of(x, y))  # a clone: the first layer may work in place
+    output = critic(x, *_rows_of(x, y))
     found = logits(output) if logits else output
     if logits is None and not isinstance(found, Tensor) and not _is_list_of_tensors(found):
         raise UsageError(
@@ -279,7 +279,7 @@ def differentiated(
     check_floats(x)
 
     def at(x: Tensor) -> Tensor | list[Tensor]:
-        return answer(critic, x, y=y, logits=logits)
+        return answer(critic, x.clone(), y=y, logits=logits)  # a clone: the first layer may work in place
 
     if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None:
         return _pulled_back(at, x, reduce)

@@ -70,7 +70,7 @@ def lowest(
     if not 0 <= count <= total:
         raise UsageError(f"cannot select {count} of {total} candidates: draw at least as many as you select")
     with torch.no_grad():
-        found = ranks(critic, candidates, y=y, logits=logits)
+        found = ranks(critic, candidates.clone(), y=y, logits=logits)  # the first layer may work in place
         return parallel.gathered(found, total).topk(count, largest=False).indices
 
 

@@ -273,6 +273,20 @@ def test_without_out_a_fit_that_cannot_start_leaves_no_folder_and_resume_has_non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_critic_that_changes_its_samples_in_place_is_refused_and_one_that_clones_them_trains(
+    tmp_path, seeds
+):
+    layers = [nn.Linear(3, 1), nn.Flatten(0)]
+    for name, first in (("bad", nn.LeakyReLU(0.2, inplace=True)), ("good", nn.LeakyReLU(0.2))):
+        D = nn.Sequential(first, *layers).double()
+        if name == "good":
+            run(small_G(), D, numbers(40, 3), tmp_path / name, steps=2, seeds=seeds)
+        else:
+            with pytest.raises(UsageError, match=r"changes its samples in place.*inplace=False"):
+                run(small_G(), D, numbers(40, 3), tmp_path / name, steps=2, seeds=seeds)
+
+
 def test_a_second_fit_takes_a_run_up_again_with_this_loss(tmp_path):
     def whole(name, steps, **more):
         torch.manual_seed(7)

@@ -244,6 +244,11 @@ def test_members_have_streams_of_their_own_under_vmap():
     assert not torch.equal(found[0], found[1])
 
 
+def test_a_layer_that_works_in_place_draws_no_random_numbers():
+    x = torch.tensor([-1.0, 2.0])
+    assert not draws_random_numbers(nn.LeakyReLU(0.5, inplace=True), x)
+
+
 def test_what_draws_random_numbers_is_found_and_torchs_generator_stays():
     x = torch.ones(4, 3)
     draws = {

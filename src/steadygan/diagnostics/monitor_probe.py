@@ -194,7 +194,7 @@ def _logits(critic: AnyCritic, held: Shown, rows: int, how: Reading) -> Tensor:
     parts = [held.rows(slice(start, start + rows)) for start in starts]
     try:
         with torch.no_grad():
-            found = [answer(critic, part.x, y=part.y, logits=how.get("logits")) for part in parts]
+            found = [answer(critic, part.x.clone(), y=part.y, logits=how.get("logits")) for part in parts]
             summed = [
                 total(wide(one_each(logits, len(part.x), how.get("reduce"))) for logits in critics(each))
                 for part, each in zip(parts, found)

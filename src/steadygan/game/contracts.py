@@ -91,8 +91,7 @@ class Network:
     def _run(self, parts: Mapping[str, Tensor], buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
         if self.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        # Cloned here, at the innermost transform, because a module may update its buffers in place, and x in its first
-        # layer.
+        # Cloned here, at the innermost transform, because a module may update its buffers in place.
         tensors = {**parts, **{name: b.clone() for name, b in buffers.items()}}
         # Without the weight cache: it keys on leaf tensors, and a pure step has none.
         context = (
@@ -101,7 +100,7 @@ class Network:
             else nullcontext()
         )
         with context:
-            out = torch.func.functional_call(self.module, tensors, (x.clone(), *more), tie_weights=self.tied)
+            out = torch.func.functional_call(self.module, tensors, (x, *more), tie_weights=self.tied)
         buffers.update({name: tensors[name] for name in buffers})
         if not parts:  # nothing is trained, so nothing has the state's precision
             return out

@@ -261,7 +261,7 @@ def draws_random_numbers(module: nn.Module, *inputs: Tensor) -> bool:
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.random.get_rng_state()
-        first = copy.deepcopy(module).train()(*inputs)
+        first = copy.deepcopy(module).train()(*(x.clone() for x in inputs))  # which it may change in place
         after = torch.random.get_rng_state()
         torch.random.set_rng_state(before)
         again = copy.deepcopy(module).train()(*inputs)

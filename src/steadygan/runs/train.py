@@ -280,8 +280,16 @@ def _try_step(team: Team, own: Own) -> None:
         return
     run = team.mine
     several = "; several members train as one program, else train one seed at a time" if run.ensemble else ""
+    batch = team.draws(0)
+    reals = [draw["x_real"] for draw in batch if "x_real" in draw]
+    before = [x._version for x in reals]
     with _own_words("a training step", own, several), over(team.place.sharing):
-        team.step(run.state, team.draws(0))
+        team.step(run.state, batch)
+    if before != [x._version for x in reals]:
+        raise UsageError(
+            "a network changes its samples in place, and other parts of the step need them as they were: set "
+            "inplace=False in its first layer, or begin its forward with x = x.clone()"
+        )
     if not run.game.rest:
         with _own_words("a diagnostics pass", own, several):
             _gradient_stats(run)(run.state, run.state)
