@@ -84,7 +84,7 @@ def _seconds(run: Run, step: Any, examined: bool) -> float:
     look = gradient_statistics(run.game, run.data, seeds=[0], ensemble=False) if examined else None
     assert run.every.diagnostics
     steps = EXAMINATIONS * run.every.diagnostics
-    callback = early_stopping(Events(), 1, (), print) if examined else lambda event: None
+    callback = early_stopping(Events(), lambda step: step, (), print) if examined else lambda event: None
     began = time.process_time()
     for event in train(
         advancing(step, run.draws),

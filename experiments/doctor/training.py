@@ -47,7 +47,7 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
     )
     with (home / "events.jsonl").open("a") as file:
         file.write(json.dumps({"facts": facts_of(settings)}) + "\n")
-    write, looks, before = line_sink(home / "events.jsonl", settings.batch), [], run.state
+    write, looks, before = line_sink(home / "events.jsonl", lambda step: step * settings.batch), [], run.state
     for event in train(
         advance,
         run.state,
