@@ -300,7 +300,7 @@ def lecam(real_logits: Logits, fake_logits: Logits, real_average: Average, fake_
 
 def _constants(average: Average) -> list[Tensor | float]:
     """The averages of each critic, without a graph."""
-    each: Sequence[Tensor | float] = average if isinstance(average, list | tuple) else [average]  # type: ignore[list-item]
+    each = average if isinstance(average, Sequence) else [average]
     return [one.detach() if isinstance(one, Tensor) else one for one in each]
 
 

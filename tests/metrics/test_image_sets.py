@@ -180,7 +180,8 @@ def test_the_range_is_that_of_held_out_images_too():
 
     wanted = found(lambda x: x)
     assert 0.2 < wanted.value < 0.8  # three sets alike: no copies
-    assert found(lambda x: (x + 1) / 2, value_range=(0, 1)) == wanted
+    for one in ((0, 1), [0, 1], np.array([0, 1])):
+        assert found(lambda x: (x + 1) / 2, value_range=one) == wanted
 
 
 def test_a_range_of_points_and_real_samples_of_whole_numbers_are_refused():

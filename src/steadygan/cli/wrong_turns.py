@@ -144,9 +144,8 @@ def right_form(command: str, option: str, words: Sequence[str]) -> str:
     name = option.lstrip("-").lower().replace("_", "-")
     found = next((form for form, names in TURNS.get(command, {}).items() if name in names), "")
     key = option.lstrip("-").replace("-", "_")
-    if (
-        not found and command in OVERRIDES and key in key_paths() and key != "scale"
-    ):  # its value is a table of presets
+    # The value of the key `scale` is a table of presets.
+    if not found and command in OVERRIDES and key in key_paths() and key != "scale":
         found = f"{key}=VALUE"
     value = _value(option, words)
     if found == FOLDERS.get(command) and name in SET and value and not _is_path(value):

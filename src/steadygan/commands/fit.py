@@ -381,7 +381,7 @@ def _placed(options: Mapping[str, Any], resumed: str = "") -> dict[str, Any]:
     """
     keys = (Config.model_fields.keys() | {"tensorboard"}) - {"networks", "data"}  # the older name of trackers
     raw = {key: options[key] for key in options if key in keys}
-    part = GAMES.get(_game(raw) if "game" in raw or not resumed else resumed)
+    part = GAMES.get(_game({"game": resumed or "gan", **raw}))
     homes = {"critic": Critic.model_fields.keys(), "game": part.options.keys() if part else ()}
     for key in options.keys() - raw.keys():
         home = next((home for home, keys in homes.items() if key in keys), None)

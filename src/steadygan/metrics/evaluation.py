@@ -99,8 +99,8 @@ def evaluate(
     UsageError on samples of the wrong shape, number or type, on samples that are not finite, and on too few
     samples.
     """
-    data = _real(data, value_range)
     value_range = None if value_range is None else (value_range[0], value_range[1])
+    data = _real(data, value_range)
     if value_range not in (None, (-1, 1)) and len(data.shape) != 3:
         raise UsageError(
             f"value_range is the range of images, and samples of shape {list(data.shape)} are none: leave it out"
