@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -21,6 +22,15 @@ def left_out(what: object) -> None:
 
 class UsageError(ValueError):
     """Bad usage or input: one clear sentence with the remedy. The command line exits with code 2."""
+
+
+def command_line(*words: object) -> str:
+    """Return a command of this package as a shell reads it, for a remedy.
+
+    >>> command_line("resume", "runs/my run")
+    "steadygan resume 'runs/my run'"
+    """
+    return shlex.join(["steadygan", *map(str, words)])
 
 
 def nearest(word: str, known: Iterable[str], otherwise: str | None = None) -> str:

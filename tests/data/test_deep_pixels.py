@@ -46,7 +46,9 @@ def png16(pixels: np.ndarray, clear: tuple[int, ...] = ()) -> bytes:
     )
 
 
-def tiff16(pixels: np.ndarray, order: str = "<", planes: bool = False, bits: int = 16) -> bytes:
+def tiff16(
+    pixels: np.ndarray, order: str = "<", planes: bool = False, bits: int = 16, zero: str = "black"
+) -> bytes:
     """An uncompressed TIFF with one strip (or one a plane), written by the book (TIFF 6.0)."""
     height, width, channels = pixels.shape
     body = (pixels.transpose(2, 0, 1) if planes else pixels).astype(f"{order}u2").tobytes()
@@ -62,7 +64,7 @@ def tiff16(pixels: np.ndarray, order: str = "<", planes: bool = False, bits: int
         256: [width],
         257: [height],
         259: [1],
-        262: [2 if channels == 3 else 1],
+        262: [2 if channels == 3 else int(zero == "black")],
         277: [channels],
         278: [height],
     }
@@ -96,6 +98,11 @@ def pnm(pixels: np.ndarray, white: int = FULL) -> bytes:
     height, width, channels = pixels.shape
     kind = b"P6" if channels == 3 else b"P5"
     return kind + f"\n{width} {height}\n{white}\n".encode() + pixels.astype(">u2").tobytes()
+
+
+def test_a_grey_tiff_may_have_white_at_zero():
+    pixels = values(1)
+    np.testing.assert_array_equal(decode(tiff16(pixels, zero="white"), Fit()), in_eight(FULL - pixels))
 
 
 def test_pnm_says_itself_what_is_white():

@@ -94,6 +94,21 @@ def test_the_ends_of_a_continuous_code_can_be_set():
         assert coded(set_code(normal(2, 3), 0, value, [], 1), [], 1)[:, 0].tolist() == [value, value]
 
 
+@pytest.mark.parametrize(
+    ("code", "value", "told"),
+    [
+        (0, 10, "code 0 has the classes 0 to 9, not 10"),
+        (1, -1, "code 1 has the classes 0 to 2, not -1"),
+        (1, 0.5, "code 1 has the classes 0 to 2, not 0.5"),
+        (2, 1.01, "code 2 is continuous and has values from -1 to 1, not 1.01"),
+        (3, math.nan, "code 3 is continuous and has values from -1 to 1, not nan"),
+    ],
+)
+def test_a_value_that_a_code_does_not_have_is_refused(code, value, told):
+    with pytest.raises(UsageError, match=told):
+        set_code(normal(2, 17), code, value, [10, 3], 2)
+
+
 # -------------------------------------------------------------------------------------------- the bound
 
 Bound = Callable[[Tensor, Tensor], Tensor]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -366,8 +367,17 @@ def test_a_path_may_be_empty_or_lost(path):
     assert eigenvalues.plane(torch.zeros(0), torch.zeros(0), size=360).size == (360, 360)
 
 
-def test_a_phase_portrait_refuses_what_is_none():
-    with pytest.raises(UsageError):
-        phase_portrait.phase(torch.zeros(3, 3), torch.zeros(17 * 17, 2))
-    with pytest.raises(UsageError):
-        phase_portrait.phase(torch.zeros(3, 2), torch.zeros(5, 2))
+@pytest.mark.parametrize(
+    ("path", "arrows"),
+    [
+        ((3, 3), (17 * 17, 2)),
+        ((3, 2), (5, 2)),
+        ((6,), (4, 2)),
+        ((3, 2), (4,)),
+        ((3, 2), (4, 3)),
+        ((3, 2), (0, 2)),
+    ],
+)
+def test_a_phase_portrait_refuses_what_is_none(path, arrows):
+    with pytest.raises(UsageError, match=re.escape(f"not {list(path)} and {list(arrows)}")):
+        phase_portrait.phase(torch.zeros(path), torch.zeros(arrows))

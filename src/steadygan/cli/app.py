@@ -45,7 +45,7 @@ from steadygan.cli.runs import runs
 from steadygan.cli.streams import unbroken
 from steadygan.cli.sweep import ended, sweep
 from steadygan.cli.wrong_turns import right_form
-from steadygan.errors import UsageError, printable
+from steadygan.errors import UsageError, command_line, printable
 from steadygan.recipes.listing import listed
 
 if TYPE_CHECKING:
@@ -361,7 +361,7 @@ def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None
         ended = job()
     except KeyboardInterrupt:
         raise UsageError(
-            f"interrupted: resume from the last complete checkpoint with steadygan resume {folder}"
+            f"interrupted: resume from the last complete checkpoint with {command_line('resume', folder)}"
         ) from None
     except CompiledStepDiffers as error:
         raise UsageError(str(error)) from None
@@ -372,7 +372,7 @@ def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None
     if pictures:
         console.print(f"picture: {pictures[-1]}", soft_wrap=True, markup=False)
     if ended:
-        commands = f"steadygan diagnose {folder}", f"steadygan resume {folder} stop_on=[]"
+        commands = command_line("diagnose", folder), command_line("resume", folder, "stop_on=[]")
         errors.print(why(ended, folder, commands), soft_wrap=True, markup=False)
         raise typer.Exit(1)
     console.print(f"done in {seconds:.0f} s: {folder}", soft_wrap=True, markup=False)

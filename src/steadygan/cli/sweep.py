@@ -8,7 +8,7 @@ import typer
 
 from steadygan.cli import completion
 from steadygan.cli.analysis import DataRoot, Recipe, Seed, console, named_recipe
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, command_line
 
 if TYPE_CHECKING:
     from steadygan.runs.sweeps.record import Row
@@ -64,6 +64,6 @@ def ended(folder: Path, job: "Callable[[], list[Row]]") -> None:
     try:
         rows = job()
     except KeyboardInterrupt:
-        raise UsageError(f"interrupted: continue the sweep with steadygan resume {folder}") from None
+        raise UsageError(f"interrupted: continue the sweep with {command_line('resume', folder)}") from None
     if all(row.score is None for row in rows):
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from steadygan import config
 from steadygan.diagnostics import VERDICTS, WELL, Events, Verdict, diagnose, read, said
+from steadygan.errors import command_line
 from steadygan.runs.folder import CONFIG, EVENTS, read_config
 from steadygan.runs.live_diagnosis import facts_of
 
@@ -52,5 +53,5 @@ def _counted(found: Sequence[list[Verdict]], path: Path) -> str:
     counts = Counter(verdicts[0].name for verdicts in found)
     parts = [f"{counts[name]} {name}" for name in VERDICTS if name in counts]
     ill = next((i for i, verdicts in enumerate(found) if verdicts[0].name not in WELL), None)
-    more = "" if ill is None else f". For details: steadygan diagnose {path} --member {ill}"
+    more = "" if ill is None else f". For details: {command_line('diagnose', path, '--member', ill)}"
     return f"{len(found)} members: {', '.join(parts)}{more}"

@@ -14,8 +14,8 @@ __all__ = ["CONVERT", "FULL", "Deep", "deep_pixels"]
 FULL = 65_535
 """The largest value of 16 bits."""
 
-BITS, PLANES = 258, 284
-"""Numbers of TIFF's tags BitsPerSample and PlanarConfiguration."""
+BITS, PHOTOMETRIC, PLANES = 258, 262, 284
+"""Numbers of TIFF's tags BitsPerSample, PhotometricInterpretation and PlanarConfiguration."""
 
 CONVERT = "convert it with magick mogrify -depth 8"
 
@@ -58,9 +58,9 @@ def deep_pixels(image: Image.Image, raw: bytes) -> Deep | None:
     that cannot be read in full.
     """
     if image.mode == "F":
-        return Deep(_in_range(np.asarray(image), 1), "L", 1)
+        return _grey(image, 1, 1)
     if image.mode == "I" or image.mode.startswith("I;"):
-        return Deep(_in_range(np.asarray(image), FULL), "L", _grey_white(image))
+        return _grey(image, FULL, _grey_white(image))
     if image.format == "JPEG2000" and _jpeg2000_bits(raw) > 8:
         raise ValueError(f"more than 8 bits per channel; {CONVERT}")
     tiles = list(getattr(image, "tile", ()))
@@ -74,11 +74,13 @@ def deep_pixels(image: Image.Image, raw: bytes) -> Deep | None:
     return _both_bytes(image, raw, raws.pop())
 
 
-def _in_range(values: np.ndarray, most: float) -> np.ndarray:
+def _grey(image: Image.Image, most: float, white: float) -> Deep:
+    values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= most):  # not for NaN either
         raise ValueError(f"values from {low:g} to {high:g}, of which only 0 to {most:g} is read; {CONVERT}")
-    return values
+    white_is_zero = _tiff(image, PHOTOMETRIC, 1) == 0  # Pillow turns these round in 8 bits alone
+    return Deep(most - values if white_is_zero else values, "L", white)
 
 
 def _grey_white(image: Image.Image) -> float:

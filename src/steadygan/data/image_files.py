@@ -90,7 +90,7 @@ def list_images(source: Path, below: str = "") -> Listing:
     >>> list_images(Path(__file__).parent).entries  # source code, no images
     []
     """
-    below = below.rstrip("/")
+    below = str(PurePosixPath(below)) if PurePosixPath(below).parts else ""
     _require_inside(source, below)
     entries, others = _list_folder(source, below) if source.is_dir() else _list_zip(source, below)
     return Listing(source, below, sorted(entries), sorted(others))

@@ -64,7 +64,7 @@ def set_code(z: Tensor, code: int, value: float, categorical: Sequence[int], con
     """Change z [N, m] so that `coded` finds code number `code` (classes first) at `value`, with all else unchanged.
 
     `value` is a class's number, or a continuous code in [-1, 1]. Raises UsageError where there is no such
-    code.
+    code or value.
 
     >>> coded(set_code(torch.zeros(1, 4), 1, 0.5, [3], 1), [3], 1)
     tensor([[1.0000, 0.0000, 0.0000, 0.5000]])
@@ -75,10 +75,14 @@ def set_code(z: Tensor, code: int, value: float, categorical: Sequence[int], con
         )
     parts = blocks(z, categorical, continuous)
     if code < len(categorical):
+        if value not in range(categorical[code]):
+            raise UsageError(f"code {code} has the classes 0 to {categorical[code] - 1}, not {value:g}")
         parts[code] = (
             nn.functional.one_hot(torch.tensor(int(value)), categorical[code]).to(z).expand_as(parts[code])
         )
     else:
+        if not -1 <= value <= 1:
+            raise UsageError(f"code {code} is continuous and has values from -1 to 1, not {value:g}")
         place = torch.arange(continuous, device=z.device) == code - len(categorical)
         normal = math.sqrt(2) * torch.erfinv(torch.tensor(value, dtype=torch.float64)).to(z)
         parts[-2] = torch.where(place, normal, parts[-2])

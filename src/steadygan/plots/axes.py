@@ -66,7 +66,7 @@ def axes(draw: ImageDraw.ImageDraw, frame: tuple[Tensor, float], letters: float)
 
 
 def linear(middle: float, half: float) -> list[Tick]:
-    """4 to 8 ticks at round numbers of an axis from middle - half to middle + half.
+    """3 to 9 ticks at round numbers of an axis from middle - half to middle + half.
 
     >>> [tick.text for tick in linear(0.0, 1.0)]
     ['-1', '-0.5', '0', '0.5', '1']

@@ -1,5 +1,7 @@
 """Pictures of games in closed form: the phase portrait (path over the vector field), and eigenvalues of a step."""
 
+import math
+
 import torch
 from PIL import Image
 from torch import Tensor
@@ -43,12 +45,14 @@ def phase(path: Tensor, arrows: Tensor, title: str = "", size: int = 720, rest: 
     >>> phase(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(17 * 17, 2), size=360).size
     (360, 360)
     """
-    half = extent(path)
-    starts = grid(half, round(len(arrows) ** 0.5)) / half
-    if len(starts) != len(arrows) or path.ndim != 2 or path.shape[1] != 2:
+    cells = math.isqrt(len(arrows)) if arrows.ndim else 0
+    if path.shape[1:] != (2,) or arrows.shape != (cells**2, 2) or not cells:
         raise UsageError(
-            f"a phase portrait needs a path [t, 2] and a square grid of arrows, not {list(path.shape)}"
+            "a phase portrait needs a path [t, 2] and arrows [k^2, 2] at a square grid, "
+            f"not {list(path.shape)} and {list(arrows.shape)}"
         )
+    half = extent(path)
+    starts = grid(half, cells) / half
     sheet, draw = blank()
     axes(draw, (torch.zeros(2), half), LETTERS)
     speed = arrows.norm(dim=1, keepdim=True)

@@ -15,7 +15,7 @@ from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.config import Config
 from steadygan.data.streams import Place
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, command_line
 from steadygan.files import fits, make_folder, sync
 from steadygan.game import State
 from steadygan.game.state import member as one_member
@@ -127,7 +127,7 @@ def check_free(folder: Path) -> None:
         return
     if (folder / CONFIG).exists():
         raise UsageError(
-            f"{folder} is not empty: continue its run with steadygan resume {folder}, or choose another --out"
+            f"{folder} is not empty: continue its run with {command_line('resume', folder)}, or choose another --out"
         )
     raise UsageError(f"{folder} is not empty, and it is no run folder (no {CONFIG}): choose another --out")
 

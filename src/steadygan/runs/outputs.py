@@ -28,7 +28,7 @@ from steadygan.training.beside import Tree, Write, beside
 from steadygan.training.events import Event, Scored, Snapshot
 from steadygan.training.online_scores import GRID, reference
 
-__all__ = ["drawn", "facts", "layout", "loggers"]
+__all__ = ["drawn", "facts", "layout", "loggers", "tensorboard"]
 
 Sink = Callable[[Event], None]
 
@@ -54,11 +54,7 @@ def loggers(
     which the run starts or resumes, `wall_s` the seconds that it had taken by then.
     """
     known = facts(run, folder)
-    board = (
-        _tensorboard(run, folder, images, first, wall_s)
-        if "tensorboard" in trackers
-        else nullcontext(_nothing)
-    )
+    board = tensorboard(trackers, run, folder, images, first, wall_s)
     with board as board_sink, beside() as writer:
         yield [
             line_sink(folder / EVENTS, images),
@@ -85,9 +81,12 @@ def _nothing(event: Event) -> None:
     """Ignore an event."""
 
 
-def _tensorboard(
-    run: Run, folder: Path, images: Images, first: int, wall_s: float
-) -> AbstractContextManager[Callable[[Event], None]]:
+def tensorboard(
+    trackers: Collection[str], run: Run, folder: Path, images: Images, first: int, wall_s: float
+) -> AbstractContextManager[Sink]:
+    """The logger of TensorBoard files, which begin with the run up to step `first`, where it is one of the trackers."""
+    if "tensorboard" not in trackers:
+        return nullcontext(_nothing)
     return tensorboard_sink(
         folder / BOARD,
         folder / EVENTS,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from steadygan.data.image_files import shape_text
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, command_line
 from steadygan.files import read_json, write_whole
 from steadygan.metrics import Card, compare, read_card
 
@@ -55,7 +55,7 @@ def _groups(folder: Path) -> list[list[Card]]:
     """The cards of a folder's newest scored step, one group per protocol: EMA weights first, then the newest."""
     found = cards(folder)
     if not found:
-        raise UsageError(f"{folder} has no score cards: make them with steadygan evaluate {folder}")
+        raise UsageError(f"{folder} has no score cards: make them with {command_line('evaluate', folder)}")
     last = max(card.subject.get("step", 0) for card in found)
     newest = [card for card in reversed(found) if card.subject.get("step", 0) == last]
     groups: list[list[Card]] = []

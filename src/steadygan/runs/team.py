@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from steadygan.build import Run
 from steadygan.data import Data
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, command_line
 from steadygan.game import Draws, Step
 from steadygan.networks.global_batch_norm import globally_normalized
 from steadygan.parallel import ALONE, over
@@ -101,6 +101,6 @@ def told_of_loss(cluster: Cluster, folder: Path) -> Iterator[None]:
         if cluster.size == 1 or not lost(error):
             raise
         raise UsageError(
-            f"{LOST}: continue from the last complete checkpoint with steadygan resume {folder}, on any number of "
-            "processes"
+            f"{LOST}: continue from the last complete checkpoint with {command_line('resume', folder)}, on any number "
+            "of processes"
         ) from error

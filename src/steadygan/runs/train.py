@@ -43,7 +43,7 @@ from steadygan.runs.folder import (
 from steadygan.runs.identity import ORIGIN, beginning, continued, record_runs, same_steps
 from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of, taken_up
 from steadygan.runs.origin import Origin, record, started
-from steadygan.runs.outputs import drawn, facts, loggers
+from steadygan.runs.outputs import drawn, facts, loggers, tensorboard
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
 from steadygan.runs.sinks import compiling, console_sink
 from steadygan.runs.sinks.checkpoints import thin
@@ -166,8 +166,7 @@ def resume(
         ):
             console.print(ended, markup=False, soft_wrap=True)
             if cluster.first:
-                with _followed(settings.trackers, run, folder, step, console):
-                    return None  # a tracker may lack the end of the run
+                _track_all(settings.trackers, run, folder, step, console)
             return None
         if settings.steps > before.get("steps", 0):
             zeros = at_zero(scheduled(config.in_steps(settings)), step, settings.steps)
@@ -535,6 +534,16 @@ def _followed(
     """The trackers that follow the folder in processes of their own. They begin with what they lack up to `first`."""
     names = [name for name in trackers if name in SERVICES]
     return followed(names, folder, run.members, drawn=drawn(run), first=first, note=_noter(console))
+
+
+def _track_all(trackers: Collection[str], run: Run, folder: Path, last: int, console: Console) -> None:
+    """Give trackers what they lack of a run that has ended."""
+    wall_s = max((values.get("wall_s", 0.0) for _, values in whole(folder / EVENTS)), default=0.0)
+    with (
+        tensorboard(trackers, run, folder, lambda step: 0, last, wall_s),
+        _followed(trackers, run, folder, last, console),
+    ):
+        pass
 
 
 def _traced(team: Team, advance: Advance, good: State, until: int, index: int) -> Began | None:

@@ -99,11 +99,12 @@ def test_resume_has_each_step_once(tmp_path, quiet):
     assert files(folder).keys() == {0, 6, 12, 18}
 
 
-def test_event_files_may_come_late(tmp_path, quiet):
+@pytest.mark.parametrize("more", [["steps=18"], []], ids=["longer", "complete"])
+def test_event_files_may_come_late(more, tmp_path, quiet):
     folder = tmp_path / "run"
     train.start(config.parse({**POINTS, "trackers": []}), folder, quiet)
     assert not (folder / "tensorboard").exists()
-    train.resume(folder, ["steps=18", "trackers=[tensorboard]"], quiet)
+    train.resume(folder, [*more, "trackers=[tensorboard]"], quiet)
     check(folder / "tensorboard", folder)
     assert pictures(folder) == files(folder)
 

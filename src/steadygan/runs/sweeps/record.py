@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from steadygan.config.overrides import as_text
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, command_line
 from steadygan.files import read_json, write_whole
 from steadygan.runs.folder import EVENTS, check_free
 from steadygan.runs.sinks.jsonl import whole
@@ -96,7 +96,7 @@ def check_no_sweep(folder: Path) -> None:
     """Raise UsageError if a folder is that of a sweep."""
     if (folder / SWEEP).exists():
         raise UsageError(
-            f"{folder} is a sweep already: continue it with steadygan resume {folder}, or name another folder"
+            f"{folder} is a sweep already: continue it with {command_line('resume', folder)}, or name another folder"
         )
 
 
