@@ -159,10 +159,10 @@ def spent(call: Callable[[], None], count: int) -> float:
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("--draws", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--draws", type=script.positive, default=64)
+    parser.add_argument("--repeats", type=script.positive, default=7)
+    parser.add_argument("--threads", type=script.positive, default=1)
+    parser.add_argument("--batch", type=script.positive, default=32)
     parser.add_argument("--only", choices=NETS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -312,9 +312,9 @@ def lazy(options: argparse.Namespace, interval: int = 4) -> dict[str, bool]:
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--repeats", type=script.positive, default=3)
+    parser.add_argument("--threads", type=script.positive, default=1)
+    parser.add_argument("--batch", type=script.positive, default=64)
     parser.add_argument("--quick", action="store_true", help="batches of 8")
     parser.add_argument("--compile", action="store_true", help="time our compiled steps too")
     parser.add_argument("--only", choices=[*NETS, "iteration", "overhead", "lazy"])

@@ -58,8 +58,8 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = script.parser(__doc__)
-    parser.add_argument("--images", type=int, default=50_000, help="in the set, 64 or more")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=script.positive, default=50_000, help="in the set, 64 or more")
+    parser.add_argument("--repeats", type=script.positive, default=5)
     parser.add_argument("--skip-step", type=float, metavar="IMAGES_A_SECOND", help="what a step consumes")
     return parser.parse_args()
 

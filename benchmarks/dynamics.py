@@ -169,10 +169,12 @@ def bars(medians: dict[str, float], gap: float) -> dict[str, bool]:
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--calls", type=int, default=40, help="steps a repeat; a quarter of it uncompiled")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--repeats", type=script.positive, default=7)
+    parser.add_argument(
+        "--calls", type=script.positive, default=40, help="steps a repeat; a quarter of it uncompiled"
+    )
+    parser.add_argument("--threads", type=script.positive, default=1)
+    parser.add_argument("--batch", type=script.positive, default=512)
     parser.add_argument("--eager", action="store_true", help="compile nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

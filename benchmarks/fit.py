@@ -47,8 +47,8 @@ def candidates(recipe: dict, data: Data | None) -> dict[str, Candidate]:
 def main() -> None:
     """Print both comparisons."""
     parser = script.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=script.positive, default=11)
+    parser.add_argument("--threads", type=script.positive, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     for title, recipe, data in (("DCGAN on digits", DIGITS, digits()), ("MLP on points", POINTS, None)):

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import gpu_clock, script
-from benchmarks.naive import POOL, Draw, twin_d, twin_g
+from benchmarks.naive import INTERPOLATED, POOL, Draw, twin_d, twin_g
 from benchmarks.step import FASHION, RING
 from experiments.out_of_time import OutOfTime, ending
 from steadygan import config
@@ -159,6 +159,7 @@ def naive(task: Task, device: torch.device, *, compiles: bool) -> Work:
     new = partial(OPTIMIZERS[options["name"]], **{k: v for k, v in options.items() if k != "name"})
     optimizers = {"G": new(G.parameters()), "D": new(D.parameters())}
     fast = {"made": torch.compile(G), "plain": torch.compile(D)} if compiles else {"made": G, "plain": D}
+    latents = partial(torch.randn, device=device)
     draw = partial(_draw, task, chosen.batch, chosen.networks.latent, _real(task, device), device)
     half = torch.bfloat16 if chosen.precision == "bfloat16" else None
     n_critic = task.settings.get("dynamics", {}).get("n_critic", 1)
@@ -168,7 +169,7 @@ def naive(task: Task, device: torch.device, *, compiles: bool) -> Work:
             for _ in range(n_critic):
                 twin_d(task.twin, fast["made"], D, draw(), fast["plain"])
                 optimizers["D"].step()
-            twin_g(task.twin, G, D, draw(), **fast)
+            twin_g(task.twin, G, D, {"z": latents(chosen.batch, chosen.networks.latent)}, **fast)
             optimizers["G"].step()
 
     return Work(iteration, draw)
@@ -179,13 +180,16 @@ def _real(task: Task, device: torch.device) -> Callable[[int], Tensor]:
     if task.shape is None:
         angles = torch.arange(8, device=device) * (torch.pi / 4)
         centres = 10 * torch.stack([angles.cos(), angles.sin()], 1)
-        return lambda n: centres[torch.randint(8, (n,), device=device)] / 1.414
+        noise = partial(torch.randn, device=device)
+        return lambda n: (centres[torch.randint(8, (n,), device=device)] + 0.02 * noise(n, 2)) / 1.414
     rows = images(task.shape).to(device)
     return lambda n: rows[torch.randint(len(rows), (n,), device=device)].float() / 127.5 - 1
 
 
 def _draw(task: Task, batch: int, latent: int, real: Callable[[int], Tensor], device: torch.device) -> Draw:
     found = {"x_real": real(batch), "z": torch.randn(batch, latent, device=device)}
+    if task.twin in INTERPOLATED:
+        found["alpha"] = torch.rand(batch, device=device)
     far = task.settings.get("fake_as_real")
     return found | ({"z_pool": torch.randn(far["count"] * POOL, latent, device=device)} if far else {})
 

@@ -164,9 +164,9 @@ def first_steps(raw: dict[str, Any], taken: str, steps: int = 3) -> tuple[float,
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--repeats", type=script.positive, default=5)
+    parser.add_argument("--width", type=script.positive, default=64)
+    parser.add_argument("--only", nargs="*", choices=list(tasks(64)))
     parser.add_argument("--recipes", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

@@ -77,10 +77,10 @@ def alone(width: int, options: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("--widths", type=int, nargs="+", default=[4, 8, 12, 16, 20])
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--widths", type=script.positive, nargs="+", default=[4, 8, 12, 16, 20])
+    parser.add_argument("--batch", type=script.positive, default=512)
+    parser.add_argument("--repeats", type=script.positive, default=3)
+    parser.add_argument("--threads", type=script.positive, default=1)
     parser.add_argument("--limit", type=float, default=10.0, help="seconds for the recipe's Jacobian")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

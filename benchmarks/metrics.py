@@ -166,11 +166,11 @@ def verdicts(found: dict[str, dict[str, Any]], fewer: dict[str, Any]) -> Iterato
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("--real", type=int, default=60_000)
-    parser.add_argument("--fake", type=int, default=10_000)
-    parser.add_argument("--size", type=int, default=1280)
-    parser.add_argument("--batch", type=int, default=250)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--real", type=script.positive, default=60_000)
+    parser.add_argument("--fake", type=script.positive, default=10_000)
+    parser.add_argument("--size", type=script.positive, default=1280)
+    parser.add_argument("--batch", type=script.positive, default=250)
+    parser.add_argument("--threads", type=script.positive, default=1)
     parser.add_argument("--small", action="store_true", help=f"a quick look: {SMALL}")
     parser.add_argument("--one", choices=ROWS, help=argparse.SUPPRESS)
     o = parser.parse_args()

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WEIGHT, POOL = 10.0, 8
+INTERPOLATED = ("zero_centered", "one_centered", "dragan")
+"""Penalties at random places between two samples, which draw `alpha`."""
 Draw = dict[str, Tensor]
 
 
@@ -57,7 +59,7 @@ def twin_d(name: str, G: nn.Module | Forward, D: nn.Module, draw: Draw, plain: F
 
 
 def twin_penalty(name: str, D: nn.Module, x: Tensor, y: Tensor, draw: Draw) -> Tensor | float:
-    if "alpha" not in draw:
+    if name not in INTERPOLATED:
         return 0.0
     alpha = draw["alpha"].view(-1, *[1] * (x.ndim - 1))
     if name == "dragan":

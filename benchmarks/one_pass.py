@@ -41,9 +41,9 @@ def one_pass(D: nn.Module, x_real: Tensor, x_fake: Tensor) -> Tensor:
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--repeats", type=script.positive, default=9)
+    parser.add_argument("--threads", type=script.positive, default=1)
+    parser.add_argument("--batch", type=script.positive, default=64)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for name, (make, shape, calls) in CRITICS.items():

@@ -90,8 +90,8 @@ def report(name: str, raw: dict[str, Any], repeats: int) -> None:
 def main() -> None:
     parser = script.parser(__doc__)
     parser.add_argument("recipes", nargs="*", default=RECIPES)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=script.positive, default=1)
+    parser.add_argument("--repeats", type=script.positive, default=5)
     parser.add_argument("--data-root", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -132,7 +132,7 @@ def report(repeats: int, compiles: bool, small: bool) -> None:
 def main() -> int:
     """Start this script on two processes; in one of them, measure."""
     parser = script.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=script.positive, default=7)
     parser.add_argument("--eager", action="store_true", help="do not compile the steps")
     parser.add_argument("--tiny", action="store_true", help="small networks and few calls")
     chosen = parser.parse_args()

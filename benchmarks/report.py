@@ -88,6 +88,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=script.positive, default=5)
     parser.add_argument("--of", type=Path, help="run folder to copy")
     chosen = parser.parse_args()
+    if chosen.of and not chosen.of.is_dir():
+        raise UsageError(f"--of {chosen.of} is no folder: give that of a run")
     with tempfile.TemporaryDirectory() as place:
         run = chosen.of or trained(Path(place, "run"))
         runs = copies(run, Path(place, "copies"), chosen.runs)

@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import NoReturn
 
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, nearest
 
 
 def parser(text: str | None) -> argparse.ArgumentParser:
@@ -18,6 +18,18 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"takes a whole number of 1 or more, not {text!r}")
     return int(text)
+
+
+def check_known(names: Iterable[str], known: Collection[str], what: str) -> None:
+    """Raise UsageError for a name that is none of the known ones.
+
+    >>> check_known(["ring9"], ["ring8", "digits"], "data set")
+    Traceback (most recent call last):
+    steadygan.errors.UsageError: 'ring9' is no data set: did you mean 'ring8'?
+    """
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{name!r} is no {what}: {nearest(name, known)}")
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

@@ -353,8 +353,8 @@ def report(medians: dict[str, float], baseline: str) -> None:
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=script.positive, default=5)
+    parser.add_argument("--threads", type=script.positive, default=1)
     parser.add_argument("--skip-images", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -43,8 +43,8 @@ def main() -> None:
         for member in range(len(run.members)):
             state, seed = restore_member(folder, run, member, print)
             found = classes(run, state, settings.game.categorical, settings.game.continuous)
-            bound = logged[member] if isinstance(logged, list) else logged
-            print(f"{folder} seed {seed}: purity {metrics.purity(found, truth):.3f}, information {bound:.3f}")
+            pure = metrics.purity(found, truth)
+            print(f"{folder} seed {seed}: purity {pure:.3f}, information {logged[member]:.3f}")
 
 
 if __name__ == "__main__":

@@ -11,17 +11,21 @@ class OutOfTime(KeyboardInterrupt):
 
 @contextmanager
 def ending(minutes: float | None) -> Iterator[None]:
-    """Raise OutOfTime at SIGTERM and, where they are given, after so many minutes."""
+    """Raise OutOfTime at SIGTERM and, where they are given, after so many minutes: at once if 0 or less."""
 
     def over(signum: int, frame: object) -> None:
         raise OutOfTime
 
+    if minutes is not None and minutes <= 0:
+        raise OutOfTime
     signals = [signal.SIGTERM, *([signal.SIGALRM] if minutes else [])]
     before = [signal.signal(each, over) for each in signals]
     timer = signal.setitimer(signal.ITIMER_REAL, 60 * minutes) if minutes else None
     try:
         yield
     finally:
+        if timer:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # before its handler is gone
         for each, handler in zip(signals, before):
             signal.signal(each, handler)
         if timer:

@@ -16,10 +16,9 @@ import torch
 from benchmarks import script
 from experiments import records
 from experiments.pages import DOCS, replaced, spread
-from experiments.trained import events, opened, train_once
+from experiments.trained import events, existing, of, opened, train_once
 from steadygan.build import Run
 from steadygan.game import State
-from steadygan.game.state import member
 from steadygan.recipes.catalogue import find_recipe, recipe_names
 from steadygan.training.sampling import latents, samples, weights
 
@@ -102,7 +101,7 @@ def page(found: dict[str, records.Record], text: str) -> str:
 
 def first_seed(folder: Path) -> tuple[Run, State]:
     run, states = opened(folder)
-    return run, member(states[max(states)], 0)
+    return run, of(run, states[max(states)], 0)
 
 
 def draw_points(folders: dict[str, Path], out: Path) -> None:
@@ -160,19 +159,25 @@ def draw_images(folders: dict[str, Path], out: Path) -> None:
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("data", nargs="*", default=list(SCORES), choices=list(SCORES))
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("data", nargs="*", metavar="SET", help=f"{', '.join(SCORES)} (default: all)")
+    parser.add_argument("--seeds", type=script.positive, default=8)
     parser.add_argument("--runs", type=Path, default=Path("runs/constraints"))
-    parser.add_argument("--only", nargs="*", default=CONSTRAINTS)
+    parser.add_argument(
+        "--only", nargs="*", default=CONSTRAINTS, metavar="NAME", help="these constraints alone"
+    )
     given = parser.parse_args()
-    for data in given.data:
-        names = [c for c in given.only if f"{data}-{c}" in recipe_names()]
-        folders = {name: given.runs / f"{data}-{name}" for name in names}
-        for name, folder in folders.items():
-            found = trained(data, name, given.seeds, folder)
-            print(data, name, found, flush=True)
-            records.put(FIGURES, f"{data}-{name}", found)
-        PAGE.write_text(page(records.read(FIGURES), PAGE.read_text()))
+    script.check_known(given.data, SCORES, "data set")
+    script.check_known(given.only, CONSTRAINTS, "constraint")
+    for data in given.data or SCORES:
+        for name in given.only:
+            if f"{data}-{name}" in recipe_names():
+                found = trained(data, name, given.seeds, given.runs / f"{data}-{name}")
+                print(data, name, found, flush=True)
+                records.put(FIGURES, f"{data}-{name}", found)
+        figures = records.read(FIGURES)
+        PAGE.write_text(page(figures, PAGE.read_text()))
+        folders = {c: given.runs / f"{data}-{c}" for c in CONSTRAINTS if f"{data}-{c}" in figures}
+        existing(folders, data)
         (draw_points if data == "ring8" else draw_images)(folders, DOCS / f"constraints-{data}.png")
 
 

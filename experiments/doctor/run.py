@@ -141,7 +141,7 @@ def main() -> None:
     """Train what is missing, diagnose, print, and write the page."""
     parser = script.parser(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/doctor"))
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=script.positive, default=4)
     parser.add_argument("--part", choices=list(PARTS), action="append")
     parser.add_argument("--only", nargs="*", default=[""])
     parser.add_argument("--cost", action="store_true")

@@ -9,6 +9,7 @@ from experiments.doctor.settings import Setting, made
 from steadygan.build import Run, build
 from steadygan.config import Config
 from steadygan.diagnostics import History, read
+from steadygan.files import write_whole
 from steadygan.runs.live_diagnosis import facts_of
 from steadygan.runs.sinks import line_sink
 from steadygan.training.advance import TOGETHER, advancing
@@ -25,14 +26,20 @@ __all__ = ["histories", "trained"]
 def trained(setting: Setting, seeds: int, folder: Path) -> Path:
     """The folder of the setting's runs, which are trained now unless that is done: events and outcomes."""
     home = folder / setting.path
-    if not (home / "outcomes.json").exists():
+    if len(_outcomes(home)) != seeds:
         home.mkdir(parents=True, exist_ok=True)
         (home / "events.jsonl").unlink(missing_ok=True)
         settings = made(setting, seeds)
         with threads(settings.threads):
             found = _train(settings, build(settings), home)
-        (home / "outcomes.json").write_text(json.dumps(found) + "\n")
+        write_whole(home / "outcomes.json", json.dumps(found) + "\n")
     return home
+
+
+def _outcomes(home: Path) -> list[list[dict[str, Any]]]:
+    """What became of each member, look by look; nothing where the runs are not done."""
+    file = home / "outcomes.json"
+    return json.loads(file.read_text()) if file.exists() else []
 
 
 def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]:
@@ -68,5 +75,4 @@ def _train(settings: Config, run: Run, home: Path) -> list[list[dict[str, Any]]]
 def histories(home: Path) -> list[tuple[History, list[dict[str, Any]]]]:
     """Each member's history beside what became of it, look by look."""
     events = read(home / "events.jsonl")
-    outcomes = json.loads((home / "outcomes.json").read_text())
-    return [(events.history(i), found) for i, found in enumerate(outcomes)]
+    return [(events.history(i), found) for i, found in enumerate(_outcomes(home))]

@@ -1,8 +1,8 @@
 """Mode coverage on stacked digits: modes and KL of each recipe at equal steps and at equal seconds.
 
-    python -m experiments.stacked_digits.run [RECIPE...] [--seeds 4] [--steps 6000] [--runs runs/stacked]
+    python -m experiments.stacked_digits.run [RECIPE...] [--seeds 3] [--steps 5000] [--runs runs/stacked]
 
-Each recipe is trained for its own steps (--steps: all for as many), its seeds as one ensemble; then once more for as
+Each recipe is trained for as many steps, its seeds as one ensemble; then once more for as
 many steps as take the seconds of the first recipe of the same architecture, its schedules brought to their end there.
 The seconds of a step are the median over the run's logged lines, so neither compiling nor looking at samples counts: a
 quiet machine is wanted. A run that is there already and finished is not repeated. Each seed's averaged generator gives
@@ -22,9 +22,8 @@ from torch import Tensor
 from benchmarks import script
 from experiments import records
 from experiments.pages import DOCS, replaced, spread
-from experiments.trained import events, opened, train_once
+from experiments.trained import events, of, opened, train_once
 from steadygan.data import stacked_digits
-from steadygan.game.state import member
 from steadygan.metrics import (
     Classifier,
     expected_kl,
@@ -40,8 +39,8 @@ from steadygan.training.online_scores import IMAGES, reference
 from steadygan.training.sampling import latents, samples
 
 FIGURES = Path(__file__).parent / "figures.jsonl"
-DEFAULT = [f"stacked-digits-{name}" for name in ("nsgan", "0gp", "fargan")]
-DEFAULT += [f"stacked-digits-dcgan-{name}" for name in ("nsgan", "0gp", "fargan")]
+GAMES = ("nsgan", "0gp", "fargan", "reg-gan", "mdgan", "ebgan", "infogan", "began")
+DEFAULT = [f"stacked-digits-{name}" for name in GAMES]
 COLUMNS = {"modes": 1, "mode_kl": 3, "kd_pixels8": 4}
 """The scores, and the digits that they are shown with."""
 
@@ -71,7 +70,7 @@ def measured(folder: Path, step: int, count: int, real: Tensor, classifier: Clas
     run, states = opened(folder)
     rows = []
     for index, one in enumerate(run.members):
-        mine, seed = member(states[step], index if run.ensemble else None), int(one["seed"])
+        mine, seed = of(run, states[step], index), int(one["seed"])
         z = latents(seed, "final", count, run.latent, mine.params["G"].dtype)
         found = samples(run.game.players["G"].network, mine, z, seed=seed)
         if found.isfinite().all():
@@ -80,18 +79,17 @@ def measured(folder: Path, step: int, count: int, real: Tensor, classifier: Clas
 
 
 def compared(options: argparse.Namespace, classifier: Classifier) -> dict[str, Any]:
-    """Train and measure every recipe at its own steps, and at the seconds of its architecture's first."""
+    """Train and measure every recipe at equal steps, and at the seconds of its architecture's first."""
     count, data = options.samples, stacked_digits()
     real = reference(data, max(count, 2 * IMAGES))
     figures: dict[str, Any] = {}
     budgets: dict[str, float] = {}
     for recipe in options.recipes:
-        raw = find_recipe(recipe)[1]
-        steps = options.steps or raw["steps"]
+        network, steps = find_recipe(recipe)[1]["networks"]["name"], options.steps
         folder = train_once(recipe, options.runs / recipe, options.seeds, steps)
         each = seconds_a_step(folder)
-        first = raw["networks"]["name"] not in budgets
-        budget = budgets.setdefault(raw["networks"]["name"], each * steps)
+        first = network not in budgets
+        budget = budgets.setdefault(network, each * steps)
         at = {"equal steps": measured(folder, steps, count, real, classifier)}
         fitting = max(1, round(budget / each))
         if not first:
@@ -146,9 +144,9 @@ def main() -> None:
     parser.add_argument(
         "recipes", nargs="*", default=DEFAULT, help="the first of its architecture sets the seconds"
     )
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=None, help="each recipe's own when not given")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="of each seed")
+    parser.add_argument("--seeds", type=script.positive, default=3)
+    parser.add_argument("--steps", type=script.positive, default=5000)
+    parser.add_argument("--samples", type=script.positive, default=SAMPLES, help="of each seed")
     parser.add_argument("--runs", type=Path, default=Path("runs/stacked"))
     parser.add_argument("--figures", type=Path, default=FIGURES, help="where figures are kept")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder of the page")

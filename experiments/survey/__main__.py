@@ -17,6 +17,7 @@ from experiments.pages import DOCS
 from experiments.survey import hopping, pictures, quality
 from experiments.survey.page import page
 from experiments.survey.settings import SCALES, Scale, recipes, trained
+from experiments.trained import existing
 from steadygan.errors import UsageError, nearest
 
 FIGURES, PAGE = Path(__file__).parent / "figures.jsonl", DOCS / "survey.md"
@@ -52,10 +53,7 @@ def drawn(data: str, runs: Path, found: dict[str, records.Record], out: Path) ->
     """The two pictures of one data set, of the recipes that have figures. Raises UsageError where a run is gone."""
     mine = {name: found[name] for name in recipes(data) if name in found}
     folders = {name: runs / name for name in mine}
-    if gone := [name for name, folder in folders.items() if not folder.is_dir()]:
-        raise UsageError(
-            f"the pictures of {data} also show {', '.join(gone)}, not in {runs}: train without --only"
-        )
+    existing(folders, data)
     if data == "ring8":
         pictures.draw_ring(folders, out / "survey-ring8.png")
         pictures.draw_modes(mine, out / "survey-modes.png")

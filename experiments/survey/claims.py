@@ -22,12 +22,10 @@ from benchmarks import script
 from experiments import records
 from experiments.pages import DOCS, replaced, spread
 from experiments.stacked_digits import run as stacked
-from experiments.trained import events, opened, train_once
+from experiments.trained import events, of, opened, train_once
 from steadygan.build import Run
 from steadygan.data import stacked_digits
-from steadygan.errors import UsageError, nearest
 from steadygan.game import State
-from steadygan.game.state import member
 from steadygan.metrics.stacked import SAMPLES
 from steadygan.penalties import input_gradient
 from steadygan.recipes.catalogue import find_recipe
@@ -125,7 +123,7 @@ def critics(folder: Path) -> Measures:
     steps = sorted(states)
     found: Measures = {}
     for index in range(len(run.members)):
-        first, *late = (member(states[step], index) for step in (steps[1], *steps[len(steps) // 2 :]))
+        first, *late = (of(run, states[step], index) for step in (steps[1], *steps[len(steps) // 2 :]))
         for name in sides(run, first, 1):
             losses = [critic_of(module_of(run, one, name), *sides(run, one, COUNT)[name])[0] for one in late]
             D, (x, y) = module_of(run, first, name), sides(run, first, 10 * COUNT)[name]
@@ -216,14 +214,12 @@ def page(found: dict[str, records.Record], text: str) -> str:
 def main(words: Sequence[str] | None = None) -> None:
     parser = script.parser(__doc__)
     parser.add_argument("--only", nargs="*", default=list(STUDIES), metavar="RUN", help=", ".join(STUDIES))
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=script.positive, default=4)
     parser.add_argument("--scale", choices=["full", "tiny"], default="full")
     parser.add_argument("--runs", type=Path, default=Path("runs/survey/claims"))
     given = parser.parse_args(words)
     torch.set_num_threads(1)
-    for name in given.only:
-        if name not in STUDIES:
-            raise UsageError(f"--only {name!r} is no run: {nearest(name, STUDIES)}")
+    script.check_known(given.only, STUDIES, "run of --only")
     full = given.scale == "full"
     runs = given.runs if full else given.runs / given.scale
     figures, out = (FIGURES, PAGE) if full else (runs / FIGURES.name, runs / PAGE.name)

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.trained import opened
+from experiments.trained import of, opened
 from steadygan.build import Run
 from steadygan.data import Modes
 from steadygan.game import State
-from steadygan.game.state import member
 from steadygan.metrics.distances import nearest
 from steadygan.training.sampling import latents, samples
 
@@ -63,6 +62,6 @@ def measured(folder: Path) -> dict[str, Any]:
     steps = sorted(states)
     found = []
     for index in range(len(run.members)):
-        each = [drawn(run, member(states[step], index)) for step in steps]
+        each = [drawn(run, of(run, states[step], index)) for step in steps]
         found.append(hopping(torch.stack([shares(x, run.data.modes) for x in each])))
     return {"steps": steps, **{key: [one[key] for one in found] for key in found[0]}}

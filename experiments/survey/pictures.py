@@ -11,8 +11,7 @@ from experiments.records import Record
 from experiments.survey.hopping import drawn
 from experiments.survey.quality import pictured
 from experiments.survey.settings import GENERATORS, LOSSES, ORDERS
-from experiments.trained import opened
-from steadygan.game.state import member
+from experiments.trained import of, opened
 
 __all__ = ["draw_curves", "draw_images", "draw_modes", "draw_ring"]
 
@@ -50,7 +49,7 @@ def draw_ring(folders: Mapping[str, Path], file: Path) -> None:
         noise = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
         centres = run.data.modes.centres[torch.arange(1000) % 8]
         frames = {"target": centres + run.data.modes.std * noise}
-        frames |= {f"step {step:,}": drawn(run, member(states[step], 0)) for step in chosen}
+        frames |= {f"step {step:,}": drawn(run, of(run, states[step], 0)) for step in chosen}
         for axis, (title, x) in zip(row, frames.items()):
             axis.scatter(x[:, 0], x[:, 1], s=1.5, linewidths=0)
             axis.set(xlim=(-2.1, 2.1), ylim=(-2.1, 2.1), aspect="equal", xticks=[], yticks=[])

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.trained import events, opened
+from experiments.trained import events, of, opened
 from steadygan.data import as_seen
-from steadygan.game.state import member
 from steadygan.training.sampling import latents, samples
 
 __all__ = ["correlation", "curves", "distance_between", "measured", "pictured"]
@@ -61,7 +60,7 @@ def distance_between(x: Tensor) -> float:
 def pictured(folder: Path, index: int, count: int) -> Tensor:
     """The last generated images [count, C, H, W] of one member."""
     run, states = opened(folder)
-    state = member(states[max(states)], index)
+    state = of(run, states[max(states)], index)
     z = latents(0, "look", count, run.latent, state.params["G"].dtype)
     return samples(run.game.players["G"].network, state, z, seed=0, average=False)
 

@@ -349,6 +349,12 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = arguments().parse_args()
+    try:
+        re.compile(options.only)
+    except re.error as error:
+        raise UsageError(f"--only {options.only!r} is no regular expression: {error}") from None
+    if options.steps != STEPS and options.figures == FIGURES:
+        raise UsageError(f"the page's figures are of {STEPS:,} steps: give another --figures and --out")
     torch.set_num_threads(1)
     if options.paper:
         paper.sitting(options)

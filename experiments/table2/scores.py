@@ -37,8 +37,7 @@ Curve = list[list[float | None]]
 
 def curves(folder: Path, score: str, members: int) -> list[Curve]:
     """The evaluations of each member of an ensemble, or of a single run."""
-    scored = [(line["step"], line[score]) for line in events(folder) if score in line]
-    found = [(step, values if isinstance(values, list) else [values]) for step, values in scored]
+    found = [(line["step"], line[score]) for line in events(folder) if score in line]
     return [
         [
             [step, v if (v := values[index]) is not None and math.isfinite(v) else None]

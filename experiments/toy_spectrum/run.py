@@ -1,6 +1,6 @@
 """The Numerics of GANs' toy: modes covered and eigenvalues over training, under three update rules.
 
-    python -m experiments.toy_spectrum.run [--seeds 8] [--steps 20000] [--jacobian-seeds 4] [--batches 3]
+    python -m experiments.toy_spectrum.run [--seeds 8] [--steps 20000] [--jacobian-seeds 8] [--batches 2]
 
 Each recipe ring8-RULE is trained as an ensemble; a run that is there already and finished is not repeated. At every
 checkpoint, and of the untrained networks, the game's exact Jacobian (2,003 x 2,003) is averaged over the batches that
@@ -8,7 +8,7 @@ would come next. Zero real parts are those within 1.5e-8 of the largest modulus:
 of dead units above all, have no sign. Figures go to figures.jsonl, a line for each rule and step, from which the
 table in docs/dynamics.md and the picture docs/dynamics-toy.png are drawn anew. Eigenvalues that are there already are
 not computed again. On one core a Jacobian takes some 3 to 5 s a batch, and its eigenvalues and those after consensus
-some 2 s more, for each seed at each of six steps under each of three rules: about 20 minutes with the defaults.
+some 2 s more, for each seed at each of six steps under each of three rules: about 25 minutes with the defaults.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks import script
 from experiments import records
 from experiments.pages import DOCS, replaced, spread
-from experiments.trained import opened, train_once
+from experiments.trained import of, opened, train_once
 from steadygan import spectrum
 from steadygan.build import Run
 from steadygan.game import State
@@ -198,10 +198,10 @@ def _band(axis: Any, steps: Sequence[int], values: list[list[float]], scale: flo
 
 def main() -> None:
     parser = script.parser(__doc__)
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--jacobian-seeds", type=int, default=4)
-    parser.add_argument("--batches", type=int, default=3, help="that a Jacobian is averaged over")
+    parser.add_argument("--seeds", type=script.positive, default=8)
+    parser.add_argument("--steps", type=script.positive, default=20_000)
+    parser.add_argument("--jacobian-seeds", type=script.positive, default=8)
+    parser.add_argument("--batches", type=script.positive, default=2, help="that a Jacobian is averaged over")
     parser.add_argument("--runs", type=Path, default=Path("runs/toy"))
     parser.add_argument("--figures", type=Path, default=FIGURES, help="where figures are kept")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder of the picture and the page")
@@ -217,7 +217,7 @@ def main() -> None:
         folder = trained(rule, options.runs / f"ring8-{rule}", options.seeds, options.steps)
         measured(rule, folder, options)
         run, states = opened(folder)
-        clouds[rule] = cloud(run, member(states[max(states)], 0 if run.ensemble else None))
+        clouds[rule] = cloud(run, of(run, states[max(states)], 0))
     rules = by_rule(records.read(options.figures))
     made = table(rules, options.seeds)
     (options.out / "dynamics.md").write_text(replaced((DOCS / "dynamics.md").read_text(), "toy", made))

@@ -48,6 +48,26 @@ def test_every_experiment_is_in_the_list_of_experiments():
     ] == []
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("benchmarks.images --only foo", "invalid choice: 'foo'"),
+        ("benchmarks.report --of nowhere", "--of nowhere is no folder"),
+        ("benchmarks.approximated --repeats 0", "takes a whole number of 1 or more, not '0'"),
+        ("benchmarks.one_pass --threads x", "takes a whole number of 1 or more, not 'x'"),
+        ("experiments.scores.run --images -5", "takes a whole number of 1 or more, not '-5'"),
+        ("experiments.table2 --only [", "--only '[' is no regular expression"),
+        ("experiments.table2 --steps 10", "give another --figures and --out"),
+        ("experiments.constraints.run ring9", "'ring9' is no data set: did you mean 'ring8'?"),
+        ("experiments.constraints.run ring8 --only 0pg", "'0pg' is no constraint: did you mean '0gp'?"),
+        ("experiments.survey.claims --only ring8-ebgam", "did you mean 'ring8-ebgan'?"),
+    ],
+)
+def test_a_wrong_input_is_one_sentence(words, told, monkeypatch, capsys):
+    assert called(*words.split()[:1], monkeypatch, *words.split()[1:]) == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_missing_data_are_one_sentence(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("STEADYGAN_DATA", raising=False)
     words = ["--sets", "cifar10", "--data-root", str(tmp_path), "--out", str(tmp_path)]
