@@ -267,6 +267,40 @@ def test_where_compiling_fails_the_step_runs_as_it_is_and_says_so_once(monkeypat
     ]
 
 
+@pytest.mark.parametrize("error", [AssertionError("expected size 2==2"), RuntimeError("no kernel")])
+def test_a_program_that_cannot_run_costs_speed_and_not_the_run(error, monkeypatch):
+    def fails(state: State, batch: Any) -> Any:
+        raise error
+
+    let_torch_give(monkeypatch, lambda step, options: fails)
+    notes: list[str] = []
+    step = compiled(kept, notes.append)
+    for state, batch in KINDS.values():
+        assert step(state, batch)[0].params == state.params
+    assert notes == [f"the step could not be compiled and runs uncompiled, only slower ({error})"]
+
+
+@pytest.mark.parametrize(("networks", "data", "checks"), [("mlp", "ring8", False), ("dcgan", "digits", True)])
+def test_strides_are_checked_where_a_step_convolves(networks, data, checks, monkeypatch):
+    """Of some functions of images torch foresees other strides than they have, and without a check reads them wrong."""
+    given: list[bool] = []
+
+    def build_(graph: Any, inputs: Any, outputs: Any, options: dict, wait: Any) -> Any:
+        given.append(options["size_asserts"])
+        raise RuntimeError("not now")
+
+    monkeypatch.setattr(compiled_step.inductor, "build", build_)
+    monkeypatch.setattr(compiled_step.shutil, "which", lambda name: "/usr/bin/g++")
+    run = made(data=data, networks={"name": networks, "width": 4})
+    compiled(run.step, lambda note: None, passes=False)(run.state, run.draws(0))
+    assert given == [checks]
+
+
+def test_an_empty_buffer_does_not_differ():
+    state = holding(ONE)._replace(buffers={"D": {"D/none": torch.zeros(0, 3)}})
+    compiled_step.compare(kept, state, [], kept(state, [])[0], "float32")
+
+
 def test_where_the_compiler_may_write_no_cache_the_step_runs_as_it_is_and_says_so(monkeypatch):
     """torch makes its cache folder while it is loaded, here for the first time."""
 

@@ -97,6 +97,28 @@ def test_kept_memory_is_not_faulted_in_again():
     assert kept < plain / 20
 
 
+@pytest.mark.parametrize(
+    ("most", "wanted"),
+    [
+        (2**31 - 1, [(-3, 2**31 - 1), (-1, 2**31 - 1), (1, 0)]),
+        (2**25, [(-3, 2**31 - 1), (-3, 2**25), (-1, 2**31 - 1), (1, 0)]),
+        (0, [(-3, 2**31 - 1), (-3, 2**25)]),
+    ],
+)
+def test_memory_is_kept_wholly_or_not_at_all(most, wanted, monkeypatch):
+    """Older versions of glibc refuse a large threshold for large blocks. The other one alone makes a step slower."""
+    calls: list[tuple[int, int]] = []
+
+    class Library:
+        def mallopt(self, parameter: int, value: int) -> int:
+            calls.append((parameter, value))
+            return int(parameter != -3 or value <= most)
+
+    monkeypatch.setattr("steadygan.training.compile.cpu.ctypes.CDLL", lambda name: Library())
+    assert keep_memory() is bool(most)
+    assert calls == wanted
+
+
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr("steadygan.training.compile.cpu.ctypes.CDLL", lambda name: object())
     assert keep_memory() is False

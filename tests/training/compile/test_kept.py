@@ -130,6 +130,59 @@ def test_a_program_of_other_circumstances_has_another_name(what, monkeypatch):
     assert name() != before
 
 
+@pytest.mark.parametrize(
+    "variable", ["TORCHINDUCTOR_CACHE_DIR", "TORCH_HOME", "TORCHELASTIC_RUN_ID", "TORCH_LOGS"]
+)
+def test_a_variable_that_changes_no_program_changes_no_name(variable, monkeypatch):
+    """torch sets the first one itself when it compiles, so the next start asked for another name than was kept."""
+    monkeypatch.delenv(variable, raising=False)
+    before = name()
+    monkeypatch.setenv(variable, "elsewhere")
+    assert name() == before
+
+
+def test_a_program_is_kept_under_the_name_that_was_asked_for(cache, monkeypatch):
+    """Also where torch sets variables while it compiles, and where it cannot compile with passes."""
+    asked: list[str] = []
+    keeps: list[str] = []
+
+    def program(step: Any, options: dict, *rest: Any) -> Any:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "there")
+        monkeypatch.setenv("TORCHINDUCTOR_SET_WHILE_COMPILING", "1")
+        if "post_grad_custom_post_pass" in options:
+            raise compiled_step.NotCompiled("no passes")
+        return step, keeps.append
+
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(compiled_step, "compilable", lambda device: True)
+    monkeypatch.setattr(compiled_step.kernels, "wanted", lambda: False)
+    monkeypatch.setattr(compiled_step, "_program", program)
+    monkeypatch.setattr(kept, "found", lambda name, ready: asked.append(name))
+    made = build(parse(TINY))
+    step = compiled(made.step, lambda note: None, about="tiny")
+    step(made.state, made.draws(0))
+    assert keeps == asked
+    monkeypatch.delenv("TORCHINDUCTOR_SET_WHILE_COMPILING")
+    step(made.state, [{k: v[:4] for k, v in draw.items()} for draw in made.draws(0)])  # another layout
+    assert keeps == asked
+    monkeypatch.delenv("TORCHINDUCTOR_SET_WHILE_COMPILING")
+    compiled(made.step, lambda note: None, about="tiny")(made.state, made.draws(0))  # as the next start does
+    assert asked[2] == asked[0] != asked[1]
+
+
+def test_a_kept_program_that_cannot_run_is_made_again(cache, monkeypatch):
+    def fails(state: Any, batch: Any) -> Any:
+        raise AssertionError("expected size 2==2, stride 1==25 at dim=1")
+
+    monkeypatch.setattr(compiled_step, "compilable", lambda device: True)
+    monkeypatch.setattr(compiled_step.kernels, "wanted", lambda: False)
+    monkeypatch.setattr(compiled_step, "_program", lambda step, *rest: (step, lambda name: None))
+    monkeypatch.setattr(kept, "found", lambda name, ready: fails)
+    made = build(parse(TINY))
+    after, _ = compiled(made.step, pytest.fail, about="tiny")(made.state, made.draws(0))
+    assert torch.equal(after.params["G"], made.step(made.state, made.draws(0))[0].params["G"])
+
+
 def test_a_program_has_a_name_while_onednn_multiplies():
     # torch refuses get_float32_matmul_precision() there, and large ensembles could not be compiled
     with products(LARGE):
@@ -187,6 +240,7 @@ made = build(parse({TINY!r}))
 compiled(made.step, print, about="tiny")(made.state, made.draws(0))
 assert "torch._dynamo" not in sys.modules, "torch's compiler takes seconds to load"
 """
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)  # as users start, and as torch leaves it
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -49,7 +49,8 @@ ON_CPU: dict[str, Any] = {
 """Options of torch's compiler on a CPU. A step is many small products: calls from C++ instead of Python halve its time.
 Without a change of layout around each convolution, a step with a penalty is a sixth faster (GN's CNN with R1: 518 ms
 instead of 595; in bfloat16 and channels-last 296 instead of 352). A check of sizes at every call of a function takes a
-tenth of a small step. `compiled` checks the layout of the arguments, and all other sizes follow from it."""
+tenth of a small step. `compiled` checks the layout of the arguments, from which all other sizes follow. Strides do not:
+of some functions of images torch foresees others than they have. So steps that convolve have the check."""
 
 
 CPU = torch.device("cpu")
@@ -152,24 +153,25 @@ def _maker(
     on_cpu = device.type == "cpu"
     options = ON_CPU if on_cpu else {}
     wanted = with_kernels = passes and on_cpu and kernels.wanted()
+    asked = passes
 
     @cache  # kernels that cannot be made are tried and noted once
     def ready() -> bool:
         return wanted and kernels.load(note)
 
     def make(kind: Layout, state: State, batch: Sequence[Draw]) -> tuple[Step, tuple[State, Logs]]:
-        known = about is not None and on_cpu
-        if known and (program := kept.found(kept.key(str(about), kind, passes), loadable)):
-            result = program(state, batch)
-            with suppress(CompiledStepDiffers):
+        name = kept.key(about, kind, asked) if about is not None and on_cpu else None
+        if name and (program := kept.found(name, loadable)):
+            with suppress(CompiledStepDiffers, NotCompiled):
+                result = _called(program, state, batch)
                 compare(step, state, batch, result[0], precision)
                 return program, result
         with working(), inductor.no_garbage():
             program, keep = fresh(state, batch)
-            result = program(state, batch)
+            result = _called(program, state, batch)
         compare(step, state, batch, result[0], precision)
-        if known and loadable():
-            keep(kept.key(str(about), kind, passes))
+        if name and loadable():
+            keep(name)
         return program, result
 
     def loadable() -> bool:
@@ -201,6 +203,18 @@ def _maker(
         return _program(step, options, state, batch)
 
     return make
+
+
+def _called(program: Step, state: State, batch: Sequence[Draw]) -> tuple[State, Logs]:
+    """The first call of a program. Raises NotCompiled with what it raises, such as for unforeseen strides."""
+    try:
+        return program(state, batch)
+    except (RuntimeError, AssertionError) as error:
+        raise NotCompiled(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _passes(note: Callable[[str], None], *, kernels: bool) -> dict[str, Any]:
@@ -251,12 +265,18 @@ def _program(
     """
     try:
         graph, form = traced(step, state, batch)
+        if "size_asserts" in options and _convolves(graph):
+            options = {**options, "size_asserts": True}
         call, library = inductor.build(graph, leaves((*state, *batch)), form.outputs, options, before_loading)
     except UsageError:
         raise
     except Exception as error:  # torch and the caller's own networks raise what they like
-        raise NotCompiled(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+        raise NotCompiled(_first_line(error)) from error
     return as_step(call, form), lambda name: kept.keep(name, library, form) if library else None
+
+
+def _convolves(graph: torch.fx.GraphModule) -> bool:
+    return any(node.target is torch.ops.aten.convolution.default for node in graph.graph.nodes)
 
 
 def compare(step: Step, before: State, batch: Sequence[Draw], fast: State, precision: str) -> None:
@@ -315,6 +335,8 @@ def _differences(
         )
     others = tensors(fast)
     for path, tensor in tensors(eager).items():
+        if not tensor.numel():
+            continue
         wanted = tensor.double()
         size, gap = wanted.norm(dim=-1), (others[path].double() - wanted).norm(dim=-1)
         held = path.startswith(("moments", "scalars/step"))

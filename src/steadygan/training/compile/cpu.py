@@ -22,6 +22,10 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, FAST = -1, -3, 1
 sets the size up to which freed blocks go to lists that every large request has to clear."""
 
 
+OLDER = 2**25
+"""The largest threshold that older versions of glibc accept."""
+
+
 def keep_memory() -> bool:
     """Make the C library keep freed memory, for the rest of the process. Returns whether it does (only glibc can).
 
@@ -32,8 +36,9 @@ def keep_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return False
-    kept = mallopt(TRIM_THRESHOLD, 2**31 - 1) and mallopt(MMAP_THRESHOLD, 2**31 - 1)
-    return bool(kept and mallopt(FAST, 0))
+    kept = any(mallopt(MMAP_THRESHOLD, most) for most in (2**31 - 1, OLDER))
+    # The first call that succeeds ends the growth of the other threshold: each alone would be slower than none.
+    return bool(kept and mallopt(TRIM_THRESHOLD, 2**31 - 1) and mallopt(FAST, 0))
 
 
 @contextmanager

@@ -17,12 +17,14 @@ from pathlib import Path
 
 import torch
 
-from steadygan.files import BINARY, cache_folder, read_json, read_whole, write_whole
+from steadygan.files import BINARY, alone, cache_folder, read_json, read_whole, write_whole
 from steadygan.game import Step
 from steadygan.training.compile.inductor import library_call
 from steadygan.training.compile.program import Form, as_step
 
 __all__ = ["forget", "found", "keep", "key"]
+
+UNRELATED = {"TORCH_CPP_LOG_LEVEL", "TORCH_LOGS"}
 
 MOST = 64
 """Programs that are kept; the oldest ones go. One has half a megabyte."""
@@ -32,13 +34,22 @@ def key(about: str, *parts: Hashable) -> str:
     """The name of a program: a hash of what it depends on. `about` says which step it is."""
     machine = [platform.machine(), torch.backends.cpu.get_cpu_capability(), _processor()]
     python = [platform.python_implementation(), platform.python_version()]
-    named = sorted(
-        (k, v) for k, v in os.environ.items() if k == "CXX" or k.startswith(("TORCH", "ATEN", "AOT_"))
-    )
+    named = sorted((k, v) for k, v in os.environ.items() if _matters(k))
     rounding = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
     now = [torch.get_num_threads(), rounding, torch.is_grad_enabled()]
     asked = [torch.__version__, machine, python, named, now, _package(), about, parts]
     return hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
+
+
+def _matters(variable: str) -> bool:
+    """Whether an environment variable may change a program. Those of places do not, and torch sets some of them.
+
+    >>> _matters("TORCHINDUCTOR_FREEZING"), _matters("TORCHINDUCTOR_CACHE_DIR"), _matters("HOME")
+    (True, False, False)
+    """
+    if variable in UNRELATED or variable.startswith("TORCHELASTIC_") or variable.endswith(("_DIR", "_HOME")):
+        return False
+    return variable == "CXX" or variable.startswith(("TORCH", "ATEN", "AOT_"))
 
 
 def found(name: str, ready: Callable[[], bool]) -> Step | None:
@@ -66,8 +77,9 @@ def keep(name: str, library: Path, form: Form) -> None:
         content = library.read_bytes()
         kept, about = _files(name)
         text = json.dumps({"form": form._asdict(), "sha256": _sum(content, form)})
-        for path, part in ((kept, content), (about, text.encode())):
-            write_whole(path, part)
+        with alone(kept):
+            for path, part in ((kept, content), (about, text.encode())):
+                write_whole(path, part)
         for old in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-MOST]:
             forget(old.stem)
 

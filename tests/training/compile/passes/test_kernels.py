@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,21 @@ def test_a_processor_without_wide_vectors_keeps_torchs_own_products(empty, monke
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     assert not load(pytest.fail)
     assert not list(empty.iterdir())
+
+
+def test_several_first_starts_at_once_make_it_once(empty, monkeypatch):
+    """One that was second to rename the checksum went on without kernels, whose steps round differently."""
+    compiler = empty / "compiler"
+    compiler.write_text(
+        f"#!/bin/sh\necho made >> {empty}/calls\nsleep 0.5\n"
+        'while [ "$1" != -o ]; do shift; done; head -c 40000 /dev/zero > "$2"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(kernels, "CDLL", lambda path, mode: None)
+    with ThreadPoolExecutor(4) as several:  # a lock on a file is one of each opening of it
+        assert all(several.map(lambda _: load(pytest.fail), range(4)))
+    assert (empty / "calls").read_text() == "made\n"
 
 
 def test_a_damaged_library_is_made_again(empty, monkeypatch):

@@ -153,7 +153,15 @@ def chain(column: Tensor, row: Tensor, mask: Tensor, weight: Tensor, other: floa
     return torch.where(mask <= 0, other, column * row) @ weight
 
 
+def repeated(column: Tensor, mask: Tensor, weight: Tensor, times: int) -> Tensor:
+    """Zeros of a larger shape repeat the column, and so make its sum larger."""
+    zeros = torch.zeros(6, 6, times, dtype=torch.float64)
+    return torch.where(mask[:, :1, None] > 0, column[:, :, None], zeros).sum(2) @ weight
+
+
 CHAINS: dict[str, tuple[Callable[..., Tensor], int]] = {
+    "zeros of one shape": (lambda a, b, c, d: repeated(ones(), b, c, 3) * repeated(d[:, :1], b, c, 3), 1),
+    "zeros of two shapes": (lambda a, b, c, d: repeated(ones(), b, c, 3) * repeated(d[:, :1], b, c, 5), 2),
     "a factor": (lambda a, b, c, d: chain(ones(), a[:1], b, c) * chain(d[:, :1], a[:1], b, c), 1),
     "the factor second": (
         lambda a, b, c, d: chain(ones(), a[:1], b, c) + chain(a[:1], d[:, :1], b, c),

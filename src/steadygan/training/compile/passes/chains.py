@@ -112,7 +112,9 @@ def _chains(node: Node, chains: dict[Node, Chains], keys: dict[Hashable, int]) -
         for shape in dict.fromkeys(shape for side in sides for shape in chains.get(side, {})):
             if before := _before(node, sides, shape, chains):
                 factor, parts = before
-                key = keys.setdefault((node.target, *parts, *other), len(keys))
+                # The shape too: where one side is 0, it may have repeated the other.
+                made = tuple(value(node).shape), value(node).dtype
+                key = keys.setdefault((node.target, *made, *parts, *other), len(keys))
                 found.setdefault(shape, Chain(factor, key))
     if shape := rows(value(node)):  # one number a row: that number times one
         start = "ones", tuple(value(node).shape), value(node).dtype

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from steadygan.files import cache_folder, write_whole
+from steadygan.files import alone, cache_folder, write_whole
 
 __all__ = ["DIRECT", "SOURCE", "VECTORS", "load", "wanted"]
 
@@ -62,7 +62,10 @@ def _load() -> None:
     """Compile the kernels unless the cache folder has them intact; load them, so that the operators can be called."""
     words, file = _wanted()
     if not _is_whole(file):
-        _make(words, file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with alone(file):
+            if not _is_whole(file):  # another process has just made it
+                _make(words, file)
     CDLL(str(file), mode=RTLD_GLOBAL)  # global, because programs call it by its name in C
 
 
@@ -91,7 +94,6 @@ def _make(words: list[str], file: Path) -> None:
 
     there = [f"-I{path}" for path in cpp_extension.include_paths()]
     there += [f"-L{path}" for path in cpp_extension.library_paths()]
-    file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as own:
         made = Path(own) / file.name
         if sys.platform == "linux":
