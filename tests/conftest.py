@@ -23,7 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(config.rootpath / ".pytest_cache" / "inductor"))
+    for variable, name in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("STEADYGAN_CACHE", "steadygan")):
+        os.environ.setdefault(variable, str(config.rootpath / ".pytest_cache" / name))
 
 
 def pytest_collection(session: pytest.Session) -> None:

@@ -153,6 +153,8 @@ def test_two_penalties_of_one_weight_share_it():
 def test_a_run_that_blew_up_is_neither_read_nor_called_calm():
     lost = [Reading(1.0, math.nan, math.nan, 1.0), Reading(2.0, -500.0, 3.0, 1e3)]
     assert "no recommendation" in recommend(lost, losses.non_saturating)
+    told = recommend([Reading(w, math.nan, math.nan, math.nan) for w in (1.0, 2.0)], losses.non_saturating)
+    assert "diverged with every weight. Use a lower optimizer.lr" in told
 
 
 def test_a_measurement_is_the_mean_over_the_second_half():

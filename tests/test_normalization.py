@@ -891,6 +891,11 @@ def test_clipping_leaves_its_argument_alone_and_is_idempotent():
     assert torch.equal(clip_weights(found, 1.0), found)
 
 
+def test_a_bound_that_is_no_float32_clips_nothing():
+    params = torch.tensor([-3e38, 0.0, 2.0])
+    assert torch.equal(clip_weights(params, 1e39), params)
+
+
 @pytest.mark.parametrize("c", [0.0, -1.0, math.nan])
 def test_weights_clipped_to_nothing_are_refused(c):
     with pytest.raises(UsageError, match=r"positive c, not"):

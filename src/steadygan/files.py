@@ -1,5 +1,6 @@
-"""Atomic writing of files, locks, bounded reading of what was written, and the folder of cached files."""
+"""Atomic writing of files, locks, bounded reading of what was written, the folder of cached files, and the memory."""
 
+import errno
 import json
 import math
 import os
@@ -18,6 +19,7 @@ __all__ = [
     "folder_or_zip",
     "lines",
     "make_folder",
+    "memory",
     "parse_json",
     "read_json",
     "read_text",
@@ -44,6 +46,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     A reader sees the old file or the new one, also after a power loss. Raises OSError when it cannot write; the file
     is then as before.
     """
+    if not path.name:  # the working directory or the root
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -238,6 +242,14 @@ def folder_or_zip(named: str) -> bool:
     """
     path = str(user_path(named))
     return os.path.isdir(path) or (path.lower().endswith(".zip") and os.path.isfile(path))
+
+
+def memory() -> float:
+    """Return this machine's memory in bytes, or infinity where it is unknown."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 def cache_folder() -> Path:

@@ -341,6 +341,7 @@ def clip_weights(params: Tensor, c: float) -> Tensor:
     """
     if not c > 0:
         raise UsageError(f"weights are clipped to [-c, c] with a positive c, not {c}")
+    c = min(c, torch.finfo(params.dtype).max)
     return params.clamp(-c, c)
 
 

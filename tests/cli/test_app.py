@@ -621,6 +621,43 @@ def test_a_run_that_does_not_fit_is_told_in_a_sentence(words, place, command, mo
     assert "too large for this machine" in done.err
 
 
+def test_an_error_of_memory_without_words_is_a_sentence_too(place, command, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(dry_run, "dry_run", full)
+    done = command("train", "ring.yaml", "--dry-run")
+    assert done.code == 2
+    assert "too large for this machine (out of memory)" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("seeds=1000000000", "less than or equal to 65536"),
+        ("seeds=65536 networks.width=4000", "65,536 members need 5"),
+        ("data.std=1e39", "data ring8 has points that are too large for float32"),
+        ("data.scale=1e39", "data ring8 has points that are too large for float32"),
+    ],
+)
+def test_numbers_that_no_machine_has_are_refused_before_a_folder_is_made(words, told, command, place):
+    done = command("train", "ring8-fargan", "steps=1", "compile=false", "--out", "huge", *words.split())
+    assert done.code == 2
+    assert_one_sentence(done.err)
+    assert told in done.err
+    assert not Path("huge").exists()
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK"])
+def test_a_malformed_variable_of_torchrun_is_named(name, command, monkeypatch):
+    for each in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.setenv(each, "abc" if each == name else "1")
+    done = command("list", "losses")
+    assert done.code == 2
+    assert_one_sentence(done.err)
+    assert f"variable {name} of the environment takes a whole number" in done.err
+
+
 LISTS = {
     "losses": registry.LOSSES,
     "penalties": registry.PENALTIES,

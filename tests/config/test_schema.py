@@ -50,6 +50,7 @@ NOT_A_NUMBER = ["many", None, {}, {"x": 1}]
 
 GOOD: dict[str, st.SearchStrategy] = {
     "count": st.integers(1, 10**9),
+    "members": st.integers(1, 2**16),
     "natural": st.integers(0, 10**9),
     "size": st.one_of(st.none(), st.integers(1, 10**9)),
     "positive": real(1e-300, 1e300),
@@ -58,7 +59,7 @@ GOOD: dict[str, st.SearchStrategy] = {
     "pair": st.lists(real(0, 0.999999), min_size=2, max_size=2),
     "number": real(0, 1e300),
     "sweep": st.lists(real(0, 1e6), min_size=1, max_size=3),
-    "decay": real(0, 1),
+    "decay": real(0, 0.999999),
     "span": st.one_of(st.integers(0, 10**9), SHARE_OF_RUN),
     "times": st.one_of(
         st.integers(0, 10**9),
@@ -82,6 +83,7 @@ GOOD: dict[str, st.SearchStrategy] = {
 }
 BAD: dict[str, list[Any]] = {
     "count": [0, -3, 1.5, [1], *NOT_A_NUMBER],
+    "members": [0, -3, 1.5, 2**16 + 1, 10**9, [1], *NOT_A_NUMBER],
     "natural": [-1, 1.5, [1], *NOT_A_NUMBER],
     "size": [0, -3, 1.5, "many", {"x": 1}, [1]],
     "positive": [0, -1.0, math.nan, math.inf, [1.0], *NOT_A_NUMBER],
@@ -90,7 +92,7 @@ BAD: dict[str, list[Any]] = {
     "pair": [[], [0.1], [0.1, 0.2, 0.3], 0.5, "both", None, {"x": 1}],
     "number": [-1e-9, math.nan, math.inf, [], [-1.0], ["x"], [0.1, None], [math.nan], *NOT_A_NUMBER],
     "sweep": [[], [0.1, -1], [[0.1]], *NOT_A_NUMBER],
-    "decay": [-0.1, 1.1, math.nan, [0.5, 1.5], *NOT_A_NUMBER],
+    "decay": [-0.1, 1.0, 1.1, math.nan, [0.5, 1.5], *NOT_A_NUMBER],
     "span": [-1, 1.5, "half", "5", "%", "-5%", "101%", "nan%", [1], None, {}, {"x": 1}],
     "times": [-1, 1.5, "half", "5", "%", "-5%", "101%", "nan%", [], [-1], [None], None, {}, {"x": 1}],
     "length": [-1, 1.5, "half", "5", "%", "-5%", "101%", "nan%", [1], None, {}, {"x": 1}],
@@ -139,7 +141,7 @@ def plain_number(low: float, high: float) -> st.SearchStrategy:
 BAD["end"] = ["many", None, math.nan, math.inf, [0.1]]
 
 NUMBER = st.one_of(leaf("number"), leaf("sweep"), schedules(plain_number(0, 1e6)))
-DECAY = st.one_of(leaf("decay"), schedules(plain_number(0, 1)))
+DECAY = st.one_of(leaf("decay"), schedules(plain_number(0, 0.999999)))
 POINTS = {"scale": leaf("positive"), "seed": leaf("natural")}
 FLIP = {"flip": leaf("flag")}
 ROOT = {"root": leaf("text or none")}
@@ -230,7 +232,7 @@ VALID = st.fixed_dictionaries(
         "ema": group(decay=DECAY, start=leaf("span")),
         "batch": leaf("count"),
         "seed": leaf("natural"),
-        "seeds": leaf("count"),
+        "seeds": leaf("members"),
         "compile": group(when=leaf("flag"), passes=leaf("flag")),
         "precision": leaf("precision"),
         "channels_last": leaf("flag"),

@@ -288,3 +288,23 @@ def test_an_encrypted_zip_says_so(tmp_path):
     path.write_bytes(raw)
     with pytest.raises(UsageError, match="encrypted"):
         data.image_folder(path)
+
+
+def test_a_lack_of_memory_is_no_fault_of_an_image(tmp_path, monkeypatch):
+    """It was left out of the prepared array, also where there was memory later."""
+    path = folder(tmp_path / "set", {f"{i}.png": shade(i) for i in range(3)})
+
+    def full(raw: bytes, how: Fit) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "_decoded", full)
+        with pytest.raises(MemoryError, match=r"no memory to decode \d\.png"):
+            data.image_folder(path)
+    assert len(data.image_folder(path).rows) == 3
+
+
+@pytest.mark.parametrize("size", [0, 8193, 100_000])
+def test_a_size_out_of_range_is_refused_before_an_image_is_decoded(size, tmp_path):
+    with pytest.raises(UsageError, match=f"size is {size}; give a whole number from 1 to 8192"):
+        data.image_folder(tmp_path, size=size)

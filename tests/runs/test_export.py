@@ -17,6 +17,7 @@ import steadygan
 from steadygan import networks
 from steadygan.config import parse
 from steadygan.errors import UsageError
+from steadygan.files import write_whole
 from steadygan.runs import export as exporting
 from steadygan.runs import train
 from steadygan.runs.formats import fresh_process, python_file
@@ -286,6 +287,30 @@ def test_tensors_of_every_kind_are_read_back(tmp_path):
     for name, tensor in given.items():
         assert found[name].dtype == tensor.dtype
         assert torch.equal(found[name], tensor), name
+
+
+@pytest.mark.slow
+def test_a_source_file_that_no_export_wrote_is_left(run, tmp_path):
+    """It may be the file that the run's own networks are in, which has the run's name."""
+    (tmp_path / "mine.py").write_text("def networks(): ...")
+    with pytest.raises(
+        UsageError, match=r"mine.py is there already, and no export wrote it: choose another --out"
+    ):
+        steadygan.export(run, out=tmp_path / "mine")
+    assert (tmp_path / "mine.py").read_text() == "def networks(): ..."
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+    for _ in range(2):  # that of an export is replaced
+        steadygan.export(run, out=tmp_path / "G")
+
+
+@pytest.mark.parametrize("out", ["", ".", "/"])
+def test_a_path_without_a_name_is_refused(out, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="names no file: choose another --out"):
+        steadygan.export(Styled(), out=out, latent=4)
+    with pytest.raises(IsADirectoryError):
+        write_whole(Path(out), "text")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

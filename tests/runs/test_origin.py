@@ -234,6 +234,7 @@ def test_mistakes_on_the_command_line_are_one_sentence(source, tmp_path, command
     monkeypatch.chdir(tmp_path)
     for words, sentence in [
         (["--from", "nowhere"], "nowhere is not a run folder"),
+        (["--from", source("points"), "--from-players", ""], "has no player"),
         (["--from-players", "G"], "--from-players and --from-member belong to --from DIR"),
         (["--from", source("points"), "--from-member", "1"], "--from-member 1 does not exist"),
         (["freeze.D=4"], "freeze.D=4 leaves nothing of D to train, which has 4 layers: choose at most 3"),

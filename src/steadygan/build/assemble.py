@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from steadygan.build import closed_form
 from steadygan.build.critic import constraints
@@ -20,6 +20,7 @@ from steadygan.config.resolve import Resolved, resolve
 from steadygan.data.dataset import Data, subset
 from steadygan.data.seeding import seeded_globals
 from steadygan.errors import UsageError
+from steadygan.files import memory
 from steadygan.game import Draw, Draws, Game, Logs, Network, Player, Rule, State, Step
 from steadygan.game.optimizers import Optimizer
 from steadygan.game.state import complete, initial, stack
@@ -79,10 +80,13 @@ def build(config: Config, own: Own = NOTHING, fill: Fill | None = None) -> Run:
     optimizers = _optimizers(parts.optimizers, game.players)
     rule = make(DYNAMICS, parts.dynamics, game=game, optimizers=optimizers)
     dtype, device = parts.precision.dtype, parts.device
-    states = [
-        _initial(partial(_filled, fresh, index, fill), optimizers, game, rule, m, averaged, dtype)
-        for index, m in enumerate(parts.members)
-    ]
+    states: list[State] = []
+    for index, m in enumerate(parts.members):
+        states.append(
+            _initial(partial(_filled, fresh, index, fill), optimizers, game, rule, m, averaged, dtype)
+        )
+        if not index:
+            _check_memory(states[0], len(parts.members))
     seeds = [int(m["seed"]) for m in parts.members]
     step = complete(rule, game, *(parts.ema or ()))
     return Run(
@@ -257,6 +261,16 @@ def _filled(fresh: Callable[[], dict[str, nn.Module]], index: int, fill: Fill | 
     if fill:
         fill(index, nets)
     return nets
+
+
+def _check_memory(one: State, members: int) -> None:
+    """Raise UsageError if the states of all members, each like `one`, are more than this machine's memory."""
+    needed = members * sum(t.nbytes for t in tree_leaves(one))
+    if needed > memory():
+        raise UsageError(
+            f"{members:,} members need {needed / 2**30:,.0f} GiB for their weights and moments, and this machine has "
+            f"{memory() / 2**30:,.0f}: take fewer seeds or values, or smaller networks"
+        )
 
 
 def _initial(

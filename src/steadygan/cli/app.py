@@ -324,7 +324,7 @@ def _origin(folder: Path | None, players: str | None, member: int | None) -> "li
         return []
     from steadygan.runs.origin import origin
 
-    names = [name.strip() for name in players.split(",")] if players else None
+    names = [name.strip() for name in players.split(",")] if players is not None else None
     return [origin(folder, note, players=names, member=member)]
 
 
@@ -378,12 +378,22 @@ def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None
     console.print(f"done in {seconds:.0f} s: {folder}", soft_wrap=True, markup=False)
 
 
+def _rank() -> int:
+    """The number of this process among several, as torchrun gives it."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        if not os.environ.get(name, "0").isdecimal():
+            told = f"error: the variable {name} of the environment takes a whole number, as torchrun sets it: unset it"
+            errors.print(told, markup=False, soft_wrap=True, highlight=False)
+            sys.exit(2)
+    return int(os.environ.get("RANK", 0)) if "WORLD_SIZE" in os.environ else 0
+
+
 def main() -> None:
     """Run the command line. Bad usage or input prints one sentence and gives exit code 2."""
     warnings.formatwarning = lambda message, *_, **__: f"note: {printable(' '.join(str(message).split()))}\n"
     sys.excepthook = _print_traceback
     sys.stdout, sys.stderr = unbroken(sys.stdout), unbroken(sys.stderr)
-    rank = int(os.environ.get("RANK", 0)) if "WORLD_SIZE" in os.environ else 0
+    rank = _rank()
     console.quiet = errors.quiet = rank > 0  # of several processes, the first one speaks
     if "WORLD_SIZE" in os.environ:  # torch reports a lost connection with its stack
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -405,9 +415,9 @@ def main() -> None:
     except (MemoryError, OverflowError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
             raise
+        reason = str(error).partition("\n")[0] or "out of memory"
         sentence = (
-            f"the run is too large for this machine ({str(error).splitlines()[0]}): "
-            "use a smaller batch or smaller networks"
+            f"this is too large for this machine ({reason}): use a smaller batch, smaller networks or images"
         )
     with suppress(OSError):  # where stderr is full, the exit code still says it
         _say(" ".join(sentence.split()), rank)

@@ -1,7 +1,6 @@
 """What `train --dry-run` prints: the configuration, the number of parameters, and the cost of a step."""
 
 import math
-import os
 import statistics
 import time
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.commands.step_cost import StepCost, parameters, state_bytes, step_cost
 from steadygan.config import Config
+from steadygan.files import memory
 from steadygan.game.state import Step
 from steadygan.recipes.speed import product_speed
 from steadygan.runs.team import check_rows
@@ -103,14 +103,6 @@ def _size(count: float) -> str:
     """
     power = min(4, max(1, (int(count).bit_length() - 1) // 10))
     return f"{count / 2 ** (10 * power):,.1f} {' KMGT'[power]}iB"
-
-
-def memory() -> float:
-    """This machine's memory in bytes, or infinity where it is unknown."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return math.inf
 
 
 def _seconds(run: Run, flops: int, peak: int, count: int | None) -> float | None:

@@ -112,6 +112,8 @@ def recommend(readings: Sequence[Reading], loss: Loss) -> str:
     """The range of weights that keeps the critic between undecided and saturated, as text with the reason."""
     low, high = gamma.gap_at(loss, UNDECIDED), gamma.gap_at(loss, SATURATED)
     usable = [r for r in readings if r.gap > 0 and 0 < r.slope < math.inf]
+    if not any(math.isfinite(r.gap) for r in readings):
+        return "no recommendation: the run diverged with every weight. Use a lower optimizer.lr"
     if not usable:
         return (
             "no recommendation: the critic did not learn to tell real from fake with any weight. Use more --steps or "

@@ -27,6 +27,7 @@ __all__ = [
     "SCHEDULES",
     "Classes",
     "Count",
+    "Members",
     "Named",
     "Natural",
     "Positive",
@@ -57,14 +58,18 @@ class Words(NamedTuple):
 
 
 def bounded(
-    noun: str, low: float | None = None, high: float | None = None, above: float | None = None
+    noun: str,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
 ) -> str:
-    """The words for a number with low <= v <= high and v > above.
+    """The words for a number with low <= v <= high and above < v < below.
 
     >>> bounded("number", low=0, high=1), bounded("number")
     ('number >= 0 and <= 1', 'number')
     """
-    signs = {">": above, ">=": low, "<=": high}
+    signs = {">": above, ">=": low, "<=": high, "<": below}
     limits = " and ".join(f"{sign} {end:g}" for sign, end in signs.items() if end is not None)
     return f"{noun} {limits}".strip()
 
@@ -118,6 +123,7 @@ def _no_truth(raw: Any) -> Any:
 _Number = BeforeValidator(_no_truth)  # YAML reads `yes` and `on` as true, which Python counts as one
 
 Count = Annotated[int, Field(ge=1, lt=2**31), _Number]
+Members = Annotated[int, Field(ge=1, le=2**16), _Number]
 Classes = Annotated[int, Field(ge=2, lt=2**31), _Number]
 Natural = Annotated[int, Field(ge=0, lt=2**63), _Number]
 Real = Annotated[float, _Number]
@@ -332,8 +338,14 @@ def ends(number: Any) -> list[float]:
     return [number]
 
 
-def value(low: float | None = None, high: float | None = None, *, above: float | None = None) -> Any:
-    """The type of a number that may be a schedule or a sweep, all of it within low <= v <= high and v > above."""
+def value(
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """The type of a number that may be a schedule or a sweep, all of it within low <= v <= high, above < v < below."""
 
     def check(number: Any) -> Any:
         for end in ends(number):
@@ -343,9 +355,11 @@ def value(low: float | None = None, high: float | None = None, *, above: float |
                 raise ValueError(f"must be more than {above:g}, not {end:g}")
             if high is not None and end > high:
                 raise ValueError(f"must be at most {high:g}, not {end:g}")
+            if below is not None and end >= below:
+                raise ValueError(f"must be less than {below:g}, not {end:g}")
         return number
 
-    words = Words(f"{bounded('number', low, high, above)}, schedule or list")
+    words = Words(f"{bounded('number', low, high, above, below)}, schedule or list")
     return Annotated[_Value, AfterValidator(check), words]
 
 

@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from steadygan.config import registry
 from steadygan.config.field_types import (
     Count,
+    Members,
     Natural,
     NonNegative,
     Positive,
@@ -148,7 +149,7 @@ class FakeAsReal(Strict):
 class Average(Strict):
     """Exponential moving average of the generator's weights, used for samples and scores."""
 
-    decay: value(low=0, high=1) = Field(0.999, examples=[0.99])  # type: ignore[valid-type]
+    decay: value(low=0, below=1) = Field(0.999, examples=[0.99])  # type: ignore[valid-type]
     """Share of the average that a step keeps."""
 
     start: Span = Field(0, examples=["10%"])
@@ -309,7 +310,7 @@ class Config(Strict):
     seed: Natural = 0
     """Seed of all random numbers: weights, data, latents."""
 
-    seeds: Count = Field(1, examples=[4])
+    seeds: Members = Field(1, examples=[4])
     """Runs of one ensemble, trained as one program with seeds from `seed` on."""
 
     sweep: Literal["grid", "paired"] = "grid"

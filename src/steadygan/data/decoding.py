@@ -66,6 +66,10 @@ DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 """The modes of Pillow's images of more than 8 bits."""
 
 
+LARGEST_SIDE = 8192
+"""Pixels along a side of the largest images. Several are decoded at once, and each then has 200 MB."""
+
+
 class Fit(NamedTuple):
     """How images get one shape: cropped and resized to size x size, unless `size` is None.
 
@@ -81,15 +85,16 @@ class Fit(NamedTuple):
     cut: int | None = None
 
     def check(self) -> "Fit":
-        """Returns itself. Raises UsageError for a size, cut or white below 1 and for an unknown filter, crop or colour.
+        """Returns itself. Raises UsageError for a size, cut or white out of range, and for unknown names.
 
         >>> Fit(8, filter="cubic").check()
         Traceback (most recent call last):
         steadygan.errors.UsageError: there is no filter 'cubic'; did you mean 'bicubic'?
         """
         for side in ("size", "cut"):
-            if (given := getattr(self, side)) is not None and (not isinstance(given, int) or given < 1):
-                raise UsageError(f"{side} is {given}; give a whole number, 1 or more")
+            given = getattr(self, side)
+            if given is not None and (not isinstance(given, int) or not 1 <= given <= LARGEST_SIDE):
+                raise UsageError(f"{side} is {given}; give a whole number from 1 to {LARGEST_SIDE}")
         if self.white is not None and (not isinstance(self.white, int) or not 1 <= self.white <= FULL):
             raise UsageError(f"white is {self.white}; give a whole number from 1 to {FULL}")
         known = {"filter": FILTERS, "crop": CROPS} | ({"colour": COLOURS} if self.colour is not None else {})
@@ -247,6 +252,8 @@ def _shape(entry: Entry, read: Callable[[str], bytes], folder: Path | None) -> t
             channels = 1 if _kind(image.mode) == "L" else 3
             width, height = image.size
             turned = width != height and image.getexif().get(TURNED, 1) >= 5  # for which a PNG is decoded
+    except MemoryError:
+        raise
     except Exception:  # pillow and zipfile raise a dozen types
         return None
     return (channels, width, height) if turned else (channels, height, width)
@@ -344,6 +351,8 @@ def _decoded_or_why(entry: Entry, read: Callable[[str], bytes], how: Fit) -> _De
         return (
             f"damaged, or a kind that is not read; {CONVERT}" if has_signature(raw[:16]) else "not an image"
         )
+    except MemoryError:  # the image may be well
+        raise MemoryError(f"no memory to decode {printable(entry.name)}") from None
     except Exception as error:  # pillow and zipfile raise a dozen types; the user needs the file's name
         return printable(str(error) or type(error).__name__).rstrip(".")
 

@@ -118,6 +118,8 @@ def _mixture(
 
 
 def _points(name: str, draw: partial[Tensor], size: int | None, seed: int) -> Data:
+    if not _drawn(draw, seed, 16).isfinite().all():
+        raise UsageError(f"data {name} has points that are too large for float32: give smaller numbers")
     if size is None:
         return Data(name, (2,), draw=draw)
     _require_whole(size=size)

@@ -70,11 +70,21 @@ def export(
             difference = compared(wanted, _run(to, net, written, inputs))
             made = sorted(Path(folder).iterdir(), key=lambda path: path.name != target.name)
             for path in made:
+                _check_own(target.parent / path.name)
+            for path in made:
                 if path.is_file():
                     os.replace(path, target.parent / path.name)
     except OSError as error:
         raise UsageError(f"cannot write {target} ({error.strerror}): choose another --out") from None
     return Exported([target.parent / path.name for path in made if path.suffix], difference)
+
+
+def _check_own(place: Path) -> None:
+    """Raise UsageError for a .py file that no export has written: it may be the source of the run's own networks."""
+    if place.suffix == ".py" and place.exists() and python_file.MARK not in place.read_text(errors="replace"):
+        raise UsageError(
+            f"{place} is there already, and no export wrote it: choose another --out, or move it away"
+        )
 
 
 def check_format(to: str) -> None:
@@ -132,6 +142,8 @@ def _default(source: str | Path | nn.Module) -> Path:
 
 def _target(out: str | Path, suffix: str) -> Path:
     path = user_path(out)
+    if not path.name:
+        raise UsageError(f"{str(path)!r} names no file: choose another --out")
     return path if path.suffix == suffix else path.with_name(path.name + suffix)
 
 

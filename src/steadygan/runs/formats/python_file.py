@@ -9,9 +9,11 @@ from steadygan.runs.formats.plain import tensors
 from steadygan.runs.formats.sources import collected
 from steadygan.runs.formats.tree import expression, own_classes
 
-__all__ = ["source", "write"]
+__all__ = ["MARK", "source", "write"]
 
 TEMPLATE = Path(__file__).with_name("template.py.txt")
+MARK = "It needs torch alone."
+"""A sentence in the head of each file that is written."""
 OURS = ("load", "made", "main", "network", "read", "DTYPES", "LATENT", "CLASSES", "SHAPE")
 IMPORTS = {
     "import json",
