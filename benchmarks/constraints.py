@@ -13,7 +13,7 @@ the logits matters, yet the double backward of leaky ReLU and of average pooling
 carried down through the forward pass (12 for 10); and the naive G step under a normalization is 5 for 4, as a
 convolution's double backward does not spare the frozen weights. Ours has the 2 of a plain critic. On small critics
 our eager step pays for torch.func's transforms with every operation; `--compile` takes that away. Ours is timed as the
-trainer runs it, with freed memory kept (`processor.keep_memory`): glibc's defaults give pages back and fault them in
+trainer runs it, with freed memory kept (`cpu.keep_memory`): glibc's defaults give pages back and fault them in
 again at every step, up to a sixth of the time.
 """
 

@@ -176,6 +176,7 @@ STUDIES = {
     "ring8, plain": Study("ring8-mdgan", 3000, plain, ("game=gan",)),
     "ring8, Reg-GAN": Study("ring8-mdgan", 3000, critics, (REG_GAN,)),
     "ring8, MDGAN": Study("ring8-mdgan", 3000, critics),
+    "ring8, no noise": Study("ring8-instance-noise", 10_000, scores, ("noise.instance=0",)),
     "ring8-ebgan": Study("ring8-ebgan", 5000, scores),
     "ring8-began": Study("ring8-began", 4000, scores),
     "digits-ebgan": Study("digits-ebgan", 1200, scores, (EAGER,)),

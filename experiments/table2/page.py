@@ -93,7 +93,8 @@ tuning seeds on CIFAR-10. The figures are in `experiments/table2/figures.jsonl`.
   ([survey](survey.md)). **Networks**: the small DCGAN is FARGAN's at width 8, GN's CNN is that of GN and PGN at width
   4.
 - **Seconds** are a method's share of an ensemble's, on a machine that ran other programs too. The same step took up to
-  half longer in one table than in another, so effects at equal seconds are rough.
+  half longer in one table than in another, and methods of one table that do the same work differ by up to 1.4 times. So
+  effects at equal seconds are rough.
 """
 
 LIMITS = """## Limits

@@ -73,15 +73,20 @@ def test_a_processor_without_wide_vectors_keeps_torchs_own_products(empty, monke
     assert not list(empty.iterdir())
 
 
-def test_several_first_starts_at_once_make_it_once(empty, monkeypatch):
-    """One that was second to rename the checksum went on without kernels, whose steps round differently."""
-    compiler = empty / "compiler"
+def counting_compiler(place: Path) -> str:
+    """A compiler that writes 40,000 bytes to the file after `-o`, and a line to `calls` each time that it is called."""
+    compiler = place / "compiler"
     compiler.write_text(
-        f"#!/bin/sh\necho made >> {empty}/calls\nsleep 0.5\n"
+        f"#!/bin/sh\necho made >> {place}/calls\nsleep 0.2\n"
         'while [ "$1" != -o ]; do shift; done; head -c 40000 /dev/zero > "$2"\n'
     )
     compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
+    return str(compiler)
+
+
+def test_several_first_starts_at_once_make_it_once(empty, monkeypatch):
+    """One that was second to rename the checksum went on without kernels, whose steps round differently."""
+    monkeypatch.setenv("CXX", counting_compiler(empty))
     monkeypatch.setattr(kernels, "CDLL", lambda path, mode: None)
     with ThreadPoolExecutor(4) as several:  # a lock on a file is one of each opening of it
         assert all(several.map(lambda _: load(pytest.fail), range(4)))
@@ -89,17 +94,8 @@ def test_several_first_starts_at_once_make_it_once(empty, monkeypatch):
 
 
 def test_a_damaged_library_is_made_again(empty, monkeypatch):
-    """Loaded, it would end the process: so nothing is loaded here, only what would be is compared.
-
-    The compiler is one that writes 40,000 bytes to the file after `-o`, and a line each time that it is called.
-    """
-    compiler = empty / "compiler"
-    compiler.write_text(
-        f"#!/bin/sh\necho made >> {empty}/calls\n"
-        'while [ "$1" != -o ]; do shift; done; head -c 40000 /dev/zero > "$2"\n'
-    )
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
+    """Loaded, it would end the process: so nothing is loaded here, only what would be is compared."""
+    monkeypatch.setenv("CXX", counting_compiler(empty))
     loaded: list[bytes] = []
     monkeypatch.setattr(kernels, "CDLL", lambda path, mode: loaded.append(Path(path).read_bytes()))
     for damage in (lambda path: None, lambda path: path.write_bytes(path.read_bytes()[:20_000]), Path.unlink):
