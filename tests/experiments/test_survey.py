@@ -6,8 +6,11 @@ import re
 import pytest
 import torch
 from rich.console import Console
+from scipy import stats
 
 from experiments import records
+from experiments.constraints import run as constraints
+from experiments.pages import spread
 from experiments.survey import claims, hopping, pictures, quality
 from experiments.survey.__main__ import FIGURES, PAGE, drawn, main
 from experiments.survey.page import page
@@ -133,6 +136,17 @@ def test_the_sentences_on_claims_hold_in_the_figures():
     assert min(mdgan["loss/D1"]) > max(plain["loss/D"])
     assert sum(value < 0.011 for value in found["digits-ebgan"]["kd_pixels8"]) == 3
     assert set(found["ring8-began"]["modes"]) == {0}
+
+
+def test_what_the_page_says_of_noise_is_in_the_figures():
+    without = records.read(claims.FIGURES)["ring8, no noise"]["measures"]["modes"]
+    found = records.read(constraints.FIGURES)
+    with_, layers = (found[f"ring8-{where}-noise"]["modes"] for where in ("instance", "layer"))
+    assert {len(without), len(with_), len(layers)} == {8}
+    gap = stats.ttest_ind(with_, without, equal_var=False).confidence_interval(0.95)
+    told = f"{spread(with_, 1)} and {spread(layers, 1)} of 8 modes with noise, {spread(without, 1)} without"
+    interval = f"{gap.low:.1f} to +{gap.high:.1f}".replace("-", "−")
+    assert f"{told} (95 % interval of the first difference: {interval})" in claims.PAGE.read_text()
 
 
 def test_the_page_shows_the_figures():
