@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from steadygan import losses
 from steadygan.critic_outputs import answer, critics, differentiated, one_each, paired, ranks
 from steadygan.errors import UsageError
 
@@ -58,6 +59,17 @@ def test_logits_are_taken_out_of_the_output(output, logits):
     assert answer(lambda x: output, X, logits=logits) is X
     with pytest.raises(UsageError, match="say which of it are the logits"):
         answer(lambda x: output, X)
+
+
+def test_a_tuple_with_features_is_no_tuple_of_critics():
+    """A loss of AC-GAN's answer took the classes for further critics."""
+    logits, classes = torch.zeros(4, 1), torch.zeros(4, 5)
+    with pytest.raises(
+        UsageError, match=r"a part of shape \[4, 5\] may hold features .*out\[0\], or list\(out\)"
+    ):
+        losses.hinge.discriminator((logits, classes), (logits, classes))
+    assert losses.hinge.discriminator([logits, classes], [logits, classes]) == 4
+    assert losses.hinge.generator((logits, torch.zeros(4, 1, 3, 3))) == 0
 
 
 def test_a_tuple_that_was_chosen_is_several_critics():

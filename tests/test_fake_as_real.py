@@ -472,3 +472,14 @@ def test_a_count_above_the_most_is_the_most():
 def test_more_than_a_batch_is_refused():
     with pytest.raises(UsageError, match=rf"{N + 1}.*{N} rows"):
         game(FakeAsReal(N + 1, N + 1, POOL))
+
+
+def test_weights_have_the_mean_1_in_half_precision_too():
+    found = weights(torch.zeros(48, 2, dtype=torch.bfloat16), 7, 0.3)
+    assert found.mean().item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("function", [lambda x: mix(x, x, -1), lambda x: weights(x, -1, 0.5)])
+def test_a_count_below_0_is_refused(function):
+    with pytest.raises(UsageError, match="number of selected fakes is -1: choose 0 or more"):
+        function(torch.zeros(4, 2))

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from steadygan import losses
+from steadygan.consistency import disagreement, zcr_generator
+from steadygan.energies import mean_error
 from steadygan.errors import UsageError
 from steadygan.losses import LOSSES
 
@@ -464,3 +466,21 @@ def test_lecam_pulls_each_side_to_the_other_sides_average():
     assert both.item() == pytest.approx(by_hand + second.item())
     with pytest.raises(UsageError, match="one average of each side for each critic, of 2 here, not 1 and 1"):
         losses.lecam([real, real], [fake, fake], 0.0, 0.0)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_squares_of_half_precision_logits_are_those_of_float32(kind):
+    """300 squared is more than float16 has."""
+    real, fake = torch.tensor([300.0, -10.0]), torch.tensor([-10.0, 300.0])
+    functions = {
+        "lecam": lambda r, f: losses.lecam(r, f, 0.0, 0.0),
+        "centering": losses.centering,
+        "D of LSGAN": losses.least_squares.discriminator,
+        "G of LSGAN": lambda r, f: losses.least_squares.generator(f),
+        "cr": disagreement,
+        "zcr": zcr_generator,
+        "BEGAN's error": lambda r, f: mean_error(r[:, None], f[:, None], 2.0),
+    }
+    for name, function in functions.items():
+        found = function(real.to(kind), fake.to(kind))
+        torch.testing.assert_close(found, function(real, fake), rtol=1e-2, atol=0, msg=name)

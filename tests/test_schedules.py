@@ -110,3 +110,18 @@ def test_a_span_of_no_steps_is_refused(over):
     for make in (lambda: linear(1.0, 0.0, over), lambda: cosine(1.0, 0.0, over), lambda: warmup(1.0, over)):
         with pytest.raises(UsageError, match=f"over = {over}"):
             make()
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        constant(0.1),
+        linear(1.0, 0.0, over=10),
+        cosine(1.0, 0.0, over=10),
+        warmup(1.0, 10),
+    ],
+)
+def test_a_step_may_be_a_whole_number(schedule):
+    """As torch's LambdaLR counts."""
+    for step in (0, 3, 12):
+        assert torch.equal(schedule(step), schedule(torch.tensor(step)))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadygan.critic_outputs import AnyCritic, Condition, Logits, answer, paired, total
+from steadygan.critic_outputs import AnyCritic, Condition, Logits, answer, paired, total, wide
 from steadygan.errors import UsageError
 
 __all__ = [
@@ -137,7 +137,7 @@ def disagreement(logits: Logits, moved_logits: Logits) -> Tensor:
 
 def _disagreement(logits: Tensor, moved: Tensor) -> Tensor:
     _same_shape(logits, moved)
-    return (moved - logits).square().mean()
+    return (wide(moved) - wide(logits)).square().mean()
 
 
 def cr(
@@ -220,7 +220,7 @@ def zcr_generator(x_fake: Tensor, x_near: Tensor) -> Tensor:
     tensor(-4.)
     """
     _same_shape(x_fake, x_near)
-    return -(x_near - x_fake).square().mean()
+    return -(wide(x_near) - wide(x_fake)).square().mean()
 
 
 def _same_shape(x: Tensor, moved: Tensor) -> None:

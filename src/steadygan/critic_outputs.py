@@ -86,7 +86,8 @@ def total(values: Iterable[Tensor]) -> Tensor:
 def critics(logits: Logits) -> list[Tensor]:
     """Return the logits of each critic: a tensor is one critic, a list or tuple of tensors several.
 
-    Raises UsageError on anything else, and on logits without a batch axis.
+    Raises UsageError on anything else, on logits without a batch axis, and on a tuple with a part [N, n, ...]: that may
+    be features or classes. In a list each part is a critic's.
 
     >>> len(critics([torch.zeros(4), torch.zeros(4, 1, 6, 6)]))
     2
@@ -101,6 +102,11 @@ def critics(logits: Logits) -> list[Tensor]:
             raise UsageError(
                 "logits have one row for each sample, shape [N] or [N, ...], but these have shape []: "
                 "leave the mean over samples to the loss"
+            )
+        if isinstance(each, tuple) and part.ndim > 1 and part.shape[1] > 1:
+            raise UsageError(
+                f"a tuple with a part of shape {list(part.shape)} may hold features or classes beside the logits: pass "
+                "the logits alone, such as out[0], or list(out) if each part is a critic's logits"
             )
     return list(each)
 
@@ -155,7 +161,7 @@ def answer(
             f"the critic returned {_kind(found)}: say which of it are the logits, such as "
             f"logits=lambda out: {_example(found)}"
         )
-    each = critics(found)
+    each = critics(list(found) if logits and isinstance(found, tuple) else found)
     return each[0] if isinstance(found, Tensor) else each
 
 

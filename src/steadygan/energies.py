@@ -9,6 +9,7 @@ G's loss is `distance(D(y)[0], y).mean()`.
 import torch.nn.functional as F
 from torch import Tensor
 
+from steadygan.critic_outputs import wide
 from steadygan.errors import UsageError
 from steadygan.penalties import norm
 
@@ -38,7 +39,7 @@ def mean_error(reconstruction: Tensor, x: Tensor, eta: float | Tensor = 1.0) -> 
     >>> mean_error(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])), mean_error(torch.zeros(1, 1), torch.ones(1, 1), 2)
     (tensor([3.5000]), tensor([1.]))
     """
-    return (_error(reconstruction, x).abs() ** eta).flatten(1).mean(1)
+    return (wide(_error(reconstruction, x)).abs() ** eta).flatten(1).mean(1)
 
 
 def ebgan_discriminator(real: Tensor, fake: Tensor, margin: float | Tensor) -> Tensor:

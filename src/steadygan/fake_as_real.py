@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from steadygan import parallel
-from steadygan.critic_outputs import AnyCritic, Condition, Logits, ranks
+from steadygan.critic_outputs import AnyCritic, Condition, Logits, ranks, wide
 from steadygan.errors import UsageError
 
 __all__ = ["lowest", "mix", "rounded", "select", "weights"]
@@ -129,14 +129,18 @@ def weights(
             "row is real"
         )
     place = parallel.rows(total).start + torch.arange(len(x_real), device=x_real.device)
-    ones = torch.ones(len(x_real), dtype=x_real.dtype, device=x_real.device)
+    ones = torch.ones(len(x_real), dtype=wide(x_real[:0]).dtype, device=x_real.device)
     return torch.where(place >= total - fakes, weight * ones, ones) / mean
 
 
 def rounded(count: float | Tensor, most: float = math.inf) -> float | Tensor:
     """Round a count to a whole number of at most `most`. A plain number stays one, so nothing is moved to a device.
 
+    Raises UsageError for a plain number below 0.
+
     >>> rounded(2.6), rounded(torch.tensor(7.2), most=5)
     (3, tensor(5.))
     """
+    if not isinstance(count, Tensor) and count < 0:
+        raise UsageError(f"the number of selected fakes is {count}: choose 0 or more")
     return count.round().clamp(max=most) if isinstance(count, Tensor) else min(round(count), most)

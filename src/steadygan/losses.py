@@ -154,7 +154,7 @@ tensor(2.)
 def _least_squares_discriminator(
     real_logits: Logits, fake_logits: Logits, weights: Tensor | None = None, scale: float = 0.5
 ) -> Tensor:
-    return scale * _means(lambda real: (real - 1) ** 2, lambda fake: fake**2)(
+    return scale * _means(lambda real: (wide(real) - 1) ** 2, lambda fake: wide(fake) ** 2)(
         real_logits, fake_logits, weights
     )
 
@@ -162,7 +162,7 @@ def _least_squares_discriminator(
 def _least_squares_generator(
     fake_logits: Logits, real_logits: Logits | None = None, scale: float = 0.5
 ) -> Tensor:
-    return scale * _mean(lambda fake: (fake - 1) ** 2)(fake_logits)
+    return scale * _mean(lambda fake: (wide(fake) - 1) ** 2)(fake_logits)
 
 
 least_squares = Loss(
@@ -266,7 +266,8 @@ def centering(real_logits: Logits, fake_logits: Logits) -> Tensor:
     tensor(2.)
     """
     return total(
-        _margin(real, -fake, "centering").square().mean() for real, fake in paired(real_logits, fake_logits)
+        wide(_margin(real, -fake, "centering")).square().mean()
+        for real, fake in paired(real_logits, fake_logits)
     )
 
 
@@ -295,7 +296,10 @@ def lecam(real_logits: Logits, fake_logits: Logits, real_average: Average, fake_
             f"{' and '.join(str(len(each)) for each in averages)}: pass lists with one for each critic"
         )
     found = zip(pairs, *averages, strict=True)
-    return total((r - below).square().mean() + (f - above).square().mean() for (r, f), above, below in found)
+    return total(
+        (wide(r) - below).square().mean() + (wide(f) - above).square().mean()
+        for (r, f), above, below in found
+    )
 
 
 def _constants(average: Average) -> list[Tensor | float]:

@@ -84,8 +84,9 @@ def _progress(over: float, begin: float) -> Schedule:
     return lambda step: ((_real(step) - begin) / over).clamp(0, 1)
 
 
-def _real(step: Tensor) -> Tensor:
+def _real(step: Tensor | int) -> Tensor:
     """The step as a float64, so that a schedule adds no rounding of its own (float32 on MPS, which has no other)."""
+    step = torch.as_tensor(step)
     return step.to(torch.float32 if step.device.type == "mps" else torch.float64)
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+from torch.utils.checkpoint import checkpoint
 
 import steadygan
 from steadygan import config
@@ -298,6 +299,80 @@ def test_a_second_fit_takes_a_run_up_again_with_this_loss(tmp_path):
     assert config.load(tmp_path / "two" / "config.yaml")["game"]["loss"]["name"] == "hinge"
 
 
+def test_what_is_not_given_again_stays_where_a_run_is_taken_up(tmp_path, capsys):
+    """A longer run of the same call without its loss went on with the loss of a new run, without a word."""
+
+    def kept(name, steps, **more):
+        options = {"steps": steps, "optimizer": {"name": "adam", "lr": 1e-3}, "quiet": False, **more}
+        run(small_G(), small_D(), numbers(40, 3), tmp_path / name, **options)
+        return config.load(tmp_path / name / "config.yaml")
+
+    before = kept("a", 4, loss="hinge", batch_G=4)
+    assert before["optimizer"]["betas"] == [0.5, 0.999]  # those of DCGAN, also with a rate of one's own
+    for more in ({}, {"game": "gan"}, {"loss": "hinge"}):
+        after = kept("a", 6, resume=True, **more)
+        assert (after["game"], after["optimizer"]) == (before["game"], before["optimizer"])
+    assert "the loss of" not in capsys.readouterr().err
+    assert kept("a", 8, resume=True, loss="wasserstein")["game"]["batch_G"] == 4
+    assert "was hinge so far, and is wasserstein from here on" in " ".join(capsys.readouterr().err.split())
+    kept("b", 4, loss=(lambda r, f: f.mean() - r.mean(), lambda f: -f.mean()))
+    with pytest.raises(UsageError, match="trained with a loss of your own: give loss= again"):
+        kept("b", 6, resume=True)
+
+
+class Recomputed(nn.Module):
+    """Two layers with torch's gradient checkpointing, or without."""
+
+    def __init__(self, inside, outside, recompute=True):
+        super().__init__()
+        self.first, self.last, self.recompute = nn.Linear(inside, 8), nn.Linear(8, outside), recompute
+        self.double()
+
+    def _body(self, x):
+        return self.last(torch.tanh(self.first(x)))
+
+    def forward(self, x):
+        return checkpoint(self._body, x, use_reentrant=False) if self.recompute else self._body(x)
+
+
+@pytest.mark.parametrize("who", ["G", "D"])
+def test_a_forward_that_runs_again_in_the_backward_pass_is_refused(who, tmp_path):
+    """It found the first weights there: G trained with other gradients from its second step on, without a word."""
+    nets = {"G": Recomputed(4, 3, who == "G"), "D": Recomputed(3, 1, who == "D")}
+    with pytest.raises(UsageError, match=rf"gradient of {who} is another one.*torch.utils.checkpoint"):
+        run(*nets.values(), numbers(40, 3), tmp_path / "run")
+    nets[who] = Recomputed(*((4, 3) if who == "G" else (3, 1)), False)
+    assert run(*nets.values(), numbers(40, 3), tmp_path / "run").ended is None
+
+
+def test_players_that_share_a_layer_are_refused(tmp_path):
+    shared = nn.Linear(3, 3).double()
+    G, D = (nn.Sequential(nn.Linear(4, 3), shared).double(), nn.Sequential(shared, nn.Linear(3, 1)).double())
+    with pytest.raises(UsageError, match=r"G\.1\.weight and D\.0\.weight are one tensor"):
+        run(G, D, numbers(40, 3), tmp_path / "run")
+    assert run(copy.deepcopy(G), D, numbers(40, 3), tmp_path / "run").ended is None
+
+
+def test_a_part_in_evaluation_mode_stays_so(tmp_path):
+    """A frozen batch norm keeps its statistics, a dropout stays off, and penalties may be had: no sample sees others."""
+    frozen = nn.BatchNorm1d(8).requires_grad_(False).eval()
+    middle = nn.Sequential(frozen, nn.Dropout(0.5).eval())
+    D = nn.Sequential(nn.Linear(3, 8), middle, nn.LeakyReLU(0.2), nn.Linear(8, 1)).double()
+    plain_D = copy.deepcopy(nn.Sequential(D[0], D[2], D[3]))  # new statistics are 0 and 1
+    torch.manual_seed(0)
+    G, other = small_G(), None
+    other = copy.deepcopy(G)
+    run(G, D, numbers(40, 3), tmp_path / "a", penalties=["r1"], ema=0.9)
+    assert torch.equal(frozen.running_mean, torch.zeros(8).double())
+    assert int(frozen.num_batches_tracked) == 0
+    run(other, plain_D, numbers(40, 3), tmp_path / "b", penalties=["r1"], ema=0.9)
+    torch.testing.assert_close(
+        D[0].weight, plain_D[0].weight, rtol=1e-3, atol=1e-5
+    )  # but for batch norm's eps
+    with pytest.raises(UsageError, match="batch norm in the critic mixes samples"):
+        run(small_G(), D.train(), numbers(40, 3), tmp_path / "c", penalties=["r1"])
+
+
 def test_unknown_random_functions_run_uncompiled_after_a_sentence(tmp_path, capsys):
     fit(
         small_G(),
@@ -565,6 +640,15 @@ WRONG = {
     "G scripted": ({"G": torch.jit.script(nn.Linear(4, 3).double())}, "network G is compiled by torch.jit"),
     "G with a running tensor": ({"G": Running()}, "forward of G changes the tensor mean.*register_buffer"),
     "D has NaN": ({"D": with_nan()}, r"the weights .*bias of the network D are NaN"),
+    "infogan's D answers logits alone": (
+        {
+            "game": {"name": "infogan", "categorical": [2]},
+            "latent": 6,
+            "G": mlp(6, 3),
+            "players": {"Q": mlp(8, 2)},
+        },
+        r"critic D of this game returns \(logits \[N\], features",
+    ),
     "D answers nothing": ({"D": Fails(lambda out: None)}, "network D returns nothing"),
     "D fails": ({"D": Fails(clamping)}, "network D fails.*RuntimeError: no\\)"),
     "D of other samples": ({"D": mlp(4, 1, flat=True)}, "network D fails on an input of shape \\[2, 3\\]"),
@@ -583,6 +667,9 @@ WRONG = {
         "discriminator's loss fails on real and fake logits",
     ),
     "an option unknown": ({"lern": 3}, "no option 'lern'"),
+    "a rate alone": ({"lr": 1e-3}, "write optimizer="),
+    "the batch of others": ({"batch_size": 16}, "write batch=64"),
+    "the steps of others": ({"n_critic": 5}, "'alternating', 'n_critic': 5|alternating"),
     "networks by name": ({"networks": "mlp"}, "no option 'networks'"),
     "steps": ({"steps": 0}, "steps should be greater"),
     "critic is a number": ({"critic": 3, "clip": 0.1}, "critic is a section"),

@@ -513,6 +513,10 @@ def test_a_game_made_by_hand_refuses_a_class_alone():
     for codes in ({"categorical": [1], "continuous": 1}, {"categorical": [2], "continuous": -1}):
         with pytest.raises(UsageError, match="needs a code"):
             infogan(*map(Network, nets().values()), losses.hinge, **SIZES, **codes)
+    with pytest.raises(
+        UsageError, match="infogan has no batch_G, because G and Q read the codes of D's batch"
+    ):
+        infogan(*map(Network, nets().values()), losses.hinge, **SIZES, categorical=[2], batch_G=4)
 
 
 # --------------------------------------------------------------------------- what the codes have come to

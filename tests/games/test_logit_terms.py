@@ -13,7 +13,7 @@ from steadygan.build import build
 from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.game import Network, flatten
-from steadygan.games import gan, lecam
+from steadygan.games import gan, lecam, logit_terms
 
 STEPS, WEIGHT, DECAY = 6, 0.3, 0.5
 RAW = {**FLOAT64, "steps": STEPS}
@@ -119,3 +119,16 @@ def test_several_critics_are_refused_with_what_to_do():
     draw = {"x_real": torch.randn(4, 2), "z": torch.randn(4, 2)}
     with pytest.raises(UsageError, match=r"averages of one critic.*losses\.lecam"):
         game.players["D"].loss(nets, draw, {key: torch.zeros(()) for key in game.scalars})
+
+
+def test_a_decay_that_follows_a_schedule_leaves_the_averages_types(monkeypatch):
+    """A schedule is float64, and the state's averages became so: a checkpoint of them could not be loaded."""
+    kept = logit_terms.at
+    monkeypatch.setattr(
+        logit_terms, "at", lambda decay, scalars: kept(decay, scalars) + torch.zeros(1).double()[0]
+    )
+    run = build(parse({**raw("lecam"), "precision": "float32"}))
+    state, _ = run.step(run.state, run.draws(0))
+    assert {key: t.dtype for key, t in state.scalars.items()} == {
+        key: t.dtype for key, t in run.state.scalars.items()
+    }

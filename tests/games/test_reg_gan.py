@@ -20,7 +20,7 @@ from steadygan.game.optimizers import sgd
 from steadygan.game.state import initial
 from steadygan.game.vector_field import field
 from steadygan.games import Term, View, reg_gan
-from steadygan.networks import dcgan_encoder, mlp_encoder
+from steadygan.networks import dcgan_encoder, mlp, mlp_encoder
 from steadygan.normalization import gradient_normalized
 from steadygan.penalties import PENALTIES
 from steadygan.training.compile.compiled_step import compiled, vectorised
@@ -314,3 +314,11 @@ def test_a_member_of_an_ensemble_is_the_single_run():
 def test_players_are_game_players():
     assert isinstance(made().players["E"], Player)
     assert [n for n, p in made().players.items() if p.critic] == ["D"]
+
+
+def test_classes_are_refused_in_a_sentence():
+    nets = [Network(net) for net in (*mlp((2,)), mlp_encoder((2,)))]
+    with pytest.raises(
+        UsageError, match="reg_gan has no classes, because E gives a sample's latent without its label"
+    ):
+        reg_gan(*nets, losses.non_saturating, shape=(2,), batch=8, latent=2, classes=2)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
 
 from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.errors import UsageError
-from steadygan.metrics import Protocol, evaluate
+from steadygan.metrics import Extractor, Protocol, Read, evaluate
 from steadygan.metrics.image_sets import as_tensor, looks_like_units
 
 PROTOCOL = Protocol("pixels8", generated=40)
@@ -206,3 +207,55 @@ def test_points_are_their_own_copies():
 def test_a_data_set_keeps_its_name():
     card = evaluate(FAKE, Data("mine", (3, 8, 8), rows=REAL), PROTOCOL)
     assert card.protocol["data"] == "mine"
+
+
+# -------------------------------------------------------------------------------------------- as engineers hold theirs
+
+
+def card(generate, data, **how):
+    return evaluate(generate, data, Protocol("pixels8", generated=40, **how)).scores
+
+
+@pytest.fixture
+def sets(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path))
+    g = torch.Generator().manual_seed(0)
+    return [torch.rand(40, 3, 8, 8, generator=g) * 2 - 1 for _ in "ab"]
+
+
+def test_loaders_and_datasets_are_their_samples(sets):
+    fake, real = sets
+    wanted = card(fake, real)
+    labelled = TensorDataset(real, torch.arange(40))
+    for other in (
+        labelled,
+        DataLoader(labelled, batch_size=7),
+        DataLoader(TensorDataset(real), batch_size=40),
+    ):
+        assert card(fake, other) == wanted
+    assert card(DataLoader(TensorDataset(fake), batch_size=9), real) == wanted
+
+
+def test_a_module_of_latents_is_told_what_to_pass_and_one_of_counts_is_called(sets):
+    fake, real = sets
+
+    class Counts(torch.nn.Module):
+        def forward(self, n):
+            assert not torch.is_grad_enabled()
+            return fake[:n]
+
+    assert card(Counts(), real) == card(fake, real)
+    with pytest.raises(
+        UsageError, match=r"a generator takes latents: pass lambda n: G\(torch.randn\(n, latent\)\)"
+    ):
+        card(torch.nn.Linear(4, 2), real)
+
+
+def test_an_extractor_may_return_features_alone(sets):
+    fake, real = sets
+    found = []
+    for read in (lambda x: x.flatten(1)[:, :6], lambda x: Read(x.flatten(1)[:, :6])):
+        mine = Extractor("mine", read, 6, "0" * 64, "none")
+        found.append(evaluate(fake, real, Protocol(mine)).scores)
+    assert found[0] == found[1]
+    assert "fd_mine" in found[0]

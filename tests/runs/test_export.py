@@ -225,6 +225,26 @@ def test_a_module_s_door(tmp_path):
         steadygan.export(nn.Linear(2, 2), latent=2)
 
 
+def test_the_caller_s_module_keeps_its_mode(tmp_path):
+    G = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), nn.Sequential(nn.Linear(3, 2).eval()))
+    before = [part.training for part in G.modules()]
+    steadygan.export(G, out=tmp_path / "G", latent=4)
+    assert [part.training for part in G.modules()] == before
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"latent": (4, 1, 1)}, "latent is a whole number"),
+        ({"latent": 5}, "called with z"),
+        ({"latent": 4, "classes": 3}, "labels y"),
+    ],
+)
+def test_a_module_that_does_not_take_what_it_is_given(given, told, tmp_path):
+    with pytest.raises(UsageError, match=told):
+        steadygan.export(nn.Linear(4, 2), out=tmp_path / "G", **given)
+
+
 @pytest.mark.parametrize(
     ("net", "sentence"),
     [

@@ -143,6 +143,24 @@ def test_a_class_keeps_all_but_its_init(layout, imported, tmp_path):
     assert text.count("def __init__(") == layout.startswith("nested")
 
 
+def test_a_local_name_may_be_one_of_the_file_too(imported, tmp_path):
+    """z and scale are a tensor and a module at the top of a script: the class has names of its own for them."""
+    file = imported("""
+z, scale, WIDE = torch.zeros(3), nn.Linear(1, 1), 2.0
+
+class G(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(4, 2)
+    def forward(self, z):
+        scale = self.f(z) * WIDE
+        return scale + sum(z.sum() for z in [scale])
+""")
+    text = text_of(file.G(), tmp_path)
+    assert "WIDE = 2.0" in text
+    assert "scale = nn" not in text
+
+
 class Recurrent(nn.Module):
     """The last state of a sequence of four numbers."""
 

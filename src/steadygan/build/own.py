@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
 
 from steadygan.config.registry import CRITICS
 from steadygan.critic_outputs import Reduction, answer, critics, one_each
@@ -68,7 +69,9 @@ def own_modules(
             f"the game has the players {', '.join(roles)}, but the networks given are {', '.join(found)}: give one "
             "network for each player, by its name"
         )
-    made = {name: _copied(name, _checked(name, found[name])).cpu().train() for name in roles}
+    plain_nets = {name: _checked(name, found[name]) for name in roles}
+    _check_apart(plain_nets)
+    made = {name: _training(_copied(name, net).cpu()) for name, net in plain_nets.items()}
     for name, role in roles.items():
         if role not in TRIED:
             continue
@@ -76,7 +79,10 @@ def own_modules(
         net = LogitsOf(made[name], own.logits) if own.logits and role in CRITICS else made[name]
         answered = _tried(name, role, net, *inputs)
         _check_attributes(name, net, inputs)
+        _check_gradient(name, net, inputs)
         made[name] = Pure(net) if needs_purity(net, *inputs) else net
+        if role == "informed critic":
+            _check_informed(name, answered)
         if role == "critic":
             _check_logits(answered, len(inputs[0]), reduce)
         if role == "generator":
@@ -166,6 +172,23 @@ def _checked(name: str, net: object) -> nn.Module:
             f"no parameter of the network {name} can be trained: set requires_grad on some of them, or leave it out"
         )
     return net
+
+
+def _check_apart(nets: Mapping[str, nn.Module]) -> None:
+    """Raise UsageError where two players share a weight: a step moves the players apart from each other."""
+    owners: dict[int, str] = {}
+    for name, net in nets.items():
+        for key, t in (*net.named_parameters(), *net.named_buffers()):
+            if owners.setdefault(id(t), f"{name}.{key}").partition(".")[0] != name:
+                raise UsageError(
+                    f"{owners[id(t)]} and {name}.{key} are one tensor, but each player is trained for itself: give "
+                    "each its own layers, such as a copy.deepcopy"
+                )
+
+
+def _training(net: nn.Module) -> nn.Module:
+    """The network in training mode. Parts that are in evaluation mode inside one in training mode stay so."""
+    return net if net.training else net.train()
 
 
 def _copied(name: str, net: nn.Module) -> nn.Module:
@@ -268,6 +291,65 @@ def _check_attributes(name: str, net: nn.Module, inputs: Sequence[Tensor]) -> No
         raise UsageError(
             f"the forward of {name} changes the tensor {found[0]}, which is a plain attribute: make it a buffer with "
             f"register_buffer({found[0].rpartition('.')[2]!r}, ...), so that checkpoints hold it"
+        )
+
+
+def _check_gradient(name: str, net: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Raise UsageError where a step would have another gradient than the network with these weights.
+
+    A forward that runs once more in the backward pass (torch.utils.checkpoint) finds the weights of the module there,
+    and not those that the step has given it.
+    """
+    weights = {
+        key: (1.1 * p + 0.01).detach().requires_grad_(p.requires_grad) for key, p in net.named_parameters()
+    }
+    held = {key: t.clone() for key, t in net.named_buffers()}
+
+    def ordinary() -> Tensor:
+        tried = copy.deepcopy(net)
+        for key, p in tried.named_parameters():
+            p.data = weights[key].detach()
+        return _gradient(lambda: tried(*(x.clone() for x in inputs)), trainable(tried))
+
+    try:
+        wanted, again = ordinary(), ordinary()
+    except Exception:  # of a function that has no gradient: the step itself will say so
+        return
+    if not torch.equal(wanted, again):  # numbers that are not torch's
+        return
+    pure, own = copy.deepcopy(net), {key: weights[key] for key in trainable(net)}
+    try:
+        found = _gradient(
+            lambda: functional_call(pure, {**weights, **held}, tuple(x.clone() for x in inputs)), own
+        )
+    except Exception:
+        found = torch.full_like(wanted, math.nan)
+    if wanted.isfinite().all() and not torch.allclose(
+        found, wanted, rtol=1e-2, atol=1e-2 * float(wanted.abs().max())
+    ):
+        raise UsageError(
+            f"the gradient of {name} is another one where a step gives it its weights, as with torch.utils.checkpoint, "
+            "which runs a forward once more in the backward pass: call the layers themselves"
+        )
+
+
+def _gradient(forward: Callable[[], Any], weights: Mapping[str, Tensor]) -> Tensor:
+    """The gradient [P] of the sum of squares of all that a forward returns."""
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        parts = [t for t in tree_leaves(forward()) if isinstance(t, Tensor) and t.is_floating_point()]
+        total = torch.stack([part.double().square().sum() for part in parts]).sum()
+        found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
+    each = zip(found, weights.values())
+    return torch.cat([(torch.zeros_like(w) if g is None else g).flatten().double() for g, w in each])
+
+
+def _check_informed(name: str, found: Any) -> None:
+    """Raise UsageError unless a critic answers logits and features, from which Q reads the codes."""
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise UsageError(
+            f"the critic {name} of this game returns (logits [N], features [N, n]), and Q reads the features: let its "
+            f"forward return both, and not {type(found).__name__}"
         )
 
 

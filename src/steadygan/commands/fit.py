@@ -155,9 +155,14 @@ class Fitted:
             raise UsageError(
                 f"resume takes no {fixed[0]}: a run keeps its networks, data and loss, so leave it out"
             )
-        return self._resumed(_placed(options, _game(read_config(self.folder))))
+        return self._changed(options)
 
-    def _resumed(self, changed: Mapping[str, Any]) -> "Fitted":
+    def _changed(self, options: Mapping[str, Any]) -> "Fitted":
+        before = read_config(self.folder)
+        changed = _placed(options, _game(before))
+        for key in ("game", "optimizer"):  # what is not given stays as it is
+            if key in changed and _named_alike(changed[key], before.get(key)):
+                changed[key] = {**_section(before.get(key)), **_section(changed[key])}
         changes = [f"{path}={config.as_text(value)}" for path, value in _flat(changed).items()]
         ended = runs.resume(self.folder, changes, self.console, own=self.own)
         self._write_back()
@@ -194,7 +199,7 @@ def fit(
     data: Any,
     *,
     latent: int | Sequence[int] = 128,
-    loss: "str | Loss | tuple[Callable[..., Tensor], Callable[..., Tensor]]" = "non_saturating",
+    loss: "str | Loss | tuple[Callable[..., Tensor], Callable[..., Tensor]] | None" = None,
     labels: Any = None,
     held: Any = None,
     players: Mapping[str, nn.Module | Maker] | None = None,
@@ -214,7 +219,8 @@ def fit(
     - `data`: a tensor, a numpy array, a dataset of torch, a folder or zip of images, or the name of a data set with
       its options. `labels` [n] and `held`, held-out samples, belong to tensors and arrays. uint8 is scaled to [-1, 1].
     - `latent`: the dimension of z, or its shape, such as (100, 1, 1).
-    - `loss`: a name of `losses.LOSSES`, a `losses.Loss`, or the pair discriminator(real, fake), generator(fake).
+    - `loss`: a name of `losses.LOSSES` (by default non_saturating), a `losses.Loss`, or the pair
+      discriminator(real, fake), generator(fake).
     - `logits`: takes the logits out of what D answers, where that is a tuple or a dictionary.
     - `out`: the run folder, by default runs/custom. With `resume` a run in this folder is taken up again.
     - `options`: every key of a recipe, such as steps, batch, seeds, ema, dynamics, precision. Those of the critic's
@@ -232,8 +238,13 @@ def fit(
     nets = {"G": G, "D": D, **(players or {})}
     if "D1" in nets:  # MDGAN has two critics, and none of the name D
         nets.pop("D")
-    own, raw = _own(nets, data, labels, held, loss, logits, note)
-    raw = _with_loss({"steps": 10_000, "optimizer": ADAM, **raw, **_placed(options)}, loss)
+    chosen = "non_saturating" if loss is None else loss
+    own, raw = _own(nets, data, labels, held, chosen, logits, note)
+    if resume and out and cluster.agreed((Path(out) / CONFIG).is_file):
+        options |= _resumed_loss(Path(out), loss, note)
+        return Fitted(Path(out), own, nets, console)._changed(options)
+    raw = _with_loss({"steps": 10_000, "optimizer": ADAM, **raw, **_placed(options)}, chosen)
+    raw["optimizer"] = _with_betas(raw["optimizer"])
     raw["networks"] = {"name": "own", "latent": _whole(latent)}
     settings = config.parse(raw, "fit")
     if settings.seeds > 1 and any(isinstance(net, nn.Module) for net in nets.values()):
@@ -255,10 +266,8 @@ def fit(
         )
     folder = Path(out) if out else cluster.agreed(lambda: fresh_folder(settings.name))
     begun = cluster.agreed((folder / CONFIG).is_file)
-    if begun and not resume:
-        raise UsageError(f"{folder} has a run already: give resume=True to train it on, or another out=")
     if begun:
-        return Fitted(folder, own, nets, console)._resumed({**_placed(options), "game": raw["game"]})
+        raise UsageError(f"{folder} has a run already: give resume=True to train it on, or another out=")
     about = {"networks": {name: _described(net) for name, net in nets.items()}}
     try:
         ended = runs.start(settings, folder, console, own, lambda place: own_code.keep(place, None, about))
@@ -368,6 +377,34 @@ def _whole(latent: Any) -> int | list[int]:
     return shape
 
 
+def _section(part: Any) -> dict[str, Any]:
+    """A section that may be a name alone, as a dictionary."""
+    return dict(part) if isinstance(part, Mapping) else {"name": part}
+
+
+def _named_alike(part: Any, other: Any) -> bool:
+    """Whether two sections have one name. A section without a name has only changes."""
+    names = [_section(each).get("name") for each in (part, other)]
+    return names[0] is not None and names[0] == names[1]
+
+
+def _with_betas(optimizer: Any) -> Any:
+    """Adam with this module's betas where it has none of its own: the usual 0.9 is a momentum that GANs suffer from."""
+    adam = _named_alike(optimizer, ADAM) and isinstance(optimizer, Mapping)
+    return {"betas": ADAM["betas"], **optimizer} if adam else optimizer
+
+
+def _resumed_loss(folder: Path, loss: Any, note: Note) -> dict[str, Any]:
+    """The option for the loss of a run that is taken up again: none where it stays. Raises UsageError if it is lost."""
+    known = _section(_section(read_config(folder).get("game", "gan")).get("loss", "non_saturating"))["name"]
+    given = known if loss is None else loss if isinstance(loss, str) else "own"
+    if loss is None and known == "own":
+        raise UsageError(f"{folder} was trained with a loss of your own: give loss= again, or another out=")
+    if given != known:
+        note(f"the loss of {folder} was {known} so far, and is {given} from here on")
+    return {} if given == known else {"loss": given}
+
+
 def _game(raw: Mapping[str, Any]) -> str:
     """The name of a configuration's game."""
     game = raw.get("game", "gan")
@@ -399,7 +436,19 @@ def _placed(options: Mapping[str, Any], resumed: str = "") -> dict[str, Any]:
     return raw
 
 
-HINTS = dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}')
+HINTS = {
+    **dict.fromkeys(("lr", "learning_rate"), 'write optimizer={"name": "adam", "lr": 0.0002}'),
+    **dict.fromkeys(
+        ("betas", "beta1"), 'write optimizer={"name": "adam", "lr": 0.0002, "betas": [0.5, 0.999]}'
+    ),
+    **dict.fromkeys(("n_critic", "d_steps"), 'write dynamics={"name": "alternating", "n_critic": 5}'),
+    **dict.fromkeys(("amp", "fp16", "bf16"), 'write precision="bfloat16"'),
+    **dict.fromkeys(("epochs", "num_epochs", "max_epochs", "iterations", "max_steps"), "write steps=10_000"),
+    "batch_size": "write batch=64",
+    "num_workers": "leave it out: images are decoded beside training",
+    "verbose": "write quiet=False",
+    "gradient_penalty": 'write penalties=[{"name": "r1", "weight": 10}]',
+}
 """What to write for options that other trainers have."""
 
 

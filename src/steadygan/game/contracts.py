@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch
 from torch.utils._pytree import tree_map
 
 from steadygan.game.optimizers import Moments
@@ -32,6 +33,7 @@ __all__ = [
     "Rule",
     "State",
     "Vectors",
+    "alive",
     "carried",
     "flatten",
     "trainable",
@@ -73,9 +75,10 @@ class Network:
 
     def __post_init__(self) -> None:
         """Collect once what every call needs: walking a module costs as much as a small one's forward."""
-        every = list(self.module.named_parameters(remove_duplicate=False))
+        named = (self.module.named_parameters, self.module.named_buffers)
+        every, once = ([t for each in named for _, t in each(remove_duplicate=one)] for one in (False, True))
         object.__setattr__(self, "shapes", {name: p.shape for name, p in trainable(self.module).items()})
-        object.__setattr__(self, "tied", len(every) > len(list(self.module.parameters())))
+        object.__setattr__(self, "tied", len(every) > len(once))
 
     def __call__(self, params: Tensor, buffers: Buffers, x: Tensor, *more: Tensor) -> Any:
         """Run the skeleton on x with `params` [P]; buffers that it updates are replaced in `buffers`.
@@ -92,7 +95,7 @@ class Network:
         if self.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         # Cloned here, at the innermost transform, because a module may update its buffers in place.
-        tensors = {**parts, **{name: b.clone() for name, b in buffers.items()}}
+        tensors = {**parts, **{name: alive(b).clone() for name, b in buffers.items()}}
         # Without the weight cache: it keys on leaf tensors, and a pure step has none.
         context = (
             torch.autocast(x.device.type, self.autocast, cache_enabled=False)
@@ -106,6 +109,16 @@ class Network:
             return out
         dtype = next(iter(parts.values())).dtype
         return out.to(dtype) if isinstance(out, Tensor) else tree_map(lambda part: part.to(dtype), out)
+
+
+def alive(t: Tensor) -> Tensor:
+    """Return a tensor without the wrappers of torch's transforms that have ended: a clone takes only one of them off.
+
+    A buffer has several where a penalty differentiates a critic that is itself normalized by its gradient.
+    """
+    while _functorch.is_dead_tensor_wrapper(t):  # type: ignore[attr-defined]
+        t = _functorch.unwrap_if_dead(t)
+    return t
 
 
 def trainable(module: nn.Module) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ def stack(states: Sequence[State]) -> State:
 
 
 def averaged(module: nn.Module) -> set[str]:
-    """Return the names of a module's buffers that an average blends: running statistics of a normalization.
+    """Return the names of a module's buffers that an average blends: running statistics of a normalization that trains.
 
     All others are copied: counters, and the vectors of a spectral norm's power iteration. The average of such
     vectors is no longer a singular vector.
@@ -71,10 +71,10 @@ def averaged(module: nn.Module) -> set[str]:
     return {
         f"{path}.{name}".lstrip(".")
         for path, part in module.named_modules()
-        if isinstance(part, nn.modules.batchnorm._NormBase)
+        if isinstance(part, nn.modules.batchnorm._NormBase) and part.training
         for name in ("running_mean", "running_var")
         if getattr(part, name) is not None
-    }
+    } & {name for name, _ in module.named_buffers()}  # a shared one has its first name
 
 
 def blend(
@@ -120,6 +120,7 @@ def complete(rule: Rule, game: Game, decay: Number = 0.0, start: int = 0) -> Ste
         }
         logs = {**logs, "finite": finite(state)}
         adapted = game.adapt(state.scalars, logs, repeats) if game.adapt else {}
+        adapted = {key: value.to(state.scalars[key].dtype) for key, value in adapted.items()}
         logs |= adapted
         return state._replace(average=average, scalars={**state.scalars, **adapted, "step": now}), logs
 

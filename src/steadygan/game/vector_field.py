@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 from steadygan import parallel
 from steadygan.errors import UsageError
-from steadygan.game.contracts import Buffers, Draw, Game, Logs, State, Vectors
+from steadygan.game.contracts import Buffers, Draw, Game, Logs, State, Vectors, alive
 
 __all__ = [
     "accumulated",
@@ -37,8 +37,9 @@ def play(
     weight = _share(game, name)
     if weight != 1:
         loss, logs = loss * weight, {key: value * weight for key, value in logs.items()}
-    # Buffers updated inside a penalty's own vjp are still wrapped at its level, which has ended: a clone unwraps them.
-    return loss, (logs, {n: {key: b.clone() for key, b in buffers.items()} for n, buffers in fresh.items()})
+    # Buffers updated inside a penalty's own vjp are still wrapped at its level, which has ended.
+    after = {n: {key: alive(b).clone() for key, b in buffers.items()} for n, buffers in fresh.items()}
+    return loss, (logs, after)
 
 
 def _share(game: Game, name: str) -> float:

@@ -23,6 +23,7 @@ from steadygan.critic_outputs import (
 from steadygan.critic_outputs import total as total_of
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Field, Game, Logs, Nets, Network, Player
+from steadygan.game.contracts import alive
 from steadygan.games.consistency_terms import Agreement, Seen
 from steadygan.games.critic_batch import FakeAsReal, Labels, labelled, same_classes, shown
 from steadygan.games.critic_view import PLAIN, View
@@ -213,7 +214,7 @@ def _check(
         raise UsageError(f"weights are clipped to [-bound, bound] with a positive bound, not {clip.bound}")
     if far and far.weight != 1:
         _check_weighs(loss)
-    mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in critic.modules())
+    mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in critic.modules())
     if mixes and (_places(penalties) or _nearby(penalties) or view.normalize or received):
         raise UsageError(
             "penalties and gradient normalization differentiate each sample's logit alone, but batch norm in the "
@@ -541,7 +542,7 @@ def _generator(parts: _Parts, nets: Nets, draw: Draw, scalars: Mapping[str, Tens
     if parts.matching or any(agreement.G for agreement in parts.agreements):
         logs["adversarial/G"] = total
     if matching:
-        real, fake = (part.to(x_fake.dtype) for part in features)
+        real, fake = (alive(part).to(x_fake.dtype) for part in features)
         logs["feature_matching/G"] = value = losses.mean_feature_matching(real, fake)
         total = total + matching.interval * at(matching.weight, scalars) * value
     for agreement in parts.agreements:

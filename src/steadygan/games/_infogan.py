@@ -63,6 +63,10 @@ def infogan(
             "infogan has no feature matching, because G and Q share D's pass: leave critic.feature_matching out, or "
             "choose the game gan"
         )
+    if constraints.get("batch_G"):
+        raise UsageError(
+            "infogan has no batch_G, because G and Q read the codes of D's batch: leave it out, or choose the game gan"
+        )
     base = gan(G, D, loss, shape=shape, batch=batch, latent=latent, **constraints)
     players = {
         name: player._replace(loss=partial(_with_information, name, player.loss, weight, codes))

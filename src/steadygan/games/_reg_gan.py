@@ -36,7 +36,7 @@ def reg_gan(
 
     l1 is `weight_distance`, l2 `weight_mode`. The distance is summed over a sample's dimensions. The paper
     prints + l2 log D. Minimised, that asks for reconstructions that D calls fake. `paper_sign` selects it.
-    All arguments of `gan` are accepted here.
+    All arguments of `gan` are accepted here, but for `classes`.
 
     The term sees D as G's loss does: through `view` with the fakes' noise and augmentation of the draw, and
     on the tangent plane where `cheap` is set. It is log sigmoid whatever the loss. Raises UsageError for a
@@ -52,6 +52,10 @@ def reg_gan(
             raise UsageError(
                 f"{name} must be at least 0, not {weight:g}: paper_sign=true changes the sign of weight_mode"
             )
+    if constraints.get("classes"):
+        raise UsageError(
+            "reg_gan has no classes, because E gives a sample's latent without its label: leave them out, or choose gan"
+        )
     game = gan(G, D, loss, view=view, cheap=cheap, **constraints)
     sign = -1.0 if paper_sign else 1.0
     bracket = partial(

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from steadygan.data import Data, as_seen
 from steadygan.data.dataset import rows_sha256
-from steadygan.errors import UsageError
+from steadygan.errors import UsageError, said
 from steadygan.files import BINARY, cache_folder, read_whole, write_whole
-from steadygan.metrics.extractors.base import Extractor, Score, check_images, in_bytes
+from steadygan.metrics.extractors.base import Extractor, Score, check_images, in_bytes, read_by
 from steadygan.metrics.extractors.registry import extractor, score_name
 from steadygan.metrics.feature_scores import Summary, scores
 from steadygan.metrics.image_sets import as_tensor, in_range, looks_like_units, next_ones
@@ -80,9 +80,10 @@ def evaluate(
 ) -> Card:
     """Score `protocol.generated` samples of `generate(count)` against real samples; return a score card.
 
-    `data` is a data set, or real images. Either side may be a tensor [n, C, H, W], an array, or a list of arrays or of
-    Pillow's images (`as_tensor`); all generated images of a set are scored by default. Images are uint8 or floating
-    point in [-1, 1], and are rounded to 8 bits. Samples are generated `batch` at a time.
+    `data` is a data set, or real images. Either side may be a tensor [n, C, H, W], an array, a list of arrays or of
+    Pillow's images, or a DataLoader or dataset of torch (`as_tensor`). All generated images of a set are scored by
+    default. Images are uint8 or floating point in [-1, 1], and are rounded to 8 bits. Samples are generated `batch` at
+    a time, without gradients.
 
     `value_range` is the range of floating-point images on both sides, such as (0, 1). Without it, a set of images that
     lies in [0, 1] is refused if the real images have darker values (`looks_like_units`).
@@ -122,7 +123,7 @@ def evaluate(
     fake = Summary(extract.size)
     pooled: list[Tensor] = []
     for x in made:
-        fake.add(*by_rows(extract.read, x, sharing))
+        fake.add(*by_rows(partial(read_by, extract), x, sharing))
         pooled.append(pooled_pixels(x)[: max(0, MEMORISED - batch * len(pooled))])
     found = {score_name(name, extract.name): score for name, score in scores(fake, real).items()}
     if data.held is not None and protocol.split == "train" and len(held := data.held()) > 1:
@@ -184,7 +185,7 @@ def _made(
         torch.manual_seed(protocol.seed)
         while done < count:
             wanted = min(batch, count - done)
-            x = in_range(as_tensor(generate(wanted)).detach(), value_range or (-1, 1))
+            x = in_range(as_tensor(_generated(generate, wanted)).detach(), value_range or (-1, 1))
             if data.images and x.is_floating_point() and x.numel():
                 ranges.append(x.aminmax())
             x = _checked(x, wanted, data)
@@ -196,6 +197,19 @@ def _made(
     if ranges and value_range is None and not _all_bright(data):
         lows, highs = zip(*ranges)
         _check_units("generated", torch.stack(lows).min().item(), torch.stack(highs).max().item())
+
+
+@torch.no_grad()
+def _generated(generate: Generate, count: int) -> Any:
+    try:
+        return generate(count)
+    except Exception as error:
+        if not isinstance(generate, torch.nn.Module):
+            raise
+        raise UsageError(
+            "samples come from a function of their number, and a generator takes latents: pass "
+            f"lambda n: G(torch.randn(n, latent)), or lambda n: G(G.latents(n)) of a loaded one ({said(error)})"
+        ) from error
 
 
 def _of_set(protocol: Protocol, count: int) -> Protocol:
@@ -302,7 +316,7 @@ def summarised(images: Tensor, extract: Extractor, batch: int = 500, blocks: int
     summary = Summary(extract.size, blocks=blocks)
     report("features of images", 0, len(images))
     for part in images.split(batch):
-        summary.add(*extract.read(as_seen(part)))
+        summary.add(*read_by(extract, as_seen(part)))
         report("features of images", summary.count, len(images))
     return summary
 

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from steadygan.data.decoding import DEEP, picture
 from steadygan.data.image_files import shape_text
+from steadygan.data.items import sample, split
 from steadygan.errors import UsageError
 
 __all__ = ["as_tensor", "in_range", "looks_like_units", "next_ones"]
@@ -20,7 +22,8 @@ def as_tensor(samples: Any) -> Tensor:
 
     `samples` is a tensor, an array, or a list of tensors, arrays or Pillow's images. A list of images has images of one
     shape. In arrays of images the channels come first or last, and grey images may lack them. Tensors are [n, C, H, W].
-    Raises UsageError for anything else.
+    Of a DataLoader or a map-style dataset of torch it is the samples, without labels. Raises UsageError for anything
+    else.
 
     >>> as_tensor(np.zeros((5, 8, 8, 3), np.uint8)).shape, as_tensor([Image.new("L", (4, 2))]).shape
     (torch.Size([5, 3, 8, 8]), torch.Size([1, 1, 2, 4]))
@@ -29,6 +32,10 @@ def as_tensor(samples: Any) -> Tensor:
         return samples
     if isinstance(samples, np.ndarray):
         return _channels_first(samples)
+    if isinstance(samples, DataLoader):
+        return torch.cat([as_tensor(split(batch)[0]) for batch in samples])
+    if isinstance(samples, Dataset) and hasattr(samples, "__len__"):
+        return torch.stack([sample(split(samples[i])[0]) for i in range(len(samples))])
     if not isinstance(samples, Sequence) or isinstance(samples, str | bytes) or not samples:
         raise UsageError(
             f"samples are a tensor, an array, a list of images or a function, not {type(samples).__name__}: convert "

@@ -252,7 +252,7 @@ REPLACED: dict[Any, Callable[..., Tensor]] = {
 
 
 def draws_random_numbers(module: nn.Module, *inputs: Tensor) -> bool:
-    """Return whether a training forward of `module` draws random numbers. It is left unchanged.
+    """Return whether a forward of `module` draws random numbers. It is left unchanged.
 
     It does where torch's generator moves, or where a second forward of a copy differs, as with numpy's numbers.
 
@@ -261,10 +261,10 @@ def draws_random_numbers(module: nn.Module, *inputs: Tensor) -> bool:
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.random.get_rng_state()
-        first = copy.deepcopy(module).train()(*(x.clone() for x in inputs))  # which it may change in place
+        first = copy.deepcopy(module)(*(x.clone() for x in inputs))  # which it may change in place
         after = torch.random.get_rng_state()
         torch.random.set_rng_state(before)
-        again = copy.deepcopy(module).train()(*inputs)
+        again = copy.deepcopy(module)(*inputs)
         return not torch.equal(before, after) or _differ(first, again)
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.build import Own
-from steadygan.errors import UsageError, nearest, printable
+from steadygan.errors import UsageError, nearest, printable, said
 from steadygan.files import user_path
 from steadygan.runs.formats import fresh_process, graphs, python_file
-from steadygan.runs.formats.plain import plain
+from steadygan.runs.formats.plain import copied, plain
 from steadygan.runs.formats.tree import missed
 from steadygan.runs.load import Generator, load
 
@@ -128,10 +128,19 @@ def _generator(
         return source, "A generator."
     if latent is None:
         raise UsageError("export of a module needs the length of its latents: give latent=N")
+    if not isinstance(latent, int):
+        raise UsageError(
+            f"export of a module needs latents [N, latent]: latent is a whole number, not {latent!r}"
+        )
+    net = copied(source).eval()  # the caller's module keeps its mode
     z, y = torch.randn(2, latent), torch.zeros(2, dtype=torch.int64)
-    with torch.no_grad():
-        x = source.eval()(z, y) if classes else source.eval()(z)
-    return Generator(source, latent, tuple(x.shape[1:]), classes), f"The generator {type(source).__name__}."
+    try:
+        with torch.no_grad():
+            x = net(z, y) if classes else net(z)
+    except Exception as error:  # whatever the caller's forward raises
+        given = "z [N, latent] and labels y [N]" if classes else "z [N, latent]; with labels give classes=N"
+        raise UsageError(f"the module fails ({said(error)}): it is called with {given}") from error
+    return Generator(net, latent, tuple(x.shape[1:]), classes), f"The generator {type(source).__name__}."
 
 
 def _default(source: str | Path | nn.Module) -> Path:

@@ -79,7 +79,7 @@ def standing_statistics(network: Network, params: Tensor, buffers: Buffers, z: T
     names = averaged(network.module)
     if not names:
         return buffers
-    module = copy.deepcopy(network.module).train()
+    module = copy.deepcopy(network.module)
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._NormBase):
             part.momentum = 1.0  # running statistics = those of the last batch alone

@@ -25,15 +25,22 @@ class Read(NamedTuple):
 class Extractor(NamedTuple):
     """A fixed network: `read` takes images [n, C, H, W] in [-1, 1], as generators make them.
 
-    `name` ends the names of its scores (fd_NAME). `sha256` is the hash of its weights. `preprocessing` says
-    what is done to an image before the network. `size` is the width d of the features.
+    It returns `Read`, or a tensor of features alone. `name` ends the names of its scores (fd_NAME). `sha256` is the
+    hash of its weights, under which what is read of real images is kept. `preprocessing` says what is done to an image
+    before the network. `size` is the width d of the features.
     """
 
     name: str
-    read: Callable[[Tensor], Read]
+    read: Callable[[Tensor], Read | Tensor]
     size: int
     sha256: str
     preprocessing: str
+
+
+def read_by(extract: Extractor, x: Tensor) -> Read:
+    """What an extractor says of images."""
+    found = extract.read(x)
+    return Read(found) if isinstance(found, Tensor) else found
 
 
 class Score(NamedTuple):

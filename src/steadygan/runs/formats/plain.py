@@ -10,7 +10,7 @@ from steadygan.errors import UsageError
 from steadygan.networks.pure import Pure
 from steadygan.noise import HiddenNoise
 
-__all__ = ["plain", "tensors"]
+__all__ = ["copied", "plain", "tensors"]
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def plain(module: nn.Module) -> nn.Module:
     >>> plain(noisy_layers(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), 0.1))[1]
     ReLU()
     """
-    made = _silent(_copied(module).eval())
+    made = _silent(copied(module).eval())
     for part in made.modules():
         if parametrize.is_parametrized(part):
             _store_weights(part)
@@ -35,7 +35,8 @@ def plain(module: nn.Module) -> nn.Module:
     return made
 
 
-def _copied(module: nn.Module) -> nn.Module:
+def copied(module: nn.Module) -> nn.Module:
+    """A copy of a module. Raises UsageError if it cannot be copied."""
     try:
         return copy.deepcopy(module)
     except Exception as error:  # an attribute such as a lock, an open file, or a tensor with a graph

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import math
+import symtable
 import sys
 import textwrap
 from collections.abc import Iterable
@@ -138,7 +139,7 @@ class _Found:
     def _define(self, thing: Any) -> None:
         text = _text(thing)
         scope = _scope(thing)
-        for name in _names(ast.parse(text)):
+        for name in _names(text):
             if name in scope and scope[name] is not thing:
                 self.add(name, scope[name])
         self.definitions.append(text)
@@ -180,9 +181,13 @@ def _scope(thing: Any) -> dict[str, Any]:
     return vars(sys.modules[thing.__module__]) if isinstance(thing, type) else thing.__globals__
 
 
-def _names(tree: ast.AST) -> list[str]:
-    """The names that run when the definition is used: annotations do not."""
-    found: dict[str, None] = {}
+def _names(text: str) -> list[str]:
+    """The global names that run when the definition is used: annotations do not, and what a function binds is its own.
+
+    >>> _names("def f(x, n=N):\\n    y: Tensor = g(x)\\n    return [y + z for z in x]")
+    ['N', 'g']
+    """
+    tree, found = ast.parse(text), dict[str, None]()
 
     def visit(node: ast.AST) -> None:
         for field, value in ast.iter_fields(node):
@@ -195,4 +200,11 @@ def _names(tree: ast.AST) -> list[str]:
                     visit(part)
 
     visit(tree)
-    return list(found)
+    outer = _global(symtable.symtable(text, "source", "exec"))
+    return [name for name in found if name in outer]
+
+
+def _global(table: symtable.SymbolTable) -> set[str]:
+    """The names that a piece of source reads from its module."""
+    here = {s.get_name() for s in table.get_symbols() if s.is_referenced() and s.is_global()}
+    return here.union(*map(_global, table.get_children()))
