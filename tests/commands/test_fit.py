@@ -354,7 +354,7 @@ def test_players_that_share_a_layer_are_refused(tmp_path):
 
 
 def test_a_part_in_evaluation_mode_stays_so(tmp_path):
-    """A frozen batch norm keeps its statistics, a dropout stays off, and penalties may be had: no sample sees others."""
+    """A frozen batch norm keeps its statistics, a dropout stays off, and penalties are had: no sample sees others."""
     frozen = nn.BatchNorm1d(8).requires_grad_(False).eval()
     middle = nn.Sequential(frozen, nn.Dropout(0.5).eval())
     D = nn.Sequential(nn.Linear(3, 8), middle, nn.LeakyReLU(0.2), nn.Linear(8, 1)).double()

@@ -28,6 +28,7 @@ from steadygan.game.vector_field import accumulated
 from steadygan.losses import Loss
 from steadygan.networks.layout import suits_channels_last
 from steadygan.parallel import processes
+from steadygan.penalties import PAIRED
 from steadygan.rng import generator
 from steadygan.training.events import Every, Stop
 
@@ -69,7 +70,7 @@ def build(config: Config, own: Own = NOTHING, fill: Fill | None = None) -> Run:
     parts = resolve(config)
     closed_form.check_bare(parts.game.name, parts.networks.name, parts.data.name)
     data = _data(parts.data, own)
-    _check_independent(data, parts.data, parts.dynamics)
+    _check_independent(data, parts)
     classes = class_count(parts.game, parts.networks, data)
     latent = classes + size(parts.networks.options.get("latent", 1))
     fresh = _maker(parts, data, classes, own)
@@ -199,10 +200,16 @@ def _data(chosen: Choice, own: Own) -> Data:
     return subset(DATA[chosen.name].make(**given), limit, limit_seed)._replace(flip=flip)
 
 
-def _check_independent(data: Data, chosen: Choice, dynamics: Choice) -> None:
-    """Raise UsageError if a debiased rule, which needs independent samples, gets stratified ones."""
-    strata = data.rows is None and chosen.options.get("stratified", False)
-    if strata and dynamics.options.get("debiased", False):
+def _check_independent(data: Data, parts: Resolved) -> None:
+    """Raise UsageError if a debiased rule, which needs the terms of independent samples, gets others."""
+    if not parts.dynamics.options.get("debiased", False):
+        return
+    if any(chosen.name in PAIRED for chosen in parts.constraints.penalties):
+        raise UsageError(
+            "dynamics.debiased needs the field of each sample alone, but the penalty difference compares samples: set "
+            "dynamics.debiased=false, or leave it out"
+        )
+    if data.rows is None and parts.data.options.get("stratified", False):
         raise UsageError(
             "dynamics.debiased needs independent samples, but data.stratified takes the modes in turn: set "
             "data.stratified=false or dynamics.debiased=false"
