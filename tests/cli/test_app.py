@@ -658,6 +658,13 @@ def test_a_malformed_variable_of_torchrun_is_named(name, command, monkeypatch):
     assert f"variable {name} of the environment takes a whole number" in done.err
 
 
+def test_other_launchers_variables_are_none_of_torchrun(command, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "-1")
+    monkeypatch.setenv("RANK", "captain")
+    assert command("list", "losses").code == 0
+
+
 LISTS = {
     "losses": registry.LOSSES,
     "penalties": registry.PENALTIES,

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import random
 import shutil
 import warnings
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 import steadygan
 from steadygan import config
-from steadygan.build import Own, build
+from steadygan.build import Own, build, own
 from steadygan.commands import fit as module
 from steadygan.commands.fit import fit
 from steadygan.data.given import given
@@ -315,6 +316,13 @@ def test_what_is_not_given_again_stays_where_a_run_is_taken_up(tmp_path, capsys)
     assert "the loss of" not in capsys.readouterr().err
     assert kept("a", 8, resume=True, loss="wasserstein")["game"]["batch_G"] == 4
     assert "was hinge so far, and is wasserstein from here on" in " ".join(capsys.readouterr().err.split())
+    each = {name: {"name": "adam", "lr": 1e-3} for name in "GD"}
+    assert kept("c", 4, optimizer=each)["optimizer"]["G"]["betas"] == [0.5, 0.999]
+    kept("d", 4, optimizer={name: {**part, "betas": [0.5, 0.9]} for name, part in each.items()})
+    assert kept("d", 6, optimizer=each, resume=True)["optimizer"]["D"]["betas"] == [0.5, 0.9]
+    kept("e", 4, loss="non-saturating")
+    kept("e", 6, loss="non-saturating", resume=True)
+    assert "so far" not in capsys.readouterr().err
     kept("b", 4, loss=(lambda r, f: f.mean() - r.mean(), lambda f: -f.mean()))
     with pytest.raises(UsageError, match="trained with a loss of your own: give loss= again"):
         kept("b", 6, resume=True)
@@ -335,6 +343,34 @@ class Recomputed(nn.Module):
         return checkpoint(self._body, x, use_reentrant=False) if self.recompute else self._body(x)
 
 
+class RecomputedInPart(nn.Module):
+    """The first of several blocks with gradient checkpointing: its part of the gradient is small beside the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 64)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(4))
+        self.last = nn.Linear(64, 3)
+        self.double()
+
+    def forward(self, z):
+        h = checkpoint(self.blocks[0], self.first(z), use_reentrant=False)
+        for block in self.blocks[1:]:
+            h = block(h)
+        return self.last(h)
+
+
+class Dropped(nn.Module):
+    """A layer that Python's own random numbers leave out now and then."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.more = small_G(), nn.Linear(4, 4).double()
+
+    def forward(self, z):
+        return self.net(z + self.more(z) if random.random() > 0.2 else z)
+
+
 @pytest.mark.parametrize("who", ["G", "D"])
 def test_a_forward_that_runs_again_in_the_backward_pass_is_refused(who, tmp_path):
     """It found the first weights there: G trained with other gradients from its second step on, without a word."""
@@ -345,12 +381,27 @@ def test_a_forward_that_runs_again_in_the_backward_pass_is_refused(who, tmp_path
     assert run(*nets.values(), numbers(40, 3), tmp_path / "run").ended is None
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_so_is_one_block_among_several(seed):
+    torch.manual_seed(seed)
+    with pytest.raises(UsageError, match="gradient of G is another one"):
+        own._check_gradient("G", RecomputedInPart(), (torch.randn(2, 4).double(),))
+
+
+def test_a_network_that_random_numbers_change_now_and_then_is_none():
+    net = Dropped()
+    for _ in range(20):
+        own._check_gradient("G", net, (torch.randn(2, 4).double(),))
+
+
 def test_players_that_share_a_layer_are_refused(tmp_path):
     shared = nn.Linear(3, 3).double()
     G, D = (nn.Sequential(nn.Linear(4, 3), shared).double(), nn.Sequential(shared, nn.Linear(3, 1)).double())
-    with pytest.raises(UsageError, match=r"G\.1\.weight and D\.0\.weight are one tensor"):
+    with pytest.raises(UsageError, match=r"G\.1\.weight and D\.0\.weight are one weight"):
         run(G, D, numbers(40, 3), tmp_path / "run")
     assert run(copy.deepcopy(G), D, numbers(40, 3), tmp_path / "run").ended is None
+    shared.requires_grad_(False)  # then nobody moves it
+    assert run(G, D, numbers(40, 3), tmp_path / "frozen").ended is None
 
 
 def test_a_part_in_evaluation_mode_stays_so(tmp_path):
@@ -360,7 +411,7 @@ def test_a_part_in_evaluation_mode_stays_so(tmp_path):
     D = nn.Sequential(nn.Linear(3, 8), middle, nn.LeakyReLU(0.2), nn.Linear(8, 1)).double()
     plain_D = copy.deepcopy(nn.Sequential(D[0], D[2], D[3]))  # new statistics are 0 and 1
     torch.manual_seed(0)
-    G, other = small_G(), None
+    G = small_G()
     other = copy.deepcopy(G)
     run(G, D, numbers(40, 3), tmp_path / "a", penalties=["r1"], ema=0.9)
     assert torch.equal(frozen.running_mean, torch.zeros(8).double())
@@ -369,8 +420,12 @@ def test_a_part_in_evaluation_mode_stays_so(tmp_path):
     torch.testing.assert_close(
         D[0].weight, plain_D[0].weight, rtol=1e-3, atol=1e-5
     )  # but for batch norm's eps
-    with pytest.raises(UsageError, match="batch norm in the critic mixes samples"):
-        run(small_G(), D.train(), numbers(40, 3), tmp_path / "c", penalties=["r1"])
+    without = nn.Sequential(
+        nn.Linear(3, 8), nn.BatchNorm1d(8, track_running_stats=False).eval(), nn.Linear(8, 1)
+    )
+    for mixing in (D.train(), without.double()):  # without statistics it always takes those of the batch
+        with pytest.raises(UsageError, match="batch norm in the critic mixes samples"):
+            run(small_G(), mixing, numbers(40, 3), tmp_path / "c", penalties=["r1"])
 
 
 def test_unknown_random_functions_run_uncompiled_after_a_sentence(tmp_path, capsys):
@@ -669,7 +724,7 @@ WRONG = {
     "an option unknown": ({"lern": 3}, "no option 'lern'"),
     "a rate alone": ({"lr": 1e-3}, "write optimizer="),
     "the batch of others": ({"batch_size": 16}, "write batch=64"),
-    "the steps of others": ({"n_critic": 5}, "'alternating', 'n_critic': 5|alternating"),
+    "the steps of others": ({"n_critic": 5}, '"name": "alternating", "n_critic": 5'),
     "networks by name": ({"networks": "mlp"}, "no option 'networks'"),
     "steps": ({"steps": 0}, "steps should be greater"),
     "critic is a number": ({"critic": 3, "clip": 0.1}, "critic is a section"),

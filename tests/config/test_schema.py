@@ -953,6 +953,15 @@ def test_a_scheduled_count_of_fakes_as_real_ends_at_none():
     assert all(not torch.isclose(losses[5], end) for end in middle), "half way there are three of them"
 
 
+def test_a_decay_of_1_is_refused_but_as_the_end_of_a_schedule():
+    """As a constant the average would stay at the first weights."""
+    ramp = {"schedule": "linear", "start": 0.9, "stop": 1, "over": 8}
+    assert config.parse({**TINY, "ema": {"decay": ramp}}).ema.decay.stop == 1
+    for decay in (1, [0.9, 1]):
+        with pytest.raises(UsageError, match="must be less than 1, not 1"):
+            config.parse({**TINY, "ema": {"decay": decay}})
+
+
 def test_a_scheduled_decay_moves_the_average():
     run = made(ema={"decay": {"schedule": "linear", "start": 0.9, "stop": 0.1, "over": 8}})
     state = at_step(run, 4)

@@ -1010,7 +1010,9 @@ def test_debiasing_needs_samples_that_are_drawn_alone(command, tmp_path):
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert "data.stratified=false" in done.err
     assert command(*words, "data.stratified=false", "--out", tmp_path / "drawn").code == 0
-    pairs = "critic.penalties=[{name: difference, delta: 0.01}]"  # close ones, of which random points have none
+    pairs = (
+        "critic.penalties=[{name: difference, delta: 0.01}]"  # close ones, of which random points have none
+    )
     done = command(*words, "data.stratified=false", pairs, "--out", tmp_path / "pairs")
     assert done.code == 2
     assert "the penalty difference compares samples" in done.err

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from steadygan.data import Data
 from steadygan.data.given import given
@@ -235,13 +235,25 @@ def test_loaders_and_datasets_are_their_samples(sets):
         assert card(fake, other) == wanted
     assert card(DataLoader(TensorDataset(fake), batch_size=9), real) == wanted
 
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(real)
+
+        def __len__(self):
+            return len(real)
+
+    assert card(fake, Stream()) == wanted
+    with pytest.raises(UsageError, match="has none: give one with samples"):
+        card(fake, DataLoader(TensorDataset(real[:0])))
+
 
 def test_a_module_of_latents_is_told_what_to_pass_and_one_of_counts_is_called(sets):
     fake, real = sets
 
     class Counts(torch.nn.Module):
         def forward(self, n):
-            assert not torch.is_grad_enabled()
+            if not torch.is_grad_enabled():  # some samplers take gradients, as Langevin's
+                raise RuntimeError("without gradients")
             return fake[:n]
 
     assert card(Counts(), real) == card(fake, real)

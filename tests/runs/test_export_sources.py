@@ -161,6 +161,21 @@ class G(nn.Module):
     assert "scale = nn" not in text
 
 
+def test_a_class_may_bind_a_name_of_the_file_again(imported, tmp_path):
+    file = imported("""
+width = 3.0
+
+class G(nn.Module):
+    width = width
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(4, 2)
+    def forward(self, z):
+        return self.f(z) * self.width
+""")
+    assert "width = 3.0\n" in text_of(file.G(), tmp_path)
+
+
 class Recurrent(nn.Module):
     """The last state of a sequence of four numbers."""
 

@@ -380,12 +380,14 @@ def _train(folder: Path, job: "Callable[[], Diverged | StoppedByDiagnosis | None
 
 def _rank() -> int:
     """The number of this process among several, as torchrun gives it."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         if not os.environ.get(name, "0").isdecimal():
             told = f"error: the variable {name} of the environment takes a whole number, as torchrun sets it: unset it"
             errors.print(told, markup=False, soft_wrap=True, highlight=False)
             sys.exit(2)
-    return int(os.environ.get("RANK", 0)) if "WORLD_SIZE" in os.environ else 0
+    return int(os.environ.get("RANK", 0))
 
 
 def main() -> None:

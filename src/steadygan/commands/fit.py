@@ -23,7 +23,7 @@ from steadygan.commands.diagnose import events_of
 from steadygan.commands.evaluate import evaluate_run
 from steadygan.commands.sample import sample as samples_of
 from steadygan.config.field_types import spelled
-from steadygan.config.registry import CRITICS, DATA, GAMES
+from steadygan.config.registry import CRITICS, DATA, GAMES, LOSSES
 from steadygan.config.schema import Config, Critic
 from steadygan.data import Data
 from steadygan.data.given import given
@@ -160,9 +160,8 @@ class Fitted:
     def _changed(self, options: Mapping[str, Any]) -> "Fitted":
         before = read_config(self.folder)
         changed = _placed(options, _game(before))
-        for key in ("game", "optimizer"):  # what is not given stays as it is
-            if key in changed and _named_alike(changed[key], before.get(key)):
-                changed[key] = {**_section(before.get(key)), **_section(changed[key])}
+        for key in {"game", "optimizer"} & changed.keys():
+            changed[key] = _kept(before.get(key), changed[key])
         changes = [f"{path}={config.as_text(value)}" for path, value in _flat(changed).items()]
         ended = runs.resume(self.folder, changes, self.console, own=self.own)
         self._write_back()
@@ -388,16 +387,28 @@ def _named_alike(part: Any, other: Any) -> bool:
     return names[0] is not None and names[0] == names[1]
 
 
+def _kept(before: Any, changed: Any) -> Any:
+    """A section, or one of each player, with what is not given again as it was. Another name is a new section."""
+    if _named_alike(before, changed):
+        return {**_section(before), **_section(changed)}
+    if isinstance(before, Mapping) and isinstance(changed, Mapping) and "name" not in {*before, *changed}:
+        return {key: _kept(before.get(key), part) for key, part in changed.items()}
+    return changed
+
+
 def _with_betas(optimizer: Any) -> Any:
     """Adam with this module's betas where it has none of its own: the usual 0.9 is a momentum that GANs suffer from."""
-    adam = _named_alike(optimizer, ADAM) and isinstance(optimizer, Mapping)
-    return {"betas": ADAM["betas"], **optimizer} if adam else optimizer
+    if not isinstance(optimizer, Mapping):
+        return optimizer
+    if "name" not in optimizer:  # one of each player
+        return {key: _with_betas(part) for key, part in optimizer.items()}
+    return {"betas": ADAM["betas"], **optimizer} if _named_alike(optimizer, ADAM) else optimizer
 
 
 def _resumed_loss(folder: Path, loss: Any, note: Note) -> dict[str, Any]:
     """The option for the loss of a run that is taken up again: none where it stays. Raises UsageError if it is lost."""
     known = _section(_section(read_config(folder).get("game", "gan")).get("loss", "non_saturating"))["name"]
-    given = known if loss is None else loss if isinstance(loss, str) else "own"
+    given = known if loss is None else spelled(loss, LOSSES) if isinstance(loss, str) else "own"
     if loss is None and known == "own":
         raise UsageError(f"{folder} was trained with a loss of your own: give loss= again, or another out=")
     if given != known:

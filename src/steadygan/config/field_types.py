@@ -355,7 +355,9 @@ def value(
                 raise ValueError(f"must be more than {above:g}, not {end:g}")
             if high is not None and end > high:
                 raise ValueError(f"must be at most {high:g}, not {end:g}")
-            if below is not None and end >= below:
+            if (
+                below is not None and end >= below and not isinstance(number, BaseModel)
+            ):  # a schedule may end there
                 raise ValueError(f"must be less than {below:g}, not {end:g}")
         return number
 

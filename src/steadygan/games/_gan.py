@@ -214,7 +214,10 @@ def _check(
         raise UsageError(f"weights are clipped to [-bound, bound] with a positive bound, not {clip.bound}")
     if far and far.weight != 1:
         _check_weighs(loss)
-    mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in critic.modules())
+    mixes = any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) and (m.training or m.running_mean is None)
+        for m in critic.modules()
+    )
     if mixes and (_places(penalties) or _nearby(penalties) or view.normalize or received):
         raise UsageError(
             "penalties and gradient normalization differentiate each sample's logit alone, but batch norm in the "

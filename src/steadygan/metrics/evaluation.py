@@ -83,7 +83,7 @@ def evaluate(
     `data` is a data set, or real images. Either side may be a tensor [n, C, H, W], an array, a list of arrays or of
     Pillow's images, or a DataLoader or dataset of torch (`as_tensor`). All generated images of a set are scored by
     default. Images are uint8 or floating point in [-1, 1], and are rounded to 8 bits. Samples are generated `batch` at
-    a time, without gradients.
+    a time.
 
     `value_range` is the range of floating-point images on both sides, such as (0, 1). Without it, a set of images that
     lies in [0, 1] is refused if the real images have darker values (`looks_like_units`).
@@ -199,11 +199,10 @@ def _made(
         _check_units("generated", torch.stack(lows).min().item(), torch.stack(highs).max().item())
 
 
-@torch.no_grad()
 def _generated(generate: Generate, count: int) -> Any:
     try:
         return generate(count)
-    except Exception as error:
+    except TypeError as error:  # as of a layer that gets a number
         if not isinstance(generate, torch.nn.Module):
             raise
         raise UsageError(

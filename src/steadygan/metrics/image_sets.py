@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from steadygan.data.decoding import DEEP, picture
 from steadygan.data.image_files import shape_text
@@ -22,7 +22,7 @@ def as_tensor(samples: Any) -> Tensor:
 
     `samples` is a tensor, an array, or a list of tensors, arrays or Pillow's images. A list of images has images of one
     shape. In arrays of images the channels come first or last, and grey images may lack them. Tensors are [n, C, H, W].
-    Of a DataLoader or a map-style dataset of torch it is the samples, without labels. Raises UsageError for anything
+    Of a DataLoader or a dataset of torch it is the samples, without labels. Raises UsageError for anything
     else.
 
     >>> as_tensor(np.zeros((5, 8, 8, 3), np.uint8)).shape, as_tensor([Image.new("L", (4, 2))]).shape
@@ -33,9 +33,11 @@ def as_tensor(samples: Any) -> Tensor:
     if isinstance(samples, np.ndarray):
         return _channels_first(samples)
     if isinstance(samples, DataLoader):
-        return torch.cat([as_tensor(split(batch)[0]) for batch in samples])
-    if isinstance(samples, Dataset) and hasattr(samples, "__len__"):
-        return torch.stack([sample(split(samples[i])[0]) for i in range(len(samples))])
+        return torch.cat(_some([as_tensor(split(batch)[0]) for batch in samples]))
+    if isinstance(samples, Dataset):
+        iterable = isinstance(samples, IterableDataset) or not hasattr(samples, "__len__")
+        items: Any = samples if iterable else map(samples.__getitem__, range(len(samples)))  # type: ignore[arg-type]
+        return torch.stack(_some([sample(split(item)[0]) for item in items]))
     if not isinstance(samples, Sequence) or isinstance(samples, str | bytes) or not samples:
         raise UsageError(
             f"samples are a tensor, an array, a list of images or a function, not {type(samples).__name__}: convert "
@@ -52,6 +54,12 @@ def as_tensor(samples: Any) -> Tensor:
                 f"{found[0].dtype}: give all one shape and type"
             )
     return torch.stack(found) if all(tensors) else _channels_first(np.stack(found))
+
+
+def _some(found: list[Tensor]) -> list[Tensor]:
+    if not found:
+        raise UsageError("a loader or dataset of samples has none: give one with samples")
+    return found
 
 
 def _one(sample: Any) -> np.ndarray:

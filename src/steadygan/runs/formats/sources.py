@@ -205,6 +205,7 @@ def _names(text: str) -> list[str]:
 
 
 def _global(table: symtable.SymbolTable) -> set[str]:
-    """The names that a piece of source reads from its module."""
-    here = {s.get_name() for s in table.get_symbols() if s.is_referenced() and s.is_global()}
+    """The names that a piece of source reads from its module. A class body may do so before it binds one itself."""
+    of_class = table.get_type() == "class"
+    here = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (of_class or s.is_global())}
     return here.union(*map(_global, table.get_children()))
