@@ -345,7 +345,10 @@ def value(
     above: float | None = None,
     below: float | None = None,
 ) -> Any:
-    """The type of a number that may be a schedule or a sweep, all of it within low <= v <= high, above < v < below."""
+    """The type of a number that may be a schedule or a sweep, all of it within low <= v <= high and v > above.
+
+    v < below is for a number and each of a sweep: a schedule may end there.
+    """
 
     def check(number: Any) -> Any:
         for end in ends(number):
@@ -355,9 +358,7 @@ def value(
                 raise ValueError(f"must be more than {above:g}, not {end:g}")
             if high is not None and end > high:
                 raise ValueError(f"must be at most {high:g}, not {end:g}")
-            if (
-                below is not None and end >= below and not isinstance(number, BaseModel)
-            ):  # a schedule may end there
+            if below is not None and end >= below and not isinstance(number, Strict):
                 raise ValueError(f"must be less than {below:g}, not {end:g}")
         return number
 
