@@ -83,7 +83,8 @@ def method_row(figures: Figures, table: Table, method: str) -> str:
     steps = scores(figures, str(table), "equal steps", table.score).get(method, [])
     seconds = scores(figures, str(table), "equal seconds", table.score).get(method, [])
     other = scores(figures, str(table), "equal steps", table.score.replace("kd", "fd", 1)).get(method, [])
-    where = lines[0]["at"]["equal seconds"]["step"]
+    where = dict.fromkeys(f"{line['at']['equal seconds']['step']:,}" for line in lines)
+    each = dict.fromkeys(f"{1000 * line['seconds_a_step']:.1f}" for line in lines)
     cells = [
         METHODS[method].name,
         norm,
@@ -91,11 +92,11 @@ def method_row(figures: Figures, table: Table, method: str) -> str:
         spread(steps, 2),
         spread(other, 0),
         spread(seconds, 2),
-        f"{where:,}",
+        " and ".join(where),
     ]
     critics = [line["at"]["equal steps"]["critic"] for line in lines]
     cells += [
-        f"{1000 * lines[0]['seconds_a_step']:.1f}",
+        " and ".join(each),
         spread([c["spread"] for c in critics], 3),
         spread(gaps(figures, str(table), "equal steps")[method], 2),
     ]

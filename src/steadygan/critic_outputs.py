@@ -161,7 +161,8 @@ def answer(
             f"the critic returned {_kind(found)}: say which of it are the logits, such as "
             f"logits=lambda out: {_example(found)}"
         )
-    each = critics(list(found) if logits and isinstance(found, tuple) else found)
+    chosen = logits and isinstance(found, tuple) and _is_list_of_tensors(list(found))
+    each = critics(list(found) if chosen else found)
     return each[0] if isinstance(found, Tensor) else each
 
 

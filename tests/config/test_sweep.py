@@ -127,7 +127,7 @@ def test_what_is_no_sweep_is_said_in_a_sentence(assignments, samples, sentence):
     [
         ("optimizer.lr=log(1e-3, 1e-2)", ""),
         ("batch=uniform(-3, 4)", "batch should be greater than or equal to 1, not -3"),
-        ("ema.decay=uniform(0.5, 1.5)", "ema.decay must be at most 1, not 1.5"),
+        ("ema.decay=uniform(0.5, 1.5)", "ema.decay must be less than 1, not 1.5"),
         ("optimizer.name=uniform(1, 2)", "optimizer"),
     ],
 )

@@ -99,7 +99,7 @@ def test_yaml_on_the_page_parses(block):
 
 TYPES = {
     "fake_as_real.count": "number >= 0, schedule or list",
-    "ema.decay": "number >= 0 and <= 1, schedule or list",
+    "ema.decay": "number >= 0 and < 1, schedule or list",
     "game.ebgan.margin": "number > 0, schedule or list",
     "batch": "whole number >= 1",
     "seed": "whole number >= 0",

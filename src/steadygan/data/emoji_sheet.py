@@ -48,7 +48,7 @@ def emoji(root: str | Path | None = None, size: int = 64, filter: str = "lanczos
 
     >>> emoji(size=0)
     Traceback (most recent call last):
-    steadygan.errors.UsageError: size is 0; give a whole number, 1 or more
+    steadygan.errors.UsageError: size is 0; give a whole number from 1 to 8192
     """
     return load(emoji_source(root, "train", size, filter))
 
