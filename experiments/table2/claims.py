@@ -174,8 +174,8 @@ QUESTIONS = (
                 "WGAN-GP is better than NSGAN",
                 "wgan-gp",
                 "nsgan",
-                "At equal steps its critic has five times as many updates. At equal seconds its mean is higher in every "
-                "table; on CIFAR-10 with GN's CNN the interval includes 0",
+                "At equal steps its critic has five times as many updates. At equal seconds its mean is higher in "
+                "every table; on CIFAR-10 with GN's CNN the interval includes 0",
             ),
             Claim(
                 "R3GAN",
