@@ -20,7 +20,7 @@ from steadygan.metrics import Extractor, Read
 POINTS = ("every.log=5", "every.score=10", "every.diagnostics=0", "compile=false", "batch=8")
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_events_have_a_number_for_each_member_also_of_one(seeds, tmp_path):
     folder = trained.train_once("ring8-simultaneous", tmp_path / "run", seeds, 10, *POINTS)
     lines = trained.events(folder)
