@@ -114,8 +114,8 @@ class Network:
 def alive(t: Tensor) -> Tensor:
     """Return a tensor without the wrappers of torch's transforms that have ended: a clone takes only one of them off.
 
-    A buffer has several where a penalty differentiates a critic that is itself normalized by its gradient. Dynamo has no
-    such wrappers: it traces transforms as functions.
+    A buffer has several where a penalty differentiates a critic that is itself normalized by its gradient. Dynamo has
+    no such wrappers: it traces transforms as functions.
     """
     if torch.compiler.is_dynamo_compiling():
         return t
