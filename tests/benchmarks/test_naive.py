@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks import gpu, images
 from benchmarks.naive import twin_d, twin_g
 from steadygan import config
-from steadygan.build import Own, build
+from steadygan.build import Own, Run, build
 from steadygan.data import Data
 from steadygan.game.vector_field import field
 
@@ -27,11 +27,15 @@ def shortened(task: gpu.Task) -> gpu.Task:
     )
 
 
+def game_of(task: gpu.Task) -> Run:
+    own = Own(data=Data("random", task.shape, rows=gpu.images(task.shape))) if task.shape else Own()
+    return build(config.parse(task.settings), own)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_a_naive_loop_has_the_gradients_of_the_game(name):
     task = shortened(TASKS[name])
-    own = Own(data=Data("random", task.shape, rows=gpu.images(task.shape))) if task.shape else Own()
-    run = build(config.parse(task.settings), own)
+    run = game_of(task)
     batch = run.draws(0)
     nets: dict[str, nn.Module] = {}
     for who, player in run.game.players.items():
@@ -47,4 +51,7 @@ def test_a_naive_loop_has_the_gradients_of_the_game(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_a_naive_loop_draws_what_its_penalty_needs(name):
     task = shortened(TASKS[name])
-    gpu.naive(task, CPU, compiles=False).iteration()  # KeyError without
+    loop = gpu.naive(task, CPU, compiles=False)
+    loop.iteration()
+    wanted = game_of(task).draws(0)[0]
+    assert {key: t.shape for key, t in loop.draw().items()} == {key: t.shape for key, t in wanted.items()}

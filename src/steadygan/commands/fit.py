@@ -418,8 +418,7 @@ def _resumed_loss(folder: Path, loss: Any, note: Note) -> dict[str, Any]:
 
 def _game(raw: Mapping[str, Any]) -> str:
     """The name of a configuration's game."""
-    game = raw.get("game", "gan")
-    return str(game.get("name", "gan") if isinstance(game, Mapping) else game)
+    return str(_section(raw.get("game", "gan")).get("name", "gan"))
 
 
 def _placed(options: Mapping[str, Any], resumed: str = "") -> dict[str, Any]:
@@ -475,8 +474,7 @@ def _joined(section: Any, home: str, key: str, value: Any) -> Any:
 
 def _with_loss(raw: dict[str, Any], loss: Any) -> dict[str, Any]:
     """The configuration with its game's loss, where the game has one."""
-    game = raw.get("game", "gan")
-    game = dict(game) if isinstance(game, Mapping) else {"name": game}
+    game = _section(raw.get("game", "gan"))
     part = GAMES.get(str(game.get("name", "gan")))
     if part and "loss" in part.options and "loss" not in game:
         game["loss"] = loss if isinstance(loss, str) else "own"
