@@ -33,13 +33,39 @@ def command_line(*words: object) -> str:
     return shlex.join(["steadygan", *map(str, words)])
 
 
+ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "wasserstein": ("wgan", "wgan_gp"),
+    "hinge": ("hinge_loss",),
+    "least_squares": ("lsgan", "ls", "mse"),
+    "non_saturating": ("bce", "dcgan", "gan", "logistic", "ns", "nsgan", "softplus", "vanilla"),
+    "minimax": ("saturating",),
+    "relativistic": ("rpgan", "rsgan"),
+    "one_centered": ("1gp", "gp", "wgan_gp"),
+    "one_sided": ("lp", "wgan_lp"),
+    "zero_centered": ("0gp", "zero_gp"),
+    "spectral_normalized": ("sn", "sngan"),
+    "gradient_normalized": ("gn", "gngan"),
+    "penalty_gradient_normalized": ("pgn", "pgngan"),
+    "consensus": ("co", "conopt", "consensus_optimization"),
+    "optimistic": ("ogda", "omd", "optimistic_mirror_descent"),
+    "extragradient": ("eg",),
+    "symplectic": ("sga",),
+    "diffaugment": ("diff_aug", "diffaug"),
+}
+"""What other programs and papers call the parts of a recipe."""
+
+
 def nearest(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
     """Say what `word` may have meant: the closest of `known`. When none is close: `otherwise`, or all of them.
 
-    >>> nearest("hinje", ["hinge", "wasserstein"])
-    "did you mean 'hinge'?"
+    >>> nearest("hinje", ["hinge", "wasserstein"]), nearest("WGAN", ["hinge", "wasserstein"])
+    ("did you mean 'hinge'?", "did you mean 'wasserstein'?")
     """
     names = sorted(known)
+    usual = word.lower().replace("-", "_")
+    same = [name for name in names if usual in ELSEWHERE.get(name, ())]
+    if same:
+        return f"did you mean {same[0]!r}?"
     close = [
         name for name in difflib.get_close_matches(word, names, n=3, cutoff=0.5) if 2 * len(name) > len(word)
     ]

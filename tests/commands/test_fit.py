@@ -320,6 +320,9 @@ def test_what_is_not_given_again_stays_where_a_run_is_taken_up(tmp_path, capsys)
     assert kept("c", 4, optimizer=each)["optimizer"]["G"]["betas"] == [0.5, 0.999]
     kept("d", 4, optimizer={name: {**part, "betas": [0.5, 0.9]} for name, part in each.items()})
     assert kept("d", 6, optimizer=each, resume=True)["optimizer"]["D"]["betas"] == [0.5, 0.9]
+    kept("f", 4, optimizer={"name": "adam", "lr": 1e-3, "betas": [0.5, 0.9]})
+    assert kept("f", 6, optimizer="adam", resume=True)["optimizer"]["lr"] == 1e-3
+    assert kept("g", 4, optimizer="adam")["optimizer"]["lr"] == 2e-4
     kept("e", 4, loss="non-saturating")
     kept("e", 6, loss="non-saturating", resume=True)
     assert "so far" not in capsys.readouterr().err
@@ -543,6 +546,10 @@ def test_a_run_is_evaluated_diagnosed_and_reported(fitted, tmp_path):
     (card,) = fitted.evaluate(generated=20)
     assert {"w1", "w2", "sliced_w2"} <= set(card.scores)
     assert fitted.diagnose()
+    lines = map(json.loads, (fitted.folder / "events.jsonl").read_text().splitlines())
+    logged = {line["step"]: line["loss/D"] for line in lines if "loss/D" in line}
+    series = fitted.history().series["loss/D"]
+    assert dict(zip(series.steps.tolist(), series.values.tolist())) == logged
     for out, written in ((None, fitted.folder), (tmp_path, tmp_path)):
         assert fitted.report(out) == written / "report.html"
         assert "<html" in (written / "report.html").read_text()

@@ -21,8 +21,9 @@ from steadygan import config
 from steadygan.build import build
 from steadygan.config.field_types import steps_of
 from steadygan.config.overrides import read_yaml
+from steadygan.config.registry import AUGMENTATIONS, DYNAMICS, LOSSES, NORMALIZATIONS, PENALTIES
 from steadygan.config.resolve import resolve
-from steadygan.errors import UsageError
+from steadygan.errors import ELSEWHERE, UsageError
 from steadygan.recipes.catalogue import find_recipe, recipe_files
 
 RECIPES = list(recipe_files().values())
@@ -53,6 +54,7 @@ GOOD: dict[str, st.SearchStrategy] = {
     "members": st.integers(1, 2**16),
     "natural": st.integers(0, 10**9),
     "size": st.one_of(st.none(), st.integers(1, 10**9)),
+    "threads": st.one_of(st.none(), st.integers(1, 1024)),
     "positive": real(1e-300, 1e300),
     "noise": real(0, 1e300),
     "share": real(0, 0.999999),
@@ -86,6 +88,7 @@ BAD: dict[str, list[Any]] = {
     "members": [0, -3, 1.5, 2**16 + 1, 10**9, [1], *NOT_A_NUMBER],
     "natural": [-1, 1.5, [1], *NOT_A_NUMBER],
     "size": [0, -3, 1.5, "many", {"x": 1}, [1]],
+    "threads": [0, -3, 1.5, 1025, "many", {"x": 1}, [1]],
     "positive": [0, -1.0, math.nan, math.inf, [1.0], *NOT_A_NUMBER],
     "noise": [-1e-9, math.nan, math.inf, [1.0], *NOT_A_NUMBER],
     "share": [-0.1, 1.0, math.nan, [0.5], *NOT_A_NUMBER],
@@ -237,7 +240,7 @@ VALID = st.fixed_dictionaries(
         "precision": leaf("precision"),
         "channels_last": leaf("flag"),
         "device": leaf("text"),
-        "threads": leaf("size"),
+        "threads": leaf("threads"),
         "gpu": group(tf32=leaf("flag"), autotune=leaf("flag"), graphs=leaf("flag")),
         "every": group(log=leaf("span"), score=leaf("times"), checkpoint=leaf("span")),
         "keep": group(last=leaf("count"), best=leaf("text or none")),
@@ -457,6 +460,30 @@ def test_an_unknown_name_is_refused_by_its_path_and_the_nearest_name_named(tree,
     assert names(sentence, dotted(path[:-1])), sentence
     assert repr(typo) in sentence
     assert_hint(sentence, typo, name)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "meant"),
+    [
+        ("game.loss=wgan-gp", "wasserstein"),
+        ("game.loss=BCE", "non_saturating"),
+        ("critic.penalties=[wgan-gp]", "one_centered"),
+        ("critic.normalization=SN", "spectral_normalized"),
+        ("critic.normalization=pgn", "penalty_gradient_normalized"),
+        ("dynamics=sga", "symplectic"),
+        ("augment=DiffAug", "diffaugment"),
+    ],
+)
+def test_a_name_of_other_programs_is_answered_with_ours(assignment, meant):
+    """Letter by letter WGAN is nearer to `own` than to `wasserstein`."""
+    with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
+        config.parse(config.override(find_recipe("digits-fargan")[1], [assignment]))
+
+
+def test_the_names_of_other_programs_stand_for_parts_and_are_none_themselves():
+    parts = {name for known in (LOSSES, PENALTIES, NORMALIZATIONS, DYNAMICS, AUGMENTATIONS) for name in known}
+    assert ELSEWHERE.keys() <= parts
+    assert parts.isdisjoint(itertools.chain(*ELSEWHERE.values()))
 
 
 def test_a_folder_as_the_name_of_data_is_told_its_own_key(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ from steadygan.config.schema import Config, Critic
 from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.data.reading import with_held
-from steadygan.diagnostics import Verdicts, diagnose
+from steadygan.diagnostics import History, Verdicts, diagnose
 from steadygan.errors import RunFailed, UsageError, nearest, said
 from steadygan.files import write_whole
 from steadygan.game import unflatten
@@ -113,7 +113,11 @@ class Fitted:
 
     def diagnose(self, member: int = 0) -> Verdicts:
         """Return the verdicts on the run, the cause first."""
-        return diagnose(events_of(self.folder).history(member))
+        return diagnose(self.history(member))
+
+    def history(self, member: int = 0) -> History:
+        """Return every logged scalar by its key in events.jsonl: `run.history().series["loss/D"].values`."""
+        return events_of(self.folder).history(member)
 
     def report(self, out: str | Path | None = None) -> Path:
         """Write the report page to a file or a folder, by default the run folder, and return its path."""
@@ -243,7 +247,7 @@ def fit(
         options |= _resumed_loss(Path(out), loss, note)
         return Fitted(Path(out), own, nets, console)._changed(options)
     raw = _with_loss({"steps": 10_000, "optimizer": ADAM, **raw, **_placed(options)}, chosen)
-    raw["optimizer"] = _with_betas(raw["optimizer"])
+    raw["optimizer"] = _filled(raw["optimizer"])
     raw["networks"] = {"name": "own", "latent": _whole(latent)}
     settings = config.parse(raw, "fit")
     if settings.seeds > 1 and any(isinstance(net, nn.Module) for net in nets.values()):
@@ -396,13 +400,11 @@ def _kept(before: Any, changed: Any) -> Any:
     return changed
 
 
-def _with_betas(optimizer: Any) -> Any:
-    """Adam with this module's betas where it has none of its own: the usual 0.9 is a momentum that GANs suffer from."""
-    if not isinstance(optimizer, Mapping):
-        return optimizer
-    if "name" not in optimizer:  # one of each player
-        return {key: _with_betas(part) for key, part in optimizer.items()}
-    return {"betas": ADAM["betas"], **optimizer} if _named_alike(optimizer, ADAM) else optimizer
+def _filled(optimizer: Any) -> Any:
+    """Adam with what it lacks of `ADAM`: its usual betas have a momentum of 0.9, from which GANs suffer."""
+    if isinstance(optimizer, Mapping) and "name" not in optimizer:  # one of each player
+        return {key: _filled(part) for key, part in optimizer.items()}
+    return {**ADAM, **_section(optimizer)} if _named_alike(optimizer, ADAM) else optimizer
 
 
 def _resumed_loss(folder: Path, loss: Any, note: Note) -> dict[str, Any]:

@@ -35,6 +35,7 @@ __all__ = [
     "Span",
     "Strict",
     "Sweep",
+    "Threads",
     "Times",
     "Words",
     "bounded",
@@ -124,6 +125,7 @@ _Number = BeforeValidator(_no_truth)  # YAML reads `yes` and `on` as true, which
 
 Count = Annotated[int, Field(ge=1, lt=2**31), _Number]
 Members = Annotated[int, Field(ge=1, le=2**16), _Number]
+Threads = Annotated[int, Field(ge=1, le=1024), _Number]
 Classes = Annotated[int, Field(ge=2, lt=2**31), _Number]
 Natural = Annotated[int, Field(ge=0, lt=2**63), _Number]
 Real = Annotated[float, _Number]

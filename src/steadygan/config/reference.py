@@ -6,7 +6,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from steadygan.config.field_types import Named, Scheduled, Strict, Words, bounded, spelled
@@ -228,12 +228,12 @@ def words(kind: Any, metadata: Sequence[Any] = ()) -> str:
 
 def _simple(kind: type, metadata: Sequence[Any]) -> str:
     if kind in (int, float):
-        low, above, below = (
+        low, high, above, below = (
             next((getattr(part, sign) for part in metadata if isinstance(part, bound)), None)
-            for bound, sign in ((Ge, "ge"), (Gt, "gt"), (Lt, "lt"))
+            for bound, sign in ((Ge, "ge"), (Le, "le"), (Gt, "gt"), (Lt, "lt"))
         )
-        number = bounded("whole number" if kind is int else "number", low, above=above)
-        return number if below is None or below >= LIMITLESS else f"{number} and < {below:g}"
+        limit = below if below and below < LIMITLESS else None
+        return bounded("whole number" if kind is int else "number", low, high, above, limit)
     return {bool: "true or false", str: "text", NoneType: "null"}.get(kind, "section")
 
 

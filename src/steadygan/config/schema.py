@@ -19,6 +19,7 @@ from steadygan.config.field_types import (
     Share,
     Span,
     Strict,
+    Threads,
     Times,
     Words,
     choice,
@@ -333,7 +334,7 @@ class Config(Strict):
     device: str = Field("auto", examples=["cpu"])
     """auto (a GPU where there is one), cpu, cuda, cuda:1, mps or xpu."""
 
-    threads: Count | None = Field(None, examples=[2])
+    threads: Threads | None = Field(None, examples=[2])
     """CPU threads of the run. null: as many as torch takes."""
 
     gpu: Gpu = Gpu()

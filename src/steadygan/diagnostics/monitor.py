@@ -126,9 +126,8 @@ class Monitor:
         self._compared: Measures = {}  # features of these, and what else all diagnostics passes share
         self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=REACH)
         self._before: dict[str, list[Tensor]] = {}  # parameters a step before a diagnostics pass
-        self._marks: dict[
-            str, Tensor
-        ] = {}  # sums over the parameters at the first call, then at the last diagnostics pass
+        # Sums over the parameters, at the first call and then at the last diagnostics pass.
+        self._marks: dict[str, Tensor] = {}
         self._next = start - start % every + every
         self._next_pass = start + 1  # the first call is checked
         self._passes, self._due, self._good = 0, PATIENCE, start

@@ -66,17 +66,9 @@ def check(critic: object, generator: object, every: object, start: object, facts
     for name in facts.get("penalties") or ():
         if name not in PENALTIES | PAIRED:
             raise UsageError(
-                f"steadygan has no penalty {name!r}, {_meant(name)}; leave out a penalty that is none of these"
+                f"steadygan has no penalty {name!r}, {nearest(name, PENALTIES | PAIRED)}; leave out a penalty that is "
+                "none of these"
             )
-
-
-ALIASES = {"gp": "one_centered", "wgan_gp": "one_centered", "0gp": "zero_centered"}
-"""Other names of penalties in the literature."""
-
-
-def _meant(name: str) -> str:
-    known = ALIASES.get(name.lower().replace("-", "_"))
-    return f"did you mean {known!r}?" if known else nearest(name, PENALTIES | PAIRED)
 
 
 def objective(loss: str | Loss | Callable[[Tensor], Tensor] | None) -> tuple[str | None, Told | None]:
