@@ -4,11 +4,15 @@ import io
 import re
 
 import pytest
+import torch
 from rich.console import Console
 
+from steadygan.build import build
 from steadygan.commands import dry_run
 from steadygan.commands.dry_run import Processes
 from steadygan.config import parse
+from steadygan.data import Data
+from steadygan.errors import UsageError
 
 G, D, NUMBER = 8642, 8577, 4
 """Parameters of FARGAN's synthetic networks (its Tables 3 and 4), and bytes of a float32."""
@@ -55,3 +59,43 @@ def test_a_batch_that_does_not_divide_is_as_slow_as_the_largest_share():
     """64 rows on 3 processes: one of them has 22."""
     out = said(Processes(3, 1e15, 1e6))
     assert "efficiency: 97%" in out  # 64 / (3 x 22)
+
+
+@pytest.mark.parametrize(
+    ("data", "mebibytes"),
+    [
+        ("cifar10", 50_000 * 3 * 32**2 / 2**20),
+        ({"name": "cifar10", "limit": 1000}, 1000 * 3 * 32**2 / 2**20),
+        ({"name": "celeba_hq", "split": "train", "size": 32}, 27_000 * 3 * 32**2 / 2**20),
+        ("fashion_mnist", None),
+    ],
+    ids=["all images", "some of them", "resized", "grey"],
+)
+def test_the_cost_is_known_before_the_data_are_there(data, mebibytes, tmp_path, monkeypatch):
+    """A dry run of ImageNet-64 asked for its 13 GB first. The same step on images that are there costs as much."""
+    monkeypatch.setenv("STEADYGAN_DATA", str(tmp_path))
+    channels = 3 if mebibytes else 1
+    game = {"name": "gan", "loss": "non_saturating", "conditional": "celeba" not in str(data)}
+    settings = {"networks": {"name": "dcgan", "width": 4, "latent": 8}, "game": game, "batch": 4}
+    monkeypatch.setattr("steadygan.data.fashion_files.DEBIAN_FASHION", tmp_path / "debian")
+    out = said(None, data=data, **settings)
+    rows = torch.randint(256, (40, channels, 32, 32), dtype=torch.uint8)
+    here = Data("here", tuple(rows.shape[1:]), rows, labels=torch.arange(40) % 10, classes=10)
+    monkeypatch.setattr(dry_run, "build", lambda settings, own: build(settings, own._replace(data=here)))
+    there = said(None, data="own", **settings)
+
+    def line(text, name):
+        return re.search(rf"# {name}: (.*?)(;|$)", text, re.MULTILINE)[1]
+
+    assert "is not on this machine: its published size is taken" in line(out, "data")
+    for name in ("parameters", "a step", "memory"):
+        assert line(out, name) == line(there, name)
+    if mebibytes:
+        assert f"; data {mebibytes:,.1f} MiB more" in out
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_set_without_a_published_number_has_to_be_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEADYGAN_DATA", str(tmp_path))
+    with pytest.raises(UsageError, match="LSUN was not found"):
+        said(None, data={"name": "lsun", "size": 32}, networks="dcgan")

@@ -12,9 +12,14 @@ from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
 from steadygan.commands.step_cost import StepCost, parameters, state_bytes, step_cost
 from steadygan.config import Config
+from steadygan.config.registry import DATA
+from steadygan.config.resolve import resolve
+from steadygan.data import Data
+from steadygan.data.sources import NotFound
 from steadygan.files import memory
 from steadygan.game.state import Step
 from steadygan.recipes.speed import product_speed
+from steadygan.runs.folder import plain_settings
 from steadygan.runs.team import check_rows
 from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
@@ -43,10 +48,15 @@ def dry_run(
     """Print the resolved configuration, the number of parameters, and FLOPs, memory and time of a step.
 
     With `processes` also what each of them holds and sends, and their efficiency. FLOPs and memory are those of an
-    eager step, counted without running it. A step of about a second or less is also run, to time it. Nothing is
-    written beside the cache.
+    eager step, counted without running it. A step of about a second or less is also run, to time it. A named set of
+    images need not be there: black images of its size stand for it. Nothing is written beside the cache.
     """
-    run = build(settings, own)
+    data = None
+    try:
+        run = build(settings, own)
+    except NotFound as missing:
+        data = stand_in(settings, missing)
+        run = build(config.parse({**plain_settings(settings), "data": "own"}), own._replace(data=data))
     if processes:
         check_rows(run, spread(len(run.members), processes.number).processes)
     for line in config.dump(settings).splitlines():
@@ -54,7 +64,8 @@ def dry_run(
     step, members = step_cost(run), len(run.members)
     flops, peak = members * step.flops, members * step.peak
     seconds = _seconds(run, flops, peak, settings.threads)
-    facts = {
+    facts = {"data": f"{data.name} is not on this machine: its published size is taken"} if data else {}
+    facts |= {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
         "members": f"{members}",
         "a step": f"{flops / 1e6:,.1f} MFLOP, {peak / 2**20:,.1f} MiB peak memory beside the state",
@@ -67,6 +78,22 @@ def dry_run(
         facts |= _shared(run, step, processes, alone)
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)
+
+
+def stand_in(settings: Config, missing: NotFound) -> Data:
+    """Black images as many and as large as those of the named data set, which take no memory.
+
+    Raises `missing` where it is not published how many there are.
+    """
+    chosen = resolve(settings).data
+    known, options = DATA[chosen.name].known, chosen.options
+    count = known.counts.get(options.get("split", "train")) if known else None
+    shape = (3, options["size"], options["size"]) if "size" in options else known and known.shape
+    if not (known and count and shape):
+        raise missing
+    rows = torch.zeros(1, *shape, dtype=torch.uint8).expand(min(count, options["limit"] or count), *shape)
+    labels = torch.zeros(len(rows), dtype=torch.int64) if known.classes else None
+    return Data(known.title, shape, rows, labels=labels, classes=known.classes)
 
 
 def _memory(run: Run, whole: int) -> str:

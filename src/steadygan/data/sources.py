@@ -48,6 +48,10 @@ class Source(NamedTuple):
     notes: Sequence[str] = ()
 
 
+class NotFound(UsageError):
+    """A named data set is in none of the user's folders."""
+
+
 class ClassifierPlan(NamedTuple):
     """How the classifier of a data set is trained: its steps and the width of its network."""
 
@@ -77,9 +81,9 @@ class DataSet(NamedTuple):
     padding: int = 0
     classifier: ClassifierPlan | None = None
 
-    def missing(self) -> UsageError:
+    def missing(self) -> NotFound:
         """The error for a missing data set: how to get it, and how to name its folder."""
-        return UsageError(
+        return NotFound(
             f"{self.title} was not found; {self.get}, and name its folder with --data-root or STEADYGAN_DATA"
         )
 
