@@ -1,4 +1,4 @@
-# The nine things one does here. CI runs `check` and `oldest`; `torches` installs what the two need.
+# What one does here. CI runs `check` and `oldest`; `torches` installs what the two need.
 PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := $(shell sed -n 's/.*"torch>=\(.*\)".*/\1/p' pyproject.toml)

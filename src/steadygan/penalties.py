@@ -366,7 +366,7 @@ def dragan(
     """Return mean_i (|grad D(u_i)| - 1)^2 at u_i = `perturb(x_real, noise, alpha)`: a scalar.
 
     It constrains the critic near the data only. D still trains on the data itself. Keywords and errors
-    are those of `r1`.
+    are those of `r1`, and the errors of `perturb`.
     Source: Kodali 2017 (deep regret analytic GAN), Eqn 3.
 
     >>> dragan(lambda x: 3 * x[:, 0], torch.randn(4, 2))

@@ -308,6 +308,7 @@ def only(**change):
         ({}, {"generated": 1}, "2 samples or more"),
         ({}, {"generated": 5}, "means nothing: take 20"),
         ({}, {"extractor": "litte0"}, "did you mean 'lite0'"),
+        ({"data": ring(), "generate": lambda n: torch.zeros(n, 2)}, {"real": 100}, "as many real ones"),
     ],
 )
 def test_what_cannot_be_scored_is_told_in_a_sentence(change, protocol, sentence):

@@ -131,7 +131,14 @@ def own(n: Names) -> dict[str, Any]:
     return {"own": value, "real_logits": real, "loss_D": hinge(real, n["D"](n["x_fake"])) + value}
 
 
-LOOPS = [patches, several, features, packs, labels, conditions, text, tables, one_pass, own]
+def mixed(n: Names) -> dict[str, Any]:
+    """Autocast leaves float64 as it is."""
+    real, fake = (n["D"](n[key]) for key in ("x_real", "x_fake"))
+    r1 = mean(squares(lambda x: n["D"](x).sum(), n["x_real"]))
+    return {"r1": r1, "loss_D": mean(softplus(-real)) + mean(softplus(fake)) + 10 * r1}
+
+
+LOOPS = [patches, several, features, packs, labels, conditions, text, tables, one_pass, own, mixed]
 
 
 @pytest.mark.parametrize(

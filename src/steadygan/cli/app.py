@@ -84,7 +84,10 @@ def steadygan(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Print the versions of steadygan and torch."
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the versions of steadygan, torch and Python.",
         ),
     ] = False,
 ) -> None:
@@ -289,8 +292,8 @@ def list_(
 ) -> None:
     """List the recipes, the configuration keys, or the names that a recipe may use.
 
-    KIND is recipes, config, losses, penalties, normalizations, consistency, augmentations,
-    dynamics, optimizers, networks, data, games or schedules.
+    KIND is recipes, config, losses, penalties, logit_penalties, normalizations, consistency,
+    augmentations, dynamics, optimizers, networks, data, games or schedules.
     """
     for line in listed(what, words or []):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

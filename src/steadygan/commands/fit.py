@@ -456,6 +456,10 @@ HINTS = {
     **dict.fromkeys(("n_critic", "d_steps"), 'write dynamics={"name": "alternating", "n_critic": 5}'),
     **dict.fromkeys(("amp", "fp16", "bf16"), 'write precision="bfloat16"'),
     **dict.fromkeys(("epochs", "num_epochs", "max_epochs", "iterations", "max_steps"), "write steps=10_000"),
+    **dict.fromkeys(
+        ("lr_schedule", "lr_scheduler", "scheduler"),
+        'write optimizer={"name": "adam", "lr": {"schedule": "cosine", "start": 0.0002, "stop": 0}}',
+    ),
     "batch_size": "write batch=64",
     "num_workers": "leave it out: images are decoded beside training",
     "verbose": "write quiet=False",

@@ -839,7 +839,7 @@ GAMES: dict[str, GamePart] = {
     ),
     "bilinear": GamePart(
         bilinear,
-        "The saddle phi . theta, on which simultaneous steps diverge. For networks=point.",
+        "The saddle of phi and theta's inner product, on which simultaneous steps diverge. For networks=point.",
         bare=True,
     ),
     "quadratic": GamePart(

@@ -10,7 +10,7 @@ __all__ = ["simultaneous"]
 
 
 def simultaneous(game: Game, optimizers: Mapping[str, Optimizer]) -> Rule:
-    """x <- x + h v(x): every player steps along its own gradient, all on one draw.
+    """x <- x + h v(x): every player steps against its own gradient, v = -g, all on one draw.
 
     Source: Mescheder 2017 (SimGA).
     """

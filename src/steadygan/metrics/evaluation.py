@@ -50,9 +50,10 @@ class Protocol:
     """How a generator is scored. A card has all these fields, with hashes of the data and of the extractor.
 
     `extractor` is a name of `metrics.EXTRACTORS` or an `Extractor`. Points need none. `generated` is the
-    number of samples: by default 10,000 images or 2,000 points. They are compared with `real` real ones
-    (None: all) of the data's `split`. `seed` starts the generator's random numbers. `weights` says whether
-    the weights are raw or averaged. `batch_norm` says which statistics batch norm uses.
+    number of samples: by default 10,000 images or 2,000 points. They are compared with `real` real images (None:
+    all) of the data's `split`, or with as many real points as there are samples. `seed` starts the generator's
+    random numbers. `weights` says whether the weights are raw or averaged. `batch_norm` says which statistics
+    batch norm uses.
     """
 
     extractor: str | Extractor = "lite0"
@@ -112,6 +113,8 @@ def evaluate(
         generate = next_ones(rows)
     if protocol.samples(data) < 2 or batch < 1 or (protocol.real is not None and protocol.real < 2):
         raise UsageError("a score needs 2 samples or more on each side, generated 1 or more at a time")
+    if protocol.real is not None and not data.images:
+        raise UsageError("points are compared with as many real ones as there are samples: leave out real")
     made = _made(generate, data, protocol, batch, value_range)
     described = describe(protocol, data)
     if not data.images:

@@ -113,6 +113,7 @@ def _tables() -> dict[str, Any]:
     return {
         "losses": registry.LOSSES,
         "penalties": registry.PENALTIES,
+        "logit_penalties": registry.LOGIT_PENALTIES,
         "normalizations": registry.NORMALIZATIONS,
         "consistency": registry.CONSISTENCY,
         "augmentations": registry.AUGMENTATIONS,
