@@ -122,7 +122,7 @@ def costs(found: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            "Processor seconds of the same steps with and without four passes, compiled, on one thread of an AMD EPYC, as medians:\n",
+            "Processor seconds of the same steps with and without four passes, compiled, one EPYC core, medians:\n",
             "| recipe | with passes | without | difference | quickest step | quickest pass | difference by these |",
             "|---|---|---|---|---|---|---|",
             *rows,

@@ -265,7 +265,7 @@ def test_a_stored_summary_with_a_damaged_checksum_is_read_again(tmp_path, monkey
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path))
     rows = torch.arange(4 * 16 * 16).remainder(251).to(torch.uint8).view(4, 1, 16, 16)
     found = Data("four", (1, 16, 16), rows)
-    extract = extractor("pixels8", channels=1)
+    extract = extractor("pixels8", channels=1)._replace(sha256="of these weights")
     first = evaluation.real_summary(found, None, extract)
     (file,) = (tmp_path / "statistics").glob("*.sha256")
     file.write_bytes(b"\xff\xfe")

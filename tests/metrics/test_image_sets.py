@@ -10,7 +10,7 @@ from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.errors import UsageError
 from steadygan.metrics import Extractor, Protocol, Read, evaluate
-from steadygan.metrics.image_sets import as_tensor, looks_like_units
+from steadygan.metrics.image_sets import as_tensor, black_and_white, looks_like_units
 
 PROTOCOL = Protocol("pixels8", generated=40)
 
@@ -138,7 +138,7 @@ def test_resized_images_in_0_to_1_overshoot_and_are_recognised():
             r"sample 1 is 1x8x9 torch\.float32 but sample 0 is 1x8x8",
         ),
         ([3], "a list of samples holds a int"),
-        ([], "not list: convert"),
+        ([], "is empty: give one with samples"),
         ("folder", "not str: convert"),
         (None, "not NoneType: convert"),
     ],
@@ -209,6 +209,112 @@ def test_a_data_set_keeps_its_name():
     assert card.protocol["data"] == "mine"
 
 
+# ----------------------------------------------------------------------------------------------------- wrong ranges
+
+FAR_OUT = {
+    "bytes as floats about 0": (lambda x: 127.5 * x, {}, "generated images lie far outside of"),
+    "normalised as for ImageNet": (lambda x: x / 0.45, {}, "generated images lie far outside of"),
+    "from 0 to 2": (lambda x: x + 1, {}, r"as if 0 were black.*value_range=\(0, 2\)"),
+    "from 0 to 1.5": (lambda x: 0.75 * (x + 1), {}, "as if 0 were black"),
+    "bytes under the range of units": (
+        lambda x: 127.5 * (x + 1),
+        {"value_range": (0, 1)},
+        "far outside of value_range",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "how", "sentence"), FAR_OUT.values(), ids=FAR_OUT)
+def test_a_range_that_cannot_be_meant_is_refused(change, how, sentence):
+    """All of these were cut to [-1, 1] and scored, between 4 and 110 where the same images have 0."""
+    reals = (floats(REAL) + 1) / 2 if how else REAL
+    with pytest.raises(UsageError, match=sentence):
+        scores(change(floats(REAL)), reals, **how)
+
+
+def test_real_images_that_fill_nothing_of_the_range_are_refused():
+    """Units said to be bytes are all black: every generator is perfect then."""
+    units = (floats(REAL) + 1) / 2
+    with pytest.raises(UsageError, match="less than a tenth of value_range"):
+        scores(units, units, value_range=(0, 255))
+
+
+def test_a_generator_without_a_tanh_may_exceed_its_range():
+    assert scores(1.3 * floats(FAKE))
+
+
+@pytest.mark.parametrize("given", [(0,), (0, 1, 2), 5, "01", ("0", "1"), (0, float("inf")), (1, 1), None])
+def test_what_is_no_range_is_refused(given):
+    with pytest.raises(UsageError, match="give the values of black and white"):
+        black_and_white(given)
+
+
+# ------------------------------------------------------------------------------------------------ wrong questions
+
+
+def test_the_split_is_what_its_card_says():
+    """Asked for held-out images, it scored the training images and wrote `test` on the card."""
+    data = given(REAL, held=FAKE)
+    test = evaluate(REAL, data, Protocol("pixels8", split="test"))
+    assert test.scores == evaluate(REAL, FAKE, Protocol("pixels8", split="test")).scores
+    assert test.protocol["data_sha256"] != evaluate(REAL, data, Protocol("pixels8")).protocol["data_sha256"]
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (3, 4, 4), (3, 2, 8, 8)])
+def test_samples_that_an_extractor_cannot_read_are_no_points(shape):
+    rows = torch.rand(40, *shape) * 2 - 1
+    with pytest.raises(UsageError, match="an extractor reads images"):
+        evaluate(rows, rows, Protocol("pixels8"))
+    assert "w1" in evaluate(rows, rows).scores  # without one they are
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Protocol(generated=20.5),
+        lambda: Protocol(real="30"),
+        lambda: Protocol(generated=2**31),
+        lambda: Protocol(seed=-1),
+        lambda: Protocol(seed=2**64),
+        lambda: evaluate(FAKE, REAL, "pixels8"),
+        lambda: evaluate(FAKE, REAL, Protocol(None)),
+        lambda: evaluate(FAKE, REAL, PROTOCOL, batch=1.5),
+        lambda: evaluate(FAKE, torch.tensor(1.0), PROTOCOL),
+        lambda: evaluate(
+            FAKE, Data("endless", (3, 8, 8), draw=lambda g, n: torch.zeros(n, 3, 8, 8)), PROTOCOL
+        ),
+    ],
+)
+def test_what_is_no_question_has_a_sentence(made):
+    with pytest.raises(UsageError):
+        made()
+
+
+def test_too_few_images_are_refused_before_any_is_read():
+    seen = []
+    extract = Extractor("seen", lambda x: seen.append(x) or Read(x.flatten(1)), 192, "", "")
+    with pytest.raises(UsageError, match="a score of 10 images means nothing: take 20"):
+        evaluate(FAKE[:10], REAL, Protocol(extract))
+    assert not seen
+
+
+@pytest.mark.parametrize(
+    "read", [lambda x: x.flatten(1)[:-1], lambda x: x.flatten(1).numpy(), lambda x: None]
+)
+def test_an_extractor_has_a_row_for_each_image(read):
+    with pytest.raises(UsageError, match=r"has to return a tensor of features \[n, 192\]"):
+        evaluate(FAKE, REAL, Protocol(Extractor("odd", read, 192, "", "")))
+
+
+def test_two_extractors_without_a_hash_share_no_statistics():
+    """The second one used what the first had kept of the real images, under the same name."""
+    found = []
+    for read in (lambda x: x.flatten(1), lambda x: 3 * x.flatten(1)):
+        extract = Extractor("mine", read, 192, "none", "")
+        found.append(evaluate(REAL, REAL, Protocol(extract)).scores["fd_mine"].value)
+    assert found == pytest.approx([0, 0], abs=1e-6)
+
+
 # -------------------------------------------------------------------------------------------- as engineers hold theirs
 
 
@@ -257,6 +363,13 @@ def test_a_module_of_latents_is_told_what_to_pass_and_one_of_counts_is_called(se
             return fake[:n]
 
     assert card(Counts(), real) == card(fake, real)
+
+    class Views(torch.nn.Module):
+        def forward(self, z):
+            return z.view(-1, 3, 8, 8)
+
+    with pytest.raises(UsageError, match="a generator takes latents"):
+        card(Views(), real)
     with pytest.raises(
         UsageError, match=r"a generator takes latents: pass lambda n: G\(torch.randn\(n, latent\)\)"
     ):

@@ -21,7 +21,8 @@ from steadygan.files import BINARY, cache_folder, read_whole, write_whole
 from steadygan.metrics.extractors.base import Extractor, Score, check_images, in_bytes, read_by
 from steadygan.metrics.extractors.registry import extractor, score_name
 from steadygan.metrics.feature_scores import Summary, scores
-from steadygan.metrics.image_sets import as_tensor, in_range, looks_like_units, next_ones
+from steadygan.metrics.hash_sampling import priorities
+from steadygan.metrics.image_sets import as_tensor, black_and_white, in_range, looks_like_units, next_ones
 from steadygan.metrics.kernel import pooled_pixels
 from steadygan.metrics.neighbours import memorisation
 from steadygan.metrics.points import EXACT, points_scores
@@ -41,8 +42,8 @@ FORMAT = 1
 IMAGES, POINTS = 10_000, 2_000
 """Samples to generate by default. The exact transport between points is cubic in their number."""
 
-MEMORISED = 10_000
-"""Generated images, the first ones, that are compared with the training images."""
+MEMORISED, FEWEST = 10_000, 20
+"""Generated images at most that are compared with the training images, and images at least that have a score."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Protocol:
 
     `extractor` is a name of `metrics.EXTRACTORS` or an `Extractor`. Points need none. `generated` is the
     number of samples: by default 10,000 images or 2,000 points. They are compared with `real` real images (None:
-    all) of the data's `split`, or with as many real points as there are samples. `seed` starts the generator's
-    random numbers. `weights` says whether the weights are raw or averaged. `batch_norm` says which statistics
-    batch norm uses.
+    all), or with as many real points as there are samples. The `split` test takes the held-out images of a data
+    set that has some; train, and any other name, takes its rows. `seed` starts the generator's random numbers.
+    `weights` says whether the weights are raw or averaged. `batch_norm` says which statistics batch norm uses.
     """
 
     extractor: str | Extractor = "lite0"
@@ -63,6 +64,14 @@ class Protocol:
     seed: int = 0
     weights: str = "as given"
     batch_norm: str = "as given"
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what is no number of samples, or no seed."""
+        for name, bits in (("generated", 31), ("real", 31), ("seed", 63)):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**bits
+            if not whole and (value is not None or name == "seed"):
+                raise UsageError(f"{name} is {value!r}: give a whole number from 0 to 2^{bits} - 1")
 
     def samples(self, data: Data) -> int:
         """The number of generated samples."""
@@ -101,8 +110,9 @@ def evaluate(
     UsageError on samples of the wrong shape, number or type, on samples that are not finite, and on too few
     samples.
     """
-    value_range = None if value_range is None else (value_range[0], value_range[1])
-    data = _real(data, value_range)
+    _check_asked(protocol, batch)
+    value_range = None if value_range is None else black_and_white(value_range)
+    data = _of_split(_real(data, value_range), protocol)
     if value_range not in (None, (-1, 1)) and len(data.shape) != 3:
         raise UsageError(
             f"value_range is the range of images, and samples of shape {list(data.shape)} are none: leave it out"
@@ -111,10 +121,7 @@ def evaluate(
         rows = as_tensor(generate)
         protocol = _of_set(protocol, len(rows))
         generate = next_ones(rows)
-    if protocol.samples(data) < 2 or batch < 1 or (protocol.real is not None and protocol.real < 2):
-        raise UsageError("a score needs 2 samples or more on each side, generated 1 or more at a time")
-    if protocol.real is not None and not data.images:
-        raise UsageError("points are compared with as many real ones as there are samples: leave out real")
+    _check_suits(protocol, data)
     made = _made(generate, data, protocol, batch, value_range)
     described = describe(protocol, data)
     if not data.images:
@@ -124,14 +131,55 @@ def evaluate(
     extract = _extractor(protocol, data)
     real = real_summary(data, protocol.real, extract, batch)
     fake = Summary(extract.size)
+    order = priorities(torch.arange(protocol.samples(data)))
+    looked_for = order <= order.sort().values[:MEMORISED].max()
     pooled: list[Tensor] = []
     for x in made:
+        pooled.append(pooled_pixels(x)[looked_for[fake.count : fake.count + len(x)]])
         fake.add(*by_rows(partial(read_by, extract), x, sharing))
-        pooled.append(pooled_pixels(x)[: max(0, MEMORISED - batch * len(pooled))])
     found = {score_name(name, extract.name): score for name, score in scores(fake, real).items()}
     if data.held is not None and protocol.split == "train" and len(held := data.held()) > 1:
         found["memorised_pixels8"] = _memorised(torch.cat(pooled), data, held, batch)
     return Card(dict(subject or {}), described, found)
+
+
+def _check_asked(protocol: Protocol, batch: int) -> None:
+    if not isinstance(protocol, Protocol):
+        raise UsageError(f"the protocol is a metrics.Protocol, not {protocol!r}: write Protocol('pixels8')")
+    if not isinstance(protocol.extractor, str | Extractor):
+        raise UsageError(
+            f"an extractor is a name or a metrics.Extractor, not {protocol.extractor!r}: choose lite0 or pixels8"
+        )
+    if not isinstance(batch, int) or batch < 1:
+        raise UsageError(f"samples are generated in batches of 1 or more, not {batch!r}")
+
+
+def _check_suits(protocol: Protocol, data: Data) -> None:
+    """Raise UsageError where the samples are too few, or not of the kind that the protocol asks for."""
+    least = FEWEST if data.images else 2
+    if protocol.samples(data) < 2 or (protocol.real is not None and protocol.real < 2):
+        raise UsageError("a score needs 2 samples or more on each side")
+    if data.images:
+        if data.rows is None:
+            raise UsageError(f"data {data.name} has no rows: give a set of images to compare with")
+        fewer = min(protocol.samples(data), protocol.real or len(data.rows))
+        if fewer < least:
+            raise UsageError(f"a score of {fewer} images means nothing: take {least} or more on each side")
+        return
+    if protocol.real is not None:
+        raise UsageError("points are compared with as many real ones as there are samples: leave out real")
+    if protocol.extractor != Protocol().extractor:
+        raise UsageError(
+            f"an extractor reads images [n, 1 or 3, H, W] with sides of 8 or more, not samples of shape "
+            f"{list(data.shape)}: add the axis of channels, or leave the extractor out to score them as points"
+        )
+
+
+def _of_split(data: Data, protocol: Protocol) -> Data:
+    """The held-out images of a data set that has some, where the protocol asks for the split `test`."""
+    if protocol.split != "test" or data.held is None or not data.images:
+        return data
+    return data._replace(rows=data.held(), held=None, labels=None, mapped=None)
 
 
 def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
@@ -189,7 +237,7 @@ def _made(
         while done < count:
             wanted = min(batch, count - done)
             x = in_range(as_tensor(_generated(generate, wanted)).detach(), value_range or (-1, 1))
-            if data.images and x.is_floating_point() and x.numel():
+            if data.images and x.is_floating_point() and x.numel() and bool(x.isfinite().all()):
                 ranges.append(x.aminmax())
             x = _checked(x, wanted, data)
             done += wanted
@@ -197,20 +245,23 @@ def _made(
             yield x
             torch.random.set_rng_state(state)  # whatever was drawn in between
             report(f"generated {kind}", done, count, kind)
-    if ranges and value_range is None and not _all_bright(data):
+    if ranges:
         lows, highs = zip(*ranges)
-        _check_units("generated", torch.stack(lows).min().item(), torch.stack(highs).max().item())
+        reach = torch.stack(lows).min().item(), torch.stack(highs).max().item()
+        _check_reach("generated", *reach, value_range)
+        if value_range is None and not _all_bright(data):
+            _check_units("generated", *reach)
 
 
 def _generated(generate: Generate, count: int) -> Any:
     try:
         return generate(count)
-    except TypeError as error:  # as of a layer that gets a number
+    except (TypeError, AttributeError) as error:  # as of a layer, or of a view, that gets a number
         if not isinstance(generate, torch.nn.Module):
             raise
         raise UsageError(
             "samples come from a function of their number, and a generator takes latents: pass "
-            f"lambda n: G(torch.randn(n, latent)), or lambda n: G(G.latents(n)) of a loaded one ({said(error)})"
+            f"lambda n: G(torch.randn(n, latent)), with latent=G.latent of a loaded one ({said(error)})"
         ) from error
 
 
@@ -228,13 +279,28 @@ def _all_bright(data: Data) -> bool:
     return looks_like_units(*(v.item() / 127.5 - 1 for v in data.rows.aminmax()))
 
 
+def _check_reach(which: str, low: float, high: float, value_range: tuple[float, float] | None) -> None:
+    """Raise UsageError if images, in the range as it was given, lie far outside of it."""
+    if max(-low, high) <= FAR or value_range == (-1, 1):
+        return
+    given = "[-1, 1]" if value_range is None else f"value_range={value_range}"
+    raise UsageError(
+        f"the {which} images lie far outside of {given}: scale them, or say their value_range=(black, white); "
+        "value_range=(-1, 1) scores them as they are, cut to that range"
+    )
+
+
+FAR = 2
+"""The largest magnitude of images that are meant to lie in [-1, 1]: networks without a tanh exceed 1 a little."""
+
+
 def _check_units(which: str, low: float, high: float) -> None:
     """Raise UsageError if images seem to be in [0, 1]."""
     if looks_like_units(low, high):
         raise UsageError(
             f"the {which} images lie in [{low:.3g}, {high:.3g}], as if 0 were black, but floating-point images are "
-            "expected in [-1, 1]: pass 2 * x - 1, or value_range=(0, 1) if it holds on both sides; value_range=(-1, 1) "
-            "scores them as they are"
+            f"expected in [-1, 1]: pass 2 * x - 1, or value_range=(0, {1 if high <= 1.1 else 2}) if it holds on both "
+            "sides; value_range=(-1, 1) scores them as they are"
         )
 
 
@@ -271,14 +337,26 @@ def _real(data: Data | Any, value_range: tuple[float, float] | None) -> Data:
     """The real samples as a data set, images as bytes."""
     if not isinstance(data, Data):
         given = as_tensor(data)
+        if given.ndim < 2:
+            raise UsageError(
+                f"real samples are images [n, C, H, W] or points [n, d], not {list(given.shape)}"
+            )
         data = Data("tensor", tuple(given.shape[1:]), rows=given)
     rows = data.rows
     if len(data.shape) != 3 or rows is None or rows.dtype == torch.uint8:
         return data
     if not rows.is_floating_point():
         raise UsageError(f"real images are uint8 or floating point, not {rows.dtype}: convert them")
-    if value_range is None and rows.numel():
-        _check_units("real", *(v.item() for v in rows.aminmax()))
+    if rows.numel() and bool(rows.isfinite().all()):
+        low, high = (v.item() for v in in_range(rows, value_range or (-1, 1)).aminmax())
+        _check_reach("real", low, high, value_range)
+        if value_range is None:
+            _check_units("real", low, high)
+        elif value_range != (-1, 1) and high - low < 0.2:
+            raise UsageError(
+                f"the real images fill less than a tenth of value_range={value_range}: give their values of black and "
+                "white, such as (0, 1)"
+            )
     rounded = partial(_rounded, value_range=value_range or (-1, 1))
     held = data.held
     return data._replace(rows=rounded(rows), held=held and (lambda: rounded(held())))
@@ -292,10 +370,12 @@ def _rounded(images: Tensor, value_range: tuple[float, float]) -> Tensor:
 def real_summary(data: Data, count: int | None, extract: Extractor, batch: int = 500) -> Summary:
     """The summary of `count` real images (None: all) that the scores need.
 
-    It is kept in the user's cache folder. The file name is a hash of the images, the extractor and its
-    preprocessing.
+    It is kept in the user's cache folder where the extractor has a SHA-256. The file name is a hash of the images, the
+    extractor and its preprocessing.
     """
     rows = _real_rows(data, count)
+    if extract.sha256 in ("", "none"):  # another network may have this name tomorrow
+        return summarised(rows, extract, batch)
     parts = [FORMAT, rows_sha256(rows), *_extraction_protocol(extract).values()]
     file = (
         cache_folder()

@@ -1,6 +1,9 @@
 """Images and points as people have them (arrays, lists, Pillow's images), turned to tensors for scores."""
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from steadygan.data.image_files import shape_text
 from steadygan.data.items import sample, split
 from steadygan.errors import UsageError
 
-__all__ = ["as_tensor", "in_range", "looks_like_units", "next_ones"]
+__all__ = ["as_tensor", "black_and_white", "in_range", "looks_like_units", "next_ones"]
 
 
 def as_tensor(samples: Any) -> Tensor:
@@ -38,7 +41,9 @@ def as_tensor(samples: Any) -> Tensor:
         iterable = isinstance(samples, IterableDataset) or not hasattr(samples, "__len__")
         items: Any = samples if iterable else map(samples.__getitem__, range(len(samples)))  # type: ignore[arg-type]
         return torch.stack(_some([sample(split(item)[0]) for item in items]))
-    if not isinstance(samples, Sequence) or isinstance(samples, str | bytes) or not samples:
+    if isinstance(samples, Sequence) and not isinstance(samples, str | bytes) and not samples:
+        raise UsageError("a list of samples is empty: give one with samples")
+    if not isinstance(samples, Sequence) or isinstance(samples, str | bytes):
         raise UsageError(
             f"samples are a tensor, an array, a list of images or a function, not {type(samples).__name__}: convert "
             "them"
@@ -93,15 +98,26 @@ def _channels_first(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
+def black_and_white(value_range: Any) -> tuple[float, float]:
+    """A range of values as two numbers. Raises UsageError for anything else.
+
+    >>> black_and_white([0, 1])
+    (0, 1)
+    """
+    with suppress(TypeError, ValueError):
+        low, high = value_range
+        if all(isinstance(end, Real) and math.isfinite(end) for end in (low, high)) and low < high:
+            return low, high
+    raise UsageError(f"value_range is {value_range!r}: give the values of black and white, such as (0, 1)")
+
+
 def in_range(images: Tensor, value_range: tuple[float, float]) -> Tensor:
     """Floating-point images of a range as images in [-1, 1]. Other tensors stay as they are.
 
     >>> in_range(torch.tensor([0.0, 0.5, 1.0]), (0, 1))
     tensor([-1.,  0.,  1.])
     """
-    low, high = value_range if len(value_range) == 2 else (0, 0)
-    if not low < high:
-        raise UsageError(f"value_range is {value_range}: give the values of black and white, such as (0, 1)")
+    low, high = value_range
     if not images.is_floating_point() or (low, high) == (-1, 1):
         return images
     return (images - low) * (2 / (high - low)) - 1
@@ -128,4 +144,4 @@ def looks_like_units(low: float, high: float) -> bool:
     >>> looks_like_units(0.0, 1.0), looks_like_units(-1.0, -0.9), looks_like_units(-0.03, 0.02)
     (True, False, False)
     """
-    return low < high <= 1.1 and low >= -high / 10
+    return low < high <= 2 and low >= -high / 10

@@ -80,7 +80,7 @@ def finite_points(points: Tensor, name: str, least: int = 1) -> Tensor:
             f"{name} must be [n, d] with n at least {least} and d at least 1, but have shape {list(points.shape)}"
         )
     if bad := int((~points.isfinite()).any(1).sum()):
-        raise UsageError(f"{bad} of {len(points)} {name} are not finite: a diverged run has no score")
+        raise UsageError(f"{bad} of {len(points)} {name} are not finite: NaN and infinity have no score")
     return points.detach().cpu()
 
 

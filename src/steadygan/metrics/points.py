@@ -13,6 +13,7 @@ from steadygan.data import Modes
 from steadygan.errors import UsageError
 from steadygan.metrics.distances import distances, nearest
 from steadygan.metrics.extractors.base import Score
+from steadygan.metrics.hash_sampling import priorities
 from steadygan.metrics.kernel import check_points
 from steadygan.metrics.transport import assigned, costs, potentials, sliced_wasserstein2
 from steadygan.penalties import Critic, input_gradient
@@ -184,11 +185,11 @@ def points_scores(
     """Score samples [n, d] against real points [m, d]: `w1`, `w2`, `sliced_w2`, and for a mixture its modes.
 
     `modes`, `high_quality` and `mode_kl` use all samples. Their errors are standard deviations over 64
-    bootstrap samples. The distances compare the first samples with equally many real points: `sliced_w2` all
-    that there are, `w1` and `w2` up to `exact`. Their errors cover the sampling of the real points too. That
-    of `sliced_w2` is a bootstrap of both sides; those of `w1` and `w2` are `potential_error`. All values are
-    a function of the points and `seed`. Raises UsageError on fewer than 2 points, on unequal sizes, on points
-    that are not finite, and without scipy.
+    bootstrap samples. The distances compare equally many points of both sides, chosen at random where there are
+    more: `sliced_w2` all that there are, `w1` and `w2` up to `exact`. Their errors cover the sampling of the real
+    points too. That of `sliced_w2` is a bootstrap of both sides; those of `w1` and `w2` are `potential_error`. All
+    values are a function of the points and `seed`. Raises UsageError on fewer than 2 points, on unequal sizes, on
+    points that are not finite, and without scipy.
 
     >>> points = torch.arange(4.0).view(4, 1)
     >>> {name: score.value for name, score in points_scores(points, points + 1).items()}
@@ -201,7 +202,15 @@ def points_scores(
     n = min(len(samples), len(real))
     few = min(n, exact)
     counted = _of_modes(samples, modes, g) if modes else {}
-    return counted | _exact(samples[:few], real[:few]) | {"sliced_w2": _sliced(samples[:n], real[:n], g)}
+    chosen = [_some(points, few) for points in (samples, real)]
+    return counted | _exact(*chosen) | {"sliced_w2": _sliced(_some(samples, n), _some(real, n), g)}
+
+
+def _some(points: Tensor, count: int) -> Tensor:
+    """This many of the points, always the same ones: any order of them may be that of a file."""
+    if count == len(points):
+        return points
+    return points[priorities(torch.arange(len(points))).argsort()[:count].sort().values]
 
 
 def potential_error(cost: Tensor) -> float:

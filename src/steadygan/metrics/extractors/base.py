@@ -38,9 +38,15 @@ class Extractor(NamedTuple):
 
 
 def read_by(extract: Extractor, x: Tensor) -> Read:
-    """What an extractor says of images."""
+    """What an extractor says of images. Raises UsageError unless that is a row of features for each."""
     found = extract.read(x)
-    return Read(found) if isinstance(found, Tensor) else found
+    read = Read(found) if isinstance(found, Tensor) else found
+    if not isinstance(read, Read) or not isinstance(read.features, Tensor) or len(read.features) != len(x):
+        raise UsageError(
+            f"the extractor {extract.name} has to return a tensor of features [n, {extract.size}] for n images, or a "
+            "metrics.Read of them"
+        )
+    return read
 
 
 class Score(NamedTuple):
@@ -87,7 +93,9 @@ def check_images(images: Tensor) -> Tensor:
         [v.float() for v in (bad, *images.aminmax())]
     ).tolist()  # one wait for a GPU
     if count:
-        raise UsageError(f"{count:.0f} of {len(images)} images are not finite: a diverged run has no score")
+        raise UsageError(
+            f"{count:.0f} of {len(images)} images are not finite: NaN and infinity have no score"
+        )
     if round(low, 4) >= 0 and high > 2:
         raise UsageError(
             f"images must be in [-1, 1], but these go from {round(low, 4)} to {round(high, 4)}: pass x / 127.5 - 1"
