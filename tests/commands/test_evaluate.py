@@ -411,6 +411,31 @@ def copied(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "small")
 
 
+def test_a_damaged_checkpoint_is_passed_over(copied, capsys):
+    """`sample` took the one before; `evaluate` ended."""
+    newest = sorted((copied / "checkpoints").glob("step-*"))[-1]
+    (newest / "state.safetensors").write_bytes(b"torn")
+    (card,) = of_run(copied)
+    assert card.subject["step"] < int(newest.name[5:])
+    assert "it has no score" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="truncated or altered"):
+        of_run(copied, which=str(int(newest.name[5:])))
+
+
+def test_scores_are_printed_before_they_are_kept(copied, monkeypatch):
+    """In a folder that nobody may write, minutes of scoring were lost."""
+    shown = []
+    monkeypatch.setattr("steadygan.commands.evaluate.print_card", lambda card, console: shown.append(card))
+
+    def full(*_):
+        raise PermissionError(13, "Permission denied", "scores.json")
+
+    monkeypatch.setattr("steadygan.commands.evaluate.add", full)
+    with pytest.raises(PermissionError):
+        of_run(copied, Protocol("pixels8", generated=50))
+    assert len(shown) == 1
+
+
 def test_a_checkpoint_gives_the_same_numbers_again(copied):
     (first,) = of_run(copied)
     (copied / "scores.json").unlink()

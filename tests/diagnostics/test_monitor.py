@@ -393,6 +393,23 @@ def test_a_loop_that_goes_on_keeps_what_was_before_and_drops_the_rest(tmp_path):
     assert new.history().series["critic/gap"].steps.tolist() == [2, 4, 6, 8]
 
 
+@pytest.mark.parametrize("text", ["step,loss\n1,0.5\n", '{"loss": 0.5}\n{"step": 3}\n'])
+def test_a_file_of_another_program_is_left_as_it_is(text, tmp_path):
+    """With a step to start from, its lines were dropped."""
+    (file := tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(UsageError, match="is not a Monitor's file"):
+        Monitor(plain_critic(), file=file, start=5)
+    assert file.read_text() == text
+
+
+def test_images_may_grow():
+    """The next call after a GAN had doubled its sides compared features of two sizes, and raised torch's error."""
+    monitor = Monitor(lambda x: x.flatten(1).sum(1), every=2)
+    for side in (2, 2, 4, 4):
+        monitor.step(torch.randn(8, 1, side, side), torch.randn(8, 1, side, side))
+    assert monitor.history().series["fakes/diversity"].steps.tolist() == [2, 4]
+
+
 def test_a_loss_that_is_not_finite_is_told_of_at_its_step_once(tmp_path):
     told, file = [], tmp_path / "gan.jsonl"
     monitor = Monitor(plain_critic(), every=10, file=file, warn=told.append)
@@ -467,6 +484,9 @@ WRONG = {
     "nothing": ({}, {"x_fake": None}, "x_fake must be a batch of one or more samples"),
     "held": ({"held": torch.zeros(8, 3)}, {}, r"samples of held have shape \[3\]"),
     "train": ({"train": [1, 2]}, {}, "train and held must be floating point tensors"),
+    "nothing held": ({"held": ()}, {}, "train and held must be floating point tensors"),
+    "NaN in train": ({"train": torch.full((8, 2), math.nan)}, {}, "train has samples that are not finite"),
+    "too large": ({}, {"loss_D": 10**400}, "loss_D must be one number per step"),
     "scalar": ({}, {"loss_D": torch.zeros(8)}, r"loss_D must be one number per step, not shape \[8\]"),
     "word": ({}, {"loss_D": "low"}, "loss_D must be one number per step, not 'low'"),
     "reserved": ({}, {"images": 3.0}, "every line has its own 'images'"),

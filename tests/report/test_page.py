@@ -86,6 +86,19 @@ def test_a_report_on_nothing_says_what_to_name():
         report()
 
 
+@pytest.mark.parametrize("out", ["events.jsonl", "config.yaml"])
+def test_a_page_takes_the_place_of_a_page_alone(out, tmp_path, command):
+    folder = made(tmp_path / "run", pictures=False)
+    (folder / "config.yaml").write_text("steps: 5\n") if not (folder / "config.yaml").exists() else None
+    before = (folder / out).read_bytes()
+    done = command("report", str(folder), "--out", str(folder / out))
+    assert done.code == 2
+    assert "is there already, and is no report" in done.err
+    assert (folder / out).read_bytes() == before
+    for _ in range(2):
+        assert command("report", str(folder), "--out", str(tmp_path / "page.html")).code == 0
+
+
 def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path, command):
     (tmp_path / "file").write_text("")
     done = command("report", made(tmp_path / "run"), "--out", tmp_path / "file" / "report.html")
@@ -189,7 +202,7 @@ def test_a_file_of_events_is_a_run_without_settings(tmp_path):
 
 @pytest.mark.slow
 def test_half_a_million_steps_fit_into_five_megabytes(tmp_path):
-    keys = ["loss/D", "loss/G", "gradient/D", "gradient/G", "logit/real", "logit/fake", "logit/spread"]
+    keys = ["loss/D", "loss/G", "gradient/D", "gradient/G", "logit/real", "logit/fake", "critic/spread"]
     folder = made(tmp_path / "run", pictures=False)
     reader = Reader(folder)
     reader.read()

@@ -321,6 +321,10 @@ def test_a_source_file_that_no_export_wrote_is_left(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
     for _ in range(2):  # that of an export is replaced
         steadygan.export(run, out=tmp_path / "G")
+    (tmp_path / "state.safetensors").write_bytes(b"a checkpoint")
+    with pytest.raises(UsageError, match="no export wrote it"):
+        steadygan.export(run, out=tmp_path / "state.safetensors")
+    assert (tmp_path / "state.safetensors").read_bytes() == b"a checkpoint"
 
 
 @pytest.mark.parametrize("out", ["", ".", "/"])

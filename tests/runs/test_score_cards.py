@@ -2,12 +2,13 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from rich.console import Console
 
-from steadygan.errors import UsageError
+from steadygan.errors import DataNote, UsageError
 from steadygan.metrics import Card, Score, compare, read_card
 from steadygan.runs.score_cards import add, cards, compare_runs, known
 
@@ -131,11 +132,35 @@ def test_a_card_is_known_by_its_whole_subject_and_protocol(tmp_path):
     assert known(tmp_path, dict(one.subject), {**one.protocol, "seed": 1}) is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 99, "cards": []}', '{"format": 1, "cards": [{}]}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 99, "cards": []}'])
 def test_a_damaged_file_of_scores_is_told_in_a_sentence(tmp_path, text):
     (tmp_path / "scores.json").write_text(text)
     with pytest.raises(UsageError, match="evaluate again"):
         cards(tmp_path)
+
+
+def test_a_damaged_card_is_left_out_and_the_others_stay(tmp_path):
+    """One of ten took the other nine with it, and the whole report."""
+    add(tmp_path, card(7.0))
+    raw = json.loads((tmp_path / "scores.json").read_text())
+    (tmp_path / "scores.json").write_text(json.dumps({**raw, "cards": [{}, *raw["cards"]]}))
+    with pytest.warns(DataNote, match=r"damaged: a score card of .*scores\.json"):
+        assert cards(tmp_path) == [card(7.0)]
+
+
+def test_cards_that_are_added_at_one_time_are_all_kept(tmp_path):
+    """Two evaluations side by side read the file, and the later one wrote over the card of the other."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda step: add(tmp_path, card(step=step)), range(16)))
+    assert sorted(one.subject["step"] for one in cards(tmp_path)) == [*range(16)]
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_a_score_that_is_no_number_is_null_in_the_file(tmp_path):
+    """NaN is no JSON, and other programs refuse the whole file."""
+    add(tmp_path, card(1.0, math.nan))
+    json.loads((tmp_path / "scores.json").read_text(), parse_constant=pytest.fail)
+    assert math.isnan(cards(tmp_path)[0].scores["fd_lite0"].error)
 
 
 # ------------------------------------------------------------------------------------------------------- compare

@@ -74,6 +74,10 @@ Recipe = Annotated[
 ]
 
 
+MOST = 2**31 - 1
+"""The largest number of samples, or of those in a batch."""
+
+
 def _checked_seed(value: int) -> int:
     if not 0 <= value < 2**63:
         raise UsageError(f"--seed is {value}: give a whole number from 0 to 2^63 - 1")
@@ -139,9 +143,11 @@ def evaluate(
     ] = "lite0",
     generated: Annotated[
         int | None,
-        typer.Option("-n", min=2, help="Generated samples. Default: 10,000 images or 2,000 points."),
+        typer.Option(
+            "-n", min=2, max=MOST, help="Generated samples. Default: 10,000 images or 2,000 points."
+        ),
     ] = None,
-    real: Annotated[int | None, typer.Option(min=2, help="Real images. Default: all.")] = None,
+    real: Annotated[int | None, typer.Option(min=2, max=MOST, help="Real images. Default: all.")] = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Weights file of lite0 or inception. Default: the installed or downloaded file."),
@@ -151,7 +157,7 @@ def evaluate(
     ] = "train",
     seed: Seed = 0,
     batch: Annotated[
-        int, typer.Option(min=1, help="Images generated at once. Does not change the scores.")
+        int, typer.Option(min=1, max=MOST, help="Images generated at once. Does not change the scores.")
     ] = 500,
     data_root: DataRoot = None,
     use: Use = None,

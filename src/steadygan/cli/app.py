@@ -24,6 +24,7 @@ from steadygan.cli import report as pages
 from steadygan.cli.analysis import (
     DEFAULT,
     DEFAULT_IMAGES,
+    MOST,
     DataRoot,
     OneMember,
     Overrides,
@@ -63,7 +64,9 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 """The base class of typer's usage errors, which typer does not export."""
 
 
-NO_MEMORY = "allocate memory|out of memory|bad_alloc|create a primitive|start new thread"
+NO_MEMORY = (
+    "allocate memory|calculation overflowed|out of memory|bad_alloc|create a primitive|start new thread"
+)
 """What the errors of torch, oneDNN and threads say where memory is short."""
 
 SPREAD = ("train", "resume", "sample", "evaluate")
@@ -249,7 +252,7 @@ def resume(
 @app.command()
 def sample(
     folder: RunFolder,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
+    n: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Number of samples.")] = 64,
     out: Annotated[
         Path | None, typer.Option(help="Output picture. Default: samples.png in the run folder.")
     ] = None,
@@ -421,9 +424,8 @@ def main() -> None:
         if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
             raise
         reason = str(error).partition("\n")[0] or "out of memory"
-        sentence = (
-            f"this is too large for this machine ({reason}): use a smaller batch, smaller networks or images"
-        )
+        remedy = "use fewer samples, a smaller batch, smaller networks or images"
+        sentence = f"this is too large for this machine ({reason}): {remedy}"
     with suppress(OSError):  # where stderr is full, the exit code still says it
         _say(" ".join(sentence.split()), rank)
     sys.exit(2)

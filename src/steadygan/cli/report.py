@@ -23,13 +23,11 @@ def report(
 
     The page is self-contained: it needs no network and no other file.
     """
-    from steadygan.files import write_whole
     from steadygan.report import report as page_on
 
     text = page_on(*folders)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, text)
+        text.save(out)
     except OSError as error:
         raise UsageError(f"cannot write {out} ({error.strerror}): choose another --out") from None
     size = f"{len(text.encode()) / 1e6:.1f} MB"

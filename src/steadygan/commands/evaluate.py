@@ -24,7 +24,7 @@ from steadygan.game import State
 from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
 from steadygan.parallel import Processes, by_rows
 from steadygan.runs import classifiers
-from steadygan.runs.folder import CHECKPOINTS, EVENTS, Note, locked, opened, restore_member
+from steadygan.runs.folder import CHECKPOINTS, EVENTS, Note, locked, opened, restore, restore_member
 from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
 from steadygan.runs.sinks.jsonl import last_good_steps
@@ -76,8 +76,11 @@ def evaluate_run(
     members = range(len(run.members)) if member is None else [member]
     made = []
     for subject in _subjects(folder, run, which, members, averages, note):
-        made.append(_card(folder, run, subject, data, protocol, batch, cluster))
-        print_card(made[-1], console)
+        card, kept = _card(folder, run, subject, data, protocol, batch, cluster)
+        made.append(card)
+        print_card(card, console)  # first: the folder may be one in which nobody can write
+        if cluster.first and not kept:
+            add(folder, card)
     if not made:
         raise UsageError(
             f"{folder} has diverged, and its parameters are NaN or infinite: evaluate an earlier --checkpoint"
@@ -100,7 +103,7 @@ def _subjects(
     folder: Path, run: Run, which: str, members: Iterable[int], averages: Sequence[bool], note: Note
 ) -> Iterator[_Subject]:
     """The generators of the chosen checkpoints. A lost member has none, which is noted."""
-    for path in _checkpoints(folder / CHECKPOINTS, which):
+    for path in _intact(folder, run, which, note):
         step, sha256 = int(path.name[5:]), checkpoint.meta(path)["sha256"]
         for member in members:
             state, seed = restore_member(folder, run, member, note, step)
@@ -120,21 +123,41 @@ def _subjects(
             yield from (_Subject(state, seed, average, named) for average in averages)
 
 
+def _intact(folder: Path, run: Run, which: str, note: Note) -> Iterator[Path]:
+    """The chosen checkpoints. Damaged ones are left out with a note, unless one was asked for by its name."""
+    chosen = _checkpoints(folder / CHECKPOINTS, which)
+    if which not in ("newest", "all"):
+        yield from chosen
+        return
+    damaged, found = [], False
+    for path in chosen:
+        try:
+            restore(folder, run, note, int(path.name[5:]))
+        except UsageError as error:
+            damaged.append(error)
+            continue
+        found = True
+        yield path
+        if which == "newest":
+            break
+    if not found:
+        raise damaged[0]
+    for each in damaged:
+        note(f"{each}; it has no score")
+
+
 def _card(
     folder: Path, run: Run, subject: _Subject, data: Data, protocol: Protocol, batch: int, cluster: Cluster
-) -> Card:
-    """The card of a generator: the one that the run folder has, else a new one, which is added there."""
+) -> tuple[Card, bool]:
+    """The card of a generator, and whether it is one that the run folder has."""
     protocol = replace(protocol, weights="EMA" if subject.average else "raw")
     card = cluster.agreed(partial(known, folder, subject.named, describe(protocol, data)))
     if card is not None:
-        return card
+        return card, True
     generate = _generate(run, subject.state, subject.seed, protocol, subject.average, cluster.sharing)
     options: Any = {"subject": subject.named, "batch": batch, "sharing": cluster.sharing}
     with gpu.options(run.device):
-        card = evaluate(generate, data, protocol, value_range=(-1, 1), **options)
-    if cluster.first:
-        add(folder, card)
-    return card
+        return evaluate(generate, data, protocol, value_range=(-1, 1), **options), False
 
 
 def _send(trackers: Sequence[str], run: Run, folder: Path, note: Note) -> None:
@@ -169,6 +192,11 @@ def evaluate_images(
     """
     found = image_folder(path, size, colour=colour)
     assert found.rows is not None
+    if not against.images:
+        raise UsageError(
+            f"the images in {path} are {shape_text(found.shape)} (channels x height x width), too small for scores: "
+            "enlarge them with --size 8 or more"
+        )
     rows = _padded(found.rows, against)
     if rows.shape[1:] != against.shape:
         raise UsageError(_unlike(path, rows.shape[1:], against, size))
@@ -202,7 +230,7 @@ def _checkpoints(folder: Path, which: str) -> list[Path]:
     best = best_checkpoint(folder)
     if which == "best" and best is None:
         raise UsageError(f"{folder} has no best checkpoint: set keep.best to a score when training")
-    chosen = {"newest": found[-1:], "all": found, "best": [best] if best else []}.get(which)
+    chosen = {"newest": found[::-1], "all": found, "best": [best] if best else []}.get(which)
     if chosen is None:
         chosen = [path for path in found if which.isdecimal() and int(path.name[5:]) == int(which)]
     if not chosen:

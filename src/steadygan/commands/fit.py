@@ -30,7 +30,6 @@ from steadygan.data.given import given
 from steadygan.data.reading import with_held
 from steadygan.diagnostics import History, Verdicts, diagnose
 from steadygan.errors import RunFailed, UsageError, nearest, said
-from steadygan.files import write_whole
 from steadygan.game import unflatten
 from steadygan.losses import Loss
 from steadygan.metrics import Card, Protocol
@@ -126,8 +125,7 @@ class Fitted:
 
     def _reported(self, path: Path) -> Path:
         path = path / "report.html" if path.is_dir() else path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, report(self.folder))
+        report(self.folder).save(path)
         return path
 
     def _repr_html_(self) -> str:

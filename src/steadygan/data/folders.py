@@ -8,7 +8,7 @@ from steadygan.data.array_cache import load, with_test
 from steadygan.data.dataset import Data
 from steadygan.data.decoding import Fit, image_source
 from steadygan.data.deep_pixels import FULL
-from steadygan.data.image_files import Entry, Listing, list_images, named
+from steadygan.data.image_files import AS_ARRAY, Entry, Listing, list_images, named
 from steadygan.data.sources import DataSet, Source, find, places
 from steadygan.errors import UsageError, printable
 from steadygan.files import user_path
@@ -188,11 +188,11 @@ def _listed(source: Path, split: str | None) -> Listing:
     if not listing.entries:
         below = f" below {split}" if split else ""
         database = source.is_dir() and any(source.rglob("data.mdb"))
-        remedy = (
-            "export its database (data.mdb) to image files first"
-            if database
-            else "it needs image files, such as .png or .jpg"
-        )
+        remedy = "it needs image files, such as .png or .jpg"
+        if database:
+            remedy = "export its database (data.mdb) to image files first"
+        elif source.suffix == ".npz":
+            remedy = f"score its array from Python: {AS_ARRAY}"
         others = f" (other files: {named(listing.others)})" if listing.others else ""
         raise UsageError(f"{source} has no images{below}{others}; {remedy}")
     return listing

@@ -17,6 +17,7 @@ from PIL import Image
 from steadygan.errors import UsageError, printable
 
 __all__ = [
+    "AS_ARRAY",
     "LARGEST",
     "Entry",
     "Listing",
@@ -148,6 +149,9 @@ def reader(source: Path) -> Iterator[Callable[[str], bytes]]:
             yield archive.read
 
 
+AS_ARRAY = "metrics.evaluate(numpy.load(FILE), ...), or numpy.load(FILE)['arr_0'] of an .npz"
+
+
 class _Counted(io.BufferedReader):
     """The file of a zip, for which zipfile reads the list of the zip's entries at once."""
 
@@ -182,7 +186,11 @@ def _zip(source: Path, opened: ExitStack) -> ZipFile:
         ValueError,
         NotImplementedError,
     ) as error:  # ValueError: names that cannot be decoded
-        raise UsageError(f"{source} cannot be read as a zip; give a folder or a complete zip file") from error
+        array = source.suffix in (".npy", ".npz")
+        remedy = (
+            f"score its array from Python: {AS_ARRAY}" if array else "give a folder or a complete zip file"
+        )
+        raise UsageError(f"{source} cannot be read as a zip; {remedy}") from error
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -190,8 +190,8 @@ def _is_written(key: str, value: Any) -> bool:
     return all(each is None or isinstance(each, int | float) for each in listed)
 
 
-def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = None) -> Events:
-    """The events in the lines of a run's events.jsonl or of a Monitor's file. Incomplete lines are skipped.
+def read(lines: Iterable[str | bytes] | Path | str, facts: Mapping[str, Any] | None = None) -> Events:
+    """The events in a run's events.jsonl or a Monitor's file, or in their lines. Incomplete lines are skipped.
 
     A line {"facts": {...}} adds to `facts`. The last line needs no newline if it is complete. Raises
     UsageError if the file is missing or holds no event.
@@ -199,7 +199,8 @@ def read(lines: Iterable[str | bytes] | Path, facts: Mapping[str, Any] | None = 
     >>> read(['{"step": 1, "loss/D": 1.4}', '{"step": 2, "lo']).history().series["loss/D"].values
     tensor([1.4000], dtype=torch.float64)
     """
-    name = str(lines) if isinstance(lines, Path) else "the lines"
+    lines = Path(lines) if isinstance(lines, str) else lines
+    name = str(lines) if isinstance(lines, Path) else "the list of lines"
     events, damaged = Events(facts), 0
     try:
         if isinstance(lines, Path):

@@ -194,7 +194,7 @@ class Monitor:
             for name, value in scalars.items():
                 if not monitor_inputs.finite(value):
                     self._gap(name)
-        except (AttributeError, TypeError, ValueError, RuntimeError):
+        except (AttributeError, TypeError, ValueError, RuntimeError, OverflowError):
             monitor_inputs.check_samples(x_real, x_fake, {})  # these say what is wrong with what was given
             monitor_inputs.numbers(scalars)
             raise
@@ -227,7 +227,11 @@ class Monitor:
         own = monitor_inputs.numbers(scalars)
         if not self._marks:
             self._marks = {name: _mark(module) for name, module in self._players.items()}
-        self._recent.append((features(x_real.detach()), features(x_fake.detach())))
+        seen = features(x_real.detach()), features(x_fake.detach())
+        if self._recent and self._recent[0][0].shape[1:] != seen[0].shape[1:]:  # as where a GAN grows
+            self._recent.clear()
+            self._compared = {}
+        self._recent.append(seen)
         while sum(len(fake) for _, fake in self._recent) - len(self._recent[0][1]) >= ROWS:
             self._recent.popleft()
         if due:

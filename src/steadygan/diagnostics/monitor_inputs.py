@@ -154,10 +154,14 @@ def check_samples(x_real: Tensor, x_fake: Tensor, sets: Mapping[str, Shown]) -> 
 
 def some(given: Any, most: int, name: str) -> Shown:
     """At most `most` of the rows of samples, or of (samples, labels, ...), always the same ones."""
-    rows, *labels = given if isinstance(given, tuple) else (given,)
+    rows, *labels = given if isinstance(given, tuple) and given else (given,)
     if not isinstance(rows, Tensor) or rows.ndim < 2 or len(rows) < 2 or not rows.is_floating_point():
         raise UsageError(
             "train and held must be floating point tensors of two or more samples [m, ...], or (samples, labels)"
+        )
+    if not bool(rows.isfinite().all()):
+        raise UsageError(
+            f"{name} has samples that are not finite, from which nothing has a distance: leave them out"
         )
     found = shown(rows.detach(), tuple(labels) or None, name)
     chosen = torch.randperm(len(rows), generator=stream("examined", len(rows)))[:most]
@@ -202,7 +206,7 @@ def numbers(scalars: Mapping[str, Any]) -> dict[str, float]:
 def _number(name: str, value: Any) -> float:
     try:
         return float(value.item() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
         raise UsageError(f"{name} must be one number per step, not {given}") from None
 
@@ -210,6 +214,13 @@ def _number(name: str, value: Any) -> float:
 def plain(value: Any) -> Any:
     """A number for JSON. NaN and infinity become null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_ours(file: Path) -> None:
+    """Raise UsageError for a file that is not a Monitor's, which would lose its lines."""
+    begin = next((line for line in file.read_bytes().splitlines() if line.strip()), b'{"facts"')
+    if not begin.startswith(b'{"facts"'):
+        raise UsageError(f"{file} is not a Monitor's file, whose first line has its facts: name another file")
 
 
 def begun(file: Path | None, start: int, events: Events) -> dict[str, Any]:
@@ -226,6 +237,8 @@ def begun(file: Path | None, start: int, events: Events) -> dict[str, Any]:
                 f"{file} has lines already: name another file, or pass the step after which this loop resumes as "
                 "start=..."
             )
+        if start and file.exists():
+            _check_ours(file)
         kept = [(line, values) for line, values in whole(file) if 0 < values["step"] <= start]
         first = json.dumps({"facts": events.facts})
         write_whole(file, "\n".join([first, *(line for line, _ in kept)]) + "\n")

@@ -49,7 +49,10 @@ class Card(NamedTuple):
 
     def plain(self) -> dict[str, Any]:
         """The card as plain data for JSON. `read_card` reads it back."""
-        scores = {name: {"value": score.value, "error": score.error} for name, score in self.scores.items()}
+        scores = {
+            name: {"value": _in_json(score.value), "error": _in_json(score.error)}
+            for name, score in self.scores.items()
+        }
         return {"subject": dict(self.subject), "protocol": dict(self.protocol), "scores": scores}
 
     def table(self) -> str:
@@ -77,7 +80,7 @@ def read_card(raw: Mapping[str, Any]) -> Card:
     {'fd': Score(value=1.5, error=0.25)}
     """
     if not _whole(raw):
-        raise UsageError("a score card is damaged: remove scores.json and evaluate again")
+        raise UsageError("a score card is damaged: evaluate again")
     scores = {name: Score(_number(s["value"]), _number(s["error"])) for name, s in raw["scores"].items()}
     return Card(dict(raw["subject"]), _present(dict(raw["protocol"])), scores)
 
@@ -98,6 +101,10 @@ def _whole(raw: Any) -> bool:
         and fits(step, int)
         and fits(shape or [], [object])
     )
+
+
+def _in_json(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _number(value: float | None) -> float:
@@ -151,6 +158,8 @@ def compare(one: Sequence[Card], other: Sequence[Card]) -> list[Comparison]:
     A difference exceeds the noise at the 5 % threshold of Welch's test. Raises UsageError on different
     protocols, naming the field that differs, and on cards without a common score. Source: Welch 1947.
     """
+    if not (one and other):
+        raise UsageError("two runs are compared by their cards: give one or more of each")
     first = one[0]
     for card in [*one, *other]:
         if odd := difference(first.protocol, card.protocol):

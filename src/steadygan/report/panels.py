@@ -58,7 +58,6 @@ KNOWN = (
     Panel(FIRST, "gradients", ("gradient/*",), "norm of the gradient of each player's parameters"),
     Panel(FIRST, "update ratios", ("update/*",), "norm of a step over norm of the parameters"),
     Panel(CRITIC, "mean logits", ("logit/real", "logit/fake"), "high means real"),
-    Panel(CRITIC, "spread of logits", ("logit/spread",), "near 0: one output for all samples"),
     Panel(CRITIC, "gap and spread", ("critic/gap", "critic/spread"), "reals less fakes, on fixed samples"),
     Panel(CRITIC, "saturated", ("critic/saturated",), "share of fakes for which D is 99 % certain"),
     Panel(CRITIC, "held-out gap", ("critic/held",), "0: held-out samples score as reals, 1: as fakes"),

@@ -80,8 +80,10 @@ def export(
 
 
 def _check_own(place: Path) -> None:
-    """Raise UsageError for a .py file that no export has written: it may be the source of the run's own networks."""
-    if place.suffix == ".py" and place.exists() and python_file.MARK not in place.read_text(errors="replace"):
+    """Raise UsageError for a file that no export has written, such as the run's own networks or a checkpoint."""
+    source = place.with_suffix(".py") if place.suffix == ".safetensors" else place
+    marked = source.exists() and python_file.MARK in source.read_text(errors="replace")
+    if place.suffix in (".py", ".safetensors") and place.exists() and not marked:
         raise UsageError(
             f"{place} is there already, and no export wrote it: choose another --out, or move it away"
         )

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from steadygan.data.image_files import shape_text
-from steadygan.errors import UsageError, command_line
-from steadygan.files import read_json, write_whole
+from steadygan.errors import UsageError, command_line, left_out
+from steadygan.files import alone, read_json, write_whole
 from steadygan.metrics import Card, compare, read_card
 
 __all__ = ["add", "cards", "compare_runs", "known", "print_card"]
@@ -19,7 +19,7 @@ SCORES, FORMAT = "scores.json", 1
 
 
 def cards(folder: Path) -> list[Card]:
-    """Read the score cards of a run folder. Raises UsageError if their file is damaged."""
+    """Read the score cards of a run folder, without damaged ones. Raises UsageError if their file is damaged."""
     file = folder / SCORES
     if not file.exists():
         return []
@@ -29,14 +29,21 @@ def cards(folder: Path) -> list[Card]:
         raise UsageError(f"{error}: remove it and evaluate again") from error
     if raw["format"] != FORMAT:
         raise UsageError(f"{file} has another format version: remove it and evaluate again")
-    return [read_card(card) for card in raw["cards"]]
+    found = []
+    for card in raw["cards"]:
+        try:
+            found.append(read_card(card))
+        except UsageError:
+            left_out(f"a score card of {file}")
+    return found
 
 
 def add(folder: Path, card: Card) -> None:
     """Keep a card in the folder. It replaces an older card with the same step, member and protocol."""
-    kept = [*(old for old in cards(folder) if not _replaced(old, card)), card]
-    raw = {"format": FORMAT, "cards": [card.plain() for card in kept]}
-    write_whole(folder / SCORES, json.dumps(raw, indent=1) + "\n")
+    with alone(folder / SCORES):  # another evaluation may add one at the same time
+        kept = [*(old for old in cards(folder) if not _replaced(old, card)), card]
+        raw = {"format": FORMAT, "cards": [card.plain() for card in kept]}
+        write_whole(folder / SCORES, json.dumps(raw, indent=1, allow_nan=False) + "\n")
 
 
 def known(folder: Path, subject: dict[str, Any], protocol: dict[str, Any]) -> Card | None:
@@ -53,6 +60,8 @@ def _replaced(old: Card, new: Card) -> bool:
 
 def _groups(folder: Path) -> list[list[Card]]:
     """The cards of a folder's newest scored step, one group per protocol: EMA weights first, then the newest."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}: name a run folder")
     found = cards(folder)
     if not found:
         raise UsageError(f"{folder} has no score cards: make them with {command_line('evaluate', folder)}")
