@@ -185,6 +185,7 @@ def test_from_the_command_line(command):
         (["ring8-fargan", "optimizer.lr=[0.001, 0.002]"], "sweeps optimizer.lr: give one value"),
         (["ring8-frgan"], "did you mean 'ring8-fargan'"),
         (["ring8-fargan", "--steps", "3"], "--steps"),
+        (["ring8-fargan", "steps=12"], "for --steps: leave out steps="),
     ],
 )
 def test_what_cannot_be_probed_is_said_in_a_sentence(words, said, command):

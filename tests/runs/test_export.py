@@ -321,6 +321,9 @@ def test_a_source_file_that_no_export_wrote_is_left(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
     for _ in range(2):  # that of an export is replaced
         steadygan.export(run, out=tmp_path / "G")
+    for out, sentence in (("q.onnx", "add --to onnx"), (".", "names no file")):
+        with pytest.raises(UsageError, match=sentence):
+            steadygan.export(run, out=tmp_path / out)
     (tmp_path / "state.safetensors").write_bytes(b"a checkpoint")
     with pytest.raises(UsageError, match="no export wrote it"):
         steadygan.export(run, out=tmp_path / "state.safetensors")

@@ -287,6 +287,9 @@ def probe_gamma(
     from steadygan.commands import probe
 
     source, raw = named_recipe(recipe)
+    for key in (word.partition("=")[0] for word in overrides or []):
+        if key in ("steps", "seeds", "compile"):
+            raise UsageError(f"the probe trains one seed, uncompiled, for --steps: leave out {key}=")
     raw = config.with_root(config.override({"name": source, **raw}, overrides or []), data_root)
     probe.probe_gamma(raw, source, steps, console)
 

@@ -133,10 +133,12 @@ def recommend(readings: Sequence[Reading], loss: Loss) -> str:
 
 def _table(readings: Sequence[Reading], loss: Loss) -> Table:
     low, high = gamma.gap_at(loss, UNDECIDED), gamma.gap_at(loss, SATURATED)
-    table = Table("weight", "gap of logits", "slope at the data", "gradient of G", "critic")
+    table = Table("weight", "gap of logits", "slope", "gradient of G", "critic")
     for r in readings:
         verdict = "saturated" if r.gap > high else "in range" if r.gap >= low else "undecided"
-        if not math.isfinite(r.gap + r.slope) or r.gap < -low:
+        if not math.isfinite(r.gap + r.slope):
             verdict = "diverged"
+        elif r.gap < -low:
+            verdict = "reversed"
         table.add_row(f"{r.weight:g}", f"{r.gap:.3g}", f"{r.slope:.3g}", f"{r.gradient:.3g}", verdict)
     return table

@@ -112,7 +112,12 @@ class Events:
     def history(self, member: int = 0) -> History:
         """The history of one member. Raises UsageError for a member that does not exist."""
         if not 0 <= member < self.members:
-            raise UsageError(f"this run has no member {member}: choose 0 to {self.members - 1}")
+            remedy = (
+                f"choose 0 to {self.members - 1}"
+                if self.members > 1
+                else "it is not an ensemble, so leave it out"
+            )
+            raise UsageError(f"this run has no member {member}: {remedy}")
         series = {
             key: Series(
                 torch.tensor(steps, dtype=torch.float64),
@@ -210,7 +215,7 @@ def read(lines: Iterable[str | bytes] | Path | str, facts: Mapping[str, Any] | N
             damaged += not events.take(line) and whole
     except OSError as error:
         raise UsageError(
-            f"cannot read {name} ({error.strerror}): name a run folder, or its events.jsonl"
+            f"cannot read {name} ({error.strerror}): make it readable, or name a run folder"
         ) from None
     if not events.columns and not events.diverged:
         raise UsageError(f"{name} has no event of a run: name an events.jsonl or a Monitor's file")

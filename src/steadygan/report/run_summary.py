@@ -65,7 +65,9 @@ class Reader:
         try:
             self._grow()
         except OSError as error:
-            raise UsageError(f"cannot read {self.file} ({error.strerror}): name a run folder") from None
+            raise UsageError(
+                f"cannot read {self.file} ({error.strerror}): make it readable, or name another run"
+            ) from None
         members = [self.events.history(index) for index in range(self.events.members)]
         scored = cards.cards(self.path) if self.path.is_dir() else []
         return Told(self.path, self.config, members, self.events.diverged, self.protocol, scored)

@@ -153,8 +153,11 @@ def _default(source: str | Path | nn.Module) -> Path:
 
 def _target(out: str | Path, suffix: str) -> Path:
     path = user_path(out)
-    if not path.name:
-        raise UsageError(f"{str(path)!r} names no file: choose another --out")
+    if not path.name or path.is_dir():
+        raise UsageError(f"{str(path)!r} names no file: choose another --out, such as {path / 'G'}")
+    other = next((to for to, end in FORMATS.items() if path.suffix == end != suffix), None)
+    if other:
+        raise UsageError(f"{path} has the suffix of {other}: add --to {other}, or choose another --out")
     return path if path.suffix == suffix else path.with_name(path.name + suffix)
 
 
