@@ -429,3 +429,9 @@ def test_augmentations_compile_with_their_second_derivative(name):
     backend = "inductor" if name == "diffaugment" else "aot_eager"  # all derivatives, without a C++ compiler
     compiled = torch.compile(both, fullgraph=True, backend=backend)
     torch.testing.assert_close(compiled(x, u), both(x, u), rtol=1e-9, atol=1e-9)
+
+
+def test_a_difference_of_rounding_does_not_move_p():
+    at = torch.tensor(0.5, dtype=torch.float64)
+    assert adapt(at, torch.tensor(0.6 + 1e-7, dtype=torch.float64), 50_000) == at
+    assert adapt(at, torch.tensor(0.6 + 1e-5, dtype=torch.float64), 50_000) > at

@@ -1014,3 +1014,9 @@ def test_the_norm_of_a_broken_gradient_is_broken():
     assert found[0].isnan()
     assert found[1].isinf()
     assert found[2] == 0
+
+
+def test_a_pair_at_the_distance_itself_is_close():
+    x, y = torch.tensor([[0.0]]), torch.tensor([[0.25], [0.26]])
+    assert penalties.close(x, y, 0.25).tolist() == [[True, False]]
+    assert penalties.close(x.bfloat16(), y.bfloat16(), 0.255).tolist() == [[True, False]]

@@ -4,6 +4,7 @@ The schema is written down a second time here, as strategies, so that a key the 
 not hold or a path it garbles shows up as a difference between the two.
 """
 
+import inspect
 import itertools
 import math
 import re
@@ -19,9 +20,9 @@ from hypothesis import strategies as st
 
 from steadygan import config
 from steadygan.build import build
+from steadygan.config import registry
 from steadygan.config.field_types import steps_of
 from steadygan.config.overrides import read_yaml
-from steadygan.config.registry import AUGMENTATIONS, DYNAMICS, LOSSES, NORMALIZATIONS, PENALTIES
 from steadygan.config.resolve import resolve
 from steadygan.errors import ELSEWHERE, UsageError
 from steadygan.recipes.catalogue import find_recipe, recipe_files
@@ -480,10 +481,23 @@ def test_a_name_of_other_programs_is_answered_with_ours(assignment, meant):
         config.parse(config.override(find_recipe("digits-fargan")[1], [assignment]))
 
 
+def registries() -> list[dict[str, Any]]:
+    """Every table of parts by name."""
+    tables = [
+        registry.CONSISTENCY,
+        registry.LOGIT_PENALTIES,
+        registry.OPTIMIZERS,
+        registry.NETWORKS,
+        registry.DATA,
+    ]
+    tables += [registry.LOSSES, registry.PENALTIES, registry.NORMALIZATIONS, registry.AUGMENTATIONS]
+    return [*tables, registry.DYNAMICS, registry.GAMES]
+
+
 def test_the_names_of_other_programs_stand_for_parts_and_are_none_themselves():
-    parts = {name for known in (LOSSES, PENALTIES, NORMALIZATIONS, DYNAMICS, AUGMENTATIONS) for name in known}
-    assert ELSEWHERE.keys() <= parts
-    assert parts.isdisjoint(itertools.chain(*ELSEWHERE.values()))
+    assert ELSEWHERE.keys() <= {name for known in registries() for name in known}
+    for known in registries():  # `gan` is a game, and elsewhere a loss
+        assert known.keys().isdisjoint(itertools.chain(*(ELSEWHERE.get(name, ()) for name in known)))
 
 
 def test_a_folder_as_the_name_of_data_is_told_its_own_key(tmp_path, monkeypatch):
@@ -1167,3 +1181,16 @@ def test_the_key_tensorboard_of_older_configurations_chooses_a_tracker():
     assert both == {"trackers": ["wandb", "tensorboard"]}
     with pytest.raises(UsageError, match="wandb"):
         config.parse({**raw, "trackers": ["wanbd"]})
+
+
+def test_a_key_that_is_left_out_is_what_the_function_takes_by_default():
+    """Both say what they are where nobody gives them, and nothing else ties the two."""
+    compared = 0
+    for part in itertools.chain.from_iterable(known.values() for known in registries()):
+        taken = inspect.signature(part.make).parameters
+        for key, option in part.options.items():
+            if option.default is ... or key not in taken or taken[key].default is inspect.Parameter.empty:
+                continue
+            assert option.default == taken[key].default, (part.meaning, key)
+            compared += 1
+    assert compared > 100

@@ -225,6 +225,27 @@ def test_a_state_that_loses_samples_is_not_used():
     assert all(place.state is None for place in reader.places)
 
 
+def test_a_state_that_is_found_to_lose_samples_is_not_used_again():
+    """Its later places would have had it, too: going back after a divergence read other samples."""
+
+    class Skips(Stateful):
+        lost = 0  # when it is tried first, it loses nothing
+
+        def load_state_dict(self, state):
+            self.place = state["place"] + Skips.lost
+
+    honest = Reader(stream(Stateful(53), classes=10, reference=4, shuffle=7).stream, 0)
+    honest(range(30))
+    place = honest.mark(30)
+    assert place.state is not None
+    reader = Reader(stream(Skips(53), classes=10, reference=4, shuffle=7).stream, 0)
+    Skips.lost = 1
+    reader.resume(place)
+    with pytest.warns(DataNote, match="leads to other samples"):
+        reader(range(30, 50))
+    assert all(place.state is None for place in reader.places)
+
+
 def test_an_epoch_may_have_another_length_and_order():
     class Growing(Numbers):
         epoch = 0

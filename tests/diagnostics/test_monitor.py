@@ -402,6 +402,19 @@ def test_a_file_of_another_program_is_left_as_it_is(text, tmp_path):
     assert file.read_text() == text
 
 
+def test_held_out_samples_are_read_in_whole_batches_alone():
+    """A critic with batch norm says other things of a rest of four."""
+    seen = []
+
+    def D(x):
+        seen.append(len(x))
+        return x.sum(1)
+
+    monitor = Monitor(D, every=1, held=torch.randn(20, 2))
+    monitor.step(torch.randn(8, 2), torch.randn(8, 2))
+    assert set(seen) == {8}
+
+
 def test_images_may_grow():
     """The next call after a GAN had doubled its sides compared features of two sizes, and raised torch's error."""
     monitor = Monitor(lambda x: x.flatten(1).sum(1), every=2)

@@ -10,7 +10,7 @@ from experiments import records
 from experiments.doctor import run as doctor
 from experiments.doctor.calibration import CALIBRATION
 from experiments.doctor.training import histories, trained
-from steadygan import config
+from steadygan import config, losses
 from steadygan.build import build
 from steadygan.diagnostics import History, Series, read
 from steadygan.diagnostics.measures import closeness, copies
@@ -692,3 +692,73 @@ def test_labelled_runs_are_diagnosed_as_what_they_are(tmp_path):
         if f"{setting.label}-{setting.name}" in wanted:
             for told, _ in histories(trained(setting, 1, tmp_path)):
                 assert diagnose(told)[0].name == setting.label
+
+
+# -------------------------------------------------------------------------------------- what keeps a sign from others
+
+
+def test_what_hides_behind_a_frozen_player_is_not_a_mistake_of_its_own_kind():
+    flat = {"critic__spread": 1e-8, "signal__mean": 1e-9}
+    assert names(update__G=0.0, **ROUNDED, **flat) == ["frozen", "cancelled_gradient"]
+
+
+def test_wasserstein_logits_have_no_unit_by_which_a_critic_is_sure():
+    sides = {"critic__gap": -16.0, "logit__real": -8.0, "logit__fake": 8.0, "loss__D": None}
+    assert "reversed_sign" not in names(WASSERSTEIN, **sides)
+    assert "reversed_sign" in names(**sides)
+
+
+def test_one_of_several_critics_is_dead_by_its_slope_too():
+    flat = {f"critic__spread{i}": v for i, v in enumerate((1e-6, 0.5))} | {"fakes__coverage": 0.1}
+    assert "dead_critic" in names(**flat, slope__fake0=1e-6, slope__fake1=0.5)
+    assert "dead_critic" not in names(**flat, slope__fake0=0.5, slope__fake1=0.5)
+
+
+def test_data_on_both_sides_of_zero_are_no_bytes():
+    around = {"data__min": -20.0, "data__max": 20.0, "fakes__min": -0.3, "fakes__max": 0.3}
+    assert "mismatched_ranges" not in names(**around)
+    assert "mismatched_ranges" in names(**{**around, "data__min": 0.0, "data__max": 255.0})
+
+
+def lagging(loss, real, fake, critics, measured=None):
+    """A history of critics that lag behind G: their loss falls with the gap, as where a penalty falls."""
+    value = torch.stack(
+        [
+            getattr(losses, loss).discriminator([r.view(1)] * critics, [f.view(1)] * critics)
+            for r, f in zip(real, fake)
+        ]
+    )
+    spreads = {f"critic__spread{i}": 0.3 for i in range(critics)} if critics > 1 else {}
+    sums = {
+        "logit__real": critics * real,
+        "logit__fake": critics * fake,
+        "critic__gap": critics * (real - fake),
+    }
+    return names({"loss": loss}, **sums, **spreads, loss__D=value if measured is None else measured)
+
+
+def test_the_least_loss_of_several_critics_is_that_of_critics_that_are_alike():
+    """Logits are sums over critics. One critic with three times the logits has more loss than three with these."""
+    w = torch.linspace(0, 1, N, dtype=torch.float64)
+    real, fake = 0.8 - 0.3 * w, 0.81 - 0.27 * w
+    for critics in (1, 3):
+        assert "reversed_sign" not in lagging("least_squares", real, fake, critics)
+    low = 0.5 * torch.linspace(1.0, 0.9, N, dtype=torch.float64)
+    assert "reversed_sign" in lagging("least_squares", real, fake, 3, measured=low)
+
+
+def test_total_variation_has_no_least_loss_at_the_mean_logits():
+    """-tanh is not convex. A few samples far on the wrong side turn the mean logits, and the loss stays good."""
+    sets = []
+    for w in torch.linspace(0, 1, N, dtype=torch.float64):
+        real = torch.full((100,), 0.3, dtype=torch.float64)
+        real[:10] = -10 - 10 * w
+        sets.append((real, -real, 0.5 * (1 - w)))
+    sides = {"logit__real": torch.stack([r.mean() for r, *_ in sets])}
+    sides["logit__fake"] = -sides["logit__real"]
+    sides["critic__gap"] = 2 * sides["logit__real"]
+    value = torch.stack([losses.total_variation.discriminator(r, f) + more for r, f, more in sets])
+    assert value.diff().lt(0).all()
+    assert sides["critic__gap"].diff().lt(0).all()
+    facts = {"loss": "total_variation", "penalties": ["r1"]}
+    assert "reversed_sign" not in names(facts, **sides, loss__D=value)

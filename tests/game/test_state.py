@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from steadygan.game import State
-from steadygan.game.state import finite
+from steadygan.game.state import averaged, finite
 
 LARGEST = torch.finfo(torch.float32).max
 
@@ -41,3 +41,8 @@ def test_members_of_an_ensemble_are_told_apart():
     weights[1, 2] = torch.nan
     given = {"G": torch.ones(3, 4), "D": weights}
     assert torch.vmap(lambda params: finite(State(params, {}, {}, {}, {})))(given).tolist() == [1, 0, 1]
+
+
+def test_statistics_of_a_layer_that_is_frozen_are_not_averaged():
+    assert averaged(nn.BatchNorm1d(2).eval()) == set()
+    assert averaged(nn.BatchNorm1d(2)) == {"running_mean", "running_var"}

@@ -636,6 +636,22 @@ def test_standing_statistics_are_those_of_a_generator_without_hidden_noise():
     assert torch.equal(*found)
 
 
+def test_standing_statistics_are_those_of_a_generator_whose_spectral_norms_rest():
+    """In training mode each batch would take a step of the power iteration, and drop inputs. Samples do neither."""
+    torch.manual_seed(0)
+    first = nn.utils.parametrizations.spectral_norm(nn.Linear(LATENT, 6))
+    net = nn.Sequential(nn.Dropout(0.5), first, nn.BatchNorm1d(6), nn.Linear(6, 2)).double()
+    part = first.parametrizations.weight[0]
+    with torch.no_grad():
+        part._u.copy_(nn.functional.normalize(torch.randn(6), dim=0))  # far from converged
+    buffers = {key: b.clone() for key, b in net.named_buffers()}
+    z = torch.randn(3, 20, LATENT, dtype=torch.float64)
+    found = standing_statistics(Network(net), flatten(net), buffers, z)
+    W = first.parametrizations.weight.original.detach()
+    h = z @ (W / (part._u @ W @ part._v)).T + first.bias.detach()
+    torch.testing.assert_close(found["2.running_mean"], h.mean((0, 1)), rtol=1e-10, atol=1e-12)
+
+
 def test_standing_statistics_do_not_touch_a_network_without_batch_norm():
     nets = networks("norm")
     state = start(nets)

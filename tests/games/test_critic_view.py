@@ -20,6 +20,7 @@ from steadygan.game import Game, Network, flatten
 from steadygan.game import optimizers as optim
 from steadygan.game.batches import Draws
 from steadygan.game.state import complete, initial, stack
+from steadygan.game.vector_field import accumulated
 from steadygan.games import FakeAsReal, Term, View, adaptive, bcr, cr, differentiable, gan, zcr
 from steadygan.games.consistency_terms import Agreement
 from steadygan.networks import mlp
@@ -273,12 +274,23 @@ def test_ada_hears_of_real_samples_only():
     made = game(setting, nets, far=FakeAsReal(4, 4, 2))
     rule = alternating(made, dict.fromkeys(nets, optim.sgd(0.0)))
     draws = Draws(made, rule.rounds, data(), [0], members=False, dtype=torch.float64)
+    draw = draws(0)[0]
+    real, fakes = nets["D"](draw["x_real"][:4]), nets["D"](nets["G"](draw["z_pool"])).sort().values[:4]
+    with torch.no_grad():  # zero of the logits between the two, where the signs differ
+        nets["D"][3].bias.sub_((real.max() + fakes.max()) / 2)
     state = initial(
         nets, dict.fromkeys(nets, optim.sgd(0.0)), scalars=dict(made.scalars), dtype=torch.float64
     )
     _, logs = rule.step(state, draws(0))
-    shown = nets["D"](draws(0)[0]["x_real"][:4])
-    assert logs["sign/real"] == shown.sign().mean()
+    shown, selected = (nets["D"](x).sign() for x in (draw["x_real"][:4], nets["G"](draw["z_pool"])))
+    assert logs["sign/real"] == shown.mean()
+    assert shown.mean() != selected.mean()
+
+
+def test_ada_counts_the_images_of_all_parts_of_an_accumulated_step():
+    made = accumulated(game(Setting(View(augment=adaptive(target=0.0, over=1000.0))), networks()), 3)
+    found = made.adapt({"augment/p": torch.tensor(0.5)}, {"sign/real": torch.tensor(1.0)}, 2)
+    assert found["augment/p"].item() == pytest.approx(0.5 + 2 * 3 * BATCH / 1000)
 
 
 def test_ada_with_a_relativistic_loss_does_not_see_the_critics_offset():

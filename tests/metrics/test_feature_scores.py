@@ -15,6 +15,7 @@ from steadygan.metrics import (
     Moments,
     Summary,
     evaluation,
+    feature_scores,
     frechet_distance,
     inception_score,
     kernel_distance,
@@ -271,3 +272,13 @@ def test_a_stored_summary_with_a_damaged_checksum_is_read_again(tmp_path, monkey
     file.write_bytes(b"\xff\xfe")
     again = evaluation.real_summary(found, None, extract)
     assert all(torch.equal(t, again.tensors()[name]) for name, t in first.tensors().items())
+
+
+def test_a_split_of_the_kernel_distance_has_as_many_images_as_it_may(monkeypatch):
+    monkeypatch.setattr(feature_scores, "SPLIT", 3)
+    one, other = Summary(2), Summary(2)
+    for seed, summary in enumerate((one, other)):
+        summary.add(torch.randn(60, 2, generator=torch.Generator().manual_seed(seed)))
+    pairs = zip(one.rows.tensor_split(10), reversed(other.rows.tensor_split(10)), strict=True)
+    wanted = [kernel_distance(x[:3], y[:3]) for x, y in pairs]
+    assert kernel(one, other).value == pytest.approx(sum(wanted) / 10)

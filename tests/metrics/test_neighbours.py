@@ -241,3 +241,17 @@ def test_the_error_of_memorisation_is_its_spread():
 def test_unfit_features_are_one_sentence(call, words):
     with pytest.raises(UsageError, match=words):
         call(normal(20, 3, seed=20))
+
+
+@DIMS
+def test_the_border_belongs_to_the_balls_of_fakes_too(dim):
+    fake = on_a_line([-3.0, 106.0, -3.01, 1000.0], dim)
+    assert precision_recall(on_a_line(REALS, dim), fake)["recall"].value == 0.5
+
+
+def test_near_points_in_many_dimensions_have_exact_distances():
+    """Products of matrices lose nine digits of a distance of 1e-3."""
+    b = normal(20, 40, seed=0).double()
+    a = b + 1e-4 * normal(20, 40, seed=1).double()
+    found = torch.cat([block for _, block in distances.distances(a, b)])
+    torch.testing.assert_close(found, (a[:, None] - b).norm(dim=2), rtol=1e-9, atol=0)

@@ -244,3 +244,9 @@ def test_scores_need_two_points_that_are_finite():
         points_scores(a / 0, a)
     with pytest.raises(UsageError, match="exact is 1"):
         points_scores(a, a, exact=1)
+
+
+def test_the_error_of_the_sliced_distance_is_of_both_sides():
+    """All fakes are one point. What other reals would change is an error, too: that of their mean alone is .1."""
+    real = torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
+    assert points_scores(torch.zeros(100, 1), real)["sliced_w2"].error > 0.02

@@ -73,6 +73,20 @@ def test_a_verdict_counts_at_the_second_look_in_a_row_and_is_told_of_once(monkey
     assert script.warned == ["step 4: collapse: signs of collapse. Try: something against collapse (a.b=1)"]
 
 
+def test_trackers_are_told_of_what_counts_alone(monkeypatch):
+    """A verdict that one evaluation has and the next one takes back was a series in the tracker."""
+    looks = [["collapse"], ["healthy"], ["collapse"], ["collapse"]]
+    script, told = Script(monkeypatch, [[names] for names in looks]), []
+
+    def judged(step, members):
+        told.append([v.name for v in members[0]])
+
+    script.callback = early_stopping(script.events, SEEN, (), script.warned.append, judged)
+    for _ in looks:
+        script.look()
+    assert told == [[], ["healthy"], [], ["collapse"]]
+
+
 @pytest.mark.parametrize("name", ["healthy", "undecided"])
 def test_the_well_are_left_in_peace(name, monkeypatch):
     script = Script(monkeypatch, [[[name]]] * 3, stop_on=("collapse",))

@@ -225,3 +225,10 @@ def test_a_card_of_the_first_version_compares_with_one_of_today():
     then = now.plain() | {"protocol": {"split": "train, without the images of looks"}}
     assert read_card(then) == now
     assert compare([now], [read_card(then)])
+
+
+def test_two_seeds_on_each_side_have_two_degrees_of_freedom():
+    """Welch: (v/2 + v/2)^2 / ((v/2)^2 + (v/2)^2) = 2, where Student's t at 97.5 % is 4.303."""
+    sides = [[Card({}, {}, {"x": Score(value, 1e-9)}) for value in side] for side in ((0.0, 1.0), (5.0, 6.0))]
+    (found,) = compare(*sides)
+    assert found.least == pytest.approx(4.303, abs=0.01)

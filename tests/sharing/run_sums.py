@@ -128,6 +128,10 @@ def statistics() -> Found:
     w = torch.ones((), requires_grad=True)
     parallel.largest(mine(tied) * parallel.spread(w)).mul(parallel.share(COUNT)).backward()
     yield "largest's gradient where two are equal", gap(w.grad, torch.tensor(2.0))
+    tied[1] = 2.0  # two of one process, one of another
+    each = torch.ones(COUNT, requires_grad=True)
+    parallel.largest(mine(tied * parallel.spread(each))).mul(parallel.share(COUNT)).backward()
+    yield "largest's gradient where one process has two of three", gap(each.grad, tied / 3)
     half = torch.full((COUNT * 301,), 0.1).bfloat16()  # more rows than bfloat16 can count
     yield "deviation in bfloat16", float(parallel.std(mine(half)).abs() > 1e-2)
     yield (

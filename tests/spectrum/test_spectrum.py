@@ -26,6 +26,7 @@ from steadygan.penalties import PENALTIES
 from steadygan.plots.eigenvalues import draw_clouds
 from steadygan.progress import shown_by
 from steadygan.recipes import catalogue
+from steadygan.spectrum import eigen
 from steadygan.theory import numerics_modified
 from steadygan.training import toy_scores
 
@@ -664,3 +665,8 @@ def test_columns_and_searches_are_reported_to_whoever_shows_a_bar():
     assert seen[:4] == [("columns of the Jacobian", done, 5, "columns") for done in (0, 2, 4, 5)]
     assert seen[4:] == [("eigenvalues", done, 3, "searches") for done in (0, 1, 2, 3)]
     assert {1.0, 50.0} <= {round(value, 2) for value in found.values.real.tolist()}
+
+
+def test_eigenvalues_are_one_where_they_agree_to_a_share_of_the_largest():
+    assert eigen.union([torch.tensor([1e6]), torch.tensor([1e6 + 0.5])], 1e-6).tolist() == [1e6]
+    assert len(eigen.union([torch.tensor([1e6, 1.0])], 1e-6)) == 2

@@ -21,6 +21,7 @@ from steadygan.build import Run, build
 from steadygan.game import State
 from steadygan.game.batches import Draws
 from steadygan.game.state import member
+from steadygan.game.vector_field import field
 from steadygan.recipes.catalogue import find_recipe
 from steadygan.runs import train as run
 from steadygan.training import checkpoint
@@ -264,6 +265,20 @@ def test_a_generators_own_batch_changes_only_what_is_of_the_field(batch_G):
     assert own["field/cosine"].isfinite()
     for key in own.keys() - {"field/cosine"}:
         torch.testing.assert_close(own[key], without[key], equal_nan=True)
+
+
+def test_the_cosine_is_that_of_the_field_here_and_a_hundredth_of_each_player_on():
+    made = build(config.parse({**POINTS, "seeds": 1}))
+    game, state, players = made.game, made.state, tuple(made.game.players)
+    passed = gradient_statistics(game, made.data, seeds=[0], ensemble=False, dtype=torch.float64)
+    draw = Draws(game, (players,), made.data, [0], members=False, dtype=torch.float64)(0)[0]
+    here = field(game, players, state, draw)[0]
+    size = {name: g.norm() for name, g in here.items()}
+    moved = {name: p - 0.01 * p.norm() * here[name] / size[name] for name, p in state.params.items()}
+    there = field(game, players, state._replace(params=moved), draw)[0]
+    one, other = (torch.cat([each[name] / size[name] for name in here]) for each in (here, there))
+    wanted = (one @ other / one.norm() / other.norm()).item()
+    assert passed(state, state)["field/cosine"].item() == pytest.approx(wanted, rel=1e-10)
 
 
 def test_a_game_without_samples_has_a_field_that_turns():

@@ -13,7 +13,7 @@ from torch import Tensor
 from steadygan.diagnostics.history import History
 from steadygan.diagnostics.measures import SURE
 from steadygan.diagnostics.trends import Sick, at_steps, known, lasting, late, one_point, rank_correlation
-from steadygan.losses import LOSSES
+from steadygan.losses import LOSSES, total_variation
 
 __all__ = ["MISTAKES", "REASONS", "SCALE_FREE"]
 
@@ -217,13 +217,16 @@ def _too_low(history: History, steps: Tensor, loss: Tensor) -> bool:
 def _least_loss(history: History, steps: Tensor) -> Tensor:
     """D's loss at the mean logits: by Jensen's inequality its mean over samples is no less, with any penalty on top.
 
-    NaN where the loss has no known name or the logits are not known.
+    Logits are summed over critics, and so are losses: the least sum is that of critics that are all alike. NaN where
+    the loss has no known name or is not convex, and where the logits are not known.
     """
     named = LOSSES.get(history.facts.get("loss") or "")
-    if named is None:
+    if named is None or named is total_variation:
         return torch.full_like(steps, torch.nan)
-    real, fake = (at_steps(history, key, steps)[:, None] for key in ("logit/real", "logit/fake"))
-    return torch.stack([named.discriminator(*pair) for pair in zip(real, fake)]) if len(steps) else steps
+    critics = sum(key.removeprefix("critic/spread").isdecimal() for key in history.series) or 1
+    real, fake = (at_steps(history, key, steps)[:, None] / critics for key in ("logit/real", "logit/fake"))
+    pairs = [named.discriminator([r] * critics, [f] * critics) for r, f in zip(real, fake)]
+    return torch.stack(pairs) if pairs else steps
 
 
 def _impossible(history: History) -> bool:

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from steadygan.game import Buffers, Network, State
 from steadygan.game.state import averaged
 from steadygan.networks import of_classes
-from steadygan.noise import HiddenNoise
-from steadygan.normalization import SpectralNorm
 from steadygan.rng import generator
 
 __all__ = [
@@ -80,11 +78,10 @@ def standing_statistics(network: Network, params: Tensor, buffers: Buffers, z: T
     if not names:
         return buffers
     module = copy.deepcopy(network.module)
-    for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._NormBase):
-            part.momentum = 1.0  # running statistics = those of the last batch alone
-        if isinstance(part, HiddenNoise | SpectralNorm):
-            part.eval()  # samples have no hidden noise, and spectral norms that do not change
+    norms = [p for p in module.modules() if isinstance(p, nn.modules.batchnorm._NormBase) and p.training]
+    module.eval()  # as for samples, without hidden noise and dropout, and with spectral norms that do not change
+    for part in norms:
+        part.train().momentum = 1.0  # running statistics = those of the last batch alone
     total = {name: torch.zeros_like(buffers[name]) for name in names}
     for batch in z:
         seen = {name: b.clone() for name, b in buffers.items()}
