@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from steadygan.errors import UsageError
 
@@ -137,6 +137,15 @@ def paired(*logits: Logits) -> list[tuple[Tensor, ...]]:
             f"the two arguments hold logits of {counts} critics: pass the logits of the same critics in both"
         )
     return list(zip(*each, strict=True))
+
+
+def ends_in_sigmoid(critic: object) -> bool:
+    """Whether the last module that a critic defines is a sigmoid, as in the first GANs: it returns no logits.
+
+    >>> ends_in_sigmoid(nn.Sequential(nn.Linear(2, 1), nn.Sigmoid())), ends_in_sigmoid(nn.Linear(2, 1))
+    (True, False)
+    """
+    return isinstance(critic, nn.Module) and isinstance([*critic.modules()][-1], nn.Sigmoid)
 
 
 def answer(

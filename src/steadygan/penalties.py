@@ -466,7 +466,8 @@ def value_and(
     if name not in PENALTIES or penalty.__module__ != __name__:
         raise UsageError(
             f"value_and takes one of {', '.join(PENALTIES)} of steadygan.penalties, not {name or penalty!r}: "
-            "for a penalty of your own take logits and gradient from input_gradient"
+            "for a lazy one take the penalty itself on every k-th step, times k; for a penalty of your own take logits "
+            "and gradient from input_gradient"
         )
     takes = signature(penalty).parameters
     draws = {key: value for key, value in {"alpha": alpha, "noise": noise}.items() if value is not None}

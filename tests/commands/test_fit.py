@@ -571,6 +571,8 @@ def test_labels_choose_what_is_sampled(tmp_path):
     assert not torch.equal(fitted.sample(5, label=2), fitted.sample(5, label=1))
     with pytest.raises(UsageError, match="label"):
         fitted.sample(2, label=3)
+    with pytest.raises(UsageError, match=r"for several, call G\(G.latents\(n\), y\)"):
+        fitted.sample(2, label=[0, 1])
 
 
 def test_named_data_and_folders_of_images(tmp_path):
@@ -863,3 +865,64 @@ def test_what_is_likely_to_be_forgotten_is_noted(tmp_path, capsys, D, options, w
     printed = " ".join(capsys.readouterr().err.split())
     assert words in printed
     assert printed.count("note:") == bool(words)
+
+
+@pytest.mark.parametrize(("span", "over"), [({}, 4), ({"over": "50%"}, 2)], ids=["the whole run", "a share"])
+def test_a_schedule_that_is_given_again_lasts_as_long_as_before(span, over, tmp_path):
+    """The same call with more steps stretched it: the rate had been 0 and rose again, without a word."""
+
+    def go(steps, lr, **more):
+        optimizer = {"name": "adam", "lr": {"schedule": "cosine", "start": 0.01, "stop": 0, **lr}}
+        return run(
+            small_G(), small_D(), numbers(40, 3), tmp_path / "run", steps=steps, optimizer=optimizer, **more
+        )
+
+    go(4, span)
+    for again in (lambda: go(8, span, resume=True), lambda: go(8, {}, resume=True)):
+        with pytest.raises(UsageError, match=r"no player would move.*such as optimizer.lr.over=8"):
+            again()
+    assert config.load(tmp_path / "run" / "config.yaml")["optimizer"]["lr"]["over"] == over
+    go(8, {"over": 8}, resume=True)
+    assert config.load(tmp_path / "run" / "config.yaml")["optimizer"]["lr"]["over"] == 8
+
+
+def test_a_sigmoid_is_seen_in_what_a_function_makes(tmp_path, capsys):
+    run(
+        small_G, lambda: nn.Sequential(small_D(), nn.Sigmoid()), numbers(40, 3), tmp_path / "run", quiet=False
+    )
+    assert capsys.readouterr().err.count("D seems to end in a sigmoid") == 1
+
+
+def test_a_full_disk_is_told_with_what_to_do(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("steadygan.commands.fit.runs.start", full)
+    with pytest.raises(UsageError, match=r"run cannot be written .*free some space, and call fit again"):
+        run(small_G(), small_D(), numbers(40, 3), tmp_path / "run")
+
+
+class Labels(nn.Module):
+    """A network of (v, y) whose embedding has as many rows as the caller believes there are classes."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.net, self.label = nn.Linear(inputs, outputs), nn.Embedding(3, outputs)
+
+    def forward(self, v, y):
+        return self.net(v) + self.label(y)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"conditional": True, "labels": torch.arange(40) % 3 + 1},
+            "labels go from 0 to 3, so number them from 0",
+        ),
+        ({}, "where its forward takes labels, set conditional=True"),
+    ],
+)
+def test_labels_that_do_not_fit_are_not_taken_for_latents(options, sentence, tmp_path):
+    with pytest.raises(UsageError, match=sentence):
+        run(Labels(4, 3), Labels(3, 1), numbers(40, 3), tmp_path / "run", **options)

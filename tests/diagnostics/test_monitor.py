@@ -600,3 +600,18 @@ def test_a_monitor_in_a_copy_of_the_loops_networks_is_told_the_same():
     monitors[1].step(real, fake)
     one, other = (m.history().series["slope/max"].values[-1] for m in monitors)
     assert one == other
+
+
+def test_a_critic_that_ends_in_a_sigmoid_is_told_of_at_once():
+    told = []
+    Monitor(nn.Sequential(plain_critic(), nn.Sigmoid()), warn=told.append)
+    Monitor(plain_critic(), warn=told.append)
+    assert told == [
+        "the critic seems to end in a sigmoid, and its logits are measured: leave the sigmoid out"
+    ]
+
+
+def test_data_that_are_not_finite_are_not_taken_for_a_high_rate():
+    monitor = Monitor(plain_critic(), every=1, warn=lambda text: None)
+    monitor.step(torch.full((8, 2), math.nan), torch.zeros(8, 2))
+    assert "NaN and infinity in your data" in monitor.verdicts[0].remedy

@@ -227,15 +227,22 @@ def _tried(name: str, role: str, net: nn.Module, *inputs: Tensor) -> Any:
     except Exception as error:  # whatever the caller's forward raises
         shapes = " and ".join(str(list(x.shape)) for x in inputs)
         raise UsageError(
-            f"the network {name} fails on an input of shape {shapes} ({said(error)}): {_remedy(role, inputs)}"
+            f"the network {name} fails on an input of shape {shapes} ({said(error)}): {_remedy(role, inputs, error)}"
         ) from error
     if found is None:
         raise UsageError(f"the network {name} returns nothing: let its forward return a tensor")
     return found
 
 
-def _remedy(role: str, inputs: Sequence[Tensor]) -> str:
+def _remedy(role: str, inputs: Sequence[Tensor], error: Exception) -> str:
     """What to change where a network does not take the inputs of its role."""
+    if isinstance(error, IndexError) and len(inputs) > 1:
+        most = int(inputs[1].max())
+        return f"labels go from 0 to {most}, so number them from 0, and let an embedding have {most + 1} rows"
+    if isinstance(error, TypeError) and "required positional argument" in str(error) and len(inputs) == 1:
+        return (
+            "where its forward takes labels, set conditional=True (on the command line game.conditional=true)"
+        )
     labels = ", and labels y [N] after it, because the game is conditional" if len(inputs) > 1 else ""
     if role != "generator":
         return f"it takes samples of the data [N, ...]{labels}"

@@ -1,9 +1,11 @@
 """`steadygan.fit`: train networks of your own, on data of your own, with all that a recipe has."""
 
+import errno
 import operator
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from html import escape
@@ -22,9 +24,10 @@ from steadygan.build.own import plain
 from steadygan.commands.diagnose import events_of
 from steadygan.commands.evaluate import evaluate_run
 from steadygan.commands.sample import sample as samples_of
-from steadygan.config.field_types import spelled
+from steadygan.config.field_types import spelled, steps_of
 from steadygan.config.registry import CRITICS, DATA, GAMES, LOSSES
 from steadygan.config.schema import Config, Critic
+from steadygan.critic_outputs import ends_in_sigmoid
 from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.data.reading import with_held
@@ -78,6 +81,11 @@ class Fitted:
         """Return samples [n, ...] of the generator, averaged unless `raw`; with `label` all are of one class."""
         if not isinstance(n, int) or n < 1:
             raise UsageError(f"the number of samples is {n!r}: give a whole number from 1")
+        if not isinstance(label, int | None):
+            raise UsageError(
+                f"label is the class of all samples, not {label!r}: for several, call G(G.latents(n), y) with "
+                "G = run.load()"
+            )
         return samples_of(
             self.folder,
             n,
@@ -164,8 +172,10 @@ class Fitted:
         changed = _placed(options, _game(before))
         for key in {"game", "optimizer"} & changed.keys():
             changed[key] = _kept(before.get(key), changed[key])
+        changed = _spans_kept(before, changed, before.get("steps", 0))
         changes = [f"{path}={config.as_text(value)}" for path, value in _flat(changed).items()]
-        ended = runs.resume(self.folder, changes, self.console, own=self.own)
+        with _full_disk(self.folder):
+            ended = runs.resume(self.folder, changes, self.console, own=self.own)
         self._write_back()
         _warn(ended, self.folder)
         return replace(self, ended=ended)
@@ -258,9 +268,7 @@ def fit(
         remedy = "set conditional=True for that" if known else "this game has no use for them"
         note(f"no network is given the labels: {remedy}")
     if own.loss is None and own.logits is None:
-        for name, role in GAMES[settings.game.name].players.items():
-            if role in CRITICS and _ends_in_sigmoid(nets.get(name)):
-                note(f"{name} seems to end in a sigmoid, and losses take logits: leave it out")
+        own = own._replace(networks=_watched(nets, settings.game.name, note))
     if resume and not out:
         raise UsageError(
             f"resume=True needs the folder of the run: give out=, such as out='runs/{settings.name}'"
@@ -271,7 +279,10 @@ def fit(
         raise UsageError(f"{folder} has a run already: give resume=True to train it on, or another out=")
     about = {"networks": {name: _described(net) for name, net in nets.items()}}
     try:
-        ended = runs.start(settings, folder, console, own, lambda place: own_code.keep(place, None, about))
+        with _full_disk(folder):
+            ended = runs.start(
+                settings, folder, console, own, lambda place: own_code.keep(place, None, about)
+            )
     finally:
         if not out and cluster.first:
             drop_empty(folder)
@@ -281,13 +292,39 @@ def fit(
     return fitted
 
 
-def _ends_in_sigmoid(net: nn.Module | Maker | None) -> bool:
-    """Whether the last module that a network defines is a sigmoid, as in the first GANs' discriminators.
+def _watched(
+    nets: Mapping[str, nn.Module | Maker], game: str, note: Note
+) -> Callable[[tuple[int, ...]], Mapping[str, nn.Module]]:
+    """What makes the networks, with a note on the first critic that ends in a sigmoid."""
+    told: list[str] = []
 
-    >>> _ends_in_sigmoid(nn.Sequential(nn.Linear(2, 1), nn.Sigmoid())), _ends_in_sigmoid(nn.Linear(2, 1))
-    (True, False)
-    """
-    return isinstance(net, nn.Module) and isinstance([*net.modules()][-1], nn.Sigmoid)
+    def made(shape: tuple[int, ...]) -> Mapping[str, nn.Module]:
+        found = _made(nets)
+        for name, role in GAMES[game].players.items():
+            if role in CRITICS and not told and ends_in_sigmoid(found.get(name)):
+                told.append(name)
+                note(f"{name} seems to end in a sigmoid, and losses take logits: leave it out")
+        return found
+
+    return made
+
+
+@contextmanager
+def _full_disk(folder: Path) -> Iterator[None]:
+    """Inside the block, a disk that is full is told in a sentence. What was written whole before is kept."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL or "space left" in str(error) or "too large" in str(error):
+            raise UsageError(
+                f"{folder} cannot be written ({error.strerror or error}): free some space, and call fit again with "
+                "resume=True"
+            ) from error
+        raise
+
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""The errors of a disk, or of what a process may write, that is full."""
 
 
 def _warn(ended: Diverged | StoppedByDiagnosis | None, folder: Path) -> None:
@@ -395,6 +432,22 @@ def _kept(before: Any, changed: Any) -> Any:
         return {**_section(before), **_section(changed)}
     if isinstance(before, Mapping) and isinstance(changed, Mapping) and "name" not in {*before, *changed}:
         return {key: _kept(before.get(key), part) for key, part in changed.items()}
+    return changed
+
+
+def _spans_kept(before: Any, changed: Any, steps: int) -> Any:
+    """Settings in which a schedule that is given again lasts as long as it did in a run of `steps`.
+
+    A span that is left out, or a share, stands for the whole run or a part of it: of the run as it was.
+    """
+    if isinstance(before, Mapping) and isinstance(changed, Mapping):
+        if "schedule" in changed and changed["schedule"] == before.get("schedule"):
+            spans = {key: before[key] for key in ("over", "begin") if key in before}
+            given = {key: changed.get(key, "") for key in spans}
+            shares = {key for key, span in given.items() if isinstance(span, str)}
+            same = {k: spans[k] for k in shares if not given[k] or steps_of(given[k], steps) == spans[k]}
+            changed = {**changed, **same}
+        return {key: _spans_kept(before.get(key), part, steps) for key, part in changed.items()}
     return changed
 
 

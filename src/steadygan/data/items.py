@@ -158,7 +158,7 @@ def item_error(dataset: Any, error: Exception) -> UsageError:
     """The error for a dataset whose item cannot be read."""
     return UsageError(
         f"the {type(dataset).__name__} cannot be read item by item ({said(error)}): give a "
-        "dataset of torch, or an array"
+        "dataset of torch, or an array, such as a table's .to_numpy()"
     )
 
 

@@ -214,8 +214,9 @@ def read(lines: Iterable[str | bytes] | Path | str, facts: Mapping[str, Any] | N
             whole = line[-1:] in ("\n", b"\n")  # the last one may be half written
             damaged += not events.take(line) and whole
     except OSError as error:
+        remedy = "name" if isinstance(error, FileNotFoundError) else "make it readable, or name"
         raise UsageError(
-            f"cannot read {name} ({error.strerror}): make it readable, or name a run folder"
+            f"cannot read {name} ({error.strerror}): {remedy} a run folder, or its events.jsonl"
         ) from None
     if not events.columns and not events.diverged:
         raise UsageError(f"{name} has no event of a run: name an events.jsonl or a Monitor's file")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan import parallel
-from steadygan.critic_outputs import AnyCritic, Condition, Logits, Reduction
+from steadygan.critic_outputs import AnyCritic, Condition, Logits, Reduction, ends_in_sigmoid
 from steadygan.diagnostics import monitor_inputs
 from steadygan.diagnostics.history import Events, History
 from steadygan.diagnostics.measures import (
@@ -132,6 +132,8 @@ class Monitor:
         self._next_pass = start + 1  # the first call is checked
         self._passes, self._due, self._good = 0, PATIENCE, start
         self._teller = WarnOnce(warn, in_a_loop)
+        if logits is None and ends_in_sigmoid(self._critic):
+            warn("the critic seems to end in a sigmoid, and its logits are measured: leave the sigmoid out")
         self._gaps: set[str] = set()
         self._lost = self._reopen = False
         last = monitor_inputs.begun(self.file, start, self.events)

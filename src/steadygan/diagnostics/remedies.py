@@ -152,8 +152,13 @@ _UNCANCEL = _Try(
     "put the activation between this normalization and the average or the last layer, or leave the normalization out"
 )
 
+_CLEAN = _Try(
+    "look for NaN and infinity in your data: the real samples are the first that is not finite",
+    fits=lambda facts: (facts.get("diverged") or {}).get("tensor") == "x_real",
+)
+
 _TRIES: dict[str, tuple[_Try, ...]] = {
-    "diverged": (_SLOWER[0], _LIGHTER, _SLOWER[1]),
+    "diverged": (_CLEAN, _SLOWER[0], _LIGHTER, _SLOWER[1]),
     "frozen": (_RATE, _STEPS),
     "mismatched_ranges": (_BYTES, _UNIT, _SCALE),
     "reversed_sign": (_NEGATE,),

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from steadygan import config
 from steadygan.errors import UsageError
+from steadygan.files import user_path
 from steadygan.runs.folder import locked
 from steadygan.runs.sweeps.record import FAILED, Sweep, mean, run_name, scores
 from steadygan.runs.sweeps.trial import DONE, train_run
@@ -44,7 +45,7 @@ def on_ray(
     """
     folder = folder.resolve()
     order = sorted(range(len(sweep.runs)), key=lambda number: number in todo)  # those that ended first
-    given = {n: (str(folder / run_name(n)), sweep.runs[n], sweep.by, n in todo) for n in order}
+    given = {n: (str(folder / run_name(n)), anchored(sweep.runs[n]), sweep.by, n in todo) for n in order}
     longest = max(config.parse(raw).steps for raw in sweep.runs)
 
     def trainable(chosen: dict[str, int]) -> None:
@@ -71,11 +72,29 @@ def on_ray(
         tuner.fit()
 
 
+def anchored(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration whose data are found from any folder: Ray runs each trial in a folder of its own.
+
+    >>> anchored({"data": {"name": "images", "path": "/photos"}})
+    {'data': {'name': 'images', 'path': '/photos'}}
+    """
+    data = raw.get("data")
+    if not isinstance(data, Mapping):
+        return dict(raw)
+    places = {key: data[key] for key in ("path", "root") if isinstance(data.get(key), str)}
+    return {
+        **raw,
+        "data": {**data, **{key: os.path.abspath(user_path(place)) for key, place in places.items()}},
+    }
+
+
 @contextmanager
 def _connected() -> Iterator[Any]:
     """Inside the block this process is connected to Ray: as the caller has connected it, or until the block ends."""
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the runs have their own
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the sweep prints what matters
+    if root := os.environ.get("STEADYGAN_DATA"):
+        os.environ["STEADYGAN_DATA"] = os.path.abspath(user_path(root))  # as in `anchored`
     import ray
 
     before = ray.is_initialized()
