@@ -192,3 +192,54 @@ def test_what_cannot_be_probed_is_said_in_a_sentence(words, said, command):
     done = command("probe", "gamma", *words)
     assert done.code == 2
     assert said in done.err
+
+
+RAW = {
+    "data": "ring8",
+    "networks": {"name": "mlp", "width": 8, "depth": 2},
+    "optimizer": {"name": "sgd", "lr": 0.01},
+    "batch": 8,
+    "steps": 6,
+    "compile": False,
+}
+
+
+def penalised(*penalties):
+    return {**RAW, "critic": {"penalties": list(penalties)}}
+
+
+def test_a_lazy_penalty_is_probed_at_every_step():
+    """It is logged where it is due alone, and read in every step of the second half."""
+    lazy, eager = (
+        measure(penalised({"name": "r1", "weight": 1.0, "interval": n}), "it", [0], 0.5, 4) for n in (4, 1)
+    )
+    assert lazy == eager
+
+
+def test_the_slope_of_two_penalties_is_their_mean():
+    """Root of the mean squared gradient: of r1 and r2 together, that between those of each, not sqrt(2) times it."""
+    both = measure(penalised("r1", "r2"), "it", [0, 1], 1e-9, 2)
+    r1, r2 = (measure(penalised(name), "it", [0], 1e-9, 2) for name in ("r1", "r2"))
+    assert both.slope**2 == pytest.approx((r1.slope**2 + r2.slope**2) / 2, rel=1e-4)
+    assert (both.terms, r1.terms) == (2, 1)
+
+
+def test_a_reading_is_named_by_its_gap():
+    """Between the gaps of 98 % and 30 % of the gradient it is in range; below minus the first, reversed."""
+    import math
+
+    from steadygan import gamma, losses
+    from steadygan.commands.probe import SATURATED, UNDECIDED, Reading, _table
+
+    low, high = (gamma.gap_at(losses.non_saturating, share) for share in (UNDECIDED, SATURATED))
+    gaps = {
+        1.01 * high: "saturated",
+        0.99 * high: "in range",
+        1.01 * low: "in range",
+        0.99 * low: "undecided",
+        -0.99 * low: "undecided",
+        -1.01 * low: "reversed",
+        math.inf: "diverged",
+    }
+    table = _table([Reading(1.0, gap, 1.0, 1.0) for gap in gaps], losses.non_saturating)
+    assert [*table.columns[-1].cells] == [*gaps.values()]

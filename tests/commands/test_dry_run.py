@@ -7,6 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from small import RING
 from steadygan.build import build
 from steadygan.commands import dry_run
 from steadygan.commands.dry_run import Processes
@@ -99,3 +100,42 @@ def test_a_set_without_a_published_number_has_to_be_there(tmp_path, monkeypatch)
     monkeypatch.setenv("STEADYGAN_DATA", str(tmp_path))
     with pytest.raises(UsageError, match="LSUN was not found"):
         said(None, data={"name": "lsun", "size": 32}, networks="dcgan")
+
+
+def test_all_members_of_an_ensemble_are_counted(monkeypatch):
+    monkeypatch.setattr(dry_run, "_size", lambda count: f"{count} B")
+    monkeypatch.setattr(dry_run, "_seconds", lambda *_: 3600.0)
+
+    def counted(**given):
+        out = said(None, **given)
+        return int(re.search(r"# memory: (\d+) B", out)[1]), float(
+            re.search(r"# a step: ([\d.]+) MFLOP", out)[1]
+        )
+
+    (one, flops), (four, all_flops) = counted(), counted(seeds=4)
+    assert four == 4 * one
+    assert all_flops == pytest.approx(4 * flops, abs=0.3)
+
+
+def test_members_fit_that_take_half_of_the_memory(monkeypatch):
+    run = build(parse({"name": "points", **RING}))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(dry_run, "memory", lambda: 2 * 3 * dry_run.step_cost(run).memory)
+    assert dry_run.fits(run, 3)
+    assert not dry_run.fits(run, 4)
+
+
+def test_a_run_that_ends_within_a_period_costs_its_share():
+    def flops(steps):
+        return dry_run.cost(
+            parse(
+                {
+                    "name": "lazy",
+                    **RING,
+                    "steps": steps,
+                    "critic": {"penalties": [{"name": "r1", "weight": 1, "interval": 4}]},
+                }
+            )
+        ).flops
+
+    assert 2 * flops(10) == flops(20) == 5 * flops(4)

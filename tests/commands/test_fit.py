@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
@@ -21,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 import steadygan
 from steadygan import config
-from steadygan.build import Own, build, own
+from steadygan.build import NOTHING, Own, build, own
 from steadygan.commands import fit as module
 from steadygan.commands.fit import fit
 from steadygan.data.given import given
@@ -926,3 +927,19 @@ class Labels(nn.Module):
 def test_labels_that_do_not_fit_are_not_taken_for_latents(options, sentence, tmp_path):
     with pytest.raises(UsageError, match=sentence):
         run(Labels(4, 3), Labels(3, 1), numbers(40, 3), tmp_path / "run", **options)
+
+
+def test_a_member_and_its_raw_weights_are_handed_on(tmp_path, monkeypatch):
+    run, told = module.Fitted(tmp_path, NOTHING, {}, Console(quiet=True)), []
+    for name in ("load", "export"):
+        monkeypatch.setattr(module, name, lambda *given, **how: told.append((how["member"], how["average"])))
+    monkeypatch.setattr(
+        module, "samples_of", lambda *given, **how: told.append((how["member"], how["average"])) or [None]
+    )
+    monkeypatch.setattr(module, "evaluate_run", lambda *given, **how: told.append(how["average"]))
+    events = type("Log", (), {"history": lambda self, member: told.append(member)})()
+    monkeypatch.setattr(module, "events_of", lambda folder: events)
+    run.load(member=2, raw=True), run.save("G.pt2", member=2, raw=True), run.sample(member=2, raw=True)
+    run.load(), run.save("G.pt2"), run.sample()
+    run.history(2), run.evaluate(raw=True), run.evaluate()
+    assert told == 3 * [(2, False)] + 3 * [(0, True)] + [2, "off", "on"]

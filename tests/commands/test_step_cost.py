@@ -5,7 +5,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._pytree import tree_map
 
 from steadygan.build import NOTHING, Own, build
-from steadygan.commands.step_cost import state_bytes, step_cost
+from steadygan.commands.step_cost import nbytes, state_bytes, step_cost
 from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.game.state import member
@@ -188,3 +188,10 @@ def test_pull_away_gathers_a_code_of_each_fake_forward_and_backward():
     networks = {"name": "mlp", "latent": 3}
     assert numbers(game={"name": "ebgan", "margin": 1, "pull_away": 0.1}, networks=networks)[64 * 3] == 2
     assert 64 * 3 not in numbers(game={"name": "ebgan", "margin": 1}, networks=networks)
+
+
+def test_a_member_costs_what_a_single_run_costs():
+    one = points()
+    found = step_cost(one)
+    assert found.memory == nbytes(one.state) + nbytes(one.draws(0)) + found.peak
+    assert step_cost(points(seeds=3)) == found

@@ -287,3 +287,11 @@ def test_a_sweep_under_torchrun_is_refused_before_anything_is_written(tmp_path, 
     with pytest.raises(UsageError, match="without torchrun"):
         sweep(RAW, ["batch=[4, 8]"], tmp_path / "s", quiet)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_score_that_one_of_the_runs_lacks_sorts_no_sweep():
+    from steadygan.commands import sweep as module
+    from steadygan.errors import UsageError
+
+    with pytest.raises(UsageError, match="--by: a run on digits has no score 'modes'"):
+        module.plan({**RING, "networks": "mlp"}, ["data=[digits, ring8]"], by="modes")

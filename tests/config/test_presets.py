@@ -6,7 +6,7 @@ import yaml
 
 from steadygan import config
 from steadygan.build import build
-from steadygan.config import registry
+from steadygan.config import parse, registry
 from steadygan.config.overrides import assigned
 from steadygan.config.presets import scaled, tiny
 from steadygan.data import Data, digits, ring, subset
@@ -315,3 +315,19 @@ def test_a_conditional_generators_own_batch_has_its_own_labels():
 def test_the_papers_generators_have_twice_the_critics_batch():
     _, raw = find_recipe("cifar10-gn-cnn-gn")
     assert (raw["batch"], raw["game"]["batch_G"]) == (64, 128)
+
+
+def test_another_limit_seed_trains_on_other_rows():
+    raw = {
+        "name": "it",
+        "networks": {"name": "dcgan", "width": 4, "latent": 4},
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "steps": 1,
+        "batch": 4,
+    }
+    rows = [
+        build(parse({**raw, "data": {"name": "digits", "limit": 20, "limit_seed": seed}})).data.rows
+        for seed in (0, 1)
+    ]
+    assert len(rows[0]) == len(rows[1]) == 20
+    assert not torch.equal(*rows)

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+import small
 from steadygan import dynamics, losses
-from steadygan.config import registry
+from steadygan.build import build
+from steadygan.config import parse, registry
 from steadygan.dynamics import alternating, simultaneous
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network, Rule, State, flatten, unflatten
@@ -694,3 +696,31 @@ def test_networks_of_the_recipes_work_as_players():
     gradients, _, _ = field(game(nets), ("D", "G"), start(nets), draw())
     value = plain_discriminator(nets, fresh(draw()), losses.non_saturating, ["r1"], None)
     torch.testing.assert_close(gradients["D"], plain_gradient(nets, "D", value), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "updates"),
+    [
+        ({"name": "alternating", "n_critic": 3}, 3),
+        ({"name": "alternating", "n_critic": 1}, 1),
+        ("simultaneous", 1),
+        ({"name": "alternating", "n_generator": 2}, 1),
+    ],
+    ids=str,
+)
+def test_a_game_is_told_how_often_its_critics_moved(dynamics, updates):
+    run, told = build(parse({"name": "it", **small.RING, "dynamics": dynamics})), []
+    game = run.game._replace(adapt=lambda scalars, logs, repeats: told.append(repeats) or {})
+    complete(run.rule, game)(run.state, run.draws(0))
+    assert told == [updates]
+    assert told[0] is not True
+
+
+def test_a_term_of_every_fourth_step_is_due_from_the_first_on():
+    """At steps 0, 4 and 8, as its first step has it, and in no other draw."""
+    raw = {"name": "it", **small.RING, "critic": {"penalties": [{"name": "r1", "interval": 4}]}}
+    run = build(parse(raw))
+    lazy = [name for name, field in run.game.fields.items() if field.every == 4]
+    assert lazy
+    due = [step for step in range(9) if any(lazy[0] in draw for draw in run.draws(step))]
+    assert due == [0, 4, 8]

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from steadygan import data as sets
-from steadygan import losses
+from steadygan import losses, metrics
 from steadygan.build import Run, build
 from steadygan.commands.sample import sample
 from steadygan.config import parse, registry
-from steadygan.data import Data, ring
+from steadygan.data import Data, as_seen, ring
 from steadygan.data import fashion_files as idx_files
 from steadygan.data.dataset import check_labels as check_data_labels
 from steadygan.errors import UsageError
@@ -46,8 +46,8 @@ from steadygan.normalization import (
 from steadygan.penalties import PENALTIES, r1
 from steadygan.runs import train
 from steadygan.training.compile.compiled_step import compiled, vectorised
-from steadygan.training.online_scores import make_evaluator
-from steadygan.training.sampling import columns, in_rows, samples, standing_statistics
+from steadygan.training.online_scores import evaluation_samples, make_evaluator
+from steadygan.training.sampling import columns, in_rows, latents, samples, standing_statistics
 from tracing import as_graph
 
 NETWORKS = {name: part.make for name, part in registry.NETWORKS.items()}
@@ -860,9 +860,14 @@ def test_a_look_pictures_a_class_a_row_and_scores_others():
     look = make_evaluator(
         game, data, latent=12, seeds=[0], ensemble=False, device=torch.device("cpu"), classes=10
     )
-    (pictured,) = look(state).samples
+    found = look(state)
+    (pictured,) = found.samples
     shade = (pictured[:, 0, 0, 0] * 10).round().long()
     assert shade.tolist() == [i // 6 for i in range(60)]
+    real = as_seen(evaluation_samples(data))
+    others = G(latents(0, "look", len(real), 12, torch.float32)).detach()
+    wanted = metrics.kernel_distance(*(metrics.pooled_pixels(images) for images in (others, real)))
+    assert found.scores["kd_pixels8"] == pytest.approx(wanted)
 
 
 def test_sample_draws_one_label_or_a_class_a_row(tmp_path, quiet, command):

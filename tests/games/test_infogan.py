@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+import small
 from steadygan import config, information, losses, metrics
 from steadygan.build import build
 from steadygan.commands.sample import traverse
-from steadygan.config import registry
+from steadygan.config import parse, registry
 from steadygan.errors import UsageError
 from steadygan.game import Game, Network, State, flatten, optimizers
 from steadygan.game.state import initial, member
@@ -30,6 +31,7 @@ from steadygan.noise import HiddenNoise
 from steadygan.normalization import gradient_normalized
 from steadygan.penalties import PENALTIES
 from steadygan.plots.scatter_by_class import coloured
+from steadygan.training import checkpoint
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from tracing import as_graph
 
@@ -619,3 +621,22 @@ def test_groups_of_points_have_colours_of_their_own():
     for wrong in ([], groups[:2]):
         with pytest.raises(UsageError):
             coloured(wrong, ["a"], target)
+
+
+def test_a_traversal_is_of_the_average_where_it_is_wanted(tmp_path):
+    raw = {
+        **small.RING,
+        "critic": {},
+        "game": "infogan",
+        "networks": {"name": "mlp", "width": 8, "depth": 2, "latent": 14},
+        "ema": {"decay": 0.9},
+    }
+    run = build(parse({"name": "it", **raw}))
+    zero = {key: torch.zeros_like(t) for key, t in run.state.average["G"].items()}
+    checkpoint.save(tmp_path / "checkpoints", run.state._replace(average={"G": zero}), {})
+    made = {
+        average: traverse(run, tmp_path, 0, 8, average=average, member=0, note=print)[1]
+        for average in (True, False)
+    }
+    assert not made[True].any(), "a generator whose weights are all zero"
+    assert made[False].any()

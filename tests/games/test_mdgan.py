@@ -20,7 +20,7 @@ from steadygan.build import Run, build
 from steadygan.commands import sample
 from steadygan.config import parse
 from steadygan.errors import UsageError
-from steadygan.game import Game, Network, State
+from steadygan.game import Game, Network, State, flatten
 from steadygan.game.optimizers import sgd
 from steadygan.game.state import initial, member
 from steadygan.game.vector_field import field
@@ -31,6 +31,7 @@ from steadygan.runs.folder import read_config, restore
 from steadygan.training import checkpoint, sampling
 from steadygan.training.compile.compiled_step import compiled, vectorised
 from steadygan.training.online_scores import _critic_of, reference
+from steadygan.training.sampling import reconstructions
 from tracing import as_graph
 
 
@@ -410,3 +411,11 @@ def test_links_join_each_point_with_its_own():
         draw(starts, ends[:2])
     with pytest.raises(UsageError, match="no pair is finite"):
         draw(starts[1:2], ends[1:2])
+
+
+def test_reconstructions_have_no_dropout_in_the_encoder():
+    E, G = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)), nn.Linear(2, 3)
+    state = State({"E": flatten(E), "G": flatten(G)}, {"E": {}, "G": {}}, {}, {}, {})
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(reconstructions(Network(G), Network(E), state, x), G(E[0](x)).detach())
+    assert E.training, "the run's own module keeps its mode"

@@ -14,12 +14,22 @@ from rich.console import Console
 
 import small
 from steadygan import config, load
+from steadygan.build import build
 from steadygan.config import Config, parse
 from steadygan.errors import UsageError
 from steadygan.recipes.catalogue import find_recipe, recipe_names
 from steadygan.runs import train
-from steadygan.runs.folder import ownership, runs_in
-from steadygan.runs.identity import Run, check_own, continued, fit_settings, known_runs, runs_of, to_json
+from steadygan.runs.folder import ownership, restore, runs_in
+from steadygan.runs.identity import (
+    MEANS,
+    Run,
+    check_own,
+    continued,
+    fit_settings,
+    known_runs,
+    runs_of,
+    to_json,
+)
 from steadygan.runs.origin import origin
 from steadygan.runs.own_code import OwnFile, keep
 from steadygan.training import checkpoint
@@ -284,3 +294,42 @@ def test_a_folder_that_does_not_say_which_run_it_is_is_resumed(made, tmp_path):
     assert newest(run).name == "step-00000008"
     assert_own(run)
     assert not (run / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "ema",
+        "precision",
+        "freeze",
+        "noise",
+        "batch",
+        "accumulate",
+        "seed",
+        "seeds",
+        "dynamics",
+        "augment",
+        "networks",
+        "critic",
+        "game",
+        "data",
+        "fake_as_real",
+        "sweep",
+    ],
+)
+def test_whatever_moves_a_step_makes_another_run(key):
+    """One key at a time, as `config.yaml` has it. The others say how long a run is, what it keeps and where it runs."""
+    first = continued((), RAW, None, 0)
+    assert continued((), {**RAW, key: {"name": "another"}}, None, 0) != first
+    assert set(RAW) - set(MEANS) >= {"steps", "every", "keep", "device", "threads"}
+
+
+def test_a_swept_value_that_is_changed_at_a_resume_holds(tmp_path):
+    """A checkpoint has those of before."""
+    before, after = (
+        build(parse({"name": "it", **RING, "optimizer": {"name": "sgd", "lr": [0.01, lr]}}))
+        for lr in (0.02, 0.5)
+    )
+    checkpoint.save(tmp_path / "checkpoints", before.state, {})
+    found = restore(tmp_path, after, print)
+    assert found.scalars["optimizer.lr"].tolist() == pytest.approx([0.01, 0.5])

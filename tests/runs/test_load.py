@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 import steadygan
@@ -16,6 +17,7 @@ from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.noise import HiddenNoise
 from steadygan.runs import train
+from steadygan.runs.generator import Generator
 from steadygan.training.checkpoint import checkpoints
 
 SMALL = {
@@ -199,3 +201,9 @@ def test_an_address_and_a_revision_are_told_the_name_in_them(given, tmp_path, mo
     if "://" not in given:  # beside the folder zz it is a folder of another name
         with pytest.raises(UsageError, match="is not a run folder"):
             steadygan.load(given)
+
+
+def test_seed_0_is_a_seed_of_latents():
+    seven, zero = (Generator(nn.Linear(3, 2), 3, (2,), seed=seed) for seed in (7, 0))
+    assert torch.equal(seven.latents(4, seed=0), zero.latents(4))
+    assert not torch.equal(seven.latents(4), zero.latents(4))

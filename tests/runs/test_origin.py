@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
+from steadygan.build import NOTHING, build
 from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.runs import train
-from steadygan.runs.origin import origin
+from steadygan.runs.origin import origin, started
 
 SMALL = {
     "batch": 8,
@@ -245,3 +247,21 @@ def test_mistakes_on_the_command_line_are_one_sentence(source, tmp_path, command
         assert sentence in done.err
         assert len(done.err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_averages_go_member_by_member_and_with_g_alone(tmp_path):
+    raw = {**POINTS, "seeds": 2, "ema": {"decay": 0.5}}
+    train.start(parse(raw), tmp_path / "two", Console(file=io.StringIO()))
+    was = state(tmp_path / "two", 4)
+    assert not torch.equal(was["average/G/params"][0], was["average/G/params"][1])
+
+    def first(how=(), **changes):
+        source = origin(tmp_path / "two", print, **dict(how))
+        return started(source, partial(build, parse({**raw, "seed": 9, **changes}), NOTHING)).state
+
+    each, second = first(), first({"member": 1}.items(), seeds=1)
+    assert torch.equal(each.average["G"]["params"], was["average/G/params"])
+    assert torch.equal(second.average["G"]["params"], was["average/G/params"][1])
+    fresh = first({"players": ["D"]}.items())  # G is new, and so is its average
+    assert torch.equal(fresh.params["D"], was["params/D"])
+    assert torch.equal(fresh.average["G"]["params"], fresh.params["G"])

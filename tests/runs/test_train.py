@@ -37,6 +37,7 @@ from steadygan.plots.samples import save as save_picture
 from steadygan.runs import train
 from steadygan.runs.folder import fresh_folder
 from steadygan.runs.sinks import checkpoint_sink
+from steadygan.runs.sinks import checkpoints as sinks
 from steadygan.runs.sinks import samples as picture_sinks
 from steadygan.training import checkpoint, sampling
 from steadygan.training.beside import beside
@@ -1057,3 +1058,37 @@ def test_whether_a_step_is_compiled_is_decided_once(uncompiled, tmp_path, quiet,
     )
     monkeypatch.setattr(train, "estimate", None)  # it is not asked again
     assert train.resume(tmp_path / "run", ["steps=8"], quiet) is None
+
+
+def scored(step, value, name="mode_kl"):
+    state = State({"G": torch.tensor([float(step)])}, {}, {}, {}, {"step": torch.tensor(step)})
+    return Scored(step, 0.0, state, Evaluated([], {name: value}))
+
+
+def best_sink(folder):
+    return checkpoint_sink(folder, lambda step: {}, lambda tree, job: job(tree), last=1, best="mode_kl")
+
+
+def test_a_lost_member_does_not_better_the_score_of_an_ensemble(tmp_path):
+    """The mean over two members is 0.2 before and 0.3 after one is lost; their sum would fall from 0.4 to 0.3."""
+    sink = best_sink(tmp_path)
+    for step, value in enumerate(([0.2, 0.2], [0.3, math.nan]), 1):
+        sink(scored(step, value))
+    record = json.loads((tmp_path / "best.json").read_text())
+    assert record == {"checkpoint": checkpoint.name(1), "score": "mode_kl", "value": pytest.approx(0.2)}
+
+
+def test_a_kill_between_the_record_of_the_best_and_its_checkpoint_loses_neither(tmp_path, monkeypatch):
+    """The record is written first. With the checkpoint alone a resumed run would begin there, and not evaluate it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sinks, "write_whole", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            best_sink(tmp_path)(scored(5, 0.1))
+    assert checkpoint.checkpoints(tmp_path) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            best_sink(tmp_path)(scored(5, 0.1))
+    assert checkpoint.checkpoints(tmp_path) == []
+    best_sink(tmp_path)(scored(5, 0.1))  # the resumed run, at the same step
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [checkpoint.name(5)]

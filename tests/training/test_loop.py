@@ -5,6 +5,7 @@ The step here is a toy whose state says at any time which steps were done, so ev
 
 import math
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadygan.game import State
 from steadygan.training.advance import advancing
+from steadygan.training.divergence import Origin, origin
 from steadygan.training.events import (
     Diverged,
     Evaluated,
@@ -23,6 +25,7 @@ from steadygan.training.events import (
     Progress,
     Scored,
     Snapshot,
+    Statistics,
     Stop,
 )
 from steadygan.training.loop import train
@@ -343,3 +346,55 @@ def test_between_events_the_loop_reads_no_number(members):
     assert seen[10] > seen[9], "an event reads"
     for number in range(1, 40):
         assert number % 10 == 0 or seen[number] == seen[number - 1]
+
+
+def test_statistics_come_at_their_interval_and_at_the_end():
+    toy, seen = Toy(), []
+
+    def statistics(before, now):
+        seen.append((int(before.scalars["step"]), int(now.scalars["step"])))
+        return {}
+
+    every = Every(log=2, score=100, checkpoint=100, diagnostics=3)
+    events = list(
+        train(advancing(toy, toy.draws), state(), evaluate=look, statistics=statistics, steps=7, every=every)
+    )
+    assert [e.step for e in events if isinstance(e, Statistics)] == [3, 6, 7]
+    assert seen == [(2, 3), (5, 6), (6, 7)]
+
+
+def test_the_first_of_the_lost_members_is_traced_from_the_last_good_state():
+    toy, asked = Toy({2: 4, 1: 4}), []
+
+    def trace(good, until, member):
+        asked.append((int(good.scalars["step"][0]), until, member))
+        return 4, "loss/D"
+
+    events = list(
+        train(
+            advancing(toy, toy.draws),
+            state(members=3),
+            evaluate=look,
+            trace=trace,
+            steps=5,
+            every=Every(3, 100, 100),
+        )
+    )
+    assert asked == [(3, 5, 1)]
+    assert next(e for e in events if isinstance(e, Diverged)) == Diverged(5, 3, [1, 2], 4, "loss/D")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_the_origin_is_the_first_tensor_of_the_member_that_is_not_finite(bad):
+    """Member 1 at step 4: its loss of D before its loss of G. Of the others nothing is told."""
+
+    def step(now, batch):
+        count = now.scalars["step"] + 1
+        hit = torch.tensor([False, int(count[0]) >= 4, False])
+        loss = torch.zeros(3).masked_fill(hit, bad)
+        logs = {"accuracy": torch.zeros(3), "loss/D": loss, "loss/G": loss, "finite": (~hit).float()}
+        return now._replace(scalars={"step": count}), logs
+
+    game, advance = SimpleNamespace(players={}), advancing(step, lambda number: [])
+    assert origin(game, advance, state(2, 3), 6, 1) == Origin(4, "loss/D")
+    assert origin(game, advance, state(2, 3), 6, 0) is None

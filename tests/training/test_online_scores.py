@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from steadygan import config
+from steadygan import config, metrics
 from steadygan.build import Run, build
+from steadygan.data import Data
+from steadygan.game.state import member
 from steadygan.metrics.extractors.base import Extractor, Read
 from steadygan.runs import classifiers, score_setup
 from steadygan.training import online_scores
-from steadygan.training.online_scores import make_evaluator
+from steadygan.training.online_scores import generated, lower_is_better, make_evaluator
 from steadygan.training.sampling import latents, samples
 
 IMAGES: dict[str, Any] = {
@@ -114,3 +116,89 @@ def test_the_extractor_and_the_classifier_of_a_run_are_on_its_device(monkeypatch
         run, config.parse({**IMAGES, "evaluation": {"extractor": "lite0"}}).evaluation, print
     )
     assert asked == [cuda, cuda]
+
+
+CPU = torch.device("cpu")
+
+
+def test_each_member_is_looked_at_with_its_own_latents_and_statistics():
+    """Those of its seed, as a single run of that seed."""
+    run = made(seeds=2, seed=3)
+    found = evaluator(run, CPU, TOY)(run.state)
+    for index, seed in enumerate((3, 4)):
+        one, z = member(run.state, index), latents(seed, "look", 100, run.latent, torch.float32)
+        wanted = samples(run.game.players["G"].network, one, z, seed=seed)
+        torch.testing.assert_close(found.samples[index], wanted, rtol=1e-4, atol=1e-5)
+        alone = evaluator(made(seed=seed), CPU, TOY)(one).scores
+        assert {key: values[index] for key, values in found.scores.items()} == pytest.approx(alone)
+
+
+def test_scores_are_of_as_many_samples_with_a_classifier_as_without(monkeypatch):
+    """The classifier alone is shown more."""
+    run, counted = made(), []
+    monkeypatch.setattr(online_scores, "STACKED", 1000)
+    monkeypatch.setattr(metrics, "stacked_modes", lambda found, classifier: counted.append(len(found)) or {})
+    options = {
+        "latent": run.latent,
+        "seeds": [0],
+        "ensemble": False,
+        "device": CPU,
+        "extractor": TOY,
+        "images": 100,
+    }
+    plain, more = (
+        make_evaluator(run.game, run.data, **options, classifier=given)(run.state)
+        for given in (None, object())
+    )
+    assert counted == [1000]
+    assert more.scores == pytest.approx(plain.scores, rel=1e-4, abs=1e-6)
+    assert more.samples[0].shape == plain.samples[0].shape
+
+
+def test_which_scores_are_better_when_lower():
+    """Distances, errors and what goes wrong; of all others more is better."""
+    lower = [
+        "sliced_w2",
+        "mode_kl",
+        "unbalance",
+        "close_pairs",
+        "close_gradient",
+        "gradient_max",
+        "distance",
+        "radius",
+        "kd_pixels8",
+    ]
+    lower += ["fd_lite0", "kd_lite0", "fid", "kid"]
+    higher = [
+        "modes",
+        "high_quality",
+        "rows_covered",
+        "recall_lite0",
+        "precision_lite0",
+        "density_lite0",
+        "coverage_lite0",
+        "is",
+    ]
+    assert [name for name in lower + higher if lower_is_better(name)] == lower
+
+
+def test_a_finite_set_of_points_has_a_thousand_rows_at_most():
+    found = [generated(Data("own", (2,), rows=torch.zeros(count, 2))) for count in (1000, 1001)]
+    assert found == [4096, 1000]
+
+
+def test_pixels_of_a_few_thousand_are_compared_however_many_samples_there_are(monkeypatch):
+    monkeypatch.setattr(online_scores, "KEPT", 20)
+    monkeypatch.setattr(online_scores, "_summary", lambda *_: None)
+    run = made()
+    look = make_evaluator(
+        run.game,
+        run.data,
+        latent=run.latent,
+        seeds=[0],
+        ensemble=False,
+        device=torch.device("cpu"),
+        images=60,
+        against_training=True,
+    )
+    assert len(look(run.state).samples[0]) == 20

@@ -29,7 +29,7 @@ from steadygan.runs import score_cards, train
 from steadygan.runs.folder import read_config
 from steadygan.runs.formats import fresh_process
 from steadygan.runs.formats.plain import plain, tensors
-from steadygan.runs.hub import client, published
+from steadygan.runs.hub import client, publish, published
 from steadygan.runs.hub.card import card
 from steadygan.runs.load import Generator
 
@@ -443,3 +443,17 @@ def test_in_a_process_of_its_own_with_hf_endpoint(trained, tmp_path):
         assert address == f"{found.url}/ann/gan"
         assert float(difference) <= 1e-5
         assert "G.safetensors" in found.repositories["ann/gan"]
+
+
+@pytest.mark.parametrize(
+    ("ema", "average", "said"),
+    [(None, True, "raw"), ({"decay": 0.9}, True, "EMA"), ({"decay": 0.9}, False, "raw")],
+)
+def test_the_model_card_calls_the_weights_what_they_are(ema, average, said, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(publish, "read_config", lambda folder: {"ema": ema})
+    for name in ("load", "export", "write_facts", "save", "_grid"):
+        monkeypatch.setattr(publish, name, lambda *_, **__: None)
+    monkeypatch.setattr(publish, "card", lambda *given: told.append(given[-1]) or "")
+    publish.prepare(tmp_path, tmp_path, "me/it", 0, average, None)
+    assert told == [said]

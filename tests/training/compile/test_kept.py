@@ -205,6 +205,9 @@ def test_settings_that_change_a_step_name_another_one_and_a_seed_does_not():
         text(steps=20),
         text(optimizer={"name": "sgd", "lr": 0.2}),
         text(ema={}),
+        text(gpu={"tf32": not parse(TINY).gpu.tf32}),
+        text(channels_last=not parse(TINY).channels_last),
+        text(precision="float64"),
     ]
     assert len(set(others)) == len(others)
 
