@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks import gpu, images
+from benchmarks.constraints import CONSTRAINTS, difference, pair
 from benchmarks.naive import twin_d, twin_g
 from steadygan import config
 from steadygan.build import Own, Run, build
@@ -55,3 +56,12 @@ def test_a_naive_loop_draws_what_its_penalty_needs(name):
     loop.iteration()
     wanted = game_of(task).draws(0)[0]
     assert {key: t.shape for key, t in loop.draw().items()} == {key: t.shape for key, t in wanted.items()}
+
+
+ALIKE = [name for name, each in CONSTRAINTS.items() if not each.spectral and not each.scoring]
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_each_constraint_is_timed_against_the_same_gradients(name):
+    both = pair(name, "mlp", batch=16, compiled=False)
+    assert [difference(both, player) for player in "DG"] == pytest.approx([0, 0], abs=1e-4)

@@ -487,3 +487,27 @@ def test_the_loaders_benchmark_judges_by_its_bar(taken, code, monkeypatch, capsy
     out = capsys.readouterr().out
     assert "640 images 3x32x32" in out
     assert "(as stated)" in out
+
+
+def grey(value):
+    stream = io.BytesIO()
+    Image.new("L", (4, 4), value).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_labels_stay_with_their_images_where_a_corrupt_one_stands_before_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+    files = {
+        "a/0.png": grey(1),
+        "a/1.png": b"x",
+        "a/2.png": grey(2),
+        "b/0.png": grey(3),
+        "b/1.png": grey(4),
+    }
+    for name, content in files.items():
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(content)
+    array_cache.prepare(image_folder_source(tmp_path / "set"), skip=True)
+    with pytest.warns(DataNote):
+        found = data.image_folder(tmp_path / "set")
+    assert (found.rows[:, 0, 0, 0].tolist(), found.labels.tolist()) == ([1, 2, 3, 4], [0, 0, 1, 1])

@@ -993,3 +993,10 @@ def test_a_pipe_in_place_of_an_archive_does_not_hang(tmp_path):
     for load in (data.cifar10, data.stl10, data.emoji, data.lsun):
         with pytest.raises(UsageError):
             load(tmp_path)
+
+
+def test_an_array_in_columns_is_refused_and_not_read_in_rows():
+    rows = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert read_pickle(pickle.dumps({"data": rows}, 2), "file")["data"].tolist() == rows.tolist()
+    with pytest.raises(UsageError, match="shape and contents do not match"):
+        read_pickle(pickle.dumps({"data": np.asfortranarray(rows)}, 2), "file")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from steadygan import data
 from steadygan.data.decoding import Fit, decode
+from steadygan.data.deep_pixels import Deep
 from steadygan.errors import DataNote, UsageError
 
 FULL = 65_535
@@ -190,3 +191,8 @@ def test_a_turned_photograph_of_16_bits_is_upright():
     at = raw.index(b"IDAT") - 4
     chunk = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
     np.testing.assert_array_equal(decode(raw[:at] + chunk + raw[at:], Fit()), in_eight(np.rot90(pixels, -1)))
+
+
+def test_white_is_of_colours_and_not_of_alpha():
+    values = np.array([[[4095, 32896]]], np.uint16)
+    assert Deep(values, "LA", FULL).eight(4095).getpixel((0, 0)) == (255, 128)

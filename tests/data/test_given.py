@@ -278,3 +278,8 @@ def test_held_out_samples_of_another_shape_are_refused():
         given(X, held=X[:, :2])
     with pytest.raises(UsageError, match="cannot be read"):
         given(X, held=3)
+
+
+def test_labels_from_1_are_refused_where_every_class_has_one_sample():
+    with pytest.raises(UsageError, match="they are 1 to 3 for 3 samples"):
+        given(torch.zeros(3, 2), [1, 2, 3])

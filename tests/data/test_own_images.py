@@ -13,9 +13,9 @@ from PIL import Image
 
 from steadygan import data
 from steadygan.data import decoding, image_files
-from steadygan.data.decoding import Fit, decode
+from steadygan.data.decoding import Fit, decode, shapes
 from steadygan.data.folders import own_images
-from steadygan.data.image_files import list_images
+from steadygan.data.image_files import Entry, Listing, list_images, outside_classes
 from steadygan.errors import DataNote, UsageError
 
 
@@ -308,3 +308,21 @@ def test_a_lack_of_memory_is_no_fault_of_an_image(tmp_path, monkeypatch):
 def test_a_size_out_of_range_is_refused_before_an_image_is_decoded(size, tmp_path):
     with pytest.raises(UsageError, match=f"size is {size}; give a whole number from 1 to 8192"):
         data.image_folder(tmp_path, size=size)
+
+
+def test_strays_are_named_only_where_they_are_few():
+    def strays(*names):
+        return outside_classes(Listing(tmp, "", [Entry(name, 1, 1) for name in names]))
+
+    tmp = None
+    classes = ("cat/1.png", "cat/2.png", "dog/0.png")
+    assert strays("a.png", "b/c/d.png", *classes) == ["a.png", "b/c/d.png"]
+    assert strays("a.png", "b.png", "b/c/d.png", *classes) == []
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_the_shape_in_a_header_is_that_of_the_decoded_photograph(turned, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
+    assert [*shapes(list_images(tmp_path))] == [decode((tmp_path / "a.jpg").read_bytes(), Fit()).shape]

@@ -19,11 +19,12 @@ from PIL import Image
 
 from paths import CIFAR_ZIP
 from steadygan import data
-from steadygan.data import array_cache, sklearn_digits
+from steadygan.data import array_cache, gaussian, grid, ring, sklearn_digits, swissroll
 from steadygan.data import fashion_files as idx_module
-from steadygan.data.array_cache import RULES
+from steadygan.data.array_cache import RULES, map_rows
 from steadygan.data.dataset import Data
 from steadygan.data.folders import image_folder_source
+from steadygan.data.sources import places
 from steadygan.errors import DataNote, UsageError
 
 
@@ -685,3 +686,31 @@ def test_cifar10_has_its_published_statistics():
     assert cifar.rows.shape == (10_000, 3, 32, 32)
     means = cifar.rows.float().mean((0, 2, 3)) / 255
     assert means.tolist() == pytest.approx([0.4942, 0.4851, 0.4504], abs=1e-3)  # of the lossless test split
+
+
+@pytest.mark.parametrize("size", [100, 1024, 2000])
+@pytest.mark.parametrize("build", [gaussian, ring, grid, swissroll])
+def test_held_out_points_are_none_of_training(build, size):
+    found = build(size=size, seed=3)
+    held = found.held()
+    assert torch.equal(held, found.held())
+    assert set(map(tuple, held.tolist())).isdisjoint(map(tuple, found.rows.tolist()))
+    # nor made of the same random numbers
+    assert torch.corrcoef(torch.stack([held[:100, 0], found.rows[:100, 0]]))[0, 1].abs() < 0.35
+
+
+def test_an_array_in_columns_is_no_prepared_array(tmp_path):
+    rows = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.save(tmp_path / "rows.npy", rows)
+    np.save(tmp_path / "columns.npy", np.asfortranarray(rows))
+    assert map_rows(tmp_path / "rows.npy").tolist() == rows.tolist()
+    with pytest.raises(ValueError, match="whole array"):
+        map_rows(tmp_path / "columns.npy")
+
+
+def test_the_named_folder_comes_before_the_environments(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("STEADYGAN_DATA", str(tmp_path / "b"))
+    assert places(tmp_path / "a") == [tmp_path / "a", tmp_path / "b"]
+    assert places(None) == [tmp_path / "b"]

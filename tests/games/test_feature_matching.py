@@ -17,6 +17,7 @@ from steadygan.config import parse
 from steadygan.errors import UsageError
 from steadygan.game import Network, flatten
 from steadygan.games import FeatureMatching, gan
+from steadygan.games.feature_terms import passed
 from steadygan.normalization import gradient_normalized
 from tracing import traced
 
@@ -310,3 +311,8 @@ def test_what_it_cannot_be_is_said(name):
     settings, given, words = REFUSED[name]
     with pytest.raises(UsageError, match=words):
         build(parse(settings), **given)
+
+
+def test_a_layer_that_is_passed_twice_has_no_features_of_its_own():
+    twice, once = nn.Linear(2, 2), nn.Linear(2, 1)
+    assert passed(nn.Sequential(twice, twice, once), [twice, once], torch.zeros(1, 2)) == [once]

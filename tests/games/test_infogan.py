@@ -30,6 +30,7 @@ from steadygan.networks.latent_codes import coded, set_code, uniform
 from steadygan.noise import HiddenNoise
 from steadygan.normalization import gradient_normalized
 from steadygan.penalties import PENALTIES
+from steadygan.plots.axes import place
 from steadygan.plots.scatter_by_class import coloured
 from steadygan.training import checkpoint
 from steadygan.training.compile.compiled_step import compiled, vectorised
@@ -640,3 +641,14 @@ def test_a_traversal_is_of_the_average_where_it_is_wanted(tmp_path):
     }
     assert not made[True].any(), "a generator whose weights are all zero"
     assert made[False].any()
+
+
+def test_a_name_stands_above_its_own_group():
+    target = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    groups = [torch.tensor([[-0.5, 0.0]]), torch.tensor([[0.5, 0.0]])]
+    image = coloured(groups, ["", "MMM"], target, size=2160)
+    above = []
+    for u in (-0.5, 0.5):
+        x, y = (round(at) for at in place(u / 1.5, 0))
+        above.append(set(image.crop((x - 30, y - 90, x + 30, y - 30)).getdata()) != {(255, 255, 255)})
+    assert above == [False, True]

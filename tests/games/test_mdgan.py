@@ -419,3 +419,12 @@ def test_reconstructions_have_no_dropout_in_the_encoder():
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(reconstructions(Network(G), Network(E), state, x), G(E[0](x)).detach())
     assert E.training, "the run's own module keeps its mode"
+
+
+def test_the_diffusion_critics_logits_are_logged_by_side():
+    game = made()
+    now = game._replace(players={**game.players, **game.turns[2]})
+    logs = field(now, ("D2",), state(game), DRAW)[2]
+    # D2(G(E(x))) = -0.75, -1.5 stands for real, D2(G(z)) = -0.375, 0.375 for fake
+    assert logs["logit/real"].item() == pytest.approx(-1.125)
+    assert logs["logit/fake"].item() == pytest.approx(0)

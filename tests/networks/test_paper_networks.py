@@ -16,7 +16,7 @@ from steadygan import config
 from steadygan.build import build
 from steadygan.config import registry
 from steadygan.errors import UsageError
-from steadygan.networks import biggan32, gn_cnn
+from steadygan.networks import biggan32, gn_cnn, numerics_dcgan
 from steadygan.networks._numerics import _down, _up
 from steadygan.normalization import check_piecewise_linear, is_piecewise_linear
 from steadygan.penalties import r1
@@ -576,3 +576,11 @@ def test_biggans_weights_start_as_the_code_or_as_the_text_says():
 def test_weights_start_in_a_known_way_only():
     with pytest.raises(UsageError, match=r"'he'.*kaiming"):
         gn_cnn((3, 32, 32), init="he")
+
+
+def test_slims_batch_norm_has_its_rates():
+    G, D = numerics_dcgan((1, 8, 8), latent=3, width=2, layers=3)
+    norms = [part for net in (G, D) for part in net if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    assert {(part.eps, part.momentum) for part in norms} == {
+        (1e-3, 1e-3)
+    }  # slim's epsilon, and 1 - its decay

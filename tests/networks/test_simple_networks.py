@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from steadygan.config import registry
 from steadygan.errors import UsageError
-from steadygan.networks import dcgan, mlp
+from steadygan.networks import code_head, dcgan, mlp
 
 NETWORKS = {name: part.make for name, part in registry.NETWORKS.items() if name != "own"}
 
@@ -365,3 +365,10 @@ def test_mlp_has_neither_bounds_nor_steps():
             last.weight.mul_(100)
             last.bias.mul_(100)
         torch.testing.assert_close(net(x), 100 * before)
+
+
+def test_the_code_head_by_hand():
+    head, h = code_head(mlp, (2,), [3], 1, width=4), torch.randn(5, 4)
+    W, b, V, c = head.parameters()
+    hidden = h @ W.T + b
+    torch.testing.assert_close(head(h), torch.where(hidden > 0, hidden, 0.2 * hidden) @ V.T + c)

@@ -42,3 +42,10 @@ def test_dots_lie_in_the_square_and_others_are_counted():
 @pytest.mark.parametrize("gradient", [torch.zeros(2, 2, 2), torch.full((2, 2, 2), math.nan)])
 def test_no_gradient_is_no_arrow(gradient):
     assert 'd=""' in svg(FRAME, torch.eye(2), gradient, label="")
+
+
+def test_an_arrow_stands_in_its_own_cell():
+    """Of 2 x 2 cells the upper left one: row 1 is above, as y is up."""
+    gradient = torch.zeros(2, 2, 2)
+    gradient[1, 0, 0] = 3.0
+    assert re.search(r'd="M15 100l170\.0 -?0\.0l', svg((0.0, 0.0, 1.0), torch.eye(2), gradient, label=""))

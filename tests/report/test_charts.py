@@ -127,3 +127,19 @@ def test_a_logarithmic_axis_is_for_positive_numbers_of_many_sizes():
     scale = Scale(0.01, 100.0, 0.0, 4.0, log=True)
     assert scale(torch.tensor([0.1, 1.0, 10.0])).tolist() == pytest.approx([1, 2, 3])
     assert short(-1200000.0) == "-1.2M"
+
+
+def test_the_numbers_of_a_curve_have_their_steps():
+    values = torch.tensor([3.0, 1.0, math.nan, 8.0, 2.0])
+    (line,) = chart("x", [Curve("a", 0, 10 * torch.arange(5.0), values)], buckets=9).lines
+    wanted = {"first": "3 at 0", "lowest": "1 at 10", "highest": "8 at 30", "last": "2 at 40"}
+    assert line.numbers == {"points": "5", "not finite": "1", **wanted}
+
+
+def test_a_band_reaches_from_its_lowest_to_its_highest_value():
+    steps, zero = torch.arange(2.0), torch.zeros(2)
+    (line,) = chart("x", [Curve("a", 0, steps, zero + 5, zero, zero + 10)], buckets=9).lines
+    corners = [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", line.bands[0])]
+    spare = (BOTTOM - TOP) * 0.04 / 1.08
+    wanted = [(50, TOP + spare), (394, TOP + spare), (394, BOTTOM - spare), (50, BOTTOM - spare)]
+    assert corners == [pytest.approx(corner, abs=0.06) for corner in wanted]

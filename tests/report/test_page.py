@@ -4,22 +4,26 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from PIL import Image
 
-from reporting import CONFIG, EVIL, made
+from reporting import CONFIG, EVIL, made, seen, write_landscape
 from steadygan.errors import UsageError
 from steadygan.metrics import Card, Score
 from steadygan.plots.samples import grid, save, scatter
 from steadygan.progress import shown_by
+from steadygan.report import page as pages
 from steadygan.report import panels
 from steadygan.report.charts import Curve, chart
 from steadygan.report.image_sliders import landscapes, samples
 from steadygan.report.page import differences, page, report
-from steadygan.report.run_summary import Reader, names
+from steadygan.report.run_summary import Reader, Told, names
+from steadygan.report.spectrum import BOX, clouds
 
 # Reading runs
 
@@ -248,3 +252,91 @@ def test_scores_in_a_notebook_are_text():
     shown = Card({"weights": EVIL}, {}, {EVIL: Score(1.5, 0.25)})._repr_html_()
     assert "<script" not in shown
     assert "1.5 ± 0.25" in shown
+
+
+def test_an_eigenvalue_is_drawn_at_its_parts(tmp_path):
+    """-1 + i: left of zero and above it, as are the ticks of its axes."""
+    raw = {"step": 5, "P": 2, "method": "exact", "simultaneous": {"eigenvalues": [[-1.0, 1.0]], "signs": {}}}
+    (tmp_path / "spectrum.json").write_text(json.dumps(raw))
+    title, (cloud,) = clouds(tmp_path)
+    left, top, right, bottom = BOX
+    assert title == "step 5, 2 parameters, exact"
+    assert cloud.zero == ((left + right) / 2, (top + bottom) / 2)
+    x, y = map(float, re.fullmatch(r"M(\S+) (\S+)h0", cloud.dots).groups())
+    assert left < x < cloud.zero[0]
+    assert top < y < cloud.zero[1]
+    for marks, zero, way in ((cloud.across, cloud.zero[0], 1), (cloud.up, cloud.zero[1], -1)):
+        for at, text in marks:
+            assert (at - zero) * way * float(text) >= 0
+            assert (at == zero) == (float(text) == 0)
+    across, up = ({text: at for at, text in marks} for marks in (cloud.across, cloud.up))
+    assert (x, y) == (across["-1"], up["1"])
+    assert cloud.csv.splitlines() == ["real,imaginary", "-1,1"]
+
+
+def test_the_range_of_an_ensemble_is_that_of_its_finite_members():
+    steps, lost = torch.arange(2.0), torch.tensor([math.nan, math.nan])
+    members = [torch.tensor([1.0, 4.0]), torch.tensor([3.0, math.nan]), lost]
+    histories = [SimpleNamespace(series={"a": SimpleNamespace(steps=steps, values=v)}) for v in members]
+    found = panels.curve("a", 0, histories, "a")
+    assert (found.low.tolist(), found.middle.tolist(), found.high.tolist()) == ([1, 4], [2, 4], [3, 4])
+    assert panels.curve("a", 0, histories[2:] * 2, "a").low.isnan().all()
+
+
+def test_theory_s_lines_are_those_of_the_game_s_loss():
+    G = panels.Panel(panels.FIRST, "losses", ("loss/G",))
+    drawn = {
+        (game, loss): [
+            (round(rule.value, 3), rule.name) for rule in panels.rules(G, [{"game": game, "loss": loss}])
+        ]
+        for game in ("gan", "reg_gan")
+        for loss in ("minimax", "non_saturating", "hinge")
+    }
+    assert {which: found for which, found in drawn.items() if found} == {
+        ("gan", "minimax"): [(-0.693, "−log 2")],
+        ("gan", "non_saturating"): [(0.693, "log 2")],
+    }
+
+
+def test_scores_that_differ_in_the_seed_of_their_evaluation_compare(tmp_path):
+    runs = [made(tmp_path / name, pictures=False) for name in ("a", "b")]
+    for seed, run in enumerate(runs):
+        (run / "evaluation.json").write_text(json.dumps({"weights": "EMA", "seed": seed}))
+    assert "protocols differ" not in page([Reader(run).read() for run in runs])
+
+
+def test_shares_have_a_linear_axis_and_curves_styles_of_their_own(tmp_path):
+    folders = [made(tmp_path / name, pictures=False) for name in ("a", "b")]
+    for folder in folders:
+        with (folder / "events.jsonl").open("a") as file:
+            for step, share in ((410, 1e-4), (420, 1.0)):
+                file.write(json.dumps({"step": step, "fakes/coverage": share, "signal/mean": share}) + "\n")
+    runs = [Reader(folder).read() for folder in folders]
+    one = {drawn.title: drawn for each in pages._sections(runs[:1], ["a"]).values() for drawn in each}
+    assert (one["coverage"].log, one["norms"].log) == (False, True)
+    assert [(line.name, line.style) for line in one["losses"].lines] == [("loss/D", 0), ("loss/G", 1)]
+    two = {drawn.title: drawn for each in pages._sections(runs, ["a", "b"]).values() for drawn in each}
+    assert [(line.name, line.style) for line in two["loss/D"].lines] == [("a", 0), ("b", 1)]
+
+
+def test_the_page_says_how_far_a_run_is_and_its_last_scores(tmp_path):
+    folder = made(tmp_path / "run", pictures=False)
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 400, "modes": 7}) + "\n")
+    run = Reader(folder).read()
+    assert dict(pages._facts(run))["real samples seen"] == "25,600"  # 400 steps of 64
+    assert pages._scores(run)["modes"] == "7"
+
+
+def test_a_landscape_says_how_many_fakes_lie_outside(tmp_path):
+    shown = seen(5)
+    fakes = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, -9.0]])
+    write_landscape(tmp_path / "landscapes", shown._replace(fakes=fakes))
+    (ground,) = landscapes(tmp_path, 4)
+    assert ground.words.endswith("; 2 of 3 fakes outside")
+
+
+def test_a_run_is_as_far_as_where_it_diverged():
+    history = SimpleNamespace(series={"a": SimpleNamespace(steps=torch.tensor([10.0, 20.0]))})
+    assert Told(Path("x"), {}, [history], [], {}, []).step == 20
+    assert Told(Path("x"), {}, [history], [{"step": 25}], {}, []).step == 25

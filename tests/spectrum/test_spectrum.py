@@ -21,12 +21,13 @@ from steadygan.errors import UsageError
 from steadygan.game import Draw, Game, Network, State, flatten
 from steadygan.games import FakeAsReal, Term, gan
 from steadygan.games._quadratic import blocks
+from steadygan.games.dirac_equilibrium import FORCES, SLOPES, rest
 from steadygan.normalization import spectral_normalized
 from steadygan.penalties import PENALTIES
 from steadygan.plots.eigenvalues import draw_clouds
 from steadygan.progress import shown_by
 from steadygan.recipes import catalogue
-from steadygan.spectrum import eigen
+from steadygan.spectrum import Operator, adjoint_gap, eigen, game_jacobian
 from steadygan.theory import numerics_modified
 from steadygan.training import toy_scores
 
@@ -670,3 +671,29 @@ def test_columns_and_searches_are_reported_to_whoever_shows_a_bar():
 def test_eigenvalues_are_one_where_they_agree_to_a_share_of_the_largest():
     assert eigen.union([torch.tensor([1e6]), torch.tensor([1e6 + 0.5])], 1e-6).tolist() == [1e6]
     assert len(eigen.union([torch.tensor([1e6, 1.0])], 1e-6)) == 2
+
+
+def test_the_gap_of_an_adjoint_is_relative_to_the_size_of_the_operator():
+    """With 0 for J^T it is |w . J u| / (|w| |J u|), a cosine, whatever J's unit."""
+    one, large = (
+        adjoint_gap(
+            Operator(lambda w, c=c: c * w.flip(0), torch.zeros_like, torch.zeros(50, dtype=torch.float64))
+        )
+        for c in (1.0, 1e6)
+    )
+    assert 0 < one <= 1
+    assert large == pytest.approx(one, rel=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [None, *FORCES])
+@pytest.mark.parametrize("loss", SLOPES)
+def test_the_dirac_gans_velocity_is_its_jacobian_at_rest(loss, penalty):
+    name, raw = catalogue.find_recipe("dirac-consensus")
+    terms = f"critic.penalties=[{{name: {penalty}, weight: 3.0}}]" if penalty else "critic.penalties=[]"
+    changes = ["dynamics=simultaneous", f"game.loss={loss}", terms]
+    run = build(config.parse(config.override({"name": name, **raw}, changes), name))
+    zeros = {player: torch.full_like(p, 1e-9) for player, p in run.state.params.items()}
+    found = game_jacobian(run.game, run.state._replace(params=zeros), run.draws(0)[0])
+    torch.testing.assert_close(
+        found, rest(loss, [(penalty, 3.0)] if penalty else []).velocity, atol=1e-6, rtol=0
+    )

@@ -15,10 +15,13 @@ from steadygan import build, config
 from steadygan.config import registry
 from steadygan.dynamics import linear
 from steadygan.errors import UsageError
+from steadygan.game import Network
 from steadygan.game.state import member
+from steadygan.games import quadratic
 from steadygan.games._quadratic import blocks
 from steadygan.games.dirac_equilibrium import FORCES, SLOPES, rest
 from steadygan.losses import LOSSES
+from steadygan.networks import point
 from steadygan.penalties import PENALTIES
 from steadygan.plots import eigenvalues, phase_portrait
 from steadygan.recipes.catalogue import recipe_names
@@ -381,3 +384,12 @@ def test_a_path_may_be_empty_or_lost(path):
 def test_a_phase_portrait_refuses_what_is_none(path, arrows):
     with pytest.raises(UsageError, match=re.escape(f"not {list(path)} and {list(arrows)}")):
         phase_portrait.phase(torch.zeros(path), torch.zeros(arrows))
+
+
+@pytest.mark.parametrize("block", [0, 2])
+def test_each_players_own_block_is_symmetric(block):
+    G, D = (Network(net) for net in point((), G=(1.0, 1.0), D=(1.0, 1.0)))
+    velocity = torch.zeros(4, 4)
+    velocity[block, block + 1] = 1.0
+    with pytest.raises(UsageError, match="symmetric in each player's own block"):
+        quadratic(G, D, velocity)

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from steadygan.data.dataset import Data, Modes
 from steadygan.errors import UsageError
+from steadygan.rng import generator as seeded
 
 HELD = 1024
 """The number of held-out points of a finite data set."""
@@ -123,8 +124,12 @@ def _points(name: str, draw: partial[Tensor], size: int | None, seed: int) -> Da
     if size is None:
         return Data(name, (2,), draw=draw)
     _require_whole(size=size)
-    others = partial(_drawn, draw, seed + 2**32, HELD)
-    return Data(name, (2,), rows=_drawn(draw, seed, size), held=others)
+    return Data(name, (2,), rows=_drawn(draw, seed, size), held=partial(_held, draw, seed))
+
+
+def _held(draw: partial[Tensor], seed: int) -> Tensor:
+    """Points of other random numbers than the rows have: torch keeps the lowest 32 bits of a seed alone."""
+    return draw(seeded(seed, "held"), HELD)
 
 
 def _drawn(draw: partial[Tensor], seed: int, count: int) -> Tensor:

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from steadygan.game import Network
 from steadygan.games import bilinear, gan
 from steadygan.losses import non_saturating
 from steadygan.networks import dcgan, mlp, point
+from steadygan.training.compile import cpu
 from steadygan.training.compile.cpu import LARGE, convolutions, keep_memory, products, threads, work
 
 matmul = torch.backends.mkldnn.matmul
@@ -149,3 +151,14 @@ def test_networks_without_convolutions_change_no_setting():
     before = torch.backends.mkldnn.enabled
     with convolutions(gan(G, D, non_saturating, shape=(2,), batch=4, latent=2)):
         assert torch.backends.mkldnn.enabled == before
+
+
+def test_work_is_that_of_the_largest_matrix():
+    shapes = {
+        "conv": torch.Size((64, 64, 5, 5)),
+        "linear": torch.Size((10, 20)),
+        "small": torch.Size((3, 2)),
+        "bias": torch.Size((9999,)),
+    }
+    game = SimpleNamespace(players={"D": SimpleNamespace(network=SimpleNamespace(shapes=shapes))})
+    assert cpu.work(game, 7) == 7 * 10 * 20

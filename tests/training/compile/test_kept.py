@@ -256,3 +256,14 @@ def test_a_kept_program_that_computes_something_else_is_made_again(cache, monkey
     compiled(slow.step, pytest.fail, about="tiny")(slow.state, slow.draws(0))
     after = compiled(fast.step, pytest.fail, about="tiny")(fast.state, fast.draws(0))[0]
     torch.testing.assert_close(after.params["G"], fast.step(fast.state, fast.draws(0))[0].params["G"])
+
+
+def test_the_permission_to_round_is_in_a_programs_name():
+    setting = torch.backends.mkldnn.matmul
+    before, plain = setting.fp32_precision, kept.key("step")
+    try:
+        setting.fp32_precision = "bf16"
+        assert kept.key("step") != plain
+    finally:
+        setting.fp32_precision = before
+    assert kept.key("step") == plain
