@@ -304,7 +304,7 @@ def only(**change):
         ({"generate": lambda n: torch.zeros(n, 1, 4, 8)}, {}, r"shape \[1, 8, 8\]"),
         ({"generate": lambda n: torch.zeros(n - 1, 1, 8, 8)}, {}, "was asked for 300"),
         ({"generate": lambda n: torch.zeros(n, 1, 8, 8, dtype=torch.int64)}, {}, "floating point"),
-        ({"generate": lambda n: 255 * torch.rand(n, 1, 8, 8)}, {}, r"must be in \[-1, 1\]"),
+        ({"generate": lambda n: 255 * torch.rand(n, 1, 8, 8)}, {}, r"far outside of \[-1, 1\]"),
         ({}, {"generated": 0}, "2 samples or more"),
         ({}, {"real": 401}, "has only 400 images, not 401"),
         ({}, {"real": 1}, "2 samples or more"),

@@ -574,6 +574,7 @@ def test_labels_choose_what_is_sampled(tmp_path):
         fitted.sample(2, label=3)
     with pytest.raises(UsageError, match=r"for several, call G\(G.latents\(n\), y\)"):
         fitted.sample(2, label=[0, 1])
+    assert torch.equal(fitted.sample(2, label=np.int64(1)), fitted.sample(2, label=1))
 
 
 def test_named_data_and_folders_of_images(tmp_path):
@@ -887,6 +888,21 @@ def test_a_schedule_that_is_given_again_lasts_as_long_as_before(span, over, tmp_
     assert config.load(tmp_path / "run" / "config.yaml")["optimizer"]["lr"]["over"] == 8
 
 
+def test_what_lasts_is_kept_in_lists_and_of_each_player_too():
+    old = {"schedule": "linear", "start": 1.0, "stop": 0.0, "over": 4, "begin": 0}
+    new = {"schedule": "linear", "start": 1, "stop": 0}
+    assert module._spans_kept([{"weight": old}], [{"weight": new}, 3], 4) == [
+        {"weight": {**new, "over": 4, "begin": 0}},
+        3,
+    ]
+    shared, each = {"name": "sgd", "lr": old}, {"G": {"name": "sgd", "lr": new}}
+    assert module._spans_kept(shared, each, 4)["G"]["lr"]["over"] == 4
+    assert module._spans_kept(old, {**new, "over": "half"}, 4)["over"] == "half"  # for the schema to refuse
+    assert (
+        module._spans_kept({**old, "start": 2.0}, {**new, "over": "50%"}, 4)["over"] == "50%"
+    )  # another one
+
+
 def test_a_sigmoid_is_seen_in_what_a_function_makes(tmp_path, capsys):
     run(
         small_G, lambda: nn.Sequential(small_D(), nn.Sigmoid()), numbers(40, 3), tmp_path / "run", quiet=False
@@ -899,7 +915,10 @@ def test_a_full_disk_is_told_with_what_to_do(tmp_path, monkeypatch):
         raise OSError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("steadygan.commands.fit.runs.start", full)
-    with pytest.raises(UsageError, match=r"run cannot be written .*free some space, and call fit again"):
+    with pytest.raises(
+        UsageError,
+        match=r"run cannot be written .*free some space, and call fit again with out=.*resume=True",
+    ):
         run(small_G(), small_D(), numbers(40, 3), tmp_path / "run")
 
 

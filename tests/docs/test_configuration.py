@@ -103,7 +103,7 @@ TYPES = {
     "game.ebgan.margin": "number > 0, schedule or list",
     "batch": "whole number >= 1",
     "seed": "whole number >= 0",
-    "threads": "whole number >= 1, or null",
+    "threads": "whole number >= 1 and <= 1024, or null",
     "optimizer.sgd.momentum": "number >= 0 and < 1",
     "optimizer.adam.betas": "list of 2: number >= 0 and < 1",
     "networks.dirac.theta": "number",

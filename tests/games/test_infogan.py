@@ -650,5 +650,5 @@ def test_a_name_stands_above_its_own_group():
     above = []
     for u in (-0.5, 0.5):
         x, y = (round(at) for at in place(u / 1.5, 0))
-        above.append(set(image.crop((x - 30, y - 90, x + 30, y - 30)).getdata()) != {(255, 255, 255)})
+        above.append(len(image.crop((x - 30, y - 90, x + 30, y - 30)).getcolors()) > 1)
     assert above == [False, True]

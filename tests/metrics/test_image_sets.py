@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from steadygan.data import Data
 from steadygan.data.given import given
 from steadygan.errors import UsageError
-from steadygan.metrics import Extractor, Protocol, Read, evaluate
+from steadygan.metrics import Extractor, Protocol, Read, describe, evaluate
 from steadygan.metrics.image_sets import as_tensor, black_and_white, looks_like_units
 
 PROTOCOL = Protocol("pixels8", generated=40)
@@ -240,7 +240,9 @@ def test_real_images_that_fill_nothing_of_the_range_are_refused():
 
 
 def test_a_generator_without_a_tanh_may_exceed_its_range():
-    assert scores(1.3 * floats(FAKE))
+    wide = 1.3 * floats(FAKE)
+    wide[0, 0, 0, 0] = 40.0  # a single value far outside is no other range
+    assert scores(wide)
 
 
 @pytest.mark.parametrize("given", [(0,), (0, 1, 2), 5, "01", ("0", "1"), (0, float("inf")), (1, 1), None])
@@ -258,6 +260,23 @@ def test_the_split_is_what_its_card_says():
     test = evaluate(REAL, data, Protocol("pixels8", split="test"))
     assert test.scores == evaluate(REAL, FAKE, Protocol("pixels8", split="test")).scores
     assert test.protocol["data_sha256"] != evaluate(REAL, data, Protocol("pixels8")).protocol["data_sha256"]
+
+
+def test_the_split_of_points_is_what_its_card_says_too():
+    near = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    data = Data("p", (2,), rows=near, held=lambda: near + 100)
+    assert evaluate(near, data, Protocol(split="test")).scores["w1"].value > 100
+    asked = Protocol("pixels8", generated=60, split="test")
+    images = given(REAL, held=FAKE)
+    assert describe(asked, images) == evaluate(REAL, images, asked).protocol
+
+
+def test_numbers_of_numpy_are_numbers():
+    asked = Protocol("pixels8", generated=np.int64(40), seed=np.int32(3))
+    assert (type(asked.generated), type(asked.seed)) == (int, int)
+    assert evaluate(FAKE, REAL, asked, batch=np.int64(32)).protocol["seed"] == 3
+    ends = (torch.tensor(0.0), torch.tensor(1.0))
+    assert black_and_white(ends) == (0, 1)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 4, 4), (3, 2, 8, 8)])
@@ -299,7 +318,14 @@ def test_too_few_images_are_refused_before_any_is_read():
 
 
 @pytest.mark.parametrize(
-    "read", [lambda x: x.flatten(1)[:-1], lambda x: x.flatten(1).numpy(), lambda x: None]
+    "read",
+    [
+        lambda x: x.mean(),
+        lambda x: x.flatten(1)[:, :9],
+        lambda x: x.flatten(1)[:-1],
+        lambda x: x.flatten(1).numpy(),
+        lambda x: None,
+    ],
 )
 def test_an_extractor_has_a_row_for_each_image(read):
     with pytest.raises(UsageError, match=r"has to return a tensor of features \[n, 192\]"):

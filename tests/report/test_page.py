@@ -90,10 +90,11 @@ def test_a_report_on_nothing_says_what_to_name():
         report()
 
 
-@pytest.mark.parametrize("out", ["events.jsonl", "config.yaml"])
+@pytest.mark.parametrize("out", ["events.jsonl", "config.yaml", "thesis.html"])
 def test_a_page_takes_the_place_of_a_page_alone(out, tmp_path, command):
     folder = made(tmp_path / "run", pictures=False)
     (folder / "config.yaml").write_text("steps: 5\n") if not (folder / "config.yaml").exists() else None
+    (folder / "thesis.html").write_text("<!doctype html><html>mine")
     before = (folder / out).read_bytes()
     done = command("report", str(folder), "--out", str(folder / out))
     assert done.code == 2

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -236,7 +237,7 @@ def _tried(name: str, role: str, net: nn.Module, *inputs: Tensor) -> Any:
 
 def _remedy(role: str, inputs: Sequence[Tensor], error: Exception) -> str:
     """What to change where a network does not take the inputs of its role."""
-    if isinstance(error, IndexError) and len(inputs) > 1:
+    if len(inputs) > 1 and re.search("index out of range in self|out of bounds", str(error)):
         most = int(inputs[1].max())
         return f"labels go from 0 to {most}, so number them from 0, and let an embedding have {most + 1} rows"
     if isinstance(error, TypeError) and "required positional argument" in str(error) and len(inputs) == 1:

@@ -409,7 +409,7 @@ def main() -> None:
         with bars(console):
             sys.exit(app(prog_name="steadygan", standalone_mode=False) or 0)
     except UsageError as error:
-        if rank and type(error) is not UsageError:  # SaidByFirst
+        if rank and type(error).__name__ == "SaidByFirst":  # whose module loads torch
             sys.exit(2)
         sentence = str(error)
     except CommandLineError as error:

@@ -92,7 +92,8 @@ def stand_in(settings: Config, missing: NotFound) -> Data:
     if not (known and count and shape):
         raise missing
     rows = torch.zeros(1, *shape, dtype=torch.uint8).expand(min(count, options["limit"] or count), *shape)
-    labels = torch.zeros(len(rows), dtype=torch.int64) if known.classes else None
+    labelled = known.classes and options.get("split") != "unlabeled"
+    labels = torch.zeros(len(rows), dtype=torch.int64) if labelled else None
     return Data(known.title, shape, rows, labels=labels, classes=known.classes)
 
 

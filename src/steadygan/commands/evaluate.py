@@ -129,21 +129,19 @@ def _intact(folder: Path, run: Run, which: str, note: Note) -> Iterator[Path]:
     if which not in ("newest", "all"):
         yield from chosen
         return
-    damaged, found = [], False
+    damaged = []
     for path in chosen:
         try:
             restore(folder, run, note, int(path.name[5:]))
         except UsageError as error:
             damaged.append(error)
+            if len(damaged) == len(chosen):
+                raise damaged[0] from None
+            note(f"{error}; it has no score")
             continue
-        found = True
         yield path
         if which == "newest":
             break
-    if not found:
-        raise damaged[0]
-    for each in damaged:
-        note(f"{each}; it has no score")
 
 
 def _card(
@@ -194,8 +192,8 @@ def evaluate_images(
     assert found.rows is not None
     if not against.images:
         raise UsageError(
-            f"the images in {path} are {shape_text(found.shape)} (channels x height x width), too small for scores: "
-            "enlarge them with --size 8 or more"
+            f"the images of {against.name} are {shape_text(against.shape)} (channels x height x width), too small for "
+            "scores: enlarge both sides with --size 8 or more"
         )
     rows = _padded(found.rows, against)
     if rows.shape[1:] != against.shape:

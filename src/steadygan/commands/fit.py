@@ -5,12 +5,13 @@ import operator
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class Fitted:
         """Return samples [n, ...] of the generator, averaged unless `raw`; with `label` all are of one class."""
         if not isinstance(n, int) or n < 1:
             raise UsageError(f"the number of samples is {n!r}: give a whole number from 1")
-        if not isinstance(label, int | None):
+        if label is not None and not isinstance(label, SupportsIndex):
             raise UsageError(
                 f"label is the class of all samples, not {label!r}: for several, call G(G.latents(n), y) with "
                 "G = run.load()"
@@ -92,7 +93,7 @@ class Fitted:
             average=not raw,
             member=member,
             note=self._note,
-            label=label,
+            label=None if label is None else operator.index(label),
             own=self.own,
             sharing=here().sharing,
         )[0]
@@ -311,14 +312,14 @@ def _watched(
 
 @contextmanager
 def _full_disk(folder: Path) -> Iterator[None]:
-    """Inside the block, a disk that is full is told in a sentence. What was written whole before is kept."""
+    """Report a full disk in one sentence. What was written whole before is kept."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL or "space left" in str(error) or "too large" in str(error):
+        if error.errno in FULL or "space left" in str(error) or "File too large" in str(error):
             raise UsageError(
-                f"{folder} cannot be written ({error.strerror or error}): free some space, and call fit again with "
-                "resume=True"
+                f"{error.filename or folder} cannot be written ({error.strerror or error}): free some space, and call "
+                f"fit again with out={str(folder)!r}, resume=True"
             ) from error
         raise
 
@@ -440,15 +441,28 @@ def _spans_kept(before: Any, changed: Any, steps: int) -> Any:
 
     A span that is left out, or a share, stands for the whole run or a part of it: of the run as it was.
     """
+    if isinstance(before, list) and isinstance(changed, list):
+        pairs = zip_longest(before[: len(changed)], changed)
+        return [_spans_kept(old, part, steps) for old, part in pairs]
     if isinstance(before, Mapping) and isinstance(changed, Mapping):
         if "schedule" in changed and changed["schedule"] == before.get("schedule"):
             spans = {key: before[key] for key in ("over", "begin") if key in before}
             given = {key: changed.get(key, "") for key in spans}
             shares = {key for key, span in given.items() if isinstance(span, str)}
-            same = {k: spans[k] for k in shares if not given[k] or steps_of(given[k], steps) == spans[k]}
+            same = {k: spans[k] for k in shares if not given[k] or _share_of(given[k], steps) == spans[k]}
             changed = {**changed, **same}
-        return {key: _spans_kept(before.get(key), part, steps) for key, part in changed.items()}
+        shared = (
+            before if "name" in before and "name" not in changed else {}
+        )  # one section of all players before
+        return {key: _spans_kept(before.get(key, shared), part, steps) for key, part in changed.items()}
     return changed
+
+
+def _share_of(span: str, steps: int) -> int | None:
+    """How many of `steps` a share such as 50% is; None for what is no share, which the schema refuses."""
+    with suppress(ValueError):
+        return steps_of(span, steps)
+    return None
 
 
 def _filled(optimizer: Any) -> Any:

@@ -132,7 +132,7 @@ class Monitor:
         self._next_pass = start + 1  # the first call is checked
         self._passes, self._due, self._good = 0, PATIENCE, start
         self._teller = WarnOnce(warn, in_a_loop)
-        if logits is None and ends_in_sigmoid(self._critic):
+        if logits is None and not (callable(loss) and name is None) and ends_in_sigmoid(self._critic):
             warn("the critic seems to end in a sigmoid, and its logits are measured: leave the sigmoid out")
         self._gaps: set[str] = set()
         self._lost = self._reopen = False

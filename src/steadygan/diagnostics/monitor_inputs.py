@@ -218,7 +218,8 @@ def plain(value: Any) -> Any:
 
 def _check_ours(file: Path) -> None:
     """Raise UsageError for a file that is not a Monitor's, which would lose its lines."""
-    begin = next((line for line in file.read_bytes().splitlines() if line.strip()), b'{"facts"')
+    with file.open("rb") as lines:
+        begin = next((line for line in lines if line.strip()), b'{"facts"')
     if not begin.startswith(b'{"facts"'):
         raise UsageError(f"{file} is not a Monitor's file, whose first line has its facts: name another file")
 

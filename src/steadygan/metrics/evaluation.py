@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from safetensors import SafetensorError
@@ -42,8 +43,11 @@ FORMAT = 1
 IMAGES, POINTS = 10_000, 2_000
 """Samples to generate by default. The exact transport between points is cubic in their number."""
 
-MEMORISED, FEWEST = 10_000, 20
-"""Generated images at most that are compared with the training images, and images at least that have a score."""
+MEMORISED = 10_000
+"""The most generated images that are compared with the training images."""
+
+FEWEST = 20
+"""The fewest images that have a score."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,15 @@ class Protocol:
     batch_norm: str = "as given"
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what is no number of samples, or no seed."""
+        """Make the counts and the seed plain ints. Raises UsageError for other numbers."""
         for name, bits in (("generated", 31), ("real", 31), ("seed", 63)):
             value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**bits
-            if not whole and (value is not None or name == "seed"):
+            if value is None and name != "seed":
+                continue
+            whole = index(value) if isinstance(value, SupportsIndex) and not isinstance(value, bool) else -1
+            if not 0 <= whole < 2**bits:
                 raise UsageError(f"{name} is {value!r}: give a whole number from 0 to 2^{bits} - 1")
+            object.__setattr__(self, name, whole)  # a numpy integer is none that JSON can hold
 
     def samples(self, data: Data) -> int:
         """The number of generated samples."""
@@ -111,8 +118,9 @@ def evaluate(
     samples.
     """
     _check_asked(protocol, batch)
+    batch = index(batch)
     value_range = None if value_range is None else black_and_white(value_range)
-    data = _of_split(_real(data, value_range), protocol)
+    data = _asked_rows(_real(data, value_range), protocol)
     if value_range not in (None, (-1, 1)) and len(data.shape) != 3:
         raise UsageError(
             f"value_range is the range of images, and samples of shape {list(data.shape)} are none: leave it out"
@@ -150,21 +158,20 @@ def _check_asked(protocol: Protocol, batch: int) -> None:
         raise UsageError(
             f"an extractor is a name or a metrics.Extractor, not {protocol.extractor!r}: choose lite0 or pixels8"
         )
-    if not isinstance(batch, int) or batch < 1:
+    if not isinstance(batch, SupportsIndex) or index(batch) < 1:
         raise UsageError(f"samples are generated in batches of 1 or more, not {batch!r}")
 
 
 def _check_suits(protocol: Protocol, data: Data) -> None:
     """Raise UsageError where the samples are too few, or not of the kind that the protocol asks for."""
-    least = FEWEST if data.images else 2
     if protocol.samples(data) < 2 or (protocol.real is not None and protocol.real < 2):
         raise UsageError("a score needs 2 samples or more on each side")
     if data.images:
         if data.rows is None:
             raise UsageError(f"data {data.name} has no rows: give a set of images to compare with")
         fewer = min(protocol.samples(data), protocol.real or len(data.rows))
-        if fewer < least:
-            raise UsageError(f"a score of {fewer} images means nothing: take {least} or more on each side")
+        if fewer < FEWEST:
+            raise UsageError(f"a score of {fewer} images means nothing: take {FEWEST} or more on each side")
         return
     if protocol.real is not None:
         raise UsageError("points are compared with as many real ones as there are samples: leave out real")
@@ -175,15 +182,16 @@ def _check_suits(protocol: Protocol, data: Data) -> None:
         )
 
 
-def _of_split(data: Data, protocol: Protocol) -> Data:
-    """The held-out images of a data set that has some, where the protocol asks for the split `test`."""
-    if protocol.split != "test" or data.held is None or not data.images:
+def _asked_rows(data: Data, protocol: Protocol) -> Data:
+    """The held-out samples of a data set that has some, where the protocol asks for the split `test`."""
+    if protocol.split != "test" or data.held is None:
         return data
     return data._replace(rows=data.held(), held=None, labels=None, mapped=None)
 
 
 def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
     """The protocol as written on a card: the settings, the data and the extractor, with hashes."""
+    data = _asked_rows(data, protocol)
     rows = _real_rows(data, protocol.real) if data.images else _points(data, protocol.samples(data))
     described = {
         "format": FORMAT,
@@ -197,8 +205,11 @@ def describe(protocol: Protocol, data: Data) -> dict[str, Any]:
         "generated": protocol.samples(data),
         "seed": protocol.seed,
     }
+    count = protocol.samples(data)
     if not data.images:
-        return {**described, "exact": min(EXACT, protocol.samples(data))}
+        return {**described, "exact": count if count <= EXACT else f"{EXACT} at random"}
+    if count > MEMORISED and data.held is not None:
+        described["memorised"] = f"{MEMORISED} at random"
     return {**described, "depth": "8 bits", **_extraction_protocol(_extractor(protocol, data))}
 
 
@@ -239,18 +250,16 @@ def _made(
             x = in_range(as_tensor(_generated(generate, wanted)).detach(), value_range or (-1, 1))
             if data.images and x.is_floating_point() and x.numel() and bool(x.isfinite().all()):
                 ranges.append(x.aminmax())
+                _check_reach("generated", x, value_range)
             x = _checked(x, wanted, data)
             done += wanted
             state = torch.random.get_rng_state()
             yield x
             torch.random.set_rng_state(state)  # whatever was drawn in between
             report(f"generated {kind}", done, count, kind)
-    if ranges:
+    if ranges and value_range is None and not _all_bright(data):
         lows, highs = zip(*ranges)
-        reach = torch.stack(lows).min().item(), torch.stack(highs).max().item()
-        _check_reach("generated", *reach, value_range)
-        if value_range is None and not _all_bright(data):
-            _check_units("generated", *reach)
+        _check_units("generated", torch.stack(lows).min().item(), torch.stack(highs).max().item())
 
 
 def _generated(generate: Generate, count: int) -> Any:
@@ -279,19 +288,20 @@ def _all_bright(data: Data) -> bool:
     return looks_like_units(*(v.item() / 127.5 - 1 for v in data.rows.aminmax()))
 
 
-def _check_reach(which: str, low: float, high: float, value_range: tuple[float, float] | None) -> None:
-    """Raise UsageError if images, in the range as it was given, lie far outside of it."""
-    if max(-low, high) <= FAR or value_range == (-1, 1):
+def _check_reach(which: str, images: Tensor, value_range: tuple[float, float] | None) -> None:
+    """Raise UsageError if many values of images, brought from their range to [-1, 1], lie far outside of it."""
+    if value_range == (-1, 1) or (images.abs() > FAR).double().mean() <= 0.01:
         return
-    given = "[-1, 1]" if value_range is None else f"value_range={value_range}"
     raise UsageError(
-        f"the {which} images lie far outside of {given}: scale them, or say their value_range=(black, white); "
-        "value_range=(-1, 1) scores them as they are, cut to that range"
+        f"the {which} images lie far outside of value_range={value_range}: give their values of black and white"
+        if value_range
+        else f"the {which} images lie far outside of [-1, 1]: scale them, or give value_range=(black, white); "
+        "value_range=(-1, 1) cuts them to that range and scores them"
     )
 
 
 FAR = 2
-"""The largest magnitude of images that are meant to lie in [-1, 1]: networks without a tanh exceed 1 a little."""
+"""The largest magnitude of most values in [-1, 1]: networks without a tanh exceed 1, though not by that much."""
 
 
 def _check_units(which: str, low: float, high: float) -> None:
@@ -299,7 +309,7 @@ def _check_units(which: str, low: float, high: float) -> None:
     if looks_like_units(low, high):
         raise UsageError(
             f"the {which} images lie in [{low:.3g}, {high:.3g}], as if 0 were black, but floating-point images are "
-            f"expected in [-1, 1]: pass 2 * x - 1, or value_range=(0, {1 if high <= 1.1 else 2}) if it holds on both "
+            f"expected in [-1, 1]: pass 2 * x - 1, or value_range=(0, {1 if high < 1.5 else 2}) if it holds on both "
             "sides; value_range=(-1, 1) scores them as they are"
         )
 
@@ -348,14 +358,14 @@ def _real(data: Data | Any, value_range: tuple[float, float] | None) -> Data:
     if not rows.is_floating_point():
         raise UsageError(f"real images are uint8 or floating point, not {rows.dtype}: convert them")
     if rows.numel() and bool(rows.isfinite().all()):
-        low, high = (v.item() for v in in_range(rows, value_range or (-1, 1)).aminmax())
-        _check_reach("real", low, high, value_range)
+        low, high = in_range(torch.stack(rows.aminmax()), value_range or (-1, 1)).tolist()
+        _check_reach("real", in_range(rows[:1000], value_range or (-1, 1)), value_range)
         if value_range is None:
             _check_units("real", low, high)
         elif value_range != (-1, 1) and high - low < 0.2:
             raise UsageError(
                 f"the real images fill less than a tenth of value_range={value_range}: give their values of black and "
-                "white, such as (0, 1)"
+                "white, such as (0, 1), or the images as bytes"
             )
     rounded = partial(_rounded, value_range=value_range or (-1, 1))
     held = data.held

@@ -42,7 +42,7 @@ def as_tensor(samples: Any) -> Tensor:
         items: Any = samples if iterable else map(samples.__getitem__, range(len(samples)))  # type: ignore[arg-type]
         return torch.stack(_some([sample(split(item)[0]) for item in items]))
     if isinstance(samples, Sequence) and not isinstance(samples, str | bytes) and not samples:
-        raise UsageError("a list of samples is empty: give one with samples")
+        raise UsageError("the list of samples is empty: give one with samples")
     if not isinstance(samples, Sequence) or isinstance(samples, str | bytes):
         raise UsageError(
             f"samples are a tensor, an array, a list of images or a function, not {type(samples).__name__}: convert "
@@ -106,8 +106,9 @@ def black_and_white(value_range: Any) -> tuple[float, float]:
     """
     with suppress(TypeError, ValueError):
         low, high = value_range
-        if all(isinstance(end, Real) and math.isfinite(end) for end in (low, high)) and low < high:
-            return low, high
+        ends = [end.item() if isinstance(end, Tensor) else end for end in (low, high)]
+        if all(isinstance(end, Real) and math.isfinite(end) for end in ends) and ends[0] < ends[1]:
+            return ends[0], ends[1]
     raise UsageError(f"value_range is {value_range!r}: give the values of black and white, such as (0, 1)")
 
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from steadygan.diagnostics import VERDICTS, Verdict, as_html, diagnose
 from steadygan.diagnostics.history import is_score
 from steadygan.errors import UsageError, printable, printable_lines
-from steadygan.files import write_whole
+from steadygan.files import user_path, write_whole
 from steadygan.progress import report as progress
 from steadygan.report import charts, image_sliders, panels
 from steadygan.report import spectrum as cloud
@@ -47,11 +46,13 @@ class Page(str):
     def __repr__(self) -> str:
         return f"<report, {len(self.encode()) / 1e6:.1f} MB of HTML>"
 
-    def save(self, path: Path) -> None:
-        """Write the page to a file. Raises UsageError where that would overwrite what is no page."""
-        with suppress(FileNotFoundError):
-            begin = path.read_bytes()[:15] if path.is_file() else b""
-            if begin and begin.lower() != self[:15].encode().lower():
+    def save(self, path: str | Path) -> None:
+        """Write the page to a file. Raises UsageError where that would overwrite what is no report."""
+        path = user_path(path)
+        if path.is_file():
+            with path.open("rb") as file:
+                begin = file.read(4096)
+            if begin and not (begin.startswith(b"<!doctype html>") and b"steadygan" in begin):
                 raise UsageError(f"{path} is there already, and is no report: choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, self)

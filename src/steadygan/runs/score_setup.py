@@ -86,11 +86,11 @@ def protocol_of(run: Run, evaluation: Evaluation, note: Note, *, weights: str) -
     """The protocol of the scores in events.jsonl, with these `weights` of the generator (EMA or raw)."""
     data, images, trained = run.data, run.data.images, evaluation.reference == "train"
     if images and not trained:
-        data = data._replace(rows=evaluation_samples(data, evaluation.images))
+        data = data._replace(rows=evaluation_samples(data, evaluation.images), held=None)
     protocol = Protocol(
         extractor=extractor_of(run, evaluation, note) or "pixels8",
         generated=_generated(data, evaluation),
-        split="test" if images and data.held and not trained else split_name(run.data, "train"),
+        split="test" if images and run.data.held and not trained else split_name(run.data, "train"),
         weights=weights,
         batch_norm=sampling.batch_norm(run.game.players["G"].network),
     )

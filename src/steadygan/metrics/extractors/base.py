@@ -41,7 +41,12 @@ def read_by(extract: Extractor, x: Tensor) -> Read:
     """What an extractor says of images. Raises UsageError unless that is a row of features for each."""
     found = extract.read(x)
     read = Read(found) if isinstance(found, Tensor) else found
-    if not isinstance(read, Read) or not isinstance(read.features, Tensor) or len(read.features) != len(x):
+    features = read.features if isinstance(read, Read) else None
+    if (
+        not isinstance(read, Read)
+        or not isinstance(features, Tensor)
+        or features.shape != (len(x), extract.size)
+    ):
         raise UsageError(
             f"the extractor {extract.name} has to return a tensor of features [n, {extract.size}] for n images, or a "
             "metrics.Read of them"

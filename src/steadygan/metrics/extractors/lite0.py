@@ -45,7 +45,7 @@ def lite0(weights: Path | None = None, device: str | torch.device = "cpu") -> Ex
     on anything but images [n, 1 or 3, H, W] in [-1, 1]. `lite0` raises UsageError if the package is missing or the
     file is another.
     """
-    remedy = f"name the file of {Path(FILE).name}" if weights else REMEDY
+    remedy = f"name that of {Path(FILE).name}, or leave it out" if weights else REMEDY
     raw = checked(weights or _wheel(), SHA256, remedy)
     trunk, head = network(torch.load(io.BytesIO(raw), weights_only=True))
     nets = trunk.to(device, memory_format=torch.channels_last), head.to(device)  # type: ignore[call-overload]

@@ -82,6 +82,9 @@ def anchored(raw: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         return dict(raw)
     places = {key: data[key] for key in ("path", "root") if isinstance(data.get(key), str)}
+    places = {
+        key: place for key, place in places.items() if not place.startswith("{")
+    }  # shards of several folders
     return {
         **raw,
         "data": {**data, **{key: os.path.abspath(user_path(place)) for key, place in places.items()}},
