@@ -301,6 +301,7 @@ def test_a_second_fit_takes_a_run_up_again_with_this_loss(tmp_path):
     assert config.load(tmp_path / "two" / "config.yaml")["game"]["loss"]["name"] == "hinge"
 
 
+@pytest.mark.slow
 def test_what_is_not_given_again_stays_where_a_run_is_taken_up(tmp_path, capsys):
     """A longer run of the same call without its loss went on with the loss of a new run, without a word."""
 

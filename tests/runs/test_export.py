@@ -129,6 +129,7 @@ def test_a_file_runs_in_a_process_without_steadygan(run, exported):
     torch.testing.assert_close(again, G(z).detach(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_source_is_python_that_needs_torch_alone(exported):
     text = exported.files[1].read_text()
     assert "import steadygan" not in text
@@ -225,6 +226,7 @@ def test_a_module_s_door(tmp_path):
         steadygan.export(nn.Linear(2, 2), latent=2)
 
 
+@pytest.mark.slow
 def test_the_caller_s_module_keeps_its_mode(tmp_path):
     G = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), nn.Sequential(nn.Linear(3, 2).eval()))
     before = [part.training for part in G.modules()]

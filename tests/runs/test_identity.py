@@ -262,6 +262,7 @@ def test_a_resume_with_other_settings_keeps_the_checkpoints_before_it(tmp_path):
     assert known_runs(run) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_began_otherwise_is_another_and_is_itself_without_run_json(made, tmp_path):
     train.start(parse({**RING, "seeds": 2}), tmp_path / "two", QUIET)
     ways: dict[str, dict[str, Any]] = {"seed": {}}

@@ -295,6 +295,7 @@ def test_a_path_is_drawn_from_the_initial_state(tmp_path, command, monkeypatch):
         assert path[0].tolist() == [-0.5, 0.75]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_its_whole_path(tmp_path, command):
     for folder, steps in ((tmp_path / "whole", 40), (tmp_path / "parts", 20)):
         words = ("bilinear-optimistic", f"steps={steps}", "every.score=5", "every.checkpoint=10")
