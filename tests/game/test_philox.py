@@ -85,6 +85,7 @@ def test_streams_are_told_apart_by_their_whole_key():
 # --------------------------------------------------------------------------------------------- distributions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "law"), [(uniform, stats.uniform), (normal, stats.norm)])
 def test_numbers_have_their_distribution(make, law):
     """Kolmogorov-Smirnov on the whole, on even and odd places, and on the far tails, where 24 bits would show."""

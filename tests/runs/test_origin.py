@@ -127,6 +127,7 @@ def test_a_member_that_has_diverged_is_taken_from_its_last_good_state(tmp_path):
     assert notes[-1].endswith("step-00000000 is used instead")
 
 
+@pytest.mark.slow
 def test_an_ensemble_gets_the_same_weights_or_member_by_member(source, tmp_path):
     begin({**POINTS, "seeds": 3, "seed": 9}, tmp_path / "one", source("points"))
     now = state(tmp_path / "one", 0)["params/D"]

@@ -91,6 +91,7 @@ def same(a: Path, b: Path) -> bool:
 TWICE = {"dynamics": {"name": "alternating", "n_critic": 2}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [(Points, {"seeds": 2}), (Points, TWICE), (Stateful, {}), (Stateful, {"seeds": 2}), (Items, TWICE)],

@@ -308,6 +308,7 @@ def test_a_resumed_run_draws_its_whole_path(tmp_path, command):
     assert whole == parts
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_closed_form_games(tmp_path, command):
     done = command(
         "train", "dirac-consensus", "optimizer.lr=[0.1, 0.2]", "steps=20", "--out", tmp_path / "run"

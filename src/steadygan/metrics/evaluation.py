@@ -120,6 +120,7 @@ def evaluate(
     _check_asked(protocol, batch)
     batch = index(batch)
     value_range = None if value_range is None else black_and_white(value_range)
+    as_tensors = not isinstance(data, Data)
     data = _asked_rows(_real(data, value_range), protocol)
     if value_range not in (None, (-1, 1)) and len(data.shape) != 3:
         raise UsageError(
@@ -129,7 +130,7 @@ def evaluate(
         rows = as_tensor(generate)
         protocol = _of_set(protocol, len(rows))
         generate = next_ones(rows)
-    _check_suits(protocol, data)
+    _check_suits(protocol, data, as_tensors)
     made = _made(generate, data, protocol, batch, value_range)
     described = describe(protocol, data)
     if not data.images:
@@ -162,8 +163,11 @@ def _check_asked(protocol: Protocol, batch: int) -> None:
         raise UsageError(f"samples are generated in batches of 1 or more, not {batch!r}")
 
 
-def _check_suits(protocol: Protocol, data: Data) -> None:
-    """Raise UsageError where the samples are too few, or not of the kind that the protocol asks for."""
+def _check_suits(protocol: Protocol, data: Data, as_tensors: bool) -> None:
+    """Raise UsageError where the samples are too few, or not of the kind that the protocol asks for.
+
+    The samples of a data set are what they are. Those that were given `as_tensors` may be images without channels.
+    """
     if protocol.samples(data) < 2 or (protocol.real is not None and protocol.real < 2):
         raise UsageError("a score needs 2 samples or more on each side")
     if data.images:
@@ -175,7 +179,7 @@ def _check_suits(protocol: Protocol, data: Data) -> None:
         return
     if protocol.real is not None:
         raise UsageError("points are compared with as many real ones as there are samples: leave out real")
-    if protocol.extractor != Protocol().extractor:
+    if as_tensors and len(data.shape) > 1 and protocol.extractor != Protocol().extractor:
         raise UsageError(
             f"an extractor reads images [n, 1 or 3, H, W] with sides of 8 or more, not samples of shape "
             f"{list(data.shape)}: add the axis of channels, or leave the extractor out to score them as points"
