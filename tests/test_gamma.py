@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import optimize
 
+from small import RING
 from steadygan import config, gamma, losses, penalties
 from steadygan.build import build
 from steadygan.commands.probe import Reading, measure, recommend
@@ -194,18 +195,8 @@ def test_what_cannot_be_probed_is_said_in_a_sentence(words, said, command):
     assert said in done.err
 
 
-RAW = {
-    "data": "ring8",
-    "networks": {"name": "mlp", "width": 8, "depth": 2},
-    "optimizer": {"name": "sgd", "lr": 0.01},
-    "batch": 8,
-    "steps": 6,
-    "compile": False,
-}
-
-
 def penalised(*penalties):
-    return {**RAW, "critic": {"penalties": list(penalties)}}
+    return {**RING, "critic": {"penalties": list(penalties)}}
 
 
 def test_a_lazy_penalty_is_probed_at_every_step():

@@ -24,6 +24,10 @@ class UsageError(ValueError):
     """Bad usage or input: one clear sentence with the remedy. The command line exits with code 2."""
 
 
+class SaidByFirst(UsageError):
+    """An error of the first process of several, which says it: the others end without a word."""
+
+
 def command_line(*words: object) -> str:
     """Return a command of this package as a shell reads it, for a remedy.
 

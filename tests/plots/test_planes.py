@@ -8,10 +8,10 @@ from steadygan.plots import eigenvalues, phase_portrait
 from steadygan.plots.axes import FAKES, GREY, INK, TARGET, place
 
 
-def is_drawn(image, u, v, colour, down=0):
+def is_drawn(image, u, v, colour):
     """Whether the colour is within 4 pixels of a place in the box."""
     x, y = (round(part) for part in place(u, v))
-    near = [image.getpixel((x + i, y + j + down)) for i in range(-4, 5) for j in range(-4, 5)]
+    near = [image.getpixel((x + i, y + j)) for i in range(-4, 5) for j in range(-4, 5)]
     return any(max(abs(a - b) for a, b in zip(pixel, colour)) < 40 for pixel in near)
 
 

@@ -46,7 +46,7 @@ from steadygan.cli.runs import runs
 from steadygan.cli.streams import unbroken
 from steadygan.cli.sweep import ended, sweep
 from steadygan.cli.wrong_turns import right_form
-from steadygan.errors import UsageError, command_line, printable
+from steadygan.errors import SaidByFirst, UsageError, command_line, printable
 from steadygan.recipes.listing import listed
 
 if TYPE_CHECKING:
@@ -409,7 +409,7 @@ def main() -> None:
         with bars(console):
             sys.exit(app(prog_name="steadygan", standalone_mode=False) or 0)
     except UsageError as error:
-        if rank and type(error).__name__ == "SaidByFirst":  # whose module loads torch
+        if rank and isinstance(error, SaidByFirst):
             sys.exit(2)
         sentence = str(error)
     except CommandLineError as error:

@@ -24,7 +24,7 @@ from steadygan.game import State
 from steadygan.metrics import Card, Extractor, Protocol, describe, evaluate
 from steadygan.parallel import Processes, by_rows
 from steadygan.runs import classifiers
-from steadygan.runs.folder import CHECKPOINTS, EVENTS, Note, locked, opened, restore, restore_member
+from steadygan.runs.folder import CHECKPOINTS, EVENTS, Note, check_members, locked, member_of, opened, restore
 from steadygan.runs.score_cards import add, known, print_card
 from steadygan.runs.sinks.checkpoints import best_checkpoint
 from steadygan.runs.sinks.jsonl import last_good_steps
@@ -74,6 +74,7 @@ def evaluate_run(
     protocol = _with_extractor(protocol, run.data, weights, note, run.device)
     protocol = replace(protocol, batch_norm=sampling.batch_norm(run.game.players["G"].network))
     members = range(len(run.members)) if member is None else [member]
+    check_members(run, members)
     made = []
     for subject in _subjects(folder, run, which, members, averages, note):
         card, kept = _card(folder, run, subject, data, protocol, batch, cluster)
@@ -103,10 +104,10 @@ def _subjects(
     folder: Path, run: Run, which: str, members: Iterable[int], averages: Sequence[bool], note: Note
 ) -> Iterator[_Subject]:
     """The generators of the chosen checkpoints. A lost member has none, which is noted."""
-    for path in _intact(folder, run, which, note):
+    for path, found in _intact(folder, run, which, note):
         step, sha256 = int(path.name[5:]), checkpoint.meta(path)["sha256"]
         for member in members:
-            state, seed = restore_member(folder, run, member, note, step)
+            state, seed = member_of(run, found, member)
             if lost_members(state):
                 note(
                     f"member {member} has NaN or infinite parameters at step {step:,} and gets no score"
@@ -123,23 +124,20 @@ def _subjects(
             yield from (_Subject(state, seed, average, named) for average in averages)
 
 
-def _intact(folder: Path, run: Run, which: str, note: Note) -> Iterator[Path]:
-    """The chosen checkpoints. Damaged ones are left out with a note, unless one was asked for by its name."""
+def _intact(folder: Path, run: Run, which: str, note: Note) -> Iterator[tuple[Path, State]]:
+    """The chosen checkpoints and their states. Damaged ones are left out with a note, where others are chosen too."""
     chosen = _checkpoints(folder / CHECKPOINTS, which)
-    if which not in ("newest", "all"):
-        yield from chosen
-        return
     damaged = []
     for path in chosen:
         try:
-            restore(folder, run, note, int(path.name[5:]))
+            state = restore(folder, run, note, int(path.name[5:]))
         except UsageError as error:
             damaged.append(error)
             if len(damaged) == len(chosen):
                 raise damaged[0] from None
             note(f"{error}; it has no score")
             continue
-        yield path
+        yield path, state
         if which == "newest":
             break
 

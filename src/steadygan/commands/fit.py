@@ -451,9 +451,8 @@ def _spans_kept(before: Any, changed: Any, steps: int) -> Any:
             shares = {key for key, span in given.items() if isinstance(span, str)}
             same = {k: spans[k] for k in shares if not given[k] or _share_of(given[k], steps) == spans[k]}
             changed = {**changed, **same}
-        shared = (
-            before if "name" in before and "name" not in changed else {}
-        )  # one section of all players before
+        # One section of all players, which each of them has its own of from here on.
+        shared = before if "name" in before and "name" not in changed else {}
         return {key: _spans_kept(before.get(key, shared), part, steps) for key, part in changed.items()}
     return changed
 

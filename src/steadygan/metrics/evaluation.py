@@ -22,7 +22,7 @@ from steadygan.files import BINARY, cache_folder, read_whole, write_whole
 from steadygan.metrics.extractors.base import Extractor, Score, check_images, in_bytes, read_by
 from steadygan.metrics.extractors.registry import extractor, score_name
 from steadygan.metrics.feature_scores import Summary, scores
-from steadygan.metrics.hash_sampling import priorities
+from steadygan.metrics.hash_sampling import chosen
 from steadygan.metrics.image_sets import as_tensor, black_and_white, in_range, looks_like_units, next_ones
 from steadygan.metrics.kernel import pooled_pixels
 from steadygan.metrics.neighbours import memorisation
@@ -140,8 +140,7 @@ def evaluate(
     extract = _extractor(protocol, data)
     real = real_summary(data, protocol.real, extract, batch)
     fake = Summary(extract.size)
-    order = priorities(torch.arange(protocol.samples(data)))
-    looked_for = order <= order.sort().values[:MEMORISED].max()
+    looked_for = chosen(protocol.samples(data), MEMORISED)
     pooled: list[Tensor] = []
     for x in made:
         pooled.append(pooled_pixels(x)[looked_for[fake.count : fake.count + len(x)]])
@@ -153,6 +152,7 @@ def evaluate(
 
 
 def _check_asked(protocol: Protocol, batch: int) -> None:
+    """Raise UsageError for arguments of another kind."""
     if not isinstance(protocol, Protocol):
         raise UsageError(f"the protocol is a metrics.Protocol, not {protocol!r}: write Protocol('pixels8')")
     if not isinstance(protocol.extractor, str | Extractor):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["Subset", "block_of", "priorities"]
+__all__ = ["Subset", "block_of", "chosen", "priorities"]
 
 LAST = torch.iinfo(torch.int64).max
 
@@ -59,6 +59,16 @@ def priorities(numbers: Tensor) -> Tensor:
     z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
     z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
     return z ^ _shifted(z, 31)
+
+
+def chosen(total: int, count: int) -> Tensor:
+    """Which of `total` samples of a stream are in its random subset of at most `count`: bool [total].
+
+    >>> chosen(3, 2)
+    tensor([ True, False,  True])
+    """
+    order = priorities(torch.arange(total))
+    return order <= order.sort().values[:count].max()
 
 
 def block_of(numbers: Tensor, blocks: int) -> Tensor:

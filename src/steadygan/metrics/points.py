@@ -13,7 +13,7 @@ from steadygan.data import Modes
 from steadygan.errors import UsageError
 from steadygan.metrics.distances import distances, nearest
 from steadygan.metrics.extractors.base import Score
-from steadygan.metrics.hash_sampling import priorities
+from steadygan.metrics.hash_sampling import chosen
 from steadygan.metrics.kernel import check_points
 from steadygan.metrics.transport import assigned, costs, potentials, sliced_wasserstein2
 from steadygan.penalties import Critic, input_gradient
@@ -202,15 +202,10 @@ def points_scores(
     n = min(len(samples), len(real))
     few = min(n, exact)
     counted = _of_modes(samples, modes, g) if modes else {}
-    chosen = [_some(points, few) for points in (samples, real)]
-    return counted | _exact(*chosen) | {"sliced_w2": _sliced(_some(samples, n), _some(real, n), g)}
-
-
-def _some(points: Tensor, count: int) -> Tensor:
-    """This many of the points, always the same ones: any order of them may be that of a file."""
-    if count == len(points):
-        return points
-    return points[priorities(torch.arange(len(points))).argsort()[:count].sort().values]
+    # Not the first ones: the order may be that of a file.
+    a, b = (points[chosen(len(points), n)] for points in (samples, real))
+    exactly = _exact(*(points[chosen(len(points), few)] for points in (samples, real)))
+    return counted | exactly | {"sliced_w2": _sliced(a, b, g)}
 
 
 def potential_error(cost: Tensor) -> float:

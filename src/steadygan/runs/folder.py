@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -45,10 +45,12 @@ __all__ = [
     "SAMPLES",
     "Note",
     "check_free",
+    "check_members",
     "claimed",
     "fresh_folder",
     "last_good",
     "locked",
+    "member_of",
     "opened",
     "ownership",
     "plain_settings",
@@ -258,13 +260,7 @@ def restore_member(
     A member that has diverged comes from the newest checkpoint in which it is finite, with a note, unless `step` is
     given. Raises UsageError if there is no such member or checkpoint.
     """
-    if not 0 <= member < len(run.members):
-        count = len(run.members)
-        raise UsageError(
-            f"member {member} does not exist: this run has {count}, so choose 0 to {count - 1}"
-            if count > 1
-            else f"member {member} does not exist: this run is not an ensemble, so leave out --member"
-        )
+    check_members(run, [member])
     state = restore(folder, run, note, step)
     if step is None and run.ensemble and member in lost_members(state):
         good = last_good(folder, run, state, member, note)
@@ -275,6 +271,23 @@ def restore_member(
             )
         state, name = good, checkpoint.name(int(good.scalars["step"][0]))
         note(f"member {member} has diverged: this is its last good state, of {name}")
+    return member_of(run, state, member)
+
+
+def check_members(run: Run, members: Iterable[int]) -> None:
+    """Raise UsageError for a member that the run does not have."""
+    count = len(run.members)
+    for member in members:
+        if not 0 <= member < count:
+            raise UsageError(
+                f"member {member} does not exist: this run has {count}, so choose 0 to {count - 1}"
+                if count > 1
+                else f"member {member} does not exist: this run is not an ensemble, so leave out --member"
+            )
+
+
+def member_of(run: Run, state: State, member: int) -> tuple[State, int]:
+    """One member's part of a run's state, with the shapes of a single run, and its seed."""
     return one_member(state, member if run.ensemble else None), int(run.members[member]["seed"])
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.utils._pytree import tree_map
 
-from steadygan.errors import UsageError
+from steadygan.errors import SaidByFirst, UsageError
 from steadygan.game import Logs, State
 from steadygan.parallel import ALONE, Processes, over, rows
 from steadygan.training.events import Evaluated
@@ -27,7 +27,6 @@ __all__ = [
     "WHOLE",
     "Cluster",
     "Place",
-    "SaidByFirst",
     "here",
     "lost",
     "place",
@@ -45,10 +44,6 @@ LOST = "another process of this run has ended or does not answer"
 """What the processes say that are left."""
 
 _board: Any = None  # a store in which the processes leave messages
-
-
-class SaidByFirst(UsageError):
-    """An error of the first process, which says it: the others end without a word."""
 
 
 class Cluster(NamedTuple):

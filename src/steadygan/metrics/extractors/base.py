@@ -42,11 +42,7 @@ def read_by(extract: Extractor, x: Tensor) -> Read:
     found = extract.read(x)
     read = Read(found) if isinstance(found, Tensor) else found
     features = read.features if isinstance(read, Read) else None
-    if (
-        not isinstance(read, Read)
-        or not isinstance(features, Tensor)
-        or features.shape != (len(x), extract.size)
-    ):
+    if not isinstance(features, Tensor) or features.shape != (len(x), extract.size):
         raise UsageError(
             f"the extractor {extract.name} has to return a tensor of features [n, {extract.size}] for n images, or a "
             "metrics.Read of them"

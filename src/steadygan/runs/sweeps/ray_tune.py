@@ -81,14 +81,10 @@ def anchored(raw: Mapping[str, Any]) -> dict[str, Any]:
     data = raw.get("data")
     if not isinstance(data, Mapping):
         return dict(raw)
-    places = {key: data[key] for key in ("path", "root") if isinstance(data.get(key), str)}
-    places = {
-        key: place for key, place in places.items() if not place.startswith("{")
-    }  # shards of several folders
-    return {
-        **raw,
-        "data": {**data, **{key: os.path.abspath(user_path(place)) for key, place in places.items()}},
-    }
+    given = {key: data[key] for key in ("path", "root") if isinstance(data.get(key), str)}
+    # Braces first are shards of several folders.
+    places = {key: os.path.abspath(user_path(p)) for key, p in given.items() if not p.startswith("{")}
+    return {**raw, "data": {**data, **places}}
 
 
 @contextmanager
