@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.table2.choice import ranked_rates
@@ -24,6 +24,7 @@ __all__ = [
     "gaps",
     "grid",
     "hours",
+    "is_worse",
     "ranked",
     "scores",
     "undiagnosed",
@@ -115,6 +116,11 @@ def ended(line: dict[str, Any]) -> float:
     return math.nan if value is None else value
 
 
+def is_worse(line: dict[str, Any]) -> bool:
+    """Whether a run is not better than its own generator before training, on the validation split."""
+    return not ended(line) < begun([line])
+
+
 def fails(lines: Sequence[dict[str, Any]]) -> bool:
     """Whether the mean of some runs at the last step is not below that of the same generators before training."""
     found = [value for line in lines if math.isfinite(value := ended(line))]
@@ -161,10 +167,12 @@ def gaps(figures: Figures, table: str, point: str, logits: bool = False) -> dict
     return {method: [gap(line["at"][point]["critic"]) for line in lines] for method, lines in found.items()}
 
 
-def untrained(figures: Figures, table: str) -> dict[bool, list[float]]:
-    """The validation scores of the generators at step 0, one for each seed, by whether they have batch norm."""
+def untrained(figures: Figures, table: str, methods: Container[str] = METHODS) -> dict[bool, list[float]]:
+    """The validation scores of the methods' generators at step 0, one a seed, by whether they have batch norm."""
     found: dict[bool, dict[int, float]] = {}
     for method, lines in finals(figures, table).items():
+        if method not in methods:
+            continue
         mine = found.setdefault(METHODS[method].batch_norm or table.endswith("gn_cnn"), {})
         mine |= {line["seed"]: line["curve"][0][1] for line in lines}
     return {batch_norm: list(by_seed.values()) for batch_norm, by_seed in found.items()}

@@ -7,12 +7,12 @@ from experiments.pages import spread
 from experiments.table2 import paper
 from experiments.table2.figures import (
     Figures,
-    begun,
     ended,
     failing,
     finals,
     gaps,
     grid,
+    is_worse,
     ranked,
     scores,
     untrained,
@@ -161,14 +161,14 @@ def named(methods: Iterable[str]) -> str:
 
 
 def collapsed(figures: Figures, table: Table) -> Iterator[str]:
-    """Runs that are no better than their method's generators before training, with what their critics say of it."""
+    """Runs that are no better than their own generator before training, with what their critics say of it."""
     for method, lines in finals(figures, str(table)).items():
         for line in lines:
-            if not (score := ended(line)) < begun(lines):
+            if is_worse(line):
                 critic = line["at"]["equal steps"]["critic"]
                 over = critic["over_fake"]["value"]
                 yield (
-                    f"{METHODS[method].name}, seed {line['seed']}, with {score:.1f}: its critic puts fakes "
+                    f"{METHODS[method].name}, seed {line['seed']}, with {ended(line):.1f}: its critic puts fakes "
                     f"{abs(over):.1f} spreads {'below' if over >= 0 else 'above'} training images, and the spread is "
                     f"{critic['spread']:.2g}"
                 )
@@ -183,7 +183,7 @@ def tuning(figures: Figures) -> str:
         "## Tuning: each method's grid",
         "",
         "kd on the validation split at the last step, on the seeds of the tuning: mean ± standard deviation where they",
-        "are three. Bold is the chosen rate, by these runs alone.",
+        "are several. Bold is the chosen rate, by these runs alone.",
         "",
     ]
     for table in TABLES:

@@ -9,9 +9,10 @@ from typing import Any
 
 from experiments.pages import spread
 from experiments.table2 import pictures
-from experiments.table2.choice import difference
+from experiments.table2.choice import change, difference
 from experiments.table2.claims import (
     ALL,
+    CIFAR,
     ELSEWHERE,
     OPPOSITE,
     QUESTIONS,
@@ -27,7 +28,6 @@ from experiments.table2.figures import (
     Tried,
     all_diagnosed,
     at,
-    begun,
     ended,
     failing,
     fails,
@@ -35,6 +35,7 @@ from experiments.table2.figures import (
     gaps,
     grid,
     hours,
+    is_worse,
     scores,
     undiagnosed,
 )
@@ -53,8 +54,9 @@ IN_SHORT = {SUPPORTED: "supported", UNDECIDED: "undecided", OPPOSITE: "the oppos
 INTRO = """# Results: which claims hold at a small size
 
 Use this page to see which claims of the papers hold for small image GANs and short runs. It does not rank methods. Each
-method runs at one of four learning rates, chosen on seeds of their own, with the generator that its source uses. All
-methods of a table have the same budget.
+method runs at one of four learning rates, chosen on seeds of their own, and its G has batch norm where its source has
+it. All methods of a table have the same tuning runs and the same steps of G. A step of theirs costs up to 6.6 times
+NSGAN's in FLOPs (WGAN-GP), so scores at equal seconds stand beside those at equal steps.
 
 ```bash
 python -m experiments.table2                          # all missing runs; stop and restart it at any time
@@ -67,9 +69,10 @@ python -m experiments.table2 --paper                  # the papers' own rows at 
 CIFAR-10 is read from `--data-root` or `$STEADYGAN_DATA`. **The runs are short.** They show how fast a small network
 learns, on one core of a busy machine. No number here is comparable with a number of a paper. The protocol,
 `experiments/table2/protocol.md`, was written before the runs. Its last section lists what changed since. Known figures
-stood behind some of the changes: when a claim counts as testable, which claims are judged on 100 images, a fifth
+stood behind many of the changes: when a claim counts as testable, which claims are judged on 100 images, a fifth
 seed, ten seeds in one table, new first weights for GN's CNN, consistency, the diagnosis of what fails, and three
-tuning seeds on CIFAR-10. The figures are in `experiments/table2/figures.jsonl`.
+tuning seeds on CIFAR-10. At first the protocol said that any change of a rule voids the figures before it. By that the
+verdicts that were judged anew would be void. The figures are in `experiments/table2/figures.jsonl`.
 
 - **Score**: the kernel distance (kd, [Bińkowski 2018](https://arxiv.org/abs/1801.01401)) between 2,000 samples of the
   averaged generator and 4,000 held-out images. Its features are those of a classifier of the data set. Lower is better.
@@ -84,18 +87,19 @@ tuning seeds on CIFAR-10. The figures are in `experiments/table2/figures.jsonl`.
   CIFAR-10. *Lost* are runs without a finite score.
 - **Effect**: the kd of the method that the claim calls better minus that of the other, at equal steps, with its
   interval. Below 0 it speaks for the claim. **Ratio**: the geometric mean of the first over that of the other. Below 1
-  it speaks for the claim. Other tables have the ratio alone. Verdicts are those of Fashion-MNIST, which was run first.
-  The papers' main tables have CIFAR-10, so read the other tables too.
-- **Intervals**: Welch's 95 % interval of a difference of means, and of logarithms for a ratio. They are not corrected
-  for the number of comparisons. Verdicts follow the first: one that includes 0 is no evidence against a claim. Where
-  one seed fails, it is wide whatever the others say, and the ratio says more.
+  it speaks for the claim. Other tables have the ratio alone, and the effect alone where a claim is not judged. Verdicts
+  are those of Fashion-MNIST, which was run first. The papers' main tables have CIFAR-10, so read the other tables too.
+- **Intervals**: Welch's 95 % interval of a difference of means, and of logarithms for a ratio. Methods share their
+  seeds, and the intervals do not use that. They are not corrected for the number of comparisons. Verdicts follow the
+  first: one that includes 0 is no evidence against a claim. Where one seed fails, it is wide whatever the others say,
+  and the ratio says more.
 - **Methods**: [Constraints](constraints.md) explains 0GP (R1 here), fake-as-real (f, N0), GN, PGN with its three
   readings, and consistency (CR). *Survey* is the survey of GAN training among the source papers
   ([survey](survey.md)). **Networks**: the small DCGAN is FARGAN's at width 8, GN's CNN is that of GN and PGN at width
   4.
 - **Seconds** are a method's share of an ensemble's, on a machine that ran other programs too. The same step took up to
-  half longer in one table than in another, and methods of one table that do the same work differ by up to 1.4 times. So
-  effects at equal seconds are rough.
+  1.5 times as long in one table as in another, and methods of one table that do the same work differ by up to 1.4
+  times. So effects at equal seconds are rough, and have no verdicts.
 """
 
 LIMITS = """## Limits
@@ -103,28 +107,41 @@ LIMITS = """## Limits
 - Training is a fraction of what the papers do: 1,500 steps (6,000 on 100 images) with batches of 32, where they take
   100,000 to 600,000 with larger ones. A method that starts slowly and ends well looks bad here.
 - The networks have few channels, and one core trains them. D has no batch norm anywhere. CIFAR-10's images are those of
-  the papers, their size is not.
+  the papers, the networks' size is not.
+- On CIFAR-10 training has hardly begun: the best untrained generators of the small DCGAN have a kd below 4, and most
+  methods end at about 3. So these tables compare the first steps.
+- The classifiers behind the scores are right on 91 % of the test images of Fashion-MNIST, and on 69 % of CIFAR-10's.
 - Only the learning rate is tuned. Penalty weights are those of the sources, whose networks are larger. For 0GP
   `steadygan probe gamma` recommends 0.24 to 34 on Fashion-MNIST and 2 to 290 on CIFAR-10: the source's 10 lies in both.
 - Most chosen rates are the fastest of the grid, and three the slowest (marked *edge* in the long tables), so the best
   rates are not known.
 - Methods differ in more than their name says: batch norm in G, the loss (hinge for SN, GN and PGN) and the updates of D
   a step (five for WGAN-GP). The long tables say which G has batch norm.
-- One optimizer for all: Adam with betas (0, 0.9). FARGAN and Numerics use RMSProp.
+- One optimizer for all: Adam with betas (0, 0.9). Numerics uses RMSProp, and so does FARGAN but on ImageNet.
 - SN, GN and PGN have one update of D for each update of G.
 - The average of G has decay 0.995 for all. At equal seconds WGAN-GP has 150 to 300 steps, after which 47 to 22 %
   of it are still untrained weights.
 - R3GAN is its loss alone, with gamma = 1: no schedules, and not its networks.
-- On GN's CNN all generators have batch norm, also that of 0GP, whose source has none. There, too, SN, GN and PGN have
-  the hinge loss, NSGAN and 0GP have not.
+- On GN's CNN all generators have batch norm, also those of 0GP, fake-as-real and R3GAN, whose sources have none. There,
+  too, SN, GN and PGN have the hinge loss, NSGAN and 0GP have not.
 - The score uses features of one classifier. Another extractor may order methods differently. Final scores are of other
   images than validation scores, and 1.5 higher on Fashion-MNIST on average, 0.3 on CIFAR-10. Curves, choices of rates
   and the comparison with untrained generators use validation scores alone.
 - Where there is no difference, about one interval in twenty misses 0 by chance. This page has more than a hundred.
+  Welch's interval takes the means for normal. Those of five seeds, one of which fails, are not.
 - The interval of a difference covers the seeds. It does not cover the choice of the rate, which used one seed or
   three and may have chosen badly, nor the classifier, nor the split.
 - An earlier version of this page called GN and PGN the worst by far. It had trained them without batch norm in G, at
   the rate that most methods take here. That was a fault of the comparison, and says nothing of the methods.
+"""
+
+SHORT = """At equal steps, with all images of Fashion-MNIST and of CIFAR-10, which is the papers' set, and the small
+DCGAN. An empty cell has no runs. Further down each claim has its effect, what other tables say, and its limits. WGAN-GP
+is better at equal steps alone: at equal seconds its mean is higher in every table.
+"""
+
+FORESEEN = """- That a claim is not testable was decided with its figures known, but for f = 8 against f = 1.
+- *Too large an N0 is worse* was not testable at first. It is judged since, with its figures known too.
 """
 
 FEW = """## Few images
@@ -140,21 +157,25 @@ speed that the finished runs reached. Compiling and scoring add about a minute f
 """
 
 CAPTION = """*Scores on the validation split over steps. Lines are medians of the seeds, and bands reach from the lowest
-to the highest. Curves that leave a panel at its top are cut. The dashed line is the mean of untrained generators.*
+to the highest. Curves that leave a panel at its top are cut. Grey lines are the means of untrained generators: dashed
+with batch norm, dotted without.*
 """
 
 WORSE = """## What trained badly
 
 A method *fails* in a table if the mean of its seeds at equal steps is not below that of the same generators before
-training, both on the validation split. The change of the mean stands behind its name. Where the interval of that
-includes 0, it is no evidence that the method is worse than before. Tables and verdicts keep its chosen rate. For a
-diagnosis it is trained on the same seeds at every rate of its grid, and beside it SN at its chosen rate, which fails in
-no table. One bad seed can make a mean fail, so medians stand beside the means. On 1,000 images of CIFAR-10 one of five
-seeds did so for PGN's elementwise reading, at the rate chosen then and by a rule that compared final scores with
-validation scores. Five more were added for all methods of that table, whatever they would say.
-With the small DCGAN on CIFAR-10, PGN's scalar reading has seeds that are worse than untrained at every rate. Rows of
-what failed earlier stay: that reading on GN's CNN, and the elementwise one on 1,000 images of CIFAR-10, both at the
-rate that one tuning seed had chosen.
+training, both on the validation split. The change of the mean stands behind its name, with Student's interval of the
+runs' changes. Where that includes 0, it is no evidence that the method is worse than before. A run is *worse than
+before training* if its own generator was better then. Tables and verdicts keep the chosen rate of a method that fails.
+For a diagnosis it is trained on the same seeds at every rate of its grid, and beside it SN at its chosen rate, which
+fails in no table. One bad seed can make a mean fail, so medians stand beside the means.
+
+With the small DCGAN on CIFAR-10, PGN's scalar reading has seeds that are worse than before training at every rate. Some
+rows are of methods that failed at a rate chosen earlier, on fewer tuning seeds, and not at the rate chosen now.
+
+On CIFAR-10 with GN's CNN this rule says little: untrained generators have 4 to 65 there. NSGAN does not fail, and its
+samples are of one class on every seed (the classifier's Inception score is 1.0 to 1.1). So are those of SN's worst
+seed, which `steadygan diagnose` calls healthy: it looks at the trained weights, and the score at their average.
 """
 
 CRITICS_CAPTION = """*Lines are medians of the seeds, and bands reach from the lowest to the highest.*
@@ -208,16 +229,35 @@ def overview(figures: Figures) -> str:
     rows = [
         "## In short",
         "",
-        "Each verdict has its effect, what other tables say, and its limits further down.",
-        "",
+        SHORT,
     ]
-    rows += [row(["claim", "source", "verdict"]), "|---|---|---|"]
-    for claim in [claim for question in QUESTIONS for claim in question.claims]:
-        word = verdict(claim, scores(figures, claim.table, "equal steps", "kd_fashion_mnist")).word
+    rows += [row(["claim", "source", "Fashion-MNIST", "CIFAR-10"]), "|---|---|---|---|"]
+    claims = [claim for question in QUESTIONS for claim in question.claims]
+    for claim in claims:
         on = ", on 100 images" if claim.table != ALL else ""
-        rows.append(row([f"{claim.text}{on}", claim.paper, word]))
-    rows += [row([text, source, word]) for source, text, word, _ in ELSEWHERE]
-    return "\n".join([*rows, ""])
+        words = [word(figures, claim, table) for table in (claim.table, CIFAR if claim.table == ALL else "")]
+        rows.append(row([f"{claim.text}{on}", claim.paper, *words]))
+    rows += [""]
+    rows += [f"- Elsewhere: {text} ({source}): {word}." for source, text, word, _ in ELSEWHERE]
+    rows += [*unjudged(figures, claims), FORESEEN]
+    return "\n".join(rows)
+
+
+def word(figures: Figures, claim: Claim, table: str) -> str:
+    """The verdict of a claim in a table, in short; empty where its runs have none."""
+    score = "kd_cifar10" if table == CIFAR else "kd_fashion_mnist"
+    found = verdict(claim, scores(figures, table, "equal steps", score)).word
+    return {**IN_SHORT, UNTESTABLE: "not testable"}.get(found, "")
+
+
+def unjudged(figures: Figures, claims: Sequence[Claim]) -> Iterator[str]:
+    """What the intervals of the claims that are not judged would say."""
+    bare = [claim._replace(unmet="") for claim in claims if claim.unmet]
+    for name, table in (("Fashion-MNIST", ALL), ("CIFAR-10", CIFAR)):
+        counts = Counter(found for claim in bare if (found := word(figures, claim, table)))
+        if counts:
+            told = ", ".join(f"{counts[each]} {each}" for each in IN_SHORT.values())
+            yield f"- By their intervals alone the claims that are not testable would be, on {name}: {told}."
 
 
 # ------------------------------------------------------------------------------------------------------------ questions
@@ -271,22 +311,21 @@ def sentence(figures: Figures, claim: Claim) -> str:
     text += f". Effect {found.effect}" if found.effect else ""
     text += f", ratio {found.ratio}" if found.ratio else ""
     if later.effect and claim.table == ALL:
-        changed = f" ({IN_SHORT[later.word]})" if found.word != later.word else ""
-        text += f"; at equal seconds {later.effect}{changed}"
+        text += f"; at equal seconds {later.effect}"
     others = [] if claim.table != ALL else list(on_others(figures, claim))
     text += f". Other tables: {'; '.join(others)}" if others else ""
     return f"{text}. {claim.unmet or claim.limits}".rstrip(" .") + "."
 
 
 def on_others(figures: Figures, claim: Claim) -> Iterator[str]:
-    """The verdict, if one is given, and the ratio at equal steps in every other table that has the two methods."""
+    """Every other table that has the two methods: verdict and ratio at equal steps, or the effect without a verdict."""
     for table in TABLES:
         if str(table) not in (ALL, str(LATE_TABLE)):
             found = verdict(claim, scores(figures, str(table), "equal steps", table.score))
             if found.word in IN_SHORT:
                 yield f"{label(table)}, {IN_SHORT[found.word]}, {found.ratio or found.effect}"
             elif found.word == UNTESTABLE:
-                yield f"{label(table)}, {found.ratio or found.effect}"
+                yield f"{label(table)}, {found.effect}"
 
 
 def elsewhere() -> str:
@@ -311,11 +350,11 @@ def badly(figures: Figures) -> str:
 
 
 def rise(name: str, runs: Sequence[dict[str, Any]]) -> str:
-    """A method that fails, with the change of its score from before training, and the interval of that."""
-    ends = [value for line in runs if math.isfinite(value := ended(line))]
-    if not ends:
+    """A method that fails, with the change of its runs' scores from before training, and the interval of that."""
+    whole = [line for line in runs if math.isfinite(ended(line))]
+    if not whole:
         return f"{name} (no finite score)"
-    found = difference(ends, [line["curve"][0][1] for line in runs])
+    found = change([line["curve"][0][1] for line in whole], [ended(line) for line in whole])
     return f"{name} ({found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}])"
 
 
@@ -324,7 +363,15 @@ def at_all_rates(figures: Figures) -> Iterator[str]:
     found = all_diagnosed(figures)
     if not found:
         return
-    heads = ("method", "table", "rate", "kd", "median", "worse than untrained", "`steadygan diagnose`, runs")
+    heads = (
+        "method",
+        "table",
+        "rate",
+        "kd",
+        "median",
+        "worse than before training",
+        "`steadygan diagnose`, runs",
+    )
     yield from (row(heads), "|---" * len(heads) + "|")
     yield from (diagnosed_row(*each) for each in found)
     yield from (
@@ -337,7 +384,7 @@ def at_all_rates(figures: Figures) -> Iterator[str]:
     )
 
 
-NAMED = ((True, "worse than untrained generators"), (False, "better"))
+NAMED = ((True, "worse than before training"), (False, "better"))
 
 
 def diagnosed_row(table: Table, method: str, rate: float, runs: Sequence[dict[str, Any]]) -> str:
@@ -349,15 +396,10 @@ def diagnosed_row(table: Table, method: str, rate: float, runs: Sequence[dict[st
         f"{rate:g}",
         spread([v for v in found if math.isfinite(v)], 2),
         f"{statistics.median(found):.2f}",
-        f"{sum(is_worse(line, runs) for line in runs)} of {len(found)}",
+        f"{sum(map(is_worse, runs))} of {len(found)}",
         "; ".join(f"{count} {names}" for names, count in verdicts.most_common()),
     )
     return row(cells)
-
-
-def is_worse(line: dict[str, Any], runs: Sequence[dict[str, Any]]) -> bool:
-    """Whether one of some runs is not better than their generators before training, on the validation split."""
-    return not ended(line) < begun(runs)
 
 
 def outcome(found: Sequence[Tried]) -> str:
@@ -368,7 +410,7 @@ def outcome(found: Sequence[Tried]) -> str:
         name = f"{METHODS[method].name} ({label(table)})"
         rates.setdefault(name, {})[rate] = fails(runs)
         for line in runs:
-            counts[is_worse(line, runs)][not set(line["verdicts"]) <= {*WELL, "undecided"}] += 1
+            counts[is_worse(line)][not set(line["verdicts"]) <= {*WELL, "undecided"}] += 1
     whole = {name: bad for name, bad in rates.items() if len(bad) == len(RATES)}
     every = [name for name, bad in whole.items() if all(bad.values())]
     some = [
@@ -446,8 +488,9 @@ def balanced(figures: Figures) -> Iterator[str]:
     changed = {kind: difference(each["fargan"], each["0gp"]) for kind, each in found.items()}
     told = [f"{kind} by {d.value:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" for kind, d in changed.items()]
     yield (
-        f"Against 0GP, f = 8 changes {told[0]}, {told[1]} and {told[2]}. Recall is nearest to the balanced "
-        "distribution that the paper is about. These three were looked at after the verdicts.\n"
+        f"Against 0GP, f = 8 changes {told[0]}, {told[1]} and {told[2]}. In all seven tables recall is "
+        "higher with f = 8, and in six precision is lower, also where no critic overfits. So this is no sign of what "
+        "the paper is about. These three were looked at after the verdicts.\n"
     )
 
 

@@ -4,11 +4,10 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from experiments.table2.figures import CONTROL, Figures, Tried, begun, finals, untrained
+from experiments.table2.figures import CONTROL, Figures, Tried, begun, ended, finals, untrained
 from experiments.table2.methods import METHODS
 from experiments.table2.tables import CR, TABLES, Table, described
 
@@ -30,12 +29,14 @@ def draw_scores(figures: Figures, methods: Sequence[str], tables: Sequence[Table
     """The validation score of some methods over steps, a panel for each table: median and range of the seeds."""
     with _panels(len(tables), out) as axes:
         for axis, table in zip(axes, tables):
-            for method in methods:
-                runs = finals(figures, str(table)).get(method, ())
-                _band(axis, [line["curve"] for line in runs], method)
-            start = statistics.fmean(chain(*untrained(figures, str(table)).values()))
-            _frame(axis, described(table), start)
-            axis.set_ylim(0, 1.5 * start)
+            runs = {m: lines for m, lines in finals(figures, str(table)).items() if m in methods}
+            for method in sorted(runs, key=methods.index):
+                _band(axis, [line["curve"] for line in runs[method]], method)
+            starts = {
+                norm: statistics.fmean(v) for norm, v in untrained(figures, str(table), methods).items()
+            }
+            _frame(axis, described(table), starts)
+            _scale(axis, min(map(_ending, runs.values())), 1.5 * max(starts.values()), whole=True)
 
 
 def draw_rates(tried: Sequence[Tried], out: Path) -> None:
@@ -54,13 +55,9 @@ def draw_rates(tried: Sequence[Tried], out: Path) -> None:
                 steps, values = zip(*((step, value) for step, value in line["curve"] if value is not None))
                 axis.plot(steps, values, color=BLUE, linewidth=1, marker=".")
             title = f"{METHODS[method].name}, {rate:g}\n{described(table)}"
-            _frame(axis, title, begun(runs))
+            _frame(axis, title, {True: begun(runs)})
             scores = _scores(each for each in tried if (each.table, each.method) == (table, method))
-            axis.set_ylim(min(scores) / 1.05, max(scores) * 1.05)
-            if max(scores) > 5 * min(scores):
-                axis.set_yscale("log")
-                axis.yaxis.set_major_formatter("{x:g}")
-                axis.yaxis.set_minor_formatter("")
+            _scale(axis, min(scores) / 1.05, max(scores) * 1.05)
 
 
 def _scores(tried: Iterable[Tried]) -> list[float]:
@@ -93,9 +90,27 @@ def _panels(count: int, out: Path, columns: int = 3) -> Iterator[Sequence[Any]]:
     pyplot.close(figure)
 
 
-def _frame(axis: Any, title: str, start: float) -> None:
-    """A panel's title, and the score of untrained generators."""
-    axis.axhline(start, color="grey", linestyle="--", linewidth=1)
+def _ending(runs: Sequence[dict[str, Any]]) -> float:
+    """The median of some runs' scores at the last step; infinity where none has one."""
+    found = [value for line in runs if math.isfinite(value := ended(line))]
+    return statistics.median(found) if found else math.inf
+
+
+def _scale(axis: Any, low: float, high: float, whole: bool = False) -> None:
+    """The range of a panel's axis, or from 0 on if `whole`; logarithmic where the ends differ more than eightfold."""
+    far = high > 8 * low
+    axis.set_ylim(low / 1.2 if far and whole else 0 if whole else low, high)
+    if far:
+        axis.set_yscale("log")
+        axis.yaxis.get_major_locator().set_params(subs=(1, 3))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("")
+
+
+def _frame(axis: Any, title: str, starts: dict[bool, float]) -> None:
+    """A panel's title, and the score of untrained generators with and without batch norm."""
+    for batch_norm, start in starts.items():
+        axis.axhline(start, color="grey", linestyle="--" if batch_norm else ":", linewidth=1)
     axis.set_title(title, fontsize=9)
     axis.grid(alpha=0.2)
 
