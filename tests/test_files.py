@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from steadygan.files import LARGEST, alone, lines, read_json, read_whole, write_whole
+from steadygan.files import LARGEST, alone, lines, partial_of, read_json, read_whole, write_whole
 from steadygan.runs import classifiers
 
 
@@ -40,7 +40,7 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was_and_nothing_else(place, t
 
     def full(*args: object) -> None:
         if place == "write_bytes":
-            (tmp_path / ".file.partial").touch()
+            partial_of(tmp_path / "file").touch()
         raise OSError(errno.ENOSPC, "no room")
 
     monkeypatch.setattr(Path if place == "write_bytes" else os, place, full)
@@ -58,7 +58,34 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_en
     )
     monkeypatch.setattr(os, "replace", lambda old, new: (done.append("renamed"), replace(old, new)))
     write_whole(tmp_path / "file", "text")
-    assert done == [str(tmp_path / ".file.partial"), "renamed", str(tmp_path)]
+    assert done == [str(partial_of(tmp_path / "file")), "renamed", str(tmp_path)]
+
+
+def written_often(path: Path) -> None:
+    mine = str(os.getpid()) * 20_000
+    for _ in range(40):
+        write_whole(path, mine)
+        text = path.read_text()
+        assert text == text[: len(text) // 20_000] * 20_000
+
+
+def test_several_processes_may_write_a_file_and_each_reader_sees_it_whole(tmp_path):
+    together(written_often, tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_is_written_to_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    """Its names cannot be forced to the disk there; for another file that is an error."""
+    opened = os.open
+
+    def forbidden(path, *given):
+        if Path(path) == tmp_path:
+            raise PermissionError(errno.EACCES, "no")
+        return opened(path, *given)
+
+    monkeypatch.setattr(os, "open", forbidden)
+    write_whole(tmp_path / "file", "text")
+    assert (tmp_path / "file").read_text() == "text"
 
 
 def test_several_processes_make_a_file_once(tmp_path):

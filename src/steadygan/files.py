@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +21,7 @@ __all__ = [
     "make_folder",
     "memory",
     "parse_json",
+    "partial_of",
     "read_json",
     "read_text",
     "read_whole",
@@ -43,12 +44,12 @@ DEEPEST = 64
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write bytes, or text as UTF-8, to a temporary name beside `path` and rename it.
 
-    A reader sees the old file or the new one, also after a power loss. Raises OSError when it cannot write; the file
-    is then as before.
+    A reader sees the old file or the new one, also after a power loss and where several processes write it. Raises
+    OSError when it cannot write; the file is then as before.
     """
     if not path.name:  # the working directory or the root
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     try:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         sync(partial)
@@ -59,18 +60,27 @@ def write_whole(path: Path, content: str | bytes) -> None:
     sync(path.parent)
 
 
+def partial_of(path: Path) -> Path:
+    """The name beside `path` under which this process writes it, before it renames it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder, and those above it, unless it exists. Their names are then on the disk. Raises OSError."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        with suppress(PermissionError):  # a folder in which one may write and not read
-            sync(folder.parent)
+        sync(folder.parent)
 
 
 def sync(path: Path) -> None:
     """Have the content of a file, or the names in a folder, written to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # one in which one may write and not read: its names cannot be forced there
+            return
+        raise
     try:
         os.fsync(handle)
     finally:

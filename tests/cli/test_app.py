@@ -803,3 +803,8 @@ def test_a_command_for_one_process_is_refused_under_torchrun(command, folder, mo
     assert_one_sentence(found.err)
     assert "steadygan report is for one process" in found.err
     assert tree(folder) == before
+
+
+def test_bandwidth_and_speed_are_in_billions_and_million_millions():
+    assert app._processes(True, 2, None, 346.0) == dry_run.Processes(2, 1e10, 3.46e14)
+    assert app._processes(True, 2, 450.0, None) == dry_run.Processes(2, 4.5e11, None)

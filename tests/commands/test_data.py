@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from benchmarks import data as loader
 from steadygan import build, config, data
@@ -511,3 +512,9 @@ def test_labels_stay_with_their_images_where_a_corrupt_one_stands_before_them(tm
     with pytest.warns(DataNote):
         found = data.image_folder(tmp_path / "set")
     assert (found.rows[:, 0, 0, 0].tolist(), found.labels.tolist()) == ([1, 2, 3, 4], [0, 0, 1, 1])
+
+
+def test_at_most_a_hundred_files_are_named(capsys):
+    datasets._print_each(Console(), "corrupt", [f"{number}.png" for number in range(102)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [len(lines), lines[99], lines[100]] == [101, "  corrupt: 99.png", "  corrupt: and 2 more"]

@@ -13,7 +13,10 @@ from steadygan.commands import dry_run
 from steadygan.commands.dry_run import Processes
 from steadygan.config import parse
 from steadygan.data import Data
+from steadygan.data.sources import NotFound
 from steadygan.errors import UsageError
+from steadygan.runs.team import team_of
+from steadygan.training.cluster import Cluster
 
 G, D, NUMBER = 8642, 8577, 4
 """Parameters of FARGAN's synthetic networks (its Tables 3 and 4), and bytes of a float32."""
@@ -139,3 +142,41 @@ def test_a_run_that_ends_within_a_period_costs_its_share():
         ).flops
 
     assert 2 * flops(10) == flops(20) == 5 * flops(4)
+
+
+def test_a_dry_run_says_the_mean_of_a_period():
+    """At each fourth step a penalty is due, and it alone: three quarters of the steps are those of a run without it."""
+
+    def of_a_step(*penalties):
+        out = said(None, critic={"penalties": list(penalties)})
+        return float(re.search(r"# a step: ([\d.]+) MFLOP( on average)?,", out)[1]), "on average" in out
+
+    (without, never), (always, _) = of_a_step(), of_a_step({"name": "r1", "weight": 1})
+    lazy, mean = of_a_step({"name": "r1", "weight": 1, "interval": 4})
+    assert (never, mean) == (False, True)
+    assert always > 1.1 * without
+    assert lazy == pytest.approx((3 * without + always) / 4, abs=0.1)
+
+
+def test_processes_of_which_one_would_have_no_row_are_refused_also_where_others_have_some():
+    """Eight processes share three members as 2, 3 and 3: batches of two rows are too small for three."""
+    with pytest.raises(UsageError, match="3 processes share batches of 2 rows"):
+        said(Processes(8, 1e10, 1e12), seeds=3, batch=2)
+    run = build(parse({"name": "points", **RING, "seeds": 3, "batch": 2}))
+    for rank in range(8):
+        with pytest.raises(UsageError, match="3 processes share batches of 2 rows"):
+            team_of(run, Cluster(rank, 8))
+
+
+def test_durations_are_in_a_unit_that_fits():
+    assert [dry_run._duration(x) for x in (119, 120, 7199, 7200)] == ["119 s", "2 min", "120 min", "2.0 h"]
+    assert "less when compiled" in dry_run._expected(1, 1.0, 9, True)
+    assert "compiled;" not in dry_run._expected(1, 1.0, 9, False)
+
+
+@pytest.mark.parametrize(("split", "labelled"), [("train", True), ("unlabeled", False)])
+def test_images_that_stand_in_have_labels_where_the_set_has(split, labelled, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEADYGAN_DATA", str(tmp_path))
+    data = {"name": "stl10", "split": split}
+    settings = parse({"name": "images", **RING, "data": data, "networks": {"name": "dcgan", "width": 4}})
+    assert (dry_run.stand_in(settings, NotFound("no")).labels is not None) == labelled

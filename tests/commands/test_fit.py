@@ -557,6 +557,19 @@ def test_a_run_is_evaluated_diagnosed_and_reported(fitted, tmp_path):
         assert "<html" in (written / "report.html").read_text()
 
 
+def test_a_path_may_begin_with_the_home_folder(fitted, tmp_path, monkeypatch):
+    """As everywhere else. It was a folder named ~ in the working directory."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert run(small_G(), small_D(), numbers(40, 3), "~/run").folder == tmp_path / "run"
+    assert (tmp_path / "run" / "config.yaml").exists()
+    assert fitted.report("~/page.html") == tmp_path / "page.html"
+    assert (tmp_path / "page.html").exists()
+    (tmp_path / "pictures").mkdir()
+    assert module._named("~/pictures") == {"name": "images", "path": str((tmp_path / "pictures").resolve())}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "pictures", "run"]
+
+
 def test_the_run_folder_says_what_was_trained(fitted):
     about = json.loads((fitted.folder / "own.json").read_text())
     assert "LeakyReLU" in about["networks"]["G"]

@@ -900,8 +900,11 @@ def test_intervals_are_spans_of_the_run_and_never_nothing():
     run = made(steps=2000, every={"log": "0.5%", "score": 30, "checkpoint": "10%", "diagnostics": "2%"})
     assert tuple(run.every) == (10, 30, 200, 40)
     assert tuple(made(steps=5).every) == (1, 1, 1, 1)
-    nothing = {"log": 0, "score": "0%", "checkpoint": 1, "diagnostics": 0}
-    assert tuple(made(every=nothing).every) == (1, 1, 1, 1)
+    for kind in ("log", "score", "checkpoint", "diagnostics"):
+        for nothing in (0, "0%"):
+            with pytest.raises(UsageError, match=f"every.{kind} takes a number of steps \\(1 or more\\)"):
+                made(every={kind: nothing})
+    assert made(every={"score": [0, 3]}).every.score == (0, 3)  # the step 0, and no interval
 
 
 def test_shares_of_the_run_become_steps_and_other_texts_with_a_percent_sign_stay(tmp_path):

@@ -310,7 +310,7 @@ def test_the_command_trains_stops_and_resumes_with_the_same_bits(kind, tmp_path)
         "precision=float64",
         "compile=false",
         "batch=32",
-        "every={log: 5, score: 20, checkpoint: 10, diagnostics: 0}",
+        "every={log: 5, score: 20, checkpoint: 10, diagnostics: 100%}",
     ]
     command("train", "digits-fargan", *options, "steps=20", "--out", tmp_path / "whole")
     command("train", "digits-fargan", *options, "steps=10", "--out", tmp_path / "parts")

@@ -17,7 +17,7 @@ from experiments.survey import claims
 from steadygan.errors import UsageError
 from steadygan.metrics import Extractor, Read
 
-POINTS = ("every.log=5", "every.score=10", "every.diagnostics=0", "compile=false", "batch=8")
+POINTS = ("every.log=5", "every.score=10", "every.diagnostics=100%", "compile=false", "batch=8")
 
 
 @pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])

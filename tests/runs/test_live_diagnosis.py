@@ -1,6 +1,7 @@
 """The doctor beside a run: what it tells of, once, when it is sure; and that it ends a run as if nobody had looked."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from steadygan import config
 from steadygan.diagnostics import Events, Verdict
 from steadygan.game import State
 from steadygan.runs import live_diagnosis, train
-from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, taken_up
+from steadygan.runs.live_diagnosis import early_stopping, facts_of, taken_up
+from steadygan.runs.overview import overview
 from steadygan.training import checkpoint
-from steadygan.training.events import Diverged, Evaluated, Progress, Scored
+from steadygan.training.events import Diverged, Evaluated, Progress, Scored, StoppedByDiagnosis
 
 SEEN = {step: 16 * step for step in range(20)}.__getitem__
 STATE = State({}, {}, {}, {}, {})
@@ -179,7 +181,9 @@ def test_a_run_that_is_stopped_can_go_on_and_is_then_the_run_that_was_not(tmp_pa
     assert ill.verdict.name == "dead_critic"
     assert ill.step < DEAD["steps"]
     assert int(newest(tmp_path / "ill")["scalars/step"]) == ill.step, "it is kept where it was stopped"
+    assert overview(tmp_path / "ill").state == "failed"
     assert train.resume(tmp_path / "ill", ["stop_on=[]"], quiet) is None
+    assert overview(tmp_path / "ill").state == "finished"
     a, b = newest(tmp_path / "whole"), newest(tmp_path / "ill")
     assert all(torch.equal(a[key], b[key]) for key in a)
 
@@ -191,6 +195,10 @@ def test_from_the_command_line_it_is_one_sentence_and_exit_code_1(command, tmp_p
     assert found.code == 1
     assert "by stop_on: dead critic" in " ".join(found.err.split())
     assert "stop_on=[]" in found.err
+    stood = overview(tmp_path / "run")
+    assert (stood.state, stood.verdict) == ("failed", "dead_critic")
+    last = json.loads((tmp_path / "run" / "events.jsonl").read_text().splitlines()[-1])
+    assert last == {"step": stood.step, "stopped": "dead_critic", "ill": [0]}
     assert found.out.count("dead critic:") <= 1
 
 
@@ -199,3 +207,14 @@ def test_what_cannot_be_stopped_on_is_named_with_what_can(command, tmp_path):
     assert found.code == 2
     assert "stop_on" in found.err
     assert "collapse" in found.err
+
+
+def test_the_facts_of_a_run_are_those_of_its_settings():
+    """The advice on a penalty's weight is from the largest, and fake-as-real is advised where it is off."""
+    penalties = [{"name": "r1", "weight": 1}, {"name": "r2", "weight": 5}]
+    facts = [
+        facts_of(config.parse({**DEAD, "critic": {"penalties": penalties}, "fake_as_real": {"count": n}}))
+        for n in (0, 4)
+    ]
+    assert [each["penalty_weight"] for each in facts] == [5, 5]
+    assert [each["fake_as_real"] for each in facts] == [False, True]

@@ -12,9 +12,11 @@ from rich.console import Console
 
 from small import RING
 from steadygan import config
+from steadygan.commands import runs
 from steadygan.diagnostics import Verdict
+from steadygan.errors import UsageError
 from steadygan.runs import overview, train
-from steadygan.runs.folder import locked
+from steadygan.runs.folder import _checkpoint, check_free, locked
 
 
 @pytest.fixture(scope="module")
@@ -83,27 +85,46 @@ def test_an_ensemble_has_failed_when_all_members_are_lost(run):
     assert state(run) == "failed"
 
 
-def test_a_run_that_a_verdict_in_stop_on_ended_has_failed(run, monkeypatch):
-    frozen, fine = ([Verdict(name, 0, ("",), "")] for name in ("frozen", "healthy"))
-    monkeypatch.setattr(overview, "diagnose", lambda history: [*fine, *frozen])  # a second verdict counts too
+def test_a_run_that_a_verdict_in_stop_on_ended_has_failed_until_it_is_resumed(run, monkeypatch):
+    """A verdict alone ends nothing: a run that was interrupted at its first sign can be resumed."""
+    monkeypatch.setattr(overview, "diagnose", lambda history: [Verdict("frozen", 0, ("",), "")])
     change(run, steps=9, stop_on=["frozen"])
+    assert (state(run), overview.overview(run).verdict) == ("stopped", "frozen")
+    add_line(run, step=6, stopped="frozen", ill=[0])
     assert state(run) == "failed"
-    change(run, stop_on=["diverged"])
+    add_line(run, step=7, **{"loss/D": 1.0})
     assert state(run) == "stopped"
 
 
-@pytest.mark.parametrize(("ill", "known"), [([0, 1], "failed"), ([1], "stopped")])
-def test_an_ensemble_that_stop_on_ended_has_failed(run, monkeypatch, ill, known):
-    (run / "events.jsonl").write_text("")
-    add_line(run, step=2, **{"loss/D": [0.0, 1.0]})
-    names = {float(i): "exploding" if i in ill else "healthy" for i in (0, 1)}
-    monkeypatch.setattr(
-        overview,
-        "diagnose",
-        lambda history: [Verdict(names[history.series["loss/D"].values[0].item()], 0, ("",), "")],
-    )
-    change(run, steps=9, stop_on=["exploding"])
-    assert state(run) == known
+def test_an_error_of_what_runs_in_a_locked_folder_is_not_taken_for_another_process(run):
+    """A fork that the system refuses raises what a lock that is taken raises."""
+    with pytest.raises(BlockingIOError, match="no more"), locked(run):
+        raise BlockingIOError("no more processes")
+    with locked(run), pytest.raises(UsageError, match="another process is training"), locked(run):
+        pass
+
+
+def test_runs_are_found_at_most_three_folders_deep(tmp_path, run):
+    for name in ("1", "1/2", "1/2/3", "1/2/3/4"):
+        shutil.copytree(run, tmp_path / "deep" / name / "run")
+    found = [path.parent.name for path in overview.run_folders(tmp_path / "deep")]
+    assert found == ["2", "1"]
+
+
+def test_only_some_of_a_folders_other_files_are_named():
+    assert runs._named("abcde") == "a, b, c, d, e"
+    assert runs._named("abcdefg") == "a, b, c, d, e and 2 more"
+
+
+def test_a_step_without_a_checkpoint_is_answered_with_those_that_have_one(run):
+    with pytest.raises(UsageError, match="has no checkpoint of step 7: choose one of 4, 6"):
+        _checkpoint(run, 7)
+
+
+def test_a_file_is_no_folder_for_a_run(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is a file: choose another --out"):
+        check_free(tmp_path / "file")
 
 
 def test_a_log_without_a_slash_is_no_score(run):

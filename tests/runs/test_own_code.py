@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from steadygan import config, losses
 from steadygan.errors import UsageError
-from steadygan.runs.own_code import as_loss, own_file
+from steadygan.runs.own_code import OwnFile, as_loss, check_named, own_file
 from steadygan.training.checkpoint import checkpoints
 
 RECIPE = {
@@ -158,6 +159,15 @@ def test_a_file_named_like_a_module_of_python_changes_no_module(place, command):
     assert command("sample", "run", "--use", "json.py").code == 0
 
 
+def test_the_files_functions_may_import_its_neighbours_too(place, command, tmp_path):
+    """As in `python gan.py`. Afterwards the folder is not on the path, also where the file has changed that."""
+    (place / "neighbour_nets.py").write_text(NETWORKS)
+    late = "def networks(shape):\n    import neighbour_nets\n    return neighbour_nets.networks(shape)\n"
+    (place / "late.py").write_text(f"import sys\nsys.path = list(sys.path)[1:]\n{DATA}\n{late}")
+    assert command("train", "own.yaml", "--use", "late.py", "--out", "run").code == 0
+    assert str(place.resolve()) not in sys.path
+
+
 WRONG = {
     "syntax": ("def networks(\n", "fails when it is run (SyntaxError", []),
     "import": ("import nosuchmodule\n", "ModuleNotFoundError: No module named 'nosuchmodule'", []),
@@ -212,3 +222,16 @@ def test_a_loss_is_a_pair_of_functions_or_a_loss():
     for wrong in (3, None, (1, 2), (abs,), "hinge"):
         with pytest.raises(UsageError, match="pair of functions"):
             as_loss(wrong)
+
+
+def test_a_function_in_whose_place_an_override_has_put_a_name_is_told():
+    file = OwnFile("gan.py", b"", {"data": print, "loss": print})
+    assert file.unused({"data": "ring8", "loss": "own", "networks": "mlp"}) == [
+        "data() of gan.py is not used, because an override says ring8"
+    ]
+
+
+def test_a_run_of_fit_needs_its_program_again(tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps({"networks": {}}))
+    with pytest.raises(UsageError, match=r"was trained by a program with steadygan\.fit"):
+        check_named(tmp_path)

@@ -697,3 +697,13 @@ def test_the_dirac_gans_velocity_is_its_jacobian_at_rest(loss, penalty):
     torch.testing.assert_close(
         found, rest(loss, [(penalty, 3.0)] if penalty else []).velocity, atol=1e-6, rtol=0
     )
+
+
+def test_a_picture_never_takes_the_name_of_another_file_of_the_run(tmp_path):
+    """Eigenvalues are written beside it: `scores.png` would have taken the run's scores."""
+    scores, own = tmp_path / "scores.json", tmp_path / "cloud.json"
+    scores.write_text('{"cards": []}')
+    with pytest.raises(UsageError, match=r"scores.json is there already, and has no eigenvalues"):
+        clouds._check(tmp_path / "scores.png", 0.1, None)
+    own.write_text(json.dumps({"field": "v", "method": "exact", "gamma": 0.1}))
+    clouds._check(tmp_path / "cloud.png", 0.1, None)

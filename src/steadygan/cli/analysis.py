@@ -327,6 +327,7 @@ def verify(
 
     Prints the claim, what was measured and the verdict. The exit code is 1 if a verdict is unexpected.
     """
+    from steadygan.files import user_path, write_whole
     from steadygan.theory import statements
 
     began = time.perf_counter()
@@ -339,7 +340,7 @@ def verify(
         count, seconds = sum(v.cases for v in verdicts), time.perf_counter() - began
         console.print(f"{len(verdicts)} statements on {count:,} cases in {seconds:.0f} s, seed {seed}")
     if page:
-        page.write_text(statements.page(verdicts, seed), encoding="utf-8")
+        write_whole(user_path(page), statements.page(verdicts, seed))
     unexpected = statements.surprises(verdicts)
     for sentence in unexpected:
         errors.print(f"unexpected: {sentence}", soft_wrap=True, markup=False, highlight=False)

@@ -53,9 +53,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from steadygan.commands.dry_run import Processes
-    from steadygan.runs.live_diagnosis import StoppedByDiagnosis
     from steadygan.runs.origin import Origin
-    from steadygan.training.events import Diverged
+    from steadygan.training.events import Diverged, StoppedByDiagnosis
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 

@@ -17,7 +17,7 @@ from steadygan.data.archives import Bounded
 from steadygan.data.folders import any_sizes, image_folder_source
 from steadygan.data.image_files import shape_text
 from steadygan.data.sources import Source
-from steadygan.errors import UsageError, nearest
+from steadygan.errors import UsageError, command_line, nearest
 from steadygan.progress import report
 
 __all__ = ["SETS", "checksums", "info", "prepare", "size_text", "sources", "verify"]
@@ -89,7 +89,7 @@ def info(which: str | None, root: Path | None, split: str | None, console: Conso
         _print(console, text)
         for told in found.notes:
             _print(console, f"  {told}")
-        for line in _arrays(found, which):
+        for line in _arrays(found, which, root):
             _print(console, f"  {line}")
 
 
@@ -138,7 +138,7 @@ def size_text(count: int) -> str:
     return f"{size / 1000:.1f} GB" if size >= 1000 else f"{size:.0f} MB" if size >= 10 else f"{size:.2f} MB"
 
 
-def _arrays(source: Source, which: str) -> Iterator[str]:
+def _arrays(source: Source, which: str, root: Path | None) -> Iterator[str]:
     """A line for each prepared array of a source, or a line that says that there is none."""
     if source.direct:
         yield "read directly from there: it needs no prepared array"
@@ -147,7 +147,8 @@ def _arrays(source: Source, which: str) -> Iterator[str]:
     for place, manifest, fresh in found:
         yield f"prepared{'' if fresh else ', out of date'}: {place}: {_made(manifest)}"
     if not found:
-        yield f"not prepared: the first run prepares it, or run steadygan data prepare {which}"
+        command = command_line("data", "prepare", which, *(("--data-root", root) if root else ()))
+        yield f"not prepared: the first run prepares it, or run {command}"
 
 
 def _made(manifest: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from steadygan.runs.folder import plain_settings
 from steadygan.runs.team import check_rows
 from steadygan.training.compile.compiled_step import vectorised
 from steadygan.training.compile.cpu import threads
-from steadygan.training.scaling import LATENCY, Link, communication, efficiency, sent, spread
+from steadygan.training.scaling import LATENCY, Link, communication, efficiency, most_sharing, sent, spread
 
 __all__ = ["Cost", "Processes", "cost", "dry_run", "fits"]
 
@@ -32,6 +32,10 @@ TIMED, QUICK = 5, 0.2
 
 LARGEST = 5 * 10**10
 """FLOPs of the largest step that is run on a CPU to time it: it takes about a second."""
+
+
+MOST = 10_000
+"""Steps that are looked at for the kinds that there are."""
 
 
 class Processes(NamedTuple):
@@ -58,17 +62,18 @@ def dry_run(
         data = stand_in(settings, missing)
         run = build(config.parse({**plain_settings(settings), "data": "own"}), own._replace(data=data))
     if processes:
-        check_rows(run, spread(len(run.members), processes.number).processes)
+        check_rows(run, most_sharing(len(run.members), processes.number))
     for line in config.dump(settings).splitlines():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    step, members = step_cost(run), len(run.members)
-    flops, peak = members * step.flops, members * step.peak
-    seconds = _seconds(run, flops, peak, settings.threads)
+    step, members = step_cost(run), len(run.members)  # the first step: all lazy terms are due
+    flops, peak = round(members * _mean_flops(run)), members * step.peak
+    seconds = _seconds(run, members * step.flops, peak, settings.threads)
+    mean = " on average" if len(_kinds(run)) > 1 else ""
     facts = {"data": f"{data.name} is not on this machine: its published size is taken"} if data else {}
     facts |= {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
         "members": f"{members}",
-        "a step": f"{flops / 1e6:,.1f} MFLOP, {peak / 2**20:,.1f} MiB peak memory beside the state",
+        "a step": f"{flops / 1e6:,.1f} MFLOP{mean}, {peak / 2**20:,.1f} MiB peak memory beside the state",
         "memory": _memory(run, members * step.memory),
         "expected time": _expected(flops, seconds, settings.steps, settings.compile.when is not False),
     }
@@ -134,15 +139,36 @@ def _size(count: float) -> str:
 
 
 def _seconds(run: Run, flops: int, peak: int, count: int | None) -> float | None:
-    """Seconds of an uncompiled step of all members, or None if it is too large to run on this CPU."""
+    """Mean seconds of an uncompiled step of all members, or None if its largest is too large to run on this CPU."""
     if run.device.type == "cpu" and (flops > LARGEST or peak > memory() / 2):
         return None
     step = vectorised(run.step) if run.ensemble else run.step
-    batch = run.draws(0)
     with threads(count):
-        times = [_timed(step, run, batch)]
-        if times[0] < QUICK:
-            times = [_timed(step, run, batch) for _ in range(TIMED)]
+        return sum(share * _median(step, run, run.draws(number)) for number, share in _kinds(run))
+
+
+def _kinds(run: Run) -> list[tuple[int, float]]:
+    """The number of one step of each kind, which other lazy terms are due at, and the share of all steps."""
+    every = {name: field.every for name, field in run.game.fields.items() if field.every > 1}
+    period = math.lcm(*every.values())
+    found: dict[frozenset[str], list[int]] = {}
+    for number in range(min(period, MOST)):
+        found.setdefault(frozenset(name for name, each in every.items() if number % each == 0), []).append(
+            number
+        )
+    return [(numbers[0], len(numbers) / min(period, MOST)) for numbers in found.values()]
+
+
+def _mean_flops(run: Run) -> float:
+    """FLOPs of one member's step, on average."""
+    return sum(share * step_cost(run, number).flops for number, share in _kinds(run))
+
+
+def _median(step: Step, run: Run, batch: Any) -> float:
+    """Seconds of a step: the median of some, if it is quick."""
+    times = [_timed(step, run, batch)]
+    if times[0] < QUICK:
+        times = [_timed(step, run, batch) for _ in range(TIMED)]
     return statistics.median(times)
 
 
@@ -180,12 +206,10 @@ class Cost(NamedTuple):
 def cost(config: Config) -> Cost:
     """Count the FLOPs of a whole run on paper: matrix products and convolutions.
 
-    The cost of a step is the mean over one period, after which lazy terms and the update rule repeat.
+    The cost of a step is the mean over one period, after which lazy terms repeat.
     """
     run = build(config)
-    period = math.lcm(run.rule.period, *(field.every for field in run.game.fields.values()))
-    flops = len(run.members) * sum(step_cost(run, number).flops for number in range(period))
-    return Cost(parameters(run), flops * config.steps // period)
+    return Cost(parameters(run), round(len(run.members) * config.steps * _mean_flops(run)))
 
 
 def fits(run: Run, count: int) -> bool:

@@ -34,6 +34,7 @@ from steadygan.data.given import given
 from steadygan.data.reading import with_held
 from steadygan.diagnostics import History, Verdicts, diagnose
 from steadygan.errors import RunFailed, UsageError, nearest, said
+from steadygan.files import user_path
 from steadygan.game import unflatten
 from steadygan.losses import Loss
 from steadygan.metrics import Card, Protocol
@@ -43,10 +44,9 @@ from steadygan.runs import train as runs
 from steadygan.runs.endings import why
 from steadygan.runs.export import FORMATS, Exported, export
 from steadygan.runs.folder import CONFIG, Note, drop_empty, fresh_folder, opened, read_config, restore_member
-from steadygan.runs.live_diagnosis import StoppedByDiagnosis
 from steadygan.runs.load import LIVE, Generator, load
 from steadygan.training.cluster import here
-from steadygan.training.events import Diverged
+from steadygan.training.events import Diverged, StoppedByDiagnosis
 
 __all__ = ["Fitted", "fit"]
 
@@ -129,7 +129,7 @@ class Fitted:
 
     def report(self, out: str | Path | None = None) -> Path:
         """Write the report page to a file or a folder, by default the run folder, and return its path."""
-        path = Path(out) if out else self.folder
+        path = user_path(out) if out else self.folder
         return here().agreed(partial(self._reported, path))
 
     def _reported(self, path: Path) -> Path:
@@ -245,6 +245,7 @@ def fit(
     for parts that do not fit each other.
     """
     cluster = here()
+    out = user_path(out) if out else None
     console = Console(quiet=quiet or not cluster.first)
     note = _noter(console)
     nets = {"G": G, "D": D, **(players or {})}
@@ -252,9 +253,9 @@ def fit(
         nets.pop("D")
     chosen = "non_saturating" if loss is None else loss
     own, raw = _own(nets, data, labels, held, chosen, logits, note)
-    if resume and out and cluster.agreed((Path(out) / CONFIG).is_file):
-        options |= _resumed_loss(Path(out), loss, note)
-        return Fitted(Path(out), own, nets, console)._changed(options)
+    if resume and out and cluster.agreed((out / CONFIG).is_file):
+        options |= _resumed_loss(out, loss, note)
+        return Fitted(out, own, nets, console)._changed(options)
     raw = _with_loss({"steps": 10_000, "optimizer": ADAM, **raw, **_placed(options)}, chosen)
     raw["optimizer"] = _filled(raw["optimizer"])
     raw["networks"] = {"name": "own", "latent": _whole(latent)}
@@ -274,7 +275,7 @@ def fit(
         raise UsageError(
             f"resume=True needs the folder of the run: give out=, such as out='runs/{settings.name}'"
         )
-    folder = Path(out) if out else cluster.agreed(lambda: fresh_folder(settings.name))
+    folder = out or cluster.agreed(lambda: fresh_folder(settings.name))
     begun = cluster.agreed((folder / CONFIG).is_file)
     if begun:
         raise UsageError(f"{folder} has a run already: give resume=True to train it on, or another out=")
@@ -367,12 +368,13 @@ def _named(data: Any) -> dict[str, Any] | None:
     if isinstance(data, str) and spelled(data, DATA) in DATA:
         return {"name": data}
     if isinstance(data, str | os.PathLike):
-        if not Path(data).exists():
+        place = user_path(os.fspath(data))
+        if not place.exists():
             raise UsageError(
                 f"data {str(data)!r} is neither a data set nor a folder or zip that exists: "
                 f"{nearest(str(data), [name for name in DATA if name not in ('none', 'own')])}"
             )
-        return {"name": "images", "path": str(Path(data).resolve())}
+        return {"name": "images", "path": str(place.resolve())}
     return None
 
 

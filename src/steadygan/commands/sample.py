@@ -172,7 +172,6 @@ def traverse(
     average: bool,
     member: int,
     note: Note,
-    own: Own = NOTHING,
 ) -> tuple[list[float], Tensor]:
     """The values of a latent code, and samples [rows, values, ...]: one noise vector per row, one value per column.
 

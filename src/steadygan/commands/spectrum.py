@@ -17,7 +17,7 @@ from steadygan import config
 from steadygan import spectrum as spectra
 from steadygan.build import Run, build
 from steadygan.errors import UsageError
-from steadygan.files import write_whole
+from steadygan.files import read_json, write_whole
 from steadygan.game import Draw, Game, State
 from steadygan.game.batches import Draws
 from steadygan.plots import samples
@@ -232,10 +232,22 @@ def _check(picture: Path, gamma: float, friction: float | None) -> None:
     """Raise UsageError for mistakes that would show only after the long computation."""
     if picture.suffix.lower() != ".png":
         raise UsageError(f"pictures are written as PNG: end the name {picture.name} in .png")
+    numbers = picture.with_suffix(".json")
+    if numbers.exists() and not _is_spectrum(numbers):
+        raise UsageError(f"{numbers} is there already, and has no eigenvalues: choose another --out")
     if not 0 <= gamma <= MOST:  # beyond it J is lost in the rounding of gamma J^T J
         raise UsageError(f"--gamma is {gamma}: give a number from 0 to {MOST:g}")
     if friction is not None and not 0 < friction <= MOST:
         raise UsageError(f"--friction is {friction}: give a positive number up to {MOST:g}")
+
+
+def _is_spectrum(path: Path) -> bool:
+    """Whether a file is of a spectrum. One of the run, such as its scores, must not be lost."""
+    try:
+        read_json(path, {"field": str, "method": str, "gamma": object})
+    except ValueError:
+        return False
+    return True
 
 
 def _check_finite(folder: Path, state: State) -> None:

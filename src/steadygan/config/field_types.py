@@ -157,7 +157,7 @@ def _span(least: int) -> Any:
 
 def _read_times(raw: Any) -> int | str | tuple[int | str, ...]:
     if not isinstance(raw, list | tuple):
-        return _read_span(0, raw)
+        return _read_span(1, raw)
     if not raw:
         raise ValueError("takes an interval or a list of one step or more, not an empty list")
     return tuple(_read_span(0, each) for each in raw)
@@ -173,9 +173,9 @@ Length: Any = _span(1)
 Times: Any = Annotated[
     int | str | tuple[int | str, ...],
     BeforeValidator(_read_times),
-    Words("steps, or a share of the run, or a list of such"),
+    Words("steps >= 1, or a share of the run, or a list of such"),
 ]
-"""An interval: a span. Or the steps themselves: a list of spans."""
+"""An interval: a span of at least one step. Or the steps themselves: a list of spans."""
 
 
 def steps_of(span: int | str, total: int) -> int:

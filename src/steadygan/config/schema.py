@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from steadygan.config import registry
 from steadygan.config.field_types import (
     Count,
+    Length,
     Members,
     Natural,
     NonNegative,
@@ -192,18 +193,18 @@ class Compile(Strict):
 
 
 class Every(Strict):
-    """Steps between two log lines, evaluations, checkpoints, diagnostics passes. The last step has all of them."""
+    """Steps between log lines, evaluations, checkpoints, diagnostics passes. The last step has all (100%: it alone)."""
 
-    log: Span = Field("0.5%", examples=[100])
+    log: Length = Field("0.5%", examples=[100])
     """Lines of losses and gradient norms in events.jsonl."""
 
     score: Times = Field("5%", examples=[[0, 500, "50%"]])
     """Evaluation during training, with a picture of samples: at step 0 and at this interval, or at the listed steps."""
 
-    checkpoint: Span = Field("10%", examples=[1000])
+    checkpoint: Length = Field("10%", examples=[1000])
     """Checkpoints."""
 
-    diagnostics: Span = Field("5%", examples=[1000])
+    diagnostics: Length = Field("5%", examples=[1000])
     """Gradient statistics."""
 
 

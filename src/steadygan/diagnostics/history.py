@@ -35,7 +35,7 @@ class Series(NamedTuple):
 
 
 NO_SCORES = frozenset(
-    {"step", "images", "wall_s", "diverged", "good_step", "began", "tensor", "stopped", "convergence"}
+    {"step", "images", "wall_s", "diverged", "good_step", "began", "tensor", "stopped", "ill", "convergence"}
 )
 """Keys of a line that have no slash and are no scores: the last one is a log of BEGAN."""
 
@@ -86,9 +86,9 @@ class Events:
         return True
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Add one parsed line: its numbers, or where the run diverged. A line without a step is ignored."""
+        """Add one parsed line: its numbers, or where the run diverged. Others are ignored."""
         step = line.get("step")
-        if not _is_step(step):
+        if not _is_step(step) or "stopped" in line:
             return
         if "diverged" in line:
             if _are_members(line["diverged"]) and isinstance(line.get("began"), int | None):

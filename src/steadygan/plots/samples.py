@@ -1,7 +1,6 @@
 """Pictures of samples, drawn with pillow alone: a grid of images, a scatter plot of points, a strip of pictures."""
 
 import math
-import os
 import zlib
 from collections.abc import Sequence
 from itertools import accumulate
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from steadygan.critic_outputs import one_each
 from steadygan.errors import UsageError
+from steadygan.files import partial_of
 from steadygan.penalties import Critic
 from steadygan.plots.axes import (
     BOX,
@@ -118,7 +118,7 @@ def save(image: Image.Image, path: str | Path) -> Path:
     if path.suffix.lower() != ".png":
         raise UsageError(f"pictures are written as PNG: end the name {path.name} in .png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_of(path)
     try:
         # Runs alone: a third less time, for files of at most a fifth more.
         image.save(partial, "PNG", compress_type=zlib.Z_RLE)

@@ -6,8 +6,7 @@ from pathlib import Path
 from steadygan import config
 from steadygan.config.resolve import resolve
 from steadygan.runs.folder import read_config
-from steadygan.runs.live_diagnosis import StoppedByDiagnosis
-from steadygan.training.events import Diverged
+from steadygan.training.events import Diverged, StoppedByDiagnosis
 
 __all__ = ["why"]
 

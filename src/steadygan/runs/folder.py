@@ -104,7 +104,7 @@ def unbegun(folder: Path) -> bool:
 
 
 def _is_text(path: Path) -> bool:
-    return path.name.endswith((".py", ".py.partial"))
+    return path.suffix == ".py" or path.match(".*.py*.partial")
 
 
 def _is_beginning(path: Path) -> bool:
@@ -118,7 +118,7 @@ def _is_beginning(path: Path) -> bool:
     known: dict[str, Callable[[Path], object]] = {IDENTITY: known_runs, ORIGIN: origin_of, OWN: own_of}
     if path.name in known:
         return bool(known[path.name](folder))
-    return path.name in {f".{name}.partial" for name in (CONFIG, *_BEGINNINGS)}
+    return any(path.match(f".{name}*.partial") for name in (CONFIG, *_BEGINNINGS))
 
 
 def check_free(folder: Path) -> None:
@@ -163,7 +163,8 @@ def tidied(folder: Path) -> None:
         EVALUATION,
         *_BEGINNINGS,
     ):  # not what another command may be writing, as a report
-        (folder / f".{name}.partial").unlink(missing_ok=True)
+        for left in folder.glob(f".{name}*.partial"):
+            left.unlink(missing_ok=True)
     checkpoint.clear(folder / CHECKPOINTS)
 
 
@@ -172,12 +173,13 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock a run folder, so that no other process writes to it. Raises UsageError if it is locked."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another process is training in {folder}: wait for it to end, or choose another folder"
+            ) from None
         yield
-    except BlockingIOError:
-        raise UsageError(
-            f"another process is training in {folder}: wait for it to end, or choose another folder"
-        ) from None
     finally:
         os.close(handle)
 

@@ -1,7 +1,7 @@
 """Diagnostics while a run trains: it warns once about each verdict, and stops the run early if asked to."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from steadygan.config import Config
 from steadygan.config.field_types import ends
@@ -9,17 +9,9 @@ from steadygan.diagnostics import WELL, Events, Verdict, diagnose
 from steadygan.diagnostics.history import is_score
 from steadygan.diagnostics.warnings_once import WarnOnce
 from steadygan.runs.sinks.jsonl import Images, line_of
-from steadygan.training.events import Event, Scored
+from steadygan.training.events import Event, Scored, StoppedByDiagnosis
 
-__all__ = ["StoppedByDiagnosis", "early_stopping", "facts_of", "taken_up"]
-
-
-class StoppedByDiagnosis(NamedTuple):
-    """The verdict that stopped a run early, the step, and the members of the ensemble that have it."""
-
-    step: int
-    verdict: Verdict
-    members: list[int]
+__all__ = ["early_stopping", "facts_of", "taken_up"]
 
 
 def early_stopping(

@@ -110,7 +110,7 @@ def overview(folder: Path) -> Overview:
     """Return how a run stands. A damaged one has a note instead of an error."""
     size, others = _bytes(folder), _others(folder)
     settings, note = _settings(folder)
-    step, by_rule = _told(folder)
+    step, ending = _told(folder)
     if settings is None:
         state = "running" if _held(folder) else "stopped" if unbegun(folder) else "damaged"
         return Overview(folder, "", step, 0, state, "", "", size, others, short(note))
@@ -121,10 +121,10 @@ def overview(folder: Path) -> Overview:
     found = _diagnosed(events)
     if _held(folder):
         state = "running"
-    elif _has_failed(settings, events, found, step):
+    elif "ill" in ending or _all_lost(events):
         state = "failed"
     else:
-        state = "finished" if by_rule or _saved_step(folder) >= settings.steps else "stopped"
+        state = "finished" if ending or _saved_step(folder) >= settings.steps else "stopped"
     score = _score(folder, events)
     return Overview(
         folder, settings.name, step, settings.steps, state, _verdict(found), score, size, others, ""
@@ -175,11 +175,9 @@ def _held(folder: Path) -> bool:
     return False
 
 
-def _has_failed(settings: Config, events: Events, found: Sequence[list[Verdict]], step: int) -> bool:
-    """Whether all members of a run that no process trains are lost, or now have a verdict in its stop_on."""
-    lost = {member for line in events.diverged for member in line["diverged"]}
-    ill = {i for i, each in enumerate(found) if any(verdict.name in settings.stop_on for verdict in each)}
-    return len(lost) >= events.members or (step < settings.steps and len(lost | ill) >= events.members)
+def _all_lost(events: Events) -> bool:
+    """Whether all members of a run have diverged."""
+    return len({member for line in events.diverged for member in line["diverged"]}) >= events.members
 
 
 def _diagnosed(events: Events) -> list[list[Verdict]]:
@@ -215,13 +213,13 @@ def _mean(value: Any) -> float | None:
     return fmean(numbers) if numbers else None
 
 
-def _told(folder: Path) -> tuple[int, bool]:
-    """The last step that a run has a checkpoint or a line of, and whether a line says that a rule ended it there."""
-    step, ended = _saved_step(folder), -1
+def _told(folder: Path) -> tuple[int, dict[str, Any]]:
+    """The last step that a run has a checkpoint or a line of, and the line that says what ended it there, if any."""
+    step, ending = _saved_step(folder), dict[str, Any]()
     for _, line in whole(folder / EVENTS):
         step = max(step, line["step"])
-        ended = line["step"] if "stopped" in line else ended
-    return step, ended == step
+        ending = line if "stopped" in line else ending
+    return step, ending if ending.get("step") == step else {}
 
 
 def _saved_step(folder: Path) -> int:

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -26,6 +28,10 @@ __all__ = ["OwnFile", "as_loss", "check_named", "check_same", "keep", "own_file"
 
 KNOWN = ("networks", "data", "loss", "logits")
 """The functions of a file that a run uses."""
+
+
+MAKERS = ("networks", "data", "loss")
+"""Those that are called once."""
 
 
 class OwnFile(NamedTuple):
@@ -84,20 +90,33 @@ def own_file(path: Path) -> OwnFile:
     module = ModuleType(f"use_{file.stem}")  # not the stem alone: a file may be named like a module of Python
     module.__file__ = str(file.resolve())
     sys.modules[module.__name__] = module  # classes of the file then find it, as pickle and inspect need
-    sys.path.insert(0, str(file.resolve().parent))
+    beside = partial(_importing_from, file.resolve().parent)
     try:
-        exec(compile(text, str(file), "exec"), module.__dict__)
+        with beside():
+            exec(compile(text, str(file), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:  # whatever the user's file raises
         raise UsageError(f"--use {path} fails when it is run ({said(error)}): correct it") from error
-    finally:
-        sys.path.remove(str(file.resolve().parent))
     found = {name: value for name in KNOWN if callable(value := module.__dict__.get(name))}
+    found |= {
+        name: beside()(found[name]) for name in MAKERS if name in found
+    }  # they may import its neighbours, too
     if not found:
         raise UsageError(
             f"--use {path} defines none of the functions {', '.join(KNOWN)}: define networks(shape, **options) that "
             "returns G and D"
         )
     return OwnFile(file.name, text, found)
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Inside the block, or in the function that it decorates, modules in `folder` can be imported by their names."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the file may have changed the path itself
+            sys.path.remove(str(folder))
 
 
 def keep(folder: Path, file: OwnFile | None, about: Mapping[str, Any] = {}) -> None:

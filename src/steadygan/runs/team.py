@@ -15,6 +15,7 @@ from steadygan.parallel import ALONE, over
 from steadygan.runs.data_changes import training_data
 from steadygan.training.cluster import LOST, Cluster, Place, lost, place
 from steadygan.training.compile.compiled_step import vectorised
+from steadygan.training.scaling import most_sharing
 
 __all__ = ["Team", "check_rows", "team_of", "told_of_loss", "whole_batches"]
 
@@ -39,10 +40,12 @@ def team_of(run: Run, cluster: Cluster) -> Team:
 
     Raises UsageError where there are more processes than rows, and where their training data differ.
     """
+    check_rows(
+        run, most_sharing(len(run.members), cluster.size)
+    )  # on all alike: who waits for another learns nothing
     where = place(cluster, len(run.members))
     if cluster.size == 1:
         return Team(cluster, where, run, run, run.draws)
-    check_rows(run, where.sharing.size)
     _check_data(run.data, cluster)
     turns = [player for turn in run.game.turns for player in turn.values()]
     for player in (*run.game.players.values(), *turns):

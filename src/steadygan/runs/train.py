@@ -41,7 +41,7 @@ from steadygan.runs.folder import (
     tidied,
 )
 from steadygan.runs.identity import ORIGIN, beginning, continued, record_runs, same_steps
-from steadygan.runs.live_diagnosis import StoppedByDiagnosis, early_stopping, facts_of, taken_up
+from steadygan.runs.live_diagnosis import early_stopping, facts_of, taken_up
 from steadygan.runs.origin import Origin, record, started
 from steadygan.runs.outputs import drawn, facts, loggers, tensorboard
 from steadygan.runs.score_setup import evaluator, extra_extractor, protocol_of, scores_of
@@ -68,7 +68,7 @@ from steadygan.training.compile.cpu import keep_memory, products, threads, work
 from steadygan.training.divergence import Origin as Began
 from steadygan.training.divergence import origin
 from steadygan.training.early_stopping import stops
-from steadygan.training.events import Diverged, Evaluated, Event, Scored, Snapshot, Stop
+from steadygan.training.events import Diverged, Evaluated, Event, Scored, Snapshot, Stop, StoppedByDiagnosis
 from steadygan.training.gradient_stats import gradient_statistics
 from steadygan.training.loop import lost_members, train
 
@@ -462,6 +462,7 @@ def _train(
                 diverged = event._replace(members=sorted({*earlier, *event.members}))
             if stopped and isinstance(event, Scored) and event.step < settings.steps:  # else it is complete
                 tell(Snapshot(event.step, event.state))
+                tell(stopped)
                 ended = stopped
                 break
     return cluster.agreed(lambda: ended or diverged)  # so that no process ends before all is written

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from steadygan.diagnostics import Verdict
 from steadygan.game import Logs, State
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Statistics",
     "Stop",
     "Stopped",
+    "StoppedByDiagnosis",
     "coming",
     "due",
 ]
@@ -32,7 +34,7 @@ class Every(NamedTuple):
     log: int
     score: int | tuple[int, ...]
     checkpoint: int
-    diagnostics: int | None = None  # None: never
+    diagnostics: int | None = None  # None: at the last step alone
 
 
 def due(step: int, when: int | tuple[int, ...]) -> bool:
@@ -121,6 +123,14 @@ class Stopped(NamedTuple):
     rule: Stop
 
 
+class StoppedByDiagnosis(NamedTuple):
+    """The verdict that stopped a run early, the step, and the members of the ensemble that have it."""
+
+    step: int
+    verdict: Verdict
+    members: list[int]
+
+
 class Finished(NamedTuple):
     """The run is complete: its last step is done."""
 
@@ -129,4 +139,4 @@ class Finished(NamedTuple):
     state: State
 
 
-Event = Progress | Statistics | Scored | Snapshot | Diverged | Stopped | Finished
+Event = Progress | Statistics | Scored | Snapshot | Diverged | Stopped | StoppedByDiagnosis | Finished

@@ -34,7 +34,7 @@ from steadygan.training.compile.cpu import convolutions
 __all__ = ["gradient_statistics"]
 
 FAKES, TRAIN = 256, 2048
-"""Number of fakes and of reals that are compared, and the maximum number of training samples."""
+"""Least number of fakes and of reals that are compared, in whole batches, and the largest of training samples."""
 
 STEP = 0.01
 """Step along each player's gradient, relative to the norm of its parameters, for `field/cosine`."""

@@ -81,8 +81,8 @@ def make_evaluator(
 ) -> Callable[[State], Evaluated]:
     """Make the function that evaluates a state: its samples and its scores.
 
-    - Points of a mixture: `modes`, `high_quality`, `mode_kl`. Points of a finite set: `unbalance`, `close_pairs`,
-      `close_gradient`.
+    - Points of a mixture: `modes`, `high_quality`, `mode_kl`. Points of a finite set: `unbalance`, `rows_covered`,
+      `close_pairs`, and with a critic that takes no labels `close_gradient` and `gradient_max`.
     - Other samples, such as signals, video and tables: `sliced_w2`, the sliced distance between their values.
     - Images: `kd_pixels8`, the kernel distance of 8x8-pooled pixels between `images` samples and as many real
       images of `evaluation_samples`.

@@ -8,7 +8,17 @@ same bytes.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["LATENCY", "Link", "Message", "Spread", "communication", "efficiency", "sent", "spread"]
+__all__ = [
+    "LATENCY",
+    "Link",
+    "Message",
+    "Spread",
+    "communication",
+    "efficiency",
+    "most_sharing",
+    "sent",
+    "spread",
+]
 
 
 LATENCY = 1e-5
@@ -44,6 +54,15 @@ def spread(members: int, processes: int) -> Spread:
 Spread(members=1, processes=2))
     """
     return Spread(-(-members // processes), max(1, processes // members))
+
+
+def most_sharing(members: int, processes: int) -> int:
+    """How many processes share the rows of a member, where they are most.
+
+    >>> most_sharing(16, 2), most_sharing(3, 8)
+    (1, 3)
+    """
+    return -(-processes // members)
 
 
 def sent(messages: Iterable[Message], processes: int) -> float:

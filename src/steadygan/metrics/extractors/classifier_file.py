@@ -11,7 +11,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
 from steadygan.errors import UsageError
-from steadygan.files import BINARY, fits, read_json, read_whole, write_whole
+from steadygan.files import BINARY, fits, partial_of, read_json, read_whole, write_whole
 from steadygan.metrics.extractors.classifier import Classifier, cnn
 
 __all__ = ["CARD", "WEIGHTS", "load_classifier", "save_classifier"]
@@ -37,7 +37,7 @@ def save_classifier(classifier: Classifier, folder: Path) -> Classifier:
     raw = bytes_of({name: t.detach().contiguous() for name, t in classifier.module.state_dict().items()})
     card = {"format": FORMAT, **classifier.card, "sha256": hashlib.sha256(raw).hexdigest()}
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{WEIGHTS}.partial"
+    partial = partial_of(folder / WEIGHTS)
     partial.write_bytes(raw)
     (folder / CARD).unlink(missing_ok=True)
     os.replace(partial, folder / WEIGHTS)

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from steadygan.diagnostics.history import whole
 from steadygan.files import fits, sync, write_whole
-from steadygan.training.events import Diverged, Event, Progress, Scored, Snapshot, Statistics, Stopped
+from steadygan.training.events import (
+    Diverged,
+    Event,
+    Progress,
+    Scored,
+    Snapshot,
+    Statistics,
+    Stopped,
+    StoppedByDiagnosis,
+)
 
 __all__ = [
     "Images",
@@ -73,6 +82,8 @@ def line_of(event: Event, images: Images) -> dict[str, Any] | None:
             return {"step": event.step, "diverged": event.members, "good_step": event.good_step, **where}
         case Stopped():
             return {"step": event.step, "stopped": f"{event.rule.log} is below {event.rule.below:g}"}
+        case StoppedByDiagnosis():
+            return {"step": event.step, "stopped": event.verdict.name, "ill": event.members}
     return None
 
 

@@ -10,9 +10,8 @@ from steadygan import config
 from steadygan.errors import UsageError, said
 from steadygan.runs import train as runs
 from steadygan.runs.folder import CONFIG
-from steadygan.runs.live_diagnosis import StoppedByDiagnosis
 from steadygan.runs.sweeps.record import FAILED, Sweep, run_name
-from steadygan.training.events import Event
+from steadygan.training.events import Event, StoppedByDiagnosis
 
 __all__ = ["DONE", "one_after_another", "train_run"]
 
