@@ -289,6 +289,32 @@ def test_networks_without_a_place_for_noise_are_refused(net, words):
         noisy_layers(net(), 0.1)
 
 
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.ReLU,
+        nn.ReLU6,
+        nn.RReLU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Mish,
+        nn.ELU,
+        nn.PReLU,
+        nn.Softplus,
+        nn.Softshrink,
+        nn.LogSigmoid,
+    ],
+)
+def test_every_kind_of_activation_is_followed_by_noise(activation):
+    net = noisy_layers(nn.Sequential(nn.Linear(2, 2), activation(), nn.Linear(2, 1)), 0.1)
+    assert [type(part) for part in net[1]] == [activation, HiddenNoise]
+
+
+def test_a_softmax_is_no_activation_of_single_numbers():
+    with pytest.raises(UsageError, match="no hidden activation"):
+        noisy_layers(nn.Sequential(nn.Linear(2, 2), nn.Softmax(1), nn.Linear(2, 1)), 0.1)
+
+
 def test_a_relu_critic_with_noise_is_still_piecewise_linear():
     assert is_piecewise_linear(noisy_layers(mlp((2,))[1], 0.1))
     curved = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1), nn.Flatten(0))

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import activation
 
 from steadygan import parallel
 from steadygan.errors import UsageError
@@ -129,24 +130,12 @@ class HiddenNoise(nn.Module):
         return f"sigma={self.sigma}"
 
 
-ACTIVATIONS = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.ELU,
-    nn.CELU,
-    nn.SELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Softplus,
-    nn.Softsign,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.Hardtanh,
-    nn.Hardswish,
-    nn.Hardsigmoid,
+ACTIVATIONS = tuple(
+    getattr(activation, name)
+    for name in activation.__all__
+    if name not in ("MultiheadAttention", "Softmin", "Softmax", "Softmax2d", "LogSoftmax")
 )
+"""Torch's activations that work on each number alone (GLU on each pair)."""
 
 
 def noisy_layers(module: nn.Module, sigma: float) -> nn.Module:

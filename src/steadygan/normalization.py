@@ -16,10 +16,16 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from steadygan import parallel
-from steadygan.critic_outputs import AnyCritic, Reading, check_twice_differentiable, differentiated
+from steadygan.critic_outputs import (
+    AnyCritic,
+    Reading,
+    Reduction,
+    check_twice_differentiable,
+    differentiated,
+)
 from steadygan.errors import UsageError
 from steadygan.noise import HiddenNoise
-from steadygan.penalties import Critic, input_gradient, norm, squared_norm
+from steadygan.penalties import input_gradient, norm, squared_norm
 
 __all__ = [
     "READINGS",
@@ -187,24 +193,31 @@ def _is_parametrization(part: nn.Module) -> bool:
     return isinstance(part, parametrize.ParametrizationList | SpectralNorm | nn.ModuleDict)
 
 
-def check_piecewise_linear(critic: Critic, x: Tensor, tolerance: float = 1e-4) -> None:
+def check_piecewise_linear(
+    critic: AnyCritic, x: Tensor, tolerance: float = 1e-4, *, reduce: Reduction | None = None
+) -> None:
     """Raise UsageError unless the Hessian of each logit vanishes at x [N, ...] along a random direction.
 
     The condition is |H v| <= tolerance |grad f| |v| / |x| for every sample. Curvature of that size could
-    change the gradient by no more than `tolerance` of itself over the sample's own length.
+    change the gradient by no more than `tolerance` of itself over the sample's own length. Several logits of a sample
+    become one number by `reduce`.
 
     >>> check_piecewise_linear(lambda x: x.relu().sum(1), torch.randn(4, 3))
     """
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype).to(x.device)
 
     x = x.detach().requires_grad_()
-    gradient = input_gradient(critic, x)[1]
-    check_twice_differentiable([gradient])
-    bend = torch.zeros_like(x)
-    if gradient.requires_grad:
-        (bend,) = torch.autograd.grad((gradient * direction).sum(), x, materialize_grads=True)
-    allowed = tolerance * norm(gradient) * norm(direction) / norm(x).clamp_min(1e-6)
-    if not bool((norm(bend) <= allowed).all()):  # not `>`: NaN must not pass
+    found = input_gradient(critic, x, reduce=reduce)[1]
+    gradients = found if isinstance(found, list) else [found]
+    check_twice_differentiable(gradients)
+    allowed = tolerance * norm(direction) / norm(x).clamp_min(1e-6)
+    for gradient in gradients:
+        bend = torch.zeros_like(x)
+        if gradient.requires_grad:
+            along = (gradient * direction).sum()
+            (bend,) = torch.autograd.grad(along, x, retain_graph=True, materialize_grads=True)
+        if bool((norm(bend) <= allowed * norm(gradient)).all()):  # NaN must not pass
+            continue
         raise UsageError(
             "the critic was declared piecewise linear but its Hessian is not zero: switch the cheap generator "
             "step off (critic.piecewise_linear=false)"

@@ -85,6 +85,10 @@ def test_batch_norm_goes_from_part_to_part():
     [
         ({"accumulate": 5}, "accumulate=5 does not divide batch=12"),
         ({"accumulate": 4, "fake_as_real": {"count": 6}}, "accumulate=4 does not divide the 6 fakes"),
+        # the member of 2 would have none, and that of 6 would have 8
+        ({"accumulate": 4, "fake_as_real": {"count": [2, 8]}}, "accumulate=4 does not divide the 2 fakes"),
+        ({"accumulate": 4, "fake_as_real": {"count": [8, 6]}}, "accumulate=4 does not divide the 6 fakes"),
+        ({"fake_as_real": {"count": 0.4}}, "a number of fakes, not 0.4: choose a whole one"),
         ({"accumulate": 0}, "accumulate"),
     ],
 )

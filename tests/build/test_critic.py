@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from steadygan import config, losses
-from steadygan.build import build
+from steadygan.build import Own, build
 from steadygan.config import registry
 from steadygan.config.records import NetworkPart
 from steadygan.data import ring
+from steadygan.data.given import given
 from steadygan.dynamics import alternating
 from steadygan.errors import UsageError
 from steadygan.game import Draw, Game, Network, State, flatten
@@ -475,3 +476,68 @@ def test_a_false_declaration_is_refused_with_its_remedy(monkeypatch):
     settings = config.parse(raw)
     with pytest.raises(UsageError, match=r"critic\.piecewise_linear=false"):
         build(settings)
+
+
+# ------------------------------------------------------------------------- critics of one's own, as they come
+
+
+class Maps(nn.Module):
+    """A critic with a map of logits, or with a list of two of them, piecewise linear."""
+
+    def __init__(self, several: bool = False, curved: bool = False) -> None:
+        super().__init__()
+        self.body, self.several, self.curved = nn.Linear(2, 6), several, curved
+
+    def forward(self, x: Tensor) -> Any:
+        found = torch.tanh(self.body(x)) if self.curved else self.body(x).relu()
+        return [found, -found] if self.several else found
+
+
+def of_own(D: nn.Module, dtype: torch.dtype = torch.float32, **critic: Any):
+    nets = {"G": nn.Linear(3, 2).to(dtype), "D": D.to(dtype)}
+    raw = {
+        "data": "own",
+        "networks": {"name": "own", "latent": 3},
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "steps": 2,
+        "batch": 4,
+        "critic": {"normalization": "gradient_normalized", "reduce": "mean", **critic},
+        "precision": "float64" if dtype == torch.float64 else "float32",
+    }
+    rows = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    return build(config.parse(raw), Own(lambda shape: nets, given(rows)))
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["a map", "a list"])
+def test_critics_of_many_logits_may_be_declared_piecewise_linear(several):
+    run = of_own(Maps(several), piecewise_linear=True)
+    after, _ = run.step(run.state, run.draws(0))
+    undeclared = of_own(Maps(several), piecewise_linear=False)
+    undeclared = undeclared._replace(state=run.state)
+    exact, _ = undeclared.step(run.state, run.draws(0))
+    torch.testing.assert_close(after.params["G"], exact.params["G"])
+    with pytest.raises(UsageError, match="its Hessian is not zero"):
+        of_own(Maps(several, curved=True), piecewise_linear=True)
+
+
+@pytest.mark.parametrize(
+    "critic",
+    [{"piecewise_linear": True}, {"normalization": "none", "feature_matching": {"weight": 1}}],
+    ids=str,
+)
+def test_networks_in_float64_are_checked_in_float64(critic):
+    D = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1), nn.Flatten(0))
+    assert of_own(D, torch.float64, **critic).state.params["D"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("critic", [{"reduce": "mean"}, {"piecewise_linear": True}], ids=str)
+def test_a_game_without_a_constrained_critic_takes_no_key_of_one(critic):
+    raw = {
+        "data": "ring8",
+        "networks": "mlp",
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "steps": 2,
+        "critic": critic,
+    }
+    with pytest.raises(UsageError, match="does not use critic"):
+        build(config.parse({**raw, "game": {"name": "ebgan", "margin": 1.0}}))

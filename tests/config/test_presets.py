@@ -45,6 +45,29 @@ def test_tiny_leaves_a_thousand_images_at_most(limit, left):
     assert shrunk(data={"name": "fashion-mnist", "limit": limit}).data.limit == left
 
 
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        ({"name": "webdataset", "path": "shards/*.tar", "size": 256}, 64),
+        ({"name": "webdataset", "path": "shards/*.tar", "size": 32}, 32),
+        ({"name": "ring8", "size": 5000}, 5000),  # so many points
+        ({"name": "stacked_digits", "size": 51_200}, 51_200),  # so many images
+    ],
+    ids=lambda data: data["name"] if isinstance(data, dict) else str(data),
+)
+def test_tiny_makes_images_smaller_and_not_fewer_by_their_side(data, size):
+    assert (
+        shrunk(data=data, networks="mlp" if data["name"] == "ring8" else BASE["networks"]).data.size == size
+    )
+
+
+def test_tiny_keeps_a_best_checkpoint_where_one_was_asked_for():
+    kept = [
+        shrunk(evaluation={"extractor": "inception"}, keep={"best": best}).keep.best for best in (None, "fid")
+    ]
+    assert kept == [None, "kd_pixels8"]
+
+
 def test_what_is_counted_shrinks_with_what_it_is_counted_in():
     """A 50th of the steps and an eighth of the rows: by hand."""
     made = shrunk(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from steadygan import config
 from steadygan.build import build
-from steadygan.config import registry
+from steadygan.config import overrides, registry
 from steadygan.config.field_types import steps_of
 from steadygan.config.overrides import read_yaml
 from steadygan.config.resolve import resolve
@@ -65,7 +65,7 @@ GOOD: dict[str, st.SearchStrategy] = {
     "decay": real(0, 0.999999),
     "span": st.one_of(st.integers(0, 10**9), SHARE_OF_RUN),
     "times": st.one_of(
-        st.integers(0, 10**9),
+        st.integers(1, 10**9),
         SHARE_OF_RUN,
         st.lists(st.one_of(st.integers(1, 10**9), SHARE_OF_RUN), min_size=1, max_size=3),
     ),
@@ -98,8 +98,25 @@ BAD: dict[str, list[Any]] = {
     "sweep": [[], [0.1, -1], [[0.1]], *NOT_A_NUMBER],
     "decay": [-0.1, 1.0, 1.1, math.nan, [0.5, 1.5], *NOT_A_NUMBER],
     "span": [-1, 1.5, "half", "5", "%", "-5%", "101%", "nan%", [1], None, {}, {"x": 1}],
-    "times": [-1, 1.5, "half", "5", "%", "-5%", "101%", "nan%", [], [-1], [None], None, {}, {"x": 1}],
-    "length": [-1, 1.5, "half", "5", "%", "-5%", "101%", "nan%", [1], None, {}, {"x": 1}],
+    "times": [
+        -1,
+        0,
+        "0%",
+        1.5,
+        "half",
+        "5",
+        "%",
+        "-5%",
+        "101%",
+        "nan%",
+        [],
+        [-1],
+        [None],
+        None,
+        {},
+        {"x": 1},
+    ],
+    "length": [-1, 0, "0%", 1.5, "half", "5", "%", "-5%", "101%", "nan%", [1], None, {}, {"x": 1}],
     "flag": ["perhaps", 2, None, {}, [True]],
     "text": [3, None, {}, ["x"]],
     "text or none": [3, {}, ["x"]],
@@ -243,7 +260,7 @@ VALID = st.fixed_dictionaries(
         "device": leaf("text"),
         "threads": leaf("threads"),
         "gpu": group(tf32=leaf("flag"), autotune=leaf("flag"), graphs=leaf("flag")),
-        "every": group(log=leaf("span"), score=leaf("times"), checkpoint=leaf("span")),
+        "every": group(log=leaf("length"), score=leaf("times"), checkpoint=leaf("length")),
         "keep": group(last=leaf("count"), best=leaf("text or none")),
         "stop": st.fixed_dictionaries(
             {"log": leaf("text"), "below": real(-1e6, 1e6).map(lambda value: Leaf("end", value))},
@@ -1197,3 +1214,46 @@ def test_a_key_that_is_left_out_is_what_the_function_takes_by_default():
             assert option.default == taken[key].default, (part.meaning, key)
             compared += 1
     assert compared > 100
+
+
+@pytest.mark.parametrize("text", ["1e-3", "2E5", "-1e5", ".5e2", "1.e1"])
+def test_text_that_looks_like_a_number_stays_text_where_it_is_written(text):
+    """A recipe may be called 1e-3.yaml, and data may lie in 2e3: the folder of the run was read as 0.001."""
+    raw = {**BASE, "name": "r" + text if text[0] in "-." else text}
+    raw["data"] = {"name": "images", "path": text, "size": 32}
+    made = config.parse(raw)
+    assert config.parse(overrides.read_yaml(config.dump(made), "a file")) == made
+    assert overrides.read_yaml(f"a: {text}\nb: '{text}'", "a file") == {"a": float(text), "b": text}
+    assert config.override({}, [f"path='{text}'", f"lr={text}"]) == {"path": text, "lr": float(text)}
+
+
+def test_what_stands_for_a_key_of_its_own_makes_room_for_the_others():
+    """`compile: false` is {when: false}, and a number alone is the bound of clip."""
+    raw = {**BASE, "compile": False, "critic": {"clip": 0.01}}
+    made = config.parse(config.override(raw, ["compile.passes=false", "critic.clip.when=before"]))
+    assert (made.compile.when, made.compile.passes) == (False, False)
+    assert (made.critic.clip.bound, made.critic.clip.when) == (0.01, "before")
+    auto = config.parse(config.override({**BASE, "compile": "auto"}, ["compile.passes=false"]))
+    assert (auto.compile.when, auto.compile.passes) == ("auto", False)
+    assert config.override(BASE, ["compile.when=true"])["compile"] == {"when": True}
+
+
+def test_a_warmup_begins_next_to_nothing():
+    """Its first value is a share of the one that it reaches, which bounds of 1 and above do not allow."""
+    rising = {"schedule": "warmup", "value": 1, "over": 100}
+    began = {**BASE, "game": {"name": "began", "eta": rising}}
+    with pytest.raises(UsageError, match=r"game\.eta must be at least 1"):
+        config.parse({**began, "networks": "mlp"})
+    assert config.parse({**BASE, "optimizer": {"name": "sgd", "lr": rising}})
+
+
+def test_names_that_look_like_shares_stay_names():
+    raw = {
+        **BASE,
+        "paper": {"source": "P", "row": "5%"},
+        "stop": {"log": "50%", "below": 1},
+        "keep": {"best": "5%"},
+    }
+    made = config.in_steps(config.parse({**raw, "evaluation": {"extractor": "5%"}}))
+    assert (made.paper.row, made.stop.log, made.keep.best) == ("5%", "50%", "5%")
+    assert made.evaluation.extractor == "5%"

@@ -168,3 +168,21 @@ def test_two_ranges_are_drawn_independently():
     found = points({"a": Range(0, 1, False), "b": Range(0, 1, False)}, 20, 0)
     both = torch.tensor([[point["a"], point["b"]] for point in found]).T
     assert abs(torch.corrcoef(both)[0, 1]) < 0.75
+
+
+@pytest.mark.parametrize(
+    "found", [Range(0.9999, 0.99999, log=False), Range(0.999, 0.9999, log=True)], ids=str
+)
+def test_draws_of_a_narrow_range_differ(found):
+    """With four digits those of a decay of averages would all be its ends."""
+    drawn = [draw(found, (number + 0.5) / 50) for number in range(50)]
+    assert len(set(drawn)) == 50
+    assert all(found.low < each < found.high for each in drawn)
+    exact = [
+        found.low * (found.high / found.low) ** share
+        if found.log
+        else found.low + share * (found.high - found.low)
+        for share in ((number + 0.5) / 50 for number in range(50))
+    ]
+    assert drawn == pytest.approx(exact, abs=1e-3 * (found.high - found.low))
+    assert draw(Range(1e-4, 1e-2, log=True), 0.3) == 0.0003981  # four digits where they suffice

@@ -109,7 +109,7 @@ TYPES = {
     "networks.dirac.theta": "number",
     "data.swissroll.noise": "number >= 0",
     "data.images.path": "text",
-    "every.log": "steps, or a share of the run",
+    "every.log": "steps >= 1, or a share of the run",
     "schedule.linear.over": "steps >= 1, or a share of the run",
     "compile.when": "true or false, or auto",
     "precision": "one of auto, float32, bfloat16, float64",

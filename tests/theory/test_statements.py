@@ -153,6 +153,14 @@ def test_proposition1_refuses_other_gaps_and_norms():
         theory.proposition1(2 * unit, unit, 0.5)
 
 
+def test_definition1_finds_all_pairs_of_many_points_far_from_0():
+    """Distances from products of vectors lose pairs there, in float32."""
+    g = torch.Generator().manual_seed(0)
+    x = 100 + torch.arange(30.0)[:, None] * torch.ones(3)
+    y = x + 0.01 * torch.rand(30, 3, generator=g)
+    assert torch.equal(theory.definition1(x, y, 0.02), torch.eye(30, dtype=torch.bool))
+
+
 def test_definition1_by_a_plain_loop():
     x, y = normal(6, 2), torch.cat([normal(6, 2) + 0.004, normal(3, 2, seed=2)])
     gap = min(math.dist(a, b) for a, b in itertools.combinations(x.tolist(), 2))

@@ -47,6 +47,7 @@ def constraints(
     by its tangent plane, which is cheaper. Raises UsageError if the game has no critic to constrain.
     """
     part, free = GAMES[game], settings.plain and not settings.penalties and not settings.clip
+    free = free and settings.reduce is None and settings.piecewise_linear is None
     if part.bare and (averaged or not free):
         raise UsageError(
             f"the game {game} has no critic and no samples: leave out critic, augment, noise, fake_as_real and ema"
@@ -86,7 +87,8 @@ def _normalize(settings: Constraints, data: Data, D: Network, labels: bool) -> t
         return None, False
     if declared:
         critic = _labelled(logits_of(D.module), labels)
-        normalization.check_piecewise_linear(critic, _samples(data, "piecewise linear"))
+        samples = _samples(data, D, "piecewise linear")
+        normalization.check_piecewise_linear(critic, samples, reduce=settings.reduce)
     # A tangent plane has no derivative in D, but second-order rules and the Dirac-GAN's phase portrait need one.
     cheap = normalization.is_piecewise_linear(D.module) if declared is None else declared
     return partial(make(NORMALIZATIONS, chosen), reduce=settings.reduce), cheap
@@ -99,7 +101,7 @@ def _matching(settings: Constraints, data: Data, D: Network, labels: bool) -> Fe
     weight, interval, count = settings.matching
     bound = D.bound(flatten(D.module), dict(carried(D.module)))  # which leaves the module's own buffers alone
     every = [D.module.get_submodule(name) for name in weighted_layers(D.module)]
-    layers = passed(_labelled(bound, labels), every, _samples(data, "feature matching"))
+    layers = passed(_labelled(bound, labels), every, _samples(data, D, "feature matching"))
     if not layers:
         raise UsageError(
             "critic.feature_matching compares what enters a layer of D, but no layer with weights of this critic is "
@@ -116,9 +118,10 @@ def _matching(settings: Constraints, data: Data, D: Network, labels: bool) -> Fe
 ROWS = 4
 
 
-def _samples(data: Data, purpose: str) -> Tensor:
-    """Random samples by which a critic is checked."""
-    return torch.randn(ROWS, *data.shape, generator=generator(purpose))
+def _samples(data: Data, D: Network, purpose: str) -> Tensor:
+    """Random samples by which a critic is checked, in the type of its parameters."""
+    dtype = next((p.dtype for p in D.module.parameters() if p.is_floating_point()), torch.float32)
+    return torch.randn(ROWS, *data.shape, generator=generator(purpose)).to(dtype)
 
 
 def _labelled(critic: Any, labels: bool) -> Critic:

@@ -1,6 +1,7 @@
 """The types of the values of a recipe's keys: counts, spans of steps, and numbers that may change or differ."""
 
 import difflib
+import math
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -327,7 +328,7 @@ _Value = Annotated[
 
 
 def ends(number: Any) -> list[float]:
-    """Every extreme that a number takes over a run or across an ensemble.
+    """Every extreme that a number takes over a run or across an ensemble. A warmup begins next to 0.
 
     >>> ends(0.1), ends(Sweep((1.0, 2.0)))
     ([0.1], [1.0, 2.0])
@@ -336,7 +337,9 @@ def ends(number: Any) -> list[float]:
         return list(number.root)
     if isinstance(number, Strict):
         parts: Iterator[Any] = (getattr(number, k) for k in ("start", "stop", "value") if hasattr(number, k))
-        return [end for part in parts for end in ends(part)]
+        found = [end for part in parts for end in ends(part)]
+        begun = [math.copysign(1e-9, end) for end in found]
+        return [*found, *begun] if getattr(number, "schedule", "") == "warmup" else found
     return [number]
 
 

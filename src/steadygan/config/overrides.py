@@ -1,5 +1,6 @@
 """Plain data as read from YAML, and overrides of it: `a.b=value`."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 
 from steadygan.errors import UsageError, short
 
-__all__ = ["LONGEST", "as_text", "assigned", "override", "read_yaml", "split", "value_of"]
+__all__ = ["LONGEST", "as_text", "as_yaml", "assigned", "override", "read_yaml", "split", "value_of"]
 
 
 LONGEST = 2**18
@@ -38,6 +39,22 @@ class _Loader(yaml.SafeLoader):
         if node.tag.endswith((":int", ":float")) and len(node.value) > 64:
             raise yaml.YAMLError("a number has more than 64 characters")
         return super().construct_scalar(node)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text that `_Loader` would take for a number in quotes."""
+
+
+for each in (_Loader, _Dumper):
+    # YAML 1.1 reads 1e-3 as text, and people mean the number. In quotes it stays text.
+    each.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
+
+SHORT_FORMS = {"compile": "when", "clip": "bound"}
+"""Keys whose value may stand for one of their own keys."""
 
 
 def override(raw: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -89,8 +106,17 @@ def as_text(value: Any) -> str:
     >>> as_text({"name": "adam", "betas": [0, 0.99]}), as_text(None)
     ('{name: adam, betas: [0, 0.99]}', 'null')
     """
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    text = as_yaml(value, default_flow_style=True, width=10_000)
     return text.removesuffix("...\n").strip()
+
+
+def as_yaml(value: Any, **how: Any) -> str:
+    """Plain data as YAML, which `read_yaml` reads as the same.
+
+    >>> as_yaml({"name": "1e-3", "lr": 0.001})
+    "name: '1e-3'\\nlr: 0.001\\n"
+    """
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, **how)
 
 
 def read_yaml(text: str, source: str) -> Any:
@@ -108,7 +134,7 @@ def read_yaml(text: str, source: str) -> Any:
             raise UsageError(
                 f"{source} unfolds to more than {MOST:,} values: write a smaller file, without repeated anchors (&)"
             )
-        return None if document is None else _number_like(loader.construct_document(document))
+        return None if document is None else _checked(loader.construct_document(document))
     except UsageError:
         raise
     except UNREADABLE as error:
@@ -131,18 +157,13 @@ def _copy(tree: Any) -> Any:
     return [_copy(part) for part in tree] if isinstance(tree, list) else tree
 
 
-def _number_like(new: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; people mean the number. Raises ValueError for a whole number that is too long."""
+def _checked(new: Any) -> Any:
+    """Plain data as they are. Raises ValueError for a whole number that is too long."""
     if type(new) is int and abs(new) >= 10**DIGITS:
         raise ValueError(f"a whole number has more than {DIGITS} digits")
-    if isinstance(new, str):
-        try:
-            return float(new) if "e" in new.lower() else new
-        except ValueError:
-            return new
-    if isinstance(new, list):
-        return [_number_like(part) for part in new]
-    return {key: _number_like(part) for key, part in new.items()} if isinstance(new, dict) else new
+    for part in new.values() if isinstance(new, dict) else new if isinstance(new, list) else ():
+        _checked(part)
+    return new
 
 
 def _assign(tree: Any, keys: list[str], new: Any, path: str) -> None:
@@ -162,6 +183,8 @@ def _assign(tree: Any, keys: list[str], new: Any, path: str) -> None:
             tree[index] = new
             return
         below = tree.get(index) if isinstance(tree, dict) else tree[index]
+        if below is not None and not isinstance(below, dict | list) and index in SHORT_FORMS:
+            below = {SHORT_FORMS[index]: below}
         if isinstance(below, str):  # a bare name: make room for its options
             below = {"name": below}
         tree[index] = {} if below is None else below

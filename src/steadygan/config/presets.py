@@ -51,7 +51,8 @@ def tiny(config: Config) -> dict[str, Any]:
     changes: dict[str, Any] = {"steps": steps, "batch": batch, "accumulate": 1, "seeds": 1, "compile": False}
     changes |= {"every.log": "5%", "every.score": "50%", "every.checkpoint": "50%", "evaluation.images": 100}
     if config.evaluation.extractor == "inception":  # its weights need not be there
-        changes |= {"evaluation.extractor": "pixels8", "keep.best": "kd_pixels8"}
+        changes |= {"evaluation.extractor": "pixels8"}
+        changes |= {"keep.best": "kd_pixels8"} if config.keep.best else {}
     if config.precision in ("bfloat16", "auto"):
         changes["precision"] = "float32"
     if tree["game"].get("batch_G"):
@@ -109,8 +110,7 @@ def _narrower(networks: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _less(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    if "limit" not in data:
-        return
-    yield "data.limit", min(data["limit"] or ROWS, ROWS)
-    if data["name"] != "stacked_digits" and data.get("size"):
+    if "limit" in data:
+        yield "data.limit", min(data["limit"] or ROWS, ROWS)
+    if "filter" in data and data.get("size"):  # the side of images, and not how many there are
         yield "data.size", min(data["size"], SIDE)

@@ -159,7 +159,11 @@ DATA: dict[str, DataPart] = {
         {
             **_points,
             "std": Option(Positive, 0.02, f"{_std}1.414."),
-            "stratified": Option(bool, False, "Whether a batch has equally many points of each Gaussian."),
+            "stratified": Option(
+                bool,
+                False,
+                "Whether a batch has equally many points of each Gaussian, without `size`.",
+            ),
         },
     ),
     "grid25": DataPart(

@@ -250,24 +250,29 @@ class _Numbers(NamedTuple):
 def _fake_as_real(given: schema.FakeAsReal, batch: int, parts: int, numbers: _Numbers) -> FakeAsReal | None:
     """Fake-as-real for one gradient. With gradient accumulation each part of the batch takes its share of the count."""
     most = round(max(ends(given.count)))
+    fixed = [] if isinstance(given.count, Strict) else ends(given.count)
+    for count in fixed:
+        if count % 1:
+            raise UsageError(f"fake_as_real.count is a number of fakes, not {count:g}: choose a whole one")
     if not most:
         return None
-    if most % parts:
-        raise UsageError(
-            f"accumulate={parts} does not divide the {most} fakes of fake_as_real.count, and each part of the batch "
-            "takes an equal share of them: choose one that does"
-        )
+    for count in fixed or [most]:
+        if count % parts:
+            raise UsageError(
+                f"accumulate={parts} does not divide the {count:g} fakes of fake_as_real.count, and each part of the "
+                "batch takes an equal share of them: choose one that does"
+            )
     if most == batch and min(ends(given.weight)) == 0:
         raise UsageError(
             f"fake_as_real.weight falls to 0 while all {batch} rows of the real batch are fakes, so nothing is left in "
             "the real part of the loss: choose a weight above 0, or a smaller count"
         )
-    count: Number = numbers.number(given.count, "fake_as_real.count")
+    number: Number = numbers.number(given.count, "fake_as_real.count")
     if parts > 1:
-        count = _share(count, parts)
+        number = _share(number, parts)
     scoring = torch.bfloat16 if given.scoring == "bfloat16" else None
     return FakeAsReal(
-        count, most // parts, given.pool, scoring, numbers.number(given.weight, "fake_as_real.weight")
+        number, most // parts, given.pool, scoring, numbers.number(given.weight, "fake_as_real.weight")
     )
 
 

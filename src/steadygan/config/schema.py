@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from steadygan.config import registry
@@ -29,7 +28,7 @@ from steadygan.config.field_types import (
     steps_of,
     value,
 )
-from steadygan.config.overrides import LONGEST, read_yaml
+from steadygan.config.overrides import LONGEST, as_yaml, read_yaml
 from steadygan.config.paper import Paper
 from steadygan.diagnostics import VERDICTS, WELL
 from steadygan.errors import UsageError, nearest, short
@@ -112,7 +111,7 @@ class Critic(Strict):
     piecewise_linear: bool | None = Field(None, examples=[False])
     """Whether the critic is piecewise linear: the generator's gradient through a normalized critic is then cheap.
 
-    null: found out from the critic's modules. A true is checked before the run.
+    null: found out from the critic's modules. A true is checked before the run where a normalization makes use of it.
     """
 
 
@@ -333,7 +332,7 @@ class Config(Strict):
     """Keep images in the channels-last memory layout."""
 
     device: str = Field("auto", examples=["cpu"])
-    """auto (a GPU where there is one), cpu, cuda, cuda:1, mps or xpu."""
+    """auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, mps or xpu."""
 
     threads: Threads | None = Field(None, examples=[2])
     """CPU threads of the run. null: as many as torch takes."""
@@ -426,7 +425,7 @@ def dump(config: Config) -> str:
     >>> parse(yaml.safe_load(dump(config))) == config
     True
     """
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return as_yaml(config.model_dump(mode="json"))
 
 
 def with_root(raw: dict[str, Any], root: Path | None) -> dict[str, Any]:
@@ -439,21 +438,25 @@ def with_root(raw: dict[str, Any], root: Path | None) -> dict[str, Any]:
     return {**raw, "data": {**data, "root": str(user_path(root).resolve())}}
 
 
+TEXTS = {("keep", "best"), ("stop", "log"), ("evaluation", "extractor")}
+"""Keys with a name, which is no share of the run. Nor are names, paths, options of networks, and what a paper says."""
+
+
 def in_steps(config: Config) -> Config:
     """The same configuration with every share of the run (50%) as a number of steps. Presets keep their shares.
 
     A run that is resumed with more steps then keeps its schedules.
     """
 
-    def steps(tree: Any, key: str = "") -> Any:
-        if isinstance(tree, dict):  # names, paths and options of networks are no spans
-            return {
-                name: part if name in ("data", "networks", "name") else steps(part, name)
-                for name, part in tree.items()
-            }
+    def steps(tree: Any, path: tuple[str, ...] = ()) -> Any:
+        key = path[-1] if path else ""
+        if key in ("data", "networks", "name", "paper") or path in TEXTS:
+            return tree
+        if isinstance(tree, dict):
+            return {name: steps(part, (*path, name)) for name, part in tree.items()}
         if isinstance(tree, list):
-            return [steps(part) for part in tree]
-        if isinstance(tree, str) and key != "best" and _is_share(tree):
+            return [steps(part, path) for part in tree]
+        if isinstance(tree, str) and _is_share(tree):
             return max(steps_of(tree, config.steps), int(key in ("over", *Every.model_fields)))
         return tree
 

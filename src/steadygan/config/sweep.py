@@ -117,18 +117,23 @@ def _parses(raw: dict[str, Any], point: Mapping[str, Any]) -> bool:
 
 
 def draw(found: Range, share: float) -> float | int:
-    """The number at a share in [0, 1) of a range, with 4 digits. A range of whole numbers has both ends in it.
+    """The number at a share in [0, 1) of a range, with 4 digits, or more where the range is narrow.
+
+    A range of whole numbers has both ends in it.
 
         uniform: low + share (high - low)        log: low (high / low)^share
 
     >>> draw(Range(0.1, 10, log=True), 0.5), draw(Range(1, 3, log=False, whole=True), 0.9)
     (1.0, 3)
+    >>> draw(Range(0.9999, 0.99999, log=False), 0.5)
+    0.999945
     """
     high = found.high + 1 if found.whole else found.high
     at = found.low * (high / found.low) ** share if found.log else found.low + share * (high - found.low)
     if found.whole:
         return min(math.floor(at), int(found.high))
-    return min(max(float(f"{at:.4g}"), found.low), found.high)
+    narrow = math.log10(max(abs(at) / (found.high - found.low), 1.0)) if found.high > found.low else 0.0
+    return min(max(float(f"{at:.{4 + max(0, math.ceil(narrow) - 1)}g}"), found.low), found.high)
 
 
 def points(values: Mapping[str, Values], samples: int | None, seed: int) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from steadygan.config.overrides import as_yaml
 from steadygan.diagnostics import VERDICTS, Verdict, as_html, diagnose
 from steadygan.diagnostics.history import is_score
 from steadygan.errors import UsageError, printable, printable_lines
@@ -178,7 +178,7 @@ def _shown(run: Told, name: str, index: int, frames: int, size: int) -> Shown:
         image_sliders.landscapes(run.folder, frames),
         image_sliders.samples(run.folder, frames, size),
         cloud.clouds(run.folder),
-        yaml.safe_dump(run.config, sort_keys=False) if run.config else "",
+        as_yaml(run.config) if run.config else "",
     )
 
 

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from steadygan.errors import UsageError
 
 __all__ = [
+    "distances",
     "eye",
     "generator",
     "integers",
@@ -33,6 +34,11 @@ def generator(seed: int) -> Generator:
     if not 0 <= seed < 2**63:
         raise UsageError(f"a seed is an integer from 0 to 2^63 - 1, not {seed}")
     return Generator().manual_seed(seed)
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """|a_i - b_j| [n, m], from differences: from products, small ones of many points would be lost."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def normal(g: Generator, *shape: int) -> Tensor:

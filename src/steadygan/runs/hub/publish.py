@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from steadygan.build import Own
+from steadygan.config.overrides import as_yaml
 from steadygan.files import user_path
 from steadygan.plots.any_shape import picture
 from steadygan.plots.samples import save
@@ -71,7 +71,7 @@ def prepare(
     G = load(folder, member=member, average=average, use=use)
     export(folder, "safetensors", place / "G", member=member, average=average, use=use)
     write_facts(place, G, raw)
-    (place / CONFIG).write_text(yaml.safe_dump(_elsewhere(raw), sort_keys=False), encoding="utf-8")
+    (place / CONFIG).write_text(as_yaml(_elsewhere(raw)), encoding="utf-8")
     save(_grid(G), place / "samples.png")
     weights = "EMA" if average and raw.get("ema") else "raw"
     (place / "README.md").write_text(card(folder, raw, G, name, member, weights), encoding="utf-8")
