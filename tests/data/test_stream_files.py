@@ -17,7 +17,7 @@ from paths import ROOT
 from steadygan import config
 from steadygan.build import build
 from steadygan.cli import app
-from steadygan.data import archives, digits, hugging_face, stream, webdataset
+from steadygan.data import archives, digits, hugging_face, hugging_face_sets, stream, webdataset
 from steadygan.data.own_streams import chosen
 from steadygan.data.streams import Reader
 from steadygan.errors import UsageError
@@ -240,6 +240,15 @@ def test_iterable_datasets_of_hugging_face_resume_exactly(buffer, number):
     assert all(torch.equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(got, wanted, strict=True))
     if not buffer and number:
         assert whole.mark(number + 400).state is not None
+
+
+def test_a_row_of_hugging_face_without_its_image_is_named(tmp_path):
+    (tmp_path / "image").write_bytes(b"of a file")
+    assert hugging_face_sets._bytes({"bytes": None, "path": str(tmp_path / "image")}) == b"of a file"
+    with pytest.raises(UsageError, match="has a row without an image"):
+        hugging_face_sets._bytes(None)
+    with pytest.raises(UsageError, match="gone, which the data set names, cannot be read"):
+        hugging_face_sets._bytes({"bytes": None, "path": str(tmp_path / "gone")})
 
 
 def test_wrong_data_sets_of_hugging_face_are_refused(tmp_path):

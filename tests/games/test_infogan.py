@@ -622,6 +622,11 @@ def test_groups_of_points_have_colours_of_their_own():
     for wrong in ([], groups[:2]):
         with pytest.raises(UsageError):
             coloured(wrong, ["a"], target)
+    for nothing in (torch.zeros(0, 2), torch.full((3, 2), math.nan)):
+        with pytest.raises(UsageError, match=r"needs points \[n, 2\]|no target point is finite"):
+            coloured([target], ["a"], nothing)
+    lost = torch.cat([target, torch.full((1, 2), math.nan)])
+    assert coloured([target], ["a"], lost).tobytes() == coloured([target], ["a"], target).tobytes()
 
 
 def test_a_traversal_is_of_the_average_where_it_is_wanted(tmp_path):

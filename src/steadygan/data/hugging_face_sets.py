@@ -102,6 +102,13 @@ def _columns(table: Any) -> tuple[str, str | None, int]:
     return images[0], label, table.features[label].num_classes if label else 0
 
 
-def _bytes(cell: dict[str, Any]) -> bytes:
-    """The encoded image of a cell, which may name a file instead."""
-    return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+def _bytes(cell: dict[str, Any] | None) -> bytes:
+    """The encoded image of a cell, which may name a file instead. Raises UsageError where there is none."""
+    if cell is None:
+        raise UsageError("the data set has a row without an image: leave such rows out, with Dataset.filter")
+    try:
+        return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{cell['path']}, which the data set names, cannot be read ({error.strerror})"
+        ) from None

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from steadygan.errors import UsageError
+
 __all__ = [
     "CANVAS",
     "FAKES",
@@ -19,10 +21,12 @@ __all__ = [
     "blank",
     "box",
     "finished",
+    "finite",
     "header",
     "label",
     "linear",
     "place",
+    "view",
 ]
 
 CANVAS, LEFT, TOP, BOX = 2160, 144, 186, 1872  # pixels of a scatter, and of its box, before it is shrunk
@@ -52,6 +56,25 @@ def finished(sheet: Image.Image, size: int) -> Image.Image:
     """The canvas shrunk to size x size pixels, which smooths its edges."""
     # averaged by whole pixels first: LANCZOS over all of the canvas takes ten times as long
     return sheet.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=1)
+
+
+def finite(points: Tensor) -> Tensor:
+    """The points [n, 2] that are finite, in float64. Raises UsageError for another shape, and for no points."""
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise UsageError(f"a scatter plot needs points [n, 2], not {list(points.shape)}: pass one or more")
+    points = points.detach().cpu().double()
+    return points[points.isfinite().all(1)]
+
+
+def view(target: Tensor) -> tuple[Tensor, float]:
+    """The centre [2] of the visible square of some target points [m, 2], and half its side.
+
+    Raises UsageError where none of them is finite.
+    """
+    if not len(seen := finite(target)):
+        raise UsageError("no target point is finite, so the view is not defined: check the data")
+    low, high = seen.amin(0), seen.amax(0)
+    return (low + high) / 2, 0.75 * (high - low).max().item() or 1.0
 
 
 def place(u: float, v: float) -> tuple[float, float]:

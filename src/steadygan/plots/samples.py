@@ -27,8 +27,10 @@ from steadygan.plots.axes import (
     axes,
     blank,
     finished,
+    finite,
     header,
     place,
+    view,
 )
 
 __all__ = ["grid", "links", "pairs", "save", "scatter", "strip"]
@@ -151,7 +153,7 @@ def scatter(
     """
     if not 300 <= size <= CANVAS:
         raise UsageError(f"size is {size}, but a scatter plot has 300 to {CANVAS} pixels")
-    frame = _frame(target)
+    frame = view(target)
     letters = 3 * min(1.4, max(1, math.sqrt(720 / size)))  # small pictures keep their words readable
     sheet, draw = blank()
     if critic is not None:
@@ -182,7 +184,7 @@ def links(starts: Tensor, ends: Tensor, title: str = "", size: int = 720) -> Ima
     starts, ends, lost = starts[whole], ends[whole], int((~whole).sum())
     if not len(starts):
         raise UsageError("no pair is finite, so there is nothing to draw: use an earlier checkpoint")
-    frame = _frame(torch.cat([starts, ends]))
+    frame = view(torch.cat([starts, ends]))
     letters = 3 * min(1.4, max(1, math.sqrt(720 / size)))
     sheet, draw = blank()
     axes(draw, frame, letters)
@@ -204,7 +206,7 @@ def legend(fakes: Tensor, target: Tensor, centres: bool = False, critic: bool = 
     """
     texts = {}
     for mark, name, points in (("target", "target", target), ("fakes", "generated", fakes)):
-        unit = _unit(points, _frame(target))
+        unit = _unit(points, view(target))
         counts = {"outside": int((unit.abs() > 1).any(1).sum()), "not finite": len(points) - len(unit)}
         notes = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         texts[mark] = f"{name} ({notes})" if notes else name
@@ -212,24 +214,9 @@ def legend(fakes: Tensor, target: Tensor, centres: bool = False, critic: bool = 
     return texts | ({"real": "critic: real", "fake": "critic: fake"} if critic else {})
 
 
-def _finite(points: Tensor) -> Tensor:
-    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        raise UsageError(f"a scatter plot needs points [n, 2], not {list(points.shape)}: pass one or more")
-    points = points.detach().cpu().double()
-    return points[points.isfinite().all(1)]
-
-
-def _frame(target: Tensor) -> tuple[Tensor, float]:
-    """The centre [2] of the visible square, and half its side."""
-    if not len(seen := _finite(target)):
-        raise UsageError("no target point is finite, so the view is not defined: check the data")
-    low, high = seen.amin(0), seen.amax(0)
-    return (low + high) / 2, 0.75 * (high - low).max().item() or 1.0
-
-
 def _unit(points: Tensor, frame: tuple[Tensor, float]) -> Tensor:
     """The finite points, in axes where the visible square is [-1, 1]^2."""
-    return ((_finite(points) - frame[0]) / frame[1]).clamp(-1e300, 1e300)
+    return ((finite(points) - frame[0]) / frame[1]).clamp(-1e300, 1e300)
 
 
 def _ground(critic: Critic, frame: tuple[Tensor, float], like: Tensor) -> Image.Image:

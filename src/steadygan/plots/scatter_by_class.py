@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from steadygan.errors import UsageError
-from steadygan.plots.axes import LETTERS, TARGET, axes, blank, finished, header, place
+from steadygan.plots.axes import LETTERS, TARGET, axes, blank, finished, header, place, view
 
 __all__ = ["coloured"]
 
@@ -18,7 +18,7 @@ def coloured(
     """Draw the points [n, 2] of each group in its colour over the target [m, 2], in the view of `samples.scatter`.
 
     Colours follow the colour wheel in the order of the groups. Points outside the view or not finite are left
-    out. Raises UsageError on other shapes, on no group, and unless each group has a name.
+    out. Raises UsageError on other shapes, on no group or finite target, and unless each group has a name.
 
     >>> import torch
     >>> coloured([torch.zeros(3, 2), torch.ones(3, 2)], ["0", "1"], torch.randn(9, 2), size=360).size
@@ -32,8 +32,7 @@ def coloured(
         raise UsageError(
             "a coloured scatter plot needs one or more groups of points [n, 2], each with a name"
         )
-    low, high = target.double().amin(0), target.double().amax(0)
-    frame = (low + high) / 2, 0.75 * (high - low).max().item() or 1.0
+    frame = view(target)
     sheet, draw = blank()
     axes(draw, frame, LETTERS)
     _dots(draw, _unit(target, frame), (*TARGET, 60))

@@ -1,11 +1,13 @@
 """The events that the training loop yields: one record for each kind."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from steadygan.diagnostics import Verdict
 from steadygan.game import Logs, State
+
+if TYPE_CHECKING:
+    from steadygan.diagnostics import Verdict
 
 __all__ = [
     "Diverged",
@@ -127,7 +129,7 @@ class StoppedByDiagnosis(NamedTuple):
     """The verdict that stopped a run early, the step, and the members of the ensemble that have it."""
 
     step: int
-    verdict: Verdict
+    verdict: "Verdict"
     members: list[int]
 
 
