@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from steadygan import losses
+from steadygan.config import registry
+from steadygan.config.records import Choice, make
 from steadygan.consistency import disagreement, zcr_generator
 from steadygan.energies import mean_error
 from steadygan.errors import UsageError
@@ -290,6 +292,12 @@ def test_least_squares_takes_its_scale():
     loss = losses.least_squares
     assert loss.discriminator(r, f, scale=1.0).item() == pytest.approx((0.7**2 + 3**2 + 1.5**2 + 0.1**2) / 2)
     assert loss.generator(f, scale=2.0).item() == pytest.approx(0.5**2 + 0.9**2)
+
+
+def test_a_recipes_scale_of_least_squares_is_that_of_both_players():
+    """At logits of 0 a real sample of D and a fake of G are one away from what is wanted of them."""
+    loss, zero = make(registry.LOSSES, Choice("least_squares", {"scale": 1.0})), float64(0.0, 0.0)
+    assert (loss.discriminator(zero, zero).item(), loss.generator(zero).item()) == (1, 1)
 
 
 # ------------------------------------------------------------------------------------------------ refusals

@@ -395,6 +395,7 @@ def test_verify_of_a_folder_names_every_corrupt_image(tmp_path, command):
     done = command("data", "verify", path)
     assert (done.code, done.err) == (0, "")
     assert "5 images decoded in" in done.out
+    assert "no published checksums are known for these files" in done.out
     folder(path, {"1.png": b"", "3.png": CUT, "large.png": shade(3, 90)})
     done = command("data", "verify", path)
     assert done.code == 2
@@ -429,6 +430,7 @@ def test_verify_knows_a_file_also_when_it_is_packed_anew(packed, fashion, comman
     done = command("data", "verify", "fashion-mnist", "--data-root", fashion)
     assert (done.code, done.err) == (0, "")
     assert done.out.count(": checksum matches") == 4
+    assert "no published checksums" not in done.out
     assert "train: 2 images 1x32x32 decoded in" in done.out
     assert "test: 1 images 1x32x32 decoded in" in done.out
 

@@ -15,7 +15,7 @@ from steadygan.config import parse
 from steadygan.data import Data
 from steadygan.data.sources import NotFound
 from steadygan.errors import UsageError
-from steadygan.runs.team import team_of
+from steadygan.runs.team import check_rows, team_of
 from steadygan.training.cluster import Cluster
 
 G, D, NUMBER = 8642, 8577, 4
@@ -118,6 +118,25 @@ def test_all_members_of_an_ensemble_are_counted(monkeypatch):
     (one, flops), (four, all_flops) = counted(), counted(seeds=4)
     assert four == 4 * one
     assert all_flops == pytest.approx(4 * flops, abs=0.3)
+
+
+def test_a_process_pays_for_all_of_its_members(monkeypatch):
+    """Two of four members on each of two processes: half of the operations and of the memory."""
+    monkeypatch.setattr(dry_run, "_size", lambda count: f"{count} B")
+    monkeypatch.setattr(dry_run, "_seconds", lambda *_: 1.0)
+    out = said(Processes(2, 1e6, 1e9), seeds=4)
+    whole, memory = (re.search(rf"# {name}: ([\d.]+)", out)[1] for name in ("a step", "memory"))
+    flops, held = re.search(r"2 of 4 members, ([\d.]+) MFLOP a step, (\d+) B of memory", out).groups()
+    assert float(flops) == pytest.approx(float(whole) / 2, abs=0.1)
+    assert int(held) == int(memory) / 2
+
+
+def test_processes_share_the_rows_of_a_part_of_the_batch():
+    """Eight rows in four parts are two at a time."""
+    run = build(parse({"name": "points", **RING, "batch": 8, "accumulate": 4}))
+    check_rows(run, 2)
+    with pytest.raises(UsageError, match="3 processes share batches of 2 rows"):
+        check_rows(run, 3)
 
 
 def test_members_fit_that_take_half_of_the_memory(monkeypatch):

@@ -123,6 +123,11 @@ def test_points_and_their_networks_keep_their_size():
     assert (made.data.size, made.networks.width, made.steps) == (100, 64, 200)
 
 
+def test_the_hidden_layers_of_an_image_network_are_narrower_too():
+    made = shrunk(networks={"name": "mlp_dcgan", "hidden": 512, "width": 96})
+    assert (made.networks.hidden, made.networks.width) == (64, 12)
+
+
 def test_groups_divide_the_width_that_is_left():
     made = shrunk(networks={"name": "r3gan", "width": 768, "group": 16})
     assert (made.networks.width, made.networks.group) == (96, 2)

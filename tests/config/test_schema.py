@@ -1014,6 +1014,15 @@ def test_a_scheduled_count_of_fakes_as_real_ends_at_none():
     assert all(not torch.isclose(losses[5], end) for end in middle), "half way there are three of them"
 
 
+def test_fakes_that_fill_the_real_batch_keep_some_weight():
+    """With eight of eight rows at weight 0 the real part of the loss is a mean of nothing."""
+    falls = {"schedule": "linear", "start": 1, "stop": 0}
+    with pytest.raises(UsageError, match="weight falls to 0 while all 8 rows"):
+        made(fake_as_real={"count": 8, "pool": 2, "weight": falls})
+    made(fake_as_real={"count": 7, "pool": 2, "weight": falls})
+    made(fake_as_real={"count": 8, "pool": 2, "weight": {**falls, "stop": 0.1}})
+
+
 def test_a_decay_of_1_is_refused_but_as_the_end_of_a_schedule():
     """As a constant the average would stay at the first weights."""
     ramp = {"schedule": "linear", "start": 0.9, "stop": 1, "over": 8}
@@ -1046,6 +1055,23 @@ def test_until_its_start_the_average_is_the_network_itself(start):
         wanted = share * state.average["G"]["params"] + (1 - share) * after.params["G"]
         torch.testing.assert_close(after.average["G"]["params"], wanted)
         assert not torch.equal(after.params["G"], state.params["G"])
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        {"schedule": "linear", "start": 0.1, "stop": -0.5},
+        {"schedule": "cosine", "start": -0.5, "stop": 0.1},
+        {"schedule": "constant", "value": -0.5},
+        {"schedule": "warmup", "value": -0.5, "over": 3},
+        {"schedule": "warmup", "value": {"schedule": "linear", "start": 0.1, "stop": -0.5}, "over": 3},
+    ],
+    ids=["stop", "start", "value", "warmup", "warmup of linear"],
+)
+def test_a_schedule_keeps_the_bounds_of_its_number_at_each_of_its_ends(rate):
+    """A rate that ends below 0 climbs the loss."""
+    sentence = refusal({**BASE, "optimizer": {"name": "sgd", "lr": rate}})
+    assert "must be at least 0, not -0.5" in sentence
 
 
 def test_a_schedule_over_no_step_is_refused_by_its_path():

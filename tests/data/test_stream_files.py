@@ -251,6 +251,25 @@ def test_a_row_of_hugging_face_without_its_image_is_named(tmp_path):
         hugging_face_sets._bytes({"bytes": None, "path": str(tmp_path / "gone")})
 
 
+def test_of_two_columns_of_classes_the_finer_one_counts(tmp_path):
+    """As CIFAR-100 has, in whichever order."""
+    datasets = pytest.importorskip("datasets")
+    kinds = {
+        "img": datasets.Image(),
+        "coarse_label": datasets.ClassLabel(2),
+        "fine_label": datasets.ClassLabel(4),
+    }
+    columns = {
+        "img": [picture(n) for n in range(4)],
+        "coarse_label": [0, 0, 1, 1],
+        "fine_label": [2, 0, 3, 1],
+    }
+    datasets.Dataset.from_dict(columns, features=datasets.Features(kinds)).save_to_disk(tmp_path)
+    data = hugging_face(str(tmp_path), reference=4)
+    assert data.classes == 4
+    assert data.labels.tolist() == [[2, 0, 3, 1][n] for n in chosen(4, 4)]
+
+
 def test_wrong_data_sets_of_hugging_face_are_refused(tmp_path):
     found = table(20)
     import datasets

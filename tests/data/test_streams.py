@@ -334,6 +334,29 @@ class Lists(IterableDataset):
         return iter(self.items)
 
 
+def labelled(*labels):
+    return Lists([(torch.full((2,), float(number)), label) for number, label in enumerate(labels)])
+
+
+def test_the_names_of_a_datasets_classes_count_them():
+    dataset = labelled(0, 1, 1)
+    dataset.classes = ["cat", "dog"]
+    found = stream(dataset, reference=3)
+    assert (found.classes, found.labels.tolist()) == (2, [0, 1, 1])
+
+
+@pytest.mark.parametrize(("classes", "notes"), [(2, 0), (3, 1)])
+def test_classes_that_the_reference_lacks_are_told(classes, notes):
+    """A source that is sorted by class shows its first ones alone."""
+    said = []
+    stream(labelled(0, 0, 1), classes=classes, reference=3, note=said.append)
+    found = [each for each in said if "classes" in each]
+    assert len(found) == notes
+    assert all(
+        "the 3 samples that stand for the stream in scores have 2 of its 3 classes" in each for each in found
+    )
+
+
 def test_an_epoch_with_less_than_a_step_is_refused():
     reader = Reader(stream(Numbers(20), reference=4).stream, 0, least=32)
     with pytest.raises(UsageError, match="20 samples, fewer than the 32"):

@@ -422,6 +422,11 @@ def test_pull_away_within_a_batch_of_one_is_refused():
         ({"data": "digits", "networks": "far_resnet"}, "autoencoder.*choose mlp or dcgan"),
         ({"critic": {"penalties": ["r1"]}}, "ebgan does not use"),
         ({"fake_as_real": {"count": 2}}, "ebgan does not use"),
+        ({"critic": {"logit_penalties": ["lecam"]}}, "ebgan does not use"),
+        ({"critic": {"consistency": ["zcr"]}}, "ebgan does not use"),
+        ({"critic": {"generator_gradient": {}}}, "ebgan does not use"),
+        ({"critic": {"clip": 0.01}}, "ebgan does not use"),
+        ({"critic": {"normalization": "gradient_normalized"}}, "ebgan does not use"),
     ],
 )
 def test_what_the_game_has_no_use_for_is_refused(change, match):

@@ -611,6 +611,15 @@ def test_a_run_without_codes_has_none_to_traverse(tmp_path, command):
     assert "infogan" in done.err
 
 
+def test_a_traversal_has_one_row_at_least(tmp_path):
+    """Three samples are asked for, and a continuous code has ten values."""
+    run = build(parse({"name": "it", **RING}))
+    checkpoint.save(tmp_path / "checkpoints", run.state, {})
+    values, found = traverse(run, tmp_path, 1, 3, average=True, member=0, note=print)
+    assert found.shape == (1, 10, 2)
+    assert (len(values), values[0], values[-1]) == (10, -1, 1)
+
+
 def test_groups_of_points_have_colours_of_their_own():
     target = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
     groups = [torch.tensor([[-0.5, 0.0]]), torch.tensor([[0.5, 0.0]]), torch.full((1, 2), torch.nan)]

@@ -84,6 +84,16 @@ def test_columns_of_unlike_scales_both_fill_the_picture():
         assert 0.7 < wide / high < 1.4
 
 
+def test_points_that_are_off_lie_apart_from_a_target_of_unlike_scales():
+    """In standard deviations of the target: in their own they would lie where it does."""
+    torch.manual_seed(0)
+    target = torch.randn(500, 2) * torch.tensor([1.0, 1e4])
+    there, off = (places(picture(target + by * target.std(0), target, "")).float().mean(0) for by in (0, 5))
+    right, down = (off - there).tolist()
+    assert right > 100
+    assert down < -100
+
+
 def test_one_column_is_drawn_by_its_quantiles_over_those_of_the_target():
     torch.manual_seed(0)
     x = torch.randn(1000, 1) * 7 + 3

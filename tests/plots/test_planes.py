@@ -53,3 +53,10 @@ def test_an_arrow_stands_at_its_point_and_a_path_goes_from_its_start_to_its_end(
     )
     assert image.getpixel(tuple(round(part) for part in place(0.8, 0))) == TARGET
     assert image.getpixel(tuple(round(part) for part in place(0, 0.8))) == FAKES
+
+
+def test_a_circle_marks_an_equilibrium_and_no_other_place():
+    path, moves = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.zeros(17 * 17, 2)
+    pictures = [phase_portrait.phase(path, moves, size=2160, rest=rest) for rest in (True, False)]
+    right = 24 / (place(1, 0)[0] - place(0, 0)[0])  # its radius in pixels, in units of half the box
+    assert [is_drawn(image, right, 0, INK) for image in pictures] == [True, False]

@@ -110,6 +110,12 @@ def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path, command):
     assert (done.code, done.err.count("\n")) == (2, 1)
 
 
+def test_the_command_tells_the_size_of_the_page(tmp_path, command):
+    done = command("report", made(tmp_path / "run"), "--out", tmp_path / "page.html")
+    size = (tmp_path / "page.html").stat().st_size
+    assert float(re.search(r"\(([\d.]+) MB,", done.out)[1]) == pytest.approx(size / 1e6, abs=0.051)
+
+
 def test_damaged_pictures_and_landscapes_are_left_out(tmp_path):
     folder = made(tmp_path / "run")
     (folder / "samples" / "step-00000300.png").write_bytes(b"torn")

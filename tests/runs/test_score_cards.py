@@ -200,6 +200,21 @@ def test_compare_finds_the_protocol_that_both_were_scored_by(tmp_path):
     assert "exceeds" in text
 
 
+def test_of_two_protocols_that_both_were_scored_by_the_later_one_counts(tmp_path):
+    both = [card(1.0), card(3.0, extractor="pixels8")]
+    text = shown(tmp_path, both, both)
+    assert "extractor pixels8" in text
+    assert "3 ± 0.1" in text
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "noted"), [(1, 1, True), (1, 3, True), (2, 2, False), (3, 3, False)]
+)
+def test_compare_says_that_one_seed_does_not_tell_how_seeds_differ(ours, theirs, noted, tmp_path):
+    text = shown(tmp_path, members([1.0] * ours, 0.1), members([2.0] * theirs, 0.1))
+    assert ("the error of one run does not include how seeds differ" in text) == noted
+
+
 def test_compare_refuses_when_there_is_none(tmp_path):
     with pytest.raises(UsageError, match="protocols differ in extractor"):
         shown(tmp_path, [card(1.0)], [card(4.0, extractor="pixels8")])

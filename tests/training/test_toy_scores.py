@@ -179,6 +179,16 @@ def test_a_closed_form_is_not_claimed_for_what_it_is_not(changes):
     assert {"distance", "radius", "at/D", "at/G"} <= scores.keys()
 
 
+@pytest.mark.parametrize("option", [{"interval": 4}, {"of": "probability"}], ids=["lazy", "of D(x)"])
+def test_a_closed_form_is_of_a_penalty_at_each_step_on_the_logit(option):
+    known, other = (
+        made(dirac(critic={"penalties": [{"name": "r1", "weight": 1.0, **more}]})) for more in ({}, option)
+    )
+    assert known.game.rest.velocity is not None
+    assert known.radius is not None
+    assert (other.game.rest.velocity, other.radius) == (None, None)
+
+
 def test_members_have_their_own_radius():
     run = made(raw(dynamics="simultaneous", optimizer={"name": "sgd", "lr": [0.1, 0.2]}))
     pairs = [(-0.5, 2.0), (-0.1, 0.3)]

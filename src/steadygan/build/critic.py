@@ -47,7 +47,7 @@ def constraints(
     by its tangent plane, which is cheaper. Raises UsageError if the game has no critic to constrain.
     """
     part, free = GAMES[game], settings.plain and not settings.penalties and not settings.clip
-    free = free and settings.reduce is None and settings.piecewise_linear is None
+    free = free and settings.reduce is None and not settings.piecewise_linear
     if part.bare and (averaged or not free):
         raise UsageError(
             f"the game {game} has no critic and no samples: leave out critic, augment, noise, fake_as_real and ema"

@@ -422,7 +422,7 @@ def dump(config: Config) -> str:
     """The configuration as YAML that parses to the same configuration.
 
     >>> config = parse({"data": "ring8", "networks": "mlp", "optimizer": {"name": "sgd", "lr": 0.1}, "steps": 9})
-    >>> parse(yaml.safe_load(dump(config))) == config
+    >>> parse(read_yaml(dump(config), "a file")) == config
     True
     """
     return as_yaml(config.model_dump(mode="json"))

@@ -212,6 +212,17 @@ def opened(folder: Path) -> list[str]:
     return said
 
 
+def test_a_run_that_breaks_off_has_not_ended(stub, tmp_path):
+    book = stub()
+    (tmp_path / "config.yaml").write_text("steps: 1\n")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        started.followed(["wandb"], tmp_path, [{}], drawn=int, first=0, note=lambda words: None),
+    ):
+        raise KeyboardInterrupt
+    assert [code for _, code in entries(book, "finish")] == [1]
+
+
 def test_a_tracker_that_cannot_start_costs_a_note(tmp_path):
     (tmp_path / "trackers").write_text("a file")
     said = opened(tmp_path)

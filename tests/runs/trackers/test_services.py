@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from PIL import Image
@@ -98,6 +99,33 @@ def test_a_divergence_is_told_of_once(tmp_path, monkeypatch):
     write(tmp_path, [*FIRST, lost, {"step": 9, "diverged": [0], "good_step": None}], 0, steps=9)
     follow("wandb", tmp_path, iter([about]))
     assert found[-1] == (9, "diverged")
+
+
+def test_the_reason_for_an_early_stop_is_no_number(tmp_path, monkeypatch):
+    found = noted(monkeypatch)
+    write(tmp_path, [*FIRST, {"step": 9, "stopped": "loss/D is below 1"}], 0, steps=9)
+    follow("wandb", tmp_path, iter([{"name": "toy", "members": [{}], "first": 0}, {"ended": True}]))
+    assert [step for step, _ in found] == [2, 6]
+    assert record_of(tmp_path, "wandb")["failed"] == ""
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize(("name", "words"), [("wandb", (1, 0)), ("mlflow", ("KILLED", "FINISHED"))])
+def test_a_run_has_finished_where_it_has_ended_and_not_where_it_was_interrupted(
+    name, words, ended, tmp_path, monkeypatch
+):
+    """The libraries are stand-ins, which write down how a run is closed."""
+    closed = []
+    monkeypatch.setitem(sys.modules, name, library := MagicMock())
+    monkeypatch.setitem(sys.modules, f"{name}.entities", library.entities)
+    run, client = library.init.return_value, library.MlflowClient.return_value
+    run.id, run.url, client.create_run.return_value.info.run_id = "id", "there", "id"
+    run.finish = lambda exit_code: closed.append(exit_code)
+    client.set_terminated = lambda id, status: closed.append(status)
+    write(tmp_path, FIRST, 0, steps=6)
+    told = [{"name": "toy", "members": [{}], "first": 0}, {"line": 6}, *([{"ended": True}] * ended)]
+    follow(name, tmp_path, iter(told))
+    assert closed == [words[ended]]
 
 
 BOMB = "a: &a [x, x]\n" + "".join(
