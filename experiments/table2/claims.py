@@ -85,7 +85,7 @@ QUESTIONS = (
         "testable here* was decided after the first figures, which were against f = 8. Those of f = 1 came later, and "
         "for them the paper expects no clear gain over 0GP. At equal steps the mean of f = 8 is below that of f = 1 in "
         "all six tables with 1,000 images or more, and below that of 0GP in four. At equal seconds no interval lies "
-        "below 0. By fd at equal steps f = 8 is better than 0GP in three of them, and worse in one.",
+        "below 0. By fd at equal steps f = 8 is better than 0GP in two of them, and worse in one.",
         (
             *(Claim(*each, limits=EARLY, table=FEW) for each in LATE),
             *(Claim(*each, unmet=UNFIT) for each in LATE),

@@ -22,6 +22,7 @@ from experiments.table2.figures import (
     at,
     diagnosed,
     ended,
+    fails,
     finals,
     hours,
     is_worse,
@@ -595,8 +596,8 @@ def test_the_page_counts_the_runs_that_are_left():
     # three of the nine runs of GN are there, and none of the others'
     assert f"| `{FIRST}` | 18 of 18 | {18 * 9 - 3} |" in text
     assert (
-        f"| `cifar10-1000-dcgan` | 15 of 15 | {15 * 22} |" in text
-    )  # ten fresh seeds, and three at each rate
+        f"| `cifar10-1000-dcgan` | 15 of 15 | {15 * 46} |" in text
+    )  # ten fresh seeds, and nine at each rate
 
 
 def test_the_page_shows_the_figures_that_were_measured():
@@ -630,6 +631,16 @@ def test_the_sentences_written_by_hand_hold_in_the_figures():
         tries = diagnosed(found, str(table))["pgn-scalar"]
         assert len(tries) == len(RATES)
         assert all(any(map(is_worse, runs)) for runs in tries.values())
+    (few,) = (table for table in cifar if table.images)
+    rate = ranked(found, str(few), "pgn-scalar")[0]
+    ran = {
+        one["seed"]: one["curve"]
+        for one in found.values()
+        if (one.get("table"), one.get("method"), one.get("rate")) == (str(few), "pgn-scalar", rate)
+    }
+    assert len(ran) == 19
+    assert fails(finals(found, str(few))["pgn-scalar"])
+    assert [round(fmean(curve[i][1] for curve in ran.values()), 1) for i in (0, -1)] == [12.5, 10.1]
     (whole,) = (table for table in cifar if not table.images)
     kept = finals(found, str(whole))
     assert all(map(is_worse, kept["nsgan-nobn"]))
@@ -671,9 +682,9 @@ def test_the_sentences_on_fake_as_real_hold_in_the_figures():
     for other in ("0gp", "fargan-f1"):
         assert all(d.high > 0 for d in compared("fargan", other, "kd", "equal seconds"))
     *of_fd, _ = compared("fargan", "0gp", "fd", "equal steps")
-    assert [sum(d.high < 0 for d in of_fd), sum(d.low > 0 for d in of_fd)] == [3, 1]
+    assert [sum(d.high < 0 for d in of_fd), sum(d.low > 0 for d in of_fd)] == [2, 1]
     recall, precision = (compared("fargan", "0gp", kind, "equal steps") for kind in ("recall", "precision"))
-    assert [len(recall), sum(d.value > 0 for d in recall)] == [7, 7]
+    assert [len(recall), sum(d.value > 0 for d in recall)] == [7, 6]
     assert [len(precision), sum(d.value < 0 for d in precision)] == [7, 6]
     # f = 8 is no nearer to the others at the end than after a quarter of the steps
     curves = {m: [line["curve"] for line in lines] for m, lines in finals(found, late).items()}
