@@ -1,6 +1,8 @@
 # What one does here. CI runs `check` and `oldest`; `torches` installs what the two need.
 PYTHON ?= python3
 BIN := .venv/bin
+ON_TORCH := $(addprefix tests/,build dynamics game games networks runs spectrum training recipes/test_golden.py) \
+	$(wildcard tests/test_*.py)
 OLDEST := $(shell sed -n 's/.*"torch>=\(.*\)".*/\1/p' pyproject.toml)
 
 .PHONY: demo test slow lint check oldest torches bench site clean
@@ -37,8 +39,8 @@ lint: .venv/installed
 
 check: lint test slow
 
-oldest: torches                       ## the default tests with the oldest torch that pyproject.toml allows
-	.ci/other-torch $(OLDEST)
+oldest: torches                       ## the default tests of what stands on torch, with the oldest that pyproject.toml allows
+	.ci/other-torch $(OLDEST) $(ON_TORCH)
 
 torches: .venv/torch-$(OLDEST)/installed
 

@@ -233,7 +233,13 @@ CRITICS = {
 }
 
 
-@pytest.mark.parametrize("kind", CRITICS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(k, marks=pytest.mark.slow if k in ("spectral", "old spectral", "dropout") else ())
+        for k in CRITICS
+    ],
+)
 def test_a_run_repeats_itself_and_resumes_bit_for_bit(tmp_path, kind):
     def start(name, steps):
         torch.manual_seed(7)

@@ -234,7 +234,7 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("loss", ["non_saturating", "wasserstein"])
+@pytest.mark.parametrize("loss", ["non_saturating", pytest.param("wasserstein", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CANCELLED)
 def test_a_normalization_before_the_average_cancels_the_gradient(name, loss):
     D = pooled(*copy.deepcopy(CANCELLED[name]))
@@ -244,7 +244,7 @@ def test_a_normalization_before_the_average_cancels_the_gradient(name, loss):
     assert "normalization" in first.remedy
 
 
-@pytest.mark.parametrize("loss", ["non_saturating", "wasserstein"])
+@pytest.mark.parametrize("loss", ["non_saturating", pytest.param("wasserstein", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", KEPT)
 def test_a_critic_whose_gradient_is_kept_is_not_called_so(name, loss):
     D = pooled(*copy.deepcopy(KEPT[name]))

@@ -76,7 +76,18 @@ def test_readme_shows_python_and_commands() -> None:
     assert len(COMMANDS) >= 6
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "train" in c])
+LARGE = ("imagenet64", "biggan", "emoji64", "accumulate=4")
+"""Words of commands that take more than a second to check. The README has none."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(c, marks=pytest.mark.slow if any(word in c for word in LARGE) else ())
+        for c in COMMANDS
+        if "train" in c
+    ],
+)
 def test_train_commands_are_valid(command: str, tmp_path: Path) -> None:
     for number in range(80 if "DIR" in command else 0):  # a folder of the user's images
         Image.effect_noise((40, 36), 90).convert("RGB").save(tmp_path / f"{number}.png")

@@ -214,6 +214,10 @@ def whole(tmp_path_factory) -> Callable[[str], Path]:
 
 
 OTHERS = {
+    "codes and their reader, an ensemble",
+    "the best is kept",
+    "penalties every few steps",
+    "beyond a block of draws",
     "digits, batch norm in G",
     "average",
     "ensemble of digits",
