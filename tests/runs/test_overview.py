@@ -16,7 +16,7 @@ from steadygan.commands import runs
 from steadygan.diagnostics import Verdict
 from steadygan.errors import UsageError
 from steadygan.runs import overview, train
-from steadygan.runs.folder import _checkpoint, check_free, locked
+from steadygan.runs.folder import _checkpoint, check_free, locked, read_config
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,15 @@ def test_a_file_is_no_folder_for_a_run(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file: choose another --out"):
         check_free(tmp_path / "file")
+
+
+def test_an_interval_of_0_of_an_older_run_is_each_step(run):
+    raw = yaml.safe_load((run / "config.yaml").read_text())
+    raw["every"] |= {"log": 0, "diagnostics": 0}
+    (run / "config.yaml").write_text(yaml.safe_dump(raw))
+    assert state(run) == "finished"
+    every = config.parse(read_config(run)).every
+    assert (every.log, every.diagnostics) == (1, 1)
 
 
 def test_a_log_without_a_slash_is_no_score(run):
