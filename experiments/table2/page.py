@@ -176,8 +176,8 @@ With the small DCGAN on CIFAR-10, PGN's scalar reading has seeds that are worse 
 from 12.5 to 10.1 on all 19 seeds that ran, tuning included: single seeds decide. Some
 rows are of methods that failed at a rate chosen earlier, on fewer tuning seeds, and not at the rate chosen now.
 
-On CIFAR-10 with GN's CNN this rule says little: untrained generators have 4 to 65 there. NSGAN does not fail, and its
-samples are of one class on every seed (the classifier's Inception score is 1.0 to 1.1). So are those of SN's worst
+On CIFAR-10 with GN's CNN this rule says little: its five untrained generators have 4 to 64. NSGAN does not fail, and
+its samples are of one class on every seed (the classifier's Inception score is 1.0 to 1.1). So are those of SN's worst
 seed, which `steadygan diagnose` calls healthy: it looks at the trained weights, and the score at their average.
 """
 

@@ -44,8 +44,8 @@ DEEPEST = 64
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write bytes, or text as UTF-8, to a temporary name beside `path` and rename it.
 
-    A reader sees the old file or the new one, also after a power loss and where several processes write it. Raises
-    OSError when it cannot write; the file is then as before.
+    A reader sees the old file or the new one, also after a power loss and where several processes of a machine write
+    it. Raises OSError when it cannot write; the file is then as before.
     """
     if not path.name:  # the working directory or the root
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -54,7 +54,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         sync(partial)
         os.replace(partial, path)
-    except OSError:
+    except BaseException:  # Ctrl-C too: nobody else removes what has this process's number
         partial.unlink(missing_ok=True)
         raise
     sync(path.parent)

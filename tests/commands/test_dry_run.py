@@ -177,6 +177,15 @@ def test_a_dry_run_says_the_mean_of_a_period():
     assert lazy == pytest.approx((3 * without + always) / 4, abs=0.1)
 
 
+def test_a_process_has_its_share_of_the_mean():
+    out = said(
+        Processes(2, 1e10, 1e12), seeds=2, critic={"penalties": [{"name": "r1", "weight": 1, "interval": 4}]}
+    )
+    whole = float(re.search(r"# a step: ([\d.]+) MFLOP on average", out)[1])
+    mine = float(re.search(r"1 of 2 members, ([\d.]+) MFLOP a step", out)[1])
+    assert mine == pytest.approx(whole / 2, abs=0.1)
+
+
 def test_processes_of_which_one_would_have_no_row_are_refused_also_where_others_have_some():
     """Eight processes share three members as 2, 3 and 3: batches of two rows are too small for three."""
     with pytest.raises(UsageError, match="3 processes share batches of 2 rows"):

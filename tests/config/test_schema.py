@@ -1268,7 +1268,7 @@ def test_a_warmup_begins_next_to_nothing():
     """Its first value is a share of the one that it reaches, which bounds of 1 and above do not allow."""
     rising = {"schedule": "warmup", "value": 1, "over": 100}
     began = {**BASE, "game": {"name": "began", "eta": rising}}
-    with pytest.raises(UsageError, match=r"game\.eta must be at least 1"):
+    with pytest.raises(UsageError, match=r"game\.eta must be at least 1, and a warmup begins next to 0"):
         config.parse({**began, "networks": "mlp"})
     assert config.parse({**BASE, "optimizer": {"name": "sgd", "lr": rising}})
 

@@ -245,8 +245,9 @@ def test_iterable_datasets_of_hugging_face_resume_exactly(buffer, number):
 def test_a_row_of_hugging_face_without_its_image_is_named(tmp_path):
     (tmp_path / "image").write_bytes(b"of a file")
     assert hugging_face_sets._bytes({"bytes": None, "path": str(tmp_path / "image")}) == b"of a file"
-    with pytest.raises(UsageError, match="has a row without an image"):
-        hugging_face_sets._bytes(None)
+    for nothing in (None, {"bytes": None, "path": None}):
+        with pytest.raises(UsageError, match="has a row without an image"):
+            hugging_face_sets._bytes(nothing)
     with pytest.raises(UsageError, match="gone, which the data set names, cannot be read"):
         hugging_face_sets._bytes({"bytes": None, "path": str(tmp_path / "gone")})
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
-from steadygan.commands.step_cost import StepCost, parameters, state_bytes, step_cost
+from steadygan.commands.step_cost import parameters, state_bytes, step_cost
 from steadygan.config import Config
 from steadygan.config.registry import DATA
 from steadygan.config.resolve import resolve
@@ -80,7 +80,7 @@ def dry_run(
     if processes:
         known = None if processes.speed and flops else seconds
         alone = known or flops / (processes.speed or product_speed())
-        facts |= _shared(run, step, processes, alone)
+        facts |= _shared(run, processes, alone)
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)
 
@@ -109,16 +109,20 @@ def _memory(run: Run, whole: int) -> str:
     return f"{_size(whole)} with the state ({state}) and a batch{data}"
 
 
-def _shared(run: Run, step: StepCost, processes: Processes, alone: float) -> dict[str, str]:
-    """What each of the processes holds and sends, and their efficiency where one alone needs `alone` seconds a step."""
+def _shared(run: Run, processes: Processes, alone: float) -> dict[str, str]:
+    """What each of the processes holds and sends, and their efficiency where one alone needs `alone` seconds a step.
+
+    What they hold and send is that of the largest step, at which all lazy terms are due.
+    """
     total, (members, sharing) = len(run.members), spread(len(run.members), processes.number)
     mine = step_cost(run, processes=sharing)
-    work = alone * members / total * (mine.flops / step.flops if step.flops else 1.0)
+    flops = _mean_flops(run, sharing)
+    work = alone * members / total * (flops / mean if (mean := _mean_flops(run)) else 1.0)
     talk = communication(mine.messages, sharing, Link(processes.bandwidth, LATENCY))
     wire, times = sent(mine.messages, sharing), sum(m.times for m in mine.messages)
     return {
         f"each of {processes.number} processes": f"{members} of {total} members, "
-        f"{members * mine.flops / 1e6:,.1f} MFLOP a step, {_size(members * mine.memory)} of memory without the data",
+        f"{members * flops / 1e6:,.1f} MFLOP a step, {_size(members * mine.memory)} of memory without the data",
         "on the wire": f"{_size(wire)} sent and received by a process in a step, in {times} sums"
         if wire
         else "nothing",
@@ -159,9 +163,9 @@ def _kinds(run: Run) -> list[tuple[int, float]]:
     return [(numbers[0], len(numbers) / min(period, MOST)) for numbers in found.values()]
 
 
-def _mean_flops(run: Run) -> float:
-    """FLOPs of one member's step, on average."""
-    return sum(share * step_cost(run, number).flops for number, share in _kinds(run))
+def _mean_flops(run: Run, processes: int = 1) -> float:
+    """FLOPs of one member's step on average, on the slowest of the processes that share its rows."""
+    return sum(share * step_cost(run, number, processes).flops for number, share in _kinds(run))
 
 
 def _median(step: Step, run: Run, batch: Any) -> float:

@@ -174,7 +174,7 @@ Length: Any = _span(1)
 Times: Any = Annotated[
     int | str | tuple[int | str, ...],
     BeforeValidator(_read_times),
-    Words("steps >= 1, or a share of the run, or a list of such"),
+    Words("steps >= 1, or a share of the run, or a list of steps and shares"),
 ]
 """An interval: a span of at least one step. Or the steps themselves: a list of spans."""
 
@@ -357,6 +357,10 @@ def value(
 
     def check(number: Any) -> Any:
         for end in ends(number):
+            if low is not None and 0 < end < 1e-8 and end < low:
+                raise ValueError(
+                    f"must be at least {low:g}, and a warmup begins next to 0: choose another schedule"
+                )
             if low is not None and end < low:
                 raise ValueError(f"must be at least {low:g}, not {end:g}")
             if above is not None and end <= above:

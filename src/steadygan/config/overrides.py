@@ -45,9 +45,9 @@ class _Dumper(yaml.SafeDumper):
     """Writes text that `_Loader` would take for a number in quotes."""
 
 
-for each in (_Loader, _Dumper):
+for _each in (_Loader, _Dumper):
     # YAML 1.1 reads 1e-3 as text, and people mean the number. In quotes it stays text.
-    each.add_implicit_resolver(
+    _each.add_implicit_resolver(
         "tag:yaml.org,2002:float",
         re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
         list("-+.0123456789"),

@@ -34,7 +34,7 @@ from steadygan.diagnostics import VERDICTS, WELL
 from steadygan.errors import UsageError, nearest, short
 from steadygan.files import folder_or_zip, read_text, user_path
 
-__all__ = ["Config", "current", "dump", "in_steps", "load", "parse", "with_root"]
+__all__ = ["Config", "current", "dump", "in_steps", "load", "of_a_run", "parse", "with_root"]
 
 
 class Clip(Strict):
@@ -192,7 +192,7 @@ class Compile(Strict):
 
 
 class Every(Strict):
-    """Steps between log lines, evaluations, checkpoints, diagnostics passes. The last step has all (100%: it alone)."""
+    """Steps between log lines, evaluations, checkpoints, diagnostics passes. The last step has all of them."""
 
     log: Length = Field("0.5%", examples=[100])
     """Lines of losses and gradient norms in events.jsonl."""
@@ -399,6 +399,18 @@ def current(raw: dict[str, Any]) -> dict[str, Any]:
             _warn_of("tensorboard=true", "trackers=[tensorboard]")
             made["trackers"] = [*others, *({"tensorboard"} - {*others})]
     return made
+
+
+def of_a_run(raw: dict[str, Any]) -> dict[str, Any]:
+    """`raw` of a run that an older version trained, which took an interval of 0 for each step.
+
+    >>> of_a_run({"every": {"log": 0, "score": [0, 5]}})
+    {'every': {'log': 1, 'score': [0, 5]}}
+    """
+    every = raw.get("every")
+    if not isinstance(every, dict):
+        return raw
+    return {**raw, "every": {key: 1 if steps == 0 else steps for key, steps in every.items()}}
 
 
 def _warn_of(old: str, new: str) -> None:

@@ -104,7 +104,7 @@ def _columns(table: Any) -> tuple[str, str | None, int]:
 
 def _bytes(cell: dict[str, Any] | None) -> bytes:
     """The encoded image of a cell, which may name a file instead. Raises UsageError where there is none."""
-    if cell is None:
+    if cell is None or (cell["bytes"] is None and cell["path"] is None):
         raise UsageError("the data set has a row without an image: leave such rows out, with Dataset.filter")
     try:
         return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()

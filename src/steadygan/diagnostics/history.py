@@ -88,7 +88,7 @@ class Events:
     def add(self, line: Mapping[str, Any]) -> None:
         """Add one parsed line: its numbers, or where the run diverged. Others are ignored."""
         step = line.get("step")
-        if not _is_step(step) or "stopped" in line:
+        if not _is_step(step) or isinstance(line.get("stopped"), str):
             return
         if "diverged" in line:
             if _are_members(line["diverged"]) and isinstance(line.get("began"), int | None):

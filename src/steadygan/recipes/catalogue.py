@@ -127,7 +127,7 @@ def find_recipe(name: str) -> tuple[str, dict[str, Any]]:
         return name, _overridden(overrides()[name])
     path = Path(name)
     if (path / "config.yaml").is_file():
-        return plain_name(path.resolve().name), config.load(path / "config.yaml")
+        return plain_name(path.resolve().name), config.of_a_run(config.load(path / "config.yaml"))
     if folder_or_zip(name):
         raise UsageError(f"{path} is no recipe and no run folder (no config.yaml): {_instead(path)}")
     if path.suffix in (".yaml", ".yml"):

@@ -329,10 +329,7 @@ def read_config(folder: Path) -> dict:
         found = run_below(folder)
         name = f"a run folder in it, such as {found}" if found else "a folder made by steadygan train"
         raise UsageError(f"{folder} is not a run folder (no {CONFIG}): name {name}")
-    raw = config.load(folder / CONFIG)
-    if isinstance(raw.get("every"), dict):  # 0 meant each step, and is refused now
-        raw["every"] = {key: 1 if steps == 0 else steps for key, steps in raw["every"].items()}
-    return raw
+    return config.of_a_run(config.load(folder / CONFIG))
 
 
 def opened(folder: Path, root: Path | None = None, own: Own = NOTHING) -> tuple[Config, Run]:

@@ -40,9 +40,8 @@ def team_of(run: Run, cluster: Cluster) -> Team:
 
     Raises UsageError where there are more processes than rows, and where their training data differ.
     """
-    check_rows(
-        run, most_sharing(len(run.members), cluster.size)
-    )  # on all alike: who waits for another learns nothing
+    # Before place(), and alike on all processes: one that raises alone would leave the others waiting.
+    check_rows(run, most_sharing(len(run.members), cluster.size))
     where = place(cluster, len(run.members))
     if cluster.size == 1:
         return Team(cluster, where, run, run, run.draws)

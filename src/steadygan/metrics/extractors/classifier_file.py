@@ -38,9 +38,13 @@ def save_classifier(classifier: Classifier, folder: Path) -> Classifier:
     card = {"format": FORMAT, **classifier.card, "sha256": hashlib.sha256(raw).hexdigest()}
     folder.mkdir(parents=True, exist_ok=True)
     partial = partial_of(folder / WEIGHTS)
-    partial.write_bytes(raw)
-    (folder / CARD).unlink(missing_ok=True)
-    os.replace(partial, folder / WEIGHTS)
+    try:
+        partial.write_bytes(raw)
+        (folder / CARD).unlink(missing_ok=True)
+        os.replace(partial, folder / WEIGHTS)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     write_whole(folder / CARD, json.dumps(card, indent=1) + "\n")
     return Classifier(classifier.module, card)
 

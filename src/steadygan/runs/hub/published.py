@@ -151,7 +151,7 @@ def _trusted(folder: Path, trust_code: bool, name: str) -> nn.Module:
 
 def _built(folder: Path, facts: Mapping[str, Any], name: str) -> nn.Module:
     """The network that the configuration names, before it has its weights."""
-    raw = _safe(config.load(folder / CONFIG))
+    raw = _safe(config.of_a_run(config.load(folder / CONFIG)))
     try:
         run = without_data(raw, tuple(facts["shape"]), facts["classes"], f"{name}: {CONFIG}")
         if "G" not in run.game.players:
