@@ -241,7 +241,7 @@ def overview(figures: Figures) -> str:
         words = [word(figures, claim, table) for table in (claim.table, CIFAR if claim.table == ALL else "")]
         rows.append(row([f"{claim.text}{on}", claim.paper, *words]))
     rows += [""]
-    rows += [f"- Elsewhere: {text} ({source}): {word}." for source, text, word, _ in ELSEWHERE]
+    rows += [f"- Elsewhere: {text} ({source}): {found}." for source, text, found, _ in ELSEWHERE]
     rows += [*unjudged(figures, claims), FORESEEN]
     return "\n".join(rows)
 

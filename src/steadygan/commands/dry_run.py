@@ -10,7 +10,7 @@ from rich.console import Console
 
 from steadygan import config
 from steadygan.build import NOTHING, Own, Run, build
-from steadygan.commands.step_cost import parameters, state_bytes, step_cost
+from steadygan.commands.step_cost import StepCost, parameters, state_bytes, step_cost
 from steadygan.config import Config
 from steadygan.config.registry import DATA
 from steadygan.config.resolve import resolve
@@ -32,7 +32,6 @@ TIMED, QUICK = 5, 0.2
 
 LARGEST = 5 * 10**10
 """FLOPs of the largest step that is run on a CPU to time it: it takes about a second."""
-
 
 MOST = 10_000
 """Steps that are looked at for the kinds that there are."""
@@ -65,10 +64,11 @@ def dry_run(
         check_rows(run, most_sharing(len(run.members), processes.number))
     for line in config.dump(settings).splitlines():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    step, members = step_cost(run), len(run.members)  # the first step: all lazy terms are due
-    flops, peak = round(members * _mean_flops(run)), members * step.peak
+    costs, members = _costs(run), len(run.members)
+    step = costs[0][0]  # the largest: all lazy terms are due
+    flops, peak = round(members * _mean_flops(costs)), members * step.peak
     seconds = _seconds(run, members * step.flops, peak, settings.threads)
-    mean = " on average" if len(_kinds(run)) > 1 else ""
+    mean = " on average" if len(costs) > 1 else ""
     facts = {"data": f"{data.name} is not on this machine: its published size is taken"} if data else {}
     facts |= {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters(run).items()),
@@ -80,7 +80,7 @@ def dry_run(
     if processes:
         known = None if processes.speed and flops else seconds
         alone = known or flops / (processes.speed or product_speed())
-        facts |= _shared(run, processes, alone)
+        facts |= _shared(run, flops / members, processes, alone)
     for name, fact in facts.items():
         console.print(f"# {name}: {fact}", markup=False, highlight=False, soft_wrap=True)
 
@@ -109,15 +109,15 @@ def _memory(run: Run, whole: int) -> str:
     return f"{_size(whole)} with the state ({state}) and a batch{data}"
 
 
-def _shared(run: Run, processes: Processes, alone: float) -> dict[str, str]:
+def _shared(run: Run, whole: float, processes: Processes, alone: float) -> dict[str, str]:
     """What each of the processes holds and sends, and their efficiency where one alone needs `alone` seconds a step.
 
-    What they hold and send is that of the largest step, at which all lazy terms are due.
+    `whole` are the mean FLOPs of a member's step there. What they hold and send is that of the largest step.
     """
     total, (members, sharing) = len(run.members), spread(len(run.members), processes.number)
-    mine = step_cost(run, processes=sharing)
-    flops = _mean_flops(run, sharing)
-    work = alone * members / total * (flops / mean if (mean := _mean_flops(run)) else 1.0)
+    costs = _costs(run, sharing)
+    mine, flops = costs[0][0], _mean_flops(costs)
+    work = alone * members / total * (flops / whole if whole else 1.0)
     talk = communication(mine.messages, sharing, Link(processes.bandwidth, LATENCY))
     wire, times = sent(mine.messages, sharing), sum(m.times for m in mine.messages)
     return {
@@ -163,9 +163,16 @@ def _kinds(run: Run) -> list[tuple[int, float]]:
     return [(numbers[0], len(numbers) / min(period, MOST)) for numbers in found.values()]
 
 
-def _mean_flops(run: Run, processes: int = 1) -> float:
-    """FLOPs of one member's step on average, on the slowest of the processes that share its rows."""
-    return sum(share * step_cost(run, number, processes).flops for number, share in _kinds(run))
+def _costs(run: Run, processes: int = 1) -> list[tuple[StepCost, float]]:
+    """The cost of one member's step of each kind, and the share of all steps; the first step's kind comes first.
+
+    Of `processes` that share its rows, it is that of the slowest.
+    """
+    return [(step_cost(run, number, processes), share) for number, share in _kinds(run)]
+
+
+def _mean_flops(costs: list[tuple[StepCost, float]]) -> float:
+    return sum(share * cost.flops for cost, share in costs)
 
 
 def _median(step: Step, run: Run, batch: Any) -> float:
@@ -213,7 +220,7 @@ def cost(config: Config) -> Cost:
     The cost of a step is the mean over one period, after which lazy terms repeat.
     """
     run = build(config)
-    return Cost(parameters(run), round(len(run.members) * config.steps * _mean_flops(run)))
+    return Cost(parameters(run), round(len(run.members) * config.steps * _mean_flops(_costs(run))))
 
 
 def fits(run: Run, count: int) -> bool:

@@ -357,11 +357,11 @@ def value(
 
     def check(number: Any) -> Any:
         for end in ends(number):
-            if low is not None and 0 < end < 1e-8 and end < low:
-                raise ValueError(
-                    f"must be at least {low:g}, and a warmup begins next to 0: choose another schedule"
-                )
             if low is not None and end < low:
+                if getattr(number, "schedule", "") == "warmup" and end > 0:
+                    raise ValueError(
+                        f"must be at least {low:g}, and a warmup begins next to 0: choose another one"
+                    )
                 raise ValueError(f"must be at least {low:g}, not {end:g}")
             if above is not None and end <= above:
                 raise ValueError(f"must be more than {above:g}, not {end:g}")
